@@ -1,0 +1,1 @@
+"""Quantization: EqNet to IntNet, with formats chosen and accumulator widths proved."""

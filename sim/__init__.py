@@ -1,0 +1,1 @@
+"""Running things: the golden model, comparison, and one runner per simulator."""

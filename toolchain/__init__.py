@@ -1,0 +1,1 @@
+"""The waist of eqcompile: IR, importers, registry, pipeline and command line. Imports no sibling package."""

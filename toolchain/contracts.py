@@ -1,0 +1,146 @@
+"""Contracts between the parts: what an importer, a target and a simulator take and give.
+
+A built-in and a stranger's plug-in register the same way, by an entry point (see `registry`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .diagnostics import Diagnostic
+from .ir import EqNet, IntNet
+
+__all__ = ["Assumption", "FloatRun", "Imported", "Lowered", "QuantizeOptions", "Run", "Simulator", "Target"]
+
+Progress = Callable[[int, int], None]
+"""`progress(done, total)`: called now and then during long work."""
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A value that the file does not hold and that was taken from a default; `source` says whose default."""
+
+    name: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint as an EqNet. `family` is `package.Class` as in the research code, e.g. `models.LoopedMLP`."""
+
+    net: EqNet
+    family: str
+    path: Path
+    assumed: tuple[Assumption, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    """Tensor keys that the file holds and inference does not use."""
+
+
+@dataclass(frozen=True)
+class FloatRun:
+    """Float64 evaluation of an EqNet.
+
+    `states`: last state, `[batch, *shape]`; `trace`: `[ticks, batch, *shape]` after each tick (None unless asked for);
+    `outputs`: `[batch, *shape]`, or `[batch, frame, *shape]` if the schedule emits every frame; `steps`: ticks made,
+    `[batch]`. `ranges`: for every value, the smallest and largest entry seen at any tick.
+    """
+
+    states: Mapping[str, NDArray[np.float64]]
+    outputs: Mapping[str, NDArray[np.float64]]
+    steps: NDArray[np.int64]
+    trace: Mapping[str, NDArray[np.float64]] | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Integer evaluation of an IntNet, by golden or by a simulator.
+
+    `states`: `[ticks, batch, *shape]` int64 codes after each tick (ticks = frames * steps; a sample that settled keeps
+    its codes); empty unless a trace was asked for. `outputs`: integer codes, shaped as in `FloatRun`. `steps`:
+    ticks made until settled, summed over frames, `[batch]`. `details` holds counters of the runner (JSON values).
+    """
+
+    states: Mapping[str, NDArray[np.int64]]
+    outputs: Mapping[str, NDArray[np.int64]]
+    steps: NDArray[np.int64]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions:
+    """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
+
+    `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
+    `input_range`: used where no calibration data is given.
+    """
+
+    weights: str = "int8"
+    per_row: bool = True
+    state_bits: int = 8
+    input_bits: int = 8
+    input_range: tuple[float, float] = (-1.0, 1.0)
+    tolerance: int = 0
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An IntNet and how it came about. `choices`: one row a tensor, state and input (JSON values)."""
+
+    net: IntNet
+    choices: Sequence[Mapping[str, Any]]
+    assumed: tuple[Assumption, ...] = ()
+
+
+class Target(ABC):
+    """A backend: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`)."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    install: ClassVar[str] = ""
+    """The command that installs what `missing` found absent."""
+
+    @abstractmethod
+    def missing(self) -> Sequence[str]:
+        """Names of absent tools that a run of the artifact needs; found without importing anything heavy."""
+
+    @abstractmethod
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        """Every reason why this target cannot take this net."""
+
+    @abstractmethod
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        """Write a self-contained artifact into the empty `folder`; return details for `manifest.json`."""
+
+
+class Simulator(ABC):
+    """Runs an artifact for real."""
+
+    name: ClassVar[str]
+    target: ClassVar[str]
+    """Name of the target whose artifacts it runs."""
+
+    @abstractmethod
+    def run(
+        self,
+        folder: Path,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        trace: bool,
+        timeout_s: float,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Run input codes `[batch, (frame,) *shape]` through the artifact.
+
+        Raises SimulatorError when it dies, hangs past `timeout_s`, or cannot be read; MissingToolError when a tool is
+        absent.
+        """

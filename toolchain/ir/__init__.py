@@ -1,0 +1,46 @@
+"""The intermediate representation: operations, the two net levels, verifier, text and serialisation."""
+
+from . import ops
+from .net import (
+    Encoding,
+    EqNet,
+    Format,
+    Input,
+    IntNet,
+    Net,
+    Output,
+    Param,
+    Schedule,
+    State,
+    Stop,
+    walk,
+)
+from .ranges import Interval, RangeError, value_ranges
+from .types import OpError, ValueType, infer
+from .verify import LEGAL, MAX_BITS, check, verify
+
+__all__ = [
+    "LEGAL",
+    "MAX_BITS",
+    "Encoding",
+    "EqNet",
+    "Format",
+    "Input",
+    "IntNet",
+    "Interval",
+    "Net",
+    "OpError",
+    "Output",
+    "Param",
+    "RangeError",
+    "Schedule",
+    "State",
+    "Stop",
+    "ValueType",
+    "check",
+    "infer",
+    "ops",
+    "value_ranges",
+    "verify",
+    "walk",
+]

@@ -1,0 +1,380 @@
+"""Operations of the IR: frozen dataclasses, each with its equation.
+
+One vocabulary serves both levels; `LEGAL` in `verify` says which operation may stand at which level. An operation
+reads values by name and defines the value `out`. Shapes are written without the batch axis, which every value has in
+front. Elementwise operations broadcast as NumPy does on these shapes. Nothing here is named after a model: a family is
+a composition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+__all__ = [
+    "Abs",
+    "Activation",
+    "ActivationKind",
+    "Add",
+    "Conv",
+    "Damp",
+    "DampFixed",
+    "Divide",
+    "Embedding",
+    "Greater",
+    "Interpolate",
+    "Linear",
+    "Lookup",
+    "MatMul",
+    "Mod",
+    "Mul",
+    "Normalize",
+    "Op",
+    "Reduce",
+    "ReduceKind",
+    "Repeat",
+    "Rescale",
+    "Reshape",
+    "Scale",
+    "Select",
+    "Softmax",
+    "Stencil",
+    "Sub",
+    "Transpose",
+]
+
+ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu"]
+ReduceKind = Literal["sum", "mean", "max"]
+
+
+def _value() -> Any:
+    """A field that names an operand: an input, a state, an earlier `out`, or a parameter (a constant)."""
+    return field(metadata={"ref": "value"})
+
+
+def _param() -> Any:
+    """A field that names a parameter."""
+    return field(metadata={"ref": "param"})
+
+
+def _optional_param() -> Any:
+    return field(default=None, metadata={"ref": "param"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """Abstract operation; `out` names the value it defines."""
+
+    out: str
+    mnemonic: ClassVar[str] = ""
+
+    @classmethod
+    def reference_fields(cls) -> tuple[tuple[str, str], ...]:
+        """`(field name, "value" | "param")` for every field that names something."""
+        return tuple((f.name, f.metadata["ref"]) for f in fields(cls) if "ref" in f.metadata)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names this operation reads, values and parameters, in field order (absent ones left out)."""
+        names = (getattr(self, name) for name, _ in self.reference_fields())
+        return tuple(name for name in names if name is not None)
+
+
+# Linear maps: the operations that hold weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Op):
+    """`y[..., o] = sum_i weight[o, i] * x[..., i] + bias[o]`; weight `[out, in]`, bias `[out]`."""
+
+    x: str = _value()
+    weight: str = _param()
+    bias: str | None = _optional_param()
+    mnemonic: ClassVar[str] = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stencil(Op):
+    """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0.
+
+    x `[M]`, weight and index `[N, K]`. A lattice with weights of its own at each site.
+    """
+
+    x: str = _value()
+    weight: str = _param()
+    index: str = _param()
+    bias: str | None = _optional_param()
+    mnemonic: ClassVar[str] = "stencil"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Op):
+    """Cross-correlation with zero padding in 1 to 3 dimensions.
+
+    x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`, bias `[C_out]`; one `stride` and one `padding` for all axes.
+    """
+
+    x: str = _value()
+    weight: str = _param()
+    bias: str | None = _optional_param()
+    stride: int
+    padding: int
+    mnemonic: ClassVar[str] = "conv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Op):
+    """`y[..., :] = table[x[...], :]`; x holds indices, table `[rows, width]`."""
+
+    x: str = _value()
+    table: str = _param()
+    mnemonic: ClassVar[str] = "embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatMul(Op):
+    """`y = a @ b` over the last two axes, leading axes equal: the product of two values, as in attention."""
+
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "matmul"
+
+
+# Elementwise, at both levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add(Op):
+    """`y = a + b`."""
+
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "add"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sub(Op):
+    """`y = a - b`."""
+
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "sub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mul(Op):
+    """`y = a * b`."""
+
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "mul"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abs(Op):
+    """`y = |x|`."""
+
+    x: str = _value()
+    mnemonic: ClassVar[str] = "abs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greater(Op):
+    """`y = a > b`, a boolean; with `select` it is a gate."""
+
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "greater"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Op):
+    """`y = a where condition, else b`."""
+
+    condition: str = _value()
+    a: str = _value()
+    b: str = _value()
+    mnemonic: ClassVar[str] = "select"
+
+
+# Shape, reduction and nesting, at both levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduce(Op):
+    """Sum, mean or maximum over `axes` (negative, counted from the last); the axes stay with size 1 if `keep`.
+
+    `mean` is legal at the float level only.
+    """
+
+    x: str = _value()
+    kind: ReduceKind
+    axes: tuple[int, ...]
+    keep: bool
+    mnemonic: ClassVar[str] = "reduce"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Op):
+    """`y` holds the elements of `x` in C order under `shape` (without the batch axis)."""
+
+    x: str = _value()
+    shape: tuple[int, ...]
+    mnemonic: ClassVar[str] = "reshape"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transpose(Op):
+    """Axis i of `y` is axis `axes[i]` of `x` (batch axis not counted)."""
+
+    x: str = _value()
+    axes: tuple[int, ...]
+    mnemonic: ClassVar[str] = "transpose"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat(Op):
+    """A nested relaxation: `carry = init`, then `count` times evaluate `body` and set `carry = result`; `out = carry`.
+
+    The body reads the enclosing scope and `carry`; its values are invisible outside.
+    """
+
+    init: str = _value()
+    count: int
+    carry: str
+    body: tuple[Op, ...]
+    result: str
+    mnemonic: ClassVar[str] = "repeat"
+
+
+# Float level only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Op):
+    """`y = factor * x`."""
+
+    x: str = _value()
+    factor: float
+    mnemonic: ClassVar[str] = "scale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Op):
+    """`y = phi(x)`; gelu is the exact one, `x/2 (1 + erf(x/sqrt 2))`; silu is `x sigmoid(x)`."""
+
+    x: str = _value()
+    kind: ActivationKind
+    mnemonic: ClassVar[str] = "activation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damp(Op):
+    """`y = (1 - alpha) * old + alpha * new`: a damped (leaky) update."""
+
+    old: str = _value()
+    new: str = _value()
+    alpha: float
+    mnemonic: ClassVar[str] = "damp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mod(Op):
+    """`y = x - period * floor(x / period)`: a coordinate on a circle."""
+
+    x: str = _value()
+    period: float
+    mnemonic: ClassVar[str] = "mod"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize(Op):
+    """`y = (x - mean) / d` over `axes`; the variance is the biased one.
+
+    `d = sqrt(variance + eps)` for `eps_on="variance"` (LayerNorm, GroupNorm), `d = sqrt(variance) + eps` for
+    `"deviation"`. With `groups > 1` the first axis is split into groups and each group is normalised together with all
+    other axes (GroupNorm, Wu and He 2018; `axes` then names all axes). An affine part is a `mul` and an `add`.
+    """
+
+    x: str = _value()
+    axes: tuple[int, ...]
+    groups: int
+    eps: float
+    eps_on: Literal["variance", "deviation"]
+    mnemonic: ClassVar[str] = "normalize"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Op):
+    """`y_i = exp(x_i) / sum_j exp(x_j)` over the last axis. With `mask` (same shape as x, broadcast), entries where
+    the mask is 0 take no part and come out 0."""
+
+    x: str = _value()
+    mask: str | None = _optional_param()
+    mnemonic: ClassVar[str] = "softmax"
+
+
+# Integer level only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescale(Op):
+    """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up.
+
+    With `shift = 0` it is `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x.
+    """
+
+    x: str = _value()
+    multiplier: str = _param()
+    shift: int
+    mnemonic: ClassVar[str] = "rescale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup(Op):
+    """`y = table[clamp(x, first, first + len(table) - 1) - first]`: an activation table whose domain saturates."""
+
+    x: str = _value()
+    table: str = _param()
+    first: int
+    mnemonic: ClassVar[str] = "lookup"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolate(Op):
+    """Piecewise-linear table for wide formats; the domain saturates.
+
+    `u = clamp(x, first, first + (len(base) << shift) - 1) - first; i = u >> shift; f = u & ((1 << shift) - 1)`;
+    `y = base[i] + ((slope[i] * f + (1 << (shift - 1))) >> shift)`. `base` and `slope` have one entry a segment.
+    """
+
+    x: str = _value()
+    base: str = _param()
+    slope: str = _param()
+    first: int
+    shift: int
+    mnemonic: ClassVar[str] = "interpolate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DampFixed(Op):
+    """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`.
+
+    Rounds half up; the result lies between `old` and `new`.
+    """
+
+    old: str = _value()
+    new: str = _value()
+    multiplier: int
+    shift: int
+    mnemonic: ClassVar[str] = "damp_fixed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divide(Op):
+    """`y = floor(((a << shift) + b // 2) / b)`, b proved positive: the quotient in `shift` fraction bits."""
+
+    a: str = _value()
+    b: str = _value()
+    shift: int
+    mnemonic: ClassVar[str] = "divide"
