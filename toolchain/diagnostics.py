@@ -5,8 +5,9 @@ A check collects every `Diagnostic` it finds and raises once, so that one run sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = [
     "ArtifactError",
@@ -47,73 +48,53 @@ class Diagnostic:
         return {"code": self.code, "what": self.what, "where": self.where, "hint": self.hint}
 
 
-@dataclass(eq=False)
 class EqcompileError(Exception):
     """Root of every error that eqcompile raises on purpose; carries one or more diagnostics."""
 
-    diagnostics: Sequence[Diagnostic] = field(default_factory=tuple)
-    exit_code: int = field(default=1, kw_only=True)
+    exit_code: ClassVar[int] = 1
 
-    def __post_init__(self) -> None:
-        if isinstance(self.diagnostics, Diagnostic):
-            self.diagnostics = (self.diagnostics,)
-        super().__init__(str(self))
-
-    def __str__(self) -> str:
-        return "\n".join(str(d) for d in self.diagnostics)
+    def __init__(self, diagnostics: Diagnostic | Iterable[Diagnostic]) -> None:
+        self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
+        super().__init__("\n".join(str(d) for d in self.diagnostics))
 
 
 class UsageError(EqcompileError, ValueError):
-    """The command line or an API argument is wrong (exit code 2)."""
+    """The command line or an API argument is wrong."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 2
-        super().__post_init__()
+    exit_code = 2
 
 
 class ImportFileError(EqcompileError, ValueError):
-    """A model or data file cannot be read as what it claims to be (exit code 3)."""
+    """A model or data file cannot be read as what it claims to be."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 3
-        super().__post_init__()
+    exit_code = 3
 
 
 class VerifyError(EqcompileError, ValueError):
-    """A net breaks a rule of the IR (exit code 4: a defect of an importer, a pass or a hand-made net)."""
+    """A net breaks a rule of the IR: a defect of an importer, a pass or a hand-made net."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 4
-        super().__post_init__()
+    exit_code = 4
 
 
 class UnsupportedError(EqcompileError, NotImplementedError):
-    """A valid net uses an operation that this lowering or target does not take (exit code 5)."""
+    """A valid net uses an operation that this lowering or target does not take."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 5
-        super().__post_init__()
+    exit_code = 5
 
 
 class ArtifactError(EqcompileError, OSError):
-    """An output folder cannot be written, or a folder given is not an artifact (exit code 6)."""
+    """An output folder cannot be written, or a folder given is not an artifact."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 6
-        super().__post_init__()
+    exit_code = 6
 
 
 class MissingToolError(EqcompileError, ImportError):
-    """An optional tool is not installed; the hint is its install command (exit code 7)."""
+    """An optional tool is not installed; the hint is its install command."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 7
-        super().__post_init__()
+    exit_code = 7
 
 
 class SimulatorError(EqcompileError, RuntimeError):
-    """A simulator died, hung or diverged from golden (exit code 8)."""
+    """A simulator died or hung, or its results differ from golden."""
 
-    def __post_init__(self) -> None:
-        self.exit_code = 8
-        super().__post_init__()
+    exit_code = 8

@@ -164,8 +164,8 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
                 raise OpError(f"transpose has axes {list(axes)} on shape {list(shape[x])}")
             return ValueType(tuple(shape[x][a] for a in axes))
         case ops.Normalize(x=x, axes=axes, groups=groups):
-            for a in axes:
-                _axis(op, a, len(shape[x]))
+            for axis in axes:
+                _axis(op, axis, len(shape[x]))
             if groups > 1 and (len(axes) != len(shape[x]) or shape[x][0] % groups):
                 raise OpError(f"normalize splits shape {list(shape[x])} into {groups} groups over axes {list(axes)}")
             return ValueType(shape[x])
