@@ -1,0 +1,1 @@
+"""Importers: from a checkpoint file to an EqNet."""
