@@ -1,0 +1,62 @@
+# Two commands do all set-up: `make demo` and `make test`. Both can be run again at any time.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LAVA := lava-nc==0.10.0
+OUT ?= build/demo
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast lint bench examples clean
+
+help:
+	@echo "make demo       set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
+	@echo "make test       set up, lint, type check, run every test"
+	@echo "make test-fast  the same without the tests that start a simulator"
+	@echo "make bench      measure speed, as ratios against named peers in the same run"
+	@echo "make examples   train the committed checkpoints anew"
+	@echo "make clean      remove the environment and build outputs"
+
+# The stamp is remade when what it was made from changes.
+$(VENV)/.installed: pyproject.toml requirements.lock Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "eqcompile needs Python 3.11 or newer, found %d.%d: set PYTHON=/path/to/python3.11" % v[:2])'
+	@if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "== installing python3-venv with apt-get"; apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "Python has no venv module. Install it first: sudo apt-get install python3-venv" >&2; exit 1; fi; fi
+	@echo "== making the environment in $(VENV) (about 1 GB, one to three minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"
+	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,report,examples]'
+	@echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"
+	@$(PIP) install --no-deps --ignore-requires-python '$(LAVA)'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/python examples/demo.py --out $(OUT)
+
+lint: $(VENV)/.installed
+	@echo "== ruff: lint and format"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== mypy --strict"
+	@$(BIN)/mypy
+
+test: lint
+	@echo "== pytest (all)"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+test-fast: lint
+	@echo "== pytest (without the tests that start a simulator)"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not simulator"
+
+bench: $(VENV)/.installed
+	@$(BIN)/python benchmarks/run.py
+
+examples: $(VENV)/.installed
+	@for net in looped ternary lazy cube; do $(BIN)/python examples/train.py $$net || exit 1; done
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The relaxation core in Amaranth. Holds nothing yet: the rtl target is not there."""

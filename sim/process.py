@@ -1,0 +1,95 @@
+"""Run the program of an artifact: one call, a time limit, and no process left behind.
+
+Shared by every runner whose simulator is a program of its own:
+
+    result = run_process([sys.executable, "run.py"], cwd=folder, timeout_s=60.0)
+
+The child leads a new process group, so whatever it started dies with it: after a normal end, a time-out or Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
+
+__all__ = ["ProcessResult", "run_process"]
+
+_SHOWN_LINES = 12
+
+
+@dataclass(frozen=True)
+class ProcessResult:
+    """What a program that ended with exit status 0 wrote (UTF-8, undecodable bytes replaced)."""
+
+    stdout: str
+    stderr: str
+
+
+def run_process(
+    argv: Sequence[str], *, cwd: Path, timeout_s: float, env: Mapping[str, str] | None = None
+) -> ProcessResult:
+    """Run `argv` in the folder `cwd` with no standard input; `env` replaces the environment if given.
+
+    Raises SimulatorError, with the last lines of stderr, when the program cannot be started, ends with another status
+    than 0, or still runs after `timeout_s` seconds. The whole process group is killed in every case.
+    """
+    # Files, not pipes: a surviving grandchild holds a pipe open and would block the reader past the limit.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SimulatorError(
+                Diagnostic("simulator-start", f"cannot start {argv[0]}: {error.strerror}", str(cwd))
+            ) from error
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise SimulatorError(
+                Diagnostic(
+                    "simulator-timeout",
+                    f"no end after {timeout_s:g} s{_tail(err)}",
+                    shlex.join(argv),
+                    "give fewer samples or a longer --timeout",
+                )
+            ) from None
+        finally:
+            _kill_group(process)
+        if status != 0:
+            how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+            raise SimulatorError(Diagnostic("simulator-died", f"ended with {how}{_tail(err)}", shlex.join(argv)))
+        return ProcessResult(_text(out), _text(err))
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
+
+
+def _tail(err: IO[bytes]) -> str:
+    lines = [line for line in _text(err).splitlines() if line.strip()][-_SHOWN_LINES:]
+    return "; its last words:\n" + "\n".join(f"    {line}" for line in lines) if lines else ""
