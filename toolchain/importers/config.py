@@ -1,0 +1,82 @@
+"""Settings of a family from the configuration that a checkpoint carries: constructor and call arguments by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..diagnostics import Diagnostic, ImportFileError
+from ..ir import EqNet, infer, ops
+from .family import Family
+
+__all__ = ["settings_from_config", "width_faults"]
+
+_STEP_NAMES = ("steps", "steps_per_frame", "max_steps", "eq_steps", "equilibrium_steps")
+
+
+def settings_from_config(
+    family: Family, config: Mapping[str, Any], forward_kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The family's settings that are stated, by setting name; absent or None leaves a setting out.
+
+    `config` holds arguments of the source class, `forward_kwargs` those of its call, which win. The number of steps
+    goes by any of its names; a call with `steps_per_frame` is one over frames. Everything else that the class takes
+    (widths, learning rates, spectral norm) is either in the tensors or no part of inference, and is left out here;
+    `width_faults` compares the widths.
+
+    Raises ImportFileError for a call that no net can stand for.
+    """
+    call = {k: v for k, v in (forward_kwargs or {}).items() if v is not None}
+    made = {k: v for k, v in config.items() if v is not None}
+    if call.get("apply_homeostasis") is True:
+        raise ImportFileError(
+            Diagnostic(
+                "stateful-call",
+                "the call has apply_homeostasis=True, which rewrites the layer scales from each batch",
+                family.key,
+                "set apply_homeostasis=False: the scales in the file are then the network",
+            )
+        )
+    found: dict[str, Any] = {}
+    for setting in family.settings:
+        names = _STEP_NAMES if setting.name == "steps" else (setting.name,)
+        for source in (call, made):
+            value = next((source[n] for n in names if n in source), None)
+            if value is not None:
+                found[setting.name] = value
+                break
+    if "steps_per_frame" in call and any(s.name == "frames" for s in family.settings):
+        found["frames"] = True
+    return found
+
+
+def width_faults(net: EqNet, config: Mapping[str, Any]) -> list[Diagnostic]:
+    """Widths in a configuration that contradict the net built from the tensors."""
+    first = net.inputs[0]
+    hidden = {s.shape[-1] for s in net.states if s.shape}
+    # Later convolutions widen by a factor; the first has the class's own width.
+    convolutions = [net.param(op.weight).shape[0] for op in net.all_ops() if isinstance(op, ops.Conv)]
+    types = infer(net)
+    classes = {types[o.value].shape[-1] for o in net.outputs if o.kind == "classes"}
+    held: dict[str, set[int]] = {"hidden_dim": hidden, "output_dim": classes}
+    if first.rows is not None:
+        held["vocab_size"] = {first.rows}
+    elif len(first.shape) == 1:
+        held["input_dim"] = {first.shape[0]}
+    elif len(first.shape) == 3:
+        held["input_channels"] = {first.shape[0]}
+    held["hidden_channels"] = set(convolutions[:1])
+    faults = []
+    for name, found in held.items():
+        stated = config.get(name)
+        if isinstance(stated, int) and found and stated not in found:
+            shown = " or ".join(map(str, sorted(found)))
+            faults.append(
+                Diagnostic(
+                    "config-width",
+                    f"the configuration says {name}={stated}, the tensors say {shown}",
+                    net.name,
+                    "the tensors and the configuration belong to different networks",
+                )
+            )
+    return faults

@@ -1,0 +1,5 @@
+"""The families: one `Family` for each class of network, found by the entry points of group `eqcompile.families`.
+
+A family composes general operations of the IR. Where two packages have a class of the same name, the key's first part
+tells them apart: they are different networks more often than not.
+"""

@@ -1,0 +1,176 @@
+"""Transformers whose hidden sequence relaxes, weights shared over the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...diagnostics import Diagnostic, UsageError
+from ...ir import EqNet, ops
+from ...ir.ops import ActivationKind
+from ..family import Family, Setting, Tensors
+from .build import ALPHA, Builder, layer, steps
+
+__all__ = [
+    "ARCHIVE_TRANSFORMER",
+    "MODELS_ATTENTION_ONLY_LM",
+    "MODELS_CAUSAL_TRANSFORMER",
+    "MODELS_FULL_LM",
+    "MODELS_RECURRENT_LM",
+    "MODELS_TRANSFORMER",
+]
+
+_HEADS = Setting("num_heads", 4, "attention heads; no tensor reveals them")
+_LENGTH = Setting("length", 0, "tokens of a sequence; 0 takes every position that the file has")
+_EMBEDDINGS = (r"token_emb\.weight", r"pos_emb\.weight")
+_PROJECTIONS = r"W_[qkvo]"
+
+
+def _embedded(b: Builder) -> str:
+    """Input `x` of token ids and its embedding `token_emb[x] + pos_emb`, `[length, width]`."""
+    rows = b.matrix("token_emb.weight").shape[0]
+    positions = b.matrix("pos_emb.weight")
+    length = b.integer("length", least=0) or len(positions)
+    if length > len(positions):
+        raise UsageError(
+            Diagnostic("setting-value", f"length {length}, the file has {len(positions)} positions", b.family)
+        )
+    x = b.input("x", length, rows=rows)
+    tokens = b.emit(ops.Embedding(out="tokens", x=x, table=b.held("token_emb.weight")))
+    source = b.tensors.source("pos_emb.weight", f"first {length} positions")
+    return b.add("drive", tokens, b.param("positions", positions[:length], source))
+
+
+def _attention(b: Builder, out: str, x: str, prefix: str, *, causal: bool) -> str:
+    """`W_o softmax(Q K^T / sqrt d) V` over heads of width d; with `causal` no position sees a later one."""
+    length, width = b.shape(x)
+    heads = b.integer("num_heads")
+    if width % heads:
+        raise UsageError(Diagnostic("setting-value", f"num_heads {heads} does not divide the width {width}", b.family))
+
+    def split(name: str, axes: tuple[int, int, int]) -> str:
+        projected = b.linear(f"{out}_{name}", x, f"{prefix}.W_{name}")
+        by_head = b.reshape(f"{out}_{name}_heads", projected, length, heads, width // heads)
+        return b.emit(ops.Transpose(out=f"{out}_{name}_split", x=by_head, axes=axes))
+
+    q, k, v = split("q", (1, 0, 2)), split("k", (1, 2, 0)), split("v", (1, 0, 2))
+    scores = b.scale(f"{out}_scores", b.emit(ops.MatMul(out=f"{out}_qk", a=q, b=k)), 1.0 / math.sqrt(width // heads))
+    lower = np.tril(np.ones((length, length), np.int64))
+    mask = b.param("causal", lower, "derived: causal mask") if causal else None
+    weights = b.emit(ops.Softmax(out=f"{out}_weights", x=scores, mask=mask))
+    mixed = b.emit(ops.MatMul(out=f"{out}_mixed", a=weights, b=v))
+    together = b.emit(ops.Transpose(out=f"{out}_joined", x=mixed, axes=(1, 0, 2)))
+    return b.linear(out, b.reshape(f"{out}_flat", together, length, width), f"{prefix}.W_o")
+
+
+def _feed(b: Builder, out: str, x: str, prefix: str, kind: ActivationKind) -> str:
+    return b.linear(out, b.act(f"{out}_hidden", b.linear(f"{out}_pre", x, f"{prefix}.0"), kind), f"{prefix}.2")
+
+
+def _sweep(b: Builder, h: str, drive: str, i: int, names: tuple[str, str, str, str], *, causal: bool) -> str:
+    """`h' = h + attention(LN1 h); (1-a) h' + a tanh(h' + FFN(LN2 h') + drive)`."""
+    attention, feed, norm1, norm2 = names
+    seen = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", h, norm1), attention, causal=causal)
+    kept = b.add(f"kept{i}", h, seen)
+    fed = _feed(b, f"ffn{i}", b.layer_norm(f"kept_normed{i}", kept, norm2), feed, "relu")
+    new = b.act(f"new{i}", b.add(f"target{i}", kept, fed, drive))
+    return b.damp(f"swept{i}", kept, new, b.share("alpha"))
+
+
+def _layers(b: Builder) -> int:
+    return b.count("attentions.{}.W_q.weight")
+
+
+def _names(i: int) -> tuple[str, str, str, str]:
+    return f"attentions.{i}", f"ffns.{i}", f"norms1.{i}", f"norms2.{i}"
+
+
+_STACK = layer(rf"attentions\.\d+\.{_PROJECTIONS}", r"ffns\.\d+\.[02]", r"norms[12]\.\d+")
+
+
+def _transformer(
+    key: str, summary: str, *, default_steps: int, causal: bool, stacked: bool = True, unused: tuple[str, ...] = ()
+) -> Family:
+    """One step is a sweep over the layers; h0 = 0. Logits for each position if `causal`, else of the mean position."""
+    head = "lm_head" if causal else "head"
+
+    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+        b = Builder(key, tensors, settings)
+        drive = _embedded(b)
+        h = b.state("h", *b.shape(drive))
+        b.begin("step")
+        swept = h
+        blocks = [_names(i) for i in range(_layers(b))] if stacked else [("attention", "ffn", "norm1", "norm2")]
+        for i, names in enumerate(blocks):
+            swept = _sweep(b, swept, drive, i, names, causal=causal)
+        b.update(h, swept)
+        b.begin("readout")
+        b.output("logits", b.linear("logits", h if causal else b.mean("pooled", h, -2), head))
+        return b.finish(b.integer("steps"))
+
+    block = _STACK if stacked else layer(rf"attention\.{_PROJECTIONS}", r"ffn\.[02]", "norm[12]")
+    return Family(
+        key=key,
+        summary=summary,
+        required=(*_EMBEDDINGS, *block, *layer(head)),
+        settings=(steps(default_steps), ALPHA, _HEADS, _LENGTH),
+        build=build,
+        unused=unused,
+    )
+
+
+_CLASSIFIER = "relaxing transformer that classifies the mean position"
+MODELS_TRANSFORMER = _transformer("models.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False)
+ARCHIVE_TRANSFORMER = _transformer("archive.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False)
+
+_LANGUAGE = "relaxing transformer with a causal mask and logits for each position"
+MODELS_CAUSAL_TRANSFORMER = _transformer(
+    "models.CausalTransformerEqProp", _LANGUAGE, default_steps=20, causal=True, unused=("causal_mask",)
+)
+MODELS_FULL_LM = _transformer("models.FullEqPropLM", _LANGUAGE, default_steps=15, causal=True)
+MODELS_RECURRENT_LM = _transformer(
+    "models.RecurrentEqPropLM",
+    "one relaxing transformer block with a causal mask and logits for each position",
+    default_steps=20,
+    causal=True,
+    stacked=False,
+)
+
+
+def _attention_only(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """For each layer `z = h; steps times z <- (1-a) z + a (h + attention(LN1 z)); h <- z + W2 gelu(W1 LN2 z)`.
+
+    The relaxation is inside each layer, so the whole net is one tick. h starts at the embedding.
+    """
+    b = Builder("models.EqPropAttentionOnlyLM", tensors, settings)
+    alpha, inner = b.share("alpha"), b.integer("steps")
+    drive = _embedded(b)
+    h = b.state("h", *b.shape(drive))
+    b.begin("step")
+    value = drive
+    for i in range(_layers(b)):
+        attention, feed, norm1, norm2 = _names(i)
+
+        def relax(z: str, i: int = i, source: str = value, attention: str = attention, norm: str = norm1) -> str:
+            seen = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", z, norm), attention, causal=True)
+            return b.damp(f"relaxed{i}", z, b.add(f"target{i}", source, seen), alpha)
+
+        settled = b.repeat(f"settled{i}", value, inner, relax)
+        fed = _feed(b, f"ffn{i}", b.layer_norm(f"settled_normed{i}", settled, norm2), feed, "gelu")
+        value = b.add(f"layer{i}", settled, fed)
+    b.update(h, value)
+    b.begin("readout")
+    b.output("logits", b.linear("logits", h, "lm_head"))
+    return b.finish(1)
+
+
+MODELS_ATTENTION_ONLY_LM = Family(
+    key="models.EqPropAttentionOnlyLM",
+    summary="transformer whose attention relaxes inside each layer, with logits for each position",
+    required=(*_EMBEDDINGS, *_STACK, *layer("lm_head")),
+    settings=(Setting("steps", 10, "relaxation steps of each layer's attention"), ALPHA, _HEADS, _LENGTH),
+    build=_attention_only,
+)

@@ -1,0 +1,271 @@
+"""One hidden state driven through a normalised two-layer network: `F(h) = W2 tanh(W1 LN(h) + b1) + b2`.
+
+With `e(x) = embed x + b`, the hidden state starts at e(x) unless a builder says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...diagnostics import Diagnostic, ImportFileError
+from ...ir import EqNet, Stop, ops
+from ..family import Family, Setting, Tensors
+from .build import Builder, layer, steps
+
+__all__ = [
+    "ARCHIVE_DIFF_TOR",
+    "ARCHIVE_KERNEL",
+    "ARCHIVE_MODERN",
+    "ARCHIVE_SPECTRAL_TOR",
+    "ARCHIVE_TCEP",
+    "ARCHIVE_TOR_EQ_ODE",
+    "ARCHIVE_TP",
+    "FFN",
+    "GAMMA",
+    "embedded",
+    "ffn",
+]
+
+FFN = layer("embed", "W1", "W2", "norm", "Head")
+GAMMA = Setting("gamma", 0.5, "damping: share of the new value in each step")
+
+
+def embedded(b: Builder) -> tuple[str, str]:
+    """Input `x`, drive `e = embed x + b` and the state `h` that starts there; returns (e, h)."""
+    units, inputs = b.matrix("embed.weight").shape
+    e = b.linear("drive", b.input("x", inputs), "embed")
+    return e, b.state("h", units, init=e)
+
+
+def ffn(b: Builder, h: str) -> str:
+    """`W2 tanh(W1 LN(h) + b1) + b2`."""
+    return b.linear("ffn", b.act("hidden", b.linear("hidden_pre", b.layer_norm("normed", h, "norm"), "W1")), "W2")
+
+
+def _read(b: Builder, h: str) -> EqNet:
+    b.begin("readout")
+    b.output("logits", b.linear("logits", h, "Head"))
+    return b.finish(b.integer("steps"))
+
+
+def _modern(key: str, summary: str) -> Family:
+    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+        """`h <- (1-g) h + g (F(h) + e)`."""
+        b = Builder(key, tensors, settings)
+        e, h = embedded(b)
+        b.begin("step")
+        b.update(h, b.damp("next", h, b.add("target", ffn(b, h), e), b.share("gamma")))
+        return _read(b, h)
+
+    return Family(key=key, summary=summary, required=FFN, settings=(steps(30), GAMMA), build=build)
+
+
+ARCHIVE_MODERN = _modern("archive.ModernEqProp", "damped loop through a normalised two-layer network")
+ARCHIVE_DIFF_TOR = _modern(
+    "archive.DiffTorEqProp", "damped loop through a normalised two-layer network; its noise exists in training only"
+)
+
+
+def _predictive(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """`h <- (1-g) h + g (F + e - k (h - P LN0(F)))`; without predictors the last term is absent."""
+    b = Builder("archive.TPEqProp", tensors, settings)
+    e, h = embedded(b)
+    b.begin("step")
+    out = ffn(b, h)
+    target = b.add("target", out, e)
+    if "predictors.0.weight" in tensors:
+        predicted = b.linear("predicted", b.layer_norm("ffn_normed", out, "layer_norms.0"), "predictors.0")
+        error = b.scale("error", b.sub("surprise", h, predicted), b.real("pred_weight"))
+        target = b.sub("corrected", target, error)
+    b.update(h, b.damp("next", h, target, b.share("gamma")))
+    return _read(b, h)
+
+
+ARCHIVE_TP = Family(
+    key="archive.TPEqProp",
+    summary="damped loop through a normalised two-layer network with the error of a prediction of its state",
+    required=(*FFN, *layer(r"layer_norms\.0")),
+    optional=layer(r"predictors\.0"),
+    settings=(steps(30), GAMMA, Setting("pred_weight", 0.1, "weight of the prediction error")),
+    build=_predictive,
+    unused=layer(r"predictors\.[1-9]\d*", r"layer_norms\.[1-9]\d*"),
+)
+
+_DT = Setting("dt", 0.1, "time step of the explicit Euler rule")
+_DAMPING = Setting("damping", 0.3, "decay rate of the state")
+
+
+def _recirculated(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """`h <- h + dt (F + e - l h + r d^(t+1) B); B <- d B + (1-d) h_new`, t from 0, B0 = 0.
+
+    `decay` holds d^(t+1).
+    """
+    b = Builder("archive.TCEP", tensors, settings)
+    d = b.real("recirc_decay", over=0.0, most=1.0)
+    e, h = embedded(b)
+    buffer = b.state("buffer", *b.shape(h))
+    decay = b.state("decay", init=b.param("decay_start", d, "setting recirc_decay"))
+    b.begin("step")
+    echo = b.scale("echo", b.mul("faded", decay, buffer), b.real("recirc_strength"))
+    rate = b.add("rate", b.sub("leaky", b.add("target", ffn(b, h), e), b.scale("leak", h, b.real("damping"))), echo)
+    new = b.add("next", h, b.scale("moved", rate, b.real("dt")))
+    b.update(h, new)
+    b.update(buffer, b.add("buffer_next", b.scale("kept", buffer, d), b.scale("taken", new, 1.0 - d)))
+    b.update(decay, b.scale("decay_next", decay, d))
+    return _read(b, h)
+
+
+ARCHIVE_TCEP = Family(
+    key="archive.TCEP",
+    summary="Euler steps through a normalised two-layer network with a fading echo of its past",
+    required=FFN,
+    settings=(
+        steps(30),
+        _DT,
+        _DAMPING,
+        Setting("recirc_strength", 0.05, "strength of the echo"),
+        Setting("recirc_decay", 0.9, "decay of the echo and of its buffer"),
+    ),
+    build=_recirculated,
+)
+
+
+def _ode(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """`h <- h + dt (F + e - l h)`, then the first `toroidal_dims` units modulo 2 * 3.14159 (the source's constant)."""
+    b = Builder("archive.TorEqODEProp", tensors, settings)
+    e, h = embedded(b)
+    circular = b.integer("toroidal_dims", least=0)
+    b.begin("step")
+    rate = b.sub("rate", b.add("target", ffn(b, h), e), b.scale("leak", h, b.real("damping")))
+    new = b.add("next", h, b.scale("moved", rate, b.real("dt")))
+    if circular:
+        units = b.shape(h)[0]
+        marks = b.param("circular", (np.arange(units) < circular).astype(np.float64), "setting toroidal_dims")
+        half = b.param("half", 0.5, "threshold between the marks 0 and 1")
+        wrapped = b.emit(ops.Mod(out="wrapped", x=new, period=2 * 3.14159))
+        chosen = b.emit(ops.Greater(out="is_circular", a=marks, b=half))
+        new = b.emit(ops.Select(out="coordinates", condition=chosen, a=wrapped, b=new))
+    b.update(h, new)
+    return _read(b, h)
+
+
+ARCHIVE_TOR_EQ_ODE = Family(
+    key="archive.TorEqODEProp",
+    summary="Euler steps through a normalised two-layer network, some units on a circle",
+    required=FFN,
+    settings=(steps(30), _DT, _DAMPING, Setting("toroidal_dims", 0, "units that live on a circle, from the first")),
+    build=_ode,
+)
+
+
+def _spectral(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """`f = rfft(h); r = W2 tanh(W1 Re f + b1) + b2; h <- (1-g) h + g (LN(irfft(r + i Im f)) + e)`.
+
+    The transforms are constant matrices: `Re rfft`, `irfft` of a real spectrum, and `irfft(i Im rfft)` in one.
+    """
+    b = Builder("archive.SpectralTorEqProp", tensors, settings)
+    e, h = embedded(b)
+    units = b.shape(h)[0]
+    if units % 2:
+        raise b.mismatch(f"{units} hidden units: the source's inverse transform needs an even number", "embed.weight")
+    b.begin("step")
+    made = f"derived: real discrete Fourier transform of {units} points"
+    spectrum = np.fft.rfft(np.eye(units), axis=0)
+    inverse = np.fft.irfft(np.eye(units // 2 + 1), n=units, axis=0)
+    real = b.linear_of("real", h, "dft_real", spectrum.real, made)
+    odd = b.linear_of("odd", h, "dft_odd", np.fft.irfft(1j * spectrum.imag, n=units, axis=0), made)
+    hidden = b.act("hidden", b.linear("hidden_pre", real, "spectral_filter_W1"))
+    even = b.linear_of("even", b.linear("filtered", hidden, "spectral_filter_W2"), "dft_inverse", inverse, made)
+    target = b.add("target", b.layer_norm("normed", b.add("back", even, odd), "norm"), e)
+    b.update(h, b.damp("next", h, target, b.share("gamma")))
+    return _read(b, h)
+
+
+ARCHIVE_SPECTRAL_TOR = Family(
+    key="archive.SpectralTorEqProp",
+    summary="damped loop that filters the real part of its own spectrum",
+    required=layer("embed", "spectral_filter_W1", "spectral_filter_W2", "norm", "Head"),
+    settings=(steps(30), GAMMA),
+    build=_spectral,
+)
+
+
+def _kernel(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+    """`n = (h - mean) / (std + 1e-5); h <- (1-g) h + g (W2 tanh(W1 n + b1) + b2 + embed x + b)`, h0 = 0.
+
+    With `epsilon` the whole batch stops when no sample's state moved by as much (twice as much after 6 steps). With
+    spectral norm, W1 and W2 are divided by its estimate after one power iteration from the stored vector.
+    """
+    b = Builder("archive.EqPropKernel", tensors, settings)
+    units, inputs = b.matrix("weights.embed").shape
+
+    def linear(out: str, x: str, name: str) -> str:
+        bias = b.held(f"biases.{name}")
+        return b.emit(ops.Linear(out=out, x=x, weight=b.held(f"weights.{name}"), bias=bias))
+
+    def normalised(out: str, x: str, name: str) -> str:
+        if not b.flag("use_spectral_norm"):
+            return linear(out, x, name)
+        weight = b.matrix(f"weights.{name}")
+        sigma = _one_iteration(b, weight, name)
+        source = tensors.source(f"weights.{name}", f"over the norm {sigma:.9g} after one power iteration")
+        return b.linear_of(out, x, f"{name}_normed", weight / sigma, source, f"biases.{name}")
+
+    drive = linear("drive", b.input("x", inputs), "embed")
+    h = b.state("h", units)
+    b.begin("step")
+    unit = b.emit(ops.Normalize(out="unit", x=h, axes=(-1,), groups=1, eps=1e-5, eps_on="deviation"))
+    out = normalised("ffn", b.act("hidden", normalised("hidden_pre", unit, "W1")), "W2")
+    b.update(h, b.damp("next", h, b.add("target", out, drive), b.share("gamma")))
+    b.begin("readout")
+    b.output("logits", linear("logits", h, "head"))
+    loose = 2.0 if b.flag("adaptive_epsilon") else 1.0
+    epsilon = b.real("epsilon")
+    stop = Stop(h, epsilon, loose_after=6, loose=loose) if epsilon > 0.0 else None
+    return b.finish(b.integer("steps"), stop=stop)
+
+
+def _one_iteration(b: Builder, weight: NDArray[Any], name: str) -> float:
+    key = f"sn_state.{name}_u"
+    if key not in b.tensors:
+        raise ImportFileError(
+            Diagnostic(
+                "spectral-norm-vectors",
+                f"the file has no {key}: the source would start from a random vector, so the deployed weight cannot be "
+                "known",
+                b.tensors.label,
+                "save sn_state with the weights, or set use_spectral_norm=false if the kernel ran without it",
+            )
+        )
+    u = b.tensor(key)
+    if u.shape != (len(weight),):
+        raise b.mismatch(f"{key} has shape {list(u.shape)}, the weight has {len(weight)} rows", key)
+    v = weight.T @ (u / np.linalg.norm(u))
+    v = v / (np.linalg.norm(v) + 1e-12)
+    new = weight @ v
+    new = new / (np.linalg.norm(new) + 1e-12)
+    sigma = float(new @ weight @ v) + 1e-12
+    if not math.isfinite(sigma) or sigma <= 1e-12:
+        raise b.mismatch(f"the estimated spectral norm of weights.{name} is {sigma}", key)
+    return sigma
+
+
+ARCHIVE_KERNEL = Family(
+    key="archive.EqPropKernel",
+    summary="damped loop through a normalised two-layer network of the NumPy kernel, stopping early as a batch",
+    required=tuple(rf"{part}\.{name}" for part in ("weights", "biases") for name in ("embed", "W1", "W2", "head")),
+    optional=(r"sn_state\.W[12]_u",),
+    settings=(
+        steps(10),
+        GAMMA,
+        Setting("epsilon", 1e-3, "stop when every sample moved by less than this; 0 never stops"),
+        Setting("adaptive_epsilon", True, "twice epsilon after 6 steps"),
+        Setting("use_spectral_norm", True, "divide W1 and W2 by the estimate of their spectral norm"),
+    ),
+    build=_kernel,
+)
