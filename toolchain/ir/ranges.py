@@ -7,7 +7,7 @@ row contributes `sum(w * hi for w > 0) + sum(w * lo for w < 0)`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from .net import IntNet
 from .ops import Op
 from .types import infer
 
-__all__ = ["Interval", "RangeError", "value_ranges"]
+__all__ = ["Interval", "RangeError", "op_range", "value_ranges"]
 
 Array = NDArray[np.int64]
 
@@ -79,13 +79,15 @@ def _block(net: IntNet, block: Iterable[Op], scope: dict[str, Interval], sizes: 
                     raise RangeError(f"repeat {op.out}: {name} is in {scope[name]}, carried format holds {carried}")
             scope[op.out] = carried
         elif not isinstance(op, ops.Greater):
-            scope[op.out] = _op(net, op, scope, sizes)
+            scope[op.out] = op_range(op, scope, sizes, net.param)
 
 
 def _rows(weight: Array, x: Interval) -> tuple[list[int], list[int]]:
     """Lowest and highest exact sum of each row of `weight` [rows, taps] over operands in `x`."""
-    positive = [int(v) for v in np.where(weight > 0, weight, 0).sum(axis=1)]
-    negative = [int(v) for v in np.where(weight < 0, weight, 0).sum(axis=1)]
+    largest = max(abs(int(weight.min())), abs(int(weight.max())))
+    exact = np.int64 if largest * weight.shape[1] < 1 << 63 else object
+    positive = [int(v) for v in np.where(weight > 0, weight, 0).sum(axis=1, dtype=exact)]
+    negative = [int(v) for v in np.where(weight < 0, weight, 0).sum(axis=1, dtype=exact)]
     low = [p * x.lo + n * x.hi for p, n in zip(positive, negative, strict=True)]
     high = [p * x.hi + n * x.lo for p, n in zip(positive, negative, strict=True)]
     return low, high
@@ -116,20 +118,32 @@ def _word(x: Interval, op: Op) -> Interval:
     return x
 
 
+def _domain(op: Op, first: int, size: int) -> None:
+    """Show that the domain of a table, which saturates its operand, lies inside a 64-bit word."""
+    if not -(1 << 62) <= first <= first + size <= 1 << 62:
+        raise RangeError(f"{op.mnemonic} {op.out}: its domain is {first} to {first + size - 1}, must fit 63 bits")
+
+
 def _half_up(x: Interval, shift: int) -> Interval:
     half = (1 << shift) >> 1
     return Interval((x.lo + half) >> shift, (x.hi + half) >> shift)
 
 
-def _op(net: IntNet, op: Op, scope: dict[str, Interval], sizes: dict[str, tuple[int, ...]]) -> Interval:
+def op_range(
+    op: Op, scope: Mapping[str, Interval], sizes: Mapping[str, tuple[int, ...]], param: Callable[[str], Array]
+) -> Interval:
+    """Interval of one operation's value (`greater` and `repeat` excepted), its operands' in `scope`, shapes in `sizes`.
+
+    Raises RangeError as `value_ranges` does.
+    """
     match op:
         case ops.Linear(x=x, weight=w, bias=b):
-            return _weighted(net.param(w), scope[x], None if b is None else net.param(b), False)
+            return _weighted(param(w), scope[x], None if b is None else param(b), False)
         case ops.Conv(x=x, weight=w, bias=b):
-            return _weighted(net.param(w), scope[x], None if b is None else net.param(b), True)
+            return _weighted(param(w), scope[x], None if b is None else param(b), True)
         case ops.Stencil(x=x, weight=w, index=i, bias=b):
-            taps = np.where(net.param(i) >= 0, net.param(w), 0)
-            return _weighted(taps, scope[x], None if b is None else net.param(b), False)
+            taps = np.where(param(i) >= 0, param(w), 0)
+            return _weighted(taps, scope[x], None if b is None else param(b), False)
         case ops.Embedding(table=t):
             return scope[t]
         case ops.MatMul(a=a, b=b):
@@ -156,10 +170,13 @@ def _op(net: IntNet, op: Op, scope: dict[str, Interval], sizes: dict[str, tuple[
             return scope[x]
         case ops.Rescale(x=x, multiplier=m, shift=k):
             return _half_up(_word(_product(scope[x], scope[m]), op), k)
-        case ops.Lookup(table=t):
+        case ops.Lookup(table=t, first=first):
+            _domain(op, first, len(param(t)))
             return scope[t]
-        case ops.Interpolate(base=b, slope=s, shift=k):
-            base, slope = net.param(b), net.param(s)
+        case ops.Interpolate(base=b, slope=s, first=first, shift=k):
+            base, slope = param(b), param(s)
+            _domain(op, first, len(base) << k)
+            _word(_product(scope[s], Interval(0, (1 << k) - 1)), op)
             top = [
                 int(v) + ((int(g) * ((1 << k) - 1) + ((1 << k) >> 1)) >> k) for v, g in zip(base, slope, strict=True)
             ]

@@ -153,10 +153,12 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
             return ValueType(shape[x])
         case ops.Reduce(x=x, axes=axes, keep=keep):
             drop = {_axis(op, a, len(shape[x])) for a in axes}
+            if len(drop) != len(axes):
+                raise OpError(f"reduce has axes {list(axes)}, one of them twice")
             kept = (1 if i in drop else n for i, n in enumerate(shape[x]) if keep or i not in drop)
             return ValueType(tuple(kept))
         case ops.Reshape(x=x, shape=new):
-            if math.prod(new) != math.prod(shape[x]):
+            if math.prod(new) != math.prod(shape[x]) or min(new, default=1) < 1:
                 raise OpError(f"reshape of {list(shape[x])} ({math.prod(shape[x])}) to {list(new)} ({math.prod(new)})")
             return ValueType(new)
         case ops.Transpose(x=x, axes=axes):
@@ -173,9 +175,15 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
             if mask is not None and _broadcast(op, shape[x], shape[mask]) != shape[x]:
                 raise OpError(f"softmax has mask {list(shape[mask])} on {list(shape[x])}")
             return ValueType(shape[x])
-        case (
-            ops.Abs(x=x) | ops.Scale(x=x) | ops.Activation(x=x) | ops.Mod(x=x) | ops.Lookup(x=x) | ops.Interpolate(x=x)
-        ):
+        case ops.Lookup(x=x, table=t):
+            if len(shape[t]) != 1:
+                raise OpError(f"lookup has a table of shape {list(shape[t])}, must be [entries]")
+            return ValueType(shape[x])
+        case ops.Interpolate(x=x, base=b, slope=s):
+            if len(shape[b]) != 1 or shape[s] != shape[b]:
+                raise OpError(f"interpolate has base {list(shape[b])}, slope {list(shape[s])}: both must be [segments]")
+            return ValueType(shape[x])
+        case ops.Abs(x=x) | ops.Scale(x=x) | ops.Activation(x=x) | ops.Mod(x=x):
             return ValueType(shape[x])
         case ops.Repeat(init=init):
             return ValueType(shape[init])

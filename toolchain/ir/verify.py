@@ -75,7 +75,10 @@ def check(net: Net) -> list[Diagnostic]:
         types = infer(net)
     except OpError as error:
         return [Diagnostic("ir-shape", str(error), net.name)]
-    faults += _states(net, types)
+    empty = sorted(name for name, t in types.items() if min(t.shape, default=1) < 1)
+    if empty:
+        return [Diagnostic("ir-empty", f"{name} has shape {list(types[name].shape)}", name) for name in empty]
+    faults += [*_states(net, types), *_outputs(net, types)]
     if isinstance(net, IntNet) and not faults:
         faults += _formats(net, types)
     return faults
@@ -186,9 +189,32 @@ def _schedule(net: Net) -> list[Diagnostic]:
     for i in net.inputs:
         if (i.encoding is not None) != (level == "intnet" and i.kind == "number"):
             faults.append(Diagnostic("ir-encoding", f"input {i.name} of an {level}: encoding {i.encoding}", net.name))
+        if i.encoding is not None and not _positive(i.encoding.scale):
+            faults.append(Diagnostic("ir-scale", f"input {i.name} has scale {i.encoding.scale}", net.name))
+        if (i.rows is not None) != (i.kind == "index") or (i.rows is not None and i.rows < 1):
+            faults.append(Diagnostic("ir-index", f"input {i.name} is a {i.kind} with rows={i.rows}", net.name))
     for o in net.outputs:
-        if (o.scale is not None) != (level == "intnet"):
+        if (o.scale is not None) != (level == "intnet") or not (o.scale is None or _positive(o.scale)):
             faults.append(Diagnostic("ir-scale", f"output {o.name} of an {level}: scale {o.scale}", net.name))
+    return faults
+
+
+def _positive(scale: float) -> bool:
+    return 0.0 < scale < float("inf")
+
+
+def _outputs(net: Net, types: Mapping[str, ValueType]) -> list[Diagnostic]:
+    faults = []
+    rows = {i.name: i.rows for i in net.inputs if i.rows is not None}
+    for op in net.all_ops():
+        if isinstance(op, ops.Embedding) and rows[op.x] > types[op.table].shape[0]:
+            what = f"{op.out} embeds {rows[op.x]} tokens with a table of {types[op.table].shape[0]} rows"
+            faults.append(Diagnostic("ir-index", what, op.x))
+    for o in net.outputs:
+        found = types[o.value]
+        if found.kind != "number" or (o.kind == "classes" and not found.shape):
+            what = f"output {o.name} ({o.kind}) reads a {found.kind} of shape {list(found.shape)}"
+            faults.append(Diagnostic("ir-shape", what, o.value))
     return faults
 
 
@@ -214,11 +240,18 @@ def _states(net: Net, types: Mapping[str, ValueType]) -> list[Diagnostic]:
 
 
 def _formats(net: IntNet, types: Mapping[str, ValueType]) -> list[Diagnostic]:
+    stated = {**net.formats, **{i.name: i.encoding.format for i in net.inputs if i.encoding is not None}}
+    faults = [
+        Diagnostic("ir-format", f"{name} is {fmt.bits} bits, must be in 1..{MAX_BITS}", name)
+        for name, fmt in sorted(stated.items())
+        if not 1 <= fmt.bits <= MAX_BITS
+    ]
+    if faults:
+        return faults
     try:
         ranges = value_ranges(net)
     except RangeError as error:
         return [Diagnostic("ir-range", str(error), net.name)]
-    faults = []
     held = {s.name: s.update for s in net.states}
     names = {i.name for i in net.inputs if i.kind == "number"} | set(held)
     for op in net.all_ops():
@@ -238,12 +271,7 @@ def _formats(net: IntNet, types: Mapping[str, ValueType]) -> list[Diagnostic]:
 
 
 def _holds(name: str, fmt: Format, found: Interval, *, via: str = "") -> list[Diagnostic]:
-    faults = []
-    if not 1 <= fmt.bits <= MAX_BITS:
-        faults.append(Diagnostic("ir-format", f"{name} is {fmt.bits} bits, must be in 1..{MAX_BITS}", name))
-    if not found.within(Interval(fmt.lo, fmt.hi)):
-        source = f" from {via}" if via else ""
-        faults.append(
-            Diagnostic("ir-overflow", f"{name}{source} can be {found}, {fmt} holds [{fmt.lo}, {fmt.hi}]", name)
-        )
-    return faults
+    if found.within(Interval(fmt.lo, fmt.hi)):
+        return []
+    source = f" from {via}" if via else ""
+    return [Diagnostic("ir-overflow", f"{name}{source} can be {found}, {fmt} holds [{fmt.lo}, {fmt.hi}]", name)]

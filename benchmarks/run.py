@@ -1,0 +1,239 @@
+"""Measure speed: each figure is a ratio to a named peer of the same run, with the machine's limit beside it.
+
+    python benchmarks/run.py [--out build/bench]      prints the table, writes results.json
+
+Nothing here is a test: a slow machine fails nothing. Every number is measured, on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: peers and we get one thread each
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nets
+import numpy as np
+from numpy.typing import NDArray
+
+REPEATS = 5
+Row = dict[str, Any]
+
+
+def seconds(call: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+    """Wall-clock of each of `repeats` calls, after one that is not counted."""
+    call()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def row(name: str, ours: list[float], peer: str, theirs: list[float], limit: str = "") -> Row:
+    """One line of the table; ratio above 1 means that we are slower than the peer."""
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    return {
+        "name": name,
+        "seconds": mine,
+        "seconds_min": min(ours),
+        "seconds_max": max(ours),
+        "peer": peer,
+        "peer_seconds": other,
+        "ratio": mine / other,
+        "limit": limit,
+        "kind": "measured",
+    }
+
+
+def start_up() -> list[Row]:
+    """`eqcompile --help` as a whole process, beside a bare interpreter and one that imports torch."""
+    command = [sys.executable, "-m", "eqcompile.toolchain.cli.main", "--help"]
+    ours = seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+    rows = []
+    for peer, code in (("python -c pass", "pass"), ("python -c 'import torch'", "import torch")):
+        argv = [sys.executable, "-c", code]
+        theirs = seconds(lambda argv=argv: subprocess.run(argv, check=True, capture_output=True))
+        rows.append(row("eqcompile --help", ours, peer, theirs, "bar: 0.5 s"))
+    return rows
+
+
+def compile_time(folder: Path) -> list[Row]:
+    """Checkpoint to `numpy` artifact, warm (imports done), beside PyTorch's exporter on the same net unrolled."""
+    from eqcompile.toolchain import pipeline, registry
+
+    checkpoint = folder / "mnist_size.pt"
+    nets.write_checkpoint(checkpoint)
+    calibration = folder / "calibration.npz"
+    np.savez(calibration, x=nets.inputs(64))
+    request = pipeline.CompileRequest(
+        model=checkpoint,
+        target=registry.target_class("numpy")(),
+        output=folder / "out",
+        family="models.LoopedMLP",
+        settings={"steps": nets.STEPS},
+        calibration=calibration,
+        verify=False,
+        force=True,
+    )
+    ours = seconds(lambda: pipeline.compile_model(request))
+    module, example = torch_module(), torch_inputs(1)
+    theirs = seconds(lambda: export(module, example, folder / "peer.onnx"))
+    return [row("compile 784-256-10 to numpy, warm", ours, "torch.onnx.export (30 steps unrolled)", theirs, "bar: 2 s")]
+
+
+def torch_module() -> Any:
+    import torch
+
+    w = {name: torch.from_numpy(value) for name, value in nets.weights().items()}
+
+    class Looped(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            drive = x @ w["W_in.weight"].T + w["W_in.bias"] + w["W_rec.bias"]
+            h = torch.zeros_like(drive)
+            for _ in range(nets.STEPS):
+                h = torch.tanh(drive + h @ w["W_rec.weight"].T)
+            return h @ w["W_out.weight"].T + w["W_out.bias"]
+
+    return Looped().eval()
+
+
+def torch_inputs(count: int) -> Any:
+    import torch
+
+    return torch.from_numpy(nets.inputs(count))
+
+
+def export(module: Any, example: Any, path: Path) -> None:
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (example,), str(path), dynamo=False)
+
+
+def peak_flops(dtype: str) -> float:
+    """Multiply-adds a second of a 1024^3 BLAS product: the adders' limit for the dense schedule."""
+    a = np.ones((1024, 1024), dtype)
+    return 1024**3 / min(seconds(lambda: a @ a))
+
+
+def int_net(folder: Path) -> tuple[Any, NDArray[np.int64]]:
+    from eqcompile.toolchain import data, registry
+    from eqcompile.toolchain.contracts import QuantizeOptions
+    from eqcompile.toolchain.importers.api import import_model
+
+    checkpoint = folder / "mnist_size.pt"
+    nets.write_checkpoint(checkpoint)
+    imported = import_model(checkpoint, family="models.LoopedMLP", settings={"steps": nets.STEPS})
+    x = {"x": nets.inputs(1024)}
+    net = registry.stage("quantize")(imported.net, QuantizeOptions(), calibration={"x": x["x"][:64]}).net
+    codes, _ = data.encode(net, x)
+    return net, codes["x"]
+
+
+def inference(folder: Path) -> list[Row]:
+    """Golden, dense and event-driven, and the emitted NumPy kernel beside PyTorch eager and ONNX Runtime (float32)."""
+    import onnxruntime
+    import torch
+
+    from eqcompile.sim import golden
+
+    torch.set_num_threads(1)
+    net, codes = int_net(folder)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(nets.onnx_model(), options, providers=["CPUExecutionProvider"])
+    module = torch_module()
+    kernel = load_kernel(folder / "out" / "kernel.py")
+    macs = nets.SHAPE[0] * nets.SHAPE[1] + nets.STEPS * nets.SHAPE[1] ** 2 + nets.SHAPE[1] * nets.SHAPE[2]
+    peak = peak_flops("float32")
+    rows = []
+    for batch in (1, 64, 1024):
+        x, code = nets.inputs(batch), codes[:batch]
+        tensor = torch.from_numpy(x)
+        limit = f"adders: {macs * batch / peak * 1e3:.2f} ms at {peak / 1e9:.0f} G MAC/s (sgemm)"
+        with torch.no_grad():
+            eager = seconds(lambda tensor=tensor: module(tensor))
+        ort = seconds(lambda x=x: session.run(None, {"x": x}))
+        agree(module(tensor).numpy(), session.run(None, {"x": x})[0])
+        dense = seconds(lambda code=code: golden.run(net, {"x": code}, trace=False))
+        event = seconds(lambda code=code: golden.run(net, {"x": code}, trace=False, evaluation="event"))
+        emitted = seconds(lambda code=code: kernel.run(code))
+        counts = golden.run(net, {"x": code}, trace=False, evaluation="event").details
+        skipped = 1 - counts["additions_event"] / counts["additions_dense"]
+        rows += [
+            row(f"golden dense, batch {batch}", dense, "PyTorch eager float32", eager, limit),
+            row(f"golden dense, batch {batch}", dense, "ONNX Runtime float32", ort, limit),
+            row(f"numpy target's kernel, batch {batch}", emitted, "PyTorch eager float32", eager, limit),
+            row(f"numpy target's kernel, batch {batch}", emitted, "ONNX Runtime float32", ort, limit),
+            row(
+                f"golden event-driven, batch {batch}",
+                event,
+                "golden dense",
+                dense,
+                f"{skipped:.1%} of the recurrent additions skipped, bits identical",
+            ),
+        ]
+    return rows
+
+
+def agree(a: NDArray[Any], b: NDArray[Any]) -> None:
+    """The peers must compute the same function, or the ratios mean nothing."""
+    worst = float(np.abs(a - b).max())
+    if worst > 1e-3:
+        sys.exit(f"the peers disagree by {worst}: the comparison would be void")
+
+
+def load_kernel(path: Path) -> Any:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("kernel", path)
+    if spec is None or spec.loader is None:
+        sys.exit(f"cannot load {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for results.json")
+    out = parser.parse_args().out
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in (start_up, lambda: compile_time(folder), lambda: inference(folder)):
+            rows += part()
+    head = f"{'what':42} {'ours':>10} {'peer':>38} {'its time':>10} {'ratio':>7}  limit"
+    lines = [head, "-" * len(head)]
+    lines += [
+        f"{r['name']:42} {r['seconds'] * 1e3:8.2f} ms {r['peer']:>38} {r['peer_seconds'] * 1e3:8.2f} ms "
+        f"{r['ratio']:7.2f}  {r['limit']}"
+        for r in rows
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    tools = {p: version(p) for p in ("eqcompile", "numpy", "torch", "onnxruntime")}
+    out.mkdir(parents=True, exist_ok=True)
+    machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+    document = {"rows": rows, "tools": tools, "machine": machine, "repeats": REPEATS, "statistic": "median"}
+    (out / "results.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

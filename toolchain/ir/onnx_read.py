@@ -1,0 +1,180 @@
+"""Read operations back from an ONNX graph, and dataclasses from JSON: typed, bounded, nothing trusted."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from . import ops
+from .onnx_functions import DOMAIN
+from .onnx_graph import REPEAT
+from .ops import Op, Repeat
+from .verify import LEGAL
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+
+__all__ = ["ReadError", "decode", "read_blocks", "read_param"]
+
+CLASSES: Mapping[str, type[Op]] = {cls.mnemonic: cls for cls in LEGAL}
+
+LIMIT = 1 << 63
+EMPTY_AXIS = 1 << 16
+"""An empty parameter needs no bytes, whatever its other axes claim; loops run over them."""
+
+
+class ReadError(ValueError):
+    """A part of the file is not what eqcompile writes; the message says which."""
+
+
+def decode(hint: Any, value: Any, where: str) -> Any:
+    """`value` (JSON) as the annotated type `hint`: a dataclass, tuple, union with None, Literal, str, bool, int, float.
+
+    Raises ReadError on any other type, on unknown or missing fields, and on integers beyond 64 bits.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return decode(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ReadError(f"{where} is {value!r}, must be one of {arguments}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ReadError(f"{where} is a {type(value).__name__}, must be a list")
+        return tuple(decode(arguments[0], v, f"{where}[{k}]") for k, v in enumerate(value))
+    if is_dataclass(hint):
+        return _decode_fields(hint, value, where)
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        raise ReadError(f"{where} is {type(value).__name__} {value!r:.60}, must be {getattr(hint, '__name__', hint)}")
+    if isinstance(value, int) and not -LIMIT <= value < LIMIT:
+        raise ReadError(f"{where} is beyond 64 bits")
+    return value
+
+
+def _decode_fields(cls: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ReadError(f"{where} is a {type(value).__name__}, must be an object")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}
+    unknown = sorted(set(value) - set(known))
+    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+    missing = sorted(required - set(value))
+    if unknown or missing:
+        raise ReadError(f"{where}: unknown fields {unknown}, missing fields {missing}")
+    return cls(**{n: decode(hints[n], v, f"{where}.{n}") for n, v in value.items()})
+
+
+def read_param(tensor: TensorProto) -> np.ndarray[Any, Any]:
+    """An initializer as float64 or int64; its bytes are checked against its shape before anything is allocated."""
+    from onnx import TensorProto
+
+    kinds: dict[int, np.dtype[Any]] = {TensorProto.DOUBLE: np.dtype("<f8"), TensorProto.INT64: np.dtype("<i8")}
+    dtype = kinds.get(tensor.data_type)
+    if dtype is None or tensor.external_data or tensor.data_location != TensorProto.DEFAULT:
+        raise ReadError(f"parameter {tensor.name} has element type {tensor.data_type} or external data")
+    size = dtype.itemsize
+    for n in tensor.dims:
+        if n < 0:
+            raise ReadError(f"parameter {tensor.name} has shape {list(tensor.dims)}")
+        size *= n
+    if len(tensor.raw_data) != size:
+        raise ReadError(
+            f"parameter {tensor.name} of shape {list(tensor.dims)} needs {size} bytes, has {len(tensor.raw_data)}"
+        )
+    if size == 0 and max(tensor.dims) > EMPTY_AXIS:
+        raise ReadError(f"parameter {tensor.name} is empty and has shape {list(tensor.dims)}")
+    return np.frombuffer(tensor.raw_data, dtype).astype(dtype.newbyteorder("=")).reshape(list(tensor.dims))
+
+
+def read_blocks(graph: GraphProto, inputs_of: Mapping[str, Iterable[str]]) -> dict[str, tuple[Op, ...]]:
+    """The operations of `drive`, `step` and `readout`. `inputs_of` gives the input fields of each function.
+
+    Raises ReadError on a call that is no operation.
+    """
+    found: dict[str, list[Op]] = {"drive": [], "step": [], "readout": []}
+    _collect(graph, inputs_of, found)
+    return {name: tuple(block) for name, block in found.items()}
+
+
+def _collect(graph: GraphProto, inputs_of: Mapping[str, Iterable[str]], found: dict[str, list[Op]]) -> None:
+    for node in graph.node:
+        if node.domain == DOMAIN or (node.op_type == "Loop" and node.name.startswith(REPEAT)):
+            place = node.output[0].partition("/")[0] if node.output else ""
+            if place not in found:
+                raise ReadError(f"the operation {node.op_type} of {list(node.output)} stands in no block")
+            found[place].append(_operation(node, inputs_of))
+        else:
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    _collect(attribute.g, inputs_of, found)
+
+
+def _operation(node: NodeProto, inputs_of: Mapping[str, Iterable[str]]) -> Op:
+    out = _ir_name(node.output[0])
+    if node.domain != DOMAIN:
+        return _repeat(node, out, inputs_of)
+    cls = CLASSES.get(node.op_type.rstrip("0123456789").rstrip("_"))
+    if cls is None or cls is Repeat or node.op_type not in inputs_of:
+        raise ReadError(f"{out} calls {node.op_type!r}, which is no operation of this file")
+    names = list(inputs_of[node.op_type])
+    if len(names) != len(node.input) or len(node.output) != 1:
+        raise ReadError(f"{out} gives {len(node.input)} operands to {node.op_type}, which has {names}")
+    values: dict[str, Any] = {name: _ir_name(value) for name, value in zip(names, node.input, strict=True)}
+    values |= {a.name: _attribute(a) for a in node.attribute}
+    booleans = {name for name, hint in typing.get_type_hints(cls).items() if hint is bool}
+    values |= {n: bool(v) for n, v in values.items() if n in booleans and v in (0, 1)}
+    op: Op = decode(cls, values | {"out": out}, f"operation {out}")
+    return op
+
+
+def _repeat(node: NodeProto, out: str, inputs_of: Mapping[str, Iterable[str]]) -> Repeat:
+    said = {p.key: p.value for p in node.metadata_props}
+    bodies = [a.g for a in node.attribute if a.HasField("g")]
+    if set(said) != {"init", "count", "carry", "result"} or len(bodies) != 1 or not said["count"].isdecimal():
+        raise ReadError(f"the repeat {out} has metadata {said} and {len(bodies)} bodies")
+    body = tuple(
+        _operation(n, inputs_of)
+        for n in bodies[0].node
+        if n.output and (n.domain == DOMAIN or (n.op_type == "Loop" and n.name.startswith(REPEAT)))
+    )
+    return ops.Repeat(
+        out=out,
+        init=said["init"],
+        count=decode(int, int(said["count"][:20]), f"operation {out}.count"),
+        carry=said["carry"],
+        body=body,
+        result=said["result"],
+    )
+
+
+def _ir_name(onnx_name: str) -> str:
+    return onnx_name.rpartition("/")[2]
+
+
+def _attribute(attribute: AttributeProto) -> Any:
+    from onnx import AttributeProto, TensorProto
+
+    match attribute.type:
+        case AttributeProto.INT:
+            return attribute.i
+        case AttributeProto.INTS:
+            return tuple(attribute.ints)
+        case AttributeProto.STRING:
+            return attribute.s.decode("utf-8")
+        case AttributeProto.TENSOR:
+            tensor = attribute.t
+            if tensor.data_type != TensorProto.DOUBLE or tensor.dims or len(tensor.raw_data) != 8:
+                raise ReadError(f"attribute {attribute.name} is no double scalar")
+            return float(np.frombuffer(tensor.raw_data, "<f8")[0])
+        case _:
+            raise ReadError(f"attribute {attribute.name} has type {attribute.type}")
