@@ -1,0 +1,308 @@
+"""Each float operation as integer ones.
+
+Every value is an integer code with an exact real scale. Linear maps are exact sums of codes; a sum is brought to the
+pre-activation grid (`state_bits + 1` fraction bits) by one rounded rescale, and a signal to its own grid. Scaling and
+means only change the scale, at no cost. In the readout a linear map has one scale, and its sum stays exact on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.contracts import QuantizeOptions
+from ..toolchain.ir import Encoding, EqNet, IntNet, Output, State, ops
+from ..toolchain.ir.ops import Op
+from .bounds import Bounds
+from .builder import Builder
+from .grids import Grids
+from .nonlinear import activation, softmax
+from .operands import Constant, Operand, Value, common_scale, is_power_of_two
+from .weights import Codes, quantize_weights
+
+__all__ = ["Emitter"]
+
+Array = NDArray[Any]
+
+
+_READOUT_EXTRA_BITS = 8
+
+_Map = ops.Linear | ops.Stencil | ops.Conv
+
+
+class Emitter:
+    """One lowering: `net()` emits everything and returns the IntNet; `choices` then tells what was chosen."""
+
+    def __init__(
+        self, net: EqNet, options: QuantizeOptions, bounds: Bounds, grids: Grids, encodings: Mapping[str, Encoding]
+    ) -> None:
+        self.source = net
+        self.options = options
+        self.bounds = bounds
+        self.grids = grids
+        self.pre = Fraction(2) ** -grids.pre
+        names = {i.name for i in net.inputs} | {s.name for s in net.states} | {op.out for op in net.all_ops()}
+        names |= {op.carry for op in net.all_ops() if isinstance(op, ops.Repeat)}
+        # A multiplier rounded to this many bits moves the largest pre-activation by less than a step.
+        self.build = Builder(names, multiplier_bits=max(15, options.state_bits + 7))
+        self.choices: list[Mapping[str, Any]] = []
+        self.env: dict[str, Operand] = {p.name: Constant(p.name, p.value, p.source) for p in net.params}
+        self.inputs = tuple(replace(i, encoding=encodings.get(i.name)) for i in net.inputs)
+        self._weights: dict[tuple[str, bool], tuple[str, Codes]] = {}
+
+    def net(self) -> IntNet:
+        """The finished net, not yet verified."""
+        build, source = self.build, self.source
+        for i in self.inputs:
+            build.clamped(i)
+            self.env[i.name] = Value(i.name, Fraction(1 if i.encoding is None else i.encoding.scale))
+        self._block(source.drive)
+        inits = {s.name: self._initial(s) for s in source.states}
+        for s in source.states:
+            grid = self.grids.of[s.name]
+            build.register(s.name, s.shape, grid.format)
+            self.env[s.name] = Value(s.name, grid.scale)
+        build.block = build.step
+        self._block(source.step)
+        updates = {s.name: self._to_signal(s.update, s.name).name for s in source.states}
+        build.block = build.readout
+        self._block(source.readout)
+        outputs = tuple(self._output(o) for o in source.outputs)
+        states = tuple(
+            replace(s, update=updates[s.name], init=inits[s.name], frac=self.grids.of[s.name].frac)
+            for s in source.states
+        )
+        return build.finish(source, self.inputs, states, outputs, tolerance=self.options.tolerance)
+
+    def _initial(self, s: State) -> str | None:
+        return None if s.init is None else self._to_signal(s.init, s.name).name
+
+    def _output(self, o: Output) -> Output:
+        value = self._valued(self.env[o.value], self.pre)
+        return replace(o, value=value.name, scale=float(value.scale))
+
+    def _block(self, block: Iterable[Op]) -> None:
+        for op in block:
+            value = self._lower(op)
+            if op.out in self.grids.of:
+                grid = self.grids.of[op.out]
+                value = self.build.fitted(value, grid.scale, grid.format)
+            if any(made.out == value.name for made in self.build.block):
+                self.build.title(value, op.out)
+            self.env[op.out] = value
+
+    # Grids of operands
+
+    @property
+    def _exact(self) -> bool:
+        """Whether sums stay on the scale of their products: in the readout, where nothing is fed back."""
+        return self.build.block is self.build.readout
+
+    @property
+    def _finest(self) -> Fraction:
+        """The grid on which unlike scales meet: of pre-activations, in the readout finer so that ties stay rare."""
+        return self.pre / (1 << _READOUT_EXTRA_BITS) if self._exact else self.pre
+
+    def _valued(self, operand: Operand, scale: Fraction) -> Value:
+        """A value as it is; a constant on the grid of `scale`, rounded half up."""
+        if isinstance(operand, Value):
+            return operand
+        codes = np.floor(operand.value / float(scale) + 0.5)
+        source = f"{operand.source}; in steps of {float(scale):.9g}"
+        name = self.build.param(operand.name, codes, source, shared=True)
+        return Value(name, scale)
+
+    def _on(self, operand: Operand, scale: Fraction) -> Value:
+        return self.build.rescaled(self._valued(operand, scale), scale)
+
+    def _to_signal(self, name: str, signal: str) -> Value:
+        """The value `name` in the grid and format of `signal`."""
+        grid = self.grids.of[signal]
+        operand = self.env[name]
+        if isinstance(operand, Constant):
+            limit = (grid.format.lo / 2.0**grid.frac, grid.format.hi / 2.0**grid.frac)
+            operand = replace(operand, value=np.clip(operand.value, *limit))
+        return self.build.fitted(self._valued(operand, grid.scale), grid.scale, grid.format)
+
+    def _meet(self, out: str, *names: str) -> tuple[Fraction, list[Value]]:
+        """The grid of the signal `out`, or else the operands' common one, and the operands on it."""
+        operands = [self.env[n] for n in names]
+        scale = self.grids.of[out].scale if out in self.grids.of else common_scale(operands, self._finest)
+        return scale, [self._on(o, scale) for o in operands]
+
+    # Operations
+
+    def _lower(self, op: Op) -> Value:
+        match op:
+            case ops.Linear() | ops.Stencil() | ops.Conv():
+                return self._map(op)
+            case ops.Embedding(x=x, table=t):
+                table = self.env[t]
+                scale = self.grids.of[op.out].scale if op.out in self.grids.of else self.pre
+                codes = self._valued(table, scale).name
+                return self.build.put(ops.Embedding(out=self._name(op), x=self._value(x).name, table=codes), scale)
+            case ops.MatMul(a=a, b=b):
+                va, vb = self._value(a), self._value(b)
+                product = self.build.put(ops.MatMul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale)
+                return self._no_finer(product)
+            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
+                return self._sum(op, self.env[a], self.env[b])
+            case ops.Mul(a=a, b=b):
+                return self._multiply(op, self.env[a], self.env[b])
+            case ops.Scale(x=x, factor=factor):
+                v = self._value(x)
+                if factor > 0.0:
+                    return Value(v.name, v.scale * Fraction(factor))
+                return self.build.rescale(v, np.asarray(float(v.scale * Fraction(factor) / self.pre)), self.pre)
+            case ops.Abs(x=x):
+                v = self._value(x)
+                return self.build.put(ops.Abs(out=self._name(op), x=v.name), v.scale)
+            case ops.Greater(a=a, b=b):
+                return self._greater(op, self.env[a], self.env[b])
+            case ops.Select(condition=c, a=a, b=b):
+                scale, (va, vb) = self._meet(op.out, a, b)
+                condition = self._value(c).name
+                return self.build.put(ops.Select(out=self._name(op), condition=condition, a=va.name, b=vb.name), scale)
+            case ops.Damp():
+                return self._damp(op)
+            case ops.Reduce(x=x, kind=kind, axes=axes):
+                v = self._value(x)
+                count = math.prod(self.build.shape(v)[a] for a in axes) if kind == "mean" else 1
+                made = replace(op, out=self._name(op), x=v.name, kind="sum" if kind == "mean" else kind)
+                return self.build.put(made, v.scale / count)
+            case ops.Reshape(x=x) | ops.Transpose(x=x):
+                v = self._value(x)
+                return self.build.put(replace(op, out=self._name(op), x=v.name), v.scale)
+            case ops.Activation(x=x):
+                return self._activation(op, self._value(x))
+            case ops.Softmax(x=x):
+                value, row = softmax(self.build, op, self._on(self.env[x], self.pre), bits=self.options.state_bits)
+                self.choices.append(row)
+                return value
+            case ops.Repeat():
+                return self._repeat(op)
+            case _:
+                raise AssertionError(f"{type(op).__name__} passed the check of supported operations")
+
+    def _value(self, name: str) -> Value:
+        """An operand on its own grid; a constant becomes codes on the pre-activation grid."""
+        return self._valued(self.env[name], self.pre)
+
+    def _name(self, op: Op) -> str:
+        return self.build.fresh(f"{op.out}_{op.mnemonic}")
+
+    def _no_finer(self, value: Value) -> Value:
+        """Brings a product back to the pre-activation grid, so that widths do not grow from product to product."""
+        return self.build.rescaled(value, self.pre) if value.scale < self.pre else value
+
+    def _map(self, op: _Map) -> Value:
+        x = self._value(op.x)
+        weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
+        reads: dict[str, Any] = {"out": self._name(op), "x": x.name, "weight": weight, "bias": None}
+        if isinstance(op, ops.Stencil):
+            index = self._constant(op.index)
+            reads["index"] = self.build.param(op.index, index.value, index.source, shared=True)
+        total = self.build.put(replace(op, **reads), x.scale)
+        rank = len(self.build.shape(total))
+        shape = (-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else (-1,)
+        grid = self.pre if op.bias is not None or op.out not in self.grids.of else self.grids.of[op.out].scale
+        if made.scale.ndim:
+            total = self.build.rescale(total, made.scale * float(x.scale / grid), grid, shape=shape)
+        else:
+            total = Value(total.name, x.scale * Fraction(float(made.scale)))
+            total = total if self._exact else self.build.rescaled(total, grid)
+        if op.bias is None:
+            return total
+        bias = self._constant(op.bias)
+        biased = ops.Add(out=op.out, a=op.out, b=op.bias)
+        return self._sum(biased, total, replace(bias, value=bias.value.reshape(shape)))
+
+    def _constant(self, name: str) -> Constant:
+        found = self.env[name]
+        assert isinstance(found, Constant)
+        return found
+
+    def _sum(self, op: ops.Add | ops.Sub, a: Operand, b: Operand) -> Value:
+        scale = common_scale((a, b), self._finest)
+        va, vb = self._on(a, scale), self._on(b, scale)
+        return self.build.put(replace(op, out=self._name(op), a=va.name, b=vb.name), scale)
+
+    def _weight(self, op: _Map, *, per_row: bool) -> tuple[str, Codes]:
+        key = (op.weight, per_row)
+        if key not in self._weights:
+            found = self._constant(op.weight)
+            value = found.value
+            if isinstance(op, ops.Stencil):
+                # A tap outside the lattice reads nothing: its weight must not set a scale.
+                value = np.where(self.source.param(op.index) >= 0, value, 0.0)
+            codes = quantize_weights(value, self.options.weights, per_row=per_row)
+            name = self.build.param(op.weight, codes.codes, f"{found.source}; {codes.label}")
+            self.choices.append(codes.row(op.weight, found.source))
+            self._weights[key] = (name, codes)
+        return self._weights[key]
+
+    def _multiply(self, op: ops.Mul, a: Operand, b: Operand) -> Value:
+        if isinstance(a, Constant) and isinstance(b, Value):
+            a, b = b, a
+        if isinstance(a, Value) and isinstance(b, Constant):
+            ratio = b.value * float(a.scale / self.pre)
+            return self.build.rescale(a, ratio, self.pre, shape=ratio.shape)
+        va, vb = self._valued(a, self.pre), self._valued(b, self.pre)
+        return self._no_finer(self.build.put(ops.Mul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale))
+
+    def _greater(self, op: ops.Greater, a: Operand, b: Operand) -> Value:
+        """Against a constant, the exact integer threshold: `code * s > c` is `code > floor(c / s)`, and `c > code * s`
+        is `ceil(c / s) > code`."""
+        if isinstance(a, Value) and isinstance(b, Constant):
+            va, vb = a, self._threshold(b, a.scale, math.floor)
+        elif isinstance(a, Constant) and isinstance(b, Value):
+            va, vb = self._threshold(a, b.scale, math.ceil), b
+        else:
+            scale = common_scale((a, b), self._finest)
+            va, vb = self._on(a, scale), self._on(b, scale)
+        return self.build.put(ops.Greater(out=self._name(op), a=va.name, b=vb.name), Fraction(1))
+
+    def _threshold(self, constant: Constant, scale: Fraction, whole: Any) -> Value:
+        # No interval reaches 2**62: a threshold beyond it is as good as this one.
+        top = 1 << 62
+        entries = [min(max(whole(Fraction(float(v)) / scale), -top), top) for v in constant.value.reshape(-1)]
+        codes = np.array(entries, np.int64).reshape(constant.value.shape)
+        source = f"{constant.source}; {whole.__name__} in steps of {float(scale):.9g}"
+        return Value(self.build.param(f"{constant.name}_threshold", codes, source, shared=True), scale)
+
+    def _damp(self, op: ops.Damp) -> Value:
+        scale, (before, after) = self._meet(op.out, op.old, op.new)
+        finest = max(8, self.options.state_bits)
+        candidates = [(max(round(op.alpha * (1 << k)), 1), k) for k in range(finest + 1)]
+        m, k = min(candidates, key=lambda c: abs(c[0] / (1 << c[1]) - op.alpha))
+        error = m / (1 << k) - op.alpha
+        row = {"what": "damping", "name": op.out, "alpha": op.alpha, "multiplier": m, "shift": k, "error": error}
+        self.choices.append(row)
+        made = ops.DampFixed(out=self._name(op), old=before.name, new=after.name, multiplier=m, shift=k)
+        return self.build.put(made, scale)
+
+    def _activation(self, op: ops.Activation, x: Value) -> Value:
+        if not is_power_of_two(x.scale) or x.scale < self.pre:
+            x = self.build.rescaled(x, self.pre)
+        reach = self.bounds.reach(op.x)
+        value, row = activation(self.build, op, x, bits=self.options.state_bits, reach=reach)
+        self.choices.append(row)
+        return value
+
+    def _repeat(self, op: ops.Repeat) -> Value:
+        grid = self.grids.of[op.carry]
+        init = self._to_signal(op.init, op.carry)
+        self.build.register(op.carry, self.build.shape(init), grid.format)
+        self.env[op.carry] = Value(op.carry, grid.scale)
+        outer, self.build.block = self.build.block, []
+        self._block(op.body)
+        result = self._to_signal(op.result, op.carry)
+        body, self.build.block = tuple(self.build.block), outer
+        made = replace(op, out=self._name(op), init=init.name, body=body, result=result.name)
+        return self.build.put(made, grid.scale)

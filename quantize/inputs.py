@@ -1,0 +1,102 @@
+"""How a host codes real inputs, and what is known of their range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.contracts import QuantizeOptions
+from ..toolchain.diagnostics import Diagnostic, UsageError
+from ..toolchain.ir import Encoding, EqNet, Format
+from .bounds import Range, widest
+
+__all__ = ["Span", "choose_encoding", "encode_error", "input_spans"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """The range of an input and where it is from: `given`, `calibrated` or `assumed`."""
+
+    range: Range
+    origin: str
+
+
+def input_spans(
+    net: EqNet, options: QuantizeOptions, calibration: Mapping[str, Array] | None, given: Mapping[str, Range]
+) -> dict[str, Span]:
+    """Range of each numeric input: as given, else as seen in the calibration data, else the option's.
+
+    Raises UsageError with every fault of the calibration data.
+    """
+    if calibration is not None:
+        _check_calibration(net, calibration)
+    found: dict[str, Span] = {}
+    for i in net.inputs:
+        if i.kind == "index":
+            continue
+        if i.name in given:
+            found[i.name] = Span(given[i.name], "given")
+        elif calibration is not None:
+            data = np.asarray(calibration[i.name], np.float64)
+            found[i.name] = Span((float(data.min()), float(data.max())), "calibrated")
+        else:
+            found[i.name] = Span(options.input_range, "assumed")
+    return found
+
+
+def _check_calibration(net: EqNet, calibration: Mapping[str, Array]) -> None:
+    lead = 2 if net.schedule.frames else 1
+    known = {i.name: i for i in net.inputs}
+    names = ", ".join(known)
+    faults = [
+        Diagnostic("unknown-input", f"the calibration data has {n!r}, the net has no such input", n, f"inputs: {names}")
+        for n in sorted(set(calibration) - set(known))
+    ]
+    for name, i in known.items():
+        if name not in calibration:
+            faults.append(Diagnostic("missing-input", f"the calibration data has no {name!r}", name))
+            continue
+        data = np.asarray(calibration[name])
+        if data.ndim != lead + len(i.shape) or data.shape[lead:] != i.shape or data.size == 0:
+            axes = "[batch, frame, " if net.schedule.frames else "[batch, "
+            want = axes + ", ".join(map(str, i.shape)) + "]"
+            faults.append(Diagnostic("input-shape", f"calibration data is {list(data.shape)}, must be {want}", name))
+        elif data.dtype.kind not in "fiub" or not np.isfinite(data).all():
+            faults.append(Diagnostic("input-values", f"calibration data of {data.dtype} is not all finite", name))
+    if faults:
+        raise UsageError(faults)
+
+
+def choose_encoding(bits: int, bounds: Range, data: Array | None) -> Encoding:
+    """Codes for a range: unsigned if it holds no negative number.
+
+    The scale is the range over full scale, or the finest power of two that covers the range if that codes the
+    calibration data at least as well (least squared error): k/255 and k/16 then become exact.
+    """
+    fmt = Format(bits, bounds[0] < 0.0)
+    top = widest(bounds)
+    if top == 0.0:
+        return Encoding(fmt, 1.0)
+    full = Encoding(fmt, top / fmt.hi)
+    exponent = math.floor(math.log2(full.scale))
+    while bounds[1] > fmt.hi * 2.0**exponent or bounds[0] < fmt.lo * 2.0**exponent:
+        exponent += 1
+    dyadic = Encoding(fmt, 2.0**exponent)
+    if data is None:
+        return full
+    return min((dyadic, full), key=lambda e: encode_error(e, data)[0])
+
+
+def encode_error(encoding: Encoding, data: Array) -> tuple[float, float]:
+    """Mean squared and largest error of coding `data`."""
+    fmt = encoding.format
+    codes = np.clip(np.rint(np.asarray(data, np.float64) / encoding.scale), fmt.lo, fmt.hi)
+    error = codes * encoding.scale - data
+    return float(np.mean(error * error)), float(np.abs(error).max())

@@ -1,0 +1,250 @@
+"""The parts of quantization on their own: weights, multipliers, tables, input codes, bounds and hoisting."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantize_nets import loop, net
+
+from eqcompile.quantize.bounds import Bounds, whole_numbers
+from eqcompile.quantize.builder import multiplier_for
+from eqcompile.quantize.hoist import hoist
+from eqcompile.quantize.inputs import choose_encoding, encode_error
+from eqcompile.quantize.operands import Constant, Value, common_scale, is_power_of_two
+from eqcompile.quantize.tables import PlainTable, Segments, function, saturation, tabulate
+from eqcompile.quantize.weights import quantize_weights, ternary_scale
+from eqcompile.toolchain.ir import Format, State, ops, verify
+from eqcompile.toolchain.ir.ranges import RangeError
+from eqcompile.toolchain.reference import run_reference
+
+PROFILE = settings(max_examples=60, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, scale=st.floats(1e-6, 1e6), noise=st.booleans())
+@PROFILE
+def test_ternary_tensors_are_recognised(seed: int, scale: float, noise: bool) -> None:
+    """One magnitude up to float32 noise is ternary, exactly; two magnitudes are not."""
+    rng = np.random.default_rng(seed)
+    weight = scale * rng.integers(-1, 2, (4, 6)).astype(np.float64)
+    weight[0, :2] = scale, -scale
+    if noise:
+        weight = weight * (1.0 + 1e-7 * rng.random(weight.shape))
+    codes = quantize_weights(weight, "int8", per_row=True)
+    assert codes.kind == "ternary"
+    assert codes.exact
+    assert codes.scale.ndim == 0
+    assert np.array_equal(codes.codes, np.sign(weight))
+    assert codes.max_error <= 2e-7 * scale
+    weight[0, 0] *= 1.01
+    assert ternary_scale(weight) is None
+
+
+def test_an_all_zero_tensor_is_ternary() -> None:
+    """A tensor that the threshold killed must not divide by zero."""
+    codes = quantize_weights(np.zeros((3, 4)), "int8", per_row=True)
+    assert codes.kind == "ternary"
+    assert not codes.codes.any()
+    assert codes.row("W", "s")["density"] == 0.0
+
+
+@given(seed=seeds, bits=st.integers(2, 8), per_row=st.booleans())
+@PROFILE
+def test_integer_weights_round_to_half_a_step(seed: int, bits: int, per_row: bool) -> None:
+    """Symmetric codes reach the top of their row (or tensor) and are within half a step of the weight."""
+    weight = np.random.default_rng(seed).normal(size=(5, 7))
+    weight[2] = 0.0
+    codes = quantize_weights(weight, f"int{bits}", per_row=per_row)
+    top = (1 << (bits - 1)) - 1
+    assert np.abs(codes.codes).max() == top
+    if per_row:
+        assert (np.abs(codes.codes).max(axis=1) == np.where(np.arange(5) == 2, 0, top)).all()
+    step = codes.scale[:, None] if per_row else codes.scale
+    assert (np.abs(codes.codes * step - weight) <= step / 2 * (1 + 1e-9)).all()
+
+
+def test_ternarization_follows_the_rule_of_its_source() -> None:
+    """Kept are the magnitudes above 0.7 of the mean; the scale is their mean. A worked example."""
+    weight = np.array([[1.0, -0.8, 0.1, 0.3]])
+    codes = quantize_weights(weight, "ternary", per_row=True)
+    assert codes.codes.tolist() == [[1, -1, 0, 0]]
+    assert codes.scale.tolist() == [pytest.approx(0.9)]
+
+
+@given(ratios=st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=5), bits=st.integers(8, 24))
+@PROFILE
+def test_multipliers_are_within_their_precision(ratios: list[float], bits: int) -> None:
+    """Every ratio is met within 2^-bits of the largest; the multiplier fits `bits` bits where a shift can do that."""
+    m, shift = multiplier_for(np.array(ratios), bits)
+    assert (np.abs(m / 2.0**shift - ratios) <= max(ratios) * 2.0**-bits * (1 + 1e-9)).all() or shift == 0
+    assert shift == 0 or int(np.abs(m).max()) <= 1 << bits
+    wrong = m / 2.0 ** (shift + 1)
+    assert (np.abs(wrong - ratios) > max(ratios) * 2.0**-bits).any()
+
+
+def test_powers_of_two_need_no_multiplier() -> None:
+    """Exact shifts stay shifts, both ways; a ratio beyond any word is refused."""
+    assert [(int(m), k) for m, k in (multiplier_for(np.array(2.0**e), 15) for e in (-9, 0, 3))] == [
+        (1, 9),
+        (1, 0),
+        (8, 0),
+    ]
+    assert multiplier_for(np.zeros(3), 15) == (pytest.approx(np.zeros(3)), 0)
+    with pytest.raises(RangeError):
+        multiplier_for(np.array(1e30), 15)
+
+
+@given(bits=st.integers(2, 12))
+@settings(max_examples=11, deadline=None)
+def test_tanh_tables_saturate_where_the_code_does(bits: int) -> None:
+    """The domain is the smallest power of two whose ends have the codes at infinity: half of it must not do."""
+    step, scale, top = 2.0 ** -(bits + 1), 2.0 ** (1 - bits), (1 << (bits - 1)) - 1
+    half = saturation(np.tanh, step, scale=scale, top=top)
+    ends = np.tanh(np.array([-half, half - 1]) * step) / scale
+    assert np.clip(np.rint(ends), -top, top).tolist() == [-top, top]
+    if half > 1:
+        assert np.rint(np.tanh((half // 2 - 1) * step) / scale) < top
+    table = tabulate(np.tanh, -half, half - 1, step, scale=scale, top=top)
+    assert isinstance(table, PlainTable)
+    assert (np.diff(table.entries) >= 0).all()
+    assert table.entries[half] == 0
+    assert table.max_error <= 1.0
+
+
+@pytest.mark.parametrize("kind", ["tanh", "sigmoid", "gelu"])
+def test_wide_tables_are_segments_within_one_step(kind: str) -> None:
+    """Piecewise-linear tables meet the function at every point of their domain, recomputed here by the equation."""
+    step, scale, top = 2.0**-14, 2.0**-13, (1 << 16) - 1
+    first, last = -(1 << 16), (1 << 16) - 1
+    phi = function(kind)  # type: ignore[arg-type]
+    table = tabulate(phi, first, last, step, scale=scale, top=top)
+    assert isinstance(table, Segments)
+    assert len(table.base) << table.shift == last - first + 1
+    u = np.arange(last - first + 1)
+    i, f = u >> table.shift, u & ((1 << table.shift) - 1)
+    codes = table.base[i] + ((table.slope[i] * f + (1 << (table.shift - 1))) >> table.shift)
+    error = np.abs(codes - phi((u + first) * step) / scale).max()
+    assert error == pytest.approx(table.max_error)
+    assert error <= 1.0
+    assert np.abs(codes + 1 - phi((u + first) * step) / scale).max() > 1.0
+
+
+@pytest.mark.parametrize(("parts", "exact"), [(16, True), (255, True), (100, False)])
+def test_pixels_become_exact_codes(parts: int, exact: bool) -> None:
+    """k/16 asks for a power of two, k/255 for the full scale; nothing fits k/100."""
+    data = (np.arange(parts + 1) / parts).astype(np.float32)
+    encoding = choose_encoding(8, (0.0, 1.0), data)
+    assert encoding.format == Format(8, False)
+    assert (encode_error(encoding, data)[1] < 1e-7) == exact
+
+
+@given(lo=st.floats(-100, 0), span=st.floats(1e-3, 100), bits=st.integers(2, 16))
+@PROFILE
+def test_codes_cover_the_range(lo: float, span: float, bits: int) -> None:
+    """No value of the range is clipped by more than rounding, with either kind of scale."""
+    bounds = (lo, lo + span)
+    for data in (None, np.linspace(*bounds, 50)):
+        encoding = choose_encoding(bits, bounds, data)
+        fmt = encoding.format
+        assert fmt.signed == (lo < 0.0)
+        for end in bounds:
+            assert fmt.lo <= np.rint(end / encoding.scale) <= fmt.hi
+
+
+@given(seed=seeds)
+@settings(max_examples=20, deadline=None)
+def test_bounds_hold_what_the_reference_sees(seed: int) -> None:
+    """A proved interval that a run leaves would let a state saturate unseen."""
+    made = loop(np.random.default_rng(seed), alpha=0.5).net
+    bounds = Bounds(made, {"x": (-1.0, 1.0)}, {})
+    assert not bounds.missing
+    assert not bounds.taken
+    assert bounds.of["h"] == (-1.0, 1.0)
+    seen = run_reference(made, {"x": np.random.default_rng(seed).uniform(-1, 1, (20, 5))}, ranges=True).ranges
+    for name, (lo, hi) in seen.items():
+        assert bounds.of[name][0] <= lo + 1e-12
+        assert hi <= bounds.of[name][1] + 1e-12
+
+
+def test_flags_and_counters_are_whole() -> None:
+    """A flag keeps unit steps; a state fed by a rounded map must not count as whole though it starts at 0."""
+    made = net(
+        {"one": 1.0, "half": 0.5},
+        x=(1,),
+        states=[State("flag", (), "one"), State("count", (), "more"), State("mixed", (), "less")],
+        step=[ops.Add(out="more", a="count", b="flag"), ops.Add(out="less", a="mixed", b="half")],
+        output="count",
+    )
+    assert whole_numbers(made) >= {"flag", "count", "more"}
+    assert not whole_numbers(made) & {"mixed", "less", "half"}
+
+
+def test_operands_meet_on_the_right_grid() -> None:
+    """Equal scales stay; powers of two take the finer; unlike ones and inexact constants the given grid."""
+    finest = Fraction(1, 512)
+    a, b, odd = Value("a", Fraction(1, 128)), Value("b", Fraction(1, 256)), Value("c", Fraction(1, 255))
+    exact, inexact = Constant("k", np.array([0.5]), ""), Constant("k", np.array([0.3]), "")
+    assert common_scale([a, a], finest) == a.scale
+    assert common_scale([a, b], finest) == b.scale
+    assert common_scale([a, odd], finest) == finest
+    assert common_scale([a, exact], finest) == a.scale
+    assert common_scale([a, inexact], finest) == finest
+    assert common_scale([exact, inexact], finest) == finest
+    assert [is_power_of_two(s) for s in (Fraction(4), Fraction(1, 8), Fraction(3, 8), Fraction(-2))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+@given(seed=seeds, alpha=st.sampled_from([1.0, 0.5]))
+@settings(max_examples=20, deadline=None)
+def test_hoisting_keeps_the_function(seed: int, alpha: float) -> None:
+    """Biases move into the drive; every state stays the same up to reassociation."""
+    made = loop(np.random.default_rng(seed), alpha=alpha).net
+    moved, changed = hoist(made)
+    verify(moved)
+    assert changed == {"drive", "recurrent"}
+    assert not any(isinstance(op, ops.Linear) and op.bias for op in moved.step)
+    x = {"x": np.random.default_rng(seed).normal(size=(6, 5))}
+    before, after = (run_reference(n, x).states["h"] for n in (made, moved))
+    assert np.abs(before - after).max() < 1e-12
+
+
+def test_hoisting_sums_of_several_terms() -> None:
+    """Several maps, a constant, a convolution's bias and a drive that is read twice: all static terms leave the step,
+    and a value that someone else reads keeps its meaning."""
+    rng = np.random.default_rng(0)
+    made = net(
+        {
+            "K": rng.normal(size=(2, 2, 3)),
+            "k": rng.normal(size=2),
+            "c": rng.normal(size=(2, 1)),
+            "D": rng.normal(size=(4, 4)),
+        },
+        x=(2, 4),
+        states=[State("h", (2, 4), "y"), State("g", (2, 4), "drive")],
+        drive=[ops.Linear(out="drive", x="x", weight="D")],
+        step=[
+            ops.Conv(out="m", x="h", weight="K", bias="k", stride=1, padding=1),
+            ops.Conv(out="n", x="g", weight="K", bias="k", stride=1, padding=1),
+            ops.Add(out="s0", a="m", b="drive"),
+            ops.Add(out="s1", a="s0", b="n"),
+            ops.Add(out="s2", a="s1", b="c"),
+            ops.Activation(out="y", x="s2", kind="tanh"),
+        ],
+        output="h",
+    )
+    moved, changed = hoist(made)
+    verify(moved)
+    assert "drive" not in changed
+    assert sum(isinstance(op, ops.Add) for op in moved.step) == 2
+    assert not any(isinstance(op, ops.Conv) and op.bias for op in moved.step)
+    x = {"x": rng.normal(size=(5, 2, 4))}
+    before, after = (run_reference(n, x).states for n in (made, moved))
+    assert all(np.abs(before[s] - after[s]).max() < 1e-12 for s in ("h", "g"))
