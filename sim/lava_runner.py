@@ -1,0 +1,94 @@
+"""Simulators `lava-loihi1` and `lava-loihi2`: run the folder of the target `loihi` under Lava's Loihi configurations.
+
+Lava starts an operating-system process for each process of the network, may hang when one of them fails, and emits
+warnings: it runs in a program of its own, with a time limit, and its whole process group is ended afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.contracts import Progress, Run, Simulator
+from ..toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from .process import run_process
+
+__all__ = ["Loihi1Simulator", "Loihi2Simulator"]
+
+INSTALL = "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
+GRACE_S = 5.0
+"""The program ends itself at the limit, which frees Lava's shared memory; this much later it is killed."""
+
+STATE = "state."
+COUNTS = ("events.", "synops.", "units.")
+BESIDE_OUTPUTS = ("labels", "report", "steps")
+
+
+class _LavaSimulator(Simulator):
+    target: ClassVar[str] = "loihi"
+    configuration: ClassVar[str]
+
+    def run(
+        self,
+        folder: Path,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        trace: bool,
+        timeout_s: float,
+        progress: Progress | None = None,
+    ) -> Run:
+        """`details`: `events` (simulated counts) and `estimate` (energy and time), both means over the samples, and
+        `sim_cfg`, the run configuration of Lava."""
+        if importlib.util.find_spec("lava") is None:
+            raise MissingToolError(Diagnostic("missing-tool", "lava-nc is not installed", self.name, INSTALL))
+        with tempfile.TemporaryDirectory(prefix="eqcompile-lava-") as name:
+            given, results = Path(name) / "x.npz", Path(name) / "y.npz"
+            with given.open("wb") as file:
+                np.savez(file, **{f"codes.{key}": value for key, value in inputs.items()})
+            # -I: nothing of the caller's folder or environment enters. -B: an artifact is not written to by running it.
+            argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
+            argv += ["--sim-cfg", self.configuration, "--timeout", str(timeout_s), *(["--trace"] if trace else [])]
+            # The program keeps its probe files in the temporary folder, gone even if it has to be killed.
+            run_process(argv, cwd=folder, timeout_s=timeout_s + GRACE_S, env={**os.environ, "TMPDIR": name})
+            return self._read(results, folder)
+
+    def _read(self, path: Path, folder: Path) -> Run:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+            steps = found["steps"].astype(np.int64)
+            report: dict[str, Any] = json.loads(str(found["report"]))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise SimulatorError(
+                Diagnostic("simulator-output", f"no readable results: {error}", str(folder))
+            ) from error
+        return Run(
+            states={n.removeprefix(STATE): v for n, v in found.items() if n.startswith(STATE)},
+            outputs={n: v for n, v in found.items() if n not in BESIDE_OUTPUTS and not n.startswith((STATE, *COUNTS))},
+            steps=steps,
+            details={**report, "sim_cfg": self.configuration},
+        )
+
+
+class Loihi1Simulator(_LavaSimulator):
+    """Lava's Loihi1SimCfg, models tagged `fixed_pt`."""
+
+    name: ClassVar[str] = "lava-loihi1"
+    configuration: ClassVar[str] = "loihi1"
+
+
+class Loihi2Simulator(_LavaSimulator):
+    """Lava's Loihi2SimCfg, models tagged `fixed_pt`."""
+
+    name: ClassVar[str] = "lava-loihi2"
+    configuration: ClassVar[str] = "loihi2"

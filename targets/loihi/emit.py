@@ -1,0 +1,195 @@
+"""The artifact: a folder that runs with Lava and NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqcompile.toolchain.artifact import write_json
+from eqcompile.toolchain.ir import IntNet
+
+from .code import population_source, template
+from .mapping import Placement
+from .partition import Partition, Population
+from .report import mapping_text
+
+__all__ = ["RESERVED", "write_folder"]
+
+RESERVED = ("labels", "report", "steps")
+"""Keys of the result file that no output may have as its name."""
+
+
+def write_folder(net: IntNet, parts: Partition, placement: Placement, folder: Path) -> Mapping[str, Any]:
+    """Write everything but the manifest; returns details for it."""
+    alone = _parts_alone(parts)
+    beaten = {group[0] for group in alone} if len(alone) > 1 else set()
+    for name in ("run.py", "network.py", "lava_compat.py"):
+        _write(folder / name, template(name))
+    _write(folder / "energy.py", (Path(__file__).parent / "energy.py").read_text(encoding="utf-8"))
+    _write(folder / "runtime" / "__init__.py", '"""What all processes of this network share."""\n')
+    _write(folder / "runtime" / "arithmetic.py", template("arithmetic.py"))
+    _write(folder / "runtime" / "lanes.py", template("lanes.py.tmpl"))
+    _write(folder / "processes" / "__init__.py", '"""One leaf package for each kind of process."""\n')
+    for p in parts.populations:
+        _package(folder, f"pop_{p.name}", population_source(p, parts, beat=p.name in beaten))
+    for kind in sorted({placement.storage[s.name] for s in parts.synapses}):
+        _package(folder, f"syn_{kind}", template(f"{kind}.py.tmpl"))
+    if beaten:
+        _package(folder, "conductor", template("conductor.py.tmpl"))
+    _weights(parts, folder)
+    described = _description(net, parts, placement, beaten)
+    write_json(folder / "network.json", described)
+    write_json(folder / "mapping.json", placement.to_json())
+    _write(folder / "mapping.txt", mapping_text(placement))
+    _write(folder / "README.md", _readme(net, parts, placement))
+    return {
+        "populations": {p.name: p.units for p in parts.populations},
+        "synapses": {s.name: {"storage": placement.storage[s.name], "nonzero": s.matrix.count} for s in parts.synapses},
+        "depth": parts.depth,
+        "cores": len(placement.cores),
+        "chip": placement.chip.name,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _package(folder: Path, name: str, source: str) -> None:
+    _write(folder / "processes" / name / "__init__.py", "")
+    _write(folder / "processes" / name / "process.py", source)
+
+
+def _params(p: Population, net: IntNet) -> list[str]:
+    """Parameters that a population reads itself, in order."""
+    names = [n for script in p.scripts.values() for a in script if a.op is not None for n in a.op.reads]
+    names += [a.value for script in p.scripts.values() for a in script if a.kind == "send"]
+    names += [n for s in p.states for n in (s.init, s.update) if n is not None] + list(p.outputs)
+    return [n for n in dict.fromkeys(names) if n in net.param_names]
+
+
+def _weights(parts: Partition, folder: Path) -> None:
+    arrays: dict[str, Any] = {}
+    for s in parts.synapses:
+        arrays[f"synapse.{s.name}.row"] = s.matrix.row.astype(np.int32)
+        arrays[f"synapse.{s.name}.column"] = s.matrix.column.astype(np.int32)
+        arrays[f"synapse.{s.name}.weight"] = s.matrix.weight.astype(np.int32)
+        arrays[f"synapse.{s.name}.bias"] = s.bias.astype(np.int32)
+    for p in parts.populations:
+        for name in _params(p, parts.net):
+            arrays[f"param.{name}"] = parts.net.param(name).astype(np.int32)
+    np.savez(folder / "weights.npz", **arrays)
+
+
+def _links(parts: Partition) -> list[dict[str, Any]]:
+    links = []
+    for p in parts.populations:
+        for stream in p.streams:
+            to = [[f"syn_{s.name}", "s_in"] for s in parts.synapses if s.source == stream]
+            to += [[f"pop_{q.name}", f"in_{stream}"] for q in parts.populations if stream in q.mirrors]
+            links.append({"from": [f"pop_{p.name}", f"out_{stream}"], "to": to})
+    for s in parts.synapses:
+        if s.targets:
+            to = [[f"pop_{name}", f"in_{s.name}"] for name in s.targets]
+            links.append({"from": [f"syn_{s.name}", "a_out"], "to": to})
+    return links
+
+
+def _parts_alone(parts: Partition) -> list[list[str]]:
+    """Populations by connected part of the network."""
+    group = {f"pop_{p.name}": f"pop_{p.name}" for p in parts.populations}
+    group |= {f"syn_{s.name}": f"syn_{s.name}" for s in parts.synapses}
+
+    def find(name: str) -> str:
+        while group[name] != name:
+            name = group[name]
+        return name
+
+    for link in _links(parts):
+        for name, _ in link["to"]:
+            group[find(name)] = find(link["from"][0])
+    found: dict[str, list[str]] = {}
+    for p in parts.populations:
+        found.setdefault(find(f"pop_{p.name}"), []).append(p.name)
+    return list(found.values())
+
+
+def _description(net: IntNet, parts: Partition, placement: Placement, beaten: set[str]) -> dict[str, Any]:
+    populations = [
+        {
+            "name": f"pop_{p.name}",
+            "package": f"pop_{p.name}",
+            "kind": "population",
+            "params": _params(p, parts.net),
+            "clamped": [i.name for i in p.clamped],
+        }
+        for p in parts.populations
+    ]
+    synapses = [
+        {
+            "name": f"syn_{s.name}",
+            "package": f"syn_{placement.storage[s.name]}",
+            "kind": "synapse",
+            "weights": s.name,
+            "block": s.source.block,
+            "shape": list(s.matrix.shape),
+        }
+        for s in parts.synapses
+    ]
+    conductor = [{"name": "conductor", "package": "conductor", "kind": "conductor"}] if beaten else []
+    links = _links(parts)
+    if beaten:
+        links.append({"from": ["conductor", "beat_out"], "to": [[f"pop_{n}", "beat_in"] for n in sorted(beaten)]})
+    types = parts.types
+    inputs = []
+    for i in net.inputs:
+        coded = i.encoding
+        inputs.append(
+            {
+                "name": i.name,
+                "shape": list(i.shape),
+                "kind": i.kind,
+                "rows": i.rows,
+                "lo": 0 if coded is None else coded.format.lo,
+                "hi": (i.rows or 1) - 1 if coded is None else coded.format.hi,
+                "scale": None if coded is None else coded.scale,
+            }
+        )
+    schedule = asdict(net.schedule)
+    return {
+        "net": net.name,
+        "ir_digest": net.digest,
+        "chip": placement.chip.name,
+        "inputs": inputs,
+        "outputs": [
+            {"name": o.name, "value": p.value, "kind": o.kind, "scale": o.scale, "shape": list(types[p.value].shape)}
+            for o, p in zip(net.outputs, parts.net.outputs, strict=True)
+        ],
+        "states": [{"name": s.name, "shape": list(s.shape)} for s in net.states],
+        "schedule": {k: schedule[k] for k in ("steps", "frames", "emit")},
+        "processes": [*populations, *synapses, *conductor],
+        "links": links,
+    }
+
+
+def _readme(net: IntNet, parts: Partition, placement: Placement) -> str:
+    notes = "".join(f"- {note}\n" for note in placement.notes)
+    frames = "one frame after another, states carried over, " if net.schedule.frames else ""
+    return template("README.md.tmpl").format(
+        name=net.name,
+        family=net.family,
+        digest=net.digest,
+        chip=placement.chip.name,
+        populations=len(parts.populations),
+        synapses=len(parts.synapses),
+        steps=net.schedule.steps,
+        frames=frames,
+        input=net.inputs[0].name,
+        outputs=", ".join(f"`{o.name}`" for o in net.outputs),
+        notes=notes or "- none\n",
+    )

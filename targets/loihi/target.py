@@ -1,0 +1,136 @@
+"""The `loihi` target: options, what it takes, and how it emits."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from eqcompile.toolchain.contracts import Target
+from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.ir import Interval, IntNet, ops, value_ranges, walk
+
+from .chips import CHIPS, ChipName
+from .code import POPULATION_OPS
+from .emit import RESERVED, write_folder
+from .mapping import Connectivity, place
+from .matrix import WEIGHTED
+from .partition import Partition, partition
+from .unroll import unroll
+
+__all__ = ["LoihiTarget"]
+
+WORD = Interval(-(1 << 31), (1 << 31) - 1)
+MAX_INTERPOLATE_SHIFT = 31
+REASONS: Mapping[type[ops.Op], str] = {
+    ops.MatMul: "a synapse holds constants; the product of two values that both change has none",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoihiTarget(Target):
+    """Lava processes with exact integer models, and a placement on the chip."""
+
+    name: ClassVar[str] = "loihi"
+    summary: ClassVar[str] = "Lava network of graded spikes for Loihi 1 and 2, with a placement on neurocores"
+    install: ClassVar[str] = (
+        "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
+    )
+
+    chip: ChipName = field(default="loihi2", metadata={"help": "chip to place the network on"})
+    connectivity: Connectivity = field(
+        default="auto", metadata={"help": "how weights are stored; auto takes what needs fewer bits"}
+    )
+    chips: int = field(default=1, metadata={"help": "how many chips there are"})
+
+    def missing(self) -> Sequence[str]:
+        return () if importlib.util.find_spec("lava") is not None else ("lava-nc",)
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        faults = [*self._options(), *_operations(net), *_names(net), *_schedule(net)]
+        if faults:
+            return faults
+        parts = partition(unroll(net))
+        return [*_widths(parts), *self._capacity(parts)]
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        parts = partition(unroll(net))
+        placement = place(parts, CHIPS[self.chip], connectivity=self.connectivity, chips=self.chips)
+        return write_folder(net, parts, placement, folder)
+
+    def _options(self) -> Iterator[Diagnostic]:
+        if self.chip not in CHIPS:
+            yield Diagnostic("loihi-option", f"there is no chip {self.chip!r}", "chip", f"known: {', '.join(CHIPS)}")
+        if self.connectivity not in ("auto", "dense", "sparse"):
+            yield Diagnostic("loihi-option", f"there is no connectivity {self.connectivity!r}", "connectivity")
+        if self.chips < 1:
+            yield Diagnostic("loihi-option", f"{self.chips} chips, must be at least 1", "chips")
+
+    def _capacity(self, parts: Partition) -> Iterator[Diagnostic]:
+        placement = place(parts, CHIPS[self.chip], connectivity=self.connectivity, chips=self.chips)
+        for s in placement.shortages:
+            hint = "give more --chips" if s.resource == "neurocores" else "a smaller population or fewer weights"
+            yield Diagnostic(
+                "loihi-capacity",
+                f"{s.where} needs {s.needed} {s.resource}, {self.chip} has {s.available}",
+                s.where,
+                hint,
+            )
+
+
+def _operations(net: IntNet) -> Iterator[Diagnostic]:
+    for block, block_ops in net.blocks:
+        for op in walk(block_ops):
+            if isinstance(op, (*WEIGHTED, *POPULATION_OPS, ops.Repeat)):
+                continue
+            reason = REASONS.get(type(op), "no process computes it")
+            yield Diagnostic(
+                "loihi-unsupported", f"{op.mnemonic} ({op.out}) is not supported: {reason}", f"{block}: {op.out}"
+            )
+
+
+def _names(net: IntNet) -> Iterator[Diagnostic]:
+    for o in net.outputs:
+        if o.name in RESERVED:
+            yield Diagnostic("loihi-name", f"the output name {o.name!r} is reserved in the result file", o.name)
+
+
+def _schedule(net: IntNet) -> Iterator[Diagnostic]:
+    if net.schedule.tolerance:
+        yield Diagnostic(
+            "loihi-tolerance",
+            f"the schedule ends a sample at tolerance {net.schedule.tolerance}, this target takes 0 only: stopping one "
+            "sample needs a signal across all cores that the chip has not",
+            net.name,
+            "compile with --tolerance 0",
+        )
+
+
+def _widths(parts: Partition) -> Iterator[Diagnostic]:
+    """Every value, message, sum and constant must fit the 32 bits of a process model's arrays."""
+    net = parts.net
+    ranges = value_ranges(net)
+    streamed = {stream.value for p in parts.populations for stream in p.streams}
+    indices = {i.name for i in net.inputs if i.kind == "index"}
+    for name, found in ranges.items():
+        read = name not in net.param_names or any(name in op.reads for op in net.all_ops())
+        if read and not found.within(WORD):
+            yield _wide("loihi-width", f"{name} can be {found}", name)
+        change = Interval(min(found.lo - found.hi, found.lo), max(found.hi - found.lo, found.hi))
+        if name in streamed - indices and found.within(WORD) and not change.within(WORD):
+            yield _wide("loihi-width", f"a change of {name} can be {change}", name)
+    for s in parts.synapses:
+        worst = Interval(int(s.bias.min(initial=0)), int(s.bias.max(initial=0)))
+        if not worst.within(WORD):
+            yield _wide("loihi-width", f"the bias of {s.name} can be {worst}", s.name)
+    for op in net.all_ops():
+        if isinstance(op, ops.Interpolate) and op.shift > MAX_INTERPOLATE_SHIFT:
+            yield Diagnostic(
+                "loihi-width", f"{op.out} interpolates over {op.shift} bits, at most {MAX_INTERPOLATE_SHIFT}", op.out
+            )
+
+
+def _wide(code: str, what: str, where: str) -> Diagnostic:
+    return Diagnostic(code, f"{what}, 32 bits hold {WORD}", where, "use narrower weights or states")

@@ -1,0 +1,104 @@
+"""Integer operations of the populations, on int32 arrays with the lanes in front.
+
+Inner products are taken in int64; every result is shown to fit 32 bits at compile time, and `narrow` raises
+OverflowError should one not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "absolute",
+    "add",
+    "damp",
+    "divide",
+    "interpolate",
+    "lift",
+    "lookup",
+    "multiply",
+    "narrow",
+    "reduce_max",
+    "reduce_sum",
+    "rescale",
+    "subtract",
+]
+
+Codes = NDArray[np.int32]
+Wide = NDArray[np.int64]
+_LIMITS = np.iinfo(np.int32)
+
+
+def narrow(value: Wide) -> Codes:
+    """The same integers in 32 bits; OverflowError if one does not fit."""
+    if value.size and (value.min() < _LIMITS.min or value.max() > _LIMITS.max):
+        raise OverflowError(f"a value in [{value.min()}, {value.max()}] does not fit 32 bits")
+    return value.astype(np.int32)
+
+
+def lift(value: Codes, rank: int) -> Codes:
+    """`value` [lanes, *shape] with axes of size 1 put after the lanes until it has `rank` axes besides them."""
+    return value.reshape(value.shape[0], *(1 for _ in range(rank - value.ndim + 1)), *value.shape[1:])
+
+
+def _wide(value: Codes) -> Wide:
+    return value.astype(np.int64)
+
+
+def _half(shift: int) -> int:
+    return (1 << shift) >> 1
+
+
+def add(a: Codes, b: Codes) -> Codes:
+    return narrow(_wide(a) + b)
+
+
+def subtract(a: Codes, b: Codes) -> Codes:
+    return narrow(_wide(a) - b)
+
+
+def multiply(a: Codes, b: Codes) -> Codes:
+    return narrow(_wide(a) * b)
+
+
+def absolute(x: Codes) -> Codes:
+    return narrow(np.abs(_wide(x)))
+
+
+def reduce_sum(x: Codes, axes: tuple[int, ...], keep: bool) -> Codes:
+    """Sum over `axes`, counted from the last."""
+    return narrow(_wide(x).sum(axis=axes, keepdims=keep))
+
+
+def reduce_max(x: Codes, axes: tuple[int, ...], keep: bool) -> Codes:
+    """Largest entry over `axes`, counted from the last."""
+    return np.asarray(x.max(axis=axes, keepdims=keep))
+
+
+def rescale(x: Codes, multiplier: Codes, shift: int) -> Codes:
+    """`(x * multiplier + half) >> shift`: rounds half up."""
+    return narrow((_wide(x) * multiplier + _half(shift)) >> shift)
+
+
+def lookup(x: Codes, table: Codes, first: int) -> Codes:
+    """`table[x - first]`, x saturated to the table's domain."""
+    return np.asarray(table[np.clip(_wide(x) - first, 0, table.size - 1)])
+
+
+def interpolate(x: Codes, base: Codes, slope: Codes, first: int, shift: int) -> Codes:
+    """Piecewise-linear table with segments of `1 << shift` codes, x saturated to its domain."""
+    u = np.clip(_wide(x) - first, 0, (base.size << shift) - 1)
+    segment = u >> shift
+    part = u & ((1 << shift) - 1)
+    return narrow(base[segment] + ((_wide(slope)[segment] * part + _half(shift)) >> shift))
+
+
+def damp(old: Codes, new: Codes, multiplier: int, shift: int) -> Codes:
+    """`old + (((new - old) * multiplier + half) >> shift)`."""
+    return narrow(old + (((_wide(new) - old) * multiplier + _half(shift)) >> shift))
+
+
+def divide(a: Codes, b: Codes, shift: int) -> Codes:
+    """`floor(((a << shift) + b // 2) / b)`, b positive."""
+    return narrow(((_wide(a) << shift) + b // 2) // b)

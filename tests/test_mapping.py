@@ -1,0 +1,220 @@
+"""Placement on neurocores and the estimates, against numbers worked out by hand."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import with_formats
+
+from eqcompile.targets.loihi import energy
+from eqcompile.targets.loihi.chips import CHIPS
+from eqcompile.targets.loihi.mapping import Placement, place, weight_bits
+from eqcompile.targets.loihi.matrix import connection
+from eqcompile.targets.loihi.partition import partition
+from eqcompile.targets.loihi.report import mapping_text
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+
+RANDOM = np.random.default_rng(0)
+
+
+def feed_forward(weight: np.ndarray[Any, Any]) -> IntNet:
+    """`y = W x`, read out after one tick."""
+    return with_formats(
+        IntNet(
+            name="ff",
+            family="test",
+            inputs=(Input("x", (weight.shape[1],), encoding=Encoding(Format(4, True), 1.0)),),
+            params=(Param("W", weight.astype(np.int64), "test"),),
+            states=(),
+            drive=(ops.Linear(out="y", x="x", weight="W"),),
+            step=(),
+            readout=(),
+            outputs=(Output("o", "y", "values", 1.0),),
+            schedule=Schedule(1),
+        )
+    )
+
+
+def loop(size: int, top: int) -> IntNet:
+    """`h <- clamp(W h + drive)` with dense weights up to `top`."""
+    weight = RANDOM.integers(1, top, (size, size), endpoint=True)
+    return with_formats(
+        IntNet(
+            name="loop",
+            family="test",
+            inputs=(Input("x", (3,), encoding=Encoding(Format(4, True), 1.0)),),
+            params=(
+                Param("W", weight, "test"),
+                Param("V", np.ones((size, 3), np.int64), "test"),
+                Param("T", np.arange(-8, 8), "test"),
+            ),
+            states=(State("h", (size,), "new", frac=3),),
+            drive=(ops.Linear(out="d", x="x", weight="V"),),
+            step=(
+                ops.Linear(out="r", x="h", weight="W"),
+                ops.Add(out="p", a="d", b="r"),
+                ops.Lookup(out="new", x="p", table="T", first=-8),
+            ),
+            readout=(),
+            outputs=(Output("o", "h", "values", 1.0),),
+            schedule=Schedule(5),
+            formats={"h": Format(4, True)},
+        )
+    )
+
+
+def placed(net: IntNet, chip: Any = "loihi1", **options: Any) -> Placement:
+    return place(partition(net), CHIPS[chip], **options)
+
+
+@pytest.mark.parametrize(
+    ("weights", "bits"), [([-1, 0, 1], 2), ([1, 1], 2), ([-127, 5], 8), ([127], 8), ([-128], 8), ([-3], 3), ([0], 1)]
+)
+def test_weight_bits(weights: list[int], bits: int) -> None:
+    """A ternary weight counted as 8 bits would make every estimate four times too large."""
+    values = np.array(weights)
+    matrix = connection((1, values.size), np.zeros(values.size, np.int64), np.arange(values.size), values)
+    assert weight_bits(matrix) == bits
+
+
+def test_a_population_is_split_where_memory_ends() -> None:
+    """Rows of 1100 weights of 8 bits and 3 of 2 bits: 119 units fill 128 KB, so 10 cores; greedy, nothing lost."""
+    found = placed(loop(1100, 127), connectivity="dense")
+    rows = [c for c in found.cores if c.population == "h"]
+    bits = 1100 * 8 + 3 * 2
+    fit = 128 * 1024 * 8 // bits
+    assert fit == 119
+    assert [(c.first, c.last) for c in rows] == [(i, min(i + fit, 1100)) for i in range(0, 1100, fit)]
+    assert [c.memory_bits for c in rows[:2]] == [119 * bits, 119 * bits]
+    assert all(c.in_axons == 1100 + 3 for c in rows)
+    assert all(c.out_axons == (c.last - c.first) * len(rows) for c in rows), "each unit reaches every core of h"
+    assert found.shortages == ()
+
+
+def test_sources_are_split_where_out_axons_end() -> None:
+    """1000 inputs that reach 5 cores need 5000 edges; one core has 4096, so the inputs take two cores or more."""
+    found = placed(feed_forward(RANDOM.integers(1, 127, (600, 1000))), connectivity="dense")
+    targets = [c for c in found.cores if c.population == "o" or c.population == "y"]
+    sources = [c for c in found.cores if c.population == "x"]
+    assert len(targets) == 5
+    assert len(sources) >= 2
+    assert sum(c.last - c.first for c in sources) == 1000
+    assert all(c.out_axons == (c.last - c.first) * 5 <= 4096 for c in sources)
+    assert found.shortages == ()
+
+
+def test_sparse_storage_counts_an_index_and_only_what_is_there() -> None:
+    """An index costs 10 bits on a core of 1024 neurons; a row that misses a source needs no axon for it."""
+    weight = np.zeros((4, 50), np.int64)
+    weight[0, 3] = weight[1, 3] = weight[3, 49] = 1
+    found = placed(feed_forward(weight))
+    (core,) = [c for c in found.cores if c.population == "y"]
+    assert found.storage == {"y": "sparse"}
+    assert (core.memory_bits, core.in_axons, dict(core.synapses)) == (3 * (2 + 10), 2, {"y": 3})
+    (core,) = [c for c in placed(feed_forward(weight), connectivity="dense").cores if c.population == "y"]
+    assert (core.memory_bits, core.in_axons) == (4 * 50 * 2, 50)
+
+
+def test_auto_takes_the_smaller_storage() -> None:
+    """A full matrix stored with indices would waste more than half of the memory."""
+    assert placed(feed_forward(np.ones((8, 8)))).storage == {"y": "dense"}
+
+
+def test_loihi2_shares_its_memory_with_registers_and_tables() -> None:
+    """On Loihi 2 state and tables take room from the synapses; leaving them out would overfill a core."""
+    (core,) = [c for c in placed(loop(10, 1), "loihi2", connectivity="dense").cores if c.population == "h"]
+    weights = 10 * 10 * 2 + 10 * 3 * 2
+    registers = 10 * (1 + 2 + 1)  # h; sums d and r; last sent h
+    assert core.memory_bits == weights + (registers + 16) * 32
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "want"),
+    [
+        (feed_forward(np.ones((1, 4097))), {}, ("in-axons", "y", 4097, 4096)),
+        (feed_forward(np.ones((1, 4000)) * 127), {"connectivity": "sparse"}, None),
+        (feed_forward(np.ones((2, 4096)) * 1000), {"connectivity": "dense"}, None),
+    ],
+)
+def test_shortage_of_one_core(net: IntNet, options: Any, want: Any) -> None:
+    """A unit that cannot fit any core must be named with what it lacks."""
+    found = placed(net, **options).shortages
+    assert [(s.resource, s.where, s.needed, s.available) for s in found] == ([] if want is None else [want])
+
+
+def test_shortage_of_cores() -> None:
+    """More cores than the chip has is a shortage too, and another chip ends it."""
+    net = feed_forward(RANDOM.integers(1, 3, (132 * 1024, 1)))
+    (found,) = placed(net).shortages
+    assert (found.resource, found.available, found.needed) == ("neurocores", 128, 133)
+    assert placed(net, chips=2).shortages == ()
+    assert "DOES NOT FIT" in mapping_text(placed(net))
+
+
+def test_text_and_json_of_a_placement() -> None:
+    """The table is what a user reads: limits, their sources, and that binary spikes cannot carry this network."""
+    found = placed(loop(10, 1))
+    text = mapping_text(found)
+    assert "p. 89, constraint 2" in text
+    assert "binary spikes" in text
+    assert "binary" not in mapping_text(placed(loop(10, 1), "loihi2"))
+    assert json.loads(json.dumps(found.to_json()))["chip"]["memory_bits"] == 1048576
+
+
+def counted() -> energy.Events:
+    result = {
+        "steps": np.array([4, 5]),
+        "events.x_drive": np.array([[3], [1]]),
+        "events.h_step": np.array([[0, 5, 2, 1, 0], [0, 5, 4, 2, 1]]),
+        "synops.r": np.array([[0, 50, 20, 10, 0], [0, 50, 40, 20, 10]]),
+        "synops.d": np.array([[30], [10]]),
+        "units.h": np.array([[5, 2, 1, 0, 0], [5, 4, 2, 1, 0]]),
+    }
+    return energy.counted(result)
+
+
+def test_events_are_means_over_samples() -> None:
+    """Sums in the place of means would charge one sample for the whole batch."""
+    found = counted()
+    assert (found.samples, found.ticks, found.settled_after) == (2, 5, 4.5)
+    assert found.streams == {"x_drive": 2.0, "h_step": 10.0}
+    assert found.synops == {"r": 100.0, "d": 20.0}
+    assert found.moved == {"h": 10.0}
+    assert found.per_tick == {"h_step": (0.0, 5.0, 3.0, 1.5, 0.5)}
+
+
+def test_estimate_by_hand() -> None:
+    """Energy and time must be the counts times the published figures, nothing else."""
+    placement = placed(loop(10, 1)).to_json()
+    found = energy.estimate(placement, counted())
+    assert found is not None
+    assert found.time_steps == 7  # clamp, five ticks, readout
+    assert found.energy_nj["synaptic operations"] == pytest.approx(120 * 23.6e-3)
+    assert found.energy_nj["neuron updates"] == pytest.approx((10 * 81 + (13 * 7 - 10) * 52) * 1e-3)
+    assert found.energy_nj["spikes"] == pytest.approx(12 * 1.7e-3)
+    assert found.energy_nj["tile hops"] == 0.0
+    assert found.total_nj == pytest.approx(sum(found.energy_nj.values()))
+    assert found.time_step_ns[0] == pytest.approx(113 + 10 * 5.3)
+    assert found.time_step_ns[1] == pytest.approx(465 + 10 * 8.4 + 120 / 7 * 3.5)
+
+
+def test_hops_are_counted_between_tiles() -> None:
+    """Core 0 and core 5 lie on neighbouring tiles: one hop east-west for each message between them."""
+    found = placed(loop(1100, 127), connectivity="dense")
+    (route,) = [r for r in found.routes if r.stream == "h_step"]
+    tiles = [n // 4 for n, c in enumerate(found.cores) if c.population == "h"]
+    sizes = [c.last - c.first for c in found.cores if c.population == "h"]
+    want = sum(n * abs(a - b) for n, a in zip(sizes, tiles, strict=True) for b in tiles) / 1100
+    assert route.copies == pytest.approx(len(sizes))
+    assert route.hops_east_west == pytest.approx(want)
+    assert route.hops_north_south == 0.0
+
+
+def test_nothing_is_estimated_without_published_figures() -> None:
+    """Energy for Loihi 2 would be an invention."""
+    report = energy.report(placed(loop(10, 1), "loihi2").to_json(), counted())
+    assert set(report["estimate"]) == {"kind", "none"}
+    assert report["events"]["kind"] == "simulated"
+    assert "no figures" in energy.text(report)
+    assert "nJ" in energy.text(energy.report(placed(loop(10, 1)).to_json(), counted()))
