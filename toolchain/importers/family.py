@@ -98,6 +98,11 @@ class Tensors(Mapping[str, NDArray[Any]]):
             )
         return np.asarray(self.arrays[names[0]], np.float64), np.asarray(self.arrays[names[1]], np.float64)
 
+    @property
+    def normed(self) -> tuple[str, ...]:
+        """Stored keys of the weights that are spectrally normalised."""
+        return tuple(stored for key, stored in self._keys.items() if stored != key)
+
     def source(self, key: str, note: str = "") -> str:
         """Provenance text for a parameter made from `key`."""
         stored = self._keys[key]
@@ -134,6 +139,9 @@ class Family:
     file has this layout when each required one matches some key and each key matches one of either. `unused` match
     keys that the file may hold and inference never reads. `build(tensors, settings)` returns the EqNet; `settings`
     has every declared setting.
+
+    `spectral_norm`: whether the class can normalise layers; a file that does is of no class that cannot. `same_as`:
+    key of a family that computes the same from the same file; where both fit, that one is taken.
     """
 
     key: str
@@ -143,3 +151,5 @@ class Family:
     build: Callable[[Tensors, Mapping[str, Any]], EqNet]
     optional: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    spectral_norm: bool = True
+    same_as: str | None = None

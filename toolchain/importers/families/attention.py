@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,10 @@ def _transformer(
 
 _CLASSIFIER = "relaxing transformer that classifies the mean position"
 MODELS_TRANSFORMER = _transformer("models.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False)
-ARCHIVE_TRANSFORMER = _transformer("archive.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False)
+ARCHIVE_TRANSFORMER = replace(
+    _transformer("archive.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False),
+    same_as="models.TransformerEqProp",
+)
 
 _LANGUAGE = "relaxing transformer with a causal mask and logits for each position"
 MODELS_CAUSAL_TRANSFORMER = _transformer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def _conv(key: str) -> Family:
 
 
 MODELS_CONV = _conv("models.ConvEqProp")
-ARCHIVE_CONV = _conv("archive.ConvEqProp")
+ARCHIVE_CONV = replace(_conv("archive.ConvEqProp"), same_as="models.ConvEqProp")
 
 
 def _simple(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def _homeostatic(key: str) -> Family:
 
 
 MODELS_HOMEOSTATIC = _homeostatic("models.HomeostaticEqProp")
-ARCHIVE_HOMEOSTATIC = _homeostatic("archive.HomeostaticEqProp")
+ARCHIVE_HOMEOSTATIC = replace(_homeostatic("archive.HomeostaticEqProp"), same_as="models.HomeostaticEqProp")
 
 
 def _swept(b: Builder, *, normalised: bool) -> EqNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...ir import EqNet
@@ -97,7 +98,9 @@ def _resonance(key: str) -> Family:
 
 
 MODELS_TEMPORAL_RESONANCE = _resonance("models.TemporalResonanceEqProp")
-ARCHIVE_TEMPORAL_RESONANCE = _resonance("archive.TemporalResonanceEqProp")
+ARCHIVE_TEMPORAL_RESONANCE = replace(
+    _resonance("archive.TemporalResonanceEqProp"), same_as="models.TemporalResonanceEqProp"
+)
 
 
 def _contrastive(key: str, *, unused: tuple[str, ...] = ()) -> Family:

@@ -59,6 +59,7 @@ MODELS_TERNARY = Family(
     required=layer("W_in", "W_rec", "W_out"),
     settings=(steps(30), _THRESHOLD),
     build=_pure,
+    spectral_norm=False,
 )
 
 
@@ -98,4 +99,5 @@ ARCHIVE_TERNARY = Family(
     required=layer("W_in", r"layers\.\d+", "head"),
     settings=(steps(30), ALPHA, _THRESHOLD),
     build=_scaled,
+    spectral_norm=False,
 )

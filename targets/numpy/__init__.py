@@ -1,0 +1,1 @@
+"""Target `numpy`: a folder with a kernel that needs NumPy alone."""

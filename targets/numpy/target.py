@@ -1,0 +1,130 @@
+"""Target `numpy`: a folder with a kernel that needs NumPy alone. The reference deployment, and a quick engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain.contracts import Target
+from ...toolchain.diagnostics import Diagnostic
+from ...toolchain.ir import Input, Interval, IntNet, check, ops, value_ranges
+from .kernel import kernel_source, label_keys, run_arguments
+from .templates import fill
+
+__all__ = ["NumpyTarget"]
+
+WORD = (1 << 62) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumpyTarget(Target):
+    """Takes every valid IntNet whose inner products fit a 64-bit word; `kernel.py` is generated, readable code."""
+
+    name: ClassVar[str] = "numpy"
+    summary: ClassVar[str] = "a standalone Python kernel that needs NumPy alone"
+
+    def missing(self) -> Sequence[str]:
+        return ()
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        faults = check(net)
+        return faults or [*_names(net), *_words(net)]
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
+        with (folder / "weights.npz").open("wb") as file:
+            np.savez(file, **{p.name: _narrow(p.value) for p in net.params})
+        title = json.dumps(net.name)
+        (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
+        (folder / "README.md").write_text(_readme(net), encoding="utf-8")
+        return {"files": ["kernel.py", "weights.npz", "run.py", "README.md"], "needs": ["numpy"]}
+
+
+def _names(net: IntNet) -> list[Diagnostic]:
+    """Names of outputs are keys of a file that holds other keys too."""
+    seen = {"steps", *label_keys(net).values()}
+    faults = []
+    for o in net.outputs:
+        if o.name in seen or o.name.startswith("state."):
+            faults.append(
+                Diagnostic("numpy-output-name", f"the output name {o.name!r} is taken in the result file", net.name)
+            )
+        seen.add(o.name)
+    # The parameter `file` of numpy.savez is no key.
+    faults += [
+        Diagnostic("numpy-param-name", "a parameter cannot be called 'file'", net.name)
+        for p in net.params
+        if p.name == "file"
+    ]
+    return faults
+
+
+def _words(net: IntNet) -> list[Diagnostic]:
+    """Inner products that the verifier does not bound."""
+    ranges = value_ranges(net)
+    faults = []
+    for op in net.all_ops():
+        match op:
+            case ops.Interpolate(base=base, slope=slope, first=first, shift=shift):
+                reach = max(_largest(ranges[slope]) << shift, abs(first) + (len(net.param(base)) << shift))
+            case ops.Lookup(x=x, first=first):
+                reach = abs(first) + _largest(ranges[x])
+            case _:
+                continue
+        if reach > WORD:
+            faults.append(
+                Diagnostic(
+                    "numpy-width",
+                    f"{op.mnemonic} {op.out} can reach {reach} inside, the kernel holds {WORD}",
+                    op.out,
+                    "choose a smaller shift or a shorter table",
+                )
+            )
+    return faults
+
+
+def _largest(x: Interval) -> int:
+    return max(abs(x.lo), abs(x.hi))
+
+
+def _narrow(codes: NDArray[np.int64]) -> NDArray[Any]:
+    """The same codes in the smallest signed integer type."""
+    lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
+            return codes.astype(dtype)
+    return codes
+
+
+def _readme(net: IntNet) -> str:
+    labels = label_keys(net)
+    kinds = {"classes": "logits", "values": "values"}
+    outputs = [f"- `{o.name}`: {kinds[o.kind]}, one code is {o.scale!r}" for o in net.outputs]
+    outputs += [f"- `{key}`: argmax of `{name}`, ties to the lowest index" for name, key in labels.items()]
+    outputs.append("- `steps`: ticks made until the sample settled")
+    outputs += [f"- `state.{s.name}`: with `--trace`, its codes after every tick" for s in net.states]
+    return fill(
+        "README.md.tmpl",
+        title=net.name,
+        run_arguments=run_arguments(net),
+        lead="a batch and a frame axis" if net.schedule.frames else "a batch axis",
+        input_rows="\n".join(_input_row(i) for i in net.inputs),
+        output_rows="\n".join(outputs),
+        digest=net.digest,
+    )
+
+
+def _input_row(i: Input) -> str:
+    if i.encoding is None:
+        return f"- `{i.name}` {list(i.shape)}: indices below {i.rows}"
+    f, scale = i.encoding.format, i.encoding.scale
+    return (
+        f"- `{i.name}` {list(i.shape)}: real values, encoded as `clip(rint(x / {scale!r}), {f.lo}, {f.hi})`; "
+        f"or those codes under `codes.{i.name}`"
+    )

@@ -1,0 +1,21 @@
+"""Run a model file in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+
+def execute(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Results of a model in ONNX Runtime by name, final states (`final/...`) and `schedule/ticks` included."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = {i.name: inputs[i.name].astype(np.int64 if "int64" in i.type else np.float64) for i in session.get_inputs()}
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))

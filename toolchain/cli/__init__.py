@@ -1,0 +1,1 @@
+"""The commands `eqcompile` and `eqsim`. Nothing heavy is imported before a command needs it."""

@@ -1,0 +1,59 @@
+"""Options that are made from data: a target's dataclass fields, and `--set name=value`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..contracts import Target
+from ..diagnostics import Diagnostic, UsageError
+
+__all__ = ["add_target_options", "build_target", "parse_settings"]
+
+_PREFIX = "target_option_"
+
+
+def parse_settings(items: Sequence[str]) -> dict[str, str]:
+    """`["steps=20", "symmetric=true"]` as names and texts; the family knows their types.
+
+    Raises UsageError for an item without `=` or a name given twice.
+    """
+    found: dict[str, str] = {}
+    faults = []
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name.isidentifier():
+            faults.append(Diagnostic("bad-setting", f"{item!r} is not name=value", "--set", "as in --set alpha=0.5"))
+        elif name in found:
+            faults.append(Diagnostic("setting-twice", f"{name} is given as {found[name]!r} and as {text!r}", "--set"))
+        else:
+            found[name] = text
+    if faults:
+        raise UsageError(faults)
+    return found
+
+
+def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) -> None:
+    """One option for each field of a target's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`."""
+    group = parser.add_argument_group(f"options of target {target.name} ({target.summary})")
+    hints = get_type_hints(target)
+    for f in fields(target):  # type: ignore[arg-type]
+        flag, hint = "--" + f.name.replace("_", "-"), hints[f.name]
+        default = "" if f.default is MISSING else f" (default {f.default})"
+        text = f"{f.metadata.get('help', '')}{default}".replace("%", "%%")
+        common: dict[str, Any] = {"dest": _PREFIX + f.name, "default": argparse.SUPPRESS, "help": text}
+        if hint is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif get_origin(hint) is Literal:
+            group.add_argument(flag, choices=get_args(hint), type=type(get_args(hint)[0]), **common)
+        else:
+            kind = next((t for t in (hint, *get_args(hint)) if t in (int, float, str)), str)
+            group.add_argument(flag, type=kind, metavar=f.name.upper(), **common)
+
+
+def build_target(target: type[Target], namespace: argparse.Namespace) -> Target:
+    """The target with the options given on the command line."""
+    given = {k.removeprefix(_PREFIX): v for k, v in vars(namespace).items() if k.startswith(_PREFIX)}
+    return target(**given)

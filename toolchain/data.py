@@ -1,0 +1,177 @@
+"""Input data files: samples for calibration and evaluation, checked against the net that will read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .diagnostics import Diagnostic, ImportFileError, UsageError
+from .importers.arrays import NPY_MAGIC, NpzFile, read_npy
+from .importers.containers import regular_file
+from .ir import IntNet, Net
+from .ir.net import Input
+from .ir.types import infer
+
+__all__ = ["Inputs", "encode", "read_inputs"]
+
+_SAVE = "save the samples with numpy.savez(path, x=samples, labels=classes)"
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(Mapping[str, NDArray[Any]]):
+    """Arrays by input name, `[batch, (frame,) *shape]`: float64 for numbers, int64 for indices.
+
+    `labels` is int64 and shaped as the net's labels, None if the file holds none or the net tells no classes.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    labels: NDArray[np.int64] | None = None
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        return self.arrays[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
+    """Samples for `net` from an `.npz` (key: the input's name, or `x` if there is one input; `labels` if the net tells
+    classes) or, for a net with one input, an `.npy`; the first `limit` of them.
+
+    Other keys of the file are not read. Raises ImportFileError with every fault: damaged or oversized file, missing
+    key, wrong shape or type, NaN or infinite entries, indices or labels out of range; UsageError for a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(Diagnostic("limit", f"the limit is {limit} samples, must be at least 1"))
+    size = regular_file(path)
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(len(NPY_MAGIC))
+            handle.seek(0)
+            if start == NPY_MAGIC:
+                held = {"x": read_npy(handle, size, path.name)}
+            elif start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+                file = NpzFile(handle, size, path.name)
+                wanted = {"x", "labels", *(i.name for i in net.inputs)}
+                held = {key: file.read(key) for key in file.headers if key in wanted}
+            else:
+                what = f"this is not an .npz or .npy file: its {size} bytes begin with {start!r}"
+                raise ImportFileError(Diagnostic("file-format", what, path.name, _SAVE))
+    except OSError as error:
+        raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
+    labels = held.pop("labels") if "labels" in held and "labels" not in {i.name for i in net.inputs} else None
+    if len(net.inputs) == 1 and net.inputs[0].name not in held and "x" in held:
+        held = {net.inputs[0].name: held["x"]}
+    first = {key: array[:limit] if array.ndim else array for key, array in held.items()}
+    arrays, faults = _checked(net, first, path.name)
+    told = None
+    if labels is not None and not faults:
+        told, faults = _labels(net, labels[:limit] if labels.ndim else labels, arrays, path.name)
+    if faults:
+        raise ImportFileError(faults)
+    return Inputs(arrays, told)
+
+
+def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[np.int64]], int]:
+    """Codes `clip(rint(x / scale), lo, hi)` of every input (indices as they are), and how many entries were clipped.
+
+    IEEE double division, round half to even. Raises ImportFileError as `read_inputs` does.
+    """
+    arrays, faults = _checked(net, inputs, "inputs")
+    if faults:
+        raise ImportFileError(faults)
+    codes: dict[str, NDArray[np.int64]] = {}
+    saturated = 0
+    for i in net.inputs:
+        if i.encoding is None:
+            codes[i.name] = arrays[i.name]
+            continue
+        with np.errstate(over="ignore"):
+            real = np.rint(arrays[i.name] / i.encoding.scale)
+        lo, hi = i.encoding.format.lo, i.encoding.format.hi
+        saturated += int(((real < lo) | (real > hi)).sum())
+        codes[i.name] = np.clip(real, lo, hi).astype(np.int64)
+    return codes, saturated
+
+
+def _checked(
+    net: Net, inputs: Mapping[str, NDArray[Any]], where: str
+) -> tuple[dict[str, NDArray[Any]], list[Diagnostic]]:
+    """The net's inputs as float64 or int64, and every fault: absent, wrong shape, type or content, unequal batches."""
+    arrays: dict[str, NDArray[Any]] = {}
+    faults: list[Diagnostic] = []
+    lead = 2 if net.schedule.frames else 1
+    for i in net.inputs:
+        if i.name not in inputs:
+            held = ", ".join(key[:40] for key in inputs) or "none of the keys wanted"
+            also = " (or x)" if len(net.inputs) == 1 and i.name != "x" else ""
+            what = f"there is no array {i.name}{also}, the net reads it; there is {held}"
+            faults.append(Diagnostic("input-missing", what, where, _SAVE))
+            continue
+        array = np.asarray(inputs[i.name])
+        fault = _input_fault(i, array, net.schedule.frames)
+        if fault is None:
+            arrays[i.name] = array.astype(np.float64 if i.kind == "number" else np.int64)
+        else:
+            faults.append(Diagnostic(fault[0], fault[1], f"{where}:{i.name}", fault[2]))
+    counts = {name: array.shape[:lead] for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {list(shape)}" for name, shape in counts.items())
+        what = f"the inputs have different numbers of samples{' or frames' if lead == 2 else ''}: {shown}"
+        faults.append(Diagnostic("input-batch", what, where))
+    return arrays, faults
+
+
+def _input_fault(i: Input, array: NDArray[Any], frames: bool) -> tuple[str, str, str] | None:
+    """Code, text and hint of the first fault of one input's array."""
+    axes = ["batch", "frame"] if frames else ["batch"]
+    want = f"[{', '.join([*axes, *map(str, i.shape)])}]"
+    if array.ndim != len(axes) + len(i.shape) or array.shape[len(axes) :] != i.shape:
+        return "input-shape", f"{i.name} has shape {list(array.shape)}, the net wants {want}", ""
+    if array.size == 0:
+        return "input-empty", f"{i.name} has shape {list(array.shape)}: there are no samples in it", ""
+    if i.kind == "number":
+        if array.dtype.kind not in "biuf":
+            return "input-type", f"{i.name} has elements of type {array.dtype}, the net wants numbers", ""
+        if not np.isfinite(array).all():
+            nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+            return "input-not-finite", f"{i.name} has {nan} NaN and {inf} infinite of {array.size} entries", ""
+        return None
+    if array.dtype.kind not in "iu":
+        return "input-type", f"{i.name} has elements of type {array.dtype}, the net wants integer indices", ""
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or (i.rows is not None and high >= i.rows):
+        top = "" if i.rows is None else f" to {i.rows - 1}"
+        return "input-range", f"{i.name} has indices {low} to {high}, the net wants 0{top}", ""
+    return None
+
+
+def _labels(
+    net: Net, labels: NDArray[Any], arrays: Mapping[str, NDArray[Any]], where: str
+) -> tuple[NDArray[np.int64] | None, list[Diagnostic]]:
+    """Labels as int64 (None if no output tells classes), and what is wrong with them."""
+    told = [o for o in net.outputs if o.kind == "classes"]
+    if not told:
+        return None, []
+    *axes, classes = infer(net)[told[0].value].shape
+    lead = next(iter(arrays.values())).shape[: 2 if net.schedule.emit == "every" else 1]
+    want, place = (*lead, *axes), f"{where}:labels"
+    if labels.shape != want:
+        what = f"labels has shape {list(labels.shape)}, these samples want {list(want)}"
+        return None, [Diagnostic("labels-shape", what, place)]
+    if labels.dtype.kind not in "iu":
+        what = f"labels has elements of type {labels.dtype}, must be integers"
+        return None, [Diagnostic("labels-type", what, place)]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        what = f"labels go from {low} to {high}, the net tells classes 0 to {classes - 1}"
+        return None, [Diagnostic("labels-range", what, place)]
+    return labels.astype(np.int64), []

@@ -1,0 +1,131 @@
+"""A checkpoint file becomes a verified EqNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..contracts import Imported
+from ..diagnostics import Diagnostic, EqcompileError, ImportFileError, UsageError
+from ..ir import EqNet
+from ..ir.verify import check
+from .config import settings_from_config, width_faults
+from .detect import detect
+from .family import Family, Tensors, normalise
+from .load import LoadedFile, load_file
+from .settings import read_config, resolve
+
+__all__ = ["import_model"]
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class _Recorded(Tensors):
+    """Tensors that note which of them were read, so that none is dropped in silence."""
+
+    read: set[str] = field(default_factory=set)
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        value = super().__getitem__(key)
+        self.read.add(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+
+def import_model(
+    path: Path,
+    *,
+    family: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    config: Path | None = None,
+    known: Mapping[str, Family] | None = None,
+) -> Imported:
+    """Read a checkpoint (see `load_file`), find its family (see `detect`), settle its settings and build its net.
+
+    `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
+    file `config`, else from what the checkpoint states, else from the source code's default (then listed in
+    `assumed`). `known` replaces the registered families. The net returned is verified.
+
+    Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (PyTorch).
+    """
+    user_config = {} if config is None else read_config(config)
+    file = load_file(path)
+    tensors = _Recorded(file.label, file.arrays)
+    faults = _norm_faults(tensors)
+    try:
+        chosen = detect(tensors, family, stated=file.family, known=known)
+        resolved = resolve(
+            chosen,
+            user=settings or {},
+            config=user_config,
+            stated=settings_from_config(chosen, file.config, file.forward_kwargs),
+            label=file.label,
+        )
+    except (UsageError, ImportFileError) as error:
+        raise type(error)([*faults, *error.diagnostics]) from error
+    if faults:
+        raise ImportFileError(faults)
+    tensors.read.clear()
+    net = _build(chosen, tensors, resolved.values, file)
+    ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
+    return Imported(net, chosen.key, path, resolved.assumed, resolved.given, ignored)
+
+
+def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: LoadedFile) -> EqNet:
+    try:
+        net = family.build(tensors, settings)
+    except EqcompileError:
+        raise
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        text = " ".join(str(error).split())[:200]
+        what = f"{family.key} cannot be built from these tensors: {text}"
+        raise ImportFileError(Diagnostic("tensors-do-not-fit", what, file.label, _shapes(file))) from error
+    faults = [Diagnostic(d.code, d.what, f"{file.label}: {d.where}", d.hint or _shapes(file)) for d in check(net)]
+    if not faults:
+        faults = width_faults(net, file.config)
+    if faults:
+        raise ImportFileError(faults)
+    return net
+
+
+def _shapes(file: LoadedFile) -> str:
+    shown = [f"{key[:80]} {list(a.shape)}" for key, a in file.arrays.items()]
+    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return f"the file holds {', '.join(shown[:_SHOWN])}{more}"
+
+
+def _weight_of(stored: str) -> str:
+    """The normalised key that a stored key belongs to, singular vectors included."""
+    key = normalise(stored)
+    if key is not None:
+        return key
+    layer, parametrized, _ = stored.rpartition(".parametrizations.weight.0._")
+    return f"{layer}.weight" if parametrized else stored[: -len("_u")]
+
+
+def _norm_faults(tensors: Tensors) -> list[Diagnostic]:
+    """Spectral norms whose vectors are missing, do not fit, or stand alone, and weights that are stored twice."""
+    faults: list[Diagnostic] = []
+    first: dict[str, str] = {}
+    for stored in tensors.arrays:
+        key = normalise(stored)
+        if key is None:
+            if _weight_of(stored) not in tensors:
+                what = f"{stored} is a vector of a spectral norm, its weight is missing"
+                faults.append(Diagnostic("spectral-norm-weight", what, tensors.label))
+        elif first.setdefault(key, stored) != stored:
+            what = f"{first[key]} and {stored} are both the weight {key}"
+            faults.append(Diagnostic("weight-twice", what, tensors.label, "save one state_dict of one network"))
+        elif key != stored:
+            try:
+                tensors[key]
+            except ImportFileError as error:
+                faults += error.diagnostics
+    return faults

@@ -1,0 +1,175 @@
+"""Array files: `.npy`, `.npz` and `.safetensors`, each claimed size held against its bytes first."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..diagnostics import Diagnostic, ImportFileError
+from .containers import READ_ERRORS, damaged, open_zip
+
+__all__ = ["NPY_MAGIC", "Header", "NpzFile", "is_safetensors", "load_safetensors", "read_npy"]
+
+NPY_MAGIC = b"\x93NUMPY"
+
+_NUMBERS = "biuf"
+_SAFETENSORS: Mapping[str, str] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+    "BOOL": "?",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a `.npy` stream says about itself."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    length: int
+    """Bytes before the data."""
+
+
+def _header(handle: BinaryIO, size: int, where: str) -> Header:
+    """Header of the `.npy` stream of `size` bytes at `handle`; ImportFileError if its claim and its bytes differ."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(handle)  # type: ignore[no-untyped-call]
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(handle)  # type: ignore[no-untyped-call]
+        length = handle.tell()
+    except (*READ_ERRORS, MemoryError) as error:
+        raise damaged(where, size, error) from error
+    if dtype.hasobject:
+        what = "the array holds Python objects, which only unpickling could read; nothing was executed"
+        raise ImportFileError(Diagnostic("array-objects", what, where, "save numbers: numpy.asarray(x, float)"))
+    if dtype.kind not in _NUMBERS + "U" or dtype.itemsize == 0:
+        what = f"the array has elements of type {dtype}, must be numbers"
+        raise ImportFileError(Diagnostic("array-dtype", what, where, "save it as float32 or float64"))
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or claimed != size - length:
+        what = f"the array claims shape {list(shape)} of {dtype} ({claimed} bytes), {size - length} bytes are stored"
+        raise ImportFileError(Diagnostic("array-size", what, where, "copy or save the file again"))
+    return Header(shape, dtype, length)
+
+
+def read_npy(handle: BinaryIO, size: int, where: str) -> NDArray[Any]:
+    """The array of a `.npy` file of `size` bytes."""
+    _header(handle, size, where)
+    handle.seek(0)
+    try:
+        return _array(handle)
+    except READ_ERRORS as error:
+        raise damaged(where, size, error) from error
+
+
+def _array(handle: BinaryIO) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = np.lib.format.read_array(handle, allow_pickle=False)  # type: ignore[no-untyped-call]
+        return np.asarray(array)
+
+
+class NpzFile:
+    """An `.npz` archive. `headers` holds every member's header by key; `read` decompresses one.
+
+    Opening it raises ImportFileError for a damaged archive, a bomb, and for every member that is no array of numbers
+    (or text), all at once.
+    """
+
+    def __init__(self, handle: BinaryIO, size: int, where: str) -> None:
+        self.where = where
+        self._archive = open_zip(handle, where, size, compressed=True)
+        self.headers: dict[str, Header] = {}
+        faults: list[Diagnostic] = []
+        for member in self._archive.infolist():
+            try:
+                self._add(member)
+            except ImportFileError as error:
+                faults += error.diagnostics
+        if faults:
+            raise ImportFileError(faults)
+
+    def _add(self, member: zipfile.ZipInfo) -> None:
+        where = f"{self.where}:{member.filename[:80]}"
+        if not member.filename.endswith(".npy"):
+            what = "the archive holds a member that is not an array"
+            raise ImportFileError(Diagnostic("array-foreign", what, where, "save it with numpy.savez"))
+        try:
+            with self._archive.open(member) as stream:
+                head = _header(BytesIO(stream.read(1 << 16)), member.file_size, where)
+        except READ_ERRORS as error:
+            if isinstance(error, ImportFileError):
+                raise
+            raise damaged(where, member.file_size, error) from error
+        self.headers[member.filename.removesuffix(".npy")] = head
+
+    def read(self, key: str) -> NDArray[Any]:
+        """The array under `key`; ImportFileError if its bytes are damaged."""
+        member = self._archive.getinfo(f"{key}.npy")
+        try:
+            # The whole member is read, so that its checksum is judged.
+            return _array(BytesIO(self._archive.read(member)))
+        except READ_ERRORS as error:
+            raise damaged(f"{self.where}:{member.filename[:80]}", member.file_size, error) from error
+
+    def text(self, key: str) -> str | None:
+        """The string under `key`, None if there is none; ImportFileError if it is not one string."""
+        if key not in self.headers:
+            return None
+        array = self.read(key)
+        if array.shape != () or array.dtype.kind != "U":
+            what = f"{key} is {array.dtype}{list(array.shape)}, must be one string"
+            raise ImportFileError(Diagnostic("array-dtype", what, self.where))
+        return str(array)
+
+
+def is_safetensors(data: bytes) -> bool:
+    """Whether the bytes begin as a safetensors file: the length of a JSON header, then the header."""
+    return len(data) > 8 and int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
+
+
+def load_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Tensors and metadata of a safetensors file (bfloat16 becomes float32, exactly).
+
+    The library's own validation holds: offsets contiguous, each size equal to shape times element size.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        entries = deserialize(data)  # type: ignore[no-untyped-call]
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = {str(k): str(v) for k, v in (head.get("__metadata__") or {}).items()}
+    except (*READ_ERRORS, SafetensorError) as error:
+        raise damaged(where, len(data), error) from error
+    arrays = {}
+    faults = []
+    for key, entry in entries:
+        kind, shape, raw = entry["dtype"], entry["shape"], entry["data"]
+        if kind == "BF16":
+            words = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
+            arrays[key] = words.view(np.float32).reshape(shape)
+        elif kind in _SAFETENSORS:
+            arrays[key] = np.frombuffer(raw, _SAFETENSORS[kind]).reshape(shape)
+        else:
+            what = f"the tensor has elements of type {kind}, read are {', '.join(_SAFETENSORS)} and BF16"
+            faults.append(Diagnostic("array-dtype", what, f"{where}:{key[:80]}", "save it as float32"))
+    if faults:
+        raise ImportFileError(faults)
+    return arrays, metadata

@@ -1,0 +1,222 @@
+"""From a file on disk to named arrays, whatever wraps them; the content decides what a file is, its name only hints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..diagnostics import Diagnostic, ImportFileError
+from .arrays import NPY_MAGIC, NpzFile, is_safetensors, load_safetensors
+from .containers import READ_ERRORS, open_zip, regular_file
+from .pt import LEGACY_MAGIC, as_array, is_torch_zip, load_pt, refuse_pickle
+
+__all__ = ["LoadedFile", "load_file"]
+
+_SAVE_STATE = "save the network with torch.save(model.state_dict(), path)"
+_COMPILED = "_orig_mod."
+_PARALLEL = "module."
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """Tensors of one file by the file's own keys, wrapper prefixes removed, and what the file says about them.
+
+    `family` is the network's class as the file states it (`package.Class`, or a bare class name), None if it does
+    not; `config` holds constructor arguments, `forward_kwargs` arguments of the call. `wrapper` names the form.
+    """
+
+    label: str
+    arrays: Mapping[str, NDArray[Any]]
+    family: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    forward_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrapper: str = "state_dict"
+
+
+def load_file(path: Path) -> LoadedFile:
+    """Read a checkpoint: a torch file (bare state_dict, trainer file, or a dictionary with `state_dict`, `key`,
+    `config`, `forward_kwargs`), a `.safetensors` file (metadata `family`, `config`) or an `.npz` (members
+    `__family__`, `__config__`).
+
+    Nothing in the file is executed and no size in it is believed. Raises ImportFileError with every fault found:
+    unreadable or damaged file, no network in it, keys or types that are not a network's, NaN or infinite entries;
+    MissingToolError if PyTorch is needed and absent.
+    """
+    regular_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
+    loaded = _load(data, path.name)
+    faults = _not_finite(loaded)
+    if faults:
+        raise ImportFileError(faults)
+    return loaded
+
+
+def _load(data: bytes, label: str) -> LoadedFile:
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _load_zip(data, label)
+    if data.startswith(LEGACY_MAGIC):
+        return _unwrap(load_pt(data, label), label)
+    if is_safetensors(data):
+        arrays, metadata = load_safetensors(data, label)
+        config = _config_text(metadata.get("config"), label)
+        return LoadedFile(label, _keys(arrays, label), metadata.get("family"), config, wrapper="safetensors")
+    if data.startswith(b"\x80"):
+        raise refuse_pickle(data, label)
+    if data.startswith(NPY_MAGIC):
+        _refuse("file-no-network", "this is a single array, not a network", label, _SAVE_STATE)
+    if data.startswith(b"version https://git-lfs"):
+        _refuse("file-lfs-pointer", "this is a Git LFS pointer, the model was not fetched", label, "git lfs pull")
+    ending = Path(label).suffix
+    named = f", although its name ends in {ending}" if ending in (".pt", ".pth", ".npz", ".safetensors") else ""
+    what = f"this is not a .pt, .npz or .safetensors file{named}: its {len(data)} bytes begin with {data[:8]!r}"
+    _refuse("file-format", what, label, "give a checkpoint; if it should be one, copy or save it again")
+
+
+def _load_zip(data: bytes, label: str) -> LoadedFile:
+    with open_zip(BytesIO(data), label, len(data), compressed=True) as archive:
+        names = archive.namelist()
+    if is_torch_zip(names):
+        return _unwrap(load_pt(data, label), label)
+    if not any(n.endswith(".npy") for n in names):
+        shown = ", ".join(n[:40] for n in names[:4]) or "nothing"
+        what = f"this zip archive is neither a torch file nor an .npz: it holds {shown}"
+        _refuse("file-format", what, label, "give the checkpoint inside it")
+    file = NpzFile(BytesIO(data), len(data), label)
+    arrays = {key: file.read(key) for key in file.headers if not key.startswith("__")}
+    for key, array in arrays.items():
+        if array.dtype.kind == "U":
+            _refuse("array-dtype", f"{key} holds text, must be numbers", label, "leave it out, or name it __note__")
+    config = _config_text(file.text("__config__"), label)
+    return LoadedFile(label, _keys(arrays, label), file.text("__family__"), config, wrapper="npz")
+
+
+def _config_text(text: str | None, label: str) -> Mapping[str, Any]:
+    if text is None:
+        return {}
+    try:
+        config = json.loads(text)
+    except READ_ERRORS as error:
+        raise ImportFileError(Diagnostic("config-not-json", f"the config is not JSON: {error}", label)) from error
+    return _config(config, "config", label)
+
+
+def _unwrap(value: Any, label: str) -> LoadedFile:
+    """The state_dict inside the object of a torch file."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        _refuse("file-no-network", f"the file holds one tensor {list(value.shape)}, no network", label, _SAVE_STATE)
+    if not isinstance(value, dict):
+        _refuse("file-no-network", f"the file holds a {type(value).__name__}, no network", label, _SAVE_STATE)
+    if not value:
+        _refuse("file-no-network", "the file holds an empty dictionary, no network", label, _SAVE_STATE)
+    keys = set(value)
+    if {"config", "embedding", "model", "output_head"} <= keys:
+        what = (
+            "this is a three-part file of archive_v1 (embedding, model, output_head: the older "
+            "LoopedTransformerBlock), which is not a family that can be imported"
+        )
+        _refuse("file-archive-v1", what, label, "train the network with one of the families of `eqcompile families`")
+    if {"state", "param_groups"} <= keys and "model_state_dict" not in keys:
+        _refuse("file-no-network", "the file holds the state of an optimizer, no network", label, _SAVE_STATE)
+    for name, wrapper in (("model_state_dict", "trainer file"), ("state_dict", "model file")):
+        if name in keys:
+            if not isinstance(value[name], dict):
+                what = f"{name} is a {type(value[name]).__name__}, must be a dictionary of tensors"
+                _refuse("file-no-network", what, label, _SAVE_STATE)
+            return LoadedFile(
+                label,
+                _keys(_tensors(value[name], label), label),
+                _stated(value, label),
+                _config(value.get("config", {}), "config", label),
+                _config(value.get("forward_kwargs", {}), "forward_kwargs", label),
+                wrapper,
+            )
+    return LoadedFile(label, _keys(_tensors(value, label), label))
+
+
+def _stated(value: Mapping[str, Any], label: str) -> str | None:
+    """The class that the file names: `key`, else `package` and `model_class`, else `model_class` alone."""
+    parts = {n: value[n] for n in ("key", "package", "model_class") if value.get(n) is not None}
+    for name, text in parts.items():
+        if not isinstance(text, str):
+            _refuse("file-family", f"{name} is a {type(text).__name__}, must be a string", label)
+    if "key" in parts:
+        return str(parts["key"])
+    if "model_class" not in parts:
+        return None
+    return ".".join(parts[n] for n in ("package", "model_class") if n in parts)
+
+
+def _config(value: Any, name: str, label: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
+        _refuse("config-not-table", f"{name} is a {type(value).__name__}, must be a table of names", label)
+    return dict(value)
+
+
+def _tensors(state: Mapping[Any, Any], label: str) -> dict[str, NDArray[Any]]:
+    import torch
+
+    arrays = {}
+    faults = []
+    for key, tensor in state.items():
+        if not isinstance(key, str):
+            what = f"the state_dict has a key of type {type(key).__name__} ({str(key)[:40]}), must be a string"
+            faults.append(Diagnostic("key-not-string", what, label, _SAVE_STATE))
+        elif not isinstance(tensor, torch.Tensor):
+            inside = isinstance(tensor, dict) and any(isinstance(t, torch.Tensor) for t in tensor.values())
+            hint = f"save that entry alone: torch.save(file[{key[:80]!r}], path)" if inside else _SAVE_STATE
+            what = f"the entry is a {type(tensor).__name__}, must be a tensor"
+            faults.append(Diagnostic("entry-not-tensor", what, f"{label}:{key[:80]}", hint))
+        else:
+            try:
+                arrays[key] = as_array(tensor)
+            except (TypeError, ValueError, RuntimeError) as error:
+                what = f"the tensor {' '.join(str(error).split())[:200]}"
+                faults.append(Diagnostic("tensor-type", what, f"{label}:{key[:80]}", "save it as float32"))
+    if faults:
+        raise ImportFileError(faults)
+    return arrays
+
+
+def _keys(arrays: Mapping[str, NDArray[Any]], label: str) -> dict[str, NDArray[Any]]:
+    """The same arrays without the prefixes that torch.compile and DataParallel put before keys."""
+    if not arrays:
+        _refuse("file-no-network", "the file holds no tensors, no network", label, _SAVE_STATE)
+    plain = {key: key.replace(_COMPILED, "") for key in arrays}
+    parallel = all(k.startswith(_PARALLEL) for k in plain.values())
+    found: dict[str, NDArray[Any]] = {}
+    faults = []
+    for key, array in arrays.items():
+        name = plain[key].removeprefix(_PARALLEL) if parallel else plain[key]
+        if name in found:
+            faults.append(Diagnostic("key-twice", f"two tensors are called {name[:80]!r}", f"{label}:{key[:80]}"))
+        found[name] = array
+    if faults:
+        raise ImportFileError(faults)
+    return found
+
+
+def _not_finite(loaded: LoadedFile) -> list[Diagnostic]:
+    faults = []
+    for key, array in loaded.arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+            what = f"{nan} NaN and {inf} infinite of {array.size} entries"
+            hint = "the training diverged: take an earlier checkpoint"
+            faults.append(Diagnostic("tensor-not-finite", what, f"{loaded.label}:{key[:80]}", hint))
+    return faults
+
+
+def _refuse(code: str, what: str, where: str, hint: str = "") -> NoReturn:
+    raise ImportFileError(Diagnostic(code, what, where, hint))

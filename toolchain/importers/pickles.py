@@ -1,0 +1,256 @@
+"""Reading a pickle as data: a survey of what it would make, made without making it.
+
+`survey` walks the opcodes of a checkpoint's pickle and keeps inert descriptions only. It imports nothing, calls
+nothing and allocates no tensor, so sizes can be judged, and names refused, before any unpickler sees the bytes. It
+takes the opcodes that `torch.save` writes (the set of torch's own weights-only unpickler, less what a dense
+checkpoint does not need) and refuses all others.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["PickleError", "Storage", "StoredTensor", "Survey", "foreign_globals", "survey"]
+
+STORAGES: Mapping[str, tuple[str, int]] = {
+    "torch DoubleStorage": ("float64", 8),
+    "torch FloatStorage": ("float32", 4),
+    "torch HalfStorage": ("float16", 2),
+    "torch BFloat16Storage": ("bfloat16", 2),
+    "torch LongStorage": ("int64", 8),
+    "torch IntStorage": ("int32", 4),
+    "torch ShortStorage": ("int16", 2),
+    "torch CharStorage": ("int8", 1),
+    "torch ByteStorage": ("uint8", 1),
+    "torch BoolStorage": ("bool", 1),
+}
+"""Global name of a typed storage (module and name, as the opcode spells them): element type and bytes an element."""
+
+_REBUILD = "torch._utils _rebuild_tensor_v2"
+_PARAMETER = "torch._utils _rebuild_parameter"
+_ORDERED = "collections OrderedDict"
+_PLAIN = frozenset(("torch Size", "torch device"))
+_DTYPES = frozenset(f"torch {name}" for name, _ in STORAGES.values())
+_ALLOWED = frozenset((*STORAGES, _REBUILD, _PARAMETER, _ORDERED, *_PLAIN, *_DTYPES))
+_CONSTANTS = frozenset(("NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"))
+_CONSTANT_VALUES: Mapping[str, Any] = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
+_EMPTY: Mapping[str, type[Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_TUPLES: Mapping[str, int] = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class PickleError(ValueError):
+    """The bytes are not a pickle that `torch.save` writes; the message is one clause."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A block of `elements` numbers stored under `key` beside the pickle."""
+
+    key: str
+    dtype: str
+    item_bytes: int
+    elements: int
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """A view of a storage, in elements."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Global:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Inert:
+    """The result of a harmless call that was not made."""
+
+
+@dataclass
+class Survey:
+    """The storages and tensors that a pickle would make, a name for each tensor (by identity: the last dictionary key
+    it was put under), and the offset behind the pickle's last byte."""
+
+    storages: dict[str, Storage] = field(default_factory=dict)
+    tensors: list[StoredTensor] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    end: int = 0
+
+    def name_of(self, tensor: StoredTensor) -> str:
+        return self.names.get(id(tensor), "a tensor without a name")
+
+
+def _dotted(name: str) -> str:
+    """`module.name` of a global, which its opcode spells with a space."""
+    return name.replace(" ", ".", 1)
+
+
+def foreign_globals(data: bytes) -> list[str]:
+    """Every global that the first pickle in `data` names outside the allowed set, as `module.name`, as far as the
+    bytes can be read; nothing is imported."""
+    found: dict[str, None] = {}
+    pushed: list[str | None] = [None, None]
+    with _quiet(), suppress(ValueError):
+        for opcode, arg, _ in pickletools.genops(data):
+            if opcode.name in ("GLOBAL", "INST"):
+                if arg not in _ALLOWED:
+                    found[_dotted(str(arg))] = None
+            elif opcode.name == "STACK_GLOBAL":
+                module, name = pushed[-2:]
+                found[f"{module}.{name}" if module and name else "a name that it computes"] = None
+            elif opcode.name != "MEMOIZE":
+                pushed.append(arg if isinstance(arg, str) else None)
+    return list(found)
+
+
+def survey(data: bytes) -> Survey:
+    """Walk the first pickle in `data`; PickleError if `torch.save` would not have written it."""
+    machine = _Machine()
+    try:
+        with _quiet():
+            for opcode, arg, position in pickletools.genops(data):
+                machine.survey.end = (position or 0) + 1
+                machine.do(opcode.name, arg)
+    except PickleError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise PickleError(f"the pickle is damaged ({type(error).__name__}: {str(error)[:120]})") from None
+    return machine.survey
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that text opcodes with odd escapes give."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _Machine:
+    """The stack machine of a pickle, over inert values."""
+
+    def __init__(self) -> None:
+        self.survey = Survey()
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def do(self, name: str, arg: Any) -> None:
+        stack = self.stack
+        if name in _CONSTANTS:
+            stack.append(_CONSTANT_VALUES.get(name, arg))
+        elif name == "BINUNICODE":
+            stack.append(arg)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[arg] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(self.memo[arg])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name == "MARK":
+            self.marks.append(stack)
+            self.stack = []
+        elif name == "TUPLE":
+            items = tuple(self._to_mark())
+            self.stack.append(items)
+        elif name in _TUPLES:
+            count = _TUPLES[name]
+            if len(stack) < count:
+                raise PickleError("the pickle is damaged (its stack is empty)")
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name == "APPEND":
+            self._extend([stack.pop()])
+        elif name == "APPENDS":
+            self._extend(self._to_mark())
+        elif name == "SETITEM":
+            value = stack.pop()
+            self._update([stack.pop(), value])
+        elif name == "SETITEMS":
+            self._update(self._to_mark())
+        elif name == "GLOBAL":
+            if arg not in _ALLOWED:
+                raise PickleError(f"it names {_dotted(arg)}")
+            stack.append(_Global(arg))
+        elif name == "REDUCE":
+            arguments = stack.pop()
+            stack.append(self._call(stack.pop(), arguments))
+        elif name == "BINPERSID":
+            stack.append(self._storage(stack.pop()))
+        elif name == "BUILD":
+            # On a tensor torch's unpickler would run `set_`, which could undo the sizes judged here.
+            state = stack.pop()
+            if not isinstance(stack[-1], dict) or not isinstance(state, dict):
+                raise PickleError("it sets the attributes of something that is not a dictionary")
+        elif name == "STOP":
+            stack.pop()
+        elif name != "PROTO":
+            raise PickleError(f"it uses the opcode {name}, which weights-only loading does not take")
+
+    def _to_mark(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def _extend(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], list):
+            raise PickleError("it appends to something that is not a list")
+        self.stack[-1].extend(items)
+
+    def _update(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict) or len(items) % 2:
+            raise PickleError("it sets items of something that is not a dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Nested tuples as keys take exponential time to hash; no checkpoint has them.
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                raise PickleError(f"it has a dictionary with a key of type {type(key).__name__}")
+            if isinstance(value, StoredTensor):
+                self.survey.names[id(value)] = str(key)
+            target[key] = value
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+            raise PickleError("it calls something that has no name")
+        if function.name == _REBUILD:
+            return self._tensor(arguments)
+        if function.name == _PARAMETER and arguments and isinstance(arguments[0], StoredTensor):
+            return arguments[0]
+        if function.name == _ORDERED and not arguments:
+            return {}
+        if function.name in _PLAIN and all(isinstance(a, (str, int, tuple)) for a in arguments):
+            return _Inert()
+        raise PickleError(f"it calls {_dotted(function.name)} with arguments that torch.save does not write")
+
+    def _tensor(self, arguments: tuple[Any, ...]) -> StoredTensor:
+        storage, offset, shape, stride, *rest = arguments
+        good = isinstance(storage, Storage) and isinstance(offset, int) and len(rest) == 2
+        good = good and isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride)
+        if not good or not all(type(n) is int and n >= 0 for n in (*shape, *stride, offset)):
+            raise PickleError("it has a tensor with arguments that torch.save does not write")
+        tensor = StoredTensor(storage, offset, shape, stride)
+        self.survey.tensors.append(tensor)
+        return tensor
+
+    def _storage(self, token: Any) -> Storage:
+        # Six entries in files older than torch 1.6, the last one for views, which this reader does not take.
+        good = isinstance(token, tuple) and len(token) >= 5 and token[0] == "storage" and token[5:] in ((), (None,))
+        if not good or not isinstance(token[1], _Global) or token[1].name not in STORAGES:
+            raise PickleError("it refers to data that is not a plain tensor storage")
+        _, kind, key, location, elements = token[:5]
+        if not isinstance(key, str) or not isinstance(location, str) or type(elements) is not int or elements < 0:
+            raise PickleError("it has a storage with arguments that torch.save does not write")
+        storage = Storage(key, *STORAGES[kind.name], elements)
+        if self.survey.storages.setdefault(key, storage) != storage:
+            raise PickleError(f"it gives storage {key[:40]!r} two sizes")
+        return storage

@@ -1,0 +1,163 @@
+"""Settings of a family: from the user, else the file, else the source code's default, which is then an assumption."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contracts import Assumption
+from ..diagnostics import Diagnostic, UsageError
+from .containers import READ_ERRORS
+from .family import Family, Setting
+
+__all__ = ["Resolved", "read_config", "resolve"]
+
+_MAX_CONFIG = 1 << 20
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Every declared setting in `values`: those that the user or the file states in `given`, the rest `assumed`."""
+
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    assumed: tuple[Assumption, ...]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Settings by name from a JSON or TOML file (by its ending; one table at the top); UsageError if it is neither."""
+    where = str(path)
+    reader = {".json": json.loads, ".toml": tomllib.loads}.get(path.suffix.lower())
+    if reader is None:
+        what = f"the config file ends in {path.suffix!r}, must be .json or .toml"
+        raise UsageError(Diagnostic("config-format", what, where))
+    try:
+        if path.stat().st_size > _MAX_CONFIG:
+            what = f"the config file has {path.stat().st_size} bytes, more than {_MAX_CONFIG}"
+            raise UsageError(Diagnostic("config-format", what, where))
+        table = reader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(Diagnostic("config-not-readable", f"cannot read: {error.strerror}", where)) from error
+    except READ_ERRORS as error:
+        if isinstance(error, UsageError):
+            raise
+        what = f"not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())[:200]}"
+        raise UsageError(Diagnostic("config-format", what, where)) from error
+    if not isinstance(table, dict):
+        what = f"the config file holds a {type(table).__name__}, must be a table of settings"
+        raise UsageError(Diagnostic("config-format", what, where, 'for example {"steps": 30}'))
+    return table
+
+
+def resolve(
+    family: Family,
+    *,
+    user: Mapping[str, Any],
+    config: Mapping[str, Any],
+    stated: Mapping[str, Any],
+    label: str,
+) -> Resolved:
+    """Merge `user` (strings are parsed) over `config` over what the file states (`stated`), then defaults.
+
+    Raises UsageError with every unknown name, every value of a wrong type and every setting that has no default and
+    was not given.
+    """
+    declared = {s.name: s for s in family.settings}
+    faults: list[Diagnostic] = []
+    given: dict[str, Any] = {}
+    for origin, source in ((label, stated), ("the config file", config), ("--set", user)):
+        for name, value in source.items():
+            if name not in declared:
+                faults.append(_unknown(name, family, origin))
+                continue
+            try:
+                given[name] = _typed(value, declared[name].default, parse=origin == "--set")
+            except ValueError as error:
+                faults.append(Diagnostic("setting-type", f"{name} is {_shown(value)}, must be {error}", origin))
+    missing = [s for s in family.settings if s.default is None and s.name not in given]
+    # A value of a wrong type is reported as such, not as missing too.
+    missing = [s for s in missing if not any(s.name in source for source in (stated, config, user))]
+    if missing:
+        faults.append(_missing(missing, family, label))
+    if faults:
+        raise UsageError(faults)
+    assumed = tuple(
+        Assumption(s.name, s.default, f"default of {family.key}") for s in family.settings if s.name not in given
+    )
+    ordered = {s.name: given[s.name] for s in family.settings if s.name in given}
+    return Resolved(ordered | {a.name: a.value for a in assumed}, ordered, assumed)
+
+
+def _unknown(name: str, family: Family, origin: str) -> Diagnostic:
+    names = [s.name for s in family.settings]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = ", ".join(names) or "none"
+    return Diagnostic(
+        "unknown-setting", f"{family.key} has no setting {name[:80]!r}", origin, f"{hint}settings: {known}"
+    )
+
+
+def _missing(missing: list[Setting], family: Family, label: str) -> Diagnostic:
+    lines = [f"--set {s.name}=8  ({s.doc})" for s in missing]
+    what = f"{family.key} needs {', '.join(s.name for s in missing)}, which the file does not hold and nothing implies"
+    return Diagnostic("missing-setting", what, label, "add for example " + " ".join(lines))
+
+
+def _typed(value: Any, default: Any, *, parse: bool) -> Any:
+    """`value` as the type of `default`; ValueError says what it must be."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if parse and isinstance(value, str):
+        value = _parsed(value, default)
+    match default:
+        case bool():
+            good, want = isinstance(value, bool), "true or false"
+        case int():
+            good, want = isinstance(value, int) and not isinstance(value, bool), "an integer"
+        case float():
+            good, want = isinstance(value, (int, float)) and not isinstance(value, bool), "a number"
+        case str():
+            good, want = isinstance(value, str), "a word"
+        case tuple() | list():
+            good, want = isinstance(value, (tuple, list)), "a list"
+        case _:
+            good, want = isinstance(value, (bool, int, float, str)), "a number, a word, true or false"
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"{want} of at most 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{want} and finite")
+    if not good:
+        raise ValueError(want)
+    if isinstance(default, float):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _parsed(text: str, default: Any) -> Any:
+    """A command-line value: a JSON value, several separated by commas for a list, or a word."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, (tuple, list)) and not text.lstrip().startswith("["):
+        text = f"[{text}]"
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _shown(value: Any) -> str:
+    """A value of unknown origin, short; containers by type alone, for they may nest without end."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    if isinstance(value, int) and value.bit_length() > 63:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value) if isinstance(value, (bool, int, float)) else f"a {type(value).__name__}"

@@ -1,0 +1,227 @@
+"""Inline SVG of a relaxation, drawn from the JSON of `relaxation` alone; no dependency, no external resource."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+__all__ = ["panels"]
+
+_WIDTH, _HEIGHT = 460, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 34, 46
+_INK, _GRID, _FAINT, _STRONG = "#24303c", "#dfe4ea", "#7a9cc6", "#c2410c"
+_LINES = ("#1d4ed8", "#c2410c", "#15803d", "#a21caf", "#b45309", "#0e7490", "#be123c", "#4d7c0f", "#6d28d9", "#475569")
+
+Map = Callable[[float], float]
+
+
+def panels(curves: Mapping[str, Any]) -> list[str]:
+    """The panels of one relaxation, each an `<svg>` element."""
+    found = [_movement(curves), _changing(curves), _units(curves["units"])]
+    if "logits" in curves:
+        found.append(_logits(curves["logits"]))
+    return found
+
+
+def _movement(curves: Mapping[str, Any]) -> str:
+    samples = curves["movement"]["samples"]
+    first = curves["first_tick"]
+    top = max(1, max(max(s) for s in samples))
+    decades = math.ceil(math.log2(top + 1))
+    ticks = [0, *(1 << k for k in range(decades + 1) if 1 << k <= 2 * top)]
+    x = _linear(first, first + len(samples[0]) - 1, _LEFT, _WIDTH - _RIGHT)
+    y = _symlog(max(ticks))
+    last_shown = ticks if len(ticks) <= 9 else [0, *ticks[1::2]]
+    body = _axes(
+        "Movement: largest change of any unit in a tick",
+        "tick",
+        "LSB (log scale that holds 0)",
+        [(y(t), str(t)) for t in last_shown],
+        _tick_marks(x, first, first + len(samples[0]) - 1),
+    )
+    body += [_line(x, y, first, s, _FAINT, 1.0, 0.55) for s in samples]
+    body.append(_line(x, y, first, [max(column) for column in zip(*samples, strict=True)], _STRONG, 2.2, 1.0))
+    body.append(_legend([(_FAINT, f"each of {len(samples)} samples"), (_STRONG, "largest over the samples")]))
+    return _svg("movement", body)
+
+
+def _changing(curves: Mapping[str, Any]) -> str:
+    mean, first = curves["changing"]["mean"], curves["first_tick"]
+    x = _linear(first, first + len(mean) - 1, _LEFT, _WIDTH - _RIGHT)
+    y = _linear(0.0, 1.0, _HEIGHT - _BOTTOM, _TOP)
+    body = _axes(
+        "Events: units that still change",
+        "tick",
+        f"fraction of {curves['changing']['of_units']} units",
+        [(y(v), f"{v:g}") for v in (0.0, 0.25, 0.5, 0.75, 1.0)],
+        _tick_marks(x, first, first + len(mean) - 1),
+    )
+    saved = 1.0 - sum(mean) / len(mean)
+    body.append(_line(x, y, first, mean, _STRONG, 2.2, 1.0))
+    body.append(_legend([(_STRONG, "mean over the samples")]))
+    body.append(_text(_WIDTH - _RIGHT - 6, _TOP + 32, f"{saved:.0%} of the unit updates change nothing", "end"))
+    return _svg("changing", body)
+
+
+def _units(units: Mapping[str, Any]) -> str:
+    codes = units["codes"]
+    ticks, shown = len(codes), len(codes[0])
+    x = _linear(0.5, ticks + 0.5, _LEFT, _WIDTH - _RIGHT - 54)
+    y = _linear(0.0, shown, _HEIGHT - _BOTTOM, _TOP)
+    some = "" if shown == units["of_units"] else f" (first {shown} of {units['of_units']})"
+    right = _WIDTH - _RIGHT - 54
+    body = _axes(
+        f"State {units['state']}, sample {units['sample']}",
+        "tick",
+        f"unit{some}",
+        [(y(v), str(v)) for v in sorted({0, shown // 2, shown})],
+        _tick_marks(x, 1, ticks),
+        right=right,
+        grid=False,
+    )
+    bound = max(abs(units["lowest"]), abs(units["highest"]), 1)
+    rows = [[_colour(codes[t][u] / bound) for t in range(ticks)] for u in reversed(range(shown))]
+    body.append(_image(rows, _LEFT, _TOP, right - _LEFT, _HEIGHT - _BOTTOM - _TOP))
+    scale = [[_colour(1.0 - k / 31.5)] for k in range(64)]
+    body.append(_image(scale, right + 14, _TOP, 10, _HEIGHT - _BOTTOM - _TOP))
+    at = _linear(-bound, bound, _HEIGHT - _BOTTOM, _TOP)
+    for value in sorted({units["lowest"], 0, units["highest"]}):
+        body.append(_text(right + 28, at(value) + 4, str(value), "start"))
+    return _svg("units", body)
+
+
+def _logits(logits: Mapping[str, Any]) -> str:
+    rows = [[code * logits["scale"] for code in row] for row in logits["codes"]]
+    first = logits["ticks"][0]
+    low, high = min(map(min, rows)), max(map(max, rows))
+    low, high = (low, high) if high > low else (low - 1.0, high + 1.0)
+    x = _linear(first, first + len(rows) - 1, _LEFT, _WIDTH - _RIGHT - 34)
+    y = _linear(low, high, _HEIGHT - _BOTTOM, _TOP)
+    right = _WIDTH - _RIGHT - 34
+    body = _axes(
+        f"Output {logits['output']}, sample {logits['sample']}",
+        "tick at which it is read",
+        "value",
+        [(y(v), f"{v:.3g}") for v in _spread(low, high)],
+        _tick_marks(x, first, first + len(rows) - 1),
+        right=right,
+    )
+    best = max(range(len(rows[-1])), key=lambda k: rows[-1][k])
+    for k, curve in enumerate(zip(*rows, strict=True)):
+        winner = k == best and logits["kind_of_output"] == "classes"
+        body.append(_line(x, y, first, curve, _LINES[k % len(_LINES)], 2.6 if winner else 1.1, 1.0 if winner else 0.65))
+        if len(rows[-1]) <= len(_LINES) and (winner or logits["kind_of_output"] != "classes"):
+            body.append(_text(right + 4, y(curve[-1]) + 4, f"class {k}" if winner else str(k), "start"))
+    return _svg("logits", body)
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Map:
+    span = (high - low) or 1.0
+    return lambda v: start + (v - low) / span * (end - start)
+
+
+def _symlog(top: float) -> Map:
+    """log2(1 + v), so that 0 has a place and one LSB is seen."""
+    inner = _linear(0.0, math.log2(1.0 + top), _HEIGHT - _BOTTOM, _TOP)
+    return lambda v: inner(math.log2(1.0 + v))
+
+
+def _spread(low: float, high: float) -> list[float]:
+    """Round numbers inside `[low, high]`, about five."""
+    raw = (high - low) / 5.0
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= raw)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _tick_marks(x: Map, first: int, last: int) -> list[tuple[float, str]]:
+    step = max(1, round((last - first) / 6))
+    step = next((s for s in (1, 2, 5, 10, 20, 50, 100) if s >= step), step)
+    return [(x(t), str(t)) for t in range(first, last + 1) if t == first or t % step == 0]
+
+
+def _axes(
+    title: str,
+    x_label: str,
+    y_label: str,
+    y_ticks: Sequence[tuple[float, str]],
+    x_ticks: Sequence[tuple[float, str]],
+    *,
+    right: float = _WIDTH - _RIGHT,
+    grid: bool = True,
+) -> list[str]:
+    bottom = _HEIGHT - _BOTTOM
+    parts = [f'<text x="{_LEFT}" y="20" font-size="13" font-weight="600" fill="{_INK}">{escape(title)}</text>']
+    for at, label in y_ticks:
+        if grid:
+            parts.append(f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="{_GRID}"/>')
+        parts.append(_text(_LEFT - 6, at + 4, label, "end"))
+    for at, label in x_ticks:
+        parts.append(f'<line x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}" stroke="{_INK}"/>')
+        parts.append(_text(at, bottom + 16, label, "middle"))
+    parts.append(f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" fill="none" stroke="{_INK}"/>')
+    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, x_label, "middle"))
+    middle = (_TOP + bottom) / 2
+    parts.append(
+        f'<text x="16" y="{middle}" text-anchor="middle" font-size="11" fill="{_INK}" '
+        f'transform="rotate(-90 16 {middle})">{escape(y_label)}</text>'
+    )
+    return parts
+
+
+def _line(x: Map, y: Map, first: int, values: Sequence[float], colour: str, width: float, opacity: float) -> str:
+    points = " ".join(f"{x(first + k):.1f},{y(v):.1f}" for k, v in enumerate(values))
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}" '
+        'stroke-linejoin="round"/>'
+    )
+
+
+def _legend(entries: Sequence[tuple[str, str]]) -> str:
+    left, height = _WIDTH - _RIGHT - 190, 16 * len(entries) + 6
+    parts = [f'<rect x="{left}" y="{_TOP + 2}" width="186" height="{height}" fill="#fff" fill-opacity="0.8"/>']
+    for k, (colour, label) in enumerate(entries):
+        at = _TOP + 12 + 16 * k
+        right = _WIDTH - _RIGHT - 6
+        parts.append(f'<line x1="{right - 18}" y1="{at}" x2="{right}" y2="{at}" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(_text(right - 24, at + 4, label, "end"))
+    return "".join(parts)
+
+
+def _text(x: float, y: float, label: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="{_INK}">{escape(label)}</text>'
+
+
+def _svg(name: str, body: Sequence[str]) -> str:
+    return (
+        f'<svg class="{name}" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'font-family="system-ui, sans-serif">{"".join(body)}</svg>'
+    )
+
+
+def _colour(v: float) -> tuple[int, int, int]:
+    """Blue at -1, near white at 0, red at 1."""
+    end = (178, 24, 43) if v > 0 else (33, 102, 172)
+    share = min(abs(v), 1.0)
+    return tuple(round(247 + (c - 247) * share) for c in end)  # type: ignore[return-value]
+
+
+def _image(rows: Sequence[Sequence[tuple[int, int, int]]], x: float, y: float, width: float, height: float) -> str:
+    """Pixels as an inline PNG, one a cell, not smoothed."""
+    raw = b"".join(b"\0" + bytes(c for pixel in row for c in pixel) for row in rows)
+    head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(raw, 9)) + _chunk(b"IEND", b"")
+    source = "data:image/png;base64," + base64.b64encode(png).decode()
+    return (
+        f'<image x="{x}" y="{y}" width="{width}" height="{height}" preserveAspectRatio="none" '
+        f'style="image-rendering:pixelated" href="{source}"/>'
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
