@@ -14,6 +14,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
 __all__ = ["ProcessResult", "run_process"]
 
 _SHOWN_LINES = 12
+_GRACE_S = 1.0
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ def run_process(
     """Run `argv` in the folder `cwd` with no standard input; `env` replaces the environment if given.
 
     Raises SimulatorError, with the last lines of stderr, when the program cannot be started, ends with another status
-    than 0, or still runs after `timeout_s` seconds. The whole process group is killed in every case.
+    than 0, or still runs after `timeout_s` seconds. The whole process group is ended in every case, killed if it
+    does not end when asked.
     """
     # Files, not pipes: a surviving grandchild holds a pipe open and would block the reader past the limit.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -70,18 +74,25 @@ def run_process(
                 )
             ) from None
         finally:
-            _kill_group(process)
+            _end_group(process)
         if status != 0:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
             raise SimulatorError(Diagnostic("simulator-died", f"ended with {how}{_tail(err)}", shlex.join(argv)))
         return ProcessResult(_text(out), _text(err))
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of the group. Asked first, Python's resource tracker frees the shared memory of the others."""
+    for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+        limit = time.monotonic() + patience_s
+        try:
+            os.killpg(process.pid, number)
+            while time.monotonic() < limit:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(_POLL_S)
+        except (ProcessLookupError, PermissionError):
+            break
     process.wait()
 
 

@@ -18,6 +18,8 @@ from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
+pytestmark = pytest.mark.simulator
+
 TIMEOUT_S = 60.0
 MODEL = "processes/pop_h/process.py"
 STEP = "def step(self):"

@@ -213,8 +213,18 @@ def test_hops_are_counted_between_tiles() -> None:
 
 def test_nothing_is_estimated_without_published_figures() -> None:
     """Energy for Loihi 2 would be an invention."""
-    report = energy.report(placed(loop(10, 1), "loihi2").to_json(), counted())
-    assert set(report["estimate"]) == {"kind", "none"}
+    placements = {chip: placed(loop(10, 1), chip).to_json() for chip in ("loihi1", "loihi2")}
+    report = energy.report(placements, counted())
+    assert report["estimates"]["loihi2"] == {"kind": "estimated", "none": "no figures per operation are published"}
+    assert report["estimates"]["loihi1"]["total_nj"] > 0
     assert report["events"]["kind"] == "simulated"
-    assert "no figures" in energy.text(report)
-    assert "nJ" in energy.text(energy.report(placed(loop(10, 1)).to_json(), counted()))
+    for lines in (energy.text(report).splitlines(), energy.summary(report)):
+        assert [line for line in lines if "on loihi1 (estimated)" in line and "nJ" in line]
+        assert "energy and time on loihi2 (estimated): none, no figures per operation are published" in lines
+
+
+def test_what_does_not_fit_has_no_estimate() -> None:
+    """A cost on a chip that cannot hold the network would be read as if it could."""
+    crowded = {"loihi1": placed(loop(10, 1)).to_json() | {"shortages": [{}]}}
+    report = energy.report(crowded, counted())
+    assert report["estimates"]["loihi1"]["none"] == "the network does not fit"

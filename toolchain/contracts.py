@@ -67,7 +67,8 @@ class Run:
 
     `states`: `[ticks, batch, *shape]` int64 codes after each tick (ticks = frames * steps; a sample that settled keeps
     its codes); empty unless a trace was asked for. `outputs`: integer codes, shaped as in `FloatRun`. `steps`:
-    ticks made until settled, summed over frames, `[batch]`. `details` holds counters of the runner (JSON values).
+    ticks made until settled, summed over frames, `[batch]`. `details` holds counters of the runner (JSON values);
+    its `summary`, a list of lines that say their kind themselves, is what people are shown.
     """
 
     states: Mapping[str, NDArray[np.int64]]
@@ -119,7 +120,10 @@ class Target(ABC):
 
     @abstractmethod
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        """Write a self-contained artifact into the empty `folder`; return details for `manifest.json`."""
+        """Write a self-contained artifact into the empty `folder`; return details for `manifest.json` (JSON values).
+
+        Its `summary`, a list of lines that say their kind themselves, is what people are shown.
+        """
 
 
 class Simulator(ABC):

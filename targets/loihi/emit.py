@@ -12,10 +12,11 @@ import numpy as np
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.ir import IntNet
 
+from .chips import ChipName
 from .code import population_source, template
 from .mapping import Placement
 from .partition import Partition, Population
-from .report import mapping_text
+from .report import mapping_line, mapping_text
 
 __all__ = ["RESERVED", "write_folder"]
 
@@ -23,8 +24,11 @@ RESERVED = ("labels", "report", "steps")
 """Keys of the result file that no output may have as its name."""
 
 
-def write_folder(net: IntNet, parts: Partition, placement: Placement, folder: Path) -> Mapping[str, Any]:
-    """Write everything but the manifest; returns details for it."""
+def write_folder(
+    net: IntNet, parts: Partition, placements: Mapping[ChipName, Placement], chip: ChipName, folder: Path
+) -> Mapping[str, Any]:
+    """Write everything but the manifest, weights stored as on `chip`; returns details for the manifest."""
+    placement = placements[chip]
     alone = _parts_alone(parts)
     beaten = {group[0] for group in alone} if len(alone) > 1 else set()
     for name in ("run.py", "network.py", "lava_compat.py"):
@@ -43,15 +47,16 @@ def write_folder(net: IntNet, parts: Partition, placement: Placement, folder: Pa
     _weights(parts, folder)
     described = _description(net, parts, placement, beaten)
     write_json(folder / "network.json", described)
-    write_json(folder / "mapping.json", placement.to_json())
-    _write(folder / "mapping.txt", mapping_text(placement))
+    mapped = {name: p.to_json() for name, p in placements.items()}
+    write_json(folder / "mapping.json", {"chip": chip, "placements": mapped})
+    _write(folder / "mapping.txt", "\n\n".join(mapping_text(p) for p in placements.values()))
     _write(folder / "README.md", _readme(net, parts, placement))
     return {
         "populations": {p.name: p.units for p in parts.populations},
         "synapses": {s.name: {"storage": placement.storage[s.name], "nonzero": s.matrix.count} for s in parts.synapses},
         "depth": parts.depth,
-        "cores": len(placement.cores),
-        "chip": placement.chip.name,
+        "cores": {name: len(p.cores) for name, p in placements.items()},
+        "summary": [mapping_line(p) for p in placements.values()],
     }
 
 

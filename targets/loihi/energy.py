@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["FIGURES", "Estimate", "Events", "counted", "estimate", "report", "text"]
+__all__ = ["FIGURES", "Estimate", "Events", "counted", "estimate", "estimates", "report", "summary", "text"]
 
 SOURCE = "Davies et al., IEEE Micro 38(1), 2018, table 2 (pre-silicon simulation, 0.75 V)"
 FIGURES: Mapping[str, float] = {
@@ -126,30 +126,48 @@ def estimate(placement: Mapping[str, Any], events: Events) -> Estimate | None:
     return Estimate(energy, sum(energy.values()), (low, high), (low * steps, high * steps), steps, SOURCE)
 
 
-def report(placement: Mapping[str, Any], events: Events) -> dict[str, Any]:
-    """Events and estimate as JSON values, each labelled with its kind."""
-    found = estimate(placement, events)
-    return {
-        "events": {"kind": "simulated", **asdict(events)},
-        "estimate": {"kind": "estimated", **asdict(found)}
-        if found is not None
-        else {"kind": "estimated", "none": "no figures per operation are published for this chip"},
-    }
+def report(placements: Mapping[str, Mapping[str, Any]], events: Events) -> dict[str, Any]:
+    """Events, and by chip the estimate or why there is none, as JSON values, each labelled with its kind."""
+    found: dict[str, Any] = {"events": {"kind": "simulated", **asdict(events)}, "estimates": {}}
+    for chip, placement in placements.items():
+        cost = estimate(placement, events)
+        reason = "the network does not fit" if placement["shortages"] else "no figures per operation are published"
+        known = {"none": reason} if cost is None else {**asdict(cost), "notes": placement["notes"]}
+        found["estimates"][chip] = {"kind": "estimated", **known}
+    return found
 
 
 def text(given: Mapping[str, Any]) -> str:
     """The report as lines for a terminal."""
-    events, cost = given["events"], given["estimate"]
+    events = given["events"]
     lines = [
         f"{events['samples']} samples, {events['ticks']} ticks each, settled after {events['settled_after']:.1f}",
         "events a sample (simulated):",
     ]
     lines += [f"  {name:<28} {n:12.1f} changes sent" for name, n in events["streams"].items()]
     lines += [f"  {name:<28} {n:12.1f} synaptic operations" for name, n in events["synops"].items()]
-    if "none" in cost:
-        lines.append(f"energy and time: {cost['none']}")
-    else:
+    return "\n".join([*lines, *estimates(given["estimates"])]) + "\n"
+
+
+def estimates(by_chip: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One line for each chip, notes of its placement behind it."""
+    lines = []
+    for chip, cost in by_chip.items():
+        if "none" in cost:
+            lines.append(f"energy and time on {chip} (estimated): none, {cost['none']}")
+            continue
         low, high = (t / 1000 for t in cost["total_ns"])
-        lines.append(f"energy a sample (estimated): {cost['total_nj']:.1f} nJ, without static power; {cost['source']}")
-        lines.append(f"time a sample (estimated): {low:.1f} to {high:.1f} us for {cost['time_steps']} time steps")
-    return "\n".join(lines) + "\n"
+        lines.append(
+            f"a sample on {chip} (estimated): {cost['total_nj']:.1f} nJ without static power, {low:.1f} to {high:.1f} "
+            f"us for {cost['time_steps']} time steps; {cost['source']}"
+        )
+        lines += [f"  note: {note}" for note in cost["notes"]]
+    return lines
+
+
+def summary(given: Mapping[str, Any]) -> list[str]:
+    """The report in few lines."""
+    events = given["events"]
+    sent, met = sum(events["streams"].values()), sum(events["synops"].values())
+    head = f"events a sample (simulated): {sent:,.1f} changes sent, {met:,.1f} synaptic operations"
+    return [f"{head} over {events['ticks']} ticks", *estimates(given["estimates"])]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from .mapping import Placement
 
-__all__ = ["mapping_text"]
+__all__ = ["mapping_line", "mapping_text"]
+
+
+def mapping_line(placement: Placement) -> str:
+    """The placement in one line: how many cores, the fullest one's share of memory, what is short."""
+    chip = placement.chip
+    fullest = max((core.memory_bits / chip.memory_bits for core in placement.cores), default=0.0)
+    line = (
+        f"placed on {chip.name} (estimated): {len(placement.cores)} of {chip.cores * placement.chips} neurocores, "
+        f"the fullest with {fullest:.1%} of its memory"
+    )
+    short = [f"{s.where} needs {s.needed} {s.resource}, available {s.available}" for s in placement.shortages]
+    return f"{line}; DOES NOT FIT: {'; '.join(short)}" if short else line
 
 
 def mapping_text(placement: Placement) -> str:

@@ -57,8 +57,10 @@ class LoihiTarget(Target):
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         parts = partition(unroll(net))
-        placement = place(parts, CHIPS[self.chip], connectivity=self.connectivity, chips=self.chips)
-        return write_folder(net, parts, placement, folder)
+        placements = {
+            name: place(parts, chip, connectivity=self.connectivity, chips=self.chips) for name, chip in CHIPS.items()
+        }
+        return write_folder(net, parts, placements, self.chip, folder)
 
     def _options(self) -> Iterator[Diagnostic]:
         if self.chip not in CHIPS:

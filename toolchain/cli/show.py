@@ -139,6 +139,8 @@ def _choices(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _details(details: Mapping[str, Any]) -> list[str]:
+    if "summary" in details:
+        return [str(line) for line in details["summary"]]
     shown = {k: v for k, v in details.items() if k not in ("kind", "how")}
     if not shown:
         return []
@@ -157,7 +159,7 @@ def _short(value: Any) -> str:
 
 def _checks(verification: Sequence[Mapping[str, Any]]) -> list[str]:
     # Listing targets needs `table` alone and must not wait for the pipeline.
-    from ..report.data import scalars
+    from ..report.data import told
 
     rows = [
         [
@@ -173,9 +175,7 @@ def _checks(verification: Sequence[Mapping[str, Any]]) -> list[str]:
     head = ["simulator", "samples", "steps", "codes", "mismatches", "labels", "time", "result"]
     lines = table(head, rows).splitlines() if rows else []
     for v in verification:
-        for name, counters in v.get("details", {}).items():
-            if isinstance(counters, dict) and "kind" in counters:
-                lines.append(f"{v['simulator']} {name}: {scalars(counters)} [{counters['kind']}]")
+        lines += [f"{v['simulator']}: {line}" for line in told(v.get("details", {}))]
         if v["status"] == "missing":
             lines.append(f"{v['simulator']}: NOT VERIFIED: {v['reason']}; install with: {v['install']}")
     return lines

@@ -19,7 +19,7 @@ from ..ir import IntNet, ops
 from ..pipeline import CompileResult, Verification, target_options
 from .relaxation import relaxation
 
-__all__ = ["Accuracy", "Kind", "accumulators", "document", "number", "plain", "result_document", "scalars"]
+__all__ = ["Accuracy", "Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
 
 Kind = Literal["measured", "simulated", "estimated"]
 REPORT_VERSION = 1
@@ -178,6 +178,14 @@ def _verification(v: Verification) -> dict[str, Any]:
         numbers["labels_equal"] = number(v.labels_equal, "simulated", "labels", "labels equal to those of golden")
     details = {"kind": "simulated", "how": f"counters of {v.simulator}", **plain(v.details)}
     return {"simulator": v.simulator, "status": v.status, **numbers, "details": details}
+
+
+def told(details: Mapping[str, Any]) -> list[str]:
+    """What people are shown of a runner's or a target's details: its own summary, else its counters with their kind."""
+    if "summary" in details:
+        return [str(line) for line in details["summary"]]
+    groups = ((n, g) for n, g in details.items() if isinstance(g, dict) and "kind" in g)
+    return [f"{name}: {scalars(found)} [{found['kind']}]" for name, found in groups]
 
 
 def scalars(counters: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..artifact import write_json
 from ..diagnostics import ArtifactError, Diagnostic
 from ..pipeline import CompileResult
-from .data import Accuracy, document, scalars
+from .data import Accuracy, document, told
 from .picture import panels
 
 __all__ = ["HTML", "JSON", "check_folder", "render_page", "write"]
@@ -132,6 +132,7 @@ def _result(r: Mapping[str, Any], drawn: set[str]) -> str:
             _checks(r["verification"]),
         ),
         _counters(r["verification"]),
+        "".join(f'<p class="note">{escape(line)}</p>' for line in t["details"].get("summary", ())),
         (
             f"<details><summary>Settings, formats, target</summary><h3>Settings</h3>"
             f"{_table(['name', 'value', 'from'], settings)}"
@@ -158,13 +159,8 @@ def _relaxation(r: Mapping[str, Any], drawn: set[str]) -> str:
 
 
 def _counters(verification: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        f"{escape(v['simulator'])} {escape(name)}: {escape(scalars(found))}{_mark(found)}"
-        for v in verification
-        for name, found in v.get("details", {}).items()
-        if isinstance(found, dict) and "kind" in found
-    ]
-    return "".join(f'<p class="note">{line}</p>' for line in lines)
+    lines = [f"{v['simulator']}: {line}" for v in verification for line in told(v.get("details", {}))]
+    return "".join(f'<p class="note">{escape(line)}</p>' for line in lines)
 
 
 def _checks(verification: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -92,7 +92,8 @@ def main() -> int:
         return USAGE_STATUS
     result = network.execute(net, codes, sim_cfg=args.sim_cfg or net["chip"], trace=args.trace, timeout_s=args.timeout)
     mapping = json.loads((HERE / "mapping.json").read_text(encoding="utf-8"))
-    report = energy.report(mapping, energy.counted(result))
+    report = energy.report(mapping["placements"], energy.counted(result))
+    report["summary"] = energy.summary(report)
     np.savez(args.output, report=np.array(json.dumps(report)), **result)
     sys.stdout.write(energy.text(report))
     return 0
