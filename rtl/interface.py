@@ -1,0 +1,117 @@
+"""The contract between a relaxation engine and everything around it: bus shell, benches, runners, boards.
+
+An engine is one microarchitecture for one IntNet. It reads the input codes of a sample, in the order of the net's
+inputs and C order within each, relaxes, and writes the output codes in the order of the net's outputs. The shell
+(`shell.Shell`) puts AXI4-Stream and AXI4-Lite around it; nothing outside knows which engine is inside.
+
+    x ──► engine ──► y          steps, tolerance ──► engine ──► busy, made
+                                load (weights)   ──► engine ──► trace
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from amaranth import unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from eqcompile.toolchain.ir import Format, IntNet
+
+__all__ = ["ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
+
+ID = 0x45514331
+"""`EQC1`, what register ID reads."""
+
+
+class Register(IntEnum):
+    """AXI4-Lite byte addresses; all registers have 32 bits.
+
+    CONTROL bit 0: soft reset (self-clearing; the engine drops the sample at hand). STATUS bit 0: busy; bit 1: at least
+    one result was written. STEPS and TOLERANCE: read and write, reset to the net's schedule, sampled when a sample
+    starts. MADE: ticks made for the last result. RESULTS: results written. STALLS: clocks in which a result waited for
+    the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS: of the next weight word; LOAD_DATA:
+    writing it stores the word and adds one to the address.
+    """
+
+    ID = 0x00
+    CONTROL = 0x04
+    STATUS = 0x08
+    STEPS = 0x0C
+    TOLERANCE = 0x10
+    MADE = 0x14
+    RESULTS = 0x18
+    STALLS = 0x1C
+    ERRORS = 0x20
+    LOAD_ADDRESS = 0x24
+    LOAD_DATA = 0x28
+
+
+@dataclass(frozen=True)
+class Port:
+    """A stream of codes: `format` of one code and how many make one sample."""
+
+    format: Format
+    count: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of TDATA: the code sign- or zero-extended to 1, 2, 4 or 8 bytes."""
+        return next(n for n in (1, 2, 4, 8) if 8 * n >= self.format.bits)
+
+
+def port_of(net: IntNet, values: Sequence[tuple[str, int]]) -> Port:
+    """The port that carries `values`, `(name, entries)` each: one format that holds them all."""
+    formats = [net.formats[name] for name, _ in values]
+    joined = Format.holding(min(f.lo for f in formats), max(f.hi for f in formats))
+    return Port(joined, sum(count for _, count in values))
+
+
+def trace_layout(states: Sequence[tuple[str, int, Format]]) -> data.StructLayout:
+    """All codes of all states side by side, one field a state: `(name, units, format)` each."""
+    return data.StructLayout(
+        {name: data.ArrayLayout(unsigned(f.bits), units) for name, units, f in states}  # codes as bit patterns
+    )
+
+
+class EngineSignature(wiring.Signature):
+    """Ports of an engine.
+
+    `x`, `y`: streams of codes (ready/valid). `steps` (at least 1) and `tolerance` are sampled with the first code of a
+    sample. `busy`: from the first code of a sample until its last result was taken. `made`: ticks made for the result
+    at `y`, stable while it is read. `restart`: drop everything, as after reset, weights excepted. `load_*`: store
+    weight word `load_address` (32-bit words, layout by the engine); absent where weights are constant.
+
+    `trace_*` exist if `trace` is given: `"events"`: in each clock with `trace_valid`, state number `trace_state`, unit
+    `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
+    may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
+    """
+
+    def __init__(
+        self, x: Port, y: Port, *, trace: str | None, states: Sequence[tuple[str, int, Format]], load_bits: int = 0
+    ) -> None:
+        self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
+        members: dict[str, In | Out] = {
+            "x": In(stream.Signature(unsigned(x.format.bits))),
+            "y": Out(stream.Signature(unsigned(y.format.bits))),
+            "steps": In(16),
+            "tolerance": In(16),
+            "restart": In(1),
+            "busy": Out(1),
+            "made": Out(16),
+        }
+        if load_bits:
+            members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
+        if trace == "events":
+            members |= {
+                "trace_valid": Out(1),
+                "trace_state": Out(8),
+                "trace_unit": Out(16),
+                "trace_code": Out(max(f.bits for _, _, f in states)),
+                "trace_end": Out(1),
+            }
+        elif trace == "vector":
+            members |= {"trace_codes": Out(trace_layout(states)), "trace_end": Out(1)}
+        super().__init__(members)
