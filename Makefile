@@ -56,7 +56,9 @@ bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
 
 examples: $(VENV)/.installed
-	@for net in looped ternary lazy cube; do $(BIN)/python examples/train.py $$net || exit 1; done
+	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
+	@for net in ternary lazy cube; do \
+	  $(BIN)/python examples/train.py $$net -o examples/checkpoints/digits_$$net.pt || exit 1; done
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

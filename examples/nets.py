@@ -79,7 +79,8 @@ class CircuitNet(Net):
         raise NotImplementedError
 
     def symmetrise(self) -> None:
-        """Make the recurrent parameters symmetric in place, so that w_rec equals its transpose."""
+        """Make the recurrent parameters symmetric in place, so that w_rec equals its transpose; only for nets that
+        equilibrium propagation trains."""
         raise NotImplementedError
 
     def trace(self, x: Tensor, steps: int = STEPS, bits: int | None = None) -> list[Tensor]:
@@ -110,15 +111,6 @@ class _Dense(CircuitNet):
         self.W_rec = nn.Linear(hidden_dim, hidden_dim)
         self.W_out = nn.Linear(hidden_dim, output_dim)
 
-    def _shadow(self) -> Tensor:
-        """The stored recurrent parameter."""
-        return self.W_rec.weight
-
-    @torch.no_grad()
-    def symmetrise(self) -> None:
-        w = self._shadow()
-        w.copy_((w + w.T) / 2)
-
 
 class LoopedMLP(_Dense):
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int) -> None:
@@ -133,9 +125,10 @@ class LoopedMLP(_Dense):
         for layer in (self.W_in, self.W_rec, self.W_out):
             spectral_norm(layer)
 
-    def _shadow(self) -> Tensor:
-        stored = self.get_parameter("W_rec.parametrizations.weight.original")
-        return stored
+    @torch.no_grad()
+    def symmetrise(self) -> None:
+        w = self.get_parameter("W_rec.parametrizations.weight.original")
+        w.copy_((w + w.T) / 2)
 
     def circuit(self) -> Circuit:
         return Circuit(

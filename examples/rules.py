@@ -1,12 +1,12 @@
 """Two ways to obtain the gradient of the loss: equilibrium propagation, and backpropagation through the relaxation.
 
-Equilibrium propagation (Scellier & Bengio 2017, doi:10.3389/fncom.2017.00024) for `h <- tanh(W_in x + b + W h)`. If W is
-symmetric, the fixed points of this map are the stationary points of the energy
+Equilibrium propagation (Scellier & Bengio 2017, doi:10.3389/fncom.2017.00024) for `h <- tanh(W_in x + b + W h)`. If W
+is symmetric, the fixed points of this map are the stationary points of the energy
 
     E(h) = sum_i G(h_i) - h.W h / 2 - h.(W_in x + b),      G' = artanh,
 
-because dE/dh = artanh(h) - W h - W_in x - b. With a cost C(h, y), here the cross-entropy of softmax(gain * (W_out h + c)),
-stationary points of E + beta C are fixed points of the nudged map
+because dE/dh = artanh(h) - W h - W_in x - b. With a cost C(h, y), here the cross-entropy of
+softmax(gain * (W_out h + c)), stationary points of E + beta C are fixed points of the nudged map
 
     h <- tanh(W_in x + b + W h - beta dC/dh),      dC/dh = gain * W_out^T (p - y).
 
@@ -22,11 +22,14 @@ energy, learns by its own delta rule (p - y) h^T at the free state, as in Labori
 (doi:10.3389/fnins.2021.633674).
 
 What has to hold: W symmetric (`CircuitNet.symmetrise` restores it after each update); the relaxations close to their
-fixed points (||W|| <= 1 makes the free map non-expansive, so that it converges wherever tanh' < 1); beta small; the
-feedback that nudges the state uses the transpose of the readout weights. What is not local is the way from the deployed
-weight to the stored parameter: the division by the spectral norm is differentiated exactly, the ternary threshold
-by a straight-through estimator. A network whose update is not the descent of an energy (LazyEqProp: a directed,
-gated chain) has no such contrast and is trained by backpropagation only.
+fixed points (||W|| <= 1 makes the free map non-expansive, so that it converges wherever tanh' < 1; NeuralCube has no
+such bound and is trusted to converge, which `train.py evaluate` measures); beta small; the feedback that nudges the
+state uses the transpose of the readout weights. What is not local is the division of a stored weight by its spectral
+norm, which is differentiated exactly.
+
+Two networks are trained by backpropagation only. LazyEqProp is a directed, gated chain: its update belongs to no
+energy. TernaryEqProp has weights of size 1 and so no bound on W: with a symmetric W half of the samples did not settle,
+and the contrast is then not the gradient.
 """
 
 from __future__ import annotations
@@ -82,9 +85,7 @@ def eqprop(
     Automatic differentiation is used only from the deployed weights to the stored parameters."""
     circuit = net.circuit()
     detached = Circuit(*(w.detach() for w in circuit))
-    gradient, loss = contrast(
-        detached, x, y, beta=beta, gain=gain, free_steps=free_steps, nudged_steps=nudged_steps
-    )
+    gradient, loss = contrast(detached, x, y, beta=beta, gain=gain, free_steps=free_steps, nudged_steps=nudged_steps)
     torch.autograd.backward(list(circuit), list(gradient))
     return loss
 

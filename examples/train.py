@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import sys
 import tempfile
 from collections.abc import Callable
@@ -44,8 +45,7 @@ DATA = Path(__file__).parent / "data"
 class Recipe:
     """How one network is trained. `gain` multiplies the logits in the loss, never at inference; `beta` is the strength
     of the nudge, `free_steps` and `nudged_steps` the lengths of the two phases (rule eqprop); `late_movement` the
-    weight of the penalty on motion in the last third of the relaxation (rule bptt). `varied` says whether the
-    training inputs are varied."""
+    weight of the penalty on motion in the last third of the relaxation (rule bptt)."""
 
     build: Callable[[], Net]
     rules: tuple[str, ...]
@@ -56,22 +56,22 @@ class Recipe:
     free_steps: int = STEPS
     nudged_steps: int = 15
     late_movement: float = 0.0
-    varied: bool = False
 
 
 RECIPES = {
-    "looped": Recipe(lambda: LoopedMLP(64, 64, 10), ("eqprop", "bptt"), epochs=60, lr=1e-2, gain=2.0),
+    "looped": Recipe(lambda: LoopedMLP(64, 64, 10), ("eqprop", "bptt"), epochs=100, lr=1e-2, gain=2.0),
     "ternary": Recipe(
         lambda: TernaryEqProp(64, 96, 10, density=(0.1, 0.01, 0.4)),
-        ("bptt", "eqprop"),
-        epochs=200,
-        lr=5e-3,
+        ("bptt",),
+        epochs=300,
+        lr=3e-3,
         gain=1.0,
         late_movement=1.0,
-        varied=True,
     ),
-    "lazy": Recipe(lambda: LazyEqProp(64, 64, 10), ("bptt",), epochs=80, lr=1e-2, gain=8.0, varied=True),
-    "cube": Recipe(lambda: NeuralCube(5, 64, 10), ("bptt", "eqprop"), epochs=40, lr=1e-2, gain=1.0),
+    "lazy": Recipe(lambda: LazyEqProp(64, 64, 10), ("bptt",), epochs=150, lr=1e-2, gain=8.0),
+    "cube": Recipe(
+        lambda: NeuralCube(5, 64, 10), ("bptt", "eqprop"), epochs=100, lr=1e-2, gain=1.0, late_movement=10.0
+    ),
 }
 
 
@@ -110,8 +110,7 @@ def train(recipe: Recipe, rule: str, data: Split, *, seed: int, epochs: int, pro
             loss = 0.0
             for chosen in torch.randperm(len(data.y)).split(BATCH):
                 optimizer.zero_grad()
-                x = varied(data.x[chosen]) if recipe.varied else data.x[chosen]
-                loss += learn(x, data.y[chosen]) / batches
+                loss += learn(varied(data.x[chosen]), data.y[chosen]) / batches
                 optimizer.step()
                 schedule.step()
                 if isinstance(net, CircuitNet) and symmetric:
@@ -164,8 +163,11 @@ def _write(path: Path, write: Callable[[Any], None]) -> None:
 def load(path: Path) -> tuple[Net, dict[str, Any]]:
     """The net of a checkpoint written by `save`, in eval mode, and the checkpoint itself.
 
-    Raises ValueError for a file that holds another class of network."""
-    content = torch.load(path, weights_only=True)
+    Raises ValueError for a file that is no checkpoint or holds another class of network."""
+    try:
+        content = torch.load(path, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: not a checkpoint: {error}") from error
     if not isinstance(content, dict) or content.get("key") not in NETS:
         raise ValueError(f"{path}: not a checkpoint of {', '.join(NETS)}")
     fixed = ("max_steps", "use_spectral_norm", "alpha", "epsilon")
@@ -258,6 +260,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing written\n")
         return 130
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"train.py: {error}\n")
+        return 1
     return 0
 
 
