@@ -53,8 +53,8 @@ def demonstrate(out: Path, samples: int) -> int:
     """Compile, run, report and print the table."""
     results, accuracies = [], {}
     sys.stdout.write(
-        f"Compiling {len(NETS)} trained networks to {' and '.join(TARGETS)}, running each artifact on {samples} test digits,"
-        " and comparing every state at every step with golden. About a minute.\n\n"
+        f"Compiling {len(NETS)} trained networks to {' and '.join(TARGETS)}, running each artifact on {samples} test "
+        "digits and comparing every state at every step with golden. About a minute.\n\n"
     )
     sys.stdout.flush()
     jobs = [(net, target) for net in NETS for target in TARGETS]
