@@ -9,15 +9,16 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench examples clean
+.PHONY: help demo test test-fast lint bench families examples clean
 
 help:
-	@echo "make demo       set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
-	@echo "make test       set up, lint, type check, run every test"
-	@echo "make test-fast  the same without the tests that start a simulator"
-	@echo "make bench      measure speed, as ratios against named peers in the same run"
-	@echo "make examples   train the committed checkpoints anew"
-	@echo "make clean      remove the environment and build outputs"
+	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
+	@echo "make test        set up, lint, type check, run every test"
+	@echo "make test-fast   the same without the tests that start a simulator"
+	@echo "make bench       measure speed, as ratios against named peers in the same run"
+	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
+	@echo "make examples    train the committed checkpoints anew"
+	@echo "make clean       remove the environment and build outputs"
 
 # The stamp is remade when what it was made from changes.
 $(VENV)/.installed: pyproject.toml requirements.lock Makefile
@@ -54,6 +55,9 @@ test-fast: lint
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
+
+families: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
