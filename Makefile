@@ -27,10 +27,14 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing python3-venv with apt-get"; apt-get update -qq && apt-get install -y -qq python3-venv; \
 	  else echo "Python has no venv module. Install it first: sudo apt-get install python3-venv" >&2; exit 1; fi; fi
-	@echo "== making the environment in $(VENV) (about 1 GB, one to three minutes the first time)"
+	@for tool in iverilog g++; do command -v $$tool >/dev/null && continue; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
+	  else echo "The RTL simulators need $$tool. Install it first: sudo apt-get install $$tool" >&2; exit 1; fi; done
+	@echo "== making the environment in $(VENV) (about 2 GB, one to four minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"
-	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples]'
+	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl]'
 	@echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"
 	@$(PIP) install --no-deps --ignore-requires-python '$(LAVA)'
 	@touch $@

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +132,8 @@ class Simulator(ABC):
     name: ClassVar[str]
     target: ClassVar[str]
     """Name of the target whose artifacts it runs."""
+    suite: ClassVar[Literal["all", "small", "few"]] = "all"
+    """Which nets of a test suite it runs: small ones if it is slow, a few if it compiles each for seconds."""
 
     @abstractmethod
     def run(

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,13 @@ def example(name: str) -> tuple[IntNet, Codes]:
 EXAMPLES = ("plain", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 TARGETS = registry.names("targets")
 PAIRS = [(target, simulator) for target in TARGETS for simulator in registry.simulators_of(target)]
-MARKED = [pytest.param(*pair, marks=[] if pair[0] == "numpy" else [pytest.mark.simulator]) for pair in PAIRS]
+SUITES = {"all": EXAMPLES, "small": [n for n in EXAMPLES if n not in FAMILIES], "few": ("plain", FAMILIES[0])}
+CASES = [(*pair, name) for pair in PAIRS for name in SUITES[registry.find("simulators", pair[1]).suite]]
+
+
+def marked(cases: Sequence[tuple[str, ...]]) -> list[Any]:
+    """Cases as pytest parameters, those of another package's simulator marked so."""
+    return [pytest.param(*case, marks=[] if case[0] == "numpy" else [pytest.mark.simulator]) for case in cases]
 
 
 def made(name: str) -> Target:
@@ -102,8 +108,7 @@ def agree(net: IntNet, inputs: Codes, got: Run) -> Any:
     return registry.stage("compare")(registry.stage("golden")(net, inputs), got)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.parametrize(("target", "simulator"), MARKED)
+@pytest.mark.parametrize(("target", "simulator", "name"), marked(CASES))
 def test_an_artifact_computes_what_golden_computes(target: str, simulator: str, name: str, tmp_path: Path) -> None:
     """A backend that differs from the specification in one code of one state at one tick is wrong."""
     net, inputs = example(name)
@@ -201,7 +206,7 @@ def changed_codes(folder: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize(("target", "simulator"), MARKED)
+@pytest.mark.parametrize(("target", "simulator"), marked(PAIRS))
 def test_a_changed_weight_is_caught(target: str, simulator: str, tmp_path: Path) -> None:
     """A simulator that passes an artifact with wrong weights does not run the artifact."""
     net, inputs = plain()

@@ -23,6 +23,7 @@ is run through the target's simulator and compared with the golden interpreter a
   eqcompile inspect MODEL              what a checkpoint, a net or an artifact holds
   eqcompile targets                    what is installed, and how to install the rest
   eqcompile families                   what can be imported, and its settings
+  eqcompile synth DIR --part P         what an artifact of the rtl target costs on an FPGA, and how fast it runs
   eqcompile --target T --help          this help with the options of target T"""
 _EXAMPLES = """\
   eqcompile model.pt --target loihi --chip loihi2 -o out --calibrate train.npz

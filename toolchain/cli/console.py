@@ -36,7 +36,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (5, "the model or the target does not take an operation of this net"),
     (6, "the output cannot be written, or a folder given is not an artifact"),
     (7, "an optional tool is not installed (compile: only if --verify or --simulator was given)"),
-    (8, "the simulator died, hung, or its results differ from golden (no artifact is left)"),
+    (8, "a simulator or a synthesis tool died or hung, or results differ from golden (no artifact is left)"),
     (INTERRUPTED, "interrupted or terminated (no artifact is left)"),
 )
 

@@ -32,6 +32,10 @@ def _command(argv: Sequence[str]) -> console.Reply:
             from . import families
 
             return families.command(argv[1:])
+        case ["synth"]:
+            from . import synth
+
+            return synth.command(argv[1:])
         case _:
             from . import compile
 

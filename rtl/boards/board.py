@@ -1,0 +1,71 @@
+"""A board: its part, its clock, its pins, and the top module that a bitstream is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth import ClockDomain, Module
+from amaranth.back import verilog
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from eqcompile.toolchain.ir import Schedule
+
+from .link import Link
+from .uart import divisor_of
+
+__all__ = ["TOP", "Board", "BoardTop", "board_verilog"]
+
+TOP = "board_top"
+
+
+@dataclass(frozen=True)
+class Board:
+    """`part` as in `eqcompile synth`; `constraints`: text of the pin file, whose every line says why it is there;
+    `constant_pins`: pins that must be held at a level; `led_active_low`: how the busy LED is wired; `program`: the
+    command that puts a bitstream on the board, `{file}` being its name.
+    """
+
+    name: str
+    part: str
+    clock_hz: int
+    constraints_name: str
+    constraints: str
+    led_active_low: bool
+    program: str
+    constant_pins: Mapping[str, int] = field(default_factory=dict)
+
+
+class BoardTop(wiring.Component):
+    """Pins `clk`, `rx`, `tx`, `led` (the engine is busy) and the board's constant pins around `Link`.
+
+    There is no reset pin: the bitstream initialises every register, and a break on the line restarts the engine. The
+    first request takes longer than the block RAMs of an iCE40 need after configuration.
+    """
+
+    def __init__(self, engine: Any, board: Board, *, baud: int, identity: int, schedule: Schedule) -> None:
+        self.board = board
+        divisor = divisor_of(board.clock_hz, baud)
+        self.link = Link(engine, divisor=divisor, identity=identity, schedule=schedule)
+        members: dict[str, In | Out] = {"clk": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "led": Out(1)}
+        super().__init__(members | {pin: Out(1, init=level) for pin, level in board.constant_pins.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = domain = ClockDomain(reset_less=True)
+        m.submodules.link = self.link
+        m.d.comb += [
+            domain.clk.eq(self.clk),
+            self.link.rx.eq(self.rx),
+            self.tx.eq(self.link.tx),
+            self.led.eq(self.link.busy ^ self.board.led_active_low),
+        ]
+        return m
+
+
+def board_verilog(top: BoardTop) -> str:
+    """Verilog of the module `TOP` with the board's pins as ports."""
+    text: str = verilog.convert(top, name=TOP, emit_src=False)
+    return text

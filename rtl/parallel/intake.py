@@ -1,0 +1,195 @@
+"""The stream side of the parallel engine: codes come in while the sample before is relaxing.
+
+    x ──► code ──┬──► shift registers of inputs that are read as they are ──┐
+                 └──► product with one column ──► accumulators (bias first) ─┴── take ──► held registers
+                           ▲
+                      column ROM, addressed by the number of the code
+
+A linear map of an input needs no adder tree: its columns come one a clock, as the codes do, and its rows add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib.memory import Memory
+
+from eqcompile.rtl.datapath import decode, shape_of
+from eqcompile.rtl.interface import Port
+from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, infer, ops
+
+from .build import Scope, Wire, filled
+from .matrix import Array, LinearMap, bias_of, matrix_of
+
+__all__ = ["Intake", "InputUnit", "format_of", "read_of_inputs", "serial_maps"]
+
+InputUnit = Literal["serial", "tree"]
+"""How linear maps of an input are computed: a column a clock, or all at once by an adder graph."""
+
+
+def format_of(i: Input) -> Format:
+    if i.encoding is None:
+        raise TypeError(f"input {i.name} has no codes of a format")
+    return i.encoding.format
+
+
+def serial_maps(net: IntNet, unit: InputUnit) -> list[LinearMap]:
+    """Linear maps of the drive that the accumulators compute."""
+    inputs = {i.name for i in net.inputs}
+    maps = [op for op in net.drive if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
+    return [op for op in maps if op.x in inputs] if unit == "serial" else []
+
+
+def read_of_inputs(net: IntNet, serial: Sequence[LinearMap]) -> list[Input]:
+    """Inputs that anything but the accumulators reads."""
+    rest = [op for op in net.all_ops() if op not in serial]
+    read = {name for op in rest for name in op.reads} | {o.value for o in net.outputs}
+    read |= {s.init for s in net.states if s.init is not None} | {s.update for s in net.states}
+    return [i for i in net.inputs if i.name in read]
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A register that fills while codes come, and its copy that stands still while the engine works."""
+
+    filling: Signal
+    held: Signal
+    interval: Interval
+    init: int
+
+
+class Intake:
+    """`take` moves a complete sample into the held registers; `full` says that there is one.
+
+    `scope` has the held inputs and the held results of the serial maps. `latency`: clocks from the last code to `full`.
+    """
+
+    def __init__(self, m: Module, net: IntNet, port: Port, code: Value, unit: InputUnit) -> None:
+        self.m, self.net, self.code = m, net, code
+        self.transfer, self.take = Signal(), Signal()
+        self.full, self.empty = Signal(), Signal()
+        self.number = Signal(range(max(port.count, 2)))
+        self.scope: Scope = {}
+        self.registers: list[_Held] = []
+        serial = serial_maps(net, unit)
+        self.offsets = {}
+        offset = 0
+        for i in net.inputs:
+            self.offsets[i.name] = offset
+            offset += prod(i.shape)
+        for i in read_of_inputs(net, serial):
+            self.buffer(i)
+        self.latency = 1
+        valid: Value = self.transfer & (self.number == port.count - 1)
+        if serial:
+            self.accumulate(serial, port)
+            self.latency = 4
+            for _ in range(3):
+                held = Signal(name="last")
+                m.d.sync += held.eq(valid)
+                valid = held
+        with m.If(self.take):
+            m.d.sync += self.full.eq(0)
+            m.d.sync += [r.held.eq(r.filling) for r in self.registers]
+            m.d.sync += [r.filling.eq(r.init) for r in self.registers]
+        with m.If(valid):
+            m.d.sync += self.full.eq(1)
+        self.waiting = Signal()
+        with m.If(self.transfer):
+            m.d.sync += self.number.eq(Mux(self.number == port.count - 1, 0, self.number + 1))
+            with m.If(self.number == port.count - 1):
+                m.d.sync += self.waiting.eq(1)
+        with m.If(self.take):
+            m.d.sync += self.waiting.eq(0)
+        m.d.comb += self.empty.eq((self.number == 0) & ~self.waiting)
+
+    @property
+    def ready(self) -> Value:
+        """The next code may come: the sample before was taken."""
+        return ~self.waiting
+
+    def register(self, interval: Interval, init: int, name: str) -> _Held:
+        shape = shape_of(Format.holding(interval.lo, interval.hi))
+        made = _Held(Signal(shape, init=init, name=f"{name}_in"), Signal(shape, name=f"{name}_held"), interval, init)
+        self.registers.append(made)
+        return made
+
+    def define(self, name: str, shape: tuple[int, ...], held: Sequence[_Held]) -> None:
+        self.scope[name] = filled(shape, [Wire(r.held, r.interval) for r in held])
+
+    def buffer(self, i: Input) -> None:
+        """A shift register: the last code enters at the end."""
+        fmt, count, offset = format_of(i), prod(i.shape), self.offsets[i.name]
+        interval = Interval(fmt.lo, fmt.hi)
+        # The interval holds 0, so that the registers may start there.
+        made = [self.register(interval, 0, i.name) for _ in range(count)]
+        mine = (self.number >= offset) & (self.number < offset + count)
+        with self.m.If(self.transfer & mine):
+            self.m.d.sync += made[-1].filling.eq(decode(self.code, fmt))
+            self.m.d.sync += [a.filling.eq(b.filling) for a, b in zip(made, made[1:], strict=False)]
+        self.define(i.name, i.shape, made)
+
+    def accumulate(self, maps: Sequence[LinearMap], port: Port) -> None:
+        """Three clocks from code to sum: fetch the column, multiply, add."""
+        m, types = self.m, infer(self.net)
+        matrices = [matrix_of(op, self.net, types) for op in maps]
+        columns = np.zeros((sum(len(w) for w in matrices), port.count), np.int64)
+        at = 0
+        for op, w in zip(maps, matrices, strict=True):
+            columns[at : at + len(w), self.offsets[op.x] : self.offsets[op.x] + w.shape[1]] = w
+            at += len(w)
+        # Two bits at least, so that a ternary weight has a sign and a magnitude.
+        fmt = Format.holding(min(int(columns.min()), -1), max(int(columns.max()), 1))
+        code, word = self.fetch(columns, fmt, port.format)
+        minus = Signal(signed(port.format.bits + 1))
+        adding = [Signal(name=f"adding_{i}") for i in range(3)]
+        m.d.sync += [adding[0].eq(self.transfer), adding[1].eq(adding[0]), adding[2].eq(adding[1])]
+        m.d.comb += minus.eq(-code)
+        row = 0
+        by_name = {i.name: format_of(i) for i in self.net.inputs}
+        for op, w in zip(maps, matrices, strict=True):
+            bias, x = bias_of(op, self.net, types), by_name[op.x]
+            held = []
+            for weights, start in zip(w, bias, strict=True):
+                made = self.register(_row_interval(weights, int(start), x), int(start), op.out)
+                weight = decode(word[row * fmt.bits : (row + 1) * fmt.bits], fmt)
+                product = Signal(signed(port.format.bits + fmt.bits), name=f"{op.out}_product")
+                m.d.sync += product.eq(_product(weight, code, minus))
+                with m.If(adding[2]):
+                    m.d.sync += made.filling.eq(made.filling + product)
+                held.append(made)
+                row += 1
+            self.define(op.out, types[op.out].shape, held)
+
+    def fetch(self, columns: Array, fmt: Format, code: Format) -> tuple[Signal, Signal]:
+        """The code of two clocks ago and, in step with it, its column, the weight of row 0 in the lowest bits."""
+        m, mask = self.m, (1 << fmt.bits) - 1
+        words = [
+            sum((int(v) & mask) << (r * fmt.bits) for r, v in enumerate(columns[:, j])) for j in range(columns.shape[1])
+        ]
+        width = len(columns) * fmt.bits
+        m.submodules.columns = rom = Memory(shape=width, depth=len(words), init=words)
+        port = rom.read_port()
+        m.d.comb += port.addr.eq(self.number)
+        first, second, word = Signal(shape_of(code)), Signal(shape_of(code)), Signal(width)
+        m.d.sync += [first.eq(decode(self.code, code)), second.eq(first), word.eq(port.data)]
+        return second, word
+
+
+def _row_interval(weights: Array, bias: int, x: Format) -> Interval:
+    positive, negative = int(weights[weights > 0].sum()), int(weights[weights < 0].sum())
+    # 0 and the bias belong to it: the register starts there.
+    low, high = bias + positive * x.lo + negative * x.hi, bias + positive * x.hi + negative * x.lo
+    return Interval(min(low, bias, 0), max(high, bias, 0))
+
+
+def _product(weight: Value, code: Value, minus: Value) -> Value:
+    """`weight * code`; a ternary weight chooses."""
+    if len(weight) > 2:
+        return weight * code
+    return Mux(weight[1], minus, Mux(weight[0], code, Const(0)))

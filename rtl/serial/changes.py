@@ -1,0 +1,76 @@
+"""A list of changes: filled by a sweep, read by the applier, once or several times."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Elaboratable, Module, Mux, Shape, Signal, Value
+
+from ..memory import Ram
+
+__all__ = ["ChangeList"]
+
+
+class ChangeList(Elaboratable):
+    """Up to one change a unit, in one memory for each of `width` lanes.
+
+    `push[lane]` stores `change[lane]` of unit `group * width + lane`. While `run`, entries come out as `unit` and
+    `value` with `valid`, the next after a clock with `take`; `finished` after the last. `rewind` starts over, `clear`
+    empties the list as well.
+    """
+
+    def __init__(self, *, units: int, width: int, shape: Shape) -> None:
+        self.groups, self.width, self.shape = -(-units // width), width, shape
+        self.group_bits = max((self.groups - 1).bit_length(), 1)
+        self.lane_bits = (width - 1).bit_length()
+        self.push, self.group = Signal(width), Signal(self.group_bits)
+        self.change = [Signal(shape, name=f"change_{lane}") for lane in range(width)]
+        self.run, self.take, self.rewind, self.clear = Signal(), Signal(), Signal(), Signal()
+        self.valid, self.unit, self.value = Signal(), Signal(self.group_bits + self.lane_bits), Signal(shape)
+        self.finished = Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        entry, lane = Signal(range(self.groups + 1)), Signal(range(max(self.width, 2)))
+        pending, done = Signal(), Signal()
+        counts, entries = [], []
+        bits = self.shape.width
+        for i in range(self.width):
+            m.submodules[f"lane{i}"] = ram = Ram(width=bits + self.group_bits, depth=self.groups)
+            count = Signal(range(self.groups + 1), name=f"count_{i}")
+            m.d.comb += [
+                ram.read_address.eq(entry),
+                ram.write_address.eq(count),
+                ram.write_data.eq(Cat(self.change[i], self.group)),
+                ram.write_enable.eq(self.push[i]),
+            ]
+            with m.If(self.clear):
+                m.d.sync += count.eq(0)
+            with m.Elif(self.push[i]):
+                m.d.sync += count.eq(count + 1)
+            counts.append(count)
+            entries.append(ram.read_data)
+        end, read = _pick(counts, lane), _pick(entries, lane)
+        with m.If(self.take):
+            m.d.sync += self.valid.eq(0)
+        with m.If(pending):
+            change = read[:bits]
+            m.d.sync += [
+                pending.eq(0),
+                self.valid.eq(1),
+                self.value.eq(change.as_signed() if self.shape.signed else change),
+                self.unit.eq(Cat(lane[: self.lane_bits], read[bits:])),
+            ]
+        with m.Elif(self.run & ~done):
+            with m.If(entry == end):
+                m.d.sync += [entry.eq(0), lane.eq(Mux(lane == self.width - 1, 0, lane + 1))]
+                m.d.sync += done.eq(lane == self.width - 1)
+            with m.Elif(~self.valid | self.take):
+                m.d.sync += [pending.eq(1), entry.eq(entry + 1)]
+        m.d.comb += self.finished.eq(done & ~self.valid)
+        with m.If(self.rewind | self.clear):
+            m.d.sync += [entry.eq(0), lane.eq(0), done.eq(0), pending.eq(0), self.valid.eq(0)]
+        return m
+
+
+def _pick(values: list[Value], index: Signal) -> Value:
+    picked: Value = values[0] if len(values) == 1 else Array(values)[index]
+    return picked

@@ -1,0 +1,298 @@
+"""The hardware of the serial engine: memories, the sweeps between them, and the sequencer that walks the program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth import Array, Cat, Const, Module, Signal, Value
+
+from eqcompile.toolchain.ir import Format
+
+from ..datapath import decode, shape_of
+from ..memory import Ram
+from .applier import Applier
+from .changes import ChangeList
+from .plan import plan_words
+from .program import Apply, Clear, Decide, RunSweep, Show, Take
+from .sweep import SweepUnit
+
+if TYPE_CHECKING:
+    from .engine import SerialEngine
+
+__all__ = ["Core"]
+
+
+class Core:
+    """Builds the module of one engine; `ports` is the engine, whose streams and control it drives."""
+
+    def __init__(self, ports: SerialEngine) -> None:
+        self.ports, self.plan, self.program = ports, ports.plan, ports.program
+        self.lanes = range(self.plan.width)
+        self.lane_bits = (self.plan.width - 1).bit_length()
+        self.m = Module()
+
+    def build(self) -> Module:
+        self._make_parts()
+        self._weights()
+        self._accumulators()
+        self._vectors()
+        self._changes()
+        if self.ports.traced:
+            self._trace()
+        self._sequence()
+        return self.m
+
+    def _make_parts(self) -> None:
+        plan, phases = self.plan, self.program.phases
+        self.codes = {n: self._signals(n, v.format) for n, v in plan.vectors.items()}
+        self.sums = {x.out: self._signals(f"{x.out}_sum", x.format) for x in plan.maps}
+        totals: dict[str, Value] = {}
+        self.units: list[SweepUnit] = []
+        for sweep in plan.sweeps:
+            sums = {x.out: self.sums[x.out] for x in plan.maps_of(sweep.block)}
+            unit = SweepUnit(plan, sweep, codes=self.codes, sums=sums, totals=dict(totals))
+            totals |= unit.totals_made
+            self.units.append(unit)
+            self.m.submodules[f"sweep_{sweep.name}"] = unit
+        listed = {n: plan.vectors[n] for n in plan.listed}
+        events = [self.ports.x_port.format, *(v.change for v in listed.values())]
+        change = shape_of(Format.holding(min(f.lo for f in events), max(f.hi for f in events)))
+        columns = max(x.matrix.shape[1] for x in plan.maps)
+        self.applier = Applier(plan, unit_bits=max((columns - 1).bit_length(), 1), change=change)
+        self.m.submodules.applier = self.applier
+        self.lists = {
+            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()
+        }
+        for name, made in self.lists.items():
+            self.m.submodules[f"changes_{name}"] = made
+        counted = [u.groups for u in self.units] + [p.units for p in phases if isinstance(p, Take | Show)]
+        self.count = Signal(range(max(counted) + 1))
+        self.group = Signal.like(self.count)
+        self.m.d.comb += self.group.eq(self.count)
+        self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
+
+    def _signals(self, name: str, fmt: Format) -> list[Signal]:
+        return [Signal(shape_of(fmt), name=f"{name}_{lane}") for lane in self.lanes]
+
+    def _weights(self) -> None:
+        ports, plan, m = self.ports, self.plan, self.m
+        words = plan_words(plan, ports.net)
+        parts = []
+        for part in range(plan.parts):
+            m.submodules[f"weights_{part}"] = ram = Ram(
+                width=min(32, plan.lanes * plan.code_bits),
+                depth=plan.weight_words,
+                init=() if ports.family == "up5k" else words[part :: plan.parts],
+                family=ports.family,
+                model=ports.model,
+            )
+            m.d.comb += ram.read_address.eq(self.applier.weight_address)
+            if ports.loadable:
+                chosen = (plan.parts - 1).bit_length()
+                here = ports.load_address[:chosen] == part if chosen else True
+                m.d.comb += [
+                    ram.write_address.eq(ports.load_address[chosen:]),
+                    ram.write_data.eq(ports.load_data),
+                    ram.write_enable.eq(ports.load_enable & here),
+                ]
+            parts.append(ram.read_data)
+        m.d.comb += self.applier.weight_data.eq(Cat(*parts))
+
+    def _accumulators(self) -> None:
+        """The sums of group `group`: one slice of an accumulator word, a register behind the memory."""
+        plan, m = self.plan, self.m
+        inner = (plan.lanes // plan.width - 1).bit_length()
+        slice_ = Signal(max(inner, 1))
+        m.d.comb += self.applier.read.eq(self.group[inner:])
+        m.d.sync += slice_.eq(self.group[:inner])
+        for x in plan.maps:
+            bits = plan.banks[x.bank][1]
+            word = Value.cast(self.applier.sums[f"bank{x.bank}"])
+            piece = word.word_select(slice_, bits * plan.width) if inner else word
+            for lane in self.lanes:
+                m.d.sync += self.sums[x.out][lane].eq(decode(piece.word_select(lane, bits), x.format))
+
+    def _vectors(self) -> None:
+        """Codes of group `group` of each vector, one memory a lane; sweeps write states and values of the drive."""
+        plan, m = self.plan, self.m
+        self.inputs: dict[str, list[Ram]] = {}
+        for name, v in plan.vectors.items():
+            for lane in self.lanes:
+                ram = Ram(width=v.format.bits, depth=-(-v.units // plan.width))
+                m.submodules[f"{name}_codes_{lane}"] = ram
+                m.d.comb += ram.read_address.eq(self.group)
+                m.d.sync += self.codes[name][lane].eq(decode(ram.read_data, v.format))
+                if v.kind == "input":
+                    self.inputs.setdefault(name, []).append(ram)
+                for unit in self._storing(name):
+                    with m.If(unit.out_valid):
+                        m.d.comb += [
+                            ram.write_address.eq(unit.out_group),
+                            ram.write_data.eq(unit.stored[name][lane]),
+                            ram.write_enable.eq(unit.lane_valid[lane]),
+                        ]
+
+    def _storing(self, name: str) -> list[SweepUnit]:
+        return [u for u in self.units if any(n == name for n, _ in u.sweep.stores)]
+
+    def _changes(self) -> None:
+        """A clock behind the results of a sweep: what changed goes to its list, and is compared with the tolerance."""
+        plan, m = self.plan, self.m
+        busy = []
+        for name, v in plan.vectors.items():
+            change = [Signal(shape_of(v.change), name=f"{name}_change_{lane}") for lane in self.lanes]
+            present, ticked = Signal(plan.width, name=f"{name}_present"), Signal(name=f"{name}_ticked")
+            sources = [u for u in self.units if name in u.stored]
+            if v.kind == "input" or not sources:
+                continue
+            group = Signal(max(u.out_group.shape().width for u in sources), name=f"{name}_group")
+            m.d.sync += present.eq(0)
+            for unit in sources:
+                with m.If(unit.out_valid):
+                    m.d.sync += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
+                    m.d.sync += ticked.eq(unit.sweep.block == "step")
+                    for lane in self.lanes:
+                        m.d.sync += change[lane].eq(unit.stored[name][lane] - unit.old[name][lane])
+            busy.append(present.any())
+            if name in self.lists:
+                made = self.lists[name]
+                m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
+                m.d.comb += made.push.eq(Cat(present[lane] & (change[lane] != 0) for lane in self.lanes))
+            if v.kind == "state":
+                far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
+                with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
+                    m.d.sync += self.moved.eq(1)
+        self.settling = Signal()
+        m.d.comb += self.settling.eq(Cat(*busy).any())
+
+    def _trace(self) -> None:
+        """A copy of all states, for benches only."""
+        for state in self.ports.net.states:
+            shown = self.ports.trace_codes[state.name]
+            for unit in self._storing(state.name):
+                for lane in self.lanes:
+                    with self.m.If(unit.out_valid & unit.lane_valid[lane]):
+                        index = Cat(Const(lane, self.lane_bits), unit.out_group)
+                        self.m.d.sync += shown[index].eq(unit.stored[state.name][lane])
+
+    # The sequencer
+
+    def _sequence(self) -> None:
+        m, phases = self.m, self.program.phases
+        self.phase, self.advance = Signal(range(len(phases))), Signal()
+        with m.If(self.advance):
+            m.d.sync += [self.phase.eq(self.phase + 1), self.count.eq(0)]
+        with m.Switch(self.phase):
+            for number, phase in enumerate(phases):
+                with m.Case(number):
+                    match phase:
+                        case Clear():
+                            self._clear(phase)
+                        case Take():
+                            self._take(phase, opens=not any(isinstance(p, Take) for p in phases[:number]))
+                        case RunSweep(index):
+                            self._run(self.units[index])
+                        case Apply():
+                            self._apply(phase)
+                        case Decide():
+                            self._decide()
+                        case Show():
+                            self._show(phase, closes=number == len(phases) - 1)
+
+    def _clear(self, phase: Clear) -> None:
+        applier = self.applier
+        self.m.d.comb += [applier.valid.eq(1), applier.map.eq(phase.index), applier.wipe.eq(1)]
+        self.m.d.comb += self.advance.eq(applier.ready)
+
+    def _take(self, phase: Take, *, opens: bool) -> None:
+        m, ports, applier = self.m, self.ports, self.applier
+        x = ports.x
+        code = decode(x.payload, ports.x_port.format)
+        taken = Signal(name=f"{phase.name}_taken")
+        m.d.comb += taken.eq(x.valid & x.ready)
+        if phase.maps:
+            which = Signal(range(max(len(phase.maps), 2)), name=f"{phase.name}_map")
+            last = which == len(phase.maps) - 1
+            m.d.comb += [
+                applier.valid.eq(x.valid & (code != 0)),
+                applier.unit.eq(self.count),
+                applier.change.eq(code),
+                applier.map.eq(Array(phase.maps)[which] if len(phase.maps) > 1 else phase.maps[0]),
+                x.ready.eq((code == 0) | (applier.ready & last)),
+            ]
+            with m.If(applier.valid & applier.ready & ~last):
+                m.d.sync += which.eq(which + 1)
+            with m.If(taken):
+                m.d.sync += which.eq(0)
+        else:
+            m.d.comb += x.ready.eq(1)
+        for lane, ram in enumerate(self.inputs.get(phase.name, [])):
+            m.d.comb += [
+                ram.write_address.eq(self.count[self.lane_bits :]),
+                ram.write_data.eq(code),
+                ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
+            ]
+        with m.If(taken):
+            if opens:
+                with m.If(self.count == 0):
+                    m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
+                    m.d.sync += [ports.busy.eq(1), ports.made.eq(0)]
+            m.d.sync += self.count.eq(self.count + 1)
+            with m.If(self.count == phase.units - 1):
+                m.d.comb += self.advance.eq(1)
+                m.d.sync += self.count.eq(0)
+
+    def _run(self, unit: SweepUnit) -> None:
+        m = self.m
+        m.d.comb += unit.group.eq(self.count)
+        with m.If(self.count == unit.groups):
+            with m.If(~unit.busy & ~self.settling):
+                m.d.comb += self.advance.eq(1)
+        with m.Elif(~self.applier.busy):
+            m.d.comb += [unit.valid.eq(1), unit.start.eq(self.count == 0)]
+            m.d.sync += self.count.eq(self.count + 1)
+
+    def _apply(self, phase: Apply) -> None:
+        m, made, applier = self.m, self.lists[phase.source], self.applier
+        m.d.comb += [
+            made.run.eq(1),
+            made.take.eq(made.valid & applier.ready),
+            applier.valid.eq(made.valid),
+            applier.unit.eq(made.unit),
+            applier.change.eq(made.value),
+            applier.map.eq(phase.index),
+        ]
+        with m.If(made.finished):
+            m.d.comb += [self.advance.eq(1), made.clear.eq(phase.last), made.rewind.eq(1)]
+
+    def _decide(self) -> None:
+        m, ports = self.m, self.ports
+        made = Signal(16)
+        m.d.comb += made.eq(ports.made + 1)
+        m.d.sync += [ports.made.eq(made), self.moved.eq(0)]
+        if ports.traced:
+            m.d.comb += ports.trace_end.eq(1)
+        with m.If(self.moved & (made != self.limit)):
+            m.d.sync += self.phase.eq(self.program.tick)
+        with m.Else():
+            m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]
+
+    def _show(self, phase: Show, *, closes: bool) -> None:
+        """Send the unit's group through the pipeline, then offer the unit's code to the reader."""
+        m, ports, unit = self.m, self.ports, self.units[phase.index]
+        sent = Signal(name=f"output_{phase.output}_sent")
+        shown = unit.shown[phase.output]
+        m.d.comb += [self.group.eq(self.count[self.lane_bits :]), unit.group.eq(self.group)]
+        with m.If(~sent & ~self.applier.busy):
+            m.d.comb += unit.valid.eq(1)
+            m.d.sync += sent.eq(1)
+        with m.If(unit.out_valid):
+            m.d.sync += ports.y.payload.eq(Array(shown)[self.count[: self.lane_bits]] if self.lane_bits else shown[0])
+            m.d.sync += ports.y.valid.eq(1)
+        with m.If(ports.y.valid & ports.y.ready):
+            m.d.sync += [ports.y.valid.eq(0), sent.eq(0), self.count.eq(self.count + 1)]
+            with m.If(self.count == phase.units - 1):
+                m.d.comb += self.advance.eq(1)
+                m.d.sync += self.count.eq(0)
+                if closes:
+                    m.d.sync += [self.phase.eq(0), ports.busy.eq(0)]

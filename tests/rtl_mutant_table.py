@@ -1,0 +1,133 @@
+"""The mutations of the core: one line of one module each. A line that is not found exactly once is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    equivalent: str = ""
+
+
+def _of(module: str, *rows: tuple[str, str, str]) -> list[Mutant]:
+    return [Mutant(name, module, old, new) for name, old, new in rows]
+
+
+SHELL = _of(
+    "shell",
+    (
+        "input one bit too narrow",
+        "self.s_axis_tdata[: self.x_port.format.bits]",
+        "self.s_axis_tdata[: self.x_port.format.bits - 1]",
+    ),
+    ("short frame filled with ones", "Mux(filling, 0, self", "Mux(filling, 1, self"),
+    ("input index does not wrap", "index.eq(Mux(last, 0, index + 1))", "index.eq(index + 1)"),
+    ("long frame not cut", "cutting.eq(last)]", "cutting.eq(0)]"),
+    ("short frame not filled", "filling.eq(~last), cutting", "filling.eq(0), cutting"),
+    ("an error counts twice", "errors.eq(errors + 1)", "errors.eq(errors + 2)"),
+    (
+        "soft reset keeps the input index",
+        "[index.eq(0), filling.eq(0), cutting.eq(0)]",
+        "[filling.eq(0), cutting.eq(0)]",
+    ),
+    (
+        "soft reset keeps the output index",
+        "            m.d.sync += index.eq(0)\n",
+        "            m.d.sync += index.eq(index)\n",
+    ),
+    ("output zero-extended", "payload.as_signed() if fmt.signed", "payload.as_unsigned() if fmt.signed"),
+    ("TLAST one code early", "index == self.y_port.count - 1", "index == self.y_port.count - 2"),
+    ("TUSER of the result before", "self.m_axis_tuser.eq(self.engine.made)", "self.m_axis_tuser.eq(made)"),
+    (
+        "result taken while it stalls",
+        "y.ready.eq(self.m_axis_tready & ~self.engine.restart)",
+        "y.ready.eq(~self.engine.restart)",
+    ),
+    ("input taken while the engine is not ready", "Mux(passing, x.ready, cutting", "Mux(passing, 1, cutting"),
+    ("STALLS counts transfers too", "            with m.If(~self.m_axis_tready):", "            with m.If(1):"),
+    ("MADE not latched", "made.eq(self.engine.made)]", "made.eq(made)]"),
+    (
+        "STATUS bits exchanged",
+        "Cat(engine.busy, written | (results != 0))",
+        "Cat(written | (results != 0), engine.busy)",
+    ),
+    ("zero steps accepted", "m.If(fits & (data != 0))", "m.If(fits)"),
+    (
+        "tolerance not bounded",
+        "with m.Case(Register.TOLERANCE >> 2), m.If(fits):",
+        "with m.Case(Register.TOLERANCE >> 2):",
+    ),
+    ("part of a word accepted", "self.s_axil_wstrb.all()", "self.s_axil_wstrb.any()"),
+    ("weights loaded while busy", "m.If(~engine.busy)", "m.If(1)"),
+    ("load address stands still", "load_address.eq(load_address + 1)", "load_address.eq(load_address)"),
+    ("soft reset by another bit", "restart.eq(data[0])", "restart.eq(data[1])"),
+    ("STEPS not passed on", "engine.steps.eq(steps)", "engine.steps.eq(self.schedule.steps)"),
+    ("TOLERANCE not passed on", "engine.tolerance.eq(tolerance)", "engine.tolerance.eq(self.schedule.tolerance)"),
+)
+DATAPATH = _of(
+    "datapath",
+    ("no rounding", "rounded = x + ((1 << shift) >> 1)", "rounded = x + 0"),
+    ("ties rounded down", "rounded = x + ((1 << shift) >> 1)", "rounded = x + (((1 << shift) - 1) >> 1)"),
+    ("shift not arithmetic", "return kept.as_signed() if shape.signed else kept", "return kept"),
+    ("shift by one more", "kept = rounded[shift:]", "kept = rounded[shift + 1 :]"),
+    ("absolute value of positives only", "Mux(v[x] < 0, -v[x], v[x])", "v[x]"),
+    ("gate not strict", "return v[a] > v[b]", "return v[a] >= v[b]"),
+    ("gate inverted", "Mux(v[condition], v[a], v[b])", "Mux(v[condition], v[b], v[a])"),
+    ("sum for difference", "return v[a] - v[b]", "return v[a] + v[b]"),
+    ("difference for sum", "return v[a] + v[b]", "return v[a] - v[b]"),
+    ("table off by one", "distance.eq(x - first)", "distance.eq(x - first + 1)"),
+    ("table does not saturate above", "index = Mux(above, size - 1, index)", "index = Mux(above, index, index)"),
+    ("table does not saturate below", "index = Mux(distance < 0, 0, index)", "index = Mux(distance < 0, index, index)"),
+    ("table index one bit too narrow", "result = Signal(bits)", "result = Signal(bits - 1)"),
+    ("damping by another factor", "(v[new] - v[old]) * factor", "(v[new] - v[old]) * (factor - 1)"),
+    ("damping from the new code", "self.fabric.cut(m, v[old]) + _half_up", "self.fabric.cut(m, v[new]) + _half_up"),
+    ("power of two by one more", "(constant.bit_length() - 1), shift)", "constant.bit_length(), shift)"),
+    ("scale left out", "v[x] * v[multiplier]", "v[x]"),
+    ("interpolation without slope", "grade * fraction", "grade"),
+    (
+        "table read one clock late",
+        "        return self.cut(m, Value.cast(port.data))",
+        "        return self.cut(m, self.cut(m, Value.cast(port.data)))",
+    ),
+)
+SWEEP = _of(
+    "serial.sweep",
+    ("bias left out", "result.eq(total + self._rom(bias))", "result.eq(total)"),
+    ("change without the old code", 'if self.sweep.block == "step" else', "if False else"),
+    ("results of the unit before", "self.out_group.eq(group[-1])", "self.out_group.eq(group[-2])"),
+)
+APPLIER = _of(
+    "serial.applier",
+    ("column starts where the last one ended", "[active.eq(1), word.eq(0), change", "[active.eq(1), change"),
+    ("column address off by one", "x.base + unit * x.words)", "x.base + unit * x.words + 1)"),
+    ("last word of a column dropped", "last.eq(x.words - 1)", "last.eq(0)"),
+    ("sum read before it is written", "SHORTEST = 2", "SHORTEST = 1"),
+    ("signs exchanged", "Mux(code[1], minus, plus)", "Mux(code[1], plus, minus)"),
+    ("weights unsigned", "code.as_signed() * change", "code.as_unsigned() * change"),
+    ("accumulators not cleared", "ram.read_zero.eq(wipes[2] & writes[2][number])", "ram.read_zero.eq(0)"),
+    ("idle while sums are written", "active | Cat(*writes).any()", "active"),
+    (
+        "change of the event before",
+        "changes.append(self._next(m, change))",
+        "changes.append(self._next(m, self._next(m, change)))",
+    ),
+    ("products written to the word before", "ram.write_address.eq(words[3])", "ram.write_address.eq(words[2])"),
+)
+CHANGES = _of(
+    "serial.changes",
+    ("last change dropped", "with m.If(entry == end):", "with m.If(entry + 1 >= end):"),
+    ("list not emptied", "                m.d.sync += count.eq(0)", "                m.d.sync += count.eq(count)"),
+    ("change overwritten before it is taken", "with m.Elif(~self.valid | self.take):", "with m.Elif(1):"),
+    ("changes unsigned", "change.as_signed() if self.shape.signed else change", "change"),
+)
+MEMORY = _of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))
+MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *CHANGES, *MEMORY)

@@ -1,0 +1,244 @@
+"""Mutants of the core: each a one-line change of its source that the emitted bench must notice.
+
+python tests/rtl_mutants.py             every mutant through the bench in Icarus Verilog, as a table
+python tests/rtl_mutants.py sign gate   those whose name holds one of the words
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from rtl_mutant_table import MUTANTS, Mutant
+from strategies import with_formats
+
+from eqcompile.targets.rtl.emit import TOP
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+
+__all__ = ["Verdict", "benches", "judged", "main", "mutated"]
+
+LIMIT_S = 120.0
+LANES = 4
+
+
+def nets() -> tuple[IntNet, ...]:
+    """Two nets that together use all that the engine has: ternary weights and wide ones, everything elementwise."""
+    return (_net(ternary=True), _net(ternary=False))
+
+
+def _net(*, ternary: bool) -> IntNet:
+    source = np.random.default_rng(7 if ternary else 8)
+
+    def weights(*shape: int) -> np.ndarray:
+        return source.integers(-1, 2, shape) if ternary else source.integers(-31, 32, shape)
+
+    shift = 1 if ternary else 5
+    params = {
+        "U": weights(6, 5),
+        "u": source.integers(-20, 21, 6),
+        "W": weights(6, 6),
+        "V": weights(6, 3),
+        "w": source.integers(-9, 10, 6),
+        "K": weights(3, 6),
+        "R": weights(3, 6),
+        "scale": source.integers(1, 4, 6),
+        "one": np.array(2),
+        "table": np.sort(source.integers(-128, 128, 50)),
+        "base": np.sort(source.integers(-120, 100, 7)),
+        "slope": source.integers(-20, 20, 7),
+        "small": np.array(3),
+    }
+    step = (
+        ops.Linear(out="wh", x="h", weight="W", bias="w"),
+        ops.Linear(out="vg", x="g", weight="V"),
+        ops.Sub(out="mixed", a="wh", b="vg"),
+        ops.Add(out="driven", a="mixed", b="ux"),
+        ops.Rescale(out="scaled", x="driven", multiplier="scale", shift=shift + 2),
+        ops.Lookup(out="phi", x="scaled", table="table", first=-23),
+        ops.DampFixed(out="new", old="h", new="phi", multiplier=3, shift=2),
+        ops.Sub(out="difference", a="new", b="h"),
+        ops.Abs(out="distance", x="difference"),
+        ops.Greater(out="far", a="distance", b="small"),
+        ops.Select(out="next", condition="far", a="new", b="h"),
+        ops.Linear(out="kh", x="h", weight="K"),
+        ops.Rescale(out="halved", x="kh", multiplier="one", shift=shift + 2),
+        ops.Interpolate(out="psi", x="halved", base="base", slope="slope", first=-13, shift=2),
+    )
+    net = IntNet(
+        name="mutants",
+        family="test",
+        inputs=(Input("x", (5,), encoding=Encoding(Format(5, True), 1.0)),),
+        params=tuple(Param(name, value, "test") for name, value in params.items()),
+        states=(State("h", (6,), "next", frac=7), State("g", (3,), "psi", frac=7)),
+        drive=(ops.Linear(out="ux", x="x", weight="U", bias="u"),),
+        step=step,
+        readout=(ops.Linear(out="r", x="h", weight="R"),),
+        outputs=(Output("o", "r", "classes", 1.0),),
+        schedule=Schedule(9),
+        formats={"h": Format(8, True), "g": Format(8, True)},
+    )
+    return with_formats(net)
+
+
+class _Patched(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports one module of `eqcompile.rtl` with one line changed."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.name = f"eqcompile.rtl.{mutant.module}"
+        path = files("eqcompile.rtl").joinpath(*mutant.module.split(".")).with_suffix(".py")  # type: ignore[attr-defined]
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            raise LookupError(f"{mutant.name}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.module}")
+        self.path, self.text = str(path), text.replace(mutant.old, mutant.new)
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        return importlib.util.spec_from_loader(name, self) if name == self.name else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.text, self.path, "exec"), module.__dict__)
+
+
+@contextmanager
+def mutated(mutant: Mutant) -> Iterator[None]:
+    """Within, `eqcompile.rtl` is imported anew with the mutation, and afterwards as it was."""
+    finder = _Patched(mutant)
+    kept = {n: m for n, m in sys.modules.items() if n.startswith("eqcompile.rtl")}
+    for name in kept:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [n for n in sys.modules if n.startswith("eqcompile.rtl")]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        # A package holds its modules as attributes too.
+        for name, module in kept.items():
+            parent, _, child = name.rpartition(".")
+            setattr(sys.modules[parent], child, module)
+
+
+def target() -> RtlTarget:
+    return RtlTarget(arch="serial", lanes=LANES)
+
+
+def benches(folder: Path) -> list[Path]:
+    """The emitted folder of each net, without a mutation."""
+    made = []
+    for number, net in enumerate(nets()):
+        made.append(folder / f"net{number}")
+        made[-1].mkdir()
+        target().emit(net, made[-1])
+    return made
+
+
+def passes(bench: Path) -> tuple[bool, str]:
+    """Whether the bench passes in Icarus Verilog, and the first failure that it names."""
+    with tempfile.TemporaryDirectory(prefix="eqcompile-mutant-") as build:
+        argv = [sys.executable, "-I", "-B", "bench/run.py", "--sim", "icarus", "--quiet", "--build", build]
+        env = {**os.environ, "COCOTB_MAX_FAILURES": "1"}
+        try:
+            done = subprocess.run(
+                argv, cwd=bench, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            return False, "no end"
+    failed = [line.split()[-2] for line in done.stderr.splitlines() if line.rstrip().endswith(" failed")]
+    return done.returncode == 0, failed[0].removeprefix("test_core.") if failed else ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`by`: what noticed the mutant first, empty if nothing did; `same`: no Verilog differs from that of the core."""
+
+    mutant: Mutant
+    by: str
+    same: bool
+    seconds: float
+
+
+def judged(mutant: Mutant, whole: Sequence[Path]) -> Verdict:
+    """Emit the mutant's core for each net and run the bench of that net on it."""
+    start, same, by = time.perf_counter(), True, ""
+    for bench, net in zip(whole, nets(), strict=True):
+        with tempfile.TemporaryDirectory(prefix="eqcompile-mutant-") as name:
+            copy = Path(name) / "copy"
+            shutil.copytree(bench, copy)
+            core = verilog(mutant, net)
+            if core is None:
+                by = "elaboration"
+                break
+            if core == (bench / f"{TOP}.v").read_text(encoding="utf-8"):
+                continue
+            same = False
+            (copy / f"{TOP}.v").write_text(core, encoding="utf-8")
+            passed, first = passes(copy)
+            if not passed:
+                by = first or "the bench"
+                break
+    return Verdict(mutant, by, same, time.perf_counter() - start)
+
+
+def verilog(mutant: Mutant, net: IntNet) -> str | None:
+    """The mutant's core; None if it cannot be built."""
+    from amaranth.back import verilog as backend
+
+    with mutated(mutant):
+        from eqcompile.targets.rtl.emit import shell_of
+        from eqcompile.targets.rtl.engines import choose
+
+        try:
+            shell = shell_of(net, choose(net, "serial", lanes=LANES), trace=True)
+            return str(backend.convert(shell, name=TOP, emit_src=False))
+        except Exception:  # noqa: BLE001 a mutant may break in any way
+            return None
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the table; 0 if every mutant that is not equivalent was noticed."""
+    chosen = [m for m in MUTANTS if not words or any(w in m.name for w in words)]
+    left = []
+    with tempfile.TemporaryDirectory(prefix="eqcompile-mutants-") as name:
+        whole = benches(Path(name))
+        for bench in whole:
+            passed, first = passes(bench)
+            if not passed:
+                sys.stdout.write(f"the bench fails without a mutation: {first}\n")
+                return 1
+        sys.stdout.write(f"| {'mutant':44} | {'module':15} | {'noticed by':24} | s |\n|---|---|---|---|\n")
+        for mutant in chosen:
+            found = judged(mutant, whole)
+            verdict = found.by or (f"equivalent: {mutant.equivalent}" if mutant.equivalent else "SURVIVES")
+            if found.same:
+                verdict = "SURVIVES: not in the core"
+            if not found.by and not mutant.equivalent:
+                left.append(mutant)
+            row = f"| {mutant.name:44} | {mutant.module:15} | {verdict:24} | {found.seconds:.1f} |\n"
+            sys.stdout.write(row)
+            sys.stdout.flush()
+    killed = len(chosen) - len(left) - sum(bool(m.equivalent) for m in chosen)
+    sys.stdout.write(f"{len(chosen)} mutants, {killed} noticed, {len(left)} survive\n")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

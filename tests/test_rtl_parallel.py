@@ -1,0 +1,233 @@
+"""The parallel engine against golden in Amaranth's simulator: every state at every tick, outputs, ticks made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
+import pytest
+from amaranth import Const
+from amaranth.hdl import Fragment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rtl_engines import differences, simulate
+from strategies import random_inputs, random_net, small_net, with_formats
+
+from eqcompile.rtl.parallel import build
+from eqcompile.rtl.parallel.engine import ParallelEngine, check, clocks, describe
+from eqcompile.rtl.parallel.graph import AdderGraph
+from eqcompile.rtl.parallel.intake import Intake
+from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.ir import Encoding, Format, Input, Interval, IntNet, Output, Param, Schedule, State, ops
+
+IDENTITY = list(range(-128, 128))
+
+
+def nets(**limits: object) -> st.SearchStrategy[tuple[IntNet, random.Random]]:
+    """Random nets that the engine takes, and the generator for the rest of the example."""
+
+    def draw(seed: int) -> tuple[IntNet, random.Random]:
+        rng = random.Random(seed)
+        while True:
+            net = random_net(rng, frames=False, max_steps=5, **limits)  # type: ignore[arg-type]
+            if not check(net):
+                return net, rng
+
+    return st.integers(0, 2**32 - 1).map(draw)
+
+
+def settling_net(tolerance: int = 0) -> IntNet:
+    """A ternary loop that damps out in a few ticks, with a table long enough for block RAM."""
+    table = [int(np.clip(v // 2, -128, 127)) for v in range(-300, 300)]
+    return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=table, first=-300, steps=12, tolerance=tolerance)
+
+
+def lazy_net() -> IntNet:
+    """Two damped layers behind population gates with memories of their operands, as in the lazy models."""
+    w = np.array([[3, -2], [1, 5]])
+    return with_formats(
+        IntNet(
+            name="lazy",
+            family="test",
+            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
+            params=(
+                Param("V", np.array([[1, 0, -1], [2, 1, 0]]), "test"),
+                Param("W", w, "test"),
+                Param("U", np.array([[7, 1]]), "test"),
+                Param("m", np.array([[5], [9]]).reshape(2), "test"),
+                Param("T", np.arange(-60, 61), "test"),
+                Param("eps", np.array(6), "test"),
+                Param("b", np.array([4, -3]), "test"),
+            ),
+            states=tuple(State(n, (2,), u, frac=7) for n, u in (("h", "next0"), ("g", "next1"), ("p", "h"))),
+            drive=(ops.Linear(out="d", x="x", weight="V", bias="b"),),
+            step=(
+                ops.Linear(out="a", x="h", weight="W"),
+                ops.Rescale(out="r", x="a", multiplier="m", shift=4),
+                ops.Add(out="s", a="r", b="d"),
+                ops.Lookup(out="y", x="s", table="T", first=-60),
+                ops.DampFixed(out="next0", old="h", new="y", multiplier=1, shift=1),
+                ops.Sub(out="diff", a="h", b="p"),
+                ops.Abs(out="change", x="diff"),
+                ops.Reduce(out="activity", x="change", kind="sum", axes=(-1,), keep=True),
+                ops.Greater(out="active", a="activity", b="eps"),
+                ops.Linear(out="c", x="h", weight="W", bias="b"),
+                ops.Lookup(out="z", x="c", table="T", first=-60),
+                ops.DampFixed(out="damped", old="g", new="z", multiplier=3, shift=2),
+                ops.Select(out="next1", condition="active", a="damped", b="g"),
+            ),
+            readout=(ops.Linear(out="logits", x="g", weight="U"),),
+            outputs=(Output("o", "logits", "classes", 1.0),),
+            schedule=Schedule(9),
+            formats={n: Format(8, True) for n in ("h", "g", "p")},
+        )
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(nets(), st.sampled_from([None, 1, 2, 5]), st.sampled_from(["serial", "tree"]), st.booleans())
+def test_equals_golden(case: tuple[IntNet, random.Random], levels: int | None, unit: str, stalls: bool) -> None:
+    """Wrong widths, registers that come too late, a broken hand-over between samples or a lost code under stalls."""
+    net, rng = case
+    x = random_inputs(net, rng, batch=3)
+    engine = ParallelEngine(net, trace=True, levels=levels, input=unit)  # type: ignore[arg-type]
+    seen = simulate(engine, net, x, stall=lambda: stalls and rng.random() < 0.4)
+    assert differences(net, x, seen) == []
+
+
+@pytest.mark.parametrize("levels", [None, 1, 3])
+@pytest.mark.parametrize("tolerance", [0, 1])
+def test_settling_ends_the_run(levels: int | None, tolerance: int) -> None:
+    """Settling found a tick late or early, or a step latched that was not needed."""
+    net, rng = settling_net(tolerance), np.random.default_rng(5)
+    x = {"x": rng.integers(-128, 128, (6, 3))}
+    x["x"][0] = 0
+    seen = simulate(ParallelEngine(net, trace=True, levels=levels), net, x)
+    assert differences(net, x, seen) == []
+    assert min(seen.made) < net.schedule.steps
+    assert len(set(seen.made)) > 1
+
+
+@pytest.mark.parametrize("levels", [None, 2])
+def test_gates_damping_and_several_states(levels: int | None) -> None:
+    """A gate that opens for the wrong population, or a state that reads another's new code."""
+    net = lazy_net()
+    x = {"x": np.random.default_rng(3).integers(0, 16, (5, 3))}
+    assert differences(net, x, simulate(ParallelEngine(net, trace=True, levels=levels), net, x)) == []
+
+
+@pytest.mark.parametrize("at", [1, 3, 5, 9, 17, 30])
+def test_restart_drops_everything(at: int) -> None:
+    """A restart in any phase that leaves codes, sums or a result of the dropped sample behind."""
+    net = settling_net()
+    x = {"x": np.array([[100, -7, 3], [-128, 127, 5]])}
+    assert differences(net, x, simulate(ParallelEngine(net, trace=True), net, x, restart_at=at)) == []
+
+
+@pytest.mark.parametrize(("steps", "tolerance"), [(1, 0), (3, 0), (40, 2), (5, 0xFFFF)])
+def test_schedule_comes_from_the_ports(steps: int, tolerance: int) -> None:
+    """Steps or tolerance built in, or a large tolerance cut to a small one."""
+    net = settling_net()
+    x = {"x": np.array([[100, -7, 3], [-128, 127, 5]])}
+    seen = simulate(ParallelEngine(net, trace=True), net, x, steps=steps, tolerance=tolerance)
+    other = replace(net, schedule=replace(net.schedule, steps=steps, tolerance=tolerance))
+    assert differences(other, x, seen) == []
+
+
+@pytest.mark.parametrize("levels", [None, 1, 3])
+def test_clock_model(levels: int | None) -> None:
+    """Clocks that the description promises and the engine does not keep."""
+    net = settling_net()
+    engine = ParallelEngine(net, trace=True, levels=levels)
+    x = {"x": np.array([[100, -7, 3]])}
+    seen = simulate(engine, net, x)
+    # One sample alone: its codes, the engine's clocks, its results.
+    codes, results = engine.signature.x_port.count, engine.signature.y_port.count
+    assert seen.clocks == codes - 1 + clocks(engine, seen.made[0], net.schedule.steps) + results
+    assert describe(engine)["step_clocks"] == engine.step_clocks
+
+
+def broken_settling(self: object, *args: object) -> Const:
+    return Const(0)
+
+
+INTERVALS = AdderGraph.intervals
+
+
+def halved_intervals(self: AdderGraph, operands: Sequence[Interval]) -> list[Interval]:
+    found = INTERVALS(self, operands)
+    return [*found[: self.inputs], *(Interval(i.lo // 2, i.hi // 2) for i in found[self.inputs :])]
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        mock.patch.object(ParallelEngine, "_settled", broken_settling),
+        mock.patch.object(build.Builder, "negated", lambda self, x: x),
+        mock.patch.object(Intake, "ready", property(lambda self: ~self.full)),
+        mock.patch("eqcompile.rtl.parallel.engine._stages", return_value=0),
+        mock.patch.object(AdderGraph, "intervals", halved_intervals),
+    ],
+    ids=["never-settled", "sign-lost", "second-sample-too-early", "registers-not-waited-for", "widths-too-small"],
+)
+def test_mutants_are_caught(mutant: object) -> None:
+    """A comparison that would pass for a broken engine."""
+    net = small_net([[-1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=IDENTITY, first=-128, steps=9)
+    net = replace(
+        net,
+        params=(*net.params, Param("V", np.array([[-1, -1, 0], [1, 1, 1], [1, 0, -1]]), "test")),
+        drive=(ops.Linear(out="d", x="x", weight="V"),),
+        step=tuple(replace(op, b="d") if isinstance(op, ops.Add) else op for op in net.step),
+        formats={"h": net.formats["h"]},
+    )
+    net = with_formats(net)
+    x = {"x": np.array([[100, -7, 3], [-128, 127, 5], [0, 0, 0], [1, 0, 0]])}
+    engine = ParallelEngine(net, trace=True, levels=1)
+    assert differences(net, x, simulate(engine, net, x)) == []
+    with mutant:  # type: ignore[attr-defined]
+        try:
+            found = differences(net, x, simulate(ParallelEngine(net, trace=True, levels=1), net, x, limit=2000))
+        except (AssertionError, IndexError):
+            found = ["the engine hangs or counts wrongly"]
+    assert found
+
+
+def test_refusals_name_the_nodes() -> None:
+    """A net beyond the engine that fails inside, or only its first fault shown."""
+    net = settling_net()
+    net = with_formats(
+        replace(
+            net,
+            step=(*net.step[:-1], ops.Divide(out="y", a="a", b="one", shift=0)),
+            params=(*net.params, Param("one", np.array(3), "test")),
+            formats={"h": Format(9, True)},
+            schedule=Schedule(2, frames=True),
+        )
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        ParallelEngine(net, trace=False, levels=0)
+    assert {(d.code, d.where) for d in caught.value.diagnostics} == {
+        ("rtl-operation", "y"),
+        ("rtl-frames", "small"),
+        ("rtl-levels", "small"),
+    }
+
+
+def test_without_trace_there_are_no_trace_ports() -> None:
+    """A trace that costs wires although it was not asked for."""
+    engine = ParallelEngine(settling_net(), trace=False)
+    Fragment.get(engine, None)
+    assert not [name for name in engine.signature.members if name.startswith("trace")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300), st.booleans())
+def test_tables_in_blocks(entries: list[int], smooth: bool) -> None:
+    """A table entry that its block and pattern do not give back."""
+    table = np.array(sorted(entries) if smooth else entries)
+    low, first, pattern, patterns = build._blocks(table)
+    index = np.arange(len(table))
+    assert (first[index >> low] + patterns[pattern[index >> low], index % (1 << low)]).tolist() == table.tolist()

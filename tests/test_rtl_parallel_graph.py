@@ -1,0 +1,137 @@
+"""Adder graphs against the matrix product."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth import Module, Signal, signed
+from amaranth.sim import Simulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import random_net
+
+from eqcompile.rtl.parallel.build import Builder, source
+from eqcompile.rtl.parallel.graph import AdderGraph
+from eqcompile.rtl.parallel.solve import by_pairs, signed_digits, solve
+from eqcompile.toolchain.diagnostics import MissingToolError
+from eqcompile.toolchain.ir import Format, Interval
+
+BYTE = Interval(-128, 127)
+
+
+def evaluate(graph: AdderGraph, x: np.ndarray) -> list[int]:
+    """The graph by its definition, in Python integers."""
+    nodes = [int(v) for v in x]
+    for a in graph.adders:
+        right = nodes[a.b] << a.shift_b
+        nodes.append((nodes[a.a] << a.shift_a) + (-right if a.subtract else right))
+    return [0 if t is None else (nodes[t.node] << t.shift) * (-1 if t.negative else 1) for t in graph.outputs]
+
+
+def matrices() -> st.SearchStrategy[np.ndarray]:
+    """Ternary, small and 16-bit matrices, sparse and dense, with empty rows and columns."""
+
+    def draw(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        top = rng.choice([1, 1, 3, 127, 32767])
+        m = rng.integers(-top, top, rng.integers(1, 10, 2), endpoint=True)
+        return np.where(rng.random(m.shape) < rng.choice([0, 0.5, 0.9]), 0, m)
+
+    return st.integers(0, 2**32 - 1).map(draw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrices(), st.integers(0, 2**32 - 1))
+def test_graph_is_the_matrix(matrix: np.ndarray, seed: int) -> None:
+    """A shared pair with the wrong sign or shift, an interval that a node leaves, a path deeper than it must be."""
+    graph = solve(matrix, [BYTE] * matrix.shape[1], "pairs")
+    rng = np.random.default_rng(seed)
+    extremes = [np.where(row > 0, 127, -128) for row in matrix] + [np.where(row > 0, -128, 127) for row in matrix]
+    for x in [*extremes, *rng.integers(-128, 128, (5, matrix.shape[1]))]:
+        assert evaluate(graph, x) == (matrix @ x).tolist()
+    assert np.array_equal(graph.matrix, matrix)
+    terms = [sum(len(signed_digits(int(w))) for w in row) for row in matrix]
+    assert graph.depth <= max((max(t, 1) - 1).bit_length() for t in terms)
+    assert len(graph.adders) <= sum(max(t - 1, 0) for t in terms)
+
+
+def test_shared_pairs_are_added_once() -> None:
+    """Sub-expressions that are found but not shared."""
+    shared = np.array([[1, 1, 0, 1], [1, 1, 1, 0], [-1, -1, 0, 0], [2, 2, 0, 0]])
+    assert len(by_pairs(shared).adders) == 3
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 7, -7, 127, -128, 23, 32767])
+def test_signed_digits(value: int) -> None:
+    """Digits that are not the value, or more than the canonic form has."""
+    digits = signed_digits(value)
+    assert sum(-(1 << s) if negative else 1 << s for s, negative in digits) == value
+    assert all(b - a > 1 for (a, _), (b, _) in zip(digits, digits[1:], strict=False))
+
+
+def test_a_wrong_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver's mistake that reaches the hardware."""
+    good = by_pairs(np.array([[1, 1], [1, -1]]))
+    bad = replace(good, adders=(replace(good.adders[0], subtract=True), *good.adders[1:]))
+    monkeypatch.setattr("eqcompile.rtl.parallel.solve.by_pairs", lambda matrix: bad)
+    with pytest.raises(AssertionError, match="another matrix"):
+        solve(np.array([[1, 1], [1, -1]]), [BYTE] * 2, "pairs")
+
+
+def test_da4ml_absent_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import error of an optional package that a user sees raw."""
+    monkeypatch.setitem(sys.modules, "da4ml.cmvm", None)
+    with pytest.raises(MissingToolError, match="pip install da4ml"):
+        solve(np.eye(2, dtype=np.int64), [BYTE] * 2, "da4ml")
+
+
+def test_da4ml_graphs_are_the_matrix() -> None:
+    """da4ml's operations read wrongly. Without numba's compiler, which would take minutes here."""
+    code = (
+        "import numpy as np\n"
+        "from eqcompile.rtl.parallel.solve import solve\n"
+        "from eqcompile.toolchain.ir import Interval\n"
+        "rng = np.random.default_rng(0)\n"
+        "for top in (1, 7, 127):\n"
+        "    m = rng.integers(-top, top, (4, 5), endpoint=True)\n"
+        "    m[1] = 0\n"
+        "    g = solve(m, [Interval(-128, 127)] * 5, 'da4ml')\n"
+        "    assert g.adders and np.array_equal(g.matrix, m)\n"
+    )
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@settings(max_examples=15, deadline=None)
+@given(matrices(), st.integers(0, 2**32 - 1))
+def test_emitted_adders(matrix: np.ndarray, seed: int) -> None:
+    """Adders emitted too narrow, above all at extreme operands."""
+
+    net = random_net(random.Random(0), frames=False)
+    m = Module()
+    builder = Builder(m, net, levels=None, solver="pairs")
+    inputs = [Signal(signed(8)) for _ in range(matrix.shape[1])]
+    graph = solve(matrix, [BYTE] * matrix.shape[1], "pairs")
+    wires = builder.product(graph, [source(s, Format(8, True)) for s in inputs], "y")
+    outputs = [Signal(signed(32)) for _ in wires]
+    m.d.comb += [o.eq(w.value) for o, w in zip(outputs, wires, strict=True)]
+    rng = np.random.default_rng(seed)
+    extremes = [np.where(matrix[0] > 0, 127, -128), np.where(matrix[0] > 0, -128, 127)]
+
+    async def bench(ctx: object) -> None:
+        for x in [*extremes, *rng.integers(-128, 128, (3, matrix.shape[1]))]:
+            for s, v in zip(inputs, x, strict=True):
+                ctx.set(s, int(v))  # type: ignore[attr-defined]
+            await ctx.delay(1e-6)  # type: ignore[attr-defined]
+            assert [ctx.get(o) for o in outputs] == (matrix @ x).tolist()  # type: ignore[attr-defined]
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
