@@ -1,1 +1,1 @@
-"""The relaxation core in Amaranth. Holds nothing yet: the rtl target is not there."""
+"""The relaxation core in Amaranth: engines, their datapath, the bus shell and board tops."""
