@@ -61,7 +61,7 @@ bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
 
 families: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --target numpy --target loihi
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
