@@ -290,6 +290,7 @@ def test_an_interrupt_in_a_simulator_leaves_nothing(
 def test_a_signal_ends_the_simulator_too(tmp_path: Path, number: signal.Signals) -> None:
     """Would break if Ctrl-C or a termination left a simulator running or a hidden folder behind."""
     program = textwrap.dedent("""
+        import signal
         import sys
         from pathlib import Path
         from eqcompile.sim.numpy_runner import NumpySimulator
@@ -300,6 +301,8 @@ def test_a_signal_ends_the_simulator_too(tmp_path: Path, number: signal.Signals)
         def run(self, folder, inputs, **kwargs):
             run_process([sys.executable, "-c", child], cwd=Path.cwd(), timeout_s=600)
         NumpySimulator.run = run
+        # A job started in the background of a script inherits that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.exit(main())
     """)
     argv = [sys.executable, "-c", program, str(LOOPED), "--target", "numpy", "-o", "out"]
