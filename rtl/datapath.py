@@ -33,6 +33,9 @@ ELEMENTWISE = (
 )
 """What `Datapath.evaluate` takes."""
 
+SMALL = 512
+"""Bits of a table that are logic rather than a block RAM."""
+
 
 def shape_of(fmt: Format) -> Shape:
     """The Amaranth shape of codes of a format."""
@@ -89,7 +92,8 @@ class Clocked(Fabric):
         return held
 
     def table(self, m: Module, entries: Sequence[int], shape: Shape, index: Value) -> Value:
-        m.submodules += (rom := Memory(shape=shape, depth=len(entries), init=entries))
+        attrs = {"rom_style": "block"} if len(entries) * shape.width > SMALL else {}
+        m.submodules += (rom := Memory(shape=shape, depth=len(entries), init=entries, attrs=attrs))
         port = rom.read_port()
         m.d.comb += port.addr.eq(index)
         return self.cut(m, Value.cast(port.data))

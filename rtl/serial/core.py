@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from amaranth import Array, Cat, Const, Module, Signal, Value
@@ -12,7 +13,7 @@ from ..datapath import decode, shape_of
 from ..memory import Ram
 from .applier import Applier
 from .changes import ChangeList
-from .plan import plan_words
+from .plan import plan_memory
 from .program import Apply, Clear, Decide, RunSweep, Show, Take
 from .sweep import SweepUnit
 
@@ -57,8 +58,7 @@ class Core:
         listed = {n: plan.vectors[n] for n in plan.listed}
         events = [self.ports.x_port.format, *(v.change for v in listed.values())]
         change = shape_of(Format.holding(min(f.lo for f in events), max(f.hi for f in events)))
-        columns = max(x.matrix.shape[1] for x in plan.maps)
-        self.applier = Applier(plan, unit_bits=max((columns - 1).bit_length(), 1), change=change)
+        self.applier = Applier(plan, change=change)
         self.m.submodules.applier = self.applier
         self.lists = {
             n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()
@@ -70,33 +70,46 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
+        # Known a clock after the last decision, long before the next one.
+        self.next_made, self.enough = Signal(16), Signal()
+        self.m.d.comb += self.next_made.eq(self.ports.made + 1)
+        self.m.d.sync += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
         return [Signal(shape_of(fmt), name=f"{name}_{lane}") for lane in self.lanes]
 
     def _weights(self) -> None:
-        ports, plan, m = self.ports, self.plan, self.m
-        words = plan_words(plan, ports.net)
-        parts = []
-        for part in range(plan.parts):
-            m.submodules[f"weights_{part}"] = ram = Ram(
-                width=min(32, plan.lanes * plan.code_bits),
-                depth=plan.weight_words,
-                init=() if ports.family == "up5k" else words[part :: plan.parts],
-                family=ports.family,
-                model=ports.model,
-            )
-            m.d.comb += ram.read_address.eq(self.applier.weight_address)
-            if ports.loadable:
-                chosen = (plan.parts - 1).bit_length()
-                here = ports.load_address[:chosen] == part if chosen else True
-                m.d.comb += [
-                    ram.write_address.eq(ports.load_address[chosen:]),
-                    ram.write_data.eq(ports.load_data),
-                    ram.write_enable.eq(ports.load_enable & here),
-                ]
-            parts.append(ram.read_data)
-        m.d.comb += self.applier.weight_data.eq(Cat(*parts))
+        """The table, and the entries in parts of 32 bits; the load port sees one behind the other."""
+        ports, weights, applier, m = self.ports, self.plan.weights, self.applier, self.m
+        table, entries = ([], []) if ports.family == "up5k" else plan_memory(self.plan, ports.net)
+        made = self._loaded("table", weights.depth, weights.table_bits, table)
+        m.d.comb += [made.read_address.eq(applier.table_address), applier.table_data.eq(made.read_data)]
+        rams = []
+        for part, low in enumerate(range(0, weights.entry_bits, 32)):
+            bits = min(32, weights.entry_bits - low)
+            held = [entry >> low & ((1 << bits) - 1) for entry in entries]
+            rams.append(self._loaded(f"entries_{part}", weights.capacity, bits, held))
+            m.d.comb += rams[-1].read_address.eq(applier.entry_address)
+        m.d.comb += applier.entry_data.eq(Cat(*(ram.read_data for ram in rams)))
+        if not ports.loadable:
+            return
+        # The table is as deep as a power of two: what is above its bits numbers the words behind it, from 1 on.
+        row_bits, part_bits = (weights.depth - 1).bit_length(), (weights.parts - 1).bit_length()
+        above = ports.load_address[row_bits:]
+        inner = Cat(ports.load_address[:row_bits], above - 1)
+        m.d.comb += [made.write_address.eq(ports.load_address), made.write_enable.eq(ports.load_enable & (above == 0))]
+        for part, ram in enumerate(rams):
+            here = inner[:part_bits] == part if part_bits else True
+            m.d.comb += ram.write_address.eq(inner[part_bits:])
+            m.d.comb += ram.write_enable.eq(ports.load_enable & (above != 0) & here)
+        for ram in (made, *rams):
+            m.d.comb += ram.write_data.eq(ports.load_data)
+
+    def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram:
+        ports = self.ports
+        ram = Ram(width=width, depth=depth, init=words, family=ports.family, model=ports.model)
+        self.m.submodules[name] = ram
+        return ram
 
     def _accumulators(self) -> None:
         """The sums of group `group`: one slice of an accumulator word, a register behind the memory."""
@@ -157,13 +170,16 @@ class Core:
             if name in self.lists:
                 made = self.lists[name]
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
-                m.d.comb += made.push.eq(Cat(present[lane] & (change[lane] != 0) for lane in self.lanes))
+                m.d.comb += made.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
             if v.kind == "state":
                 far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
         self.settling = Signal()
         m.d.comb += self.settling.eq(Cat(*busy).any())
+
+    def _is_event(self, code: Value) -> Value:
+        return Const(1, 1) if self.ports.dense else code != 0
 
     def _trace(self) -> None:
         """A copy of all states, for benches only."""
@@ -200,9 +216,9 @@ class Core:
                             self._show(phase, closes=number == len(phases) - 1)
 
     def _clear(self, phase: Clear) -> None:
-        applier = self.applier
-        self.m.d.comb += [applier.valid.eq(1), applier.map.eq(phase.index), applier.wipe.eq(1)]
-        self.m.d.comb += self.advance.eq(applier.ready)
+        applier, plan = self.applier, self.plan
+        self.m.d.comb += [applier.valid.eq(1), applier.wipe.eq(1), applier.bank.eq(plan.maps[phase.index].bank)]
+        self.m.d.comb += [applier.row.eq(plan.weights.clears + phase.index), self.advance.eq(applier.ready)]
 
     def _take(self, phase: Take, *, opens: bool) -> None:
         m, ports, applier = self.m, self.ports, self.applier
@@ -214,11 +230,11 @@ class Core:
             which = Signal(range(max(len(phase.maps), 2)), name=f"{phase.name}_map")
             last = which == len(phase.maps) - 1
             m.d.comb += [
-                applier.valid.eq(x.valid & (code != 0)),
-                applier.unit.eq(self.count),
+                applier.valid.eq(x.valid & self._is_event(code)),
+                applier.row.eq(_chosen([self.plan.weights.rows[i] for i in phase.maps], which) | self.count),
+                applier.bank.eq(_chosen([self.plan.maps[i].bank for i in phase.maps], which)),
                 applier.change.eq(code),
-                applier.map.eq(Array(phase.maps)[which] if len(phase.maps) > 1 else phase.maps[0]),
-                x.ready.eq((code == 0) | (applier.ready & last)),
+                x.ready.eq(~self._is_event(code) | (applier.ready & last)),
             ]
             with m.If(applier.valid & applier.ready & ~last):
                 m.d.sync += which.eq(which + 1)
@@ -258,21 +274,19 @@ class Core:
             made.run.eq(1),
             made.take.eq(made.valid & applier.ready),
             applier.valid.eq(made.valid),
-            applier.unit.eq(made.unit),
+            applier.row.eq(self.plan.weights.rows[phase.index] | made.unit),
+            applier.bank.eq(self.plan.maps[phase.index].bank),
             applier.change.eq(made.value),
-            applier.map.eq(phase.index),
         ]
         with m.If(made.finished):
             m.d.comb += [self.advance.eq(1), made.clear.eq(phase.last), made.rewind.eq(1)]
 
     def _decide(self) -> None:
         m, ports = self.m, self.ports
-        made = Signal(16)
-        m.d.comb += made.eq(ports.made + 1)
-        m.d.sync += [ports.made.eq(made), self.moved.eq(0)]
+        m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]
         if ports.traced:
             m.d.comb += ports.trace_end.eq(1)
-        with m.If(self.moved & (made != self.limit)):
+        with m.If(self.moved & ~self.enough):
             m.d.sync += self.phase.eq(self.program.tick)
         with m.Else():
             m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]
@@ -296,3 +310,8 @@ class Core:
                 m.d.sync += self.count.eq(0)
                 if closes:
                     m.d.sync += [self.phase.eq(0), ports.busy.eq(0)]
+
+
+def _chosen(values: Sequence[int], which: Signal) -> Value:
+    picked: Value = Const(values[0]) if len(values) == 1 else Array(values)[which]
+    return picked

@@ -17,35 +17,42 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet, infer
 
 from ..interface import EngineSignature, port_of
-from ..memory import FAMILIES, Family, spram_blocks
+from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
 from .applier import SHORTEST
 from .core import Core
-from .plan import PlanError, make_plan, plan_words
+from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
 from .sweep import clocks_of
 
-__all__ = ["SerialEngine", "check", "describe", "load_words"]
+__all__ = ["SerialEngine", "check", "describe"]
 
 LANES = 8
 SPRAM_BLOCKS = 4
 
 
-def check(net: IntNet, *, lanes: int = LANES, width: int = 1, family: Family = "generic") -> list[Diagnostic]:
+def check(
+    net: IntNet, *, lanes: int = LANES, width: int = 1, family: Family = "generic", capacity: int | None = None
+) -> list[Diagnostic]:
     """What stands against this net on this engine, all that is known; empty if nothing does."""
     found = _option_faults(lanes, width, family)
     if found:
         return found
     try:
-        plan = make_plan(net, lanes=lanes, width=width)
+        plan = _plan(net, lanes, width, family, capacity)
     except PlanError as e:
         return [Diagnostic("rtl-serial", e.what, e.where, e.hint)]
+    weights = plan.weights
+    try:
+        plan_memory(plan, net)
+    except UnsupportedError as e:
+        found += e.diagnostics
     if net.schedule.steps >= 1 << 16:
         found.append(Diagnostic("rtl-steps", f"the net makes {net.schedule.steps} ticks, the counter holds 65535"))
     if family == "up5k":
-        blocks = spram_blocks(lanes * plan.code_bits, plan.weight_words)
+        blocks = spram_blocks(weights.entry_bits, weights.capacity) + spram_blocks(weights.table_bits, weights.depth)
         if blocks > SPRAM_BLOCKS:
-            words = f"{plan.weight_words} words of {lanes} weights of {plan.code_bits} bits"
-            what = f"{words} need {blocks} blocks of SPRAM, the UP5K has {SPRAM_BLOCKS}"
+            words = f"{weights.capacity} words of {lanes} weights of {weights.code_bits} bits, with their numbers,"
+            what = f"{words} and their table need {blocks} blocks of SPRAM, the UP5K has {SPRAM_BLOCKS}"
             found.append(Diagnostic("rtl-spram", what, net.name, "--lanes changes width and number of the words"))
     return found
 
@@ -62,30 +69,39 @@ def _option_faults(lanes: int, width: int, family: str) -> list[Diagnostic]:
     return faults
 
 
-def load_words(net: IntNet, *, lanes: int = LANES) -> list[int]:
-    """The 32-bit words of all weights of a net in the order of `load_address` from 0 (layout in `matrix`)."""
-    return plan_words(make_plan(net, lanes=lanes, width=1), net)
+def _plan(net: IntNet, lanes: int, width: int, family: Family, capacity: int | None) -> Plan:
+    """SPRAM is there in whole blocks, needed or not."""
+    granule = SPRAM_WORDS if family == "up5k" else 1
+    return make_plan(net, lanes=lanes, width=width, granule=granule, capacity=capacity)
 
 
 def describe(engine: SerialEngine) -> dict[str, Any]:
     """What was built, and the clocks that each phase takes: JSON values.
 
-    A sample without stalls takes one clock for each input code that is 0, `clocks.per_event` of the map for each change
-    of a code, and `clocks.sweeps` for each sweep of its block: drive and readout once, step once a tick; within the few
+    A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for each
+    word of its column that is not zero (2 at least; `clocks.per_event` is the mean over the columns of the map, and the
+    most), and `clocks.sweeps` for each sweep of its block: drive and readout once, step once a tick; within the few
     clocks that pipelines take to drain.
     """
-    plan = engine.plan
+    plan, weights = engine.plan, engine.plan.weights
+    table, entries = plan_memory(plan, engine.net)
+    costs = {}
+    for number, m in enumerate(plan.maps):
+        rows = table[weights.rows[number] :][: m.matrix.shape[1]]
+        clocks = [max((row >> weights.address_bits) + 1, SHORTEST) for row in rows]
+        costs[m.out] = {"mean": sum(clocks) / len(clocks), "most": max(clocks)}
     return {
         "architecture": "serial",
         "lanes": plan.lanes,
         "width": plan.width,
         "family": engine.family,
-        "weight_bits": plan.code_bits,
-        "weight_words": plan.weight_words,
-        "load_words": plan.weight_words * plan.parts if engine.loadable else 0,
+        "weight_bits": weights.code_bits,
+        "weight_words": len(entries),
+        "capacity": weights.capacity,
+        "load_words": weights.load_words if engine.loadable else 0,
         "accumulators": [{"words": w, "bits": b * plan.lanes} for w, b in plan.banks],
         "clocks": {
-            "per_event": {m.out: max(m.words, SHORTEST) for m in plan.maps},
+            "per_event": costs,
             "sweeps": {s.name: -(-s.units // plan.width) + clocks_of(plan, s)[1] + 3 for s in plan.sweeps},
         },
     }
@@ -95,9 +111,10 @@ class SerialEngine(wiring.Component):
     """One net, `lanes` weights a clock and `width` units a clock in a sweep; both powers of two.
 
     `loadable` adds the load port; weights start as the net's own except in `family="up5k"`, whose SPRAM starts
-    undefined and must be loaded (and must not be loaded while `busy`). New weights must keep the net's formats.
-    `trace` gives a vector trace. `model` replaces vendor primitives for Amaranth's simulator. Raises UnsupportedError
-    with what `check` finds.
+    undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
+    without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
+    not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
+    primitives for Amaranth's simulator. Raises UnsupportedError with what `check` finds.
     """
 
     def __init__(
@@ -109,15 +126,18 @@ class SerialEngine(wiring.Component):
         width: int = 1,
         loadable: bool = True,
         family: Family = "generic",
+        capacity: int | None = None,
+        dense: bool = False,
         model: bool = False,
     ) -> None:
-        faults = check(net, lanes=lanes, width=width, family=family)
+        faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity)
         if family == "up5k" and not loadable:
             faults.append(Diagnostic("rtl-option", "SPRAM holds nothing at power-up and loadable is off", net.name))
         if faults:
             raise UnsupportedError(faults)
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
-        self.plan = make_plan(net, lanes=lanes, width=width)
+        self.dense = dense
+        self.plan = _plan(net, lanes, width, family, capacity)
         self.program: Program = make_program(self.plan)
         types = infer(net)
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])
@@ -128,12 +148,15 @@ class SerialEngine(wiring.Component):
                 self.y_port,
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
-                load_bits=max((self.plan.weight_words * self.plan.parts - 1).bit_length(), 1) if loadable else 0,
+                load_bits=(self.plan.weights.load_words - 1).bit_length() if loadable else 0,
             )
         )
 
     def load_words(self, net: IntNet) -> list[int]:
-        """As the module's function, for this engine's lanes and code width."""
+        """The 32-bit words of all weights in the order of `load_address` from 0 (layout in `columns`).
+
+        Raises UnsupportedError if `net` differs from the engine's in more than its weights, or needs more room.
+        """
         return plan_words(self.plan, net)
 
     def elaborate(self, platform: object) -> Any:

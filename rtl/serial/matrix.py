@@ -1,9 +1,4 @@
-"""The integer matrix of an operation that holds weights, and its words in the weight memory.
-
-Word `base + column * words + w` holds the codes of rows `w * lanes` to `w * lanes + lanes - 1` of one column, lowest
-row in the lowest bits, each in two's complement of `code_bits` (2 for ternary: 00, 01, 11); rows past the end are 0.
-The load port sees each word as `parts` words of 32 bits, lowest bits first, at `word * parts`.
-"""
+"""The integer matrix of an operation that holds weights."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.ir import IntNet, infer, ops
 from eqcompile.toolchain.ir.ops import Op
 
-__all__ = ["CODE_BITS", "WEIGHTED", "Matrix", "bias_rows", "code_bits", "column_words", "dense", "split"]
+__all__ = ["CODE_BITS", "WEIGHTED", "Matrix", "bias_rows", "code_bits", "dense"]
 
 Matrix = NDArray[np.int64]
 WEIGHTED = (ops.Linear, ops.Stencil)
@@ -51,22 +46,3 @@ def code_bits(matrices: list[Matrix]) -> int | None:
     """Bits of one weight: the least of `CODE_BITS` that holds all codes, None if none does. Two bits hold -1, 0, 1."""
     largest = max((int(np.abs(w).max()) for w in matrices if w.size), default=0)
     return next((bits for bits in CODE_BITS if largest < 1 << (bits - 1)), None)
-
-
-def column_words(matrix: Matrix, lanes: int, bits: int) -> list[int]:
-    """Words of all columns, column by column."""
-    rows, columns = matrix.shape
-    words = -(-rows // lanes)
-    padded = np.zeros((words * lanes, columns), np.int64)
-    padded[:rows] = matrix
-    mask = (1 << bits) - 1
-    return [
-        sum((int(code) & mask) << (bits * lane) for lane, code in enumerate(group))
-        for column in padded.T
-        for group in column.reshape(words, lanes)
-    ]
-
-
-def split(word: int, parts: int) -> list[int]:
-    """A weight word as the load port's 32-bit words."""
-    return [(word >> (32 * part)) & 0xFFFFFFFF for part in range(parts)]

@@ -9,18 +9,20 @@ latch together although each is written in place. Changes wait in lists until th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal
 
+from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 
 from ..datapath import ELEMENTWISE, Datapath
-from .matrix import WEIGHTED, Matrix, bias_rows, code_bits, column_words, dense, split
+from .columns import Layout, make_layout, memory_words
+from .matrix import WEIGHTED, Matrix, bias_rows, code_bits, dense
 
-__all__ = ["BLOCKS", "Block", "Map", "Plan", "PlanError", "Sweep", "Vector", "make_plan", "plan_words"]
+__all__ = ["BLOCKS", "Block", "Map", "Plan", "PlanError", "Sweep", "Vector", "make_plan", "plan_memory", "plan_words"]
 
 Block = Literal["drive", "step", "readout"]
 BLOCKS: tuple[Block, ...] = ("drive", "step", "readout")
@@ -52,7 +54,7 @@ class Vector:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """`out = bias + matrix @ source`: `words` accumulator words in `bank`, weights from word `base` on."""
+    """`out = bias + matrix @ source`: `words` accumulator words in `bank`."""
 
     out: str
     block: Block
@@ -60,7 +62,6 @@ class Map:
     matrix: Matrix
     bias: tuple[int, ...]
     words: int
-    base: int
     bank: int
     format: Format
 
@@ -94,17 +95,7 @@ class Plan:
     maps: tuple[Map, ...]
     sweeps: tuple[Sweep, ...]
     alias: Mapping[str, str]
-    code_bits: int
-
-    @property
-    def weight_words(self) -> int:
-        return sum(m.words * m.matrix.shape[1] for m in self.maps)
-
-    @property
-    def parts(self) -> int:
-        """Words of the load port in one weight word; a power of two."""
-        needed = -(-self.lanes * self.code_bits // 32)
-        return 1 << (needed - 1).bit_length()
+    weights: Layout
 
     @cached_property
     def banks(self) -> tuple[tuple[int, int], ...]:
@@ -126,16 +117,32 @@ class Plan:
         return tuple(dict.fromkeys(sources))
 
 
-def make_plan(net: IntNet, *, lanes: int, width: int) -> Plan:
-    """The plan of a verified net with `lanes` rows a clock and `width` units a clock; raises PlanError."""
-    return _Planner(net, lanes, width).plan()
+def make_plan(net: IntNet, *, lanes: int, width: int, granule: int = 1, capacity: int | None = None) -> Plan:
+    """The plan of a verified net with `lanes` rows a clock and `width` units a clock; raises PlanError. `granule` and
+    `capacity` as in `columns.make_layout`."""
+    return _Planner(net, lanes, width).plan(granule, capacity)
+
+
+def plan_memory(plan: Plan, net: IntNet) -> tuple[list[int], list[int]]:
+    """Table and entries of the weight memory for a net that differs from the plan's in its weights alone.
+
+    Raises UnsupportedError if it differs in more, or does not fit.
+    """
+    kept = {op.weight for op in plan.net.all_ops() if isinstance(op, WEIGHTED)}
+    theirs = {p.name: p for p in plan.net.params if p.name in kept}
+    same = replace(net, params=tuple(theirs.get(p.name, p) for p in net.params))
+    if same != plan.net:
+        what = "the net differs from the core's in more than its weights"
+        raise UnsupportedError([Diagnostic("rtl-weights", what, net.name, "build a core from this net")])
+    by_name = {op.out: op for op in net.all_ops()}
+    return memory_words(plan.weights, [dense(by_name[m.out], net) for m in plan.maps], net.name)
 
 
 def plan_words(plan: Plan, net: IntNet) -> list[int]:
-    """32-bit words of the load port from address 0, for the weights of a net with the plan's structure."""
-    by_name = {op.out: op for op in net.all_ops()}
-    words = [w for x in plan.maps for w in column_words(dense(by_name[x.out], net), plan.lanes, plan.code_bits)]
-    return [part for word in words for part in split(word, plan.parts)]
+    """32-bit words of the load port from address 0; raises what `plan_memory` raises."""
+    table, entries = plan_memory(plan, net)
+    parts = range(plan.weights.parts)
+    return table + [entry >> (32 * part) & 0xFFFFFFFF for entry in entries for part in parts]
 
 
 class _Planner:
@@ -164,7 +171,7 @@ class _Planner:
     def size(self, name: str) -> int:
         return prod(self.types[name].shape)
 
-    def plan(self) -> Plan:
+    def plan(self, granule: int, capacity: int | None) -> Plan:
         if self.net.schedule.frames:
             raise PlanError("schedule", "the net takes frames, this engine one input a sample", "take another target")
         for i in self.net.inputs:
@@ -192,7 +199,7 @@ class _Planner:
             maps=tuple(self.maps),
             sweeps=tuple(self.sweeps),
             alias=self.alias,
-            code_bits=bits,
+            weights=make_layout(matrices, lanes=self.lanes, code_bits=bits, granule=granule, capacity=capacity),
         )
 
     def hold_what_is_read(self) -> None:
@@ -213,7 +220,6 @@ class _Planner:
         return isinstance(op, WEIGHTED)
 
     def read_maps(self) -> list[Matrix]:
-        base = 0
         for block in BLOCKS:
             found = [op for op in dict(self.net.blocks)[block] if self.is_map(op)]
             for bank, op in enumerate(found):
@@ -228,8 +234,7 @@ class _Planner:
                 words = -(-len(matrix) // self.lanes)
                 bias = tuple(bias_rows(op, self.net))
                 fmt = self.net.formats[op.out]
-                self.maps.append(Map(op.out, block, source, matrix, bias, words, base, bank, fmt))
-                base += words * matrix.shape[1]
+                self.maps.append(Map(op.out, block, source, matrix, bias, words, bank, fmt))
         return [m.matrix for m in self.maps]
 
     # Sweeps
