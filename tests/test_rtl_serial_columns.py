@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The weight memory of the serial engine: what its table and its entries say, read back as hardware reads them."""
 
 from __future__ import annotations

@@ -26,14 +26,20 @@ from .sweep import clocks_of
 
 __all__ = ["SerialEngine", "check", "describe"]
 
-LANES = 8
+LANES = 4
 SPRAM_BLOCKS = 4
 
 
 def check(
-    net: IntNet, *, lanes: int = LANES, width: int = 1, family: Family = "generic", capacity: int | None = None
+    net: IntNet,
+    *,
+    lanes: int = LANES,
+    width: int | None = None,
+    family: Family = "generic",
+    capacity: int | None = None,
 ) -> list[Diagnostic]:
     """What stands against this net on this engine, all that is known; empty if nothing does."""
+    width = _width(lanes, width, family)
     found = _option_faults(lanes, width, family)
     if found:
         return found
@@ -55,6 +61,13 @@ def check(
             what = f"{words} and their table need {blocks} blocks of SPRAM, the UP5K has {SPRAM_BLOCKS}"
             found.append(Diagnostic("rtl-spram", what, net.name, "--lanes changes width and number of the words"))
     return found
+
+
+def _width(lanes: int, width: int | None, family: Family) -> int:
+    """Two units a clock double the tables, for which the UP5K has little room."""
+    if width is not None:
+        return width
+    return 1 if family == "up5k" else min(2, lanes)
 
 
 def _option_faults(lanes: int, width: int, family: str) -> list[Diagnostic]:
@@ -108,7 +121,7 @@ def describe(engine: SerialEngine) -> dict[str, Any]:
 
 
 class SerialEngine(wiring.Component):
-    """One net, `lanes` weights a clock and `width` units a clock in a sweep; both powers of two.
+    """One net, `lanes` weights a clock and `width` units a clock in a sweep; powers of two.
 
     `loadable` adds the load port; weights start as the net's own except in `family="up5k"`, whose SPRAM starts
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
@@ -123,13 +136,14 @@ class SerialEngine(wiring.Component):
         *,
         trace: bool | Literal["vector"] = False,
         lanes: int = LANES,
-        width: int = 1,
+        width: int | None = None,
         loadable: bool = True,
         family: Family = "generic",
         capacity: int | None = None,
         dense: bool = False,
         model: bool = False,
     ) -> None:
+        width = _width(lanes, width, family)
         faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity)
         if family == "up5k" and not loadable:
             faults.append(Diagnostic("rtl-option", "SPRAM holds nothing at power-up and loadable is off", net.name))
