@@ -51,22 +51,37 @@ class Register(IntEnum):
 
 @dataclass(frozen=True)
 class Port:
-    """A stream of codes: `format` of one code and how many make one sample."""
+    """A stream of codes: `format` of one code, how many make one sample, and how many one beat carries.
+
+    The first code of a beat stands in its lowest bits. `count` need not be a multiple of `beat`: what the last beat has
+    too many is ignored on the way in and zero on the way out.
+    """
 
     format: Format
     count: int
+    beat: int = 1
 
     @property
     def bytes(self) -> int:
-        """Bytes of TDATA: the code sign- or zero-extended to 1, 2, 4 or 8 bytes."""
+        """Bytes of TDATA that one code takes: sign- or zero-extended to 1, 2, 4 or 8 bytes."""
         return next(n for n in (1, 2, 4, 8) if 8 * n >= self.format.bits)
 
+    @property
+    def beats(self) -> int:
+        """Beats of one sample."""
+        return -(-self.count // self.beat)
 
-def port_of(net: IntNet, values: Sequence[tuple[str, int]]) -> Port:
+    @property
+    def tdata_bits(self) -> int:
+        """Bits of TDATA: every code of a beat in bytes of its own."""
+        return 8 * self.bytes * self.beat
+
+
+def port_of(net: IntNet, values: Sequence[tuple[str, int]], beat: int = 1) -> Port:
     """The port that carries `values`, `(name, entries)` each: one format that holds them all."""
     formats = [net.formats[name] for name, _ in values]
     joined = Format.holding(min(f.lo for f in formats), max(f.hi for f in formats))
-    return Port(joined, sum(count for _, count in values))
+    return Port(joined, sum(count for _, count in values), beat)
 
 
 def trace_layout(states: Sequence[tuple[str, int, Format]]) -> data.StructLayout:
@@ -79,10 +94,11 @@ def trace_layout(states: Sequence[tuple[str, int, Format]]) -> data.StructLayout
 class EngineSignature(wiring.Signature):
     """Ports of an engine.
 
-    `x`, `y`: streams of codes (ready/valid). `steps` (at least 1) and `tolerance` are sampled with the first code of a
-    sample. `busy`: from the first code of a sample until its last result was taken. `made`: ticks made for the result
-    at `y`, stable while it is read. `restart`: drop everything, as after reset, weights excepted. `load_*`: store
-    weight word `load_address` (32-bit words, layout by the engine); absent where weights are constant.
+    `x`, `y`: streams of codes (ready/valid), `Port.beat` codes of `Port.format.bits` bits each side by side, the first
+    one lowest. `steps` (at least 1) and `tolerance` are sampled with the first beat of a sample. `busy`: from the first
+    beat of a sample until its last result was taken. `made`: ticks made for the result at `y`, stable while it is read.
+    `restart`: drop everything, as after reset, weights excepted. `load_*`: store weight word `load_address` (32-bit
+    words, layout by the engine); absent where weights are constant.
 
     `trace_*` exist if `trace` is given: `"events"`: in each clock with `trace_valid`, state number `trace_state`, unit
     `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
@@ -94,8 +110,8 @@ class EngineSignature(wiring.Signature):
     ) -> None:
         self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
         members: dict[str, In | Out] = {
-            "x": In(stream.Signature(unsigned(x.format.bits))),
-            "y": Out(stream.Signature(unsigned(y.format.bits))),
+            "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
+            "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
             "steps": In(16),
             "tolerance": In(16),
             "restart": In(1),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,16 +28,19 @@ COUNTER_BITS = 32
 TICK_BITS = 16
 
 
-def _tdata(port: Port) -> int:
-    return 8 * port.bytes
+def _codes(tdata: Value, port: Port) -> Value:
+    """The codes of a beat side by side: what stands above each code's bits is not read."""
+    return Cat(tdata[8 * port.bytes * i :][: port.format.bits] for i in range(port.beat))
 
 
 class Shell(wiring.Component):
     """The core: `engine` behind its buses. Registers as in `Register`, reset to `schedule`.
 
-    One input frame gives one result frame. TDATA carries one code, sign- or zero-extended to `Port.bytes`; what stands
-    above the code's bits is not read. A frame whose TLAST comes early is filled up with zeros, one whose TLAST comes
-    late is cut off; either adds one to ERRORS, and the next frame is whole again. TUSER of the result: ticks made.
+    One input frame gives one result frame. TDATA carries `Port.beat` codes, each sign- or zero-extended to
+    `Port.bytes`, the first one lowest; what stands above a code's bits is not read. There is no TKEEP: what the last
+    beat of a frame has beyond `Port.count` codes is not read, and written as zeros. A frame whose TLAST comes early is
+    filled up with zeros, one whose TLAST comes late is cut off; either adds one to ERRORS, and the next frame is whole
+    again. TUSER of the result: ticks made.
 
     A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone; the frame that
     it cuts off on the result side gets no TLAST.
@@ -48,11 +51,11 @@ class Shell(wiring.Component):
         self.engine, self.schedule = engine, schedule
         self.x_port, self.y_port = inner.x_port, inner.y_port
         members: dict[str, In | Out] = {
-            "s_axis_tdata": In(_tdata(inner.x_port)),
+            "s_axis_tdata": In(inner.x_port.tdata_bits),
             "s_axis_tvalid": In(1),
             "s_axis_tready": Out(1),
             "s_axis_tlast": In(1),
-            "m_axis_tdata": Out(_tdata(inner.y_port)),
+            "m_axis_tdata": Out(inner.y_port.tdata_bits),
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
@@ -95,16 +98,16 @@ class Shell(wiring.Component):
         return m
 
     def _input(self, m: Module, errors: Signal) -> None:
-        """Codes into the engine, exactly `x_port.count` a frame."""
-        x, last_index = self.engine.x, self.x_port.count - 1
-        index = Signal(range(self.x_port.count))
+        """Beats into the engine, exactly `x_port.beats` a frame."""
+        x, last_index = self.engine.x, self.x_port.beats - 1
+        index = Signal(range(self.x_port.beats))
         filling, cutting = Signal(), Signal()
         passing = ~(filling | cutting | self.engine.restart)
         last = Signal()
         m.d.comb += [
             last.eq(index == last_index),
             x.valid.eq(Mux(passing, self.s_axis_tvalid, filling & ~self.engine.restart)),
-            x.payload.eq(Mux(filling, 0, self.s_axis_tdata[: self.x_port.format.bits])),
+            x.payload.eq(Mux(filling, 0, _codes(self.s_axis_tdata, self.x_port))),
             self.s_axis_tready.eq(Mux(passing, x.ready, cutting & ~self.engine.restart)),
         ]
         with m.If(x.valid & x.ready):
@@ -119,17 +122,18 @@ class Shell(wiring.Component):
             m.d.sync += [index.eq(0), filling.eq(0), cutting.eq(0)]
 
     def _output(self, m: Module, stalls: Signal, results: Signal, made: Signal) -> None:
-        """Codes out of the engine, TLAST on the last one of a result."""
-        y, fmt = self.engine.y, self.y_port.format
-        index = Signal(range(self.y_port.count))
-        payload = Value.cast(y.payload)
-        extended = Signal(signed(_tdata(self.y_port)) if fmt.signed else unsigned(_tdata(self.y_port)))
+        """Beats out of the engine, TLAST on the last one of a result."""
+        y, port = self.engine.y, self.y_port
+        index = Signal(range(port.beats))
+        payload, bits = Value.cast(y.payload), port.format.bits
+        for i in range(port.beat):
+            code = payload[bits * i : bits * (i + 1)]
+            lane = self.m_axis_tdata[8 * port.bytes * i : 8 * port.bytes * (i + 1)]
+            m.d.comb += lane.eq(code.as_signed() if port.format.signed else code)
         m.d.comb += [
-            extended.eq(payload.as_signed() if fmt.signed else payload.as_unsigned()),
-            self.m_axis_tdata.eq(extended),
             self.m_axis_tvalid.eq(y.valid & ~self.engine.restart),
             y.ready.eq(self.m_axis_tready & ~self.engine.restart),
-            self.m_axis_tlast.eq(index == self.y_port.count - 1),
+            self.m_axis_tlast.eq(index == port.beats - 1),
             self.m_axis_tuser.eq(self.engine.made),
         ]
         with m.If(self.m_axis_tvalid):

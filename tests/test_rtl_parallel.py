@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 import pytest
-from amaranth import Const
+from amaranth import Const, Module, Signal, signed
 from amaranth.hdl import Fragment
+from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtl_engines import differences, simulate
 from strategies import random_inputs, random_net, small_net, with_formats
 
+from eqcompile.rtl.boards.link import Protocol
+from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.parallel import build
 from eqcompile.rtl.parallel.engine import ParallelEngine, check, clocks, describe
 from eqcompile.rtl.parallel.graph import AdderGraph
 from eqcompile.rtl.parallel.intake import Intake
+from eqcompile.rtl.parallel.tables import CoreTable, blocks, in_logic, lut_bits, ram_bits, table_of
+from eqcompile.rtl.parallel.wires import Wire, composed
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.ir import Encoding, Format, Input, Interval, IntNet, Output, Param, Schedule, State, ops
 
@@ -88,12 +93,23 @@ def lazy_net() -> IntNet:
 
 
 @settings(max_examples=20, deadline=None)
-@given(nets(), st.sampled_from([None, 1, 2, 5]), st.sampled_from(["serial", "tree"]), st.booleans())
-def test_equals_golden(case: tuple[IntNet, random.Random], levels: int | None, unit: str, stalls: bool) -> None:
-    """Wrong widths, registers that come too late, a broken hand-over between samples or a lost code under stalls."""
+@given(
+    nets(),
+    st.sampled_from([None, 1, 2, 5]),
+    st.sampled_from([("serial", 1, 1), ("tree", 1, 3), (None, 2, None), (None, 3, 1), (None, 1000, 1000)]),
+    st.sampled_from(["logic", "block"]),
+    st.booleans(),
+)
+def test_equals_golden(
+    case: tuple[IntNet, random.Random], levels: int | None, stream: tuple[object, int, int], tables: str, stalls: bool
+) -> None:
+    """Wrong widths, registers that come too late, a broken hand-over between samples, a code lost under stalls or put
+    into the wrong lane of a beat."""
     net, rng = case
     x = random_inputs(net, rng, batch=3)
-    engine = ParallelEngine(net, trace=True, levels=levels, input=unit)  # type: ignore[arg-type]
+    unit, beat, result_beat = stream
+    options = {"input": unit, "beat": beat, "result_beat": result_beat, "tables": tables}
+    engine = ParallelEngine(net, trace=True, levels=levels, **options)  # type: ignore[arg-type]
     seen = simulate(engine, net, x, stall=lambda: stalls and rng.random() < 0.4)
     assert differences(net, x, seen) == []
 
@@ -138,16 +154,24 @@ def test_schedule_comes_from_the_ports(steps: int, tolerance: int) -> None:
 
 
 @pytest.mark.parametrize("levels", [None, 1, 3])
-def test_clock_model(levels: int | None) -> None:
+@pytest.mark.parametrize("beat", [1, 2])
+def test_clock_model(levels: int | None, beat: int) -> None:
     """Clocks that the description promises and the engine does not keep."""
     net = settling_net()
-    engine = ParallelEngine(net, trace=True, levels=levels)
+    engine = ParallelEngine(net, trace=True, levels=levels, beat=beat)
     x = {"x": np.array([[100, -7, 3]])}
     seen = simulate(engine, net, x)
     # One sample alone: its codes, the engine's clocks, its results.
-    codes, results = engine.signature.x_port.count, engine.signature.y_port.count
-    assert seen.clocks == codes - 1 + clocks(engine, seen.made[0], net.schedule.steps) + results
+    beats, results = engine.signature.x_port.beats, engine.signature.y_port.beats
+    assert seen.clocks == beats - 1 + clocks(engine, seen.made[0], net.schedule.steps) + results
     assert describe(engine)["step_clocks"] == engine.step_clocks
+
+
+PLUS = build.Builder.plus
+
+
+def lost_sign(self: build.Builder, a: Wire, b: Wire, interval: Interval, name: str, *, subtract: bool = False) -> Wire:
+    return PLUS(self, a, b, interval, name)
 
 
 def broken_settling(self: object, *args: object) -> Const:
@@ -166,7 +190,7 @@ def halved_intervals(self: AdderGraph, operands: Sequence[Interval]) -> list[Int
     "mutant",
     [
         mock.patch.object(ParallelEngine, "_settled", broken_settling),
-        mock.patch.object(build.Builder, "negated", lambda self, x: x),
+        mock.patch.object(build.Builder, "plus", lost_sign),
         mock.patch.object(Intake, "ready", property(lambda self: ~self.full)),
         mock.patch("eqcompile.rtl.parallel.engine._stages", return_value=0),
         mock.patch.object(AdderGraph, "intervals", halved_intervals),
@@ -208,11 +232,12 @@ def test_refusals_name_the_nodes() -> None:
         )
     )
     with pytest.raises(UnsupportedError) as caught:
-        ParallelEngine(net, trace=False, levels=0)
+        ParallelEngine(net, trace=False, levels=0, input="serial", beat=2)
     assert {(d.code, d.where) for d in caught.value.diagnostics} == {
         ("rtl-operation", "y"),
         ("rtl-frames", "small"),
         ("rtl-levels", "small"),
+        ("rtl-input", "small"),
     }
 
 
@@ -224,10 +249,85 @@ def test_without_trace_there_are_no_trace_ports() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300), st.booleans())
-def test_tables_in_blocks(entries: list[int], smooth: bool) -> None:
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300), st.booleans(), st.sampled_from([lut_bits, ram_bits]))
+def test_tables_in_blocks(entries: list[int], smooth: bool, cost: Callable[[int, int, int], int]) -> None:
     """A table entry that its block and pattern do not give back."""
     table = np.array(sorted(entries) if smooth else entries)
-    low, first, pattern, patterns = build._blocks(table)
+    low, first, pattern, patterns = blocks(table, cost)
     index = np.arange(len(table))
     assert (first[index >> low] + patterns[pattern[index >> low], index % (1 << low)]).tolist() == table.tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(-128, 127), min_size=1, max_size=200),
+    st.booleans(),
+    st.integers(-150, 100),
+    st.sampled_from([(-40, 39), (0, 63), (-500, 500), (300, 700), (-3, -2)]),
+    st.sampled_from([(0, 0), (2, 0), (2, 3)]),
+)
+def test_table_by_core(
+    entries: list[int], smooth: bool, first: int, span: tuple[int, int], fixed: tuple[int, int]
+) -> None:
+    """A code that meets another entry once bits that never change, or runs at the ends, are left out."""
+    table, (low, offset) = np.array(sorted(entries) if smooth else entries), fixed
+    core = Signal(shape_of(Format.holding(*span)))
+    wire = Wire(
+        composed(core, low, offset), Interval(span[0] << low | offset, span[1] << low | offset), 0, 0, low, offset
+    )
+    made: CoreTable = table_of(table, first, wire)
+    m, found = Module(), Signal(signed(9))
+    m.d.comb += found.eq(in_logic(m, made, wire.core()))
+    cores = [*range(span[0], span[1] + 1, max((span[1] - span[0]) // 40, 1)), span[1]]
+
+    async def bench(ctx: object) -> None:
+        for code in cores:
+            ctx.set(core, code)  # type: ignore[attr-defined]
+            await ctx.delay(1e-6)  # type: ignore[attr-defined]
+            want = table[np.clip(((code << low) + offset) - first, 0, len(table) - 1)]
+            assert ctx.get(found) == want, code  # type: ignore[attr-defined]
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("tables", ["logic", "block"])
+@pytest.mark.parametrize("levels", [None, 2])
+def test_bits_that_never_change(levels: int | None, tables: str) -> None:
+    """A carry out of the constant low bits of a shifted sum that is lost, or an operand fused with the wrong factor."""
+    net = settling_net()
+    shift = Param("four", np.array(4), "test")
+    bias = Param("c", np.array([5, -3, 2]), "test")
+    net = with_formats(
+        replace(
+            net,
+            params=(*net.params, shift, bias),
+            drive=(
+                ops.Rescale(out="wide", x="x", multiplier="four", shift=0),
+                ops.Add(out="d", a="wide", b="c"),
+            ),
+            step=tuple(
+                new
+                for op in net.step
+                for new in (
+                    (ops.Rescale(out="scaled", x=op.a, multiplier="four", shift=0), replace(op, a="scaled", b="d"))
+                    if isinstance(op, ops.Add)
+                    else (op,)
+                )
+            ),
+            formats={"h": net.formats["h"]},
+        )
+    )
+    x = {"x": np.random.default_rng(1).integers(-128, 128, (6, 3))}
+    engine = ParallelEngine(net, trace=True, levels=levels, tables=tables, beat=3)  # type: ignore[arg-type]
+    assert differences(net, x, simulate(engine, net, x)) == []
+
+
+@pytest.mark.parametrize(("beat", "result_beat"), [(2, None), (1, 2)])
+def test_a_uart_takes_one_code_at_a_time(beat: int, result_beat: int | None) -> None:
+    """A board whose link reads the first code of each beat alone."""
+    engine = ParallelEngine(settling_net(), trace=False, beat=beat, result_beat=result_beat)
+    Fragment.get(engine, None)
+    with pytest.raises(UnsupportedError, match="a beat has 2 codes, a UART takes 1"):
+        Protocol(engine.signature, identity=0, steps=1, tolerance=0)

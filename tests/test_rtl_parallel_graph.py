@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import random_net
 
-from eqcompile.rtl.parallel.build import Builder, source
+from eqcompile.rtl.parallel.build import Builder
 from eqcompile.rtl.parallel.graph import AdderGraph
 from eqcompile.rtl.parallel.solve import by_pairs, signed_digits, solve
+from eqcompile.rtl.parallel.wires import Wire, composed, source
 from eqcompile.toolchain.diagnostics import MissingToolError
 from eqcompile.toolchain.ir import Format, Interval
 
@@ -131,6 +133,40 @@ def test_emitted_adders(matrix: np.ndarray, seed: int) -> None:
                 ctx.set(s, int(v))  # type: ignore[attr-defined]
             await ctx.delay(1e-6)  # type: ignore[attr-defined]
             assert [ctx.get(o) for o in outputs] == (matrix @ x).tolist()  # type: ignore[attr-defined]
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize(
+    "fixed", [((2, 3), (2, 3)), ((2, 0), (3, 5)), ((1, 1), (3, 6)), ((3, 4), (0, 0)), ((2, 1), (2, 2))]
+)
+@pytest.mark.parametrize("subtract", [False, True])
+def test_constant_low_bits_add_up(fixed: tuple[tuple[int, int], tuple[int, int]], subtract: bool) -> None:
+    """A carry or a borrow of bits that never change, lost because no adder has them."""
+    m = Module()
+    builder = Builder(m, random_net(random.Random(0), frames=False), levels=None, solver="pairs")
+    cores = [Signal(signed(3)) for _ in fixed]
+    a, b = (
+        Wire(composed(core, low, offset), Interval(-4 << low | offset, 3 << low | offset), 0, 0, low, offset)
+        for core, (low, offset) in zip(cores, fixed, strict=True)
+    )
+    low, high = (b.range.hi, b.range.lo) if subtract else (b.range.lo, b.range.hi)
+    sign = -1 if subtract else 1
+    wire = builder.plus(a, b, Interval(a.range.lo + sign * low, a.range.hi + sign * high), "y", subtract=subtract)
+    minus = builder.negated(wire)
+    found, negated = Signal(signed(16)), Signal(signed(16))
+    m.d.comb += [found.eq(wire.value), negated.eq(minus.value)]
+
+    async def bench(ctx: object) -> None:
+        for codes in itertools.product(range(-4, 4), repeat=2):
+            for core, code in zip(cores, codes, strict=True):
+                ctx.set(core, code)  # type: ignore[attr-defined]
+            await ctx.delay(1e-6)  # type: ignore[attr-defined]
+            x, y = ((code << low) + offset for code, (low, offset) in zip(codes, fixed, strict=True))
+            want = x - y if subtract else x + y
+            assert (ctx.get(found), ctx.get(negated)) == (want, -want)  # type: ignore[attr-defined]
 
     simulator = Simulator(m)
     simulator.add_testbench(bench)

@@ -8,25 +8,25 @@ the states changed, and stays right. Registers go where the additions in a row w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib.memory import Memory
-from numpy.typing import NDArray
+from amaranth import Module, Mux, Signal, Value
 
-from eqcompile.rtl.datapath import Combinational, Datapath, decode, shape_of
+from eqcompile.rtl.datapath import Datapath, shape_of
 from eqcompile.toolchain.ir import Format, Interval, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.ir.ranges import op_range
 
+from .fuse import Fused, fusible
 from .graph import AdderGraph
 from .matrix import LinearMap, bias_of, matrix_of
 from .solve import Solver, solve
+from .tables import BlockTables, Tables, in_logic, table_of
+from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, shifted
 
-__all__ = ["TAKEN", "Builder", "Scope", "Wire", "Wires", "constant", "filled", "source"]
+__all__ = ["TAKEN", "Builder"]
 
 TAKEN = (
     ops.Linear,
@@ -50,108 +50,26 @@ TAKEN = (
 """Operations that `Builder.block` takes."""
 
 BLOCK_ENTRIES = 256
-"""Tables longer than this go into block RAM where a clock may be spent on them."""
+"""Only tables longer than this go into block RAM."""
 BLOCK_LEVELS = 3
 """A block RAM answers as late after its clock as two additions in a row; one more adds the pattern."""
 LEVELS: Mapping[type[Op], int] = {
     ops.Mul: 3,
     ops.Interpolate: 5,
     ops.DampFixed: 3,
-    ops.Lookup: 3,
+    ops.Lookup: 2,
 }
 """Logic levels in units of one addition; 1 for what is not named."""
 
 
-@dataclass(frozen=True, eq=False)
-class Wire:
-    """One code: its interval, the registers before it (`stage`) and the additions since the last one (`level`)."""
-
-    value: Value
-    range: Interval
-    stage: int = 0
-    level: int = 0
-
-    @property
-    def is_constant(self) -> bool:
-        return self.range.lo == self.range.hi
-
-
-Wires = NDArray[Any]
-"""Array of `Wire`, shaped as the value."""
-Scope = dict[str, Wires]
-
-
-def constant(code: int) -> Wire:
-    return Wire(Const(code, shape_of(Format.holding(code, code))), Interval(code, code))
-
-
-def source(value: Value, fmt: Format) -> Wire:
-    """A register that stands still, with codes of `fmt`."""
-    return Wire(value, Interval(fmt.lo, fmt.hi))
-
-
-class _BlockTables(Combinational):
-    """Tables in block RAM, one clock; two readers share one, as its two ports allow.
-
-    A table of an activation is smooth: a block of neighbouring entries is its first entry plus one of a few patterns.
-    So the RAM holds first entry and pattern of each block, and the lowest bits of the index, which stand still as the
-    rest does, choose within the pattern.
-    """
-
-    table_latency = 1
-
-    def __init__(self) -> None:
-        self.free: dict[tuple[int, ...], Memory] = {}
-        self.count = 0
-
-    def table(self, m: Module, entries: Sequence[int], shape: Shape, index: Value) -> Value:
-        low, first, pattern, patterns = _blocks(np.array(entries, np.int64))
-        starts = Format.holding(int(first.min()), int(first.max()))
-        kinds = max(len(patterns) - 1, 1).bit_length()
-        words = [
-            (int(f) & ((1 << starts.bits) - 1)) | int(p) << starts.bits for f, p in zip(first, pattern, strict=True)
-        ]
-        key = tuple(words)
-        rom = self.free.pop(key, None)
-        if rom is None:
-            rom = self.free[key] = Memory(shape=starts.bits + kinds, depth=len(words), init=words)
-            m.submodules += rom
-            self.count += 1
-        port = rom.read_port()
-        m.d.comb += port.addr.eq(index[low:])
-        if low == 0:
-            return decode(port.data, starts)
-        span = Format.holding(int(patterns.min()), int(patterns.max()))
-        rest = [int(d) for d in patterns.reshape(-1)]
-        chosen = super().table(m, rest, shape_of(span), Cat(index[:low], port.data[starts.bits :]))
-        return decode(port.data, starts) + chosen
-
-
-def _blocks(entries: NDArray[np.int64]) -> tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """`entries[i] = first[i >> low] + patterns[pattern[i >> low], i % 2**low]` with the fewest bits in all."""
-    best, found = 0, None
-    for low in range(7):
-        size = 1 << low
-        rows = np.pad(entries, (0, -len(entries) % size), mode="edge").reshape(-1, size)
-        patterns, pattern = np.unique(rows - rows[:, :1], axis=0, return_inverse=True)
-        word = Format.holding(int(rows.min()), int(rows.max())).bits + (len(patterns) - 1).bit_length()
-        # A pattern is logic in every reader.
-        bits = len(rows) * word + 8 * patterns.size
-        if found is None or bits < best:
-            best, found = bits, (low, rows[:, 0], pattern.reshape(-1), patterns)
-    if found is None:
-        raise AssertionError("no block size was tried")
-    return found
-
-
 class Builder:
-    """Adds the logic of one net to `m`. `levels` is the most additions between two registers, None for no register."""
+    """Adds the logic of one net to `m`. `levels` is the most additions between two registers, None for no register;
+    then `tables` are in logic too."""
 
-    def __init__(self, m: Module, net: IntNet, *, levels: int | None, solver: Solver) -> None:
-        self.m, self.net, self.levels, self.solver = m, net, levels, solver
+    def __init__(self, m: Module, net: IntNet, *, levels: int | None, solver: Solver, tables: Tables = "logic") -> None:
+        self.m, self.net, self.levels, self.solver, self.tables = m, net, levels, solver, tables
         self.logic = Datapath(net)
-        self.block_tables = _BlockTables()
-        self.clocked = Datapath(net, self.block_tables)
+        self.block_tables = BlockTables()
         self.types = self.logic.types
         self.graphs: dict[str, AdderGraph] = {}
         self.registers: dict[Wire, Wire] = {}
@@ -159,15 +77,31 @@ class Builder:
 
     def block(self, block: Iterable[Op], scope: Scope) -> None:
         """Add the wires of every operation of `block` to `scope`."""
-        for op in block:
+        given = list(block)
+        fused = fusible(given, self.net)
+        waiting = {name for f in fused.values() for name in f.names}
+        for op in given:
             if isinstance(op, ops.Repeat):
                 inner = {**scope, op.carry: self.get(op.init, scope)}
                 for _ in range(op.count):
                     self.block(op.body, inner)
                     inner[op.carry] = self.get(op.result, inner)
                 scope[op.out] = inner[op.carry]
-            else:
+            elif op.out in fused:
+                self.sum(fused[op.out], scope)
+            elif op.out not in waiting:
                 scope[op.out] = self.apply(op, scope)
+
+    def sum(self, fused: Fused, scope: Scope) -> None:
+        """A linear map and what is added to it as one adder graph, if that stands still from the start."""
+        shape = self.sizes[fused.add.out]
+        addend = np.broadcast_to(self.get(fused.addend, scope), shape).reshape(-1)
+        if self.sizes[fused.linear.out] != shape or any(w.level or w.stage for w in addend):
+            for op in (*fused.chain, fused.add):
+                scope[op.out] = self.apply(op, scope)
+            return
+        operands = list(self.get(fused.linear.x, scope).reshape(-1))
+        scope[fused.add.out] = filled(shape, self.weighted(fused.linear, operands, fused.factor, list(addend)))
 
     def get(self, name: str, scope: Scope) -> Wires:
         """The wires of a value or, as constants, of a parameter."""
@@ -199,13 +133,23 @@ class Builder:
             case _:
                 return self.elementwise(op, scope)
 
-    def weighted(self, op: LinearMap, operands: Sequence[Wire]) -> list[Wire]:
-        """A linear map as its adder graph, the bias added last."""
-        matrix = matrix_of(op, self.net, self.types)
-        graph = solve(matrix, [w.range for w in operands], self.solver)
+    def weighted(
+        self, op: LinearMap, operands: Sequence[Wire], factor: int = 1, addend: Sequence[Wire] = ()
+    ) -> list[Wire]:
+        """A linear map times `factor` as an adder graph, the bias and `addend` among its terms."""
+        matrix = matrix_of(op, self.net, self.types) * factor
+        bias = [constant(int(b) * factor) for b in bias_of(op, self.net, self.types)]
+        terms, columns = list(operands), [matrix]
+        for column in (bias, addend):
+            # A constant 0 is no term.
+            rows = [r for r, w in enumerate(column) if w.range != Interval(0, 0)]
+            terms += [column[r] for r in rows]
+            columns.append(np.eye(len(matrix), dtype=np.int64)[:, rows])
+        # Solvers want intervals around 0; a constant has none.
+        spans = [Interval(min(w.range.lo, 0), max(w.range.hi, 0)) for w in terms]
+        graph = solve(np.hstack(columns), spans, self.solver)
         self.graphs[op.out] = graph
-        sums = self.product(graph, operands, op.out)
-        return [self.add(y, constant(int(b))) for y, b in zip(sums, bias_of(op, self.net, self.types), strict=True)]
+        return self.product(graph, terms, op.out)
 
     def product(self, graph: AdderGraph, operands: Sequence[Wire], name: str) -> list[Wire]:
         """The outputs of an adder graph over `operands`."""
@@ -213,19 +157,15 @@ class Builder:
         nodes = list(operands)
         for adder, interval in zip(graph.adders, ranges[graph.inputs :], strict=True):
             a, b = self.ready([nodes[adder.a], nodes[adder.b]], 1)
-            left, right = a.value << adder.shift_a, b.value << adder.shift_b
-            total = left - right if adder.subtract else left + right
-            nodes.append(self.wire(total, interval, [a, b], 1, f"{name}_node"))
+            a, b = shifted(a, adder.shift_a), shifted(b, adder.shift_b)
+            nodes.append(self.plus(a, b, interval, f"{name}_node", subtract=adder.subtract))
         outputs = []
         for term in graph.outputs:
             if term is None:
                 outputs.append(constant(0))
                 continue
-            node = nodes[term.node]
-            shifted = self._derived(
-                node, node.value << term.shift, Interval(node.range.lo << term.shift, node.range.hi << term.shift)
-            )
-            outputs.append(self.negated(shifted) if term.negative else shifted)
+            found = shifted(nodes[term.node], term.shift)
+            outputs.append(self.negated(found) if term.negative else found)
         return outputs
 
     def elementwise(self, op: Op, scope: Scope) -> Wires:
@@ -241,22 +181,33 @@ class Builder:
         """One element of an elementwise operation, by the datapath."""
         if isinstance(op, ops.Add):
             return self.add(operands[op.a], operands[op.b])
-        is_block = (
-            self.levels is not None and isinstance(op, ops.Lookup) and len(self.net.param(op.table)) > BLOCK_ENTRIES
-        )
-        cost = 1 if is_block else LEVELS.get(type(op), 1)
+        if isinstance(op, ops.Lookup):
+            return self.lookup(op, operands[op.x])
+        cost = LEVELS.get(type(op), 1)
         names = list(operands)
         found = dict(zip(names, self.ready(list(operands.values()), cost), strict=True))
-        path = self.clocked if is_block else self.logic
-        value = path.evaluate(self.m, op, {n: w.value for n, w in found.items()}, row=row)
+        value = self.logic.evaluate(self.m, op, {n: w.value for n, w in found.items()}, row=row)
         if isinstance(op, ops.Greater):
             return self._late(found.values(), Wire(value, Interval(0, 1)), cost)
         ranges = {n: w.range for n, w in found.items()} | {
             n: self.logic.ranges[n] for n in op.reads if n not in operands
         }
         interval = op_range(op, ranges, self.sizes, self.net.param)
-        result = self._late(found.values(), Wire(_narrowed(value, interval), interval), cost)
-        return replace(result, stage=result.stage + 1, level=BLOCK_LEVELS) if is_block else result
+        return self._late(found.values(), Wire(narrowed(value, interval), interval), cost)
+
+    def lookup(self, op: ops.Lookup, x: Wire) -> Wire:
+        """An entry of a table, by the bits of `x` that change."""
+        table = table_of(self.net.param(op.table), op.first, x)
+        interval = Interval(int(table.entries.min()), int(table.entries.max()))
+        if interval.lo == interval.hi:
+            return constant(interval.lo)
+        in_block = self.tables == "block" and self.levels is not None and len(table.by_pattern) > BLOCK_ENTRIES
+        cost = 1 if in_block else LEVELS[ops.Lookup]
+        (x,) = self.ready([x], cost)
+        if in_block:
+            entry = narrowed(self.block_tables.add(self.m, table, x.core()), interval)
+            return Wire(entry, interval, x.stage + 1, BLOCK_LEVELS)
+        return self.wire(in_logic(self.m, table, x.core()), interval, [x], cost, op.out)
 
     def rescale(self, x: Wire, multiplier: int, shift: int, name: str) -> Wire:
         """`(x * multiplier + half) >> shift`: the product with a constant is an adder graph of its own."""
@@ -269,16 +220,28 @@ class Builder:
         return self._derived(rounded, rounded.value >> shift, interval)
 
     def add(self, a: Wire, b: Wire) -> Wire:
-        for one, other in ((a, b), (b, a)):
-            if one.range == Interval(0, 0):
-                return other
+        return self.plus(a, b, Interval(a.range.lo + b.range.lo, a.range.hi + b.range.hi), "sum")
+
+    def plus(self, a: Wire, b: Wire, interval: Interval, name: str, *, subtract: bool = False) -> Wire:
+        """`a + b` or `a - b`, known to be in `interval`; bits that both leave as they are take no adder."""
+        zero = Interval(0, 0)
+        if b.range == zero:
+            return a
+        if a.range == zero:
+            return self.negated(b) if subtract else b
         a, b = self.ready([a, b], 1)
-        interval = Interval(a.range.lo + b.range.lo, a.range.hi + b.range.hi)
-        return self.wire(a.value + b.value, interval, [a, b], 1, "sum")
+        low = min((w.low for w in (a, b) if not w.is_constant), default=0)
+        left, right = ((w.range.lo if w.is_constant else w.offset) for w in (a, b))
+        # No carry may come out of the lowest bits.
+        while low and right % (1 << low) and (subtract or left % (1 << low)):
+            low -= 1
+        total = a.core(low) - b.core(low) if subtract else a.core(low) + b.core(low)
+        return self.wire(total, interval, [a, b], 1, name, low, (left + right) % (1 << low))
 
     def negated(self, x: Wire) -> Wire:
         (x,) = self.ready([x], 1)
-        return self.wire(-x.value, Interval(-x.range.hi, -x.range.lo), [x], 1, "negated")
+        low = 0 if x.offset else x.low
+        return self.wire(-x.core(low), Interval(-x.range.hi, -x.range.lo), [x], 1, "negated", low)
 
     def largest(self, a: Wire, b: Wire) -> Wire:
         a, b = self.ready([a, b], 2)
@@ -293,11 +256,16 @@ class Builder:
         return wires[0]
 
     def ready(self, operands: Sequence[Wire], cost: int) -> list[Wire]:
-        """`operands`, those registered after which `cost` more levels would be too many."""
-        if self.levels is None:
-            return list(operands)
-        limit = self.levels
-        return [self.registered(w) if w.level and w.level + cost > limit else w for w in operands]
+        """`operands` behind registers if `cost` more levels would be too many for one of them.
+
+        Then none of them brings levels from before those registers: the cut goes through all of them.
+        """
+        given = list(operands)
+        late = [w for w in given if self.levels is not None and w.level and w.level + cost > self.levels]
+        if not late:
+            return given
+        stage = max(w.stage for w in late) + 1
+        return [self.registered(w) if w in late or w.stage < stage else w for w in given]
 
     def registered(self, wire: Wire) -> Wire:
         """`wire` behind a register, the same one each time; one that a register drives already stays."""
@@ -305,18 +273,30 @@ class Builder:
             return wire
         found = self.registers.get(wire)
         if found is None:
-            held = Signal(wire.value.shape(), name="held")
-            self.m.d.sync += held.eq(wire.value)
-            found = self.registers[wire] = Wire(held, wire.range, wire.stage + 1, 0)
+            # No reset: what it held before is never read.
+            held = Signal(shape_of(_holding(wire.core_range())), name="held", reset_less=True)
+            self.m.d.sync += held.eq(wire.core())
+            value = composed(held, wire.low, wire.offset)
+            found = self.registers[wire] = replace(wire, value=value, stage=wire.stage + 1, level=0)
         return found
 
-    def wire(self, value: Value, interval: Interval, operands: Iterable[Wire], cost: int, name: str) -> Wire:
-        """A signal just wide enough for `interval`, `cost` levels behind `operands`."""
+    def wire(
+        self,
+        core: Value,
+        interval: Interval,
+        operands: Iterable[Wire],
+        cost: int,
+        name: str,
+        low: int = 0,
+        offset: int = 0,
+    ) -> Wire:
+        """`(core << low) + offset` in `interval`, just wide enough, `cost` levels behind `operands`."""
         # Kept, or Yosys merges chains of additions into sums of many operands and builds them from LUTs: 2,836 of them
         # in place of 2,073 for the recurrent matrix of digits_ternary (yosys 0.70, synth_ecp5, estimated).
-        signal = Signal(shape_of(Format.holding(interval.lo, interval.hi)), name=name, attrs={"keep": 1})
-        self.m.d.comb += signal.eq(value)
-        return self._late(operands, Wire(signal, interval), cost)
+        span = Interval(interval.lo >> low, interval.hi >> low)
+        signal = Signal(shape_of(_holding(span)), name=name, attrs={"keep": 1})
+        self.m.d.comb += signal.eq(core)
+        return self._late(operands, Wire(composed(signal, low, offset), interval, 0, 0, low, offset), cost)
 
     def _late(self, operands: Iterable[Wire], made: Wire, cost: int) -> Wire:
         if made.is_constant:
@@ -332,17 +312,8 @@ class Builder:
         """Other bits of the same wire, no logic."""
         if interval.lo == interval.hi:
             return constant(interval.lo)
-        return replace(wire, value=_narrowed(value, interval), range=interval)
+        return replace(wire, value=narrowed(value, interval), range=interval, low=0, offset=0)
 
 
-def _narrowed(value: Value, interval: Interval) -> Value:
-    """The lowest bits of `value` that hold every code of `interval`."""
-    fmt = Format.holding(interval.lo, interval.hi)
-    return decode(value, fmt) if fmt.bits <= len(value) else value
-
-
-def filled(shape: tuple[int, ...], wires: Sequence[Wire]) -> Wires:
-    """`wires`, in C order, as an array."""
-    made = np.empty(len(wires), object)
-    made[:] = wires
-    return made.reshape(shape)
+def _holding(interval: Interval) -> Format:
+    return Format.holding(interval.lo, interval.hi)

@@ -1,9 +1,11 @@
 """Control of the parallel engine.
 
-    idle ─ full ─► drive ─ drive clocks ─► tick ─ settled, or steps made ─► write ─► idle
+    idle ─ full ─► tick ─ settled, or steps made ─► write ─► idle
 
-In `tick` the states stand still for `step_clocks`, then all latch. Whether a code moved is found while the next step is
-already under way: a step that turns out not to be needed is never latched.
+A sample's drive is computed while the one before relaxes. In `tick` the states stand still for `step_clocks`, then all
+latch. Whether a code moved is found while the next step is already under way: a step that turns out not to be needed is
+never latched. Where a step takes one clock that is too late: there the states run one step ahead, and what is read,
+traced and counted is a copy of the codes before.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet, infer, walk
 
-from .build import TAKEN, Builder, Scope, Wire, Wires, constant, filled, source
+from .build import TAKEN, Builder
 from .intake import InputUnit, Intake, serial_maps
 from .solve import Solver
+from .tables import Tables
+from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
 
 __all__ = ["ParallelEngine", "check", "describe"]
 
@@ -58,8 +62,10 @@ class ParallelEngine(wiring.Component):
     """Every linear map of step and readout as an adder graph of its own.
 
     `levels`: the most additions between two registers (at least 1); None for none at all, one clock a step. `solver`
-    finds the adder graphs. `input`: linear maps of the input by accumulators or by adder graphs. `trace`: the "vector"
-    trace. Raises UnsupportedError with everything `check` finds.
+    finds the adder graphs. `tables`: activation tables in LUTs or in block RAM. `beat`: codes that a beat of the input
+    stream carries; `result_beat`: of the output stream (None: as many as one of the input). `input`: linear maps of the
+    input by accumulators or by adder graphs; accumulators take one code a clock (None: the ones that fit `beat`).
+    `trace`: the "vector" trace. Raises UnsupportedError with everything `check` finds.
     """
 
     def __init__(
@@ -67,30 +73,43 @@ class ParallelEngine(wiring.Component):
         net: IntNet,
         *,
         trace: bool,
-        levels: int | None = 4,
+        levels: int | None = 3,
         solver: Solver = "pairs",
-        input: InputUnit = "serial",  # noqa: A002
+        input: InputUnit | None = None,  # noqa: A002
+        tables: Tables = "logic",
+        beat: int = 1,
+        result_beat: int | None = None,
     ) -> None:
         faults = self._refusals(net)
-        if levels is not None and levels < 1:
-            faults.append(Diagnostic("rtl-levels", f"levels is {levels}, must be at least 1", net.name))
+        for name, value in (("levels", levels), ("beat", beat), ("result_beat", result_beat)):
+            if value is not None and value < 1:
+                faults.append(Diagnostic(f"rtl-{name}", f"{name} is {value}, must be at least 1", net.name))
+        if input == "serial" and beat > 1:
+            what = f"accumulators take 1 code a clock, a beat has {beat}"
+            faults.append(Diagnostic("rtl-input", what, net.name, "leave input out, or give it as tree"))
         if faults:
             # Amaranth warns of components that are never elaborated; this one will not be.
             self._MustUse__used = True
             raise UnsupportedError(faults)
-        self.net, self.input = net, input
+        self.net, self.input = net, input or ("serial" if beat == 1 else "tree")
         types = infer(net)
+        inputs = sum(prod(i.shape) for i in net.inputs)
+        outputs = sum(prod(types[o.value].shape) for o in net.outputs)
         super().__init__(
             EngineSignature(
-                port_of(net, [(i.name, prod(i.shape)) for i in net.inputs]),
-                port_of(net, [(o.value, prod(types[o.value].shape)) for o in net.outputs]),
+                port_of(net, [(i.name, prod(i.shape)) for i in net.inputs], min(beat, inputs)),
+                port_of(
+                    net,
+                    [(o.value, prod(types[o.value].shape)) for o in net.outputs],
+                    min(result_beat or beat, outputs),
+                ),
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
             )
         )
         m = Module()
-        self.builder = Builder(m, net, levels=levels, solver=solver)
-        self.intake = Intake(m, net, self.signature.x_port, self.x.payload, input)
+        self.builder = Builder(m, net, levels=levels, solver=solver, tables=tables)
+        self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
         self._build(m)
         self._module = m
 
@@ -100,52 +119,57 @@ class ParallelEngine(wiring.Component):
     def _refusals(self, net: IntNet) -> list[Diagnostic]:
         return check(net)
 
-    def _step_maps(self, m: Module, states: Scope, fresh: Signal) -> tuple[Scope, int]:
-        """Values of the step computed otherwise than by the builder, right that many clocks after the states changed;
-        `fresh`: states take new codes in this clock. Here there are none."""
-        return {}, 0
-
     def _build(self, m: Module) -> None:
         builder, net = self.builder, self.net
         driven: Scope = dict(self.intake.scope)
         builder.block((op for op in net.drive if op.out not in driven), driven)
-        clamped = self._clamped(driven)
+        clamped, driving = self._clamped(m, driven)
         states = {s.name: self._state(s.name, s.shape) for s in net.states}
-        stepped, read = {**clamped, **states}, {**clamped, **states}
-        fresh = Signal()
-        given, map_clocks = self._step_maps(m, states, fresh)
-        stepped |= given
-        builder.block((op for op in net.step if op.out not in given), stepped)
-        builder.block(net.readout, read)
+        stepped = {**clamped, **states}
+        builder.block(net.step, stepped)
         updates = [self._entries(s.update, stepped, s.shape) for s in net.states]
         initial = [
-            [constant(0)] * prod(s.shape) if s.init is None else self._entries(s.init, clamped, s.shape)
+            [constant(0)] * prod(s.shape) if s.init is None else self._entries(s.init, driven, s.shape)
             for s in net.states
         ]
+        self.step_clocks = 1 + _stages(itertools.chain(*updates))
+        self.drive_clocks = max(driving, _stages(itertools.chain(*initial)))
+        self.ahead = self.step_clocks == 1
+        seen = {s.name: self._state(f"seen_{s.name}", s.shape) for s in net.states} if self.ahead else states
+        read = {**clamped, **seen}
+        builder.block(net.readout, read)
         outputs = [w for o in net.outputs for w in builder.get(o.value, read).reshape(-1)]
-        self.step_clocks = 1 + map_clocks + _stages(itertools.chain(*updates))
         self.read_clocks = _stages(outputs)
-        flat = [w.value for s in net.states for w in states[s.name].reshape(-1)]
-        self._control(m, flat, list(itertools.chain(*updates)), list(itertools.chain(*initial)), outputs, fresh)
+        self.intake.delayed(self.drive_clocks)
+        self._control(
+            m,
+            [w.value for s in net.states for w in states[s.name].reshape(-1)],
+            [w.value for s in net.states for w in seen[s.name].reshape(-1)],
+            list(itertools.chain(*updates)),
+            list(itertools.chain(*initial)),
+            outputs,
+        )
         if self.signature.trace is not None:
             for s in net.states:
                 fields = getattr(self.trace_codes, s.name)
-                m.d.comb += [fields[i].eq(w.value) for i, w in enumerate(states[s.name].reshape(-1))]
+                m.d.comb += [fields[i].eq(w.value) for i, w in enumerate(seen[s.name].reshape(-1))]
 
     def _state(self, name: str, shape: tuple[int, ...]) -> Wires:
-        fmt = self.net.formats[name]
+        fmt = self.net.formats[name.removeprefix("seen_")]
         wires = [source(Signal(shape_of(fmt), name=f"{name}_{i}"), fmt) for i in range(prod(shape))]
         return filled(shape, wires)
 
-    def _clamped(self, driven: Scope) -> Scope:
-        """Values of the drive that step, readout and states read, each behind a register; sets `drive_clocks`."""
+    def _clamped(self, m: Module, driven: Scope) -> tuple[Scope, int]:
+        """Values of the drive that step, readout and states read, in registers that a new sample writes,
+        and the clocks until they may."""
         net = self.net
         read = {n for op in itertools.chain(walk(net.step), walk(net.readout)) for n in op.reads}
         read |= {o.value for o in net.outputs} | {s.update for s in net.states}
-        read |= {s.init for s in net.states if s.init is not None}
-        held = {name: [self.builder.registered(w) for w in driven[name].reshape(-1)] for name in driven if name in read}
-        self.drive_clocks = _stages(itertools.chain(*held.values()))
-        return {name: filled(driven[name].shape, [replace(w, stage=0) for w in ws]) for name, ws in held.items()}
+        wanted = {name: list(wires.reshape(-1)) for name, wires in driven.items() if name in read}
+        clocks = _stages(itertools.chain(*wanted.values()))
+        with m.If(self.intake.take):
+            held = {name: filled(driven[name].shape, [_held(m, w) for w in ws]) for name, ws in wanted.items()}
+        return held, clocks
 
     def _entries(self, name: str, scope: Scope, shape: tuple[int, ...]) -> list[Wire]:
         return list(np.broadcast_to(self.builder.get(name, scope), shape).reshape(-1))
@@ -154,19 +178,19 @@ class ParallelEngine(wiring.Component):
         self,
         m: Module,
         states: Sequence[Value],
+        seen: Sequence[Value],
         updates: Sequence[Wire],
         initial: Sequence[Wire],
         outputs: Sequence[Wire],
-        fresh: Signal,
     ) -> None:
         intake = self.intake
-        next_steps, next_tolerance, steps = Signal(16), Signal(16), Signal(16)
+        next_steps, next_tolerance, left = Signal(16), Signal(16), Signal(16)
         widest = max(f.bits for _, _, f in self.signature.states)
         # No difference of two codes is larger than this, so a larger tolerance says the same.
         cap = min((1 << widest) - 1, (1 << 16) - 1)
         tolerance = Signal(range(cap + 1))
-        latch, made = Signal(), Signal(16)
-        longest = max(self.drive_clocks, self.step_clocks, self.read_clocks, 1)
+        latch, counted, made = Signal(), Signal(), Signal(16)
+        longest = max(self.step_clocks, self.read_clocks, 1)
         age = Signal(range(longest + 1))
         m.d.comb += [
             self.x.ready.eq(intake.ready),
@@ -179,66 +203,84 @@ class ParallelEngine(wiring.Component):
             m.d.sync += age.eq(age + 1)
         settled = self._settled(m, states, latch, tolerance)
         over = Signal()
-        known = age != 0 if self.step_clocks > 1 else Const(1)
-        m.d.comb += over.eq((made == steps) | ((made != 0) & known & settled))
-        results = [Signal(shape_of(self.signature.y_port.format), name=f"y_{i}") for i in range(len(outputs))]
-        left = Signal(range(len(outputs)))
-        m.d.comb += self.y.payload.eq(results[0])
+        known = Const(1) if self.ahead else age != 0
+        m.d.comb += over.eq((left == 0) | ((made != 0) & known & settled))
+        port = self.signature.y_port
+        results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
+        beats_left = Signal(range(port.beats))
+        m.d.comb += self.y.payload.eq(Cat(results[: port.beat]))
         with m.FSM() as control:
             with m.State("idle"), m.If(intake.full):
                 m.d.comb += intake.take.eq(1)
                 m.d.sync += [
-                    steps.eq(next_steps),
+                    *(s.eq(w.value) for s, w in zip(states, initial, strict=True)),
+                    left.eq(next_steps),
                     tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance)),
+                    made.eq(0),
                     age.eq(0),
                 ]
-                m.next = "drive"
-            with m.State("drive"), m.If(age == self.drive_clocks):
-                m.d.comb += fresh.eq(1)
-                m.d.sync += [*(s.eq(w.value) for s, w in zip(states, initial, strict=True)), made.eq(0), age.eq(0)]
                 m.next = "tick"
             with m.State("tick"):
                 with m.If(over):
                     with m.If(age >= self.read_clocks):
                         m.d.sync += [
-                            *(r.eq(w.value) for r, w in zip(results, outputs, strict=True)),
-                            left.eq(len(outputs) - 1),
+                            *(r.eq(w.value) for r, w in zip(results, outputs, strict=False)),
+                            beats_left.eq(port.beats - 1),
                         ]
                         m.next = "write"
-                with m.Elif(age == self.step_clocks - 1):
-                    m.d.comb += [latch.eq(1), fresh.eq(1)]
+                with m.Elif(age >= self.step_clocks - 1):
+                    m.d.comb += latch.eq(1)
                     m.d.sync += [
                         *(s.eq(w.value) for s, w in zip(states, updates, strict=True)),
-                        made.eq(made + 1),
                         age.eq(0),
                     ]
             with m.State("write"):
                 m.d.comb += self.y.valid.eq(1)
                 with m.If(self.y.ready):
-                    m.d.sync += [*(a.eq(b) for a, b in zip(results, results[1:], strict=False)), left.eq(left - 1)]
-                    with m.If(left == 0):
+                    m.d.sync += [a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)]
+                    m.d.sync += beats_left.eq(beats_left - 1)
+                    with m.If(beats_left == 0):
                         m.next = "idle"
+        if self.ahead:
+            # The first latch of a sample takes its initial codes into the copy: no tick yet.
+            primed = Signal()
+            with m.If(intake.take):
+                m.d.sync += primed.eq(0)
+            with m.Elif(latch):
+                m.d.sync += [primed.eq(1), *(a.eq(b) for a, b in zip(seen, states, strict=True))]
+            m.d.comb += counted.eq(latch & primed)
+        else:
+            m.d.comb += counted.eq(latch)
+        with m.If(counted):
+            m.d.sync += [made.eq(made + 1), left.eq(left - 1)]
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
         if self.signature.trace is not None:
-            m.d.sync += self.trace_end.eq(latch)
+            m.d.sync += self.trace_end.eq(counted)
 
     def _settled(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
-        """No code moved by more than the tolerance in the last step; one clock later if a step has more than one."""
-        minus, moved = Signal(signed(len(tolerance) + 1)), []
-        m.d.sync += minus.eq(-tolerance)
+        """No code moved by more than the tolerance in the last step: known in the clock after the first that a step's
+        codes stand."""
+        moved = []
         for state in states:
-            # A copy of the old code, not the difference: the update comes late in its clock, from a table.
-            previous, difference = (
-                Signal(state.shape(), name="previous"),
-                Signal(signed(len(state) + 1), name="difference"),
-            )
-            m.d.comb += difference.eq(state - previous)
+            # Bounds of the old code, not its difference from the new one: one carry chain less after the states.
+            shape = signed(max(len(state), len(tolerance)) + 2)
+            low, high = (Signal(shape, name=name, reset_less=True) for name in ("lowest", "highest"))
             with m.If(latch):
-                m.d.sync += previous.eq(state)
-            moved.append((difference > tolerance) | (difference < minus))
+                m.d.sync += [low.eq(state - tolerance), high.eq(state + tolerance)]
+            moved.append((state > high) | (state < low))
         settled = Signal()
-        (m.d.comb if self.step_clocks == 1 else m.d.sync).__iadd__(settled.eq(~Cat(*moved).any()))
+        m.d.sync += settled.eq(~Cat(moved).any())
         return settled
+
+
+def _held(m: Module, wire: Wire) -> Wire:
+    """`wire` in a register of its own."""
+    if wire.is_constant:
+        return constant(wire.range.lo)
+    core = narrowed(wire.core(), wire.core_range())
+    held = Signal(core.shape(), name="clamped", reset_less=True)
+    m.d.sync += held.eq(core)
+    return replace(wire, value=composed(held, wire.low, wire.offset), stage=0, level=0)
 
 
 def _stages(wires: Iterable[Wire]) -> int:
@@ -248,7 +290,7 @@ def _stages(wires: Iterable[Wire]) -> int:
 def describe(engine: ParallelEngine) -> dict[str, Any]:
     """Figures of an engine as JSON values.
 
-    A sample takes `clocks(made)`: from its last code to its first result, with `made` ticks; its codes come in while
+    A sample takes `clocks(made)`: from its last beat to its first result, with `made` ticks; its beats come in while
     the sample before relaxes.
     """
     builder, intake = engine.builder, engine.intake
@@ -257,7 +299,8 @@ def describe(engine: ParallelEngine) -> dict[str, Any]:
         "step_clocks": engine.step_clocks,
         "drive_clocks": engine.drive_clocks,
         "read_clocks": engine.read_clocks,
-        "intake_clocks": engine.signature.x_port.count,
+        "intake_clocks": engine.signature.x_port.beats,
+        "result_clocks": engine.signature.y_port.beats,
         "block_tables": builder.block_tables.count,
         "registers": len(builder.registers),
         "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in builder.graphs.items()},
@@ -266,13 +309,8 @@ def describe(engine: ParallelEngine) -> dict[str, Any]:
 
 
 def clocks(engine: ParallelEngine, made: int, steps: int) -> int:
-    """Clocks from the last code of a sample to its first result, the engine idle and `made` of `steps` ticks made."""
-    noticed = 0 if made == steps or engine.step_clocks == 1 else 1
-    return (
-        engine.intake.latency
-        + engine.drive_clocks
-        + 1
-        + made * engine.step_clocks
-        + max(engine.read_clocks, noticed)
-        + 2
-    )
+    """Clocks from the last beat of a sample to its first result, the engine idle and `made` of `steps` ticks made."""
+    noticed = 0 if made == steps or engine.ahead else 1
+    relaxing = made * engine.step_clocks + engine.ahead
+    before: int = engine.intake.latency + engine.drive_clocks + 1
+    return before + relaxing + max(engine.read_clocks, noticed) + 1

@@ -1,11 +1,12 @@
 """The stream side of the parallel engine: codes come in while the sample before is relaxing.
 
-    x ──► code ──┬──► shift registers of inputs that are read as they are ──┐
-                 └──► product with one column ──► accumulators (bias first) ─┴── take ──► held registers
+    x ──► beat ──┬──► registers of inputs that are read as they are ─────────┐
+                 └──► product with one column ──► accumulators (bias first) ─┴──► drive
                            ▲
                       column ROM, addressed by the number of the code
 
-A linear map of an input needs no adder tree: its columns come one a clock, as the codes do, and its rows add up.
+Where codes come one a clock, a linear map of an input needs no adder tree: its columns come one a clock too, and its
+rows add up. Where a beat has several codes, the map is an adder graph over the registers.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.interface import Port
 from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, infer, ops
 
-from .build import Scope, Wire, filled
 from .matrix import Array, LinearMap, bias_of, matrix_of
+from .wires import Scope, Wire, filled, source
 
 __all__ = ["Intake", "InputUnit", "format_of", "read_of_inputs", "serial_maps"]
 
@@ -54,28 +55,27 @@ def read_of_inputs(net: IntNet, serial: Sequence[LinearMap]) -> list[Input]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
-    """A register that fills while codes come, and its copy that stands still while the engine works."""
+class _Accumulator:
+    """A register that adds up while codes come, and starts from `init` again when the sample is taken."""
 
-    filling: Signal
-    held: Signal
-    interval: Interval
+    sum: Signal
     init: int
 
 
 class Intake:
-    """`take` moves a complete sample into the held registers; `full` says that there is one.
+    """`full` says that a complete sample is there; `take` that it was read and the next one may come.
 
-    `scope` has the held inputs and the held results of the serial maps. `latency`: clocks from the last code to `full`.
+    `scope` has the inputs and the results of the serial maps; they stand still from `full` to `take`. `latency`: clocks
+    from the last beat to where they do. `delayed` adds the clocks of what is computed from them before it is taken.
     """
 
-    def __init__(self, m: Module, net: IntNet, port: Port, code: Value, unit: InputUnit) -> None:
-        self.m, self.net, self.code = m, net, code
+    def __init__(self, m: Module, net: IntNet, port: Port, payload: Value, unit: InputUnit) -> None:
+        self.m, self.net, self.payload = m, net, payload
         self.transfer, self.take = Signal(), Signal()
         self.full, self.empty = Signal(), Signal()
-        self.number = Signal(range(max(port.count, 2)))
+        self.number = Signal(range(max(port.beats, 2)))
         self.scope: Scope = {}
-        self.registers: list[_Held] = []
+        self.accumulators: list[_Accumulator] = []
         serial = serial_maps(net, unit)
         self.offsets = {}
         offset = 0
@@ -83,56 +83,52 @@ class Intake:
             self.offsets[i.name] = offset
             offset += prod(i.shape)
         for i in read_of_inputs(net, serial):
-            self.buffer(i)
+            self.buffer(i, port)
         self.latency = 1
-        valid: Value = self.transfer & (self.number == port.count - 1)
         if serial:
             self.accumulate(serial, port)
             self.latency = 4
-            for _ in range(3):
-                held = Signal(name="last")
-                m.d.sync += held.eq(valid)
-                valid = held
-        with m.If(self.take):
-            m.d.sync += self.full.eq(0)
-            m.d.sync += [r.held.eq(r.filling) for r in self.registers]
-            m.d.sync += [r.filling.eq(r.init) for r in self.registers]
-        with m.If(valid):
-            m.d.sync += self.full.eq(1)
+        self.last = Signal()
+        m.d.comb += self.last.eq(self.transfer & (self.number == port.beats - 1))
         self.waiting = Signal()
         with m.If(self.transfer):
-            m.d.sync += self.number.eq(Mux(self.number == port.count - 1, 0, self.number + 1))
-            with m.If(self.number == port.count - 1):
-                m.d.sync += self.waiting.eq(1)
-        with m.If(self.take):
+            m.d.sync += self.number.eq(Mux(self.last, 0, self.number + 1))
+        with m.If(self.last):
+            m.d.sync += self.waiting.eq(1)
+        with m.Elif(self.take):
             m.d.sync += self.waiting.eq(0)
+            m.d.sync += [a.sum.eq(a.init) for a in self.accumulators]
         m.d.comb += self.empty.eq((self.number == 0) & ~self.waiting)
+
+    def delayed(self, clocks: int) -> None:
+        """Define `full`: a sample is there and stood still for `clocks` clocks."""
+        m, valid = self.m, self.last
+        for _ in range(self.latency - 1 + clocks):
+            later = Signal(name="last")
+            m.d.sync += later.eq(valid)
+            valid = later
+        with m.If(valid):
+            m.d.sync += self.full.eq(1)
+        with m.Elif(self.take):
+            m.d.sync += self.full.eq(0)
 
     @property
     def ready(self) -> Value:
-        """The next code may come: the sample before was taken."""
+        """The next beat may come: the sample before was taken."""
         return ~self.waiting
 
-    def register(self, interval: Interval, init: int, name: str) -> _Held:
-        shape = shape_of(Format.holding(interval.lo, interval.hi))
-        made = _Held(Signal(shape, init=init, name=f"{name}_in"), Signal(shape, name=f"{name}_held"), interval, init)
-        self.registers.append(made)
-        return made
-
-    def define(self, name: str, shape: tuple[int, ...], held: Sequence[_Held]) -> None:
-        self.scope[name] = filled(shape, [Wire(r.held, r.interval) for r in held])
-
-    def buffer(self, i: Input) -> None:
-        """A shift register: the last code enters at the end."""
-        fmt, count, offset = format_of(i), prod(i.shape), self.offsets[i.name]
-        interval = Interval(fmt.lo, fmt.hi)
-        # The interval holds 0, so that the registers may start there.
-        made = [self.register(interval, 0, i.name) for _ in range(count)]
-        mine = (self.number >= offset) & (self.number < offset + count)
-        with self.m.If(self.transfer & mine):
-            self.m.d.sync += made[-1].filling.eq(decode(self.code, fmt))
-            self.m.d.sync += [a.filling.eq(b.filling) for a, b in zip(made, made[1:], strict=False)]
-        self.define(i.name, i.shape, made)
+    def buffer(self, i: Input, port: Port) -> None:
+        """A register for each code, written from its place in its beat."""
+        fmt, offset, bits = format_of(i), self.offsets[i.name], port.format.bits
+        made = [Signal(shape_of(fmt), name=f"{i.name}_{n}", reset_less=True) for n in range(prod(i.shape))]
+        numbers = range(offset // port.beat, (offset + len(made) - 1) // port.beat + 1)
+        for number in numbers:
+            with self.m.If(self.transfer & (self.number == number)):
+                for slot in range(port.beat):
+                    at = number * port.beat + slot - offset
+                    if 0 <= at < len(made):
+                        self.m.d.sync += made[at].eq(decode(self.payload[bits * slot :], fmt))
+        self.scope[i.name] = filled(i.shape, [source(code, fmt) for code in made])
 
     def accumulate(self, maps: Sequence[LinearMap], port: Port) -> None:
         """Three clocks from code to sum: fetch the column, multiply, add."""
@@ -154,17 +150,20 @@ class Intake:
         by_name = {i.name: format_of(i) for i in self.net.inputs}
         for op, w in zip(maps, matrices, strict=True):
             bias, x = bias_of(op, self.net, types), by_name[op.x]
-            held = []
+            found = []
             for weights, start in zip(w, bias, strict=True):
-                made = self.register(_row_interval(weights, int(start), x), int(start), op.out)
+                interval = _row_interval(weights, int(start), x)
+                shape = shape_of(Format.holding(interval.lo, interval.hi))
+                made = _Accumulator(Signal(shape, init=int(start), name=f"{op.out}_sum"), int(start))
+                self.accumulators.append(made)
                 weight = decode(word[row * fmt.bits : (row + 1) * fmt.bits], fmt)
                 product = Signal(signed(port.format.bits + fmt.bits), name=f"{op.out}_product")
                 m.d.sync += product.eq(_product(weight, code, minus))
                 with m.If(adding[2]):
-                    m.d.sync += made.filling.eq(made.filling + product)
-                held.append(made)
+                    m.d.sync += made.sum.eq(made.sum + product)
+                found.append(Wire(made.sum, interval))
                 row += 1
-            self.define(op.out, types[op.out].shape, held)
+            self.scope[op.out] = filled(types[op.out].shape, found)
 
     def fetch(self, columns: Array, fmt: Format, code: Format) -> tuple[Signal, Signal]:
         """The code of two clocks ago and, in step with it, its column, the weight of row 0 in the lowest bits."""
@@ -177,7 +176,7 @@ class Intake:
         port = rom.read_port()
         m.d.comb += port.addr.eq(self.number)
         first, second, word = Signal(shape_of(code)), Signal(shape_of(code)), Signal(width)
-        m.d.sync += [first.eq(decode(self.code, code)), second.eq(first), word.eq(port.data)]
+        m.d.sync += [first.eq(decode(self.payload, code)), second.eq(first), word.eq(port.data)]
         return second, word
 
 

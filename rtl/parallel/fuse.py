@@ -1,0 +1,79 @@
+"""Linear maps with an addition behind them, found so that one adder graph computes both.
+
+`add(rescale(linear(x)), d)` costs one more addition in a row than the map alone; as one more term of each row's tree
+`d` costs none, unless the row had exactly a power of two of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.ir.ops import Op
+
+from .matrix import LinearMap
+
+__all__ = ["Fused", "fusible"]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """`add = factor * linear + addend`; `chain`: the map and the multiplication behind it, which nothing else reads."""
+
+    add: ops.Add
+    chain: tuple[Op, ...]
+    factor: int
+    addend: str
+
+    @property
+    def linear(self) -> LinearMap:
+        found = self.chain[0]
+        assert isinstance(found, (ops.Linear, ops.Stencil, ops.Conv))
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Values that are never made."""
+        return tuple(op.out for op in self.chain)
+
+
+def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
+    """What can be computed so in `block`, by the name of the sum."""
+    readers = Counter(name for op in net.all_ops() for name in op.reads)
+    readers.update(op.result for op in net.all_ops() if isinstance(op, ops.Repeat))
+    readers.update(o.value for o in net.outputs)
+    readers.update(name for s in net.states for name in (s.update, s.init) if name is not None)
+    made = {op.out: op for op in block}
+    found: dict[str, Fused] = {}
+    taken: set[str] = set()
+    for op in block:
+        if not isinstance(op, ops.Add):
+            continue
+        for operand, addend in ((op.a, op.b), (op.b, op.a)):
+            chain = _chain(operand, made, readers, net)
+            if chain is None or operand in taken or addend in taken:
+                continue
+            fused = Fused(op, chain[0], chain[1], addend)
+            found[op.out] = fused
+            taken.update(fused.names)
+            break
+    return found
+
+
+def _chain(name: str, made: dict[str, Op], readers: Counter[str], net: IntNet) -> tuple[tuple[Op, ...], int] | None:
+    """The map behind `name`, with what multiplies it, and by how much; None if there is none or others read it."""
+    op = made.get(name)
+    if op is None or readers[name] != 1:
+        return None
+    if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)):
+        return (op,), 1
+    if not isinstance(op, ops.Rescale) or op.shift != 0:
+        return None
+    factors = {int(v) for v in net.param(op.multiplier).reshape(-1)}
+    behind = _chain(op.x, made, readers, net)
+    # Any other factor would give each weight more digits.
+    if behind is None or len(factors) != 1 or min(factors) <= 0 or min(factors) & (min(factors) - 1):
+        return None
+    return (*behind[0], op), behind[1] * min(factors)
