@@ -1,8 +1,11 @@
-"""The cells: each passes codes on, weighs them and adds them up; with several passes, cells share multipliers.
+"""The cells: each passes codes on, weighs them and adds them up.
 
-neighbours ──► moving code ──► x weight (ROM, one word a clock) ──► product ──► sum (bias first)
-     ▲              │
-     └──────────────┘ to the neighbours
+          weights (in memories that neighbours share)
+             │
+codes ──► moving code ──► x weight ──► product ──► sum ──► leaving ──► next cell ... ──► unit
+  ▲        ▲      │                                                                      │
+  │   neighbours  └──► neighbours                                                        │
+  └──────────────────────── coming ◄── next cell ... ◄───────────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -10,93 +13,172 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from amaranth import Array as Choice
-from amaranth import Const, Module, Mux, Signal, Value, signed
-from amaranth.lib.memory import Memory
+from amaranth import Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib.memory import Memory, WritePort
 
-from eqcompile.rtl.datapath import shape_of
-from eqcompile.rtl.parallel.build import Wire
-from eqcompile.rtl.parallel.matrix import Array
-from eqcompile.toolchain.ir import Format, Interval
+from eqcompile.rtl.datapath import decode, shape_of
 
-from .walk import Walk
+from .plan import Plan
 
-__all__ = ["Cells", "build_cells"]
+__all__ = ["CLOCKS", "Cells", "Command", "build_cells"]
+
+CLOCKS = 6
+"""From a command to the clock at whose end the sums leave, if it is the last of its run."""
+
+MEMORY_BITS = 36
+"""As wide as a block RAM is; memories across the whole lattice would have long wires."""
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """What all cells do in one clock. `word`: of the weights; `place`: of the walk, or, `direct` set, the number of a
+    block to load; `block`: the one that is weighed; `given`: take the code of the input instead of another cell's, one
+    clock after the command; `first`, `last`: of a run, which makes one sum in each cell. `bank`: of the codes."""
+
+    issue: Signal
+    word: Signal
+    place: Signal
+    block: Signal
+    direct: Signal
+    given: Signal
+    first: Signal
+    last: Signal
+    bank: Signal
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """`sums`: one wire a site, right and still `clocks` clocks after its operand changed."""
+    """`leaving[u]`: the sum that unit u takes; the next follows if `shift` is set. `coming[u]`: its new codes, taken
+    with `accept`, stored in block `stored` of the other bank with `store`."""
 
-    sums: list[Wire]
-    clocks: int
-
-
-def build_cells(
-    m: Module, walk: Walk, bias: Array, operands: Sequence[Value], interval: Interval, fresh: Value, passes: int
-) -> Cells:
-    """A code that moves and a sum for each site, a multiplier for each site of one pass.
-
-    `fresh`: the operands, codes in `interval`, take new codes in this clock. At each place of the walk the codes stand
-    still for `passes` clocks, in which the multipliers serve one block of sites (of a cube: planes) after the other.
-    """
-    sites, length = len(operands), len(walk.weights) * passes
-    block = -(-sites // passes)
-    # Clock 1 after `fresh` loads, clock 2 + i multiplies for item i = place * passes + pass, clock 3 + i adds.
-    clock = Signal(range(length + 4))
-    with m.If(fresh):
-        m.d.sync += clock.eq(1)
-    with m.Elif((clock != 0) & (clock != length + 3)):
-        m.d.sync += clock.eq(clock + 1)
-    load, add = Signal(), Signal()
-    m.d.comb += [load.eq(clock == 1), add.eq((clock >= 3) & (clock < length + 3))]
-    turn, turn_added = Signal(range(max(passes, 2))), Signal(range(max(passes, 2)))
-    m.d.sync += [turn.eq(Mux(load | (turn == passes - 1), 0, turn + 1)), turn_added.eq(turn)]
-    direction = Signal(range(max(len(walk.directions), 2)))
-    with m.Switch(clock):
-        for i, move in enumerate(walk.moves):
-            with m.Case(1 + i * passes):
-                m.d.sync += direction.eq(walk.directions.index(move))
-    moving = [Signal(operands[0].shape(), name=f"moving_{n}") for n in range(sites)]
-    for n, (operand, code) in enumerate(zip(operands, moving, strict=True)):
-        with m.If(load):
-            m.d.sync += code.eq(operand)
-        with m.Elif(turn == passes - 1), m.Switch(direction):
-            for d, move in enumerate(walk.directions):
-                with m.Case(d):
-                    m.d.sync += code.eq(moving[(n + move) % sites])
-    item = Signal(range(length))
-    m.d.comb += item.eq(clock - 1)
-    # The last pass may have fewer sites: there a multiplier serves none.
-    weights = np.pad(walk.weights, ((0, 0), (0, block * passes - sites)))
-    codes = [*moving, *(Const(0, 1) for _ in range(block * passes - sites))]
-    products = [_multiplier(m, weights[:, c::block], codes[c::block], turn, item) for c in range(block)]
-    sums = []
-    for n in range(sites):
-        found = _interval(walk.weights[:, n], int(bias[n]), interval)
-        total = Signal(shape_of(Format.holding(found.lo, found.hi)), name=f"sum_{n}")
-        with m.If(load):
-            m.d.sync += total.eq(int(bias[n]))
-        with m.Elif(add & (turn_added == n // block)):
-            m.d.sync += total.eq(total + products[n % block])
-        sums.append(Wire(total, found))
-    return Cells(sums, length + 2)
+    leaving: list[Value]
+    captured: Signal
+    shift: Signal
+    coming: list[Signal]
+    accept: Signal
+    store: Signal
+    stored: Signal
 
 
-def _multiplier(m: Module, weights: Array, codes: Sequence[Value], turn: Value, item: Value) -> Signal:
-    """Weight times code for the sites that one multiplier serves, `weights` `[places, sites]`, in turn."""
-    fmt = Format.holding(min(int(weights.min()), -1), max(int(weights.max()), 1))
-    m.submodules += (rom := Memory(shape=signed(fmt.bits), depth=weights.size, init=[int(w) for w in weights.ravel()]))
-    port = rom.read_port()
-    m.d.comb += port.addr.eq(item)
-    product = Signal(signed(fmt.bits + len(codes[0])), name="product")
-    m.d.sync += product.eq(Value.cast(port.data) * Value.cast(Choice(codes)[turn]))
-    return product
+def build_cells(m: Module, plan: Plan, command: Command, given: Value) -> Cells:
+    """All cells of a block. `given`: the code of the input, one clock after the command that takes it."""
+    weights, moving = _weights(m, plan, command.word), _moving(m, plan, command, given)
+    state, code, total = (shape_of(f) for f in (plan.net.formats[plan.operand], plan.code_format, plan.sum_format))
+    issue, first, last = ([s] for s in (command.issue, command.first, command.last))
+    for name, chain in (("issue", issue), ("first", first), ("last", last)):
+        for i in range(1, CLOCKS + 1):
+            m.d.sync += (later := Signal(name=f"{name}_{i}")).eq(chain[-1])
+            chain.append(later)
+    captured, shift = Signal(), Signal()
+    m.d.comb += captured.eq(issue[CLOCKS] & last[CLOCKS])
+    bits, leaving = plan.weight_format.bits, []
+    for c, held in enumerate(moving.codes):
+        # Registers of its own before the multiplier: it may lie far from the memory and from the other cells.
+        weight = Signal(signed(bits), name=f"weight_{c}", reset_less=True)
+        near = Signal(code, name=f"code_{c}", reset_less=True)
+        product = Signal(signed(bits + code.width), name=f"product_{c}", reset_less=True)
+        m.d.sync += [weight.eq(weights[c]), near.eq(held), product.eq(_product(weight, near))]
+        found = Signal(total, name=f"sum_{c}", reset_less=True)
+        left = Signal(total, name=f"leaving_{c}", reset_less=True)
+        with m.If(issue[CLOCKS - 1]):
+            m.d.sync += found.eq(Mux(first[CLOCKS - 1], 0, found) + product)
+        with m.If(captured):
+            m.d.sync += left.eq(found)
+        leaving.append(left)
+    chains = [leaving[u * plan.share : (u + 1) * plan.share] for u in range(plan.units)]
+    for chain in chains:
+        with m.If(shift & ~captured):
+            m.d.sync += [a.eq(b) for a, b in zip(chain, [*chain[1:], Const(0)], strict=True)]
+    coming = [Signal(state, name=f"coming_{u}") for u in range(plan.units)]
+    accept, store, stored = Signal(), Signal(), Signal(range(max(plan.passes, 2)))
+    for u, new in enumerate(coming):
+        # As long as the longest, so that all end together.
+        arrived = [Signal(state, name=f"arrived_{u}_{i}", reset_less=True) for i in range(plan.share)]
+        with m.If(accept):
+            m.d.sync += [a.eq(b) for a, b in zip(arrived, [*arrived[1:], new], strict=True)]
+        for port, fresh in zip(moving.ports[u * plan.share : (u + 1) * plan.share], arrived, strict=False):
+            m.d.comb += [port.addr.eq(_address(stored, ~command.bank)), port.en.eq(store), port.data.eq(fresh)]
+    return Cells([chain[0] if chain else Const(0) for chain in chains], captured, shift, coming, accept, store, stored)
 
 
-def _interval(weights: Array, bias: int, x: Interval) -> Interval:
-    positive, negative = int(weights[weights > 0].sum()), int(weights[weights < 0].sum())
-    low, high = bias + positive * x.lo + negative * x.hi, bias + positive * x.hi + negative * x.lo
-    # The bias and, after a reset, 0 stand there before the sum.
-    return Interval(min(low, bias, 0), max(high, bias, 0))
+@dataclass(frozen=True, eq=False)
+class _Moving:
+    """`codes`: what each cell holds, three clocks after the command; `ports`: into its codes."""
+
+    codes: list[Signal]
+    ports: Sequence[WritePort]
+
+
+def _address(block: Value, bank: Value) -> Value:
+    """Banks change with the lowest bit."""
+    return (block << 1) | bank[:1]
+
+
+def _weights(m: Module, plan: Plan, word: Value) -> list[Value]:
+    """The weight of each cell, three clocks after its number. Some neighbours share a memory."""
+    fmt = plan.weight_format
+    mask, at = (1 << fmt.bits) - 1, Signal(range(max(len(plan.words), 2)), reset_less=True)
+    m.d.sync += at.eq(word)
+    found: list[Value] = []
+    together = max(MEMORY_BITS // fmt.bits, 1)
+    for first in range(0, plan.cells, together):
+        part = plan.words[:, first : first + together]
+        rows = [sum((int(w) & mask) << (c * fmt.bits) for c, w in enumerate(row)) for row in part]
+        width = part.shape[1] * fmt.bits
+        m.submodules[f"weights_{first}"] = rom = Memory(shape=unsigned(width), depth=len(rows), init=rows)
+        port, held = rom.read_port(), Signal(width, name=f"word_{first}", reset_less=True)
+        m.d.comb += port.addr.eq(at)
+        m.d.sync += held.eq(port.data)
+        found += [decode(held[c * fmt.bits :], fmt) for c in range(part.shape[1])]
+    return found
+
+
+def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
+    """The code in each cell: its own of some block, the input's, or a neighbour's."""
+    walk, passes = plan.walk, plan.passes
+    load, take = len(walk.moves), len(walk.moves) + 1
+    kinds = [load if p.block is not None else walk.moves.index(p.move) for p in walk.places]
+    blocks = [p.block or 0 for p in walk.places]
+    kind, ahead = Signal(range(take + 1)), Signal(range(max(passes, 2)))
+    with m.Switch(command.place):
+        for i, (k, q) in enumerate(zip(kinds, blocks, strict=True)):
+            with m.Case(i):
+                m.d.comb += [kind.eq(k), ahead.eq(q)]
+    select, issue = [Signal(range(take + 1), name=f"select_{i}") for i in (1, 2)], Signal(2)
+    base, offset, block = (Signal(range(max(passes, 2)), name=n) for n in ("base", "offset", "loaded"))
+    total = Signal(range(2 * passes))
+    held = Signal(shape_of(plan.code_format), name="given", reset_less=True)
+    m.d.comb += total.eq(base + offset)
+    m.d.sync += [
+        select[0].eq(Mux(command.given, take, Mux(command.direct, load, kind))),
+        base.eq(Mux(command.direct, command.place, command.block)),
+        offset.eq(Mux(command.direct, 0, ahead)),
+        select[1].eq(select[0]),
+        block.eq(Mux(total >= passes, total - passes, total)),
+        issue.eq((issue << 1) | command.issue),
+        held.eq(given),
+    ]
+    state = plan.net.formats[plan.operand]
+    codes = [Signal(shape_of(plan.code_format), name=f"moving_{c}", reset_less=True) for c in range(plan.cells)]
+    ports = []
+    for c, code in enumerate(codes):
+        m.submodules += (memory := Memory(shape=unsigned(state.bits), depth=2 * passes, init=[]))
+        own = memory.read_port(domain="comb")
+        m.d.comb += own.addr.eq(_address(block, command.bank))
+        ports.append(memory.write_port())
+        with m.If(issue[1]), m.Switch(select[1]):
+            for k, move in enumerate(walk.moves):
+                with m.Case(k):
+                    m.d.sync += code.eq(codes[(c + move) % plan.cells])
+            with m.Case(load):
+                m.d.sync += code.eq(decode(own.data, state))
+            with m.Case(take):
+                m.d.sync += code.eq(held)
+    return _Moving(codes, ports)
+
+
+def _product(weight: Value, code: Value) -> Value:
+    """`weight * code`; a ternary weight chooses."""
+    if len(weight) > 2:
+        return weight * code
+    return Mux(weight[1], -code, Mux(weight[0], code, 0))

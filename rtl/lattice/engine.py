@@ -1,112 +1,253 @@
-"""The lattice engine: the parallel engine whose step has cells in the place of an adder graph."""
+"""The lattice engine: one cell a neuron, or one for each neuron of a plane that serves all planes in turn.
+
+    idle ─ sample in ─► drive ─► step ─ settled, or steps made ─► readout ─► write ─► idle
+
+Each phase is a sequence of runs. A run makes one sum in each cell: of the input, of the neighbours, or of a row of the
+readout. While the cells make the next sums, the last ones leave, from neighbour to neighbour, for a unit, which applies
+the operations that follow the map, and new codes come back the same way.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Elaboratable, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 
-from eqcompile.rtl.parallel import engine as parallel
-from eqcompile.rtl.parallel.build import Scope, filled
-from eqcompile.rtl.parallel.intake import InputUnit
-from eqcompile.rtl.parallel.matrix import LinearMap, bias_of, matrix_of
-from eqcompile.rtl.parallel.solve import Solver
-from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.ir import Interval, IntNet, infer, ops
+from eqcompile.rtl.datapath import decode, shape_of
+from eqcompile.rtl.interface import EngineSignature, port_of
+from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.ir import IntNet, infer
 
-from .cells import build_cells
-from .walk import walk_of
+from .cells import CLOCKS, Cells, Command, build_cells
+from .plan import check, plan_of
+from .resources import resources
+from .sites import Leaving, Sites, build_readout, build_sites
 
-__all__ = ["LatticeEngine", "check", "describe"]
-
-WEIGHTED = (ops.Linear, ops.Stencil, ops.Conv)
-
-
-def check(net: IntNet) -> list[Diagnostic]:
-    """Every reason why the engine cannot take `net`, by node."""
-    found = parallel.check(net)
-    maps = [op for op in net.step if isinstance(op, WEIGHTED)]
-    if len(maps) != 1:
-        found.append(
-            Diagnostic(
-                "rtl-lattice-maps",
-                f"the step has {len(maps)} operations with weights, a lattice has 1",
-                ", ".join(op.out for op in maps) or net.name,
-                "use the parallel or the serial engine",
-            )
-        )
-        return found
-    types = infer(net)
-    (local,) = maps
-    if local.x not in {s.name for s in net.states}:
-        found.append(Diagnostic("rtl-lattice-operand", f"{local.x} is no state; cells pass on states", local.out))
-    units = prod(types[local.x].shape), prod(types[local.out].shape)
-    if units[0] != units[1]:
-        what = f"{local.mnemonic} takes {units[0]} codes and gives {units[1]}; a cell has one of each"
-        found.append(Diagnostic("rtl-lattice-shape", what, local.out))
-    return found
+__all__ = ["LatticeEngine", "check", "describe", "resources"]
 
 
-class LatticeEngine(parallel.ParallelEngine):
-    """One cell a unit for the only map of the step; all else as in `ParallelEngine`, whose options it takes.
+@dataclass(frozen=True, eq=False)
+class _Sequence:
+    """Commands to the cells: with `start` a phase begins at weight `base`; `end`: its last command."""
 
-    `passes`: each multiplier serves that many sites in turn, a walk takes that many times the clocks; as many passes
-    as a cube has planes leave one plane of multipliers.
+    command: Command
+    start: Signal
+    base: Signal
+    end: Signal
+    captured: Signal
+    left: Signal
+
+
+class LatticeEngine(wiring.Component):
+    """A net whose step is one map of one state, and operations a site.
+
+    `passes`: so many blocks of sites take turns in one block of cells; as many as a cube has planes make blocks of its
+    planes. `units`: how many pipelines apply what follows the maps; None for as many as keep pace with the cells.
+    `trace`: the "vector" trace. Raises UnsupportedError with everything `check` finds.
     """
 
-    def __init__(
-        self,
-        net: IntNet,
-        *,
-        trace: bool,
-        passes: int = 1,
-        levels: int | None = 4,
-        solver: Solver = "pairs",
-        input: InputUnit = "serial",  # noqa: A002
-    ) -> None:
-        self.passes = passes
-        super().__init__(net, trace=trace, levels=levels, solver=solver, input=input)
-
-    def _refusals(self, net: IntNet) -> list[Diagnostic]:
-        found, sites = check(net), max(prod(s.shape) for s in net.states)
-        if not 1 <= self.passes <= sites:
-            found.append(Diagnostic("rtl-passes", f"passes is {self.passes}, must be in 1..{sites}", net.name))
-        return found
-
-    def _step_maps(self, m: Module, states: Scope, fresh: Signal) -> tuple[Scope, int]:
-        local = _local(self.net)
-        self.walk = walk_of(matrix_of(local, self.net, infer(self.net)))
-        fmt = self.net.formats[local.x]
-        operands = [w.value for w in states[local.x].reshape(-1)]
-        cells = build_cells(
-            m,
-            self.walk,
-            bias_of(local, self.net, infer(self.net)),
-            operands,
-            Interval(fmt.lo, fmt.hi),
-            fresh,
-            self.passes,
+    def __init__(self, net: IntNet, *, trace: bool, passes: int = 1, units: int | None = None) -> None:
+        faults = check(net, passes=passes, units=units)
+        if faults:
+            # Amaranth warns of components that are never elaborated; this one will not be.
+            self._MustUse__used = True
+            raise UnsupportedError(faults)
+        self.net, self.plan = net, plan_of(net, passes=passes, units=units)
+        super().__init__(
+            EngineSignature(
+                port_of(net, [(i.name, prod(i.shape)) for i in net.inputs]),
+                port_of(net, [(o.value, prod(infer(net)[o.value].shape)) for o in net.outputs]),
+                trace="vector" if trace else None,
+                states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
+            )
         )
-        return {local.out: filled(infer(self.net)[local.out].shape, cells.sums)}, cells.clocks
+        self._module = Module()
+        self._build(self._module)
 
+    def elaborate(self, platform: object) -> Elaboratable:
+        return ResetInserter(self.restart)(self._module)
 
-def _local(net: IntNet) -> LinearMap:
-    return next(op for op in net.step if isinstance(op, WEIGHTED))
+    def _build(self, m: Module) -> None:
+        plan, trace = self.plan, self.signature.trace is not None
+        self.driving, self.reading, self.bank, self.full = Signal(), Signal(), Signal(), Signal()
+        sequence = self._sequence(m)
+        cells = build_cells(m, plan, sequence.command, self._sample(m, sequence))
+        valid = sequence.left != 0
+        first, last, number = Signal(), Signal(), Signal(range(max(plan.passes * plan.share, 2)))
+        m.d.comb += [
+            sequence.captured.eq(cells.captured),
+            cells.shift.eq(valid),
+            last.eq(sequence.left == 1),
+        ]
+        m.d.sync += first.eq(cells.captured)
+        with m.If(sequence.start):
+            m.d.sync += number.eq(0)
+        with m.Elif(valid):
+            m.d.sync += number.eq(number + 1)
+        leaving = Leaving(cells.leaving, valid, first, last, number, self.driving, self.reading, self.bank)
+        widest = max(f.bits for _, _, f in self.signature.states)
+        # No difference of two codes is larger than this, so a larger tolerance says the same.
+        self.cap = min((1 << widest) - 1, (1 << 16) - 1)
+        limit = Signal(range(self.cap + 1))
+        sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace)
+        finish = self._return(m, cells, sites)
+        self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving))
+        if trace:
+            for name, codes in sites.traced.items():
+                m.d.comb += [getattr(self.trace_codes, name)[i].eq(code) for i, code in enumerate(codes)]
+        places = len(plan.walk.places)
+        pace = max(places, plan.share, CLOCKS + 1)
+        self.step_clocks = places + (plan.passes - 1) * pace + plan.share + sites.clocks + CLOCKS + 2
+
+    def _sequence(self, m: Module) -> _Sequence:
+        """One command after the other; the last of a run waits until the sums of the run before are gone."""
+        plan = self.plan
+        lengths = (self.signature.x_port.count, len(plan.walk.places), plan.passes)
+        runs = (plan.passes, plan.passes, self.signature.y_port.count)
+        place, run = Signal(range(max(*lengths, 2))), Signal(range(max(*runs, 2)))
+        word, base = (Signal(range(max(len(plan.words), 2)), name=n) for n in ("word", "base"))
+        issuing, issue, first, last = Signal(), Signal(), Signal(), Signal()
+        start, end, captured, pending = Signal(), Signal(), Signal(), Signal()
+        left = Signal(range(plan.share + 1))
+
+        def by_phase(drive: int, step: int, read: int) -> Value:
+            return Mux(self.driving, drive - 1, Mux(self.reading, read - 1, step - 1))
+
+        m.d.comb += [
+            first.eq(place == 0),
+            last.eq(place == by_phase(*lengths)),
+            # The sums are captured `CLOCKS` after the command.
+            issue.eq(issuing & (~last | (~pending & (left <= CLOCKS + 1)))),
+            end.eq(issue & last & (run == by_phase(*runs))),
+        ]
+        with m.If(captured):
+            m.d.sync += [left.eq(plan.share), pending.eq(0)]
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.If(start):
+            m.d.sync += [issuing.eq(1), place.eq(0), run.eq(0), word.eq(base)]
+        with m.Elif(issue):
+            m.d.sync += [word.eq(word + 1), place.eq(Mux(last, 0, place + 1))]
+            with m.If(last):
+                m.d.sync += [run.eq(run + 1), pending.eq(1)]
+            with m.If(end):
+                m.d.sync += issuing.eq(0)
+        command = Command(issue, word, place, run, self.reading, self.driving, first, last, self.bank)
+        return _Sequence(command, start, base, end, captured, left)
+
+    def _sample(self, m: Module, sequence: _Sequence) -> Value:
+        """The sample waits here until the cells have weighed it; the code of the command's place, one clock later."""
+        count, fmt = self.signature.x_port.count, self.signature.x_port.format
+        number = Signal(range(count + 1))
+        m.submodules.sample = memory = Memory(shape=fmt.bits, depth=count, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        self.taken = Signal()
+        m.d.comb += [
+            self.full.eq(number == count),
+            self.x.ready.eq(~self.full),
+            self.taken.eq(self.x.valid & self.x.ready),
+            write.addr.eq(number),
+            write.data.eq(self.x.payload),
+            write.en.eq(self.taken),
+            read.addr.eq(sequence.command.place),
+        ]
+        with m.If(sequence.end & self.driving):
+            m.d.sync += number.eq(0)
+        with m.Elif(self.taken):
+            m.d.sync += number.eq(number + 1)
+        self.number = number
+        return decode(Value.cast(read.data), fmt)
+
+    def _return(self, m: Module, cells: Cells, sites: Sites) -> Signal:
+        """New codes back to the cells, a block at once; whether all are there, and what a step moved is known."""
+        arrived, finish = Signal(range(max(self.plan.share, 2))), Signal()
+        m.d.comb += cells.accept.eq(sites.valid)
+        m.d.comb += [into.eq(code) for into, code in zip(cells.coming, sites.codes, strict=True)]
+        m.d.sync += cells.store.eq(sites.valid & (arrived == self.plan.share - 1))
+        with m.If(sites.valid):
+            m.d.sync += arrived.eq(Mux(arrived == self.plan.share - 1, 0, arrived + 1))
+        is_last = cells.stored == self.plan.passes - 1
+        with m.If(cells.store):
+            m.d.sync += cells.stored.eq(Mux(is_last, 0, cells.stored + 1))
+        m.d.sync += finish.eq(cells.store & is_last)
+        return finish
+
+    def _control(
+        self, m: Module, sequence: _Sequence, sites: Sites, finish: Signal, limit: Signal, readout: Any
+    ) -> None:
+        rows, fmt = self.signature.y_port.count, self.signature.y_port.format
+        next_steps, next_tolerance, steps = Signal(16), Signal(16), Signal(16)
+        made, over, row = Signal(16), Signal(), Signal(range(max(rows, 2)))
+        m.submodules.results = memory = Memory(shape=shape_of(fmt), depth=rows, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            write.addr.eq(readout.row),
+            write.data.eq(readout.code),
+            write.en.eq(readout.valid),
+            read.addr.eq(row),
+            self.y.payload.eq(read.data),
+            self.made.eq(made),
+            over.eq((made + 1 == steps) | ~sites.moved),
+        ]
+        with m.If(self.taken & (self.number == 0)):
+            m.d.sync += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
+        drive_base, step_base, read_base = self.plan.bases
+        stepping = Signal()
+        with m.FSM() as control:
+            with m.State("idle"), m.If(self.full):
+                m.d.comb += [sequence.start.eq(1), sequence.base.eq(drive_base)]
+                m.d.sync += [
+                    steps.eq(next_steps),
+                    limit.eq(Mux(next_tolerance > self.cap, self.cap, next_tolerance)),
+                    made.eq(0),
+                ]
+                m.next = "drive"
+            with m.State("drive"):
+                m.d.comb += self.driving.eq(1)
+                with m.If(finish):
+                    m.d.comb += [sequence.start.eq(1), sequence.base.eq(step_base)]
+                    m.d.sync += self.bank.eq(~self.bank)
+                    m.next = "step"
+            with m.State("step"):
+                m.d.comb += stepping.eq(1)
+                with m.If(finish):
+                    m.d.comb += [sequence.start.eq(1), sequence.base.eq(Mux(over, read_base, step_base))]
+                    m.d.sync += [self.bank.eq(~self.bank), made.eq(made + 1)]
+                    with m.If(over):
+                        m.next = "readout"
+            with m.State("readout"):
+                m.d.comb += self.reading.eq(1)
+                with m.If(readout.valid & (readout.row == rows - 1)):
+                    m.d.sync += row.eq(0)
+                    m.next = "write"
+            with m.State("write"):
+                m.d.comb += self.y.valid.eq(1)
+                with m.If(self.y.ready):
+                    m.d.sync += row.eq(row + 1)
+                    with m.If(row == rows - 1):
+                        m.next = "idle"
+        m.d.comb += self.busy.eq((self.number != 0) | ~control.ongoing("idle"))
+        if self.signature.trace is not None:
+            m.d.comb += self.trace_end.eq(finish & stepping)
 
 
 def describe(engine: LatticeEngine) -> dict[str, Any]:
-    """Figures of an engine as JSON values."""
-    walk = engine.walk
+    """Figures of an engine as JSON values; `step_clocks`: of one step."""
+    plan = engine.plan
     return {
-        **parallel.describe(engine),
         "arch": "lattice",
-        "cells": walk.weights.shape[1],
-        "side": walk.side,
-        "axes": walk.axes,
-        "taps": len({tuple(w) for w in walk.weights.tolist() if any(w)}),
-        "walk": len(walk.weights),
-        "passes": engine.passes,
-        "multipliers": -(-walk.weights.shape[1] // engine.passes),
-        "neighbour_wires": len(walk.directions),
+        "sites": plan.sites,
+        "cells": plan.cells,
+        "passes": plan.passes,
+        "units": plan.units,
+        "side": plan.walk.side,
+        "axes": plan.walk.axes,
+        "walk": len(plan.walk.places),
+        "neighbour_wires": len(plan.walk.moves),
+        "step_clocks": engine.step_clocks,
+        "weight_words": len(plan.words),
     }

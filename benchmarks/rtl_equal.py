@@ -1,0 +1,123 @@
+"""Do the cores compute what golden computes, on the whole test set, in every simulator?
+
+    python benchmarks/rtl_equal.py [--only WORD ...] [--samples N] [--out build/bench]
+
+The trained digits nets are compiled for every architecture of the target `rtl`; each core runs the 360 test digits in
+each simulator, and every state after every step, every output and every number of steps is compared with golden.
+Prints the table and writes rtl_equal.json; both name what an architecture refuses, and why. Steps and mismatches are
+simulated, seconds measured, with building the simulator. Ends with 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqcompile.targets.rtl.engines import ARCHITECTURES
+from eqcompile.toolchain import data, pipeline, registry
+from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain.diagnostics import UnsupportedError
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TEST = EXAMPLES / "data" / "digits_test.npz"
+NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
+HEAD = ("net", "arch", "simulator", "samples", "steps", "codes", "mismatches", "seconds")
+TIMEOUT_S = 6 * 3600.0
+
+Row = dict[str, Any]
+
+
+def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """Net, architecture and options: every pair, and the cube plane by plane besides."""
+    for net in nets:
+        for arch in architectures:
+            yield net, arch, {}
+            if (net, arch) == ("digits_cube", "lattice"):
+                yield net, arch, {"passes": 5}
+
+
+def rows(
+    net: str, arch: str, options: Mapping[str, int], simulators: Sequence[str], samples: int, folder: Path
+) -> Iterator[Row]:
+    """A row for each simulator, or one for the refusal."""
+    name = " ".join([arch, *(f"{k}={v}" for k, v in options.items())])
+    row: Row = {"net": net, "arch": name}
+    request = pipeline.CompileRequest(
+        model=EXAMPLES / "checkpoints" / f"{net}.pt",
+        target=registry.target_class("rtl")(arch=arch, **options),
+        # Make takes no spaces and no equals signs in a path.
+        output=folder / "-".join([net, arch, *(f"{k}{v}" for k, v in options.items())]),
+        calibration=EXAMPLES / "data" / "digits_calibration.npz",
+        inputs=TEST,
+        verify=False,
+    )
+    try:
+        lowered = pipeline.compile_model(request).net
+    except UnsupportedError as error:
+        yield {**row, "refused": [f"{d.where}: {d.what}" for d in error.diagnostics]}
+        return
+    codes, _ = data.encode(lowered, data.read_inputs(TEST, lowered, limit=samples))
+    golden = registry.stage("golden")(lowered, codes)
+    for simulator in simulators:
+        start = time.perf_counter()
+        got = registry.find("simulators", simulator)().run(request.output, codes, trace=True, timeout_s=TIMEOUT_S)
+        seconds = time.perf_counter() - start
+        found = registry.stage("compare")(golden, got)
+        yield {
+            **row,
+            "simulator": simulator,
+            "samples": found.samples,
+            "steps": found.ticks * found.samples,
+            "codes": found.values + found.outputs,
+            "mismatches": found.mismatches + found.output_mismatches + found.step_mismatches,
+            "seconds": round(seconds, 1),
+            "cycles": got.details["cycles"],
+            "cycles_per_second": got.details["cycles_per_second"],
+            "equal": found.ok,
+        }
+
+
+def shown(found: Sequence[Row]) -> str:
+    """What ran, then what was refused and why."""
+    ran = table(HEAD, [[str(r[k]) for k in HEAD] for r in found if "refused" not in r])
+    refused = [[r["net"], r["arch"], "; ".join(r["refused"])] for r in found if "refused" in r]
+    return f"{ran}\n\n{table(('net', 'refused by', 'because'), refused)}\n" if refused else f"{ran}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="WORD", help="nets, architectures, simulators")
+    parser.add_argument("--samples", type=int, default=360, metavar="N", help="of the test set (default: all 360)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    given = parser.parse_args(argv)
+
+    def chosen(names: Sequence[str]) -> list[str]:
+        return [n for n in names if n in given.only] or list(names)
+
+    simulators = registry.simulators_of("rtl")
+    unknown = set(given.only) - {*NETS, *ARCHITECTURES, *simulators}
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join((*NETS, *ARCHITECTURES, *simulators))}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    found: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise"):
+        for case in cases(chosen(NETS), chosen(list(ARCHITECTURES))):
+            for row in rows(*case, chosen(list(simulators)), given.samples, Path(folder)):
+                found.append(row)
+                sys.stderr.write(f"{json.dumps(row)}\n")
+                document = json.dumps({"test_set": TEST.name, "results": found}, indent=1)
+                (given.out / "rtl_equal.json").write_text(document + "\n", encoding="utf-8")
+    sys.stdout.write(shown(found))
+    return 0 if all(r.get("equal", True) for r in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
