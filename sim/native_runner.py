@@ -19,11 +19,15 @@ __all__ = ["NativeSimulator"]
 
 
 class NativeSimulator(Simulator):
-    """`python -I bench/native.py`, which compiles the core with Verilator and g++ and runs it."""
+    """`python -I bench/native.py`, which compiles the core with Verilator and g++ and runs it; with `clocks` a second
+    time, sample by sample, to time each."""
 
     name: ClassVar[str] = "verilator-native"
     target: ClassVar[str] = "rtl"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
+
+    def __init__(self, *, clocks: bool = False) -> None:
+        self.clocks = clocks
 
     def run(
         self,
@@ -36,4 +40,5 @@ class NativeSimulator(Simulator):
     ) -> Run:
         """`details`: see `run_bench`; the streams do not stall."""
         missing_tools(self.name, {}, VERILATOR, verilator=True)
-        return run_bench(folder, ["bench/native.py"], inputs, trace=trace, timeout_s=timeout_s)
+        arguments = ["bench/native.py", *(["--clocks"] if self.clocks else [])]
+        return run_bench(folder, arguments, inputs, trace=trace, timeout_s=timeout_s)

@@ -16,7 +16,7 @@ from ..toolchain.contracts import Progress, Run, Simulator
 from ..toolchain.diagnostics import Diagnostic, SimulatorError
 from .process import run_process
 
-__all__ = ["NumpySimulator"]
+__all__ = ["NumpySimulator", "read_results"]
 
 STATE = "state."
 
@@ -43,10 +43,11 @@ class NumpySimulator(Simulator):
             # -B: an artifact is not written to by running it.
             argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
             run_process([*argv, *(["--trace"] if trace else [])], cwd=folder, timeout_s=timeout_s)
-            return _read(results, folder, trace=trace)
+            return read_results(results, folder, trace=trace)
 
 
-def _read(path: Path, folder: Path, *, trace: bool) -> Run:
+def read_results(path: Path, folder: Path, *, trace: bool) -> Run:
+    """The result file of `run.py` (outputs, `steps`, labels, `state.<name>`); SimulatorError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}

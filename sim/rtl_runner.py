@@ -24,6 +24,7 @@ from .process import run_process
 __all__ = ["IcarusSimulator", "VerilatorSimulator", "missing_tools", "run_bench"]
 
 STATE, OUTPUT = "state.", "output."
+TIMED = ("latency", "relaxing")
 COCOTB = {"cocotb": "pip install cocotb", "cocotbext": "pip install cocotbext-axi"}
 ICARUS = {"iverilog": "apt-get install iverilog"}
 VERILATOR = {tool: f"apt-get install {tool}" for tool in ("g++", "make", "perl")}
@@ -83,7 +84,9 @@ def run_bench(
     folder: Path, arguments: Sequence[str], inputs: Mapping[str, NDArray[np.int64]], *, trace: bool, timeout_s: float
 ) -> Run:
     """Run a program of the folder's bench on input codes. `details`: `cycles` from the first code in to the last code
-    out (simulated), and `cycles_per_second` of the simulator, building it left out (measured).
+    out (simulated), and `cycles_per_second` of the simulator, building it left out (measured); with `--clocks`
+    also, for each sample alone, `latency` from its first code in to its last code out, and `relaxing` from its last
+    code in to its first code out.
 
     What it builds lies in a temporary folder: an artifact is not written to by running it.
     """
@@ -102,6 +105,7 @@ def _read(path: Path, folder: Path) -> Run:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         steps = found.pop("steps").astype(np.int64)
+        timed = {name: found.pop(name).tolist() for name in TIMED if name in found}
         cycles, seconds = int(found.pop("cycles")), float(found.pop("seconds"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise SimulatorError(Diagnostic("simulator-output", f"no readable results: {error}", str(folder))) from error
@@ -113,6 +117,7 @@ def _read(path: Path, folder: Path) -> Run:
         details={
             "cycles": cycles,
             "cycles_per_second": rate,
+            **timed,
             "summary": [f"{cycles} clock cycles (simulated), at {rate:,.0f} a second (measured)"],
         },
     )

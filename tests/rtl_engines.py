@@ -49,7 +49,8 @@ def simulate(
     ticks: list[dict[str, Array]] = []
     results: list[list[int]] = []
     made: list[int] = []
-    mask = (1 << engine.signature.x_port.format.bits) - 1
+    given = engine.signature.x_port
+    bits, mask = given.format.bits, (1 << given.format.bits) - 1
     clocks = 0
 
     async def bench(ctx: Any) -> None:
@@ -57,7 +58,9 @@ def simulate(
         ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
         ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
         sent = 0
-        flat = [int(c) & mask for c in codes.reshape(-1)]
+        padded = np.pad(codes, ((0, 0), (0, -given.count % given.beat)), constant_values=-1) & mask
+        beats = padded.reshape(-1, given.beat).tolist()
+        flat = [sum(code << bits * i for i, code in enumerate(beat)) for beat in beats]
         while len(made) < samples:
             clocks += 1
             assert clocks < limit, "the engine hangs"
@@ -67,7 +70,7 @@ def simulate(
             if clocks == restart_at:
                 offered = taken = False
             ctx.set(engine.x.valid, offered)
-            ctx.set(engine.x.payload, flat[sent] if offered else mask)
+            ctx.set(engine.x.payload, flat[sent] if offered else (1 << bits * given.beat) - 1)
             ctx.set(engine.y.ready, taken)
             if offered and ctx.get(engine.x.ready):
                 sent += 1
@@ -81,8 +84,13 @@ def simulate(
                 if taken:
                     if not results or len(results[-1]) == port.count:
                         results.append([])
-                    pattern = ctx.get(engine.y.payload) & ((1 << port.format.bits) - 1)
-                    results[-1].append(signed(pattern, port.format.bits, port.format.signed))
+                    word, width = ctx.get(engine.y.payload), port.format.bits
+                    for lane in range(port.beat):
+                        code = signed(word >> width * lane & ((1 << width) - 1), width, port.format.signed)
+                        if len(results[-1]) < port.count:
+                            results[-1].append(code)
+                        else:
+                            assert code == 0, "a lane beyond the last code is not 0"
                     if len(results[-1]) == port.count:
                         made.append(ctx.get(engine.made))
             if clocks == restart_at:

@@ -26,10 +26,10 @@ SHELL = _of(
     "shell",
     (
         "input one bit too narrow",
-        "self.s_axis_tdata[: self.x_port.format.bits]",
-        "self.s_axis_tdata[: self.x_port.format.bits - 1]",
+        "tdata[8 * port.bytes * i :][: port.format.bits]",
+        "tdata[8 * port.bytes * i :][: port.format.bits - 1]",
     ),
-    ("short frame filled with ones", "Mux(filling, 0, self", "Mux(filling, 1, self"),
+    ("short frame filled with ones", "Mux(filling, 0, _codes", "Mux(filling, 1, _codes"),
     ("input index does not wrap", "index.eq(Mux(last, 0, index + 1))", "index.eq(index + 1)"),
     ("long frame not cut", "cutting.eq(last)]", "cutting.eq(0)]"),
     ("short frame not filled", "filling.eq(~last), cutting", "filling.eq(0), cutting"),
@@ -44,8 +44,8 @@ SHELL = _of(
         "            m.d.sync += index.eq(0)\n",
         "            m.d.sync += index.eq(index)\n",
     ),
-    ("output zero-extended", "payload.as_signed() if fmt.signed", "payload.as_unsigned() if fmt.signed"),
-    ("TLAST one code early", "index == self.y_port.count - 1", "index == self.y_port.count - 2"),
+    ("output zero-extended", "code.as_signed() if port.format.signed", "code if port.format.signed"),
+    ("TLAST one code early", "index == port.beats - 1", "index == port.beats - 2"),
     ("TUSER of the result before", "self.m_axis_tuser.eq(self.engine.made)", "self.m_axis_tuser.eq(made)"),
     (
         "result taken while it stalls",
@@ -107,20 +107,79 @@ SWEEP = _of(
 )
 APPLIER = _of(
     "serial.applier",
-    ("column starts where the last one ended", "[active.eq(1), word.eq(0), change", "[active.eq(1), change"),
-    ("column address off by one", "x.base + unit * x.words)", "x.base + unit * x.words + 1)"),
-    ("last word of a column dropped", "last.eq(x.words - 1)", "last.eq(0)"),
-    ("sum read before it is written", "SHORTEST = 2", "SHORTEST = 1"),
+    ("column address off by one", "self.entry_address.eq(start), left", "self.entry_address.eq(start + 1), left"),
+    (
+        "first word of a column for all",
+        "self.entry_address.eq(self.entry_address + 1)",
+        "self.entry_address.eq(self.entry_address)",
+    ),
+    ("last word of a column dropped", "left.eq(more)]", "left.eq(Mux(more == 0, 0, more - 1))]"),
+    ("place taken before the table answers", "taken.eq(fetched & (", "taken.eq(waiting & ("),
+    ("column cut off by the next one", "(~active | (left == 0))), self", "1), self"),
+    ("event lost while one waits", "self.ready.eq(~waiting | taken)", "self.ready.eq(1)"),
+    ("a column never ends", "[active.eq(0), bank.eq(0)]", "[active.eq(0), bank.eq(bank)]"),
+    ("sums of another map", "bank.eq(1 << kind)", "bank.eq(2 >> kind)"),
     ("signs exchanged", "Mux(code[1], minus, plus)", "Mux(code[1], plus, minus)"),
     ("weights unsigned", "code.as_signed() * change", "code.as_unsigned() * change"),
     ("accumulators not cleared", "ram.read_zero.eq(wipes[2] & writes[2][number])", "ram.read_zero.eq(0)"),
-    ("idle while sums are written", "active | Cat(*writes).any()", "active"),
+    ("every event clears", "ram.read_zero.eq(wipes[2] & writes[2][number])", "ram.read_zero.eq(writes[2][number])"),
+    ("idle while sums are written", "self.busy.eq(waiting | Cat(*writes).any())", "self.busy.eq(waiting)"),
+    ("idle while an event waits", "self.busy.eq(waiting | Cat(*writes).any())", "self.busy.eq(Cat(*writes).any())"),
     (
         "change of the event before",
-        "changes.append(self._next(m, change))",
-        "changes.append(self._next(m, self._next(m, change)))",
+        "self._next(m, self._next(m, change))",
+        "self._next(m, self._next(m, self._next(m, change)))",
     ),
-    ("products written to the word before", "ram.write_address.eq(words[3])", "ram.write_address.eq(words[2])"),
+    ("products written to the word before", "ram.write_address.eq(written)", "ram.write_address.eq(word)"),
+    ("sum one bit too narrow", "product)[:bits] for", "product)[: bits - 1] for"),
+)
+COLUMNS = _of(
+    "serial.columns",
+    (
+        "a column keeps no word clear of the next",
+        "return tuple(sorted(column.items(), key=lambda entry: (entry[0] % 2, entry[0])))",
+        "return tuple(sorted(column.items()))",
+    ),
+    ("words numbered from one", "codes | word << layout.codes_bits", "codes | (word ^ 1) << layout.codes_bits"),
+    (
+        "one word fewer in the table",
+        "start | (count - 1) << layout.address_bits\n        start, count",
+        "start | (count >> 1) << layout.address_bits\n        start, count",
+    ),
+)
+CORE = _of(
+    "serial.core",
+    (
+        "a tick too many",
+        "self.enough.eq(self.next_made == self.limit)",
+        "self.enough.eq(self.ports.made == self.limit)",
+    ),
+    (
+        "settling forgotten",
+        "m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]",
+        "m.d.sync += [ports.made.eq(self.next_made)]",
+    ),
+    (
+        "tolerance strict",
+        "(c > self.tolerated) | (c < -self.tolerated)",
+        "(c >= self.tolerated) | (c < -self.tolerated)",
+    ),
+    ("negative changes settle", "(c > self.tolerated) | (c < -self.tolerated)", "(c > self.tolerated)"),
+    ("change against the new code", "unit.stored[name][lane] - unit.old[name][lane]", "unit.stored[name][lane]"),
+    ("zero inputs applied to the wrong column", "| self.count),", "| (self.count ^ 1)),"),
+    (
+        "every input needs an event",
+        "x.ready.eq(~self._is_event(code) | (applier.ready & last))",
+        "x.ready.eq(applier.ready & last)",
+    ),
+    ("schedule read after the sample began", "with m.If(self.count == 0):", "with m.If(self.count == 1):"),
+    ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),
+    ("sweep begins before the sums are written", "with m.Elif(~self.applier.busy):", "with m.Elif(1):"),
+    ("tick ends before its changes are listed", "~unit.busy & ~self.settling", "~unit.busy"),
+    ("result offered twice", "[ports.y.valid.eq(0), sent.eq(0)", "[ports.y.valid.eq(1), sent.eq(0)"),
+    ("entries stored in the table", "ports.load_enable & (above == 0)", "ports.load_enable"),
+    ("entries one word behind", "above - 1)", "above)"),
+    ("busy until the next sample", "[self.phase.eq(0), ports.busy.eq(0)]", "[self.phase.eq(0)]"),
 )
 CHANGES = _of(
     "serial.changes",
@@ -130,4 +189,4 @@ CHANGES = _of(
     ("changes unsigned", "change.as_signed() if self.shape.signed else change", "change"),
 )
 MEMORY = _of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))
-MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *CHANGES, *MEMORY)
+MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *COLUMNS, *CORE, *CHANGES, *MEMORY)

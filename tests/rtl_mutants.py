@@ -1,11 +1,13 @@
 """Mutants of the core: each a one-line change of its source that the emitted bench must notice.
 
-python tests/rtl_mutants.py             every mutant through the bench in Icarus Verilog, as a table
+python tests/rtl_mutants.py             every mutant through the bench in Icarus Verilog
 python tests/rtl_mutants.py sign gate   those whose name holds one of the words
+python tests/rtl_mutants.py --table     every mutant, and writes targets/rtl/MUTANTS.md
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.abc
 import importlib.util
 import os
@@ -15,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 
 import numpy as np
@@ -33,7 +37,21 @@ from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Para
 __all__ = ["Verdict", "benches", "judged", "main", "mutated"]
 
 LIMIT_S = 120.0
-LANES = 4
+LANES = 2
+"""So few that a column has several words."""
+IMPORTING = Lock()
+"""Modules are replaced for the whole process, benches run in processes of their own."""
+TABLE = Path(__file__).resolve().parents[1] / "targets" / "rtl" / "MUTANTS.md"
+HEAD = """\
+# Mutants of the core
+
+Each row is a change of one line of the core's source; the emitted bench, run on the changed core in Icarus Verilog,
+must fail. The third column names the test of the bench that failed first, `elaboration` where the change gives no core.
+Written by `python tests/rtl_mutants.py --table`; {summary}.
+
+| mutant | module of `rtl/` | noticed by |
+|---|---|---|
+"""
 
 
 def nets() -> tuple[IntNet, ...]:
@@ -138,7 +156,8 @@ def mutated(mutant: Mutant) -> Iterator[None]:
 
 
 def target() -> RtlTarget:
-    return RtlTarget(arch="serial", lanes=LANES)
+    """With the trace port in the core itself, so that what the bench runs is what is mutated."""
+    return RtlTarget(arch="serial", lanes=LANES, trace=True)
 
 
 def benches(folder: Path) -> list[Path]:
@@ -175,6 +194,19 @@ class Verdict:
     same: bool
     seconds: float
 
+    @property
+    def text(self) -> str:
+        """What became of the mutant."""
+        if self.by:
+            return self.by
+        if self.mutant.equivalent:
+            return f"equivalent: {self.mutant.equivalent}"
+        return "SURVIVES: not in the core" if self.same else "SURVIVES"
+
+    @property
+    def survives(self) -> bool:
+        return not self.by and not self.mutant.equivalent
+
 
 def judged(mutant: Mutant, whole: Sequence[Path]) -> Verdict:
     """Emit the mutant's core for each net and run the bench of that net on it."""
@@ -202,7 +234,7 @@ def verilog(mutant: Mutant, net: IntNet) -> str | None:
     """The mutant's core; None if it cannot be built."""
     from amaranth.back import verilog as backend
 
-    with mutated(mutant):
+    with IMPORTING, mutated(mutant):
         from eqcompile.targets.rtl.emit import shell_of
         from eqcompile.targets.rtl.engines import choose
 
@@ -213,10 +245,15 @@ def verilog(mutant: Mutant, net: IntNet) -> str | None:
             return None
 
 
-def main(words: Sequence[str]) -> int:
-    """Print the table; 0 if every mutant that is not equivalent was noticed."""
-    chosen = [m for m in MUTANTS if not words or any(w in m.name for w in words)]
-    left = []
+def main(argv: Sequence[str]) -> int:
+    """Run the mutants; 0 if every one that is not equivalent was noticed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only mutants whose name holds one of them")
+    parser.add_argument("--table", action="store_true", help=f"write {TABLE.name}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="benches at a time")
+    options = parser.parse_args(argv)
+    chosen = [m for m in MUTANTS if not options.words or any(w in m.name for w in options.words)]
+    found = []
     with tempfile.TemporaryDirectory(prefix="eqcompile-mutants-") as name:
         whole = benches(Path(name))
         for bench in whole:
@@ -224,19 +261,19 @@ def main(words: Sequence[str]) -> int:
             if not passed:
                 sys.stdout.write(f"the bench fails without a mutation: {first}\n")
                 return 1
-        sys.stdout.write(f"| {'mutant':44} | {'module':15} | {'noticed by':24} | s |\n|---|---|---|---|\n")
-        for mutant in chosen:
-            found = judged(mutant, whole)
-            verdict = found.by or (f"equivalent: {mutant.equivalent}" if mutant.equivalent else "SURVIVES")
-            if found.same:
-                verdict = "SURVIVES: not in the core"
-            if not found.by and not mutant.equivalent:
-                left.append(mutant)
-            row = f"| {mutant.name:44} | {mutant.module:15} | {verdict:24} | {found.seconds:.1f} |\n"
-            sys.stdout.write(row)
-            sys.stdout.flush()
-    killed = len(chosen) - len(left) - sum(bool(m.equivalent) for m in chosen)
-    sys.stdout.write(f"{len(chosen)} mutants, {killed} noticed, {len(left)} survive\n")
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for verdict in pool.map(lambda mutant: judged(mutant, whole), chosen):
+                found.append(verdict)
+                label, module = verdict.mutant.name, verdict.mutant.module
+                sys.stdout.write(f"{label:44} {module:15} {verdict.text} ({verdict.seconds:.1f} s)\n")
+                sys.stdout.flush()
+    left = sum(v.survives for v in found)
+    noticed = sum(bool(v.by) for v in found)
+    summary = f"{len(found)} mutants, {noticed} noticed, {len(found) - noticed - left} equivalent, {left} survive"
+    sys.stdout.write(f"{summary}\n")
+    if options.table:
+        rows = "".join(f"| {v.mutant.name} | {v.mutant.module} | {v.text} |\n" for v in found)
+        TABLE.write_text(HEAD.format(summary=summary) + rows, encoding="utf-8")
     return 1 if left else 0
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pty
+import subprocess
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from amaranth import Cat, Module, Signal
@@ -10,8 +16,10 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from eqcompile.rtl.interface import EngineSignature, Port
+from eqcompile.targets.rtl.templates import tools
 from eqcompile.toolchain.ir import Format
 
+HERE = Path(__file__).resolve().parent
 X = Port(Format.holding(-128, 127), 3)
 Y = Port(Format.holding(-40000, 40000), 2)
 LINE_LIMIT = 5_000
@@ -138,3 +146,39 @@ class SimulatedLine:
                 assert level, "no stop bit"
                 self.bytes.append(byte)
                 counting = False
+
+
+@contextmanager
+def serial_port(folder: Path, build: Path, divisor: int, models: Sequence[str] = ()) -> Iterator[str]:
+    """The name of a serial port of the operating system whose other end is the pins of `folder/board_top.v`, compiled
+    by Verilator with the Verilog of `models`, at `divisor` clocks a bit.
+
+    A pseudo-terminal passes no break on: the design is in a known state, as after configuration.
+    """
+    for number, text in enumerate(models):
+        (build / f"model_{number}.v").write_text(text, encoding="utf-8")
+    argv = ["verilator", "--cc", "--exe", "--build", "-O3", "--no-timing", "-Wno-lint", "-Wno-fatal", "-j", "1"]
+    argv += [
+        "--top-module",
+        "board_top",
+        "--Mdir",
+        str(build),
+        str(folder / "board_top.v"),
+        str(HERE / "rtl_board.cpp"),
+    ]
+    argv += [str(build / f"model_{number}.v") for number in range(len(models))]
+    env = {**os.environ, **tools.verilator()}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = pty.openpty()
+    tty.setraw(ours)
+    tty.setraw(theirs)
+    # Memories are read from files beside the top.
+    process = subprocess.Popen([str(build / "Vboard_top"), str(divisor)], cwd=folder, stdin=ours, stdout=ours)
+    try:
+        yield os.ttyname(theirs)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)

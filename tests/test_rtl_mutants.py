@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_every_mutation_changes_a_line_that_is_there() -> None:
         assert mutant.old != mutant.new
         with rtl_mutants.mutated(mutant):
             pass
+
+
+def test_the_written_table_is_of_these_mutants() -> None:
+    """A table of other mutants, or of some, says nothing about the bench."""
+    text = rtl_mutants.TABLE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| [a-z.]+ \| (.+?) \|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == [m.name for m in MUTANTS]
+    assert not [name for name, verdict in rows if "SURVIVES" in verdict]
+    equivalent = {m.name: f"equivalent: {m.equivalent}" for m in MUTANTS if m.equivalent}
+    assert {name: v for name, v in rows if v.startswith("equivalent")} == equivalent
 
 
 def test_a_mutation_ends_with_its_block() -> None:

@@ -6,15 +6,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from checkpoint_files import saved, state, written
 
 from eqcompile.targets.rtl import synth_tools
-from eqcompile.targets.rtl.synth import PART_NAMES, DoesNotFitError, placement_failure, synthesise, usage_of
+from eqcompile.targets.rtl.synth import (
+    PART_NAMES,
+    DoesNotFitError,
+    placement_failure,
+    synthesise,
+    synthesise_artifact,
+    usage_of,
+)
 from eqcompile.targets.rtl.synth_harness import CorePort, core_ports, harness
 from eqcompile.targets.rtl.synth_memory import gathered
 from eqcompile.targets.rtl.synth_parse import cell_counts, device_utilisation, timing_of
 from eqcompile.targets.rtl.synth_parts import PARTS
 from eqcompile.targets.rtl.synth_tools import INSTALL, Deadline, SynthesisError, run_tool
+from eqcompile.toolchain.artifact import read_manifest
 from eqcompile.toolchain.cli.main import main
 from eqcompile.toolchain.diagnostics import MissingToolError, UsageError
 
@@ -32,6 +42,19 @@ def counter(tmp_path: Path) -> Path:
     path = tmp_path / "counter.v"
     path.write_text(COUNTER, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net, compiled and synthesised in one command; the simulators are left to other tests."""
+    work = tmp_path_factory.mktemp("synth")
+    model = written(work, saved(state()))
+    np.savez(work / "x.npz", x=np.random.default_rng(1).uniform(-1.0, 1.0, (20, 6)))
+    argv = [str(model), "--family", "models.LoopedMLP", "--weights", "ternary", "--inputs", str(work / "x.npz")]
+    argv += ["--state-bits", "4", "--input-bits", "4"]
+    argv += ["--target", "rtl", "--arch", "serial", "--lanes", "2", "-o", str(work / "out")]
+    assert main([*argv, "--no-verify", "--synth", "up5k,xilinx", "--seeds", "1"]) == 0
+    return work / "out"
 
 
 def text(name: str) -> str:
@@ -70,7 +93,7 @@ def test_what_does_not_fit_is_said_with_both_numbers_and_a_way_out() -> None:
     assert isinstance(error, DoesNotFitError)
     (fault,) = error.diagnostics
     assert fault.what.startswith("block RAMs (4 kbit): 80 needed (80 by the core, 0 by the harness), 30 available")
-    assert "fewer --lanes" in fault.hint
+    assert "fewer weight bits" in fault.hint
     assert "ecp5-25k" in fault.hint
     lut = next(u for u in error.usage if u.key == "lut")
     assert (lut.core, lut.harness, lut.needed) == (266 - 33, 33, 266)
@@ -79,10 +102,10 @@ def test_what_does_not_fit_is_said_with_both_numbers_and_a_way_out() -> None:
 @pytest.mark.parametrize(
     ("part", "used", "hint"),
     [
-        ("ecp5-25k", 30_000, "or --part ecp5-85k, which has 83640"),
+        ("ecp5-25k", 30_000, "or part ecp5-85k, which has 83640"),
         ("ecp5-25k", 90_000, "ecp5-85k has 83640, which is too few as well"),
-        ("up5k", 6_000, "or --part ecp5-25k, which has 24288"),
-        ("ecp5-85k", 90_000, "--arch serial, or fewer --lanes"),
+        ("up5k", 6_000, "or part ecp5-25k, which has 24288"),
+        ("ecp5-85k", 90_000, "with fewer --lanes if it is that already"),
     ],
 )
 def test_a_larger_part_is_promised_only_if_it_is_large_enough(part: str, used: int, hint: str) -> None:
@@ -234,23 +257,74 @@ def test_verilog_that_is_none_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.simulator
-def test_the_command_synthesises_an_artifact(counter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Would break if `eqcompile synth` did not find the core of an artifact, or took another target's folder."""
-    folder = tmp_path / "artifact"
-    folder.mkdir()
-    manifest = folder / "manifest.json"
-    (folder / "core.v").write_text(COUNTER.replace("counter", "core"), encoding="utf-8")
+def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if `--synth` and `eqcompile synth` said different things, or counted clocks of other samples."""
+    made = json.loads((artifact / "synth.json").read_text(encoding="utf-8"))["parts"]
+    manifest = read_manifest(artifact)
+    assert [p["part"] for p in made] == ["up5k", "xilinx"]
+    assert manifest["details"]["synthesis"] == made
+    assert {"synth.json", "core.v"} <= set(manifest["details"]["files"])
+    argv = [
+        "synth",
+        str(artifact),
+        "--part",
+        "up5k",
+        "--seeds",
+        "1",
+        "--inputs",
+        str(artifact.with_name("x.npz")),
+        "--json",
+    ]
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out) == made[0]
+    assert made[0]["clocks"]["kind"] == "simulated"
+    assert made[0]["clocks"]["samples"] == 20
+    median, mhz = made[0]["clocks"]["latency"]["median"], made[0]["fmax_mhz"]
+    assert made[0]["times"]["latency_us"]["median"] == pytest.approx(median / mhz)
+    assert made[1]["fmax_mhz"] is made[1]["times"] is None
+    shown = "\n".join(manifest["details"]["summary"])
+    assert "synthesis only, no place and route" in shown
+    assert f"latency: {median / mhz:.2f} us median" in shown
+
+
+@pytest.mark.simulator
+def test_without_a_simulator_the_figures_say_so(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if an absent Verilator cost the figures of synthesis, or left the times out without a word."""
+    monkeypatch.setenv("PATH", "")
+    report = synthesise_artifact(artifact, "xilinx", seeds=(), timeout_s=LIMIT_S)
+    assert report.clocks is None
+    assert "clocks not simulated: g++ is not installed; apt-get install g++" in report.text()
+
+
+def test_an_interrupt_in_synthesis_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if half an artifact, without its figures, were left where the user would take it for whole."""
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eqcompile.targets.rtl.finish.clocks_or_note", lambda *a, **k: (None, ()))
+    monkeypatch.setattr("eqcompile.targets.rtl.finish.synthesise", interrupted)
+    model = written(tmp_path, saved(state()))
+    argv = [str(model), "--family", "models.LoopedMLP", "--target", "rtl", "-o", str(tmp_path / "out")]
+    assert main([*argv, "--no-verify", "--synth", "xilinx"]) == 130
+    assert capsys.readouterr().err.startswith("error[interrupted]")
+    assert [p.name for p in tmp_path.iterdir()] == [model.name]
+
+
+def test_only_a_whole_artifact_of_rtl_is_synthesised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if `eqcompile synth` took another target's folder, or one without a core."""
+    manifest = tmp_path / "manifest.json"
     manifest.write_text('{"manifest_version": 1, "target": "rtl"}', encoding="utf-8")
-    assert main(["synth", str(folder), "--part", "up5k", "--seeds", "1", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["flip_flops"] == 16
-    assert document["kind"] == "estimated by place and route"
-    assert main(["synth", str(folder), "--part", "xilinx"]) == 0
-    assert "synthesis only" in capsys.readouterr().out
-    assert main(["synth", str(folder), "--part", "virtex"]) == 2
+    assert main(["synth", str(tmp_path), "--part", "virtex"]) == 2
     assert "known: ecp5-25k" in capsys.readouterr().err
+    assert main(["synth", str(tmp_path), "--part", "up5k"]) == 6
+    assert "core.v" in capsys.readouterr().err
     manifest.write_text('{"manifest_version": 1, "target": "numpy"}', encoding="utf-8")
-    assert main(["synth", str(folder), "--part", "up5k"]) == 6
+    assert main(["synth", str(tmp_path), "--part", "up5k"]) == 6
     assert "only rtl is synthesised" in capsys.readouterr().err
 
 

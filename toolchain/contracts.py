@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from .diagnostics import Diagnostic
 from .ir import EqNet, IntNet
 
-__all__ = ["Assumption", "FloatRun", "Imported", "Lowered", "QuantizeOptions", "Run", "Simulator", "Target"]
+__all__ = ["Assumption", "FloatRun", "Given", "Imported", "Lowered", "QuantizeOptions", "Run", "Simulator", "Target"]
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called now and then during long work."""
+StageProgress = Callable[[str, int, int], None]
+"""`progress(stage, done, total)`."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,14 @@ class QuantizeOptions:
 
 
 @dataclass(frozen=True)
+class Given:
+    """Input codes that the user gave, `[samples, (frame,) *shape]` by input, and where they come from."""
+
+    codes: Mapping[str, NDArray[np.int64]]
+    source: str
+
+
+@dataclass(frozen=True)
 class Lowered:
     """An IntNet and how it came about. `choices`: one row a tensor, state and input (JSON values)."""
 
@@ -124,6 +134,20 @@ class Target(ABC):
 
         Its `summary`, a list of lines that say their kind themselves, is what people are shown.
         """
+
+    def emit_source(self, net: EqNet, folder: Path) -> Mapping[str, Any]:
+        """Add what this target makes of the float net that was quantized, after `emit`; return details that join those
+        of `emit`. Only a compiled checkpoint has one.
+        """
+        return {}
+
+    def finish(
+        self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress
+    ) -> Mapping[str, Any]:
+        """Long work on an emitted artifact that was verified, such as synthesis: add files to `folder`; return details
+        that join those of `emit`, the lines of `summary` after its own. `given` reads the user's inputs.
+        """
+        return {}
 
 
 class Simulator(ABC):

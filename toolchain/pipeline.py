@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import artifact, data, registry
-from .contracts import FloatRun, Imported, Lowered, QuantizeOptions, Run, Simulator, Target
+from .contracts import FloatRun, Given, Imported, Lowered, QuantizeOptions, Run, Simulator, StageProgress, Target
 from .diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
 from .importers.api import import_model
 from .ir import EqNet, IntNet, verify
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Progress = Callable[[str, int, int], None]
-"""`progress(stage, done, total)`."""
 
 NET_FILE = "net.onnx"
 DEFAULT_SAMPLES = 16
 DEFAULT_TIMEOUT_S = 600.0
+MAX_GIVEN = 10_000
+"""Samples of the user's inputs that a target may run over for its figures."""
 _GENERATED_FRAMES = 4
 _GENERATOR_SEED = 0
 
@@ -138,7 +138,7 @@ class CompileResult:
         return self.lowered.net
 
 
-def compile_model(request: CompileRequest, *, progress: Progress | None = None) -> CompileResult:
+def compile_model(request: CompileRequest, *, progress: StageProgress | None = None) -> CompileResult:
     """Import, quantize, emit and verify; the artifact folder appears only if everything held.
 
     A simulator whose tool is absent is recorded as `missing` and does not stop the compilation. Raises
@@ -168,7 +168,7 @@ def compile_model(request: CompileRequest, *, progress: Progress | None = None) 
         report("reference", 0, 1)
         reference = run_reference(imported.net, real, trace=True)
         report("reference", 1, 1)
-        details = request.target.emit(net, folder)
+        details = _joined(request.target.emit(net, folder), request.target.emit_source(imported.net, folder))
         save(net, folder / NET_FILE)
         manifest = artifact.manifest_of(
             net, target=request.target.name, options=target_options(request.target), details=details
@@ -179,6 +179,10 @@ def compile_model(request: CompileRequest, *, progress: Progress | None = None) 
             _verify(name, simulator, folder, request, samples, golden, net, report)
             for name, simulator in simulators.items()
         )
+        details = _joined(
+            details, request.target.finish(net, folder, lambda: _given(request, net, calibration), report)
+        )
+        manifest["details"] = details
         manifest["verification"] = [asdict(v) for v in checks]
         artifact.write_json(folder / artifact.MANIFEST, manifest)
     return CompileResult(
@@ -259,6 +263,23 @@ def agree(net: IntNet, golden: Run, reference: FloatRun) -> Agreement:
     return Agreement(len(golden.steps), equal, labels, state_error, state_lsb, output_error)
 
 
+def _joined(emitted: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
+    summary = [*emitted.get("summary", ()), *finished.get("summary", ())]
+    return {**emitted, **finished} | ({"summary": summary} if summary else {})
+
+
+def _given(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> Given | None:
+    """The first `MAX_GIVEN` inputs of the user's file, as codes; None without a file."""
+    path, real = request.inputs, calibration
+    if path is not None:
+        real = data.read_inputs(path, net, limit=MAX_GIVEN)
+    elif request.calibration is not None and calibration is not None:
+        path, real = request.calibration, {name: array[:MAX_GIVEN] for name, array in calibration.items()}
+    if path is None or real is None:
+        return None
+    return Given(data.encode(net, real)[0], f"the first {_length(real)} of {path.name}")
+
+
 def _real_samples(
     request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None
 ) -> tuple[Mapping[str, Array], str, bool]:
@@ -301,7 +322,7 @@ def _verify(
     samples: Samples,
     golden: Run,
     net: IntNet,
-    report: Progress,
+    report: StageProgress,
 ) -> Verification:
     start = time.perf_counter()
     report(name, 0, samples.count)

@@ -24,6 +24,7 @@ from amaranth import Cat, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import Schedule
 
 from ..interface import EngineSignature
@@ -48,11 +49,27 @@ class Protocol(wiring.Component):
     """Requests in, answers out, and the engine of this `signature` between them.
 
     A whole sample is buffered: an engine may take its input more slowly than the line brings it. Reset by a break.
+    Raises UnsupportedError for streams with several codes a beat.
     """
 
     def __init__(self, signature: EngineSignature, *, identity: int, steps: int, tolerance: int) -> None:
         self.identity, self.steps, self.tolerance = identity, steps, tolerance
         self.x_port, self.y_port = signature.x_port, signature.y_port
+        wide = [(name, port.beat) for name, port in (("x", self.x_port), ("y", self.y_port)) if port.beat != 1]
+        if wide:
+            # Amaranth warns of components that are never elaborated; this one will not be.
+            self._MustUse__used = True
+            raise UnsupportedError(
+                [
+                    Diagnostic(
+                        "rtl-board-beat",
+                        f"a beat has {beat} codes, a UART takes 1",
+                        name,
+                        "no --beat, no --result-beat",
+                    )
+                    for name, beat in wide
+                ]
+            )
         self.loads = "load_data" in signature.members
         members: dict[str, In | Out] = {
             "received": In(8),

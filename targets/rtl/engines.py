@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -10,10 +10,28 @@ from typing import Any, Literal
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, ops, walk
 
-__all__ = ["ARCHITECTURES", "Arch", "Choice", "choose"]
+__all__ = ["ARCHITECTURES", "Arch", "Architecture", "Choice", "choose"]
 
 Arch = Literal["auto", "serial", "parallel", "lattice"]
-ARCHITECTURES: Mapping[str, str] = {"serial": "SerialEngine", "parallel": "ParallelEngine", "lattice": "LatticeEngine"}
+
+
+TOO_LARGE = ("rtl-spram", "rtl-capacity")
+"""Codes of refusals that other options may lift; the net itself is one that the engine takes."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Name of the engine's class, and the options that it takes."""
+
+    engine: str
+    options: tuple[str, ...]
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "serial": Architecture("SerialEngine", ("lanes",)),
+    "parallel": Architecture("ParallelEngine", ("levels", "beat", "result_beat")),
+    "lattice": Architecture("LatticeEngine", ("passes",)),
+}
 
 
 @dataclass(frozen=True)
@@ -24,9 +42,14 @@ class Choice:
     options: Mapping[str, Any]
     refusals: tuple[Diagnostic, ...]
 
+    @property
+    def spram(self) -> bool:
+        """Whether the weights are in the UP5K's single-port RAM, which starts without contents."""
+        return self.options.get("family") == "up5k"
+
     def engine(self, net: IntNet, *, trace: bool) -> Any:
         """The engine."""
-        return getattr(_module(self.arch), ARCHITECTURES[self.arch])(net, trace=trace, **self.options)
+        return getattr(_module(self.arch), ARCHITECTURES[self.arch].engine)(net, trace=trace, **self.options)
 
     def describe(self, engine: Any) -> dict[str, Any]:
         """What the architecture says about the engine (JSON values)."""
@@ -34,24 +57,31 @@ class Choice:
         return found
 
 
-def choose(net: IntNet, arch: str, *, lanes: int | None = None) -> Choice:
-    """The architecture asked for; `lanes` goes to `serial` alone.
+def choose(net: IntNet, arch: str, *, spram: bool = False, **options: int | None) -> Choice:
+    """The architecture asked for, built with `options`, those of its own in `ARCHITECTURES`.
 
-    For `auto` the first that takes the net: `lattice` for a net whose step holds stencils alone, then `serial`, then
-    `parallel`. If none does, what `serial` says, which takes most.
+    For `auto` the first that takes the net and the options: `lattice` for a net whose step holds stencils alone, then
+    `serial`, then `parallel`. If none does, what `serial` says, which takes most. `spram` puts the weights of `serial`
+    into the UP5K's single-port RAM; the others have no weight memory.
     """
     if arch != "auto":
-        return _checked(net, arch, lanes)
+        return _checked(net, arch, spram, options)
     linear = [op for op in walk(net.step) if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
     local = bool(linear) and all(isinstance(op, ops.Stencil) for op in linear)
-    candidates: Sequence[str] = ("lattice", "serial", "parallel") if local else ("serial", "parallel")
-    choices = [_checked(net, name, lanes) for name in candidates]
-    return next((c for c in choices if not c.refusals), next(c for c in choices if c.arch == "serial"))
+    order = ("lattice", "serial", "parallel") if local else ("serial", "parallel", "lattice")
+    candidates = [name for name in order if set(options) <= set(ARCHITECTURES[name].options)]
+    choices = [_checked(net, name, spram, options) for name in candidates]
+    taken = (c for c in choices if all(d.code in TOO_LARGE for d in c.refusals))
+    return next(taken, next((c for c in choices if c.arch == "serial"), choices[0]))
 
 
-def _checked(net: IntNet, arch: str, lanes: int | None) -> Choice:
-    options = {"lanes": lanes} if lanes is not None and arch == "serial" else {}
-    return Choice(arch, options, tuple(_module(arch).check(net, **options)))
+def _checked(net: IntNet, arch: str, spram: bool, options: Mapping[str, Any]) -> Choice:
+    if arch == "parallel":
+        return Choice(arch, options, tuple(_module(arch).check(net)))
+    if arch == "lattice":
+        return Choice(arch, options, tuple(_module(arch).check(net, **options)))
+    chosen = {**options, **({"family": "up5k"} if spram else {})}
+    return Choice(arch, chosen, tuple(_module(arch).check(net, **chosen)))
 
 
 def _module(arch: str) -> Any:

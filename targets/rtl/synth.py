@@ -13,13 +13,16 @@ import re
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.contracts import Given
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UnsupportedError, UsageError
 
+from .synth_clocks import Clocks, clocks_or_note
+from .synth_fit import hint_for, known_shortfalls
 from .synth_harness import NAME, core_ports, harness
 from .synth_memory import gathered
 from .synth_parse import Timing, cell_counts, device_utilisation, timing_of
@@ -32,8 +35,10 @@ __all__ = [
     "SynthReport",
     "Usage",
     "placement_failure",
+    "require_fit",
     "synthesise",
     "synthesise_artifact",
+    "tools_of",
     "usage_of",
 ]
 
@@ -76,6 +81,7 @@ class SynthReport:
 
     `usage`: by nextpnr (empty for `xilinx`); `flip_flops` and `cells`: of the core alone, by Yosys; `seeds`: one
     timing a seed (empty for `xilinx`, and where the design does not fit); `kind` says what sort of figures these are.
+    `clocks`: simulated, None if nobody counted, `notes` may say why; times are clocks at the median frequency.
     """
 
     top: str
@@ -87,6 +93,8 @@ class SynthReport:
     cells: Mapping[str, int]
     seeds: Mapping[int, Timing]
     tools: tuple[str, ...]
+    clocks: Clocks | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def fmax_mhz(self) -> float | None:
@@ -117,13 +125,17 @@ class SynthReport:
             "fmax_range_mhz": None if self.fmax_range_mhz is None else list(self.fmax_range_mhz),
             "seeds": [{"seed": s} | asdict(t) for s, t in self.seeds.items()],
             "tools": list(self.tools),
+            "notes": list(self.notes),
+            "clocks": None if self.clocks is None else self.clocks.to_json(),
+            "times": None if self.clocks is None or self.fmax_mhz is None else self.clocks.at(self.fmax_mhz),
         }
 
     def text(self) -> str:
         """The same for people."""
         lines = [f"{self.top} on {self.part} ({self.device}): {self.kind}"]
         lines += [f"  {u.label}: {u.core} of {u.available} (harness: {u.harness} more)" for u in self.usage]
-        lines.append(f"  flip-flops of the core: {self.flip_flops}")
+        if all(u.key != "ff" for u in self.usage):
+            lines.append(f"  flip-flops of the core: {self.flip_flops}")
         if not self.usage:
             lines += [f"  {name}: {count}" for name, count in sorted(self.cells.items())]
         if self.fmax_mhz is not None and self.fmax_range_mhz is not None:
@@ -134,6 +146,16 @@ class SynthReport:
             slow = min(self.seeds.values(), key=lambda t: t.fmax_mhz)
             delays = f"{slow.logic_ns:.1f} ns logic, {slow.routing_ns:.1f} ns routing"
             lines.append(f"  slowest path: {slow.start} to {slow.end}, {delays}")
+        if self.clocks is not None:
+            lines.append(f"  {self.clocks.text()}")
+        if self.clocks is not None and self.fmax_mhz is not None:
+            times = self.clocks.at(self.fmax_mhz)
+            median, worst = times["latency_us"]["median"], times["latency_us"]["worst"]
+            rate = f"{times['inferences_per_s']:,.0f} inferences/s"
+            lines.append(
+                f"  latency: {median:.2f} us median, {worst:.2f} us worst; {rate} (simulated clocks at that Fmax)"
+            )
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join([*lines, f"  tools: {', '.join(self.tools)}"])
 
 
@@ -165,7 +187,7 @@ def synthesise(
     """
     chosen = part_named(part)
     placer = f"nextpnr-{chosen.family}"
-    require(["yosys"] if chosen.family == "xilinx" else ["yosys", placer])
+    require(tools_of(chosen))
     faults = []
     if chosen.family != "xilinx" and not seeds:
         faults.append(Diagnostic("no-seeds", "0 seeds given, at least 1 is needed", hint="--seeds 3"))
@@ -217,14 +239,45 @@ def synthesise(
 
 
 def synthesise_artifact(
-    folder: Path, part: str, *, seeds: Sequence[int], timeout_s: float, progress: Progress | None = None
+    folder: Path,
+    part: str,
+    *,
+    seeds: Sequence[int],
+    timeout_s: float,
+    given: Given | None = None,
+    progress: Progress | None = None,
 ) -> SynthReport:
-    """Synthesise the core of an artifact of the `rtl` target; ArtifactError if `folder` is none. See `synthesise`."""
+    """Synthesise the core of an artifact of the `rtl` target, and count its clocks on `given` or on its own vectors.
+
+    Raises ArtifactError if `folder` is none, SimulatorError if its core does not run, and what `synthesise` raises.
+    """
     manifest = read_manifest(folder)
     if manifest["target"] != "rtl":
         what = f"an artifact of target {manifest['target']}, only rtl is synthesised"
         raise ArtifactError(Diagnostic("not-rtl", what, str(folder), "compile with --target rtl"))
-    return synthesise(folder / "core.v", "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
+    chosen, core = part_named(part), folder / "core.v"
+    require(tools_of(chosen))
+    require_fit(core, manifest.get("details", {}).get("engine", {}), chosen)
+    clocks, notes = clocks_or_note(folder, given, timeout_s=timeout_s)
+    report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
+    return replace(report, clocks=clocks, notes=notes)
+
+
+def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:
+    """Raise DoesNotFitError if `part` has too little for the core, as far as it is known without synthesis.
+
+    `engine`: what the engine says about itself, as in the manifest.
+    """
+    if not core.is_file():
+        raise ArtifactError(Diagnostic("no-verilog", "there is no such file", str(core), "compile with --target rtl"))
+    faults = known_shortfalls(core.read_text(encoding="utf-8"), engine, part)
+    if faults:
+        raise DoesNotFitError(faults, ())
+
+
+def tools_of(part: Part) -> list[str]:
+    """Names of the tools that synthesis for a part runs."""
+    return ["yosys"] if part.family == "xilinx" else ["yosys", f"nextpnr-{part.family}"]
 
 
 def _yosys(script: str, folder: Path, deadline: Deadline) -> None:
@@ -279,7 +332,7 @@ def placement_failure(part: Part, top: str, usage: Sequence[Usage], log: str) ->
             f"{u.label}: {u.needed} needed ({u.core} by the core, {u.harness} by the harness), "
             f"{u.available} available on {part.name}",
             top,
-            _hint(part, u),
+            hint_for(part, u.key, u.needed),
         )
         for u in usage
         if not u.fits
@@ -291,29 +344,3 @@ def placement_failure(part: Part, top: str, usage: Sequence[Usage], log: str) ->
     # Without a count of cells it never came to placing, and a smaller design would not help.
     hint = "fewer --lanes or a larger part" if usage else ""
     return SynthesisError(Diagnostic("place-and-route-failed", what, top, hint))
-
-
-# Cells of larger parts, by which a hint can promise that a part is large enough.
-_LARGER = {
-    "ecp5-25k": ("ecp5-85k", {"lut": 83640, "ff": 83640, "bram": 208, "dsp": 156}),
-    "up5k": ("ecp5-25k", {"lut": 24288, "dsp": 28}),
-}
-
-
-def _hint(part: Part, usage: Usage) -> str:
-    options = {
-        "lut": "--arch serial, or fewer --lanes",
-        "ff": "--arch serial, or fewer --lanes",
-        "bram": "fewer --lanes, or fewer weight bits",
-        "spram": "fewer weight bits, or a smaller net",
-        "dsp": "fewer --lanes, or --weights ternary",
-    }[usage.key]
-    larger, has = _LARGER.get(part.name, ("", {}))
-    if not larger:
-        return options
-    known = has.get(usage.key)
-    if known is None:
-        return f"{options}, or --part {larger}"
-    if usage.needed <= known:
-        return f"{options}, or --part {larger}, which has {known}"
-    return f"{options} ({larger} has {known}, which is too few as well)"

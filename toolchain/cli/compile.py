@@ -27,7 +27,8 @@ is run through the target's simulator and compared with the golden interpreter a
   eqcompile --target T --help          this help with the options of target T"""
 _EXAMPLES = """\
   eqcompile model.pt --target loihi --chip loihi2 -o out --calibrate train.npz
-  eqcompile model.pt --target numpy -o out --family models.LoopedMLP --set steps=20 --verify 64 --json"""
+  eqcompile model.pt --target numpy -o out --family models.LoopedMLP --set steps=20 --verify 64 --json
+  eqcompile model.pt --target rtl --synth ecp5-25k --board ulx3s -o out --inputs test.npz"""
 
 
 def _parser(*, add_help: bool) -> Parser:

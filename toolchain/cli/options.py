@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..contracts import Target
 from ..diagnostics import Diagnostic, UsageError
@@ -36,12 +37,15 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
 
 
 def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) -> None:
-    """One option for each field of a target's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`."""
+    """One option for each field of a target's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`.
+
+    The field's metadata may hold `help` and `metavar`; a field that may be None has no default to show.
+    """
     group = parser.add_argument_group(f"options of target {target.name} ({target.summary})")
     hints = get_type_hints(target)
     for f in fields(target):  # type: ignore[arg-type]
-        flag, hint = "--" + f.name.replace("_", "-"), hints[f.name]
-        default = "" if f.default is MISSING else f" (default {f.default})"
+        flag, hint = "--" + f.name.replace("_", "-"), _without_none(hints[f.name])
+        default = "" if f.default in (MISSING, None) else f" (default {f.default})"
         text = f"{f.metadata.get('help', '')}{default}".replace("%", "%%")
         common: dict[str, Any] = {"dest": _PREFIX + f.name, "default": argparse.SUPPRESS, "help": text}
         if hint is bool:
@@ -49,8 +53,14 @@ def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) ->
         elif get_origin(hint) is Literal:
             group.add_argument(flag, choices=get_args(hint), type=type(get_args(hint)[0]), **common)
         else:
-            kind = next((t for t in (hint, *get_args(hint)) if t in (int, float, str)), str)
-            group.add_argument(flag, type=kind, metavar=f.name.upper(), **common)
+            kind = hint if hint in (int, float, str) else str
+            group.add_argument(flag, type=kind, metavar=f.metadata.get("metavar", f.name.upper()), **common)
+
+
+def _without_none(hint: Any) -> Any:
+    """`T` of `T | None`, which is how an option without a default is typed."""
+    left = [t for t in get_args(hint) if t is not type(None)]
+    return left[0] if get_origin(hint) in (Union, UnionType) and len(left) == 1 else hint
 
 
 def build_target(target: type[Target], namespace: argparse.Namespace) -> Target:

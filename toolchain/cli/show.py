@@ -122,7 +122,7 @@ def _settings(given: Sequence[Mapping[str, Any]], assumed: Sequence[Mapping[str,
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items())
+    return ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
 
 
 def _brackets(text: str) -> str:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from .. import data, registry
 from ..artifact import read_manifest
-from ..contracts import FloatRun, Run
+from ..contracts import FloatRun, Run, StageProgress
 from ..diagnostics import Diagnostic, ImportFileError, UsageError
 from ..importers.api import import_model
 from ..ir import IntNet, Net
 from ..ir.serial import load
-from ..pipeline import NET_FILE, Progress, simulators_for
+from ..pipeline import NET_FILE, simulators_for
 from ..reference import run_reference
 from ..report.data import number, plain
 from .options import parse_settings
@@ -28,7 +28,7 @@ __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
 GOLDEN = "golden"
 
 
-def artifact_job(namespace: argparse.Namespace, target: Path, progress: Progress | None) -> dict[str, Any]:
+def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
     """Run an artifact folder and write the results to `target`; return the JSON document."""
     folder: Path = namespace.source
     manifest = read_manifest(folder)
@@ -50,7 +50,7 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: Progress
     }
 
 
-def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: Progress | None) -> dict[str, Any]:
+def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
     """Run a checkpoint in the float64 reference and write the results to `target`; return the JSON document."""
     imported = import_model(
         namespace.source, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config

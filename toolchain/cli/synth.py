@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import registry
+from .. import data, registry
+from ..contracts import Given
+from ..diagnostics import ArtifactError, Diagnostic
+from ..ir import IntNet
+from ..ir.serial import load
+from ..pipeline import MAX_GIVEN, NET_FILE
 from .console import Parser, Reply, stage_progress
 from .numbers import integer, positive_seconds
 
 __all__ = ["command"]
 
 _DESCRIPTION = """\
-Synthesise the core of an artifact of the rtl target, place and route it, and say what it costs and how fast it runs.
+Synthesise the core of an artifact of the rtl target, place and route it, and say what it costs and how fast it runs:
+cells, frequency, and, from clocks that are simulated, the time of an inference.
 
 The figures are estimates of the open tools (Yosys, nextpnr), the frequency their median over the seeds with its
 spread. For xilinx there is synthesis only, and no frequency. The first run compiles the tools, which takes minutes."""
 _EXAMPLES = """\
   eqcompile synth out --part ecp5-25k
-  eqcompile synth out --part up5k --seeds 5 --json"""
+  eqcompile synth out --part up5k --seeds 5 --inputs test.npz --json"""
 _PARTS = ("ecp5-25k", "ecp5-85k", "up5k", "xilinx")
 
 
@@ -31,6 +37,9 @@ def command(argv: Sequence[str]) -> Reply:
     parser.add_argument(
         "--timeout", type=positive_seconds, default=1800.0, metavar="S", help="limit of all of it (default 1800 s)"
     )
+    parser.add_argument(
+        "--inputs", type=Path, metavar="X.npz", help="samples whose clocks are counted (default: the bench's vectors)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
     synthesise = registry.stage("synthesise")
@@ -40,6 +49,15 @@ def command(argv: Sequence[str]) -> Reply:
             namespace.part,
             seeds=range(1, namespace.seeds + 1),
             timeout_s=namespace.timeout,
+            given=None if namespace.inputs is None else _given(namespace.folder, namespace.inputs),
             progress=None if progress is None else lambda done, total: progress("synthesis", done, total),
         )
     return Reply(report.to_json(), report.text())
+
+
+def _given(folder: Path, path: Path) -> Given:
+    net = load(folder / NET_FILE)
+    if not isinstance(net, IntNet):
+        raise ArtifactError(Diagnostic("not-rtl", f"{NET_FILE} is no integer net", str(folder), "compile it again"))
+    codes, _ = data.encode(net, data.read_inputs(path, net, limit=MAX_GIVEN))
+    return Given(codes, f"the first {len(next(iter(codes.values())))} of {path.name}")

@@ -20,7 +20,7 @@ from cocotbext.axi import (
     AxiStreamSink,
     AxiStreamSource,
 )
-from layout import Layout, Results, pattern  # type: ignore[import-not-found]
+from layout import Layout, Results  # type: ignore[import-not-found]
 
 __all__ = ["CLOCK_NS", "Driver", "stalls"]
 
@@ -120,13 +120,13 @@ class Driver:
                 self.ticks.append(self.layout.split(int(dut.trace_codes.value)) if kind == "vector" else self.events)
                 self.events = []
 
-    def words(self, codes: Sequence[int]) -> list[int]:
-        """Codes as TDATA."""
-        return [pattern(int(code), 8 * self.layout.x["bytes"]) for code in codes]
-
     def send(self, codes: Sequence[int]) -> None:
         """Queue one input frame."""
-        self.source.send_nowait(AxiStreamFrame(self.words(codes)))
+        self.send_words(self.layout.words(codes))
+
+    def send_words(self, words: Sequence[int]) -> None:
+        """Queue one input frame, given as the TDATA of its beats."""
+        self.source.send_nowait(AxiStreamFrame(words))
 
     async def receive(self) -> tuple[list[int], int]:
         """Codes of one result and its TUSER."""

@@ -59,9 +59,9 @@ class Layout:
         return cls(raw if traced else raw | {"trace": None, "verilog": "core.v"})
 
     @property
-    def source(self) -> Path:
-        """The Verilog file to simulate."""
-        return FOLDER / str(self.raw["verilog"])
+    def sources(self) -> list[Path]:
+        """The Verilog files to simulate: the core, and models of vendor primitives in it."""
+        return [FOLDER / str(name) for name in (self.raw["verilog"], *self.raw["models"])]
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -111,9 +111,24 @@ class Layout:
             at += size
         return found
 
+    def words(self, codes: Sequence[int]) -> list[int]:
+        """Input codes as the TDATA of each beat, the first code of a beat lowest; lanes beyond the last code are -1."""
+        bits, beat = 8 * self.x["bytes"], self.x["beat"]
+        lanes = [pattern(int(code), bits) for code in codes]
+        lanes += [pattern(-1, bits)] * (-len(lanes) % beat)
+        beats = [lanes[at : at + beat] for at in range(0, len(lanes), beat)]
+        return [sum(lane << bits * i for i, lane in enumerate(lanes)) for lanes in beats]
+
     def codes(self, words: Sequence[int]) -> list[int]:
-        """Output codes of the words of a result frame: all of TDATA, so that a wrong extension is a wrong code."""
-        return [_value(word, {"bits": 8 * self.y["bytes"], "signed": self.y["signed"]}) for word in words]
+        """Output codes of the beats of a result frame: all of TDATA, so that a wrong extension is a wrong code.
+
+        ValueError if a lane beyond the last code is not 0.
+        """
+        lane = {"bits": 8 * self.y["bytes"], "signed": self.y["signed"]}
+        found = [_value(word >> lane["bits"] * i, lane) for word in words for i in range(self.y["beat"])]
+        if any(found[self.y["count"] :]):
+            raise ValueError(f"lanes beyond the {self.y['count']} codes hold {found[self.y['count'] :]}")
+        return found[: self.y["count"]]
 
     def dense(self, ticks: Sequence[Sequence[tuple[int, int, int]]]) -> list[Codes]:
         """Every state after each tick of one sample, side by side, from its events `(state, unit, code)`."""

@@ -2,6 +2,7 @@
 
 python bench/native.py                                     the vectors, compared
 python bench/native.py --inputs x.npz --results y.npz      samples under `codes.NAME`, results, and states if asked
+python bench/native.py --inputs ... --results ... --clocks  how many clocks they take too
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ constexpr State kStates[] = {{{", ".join(states) or "{0, 0, 1, 0}"}}};
 constexpr uint32_t kUnits = {first};
 constexpr int32_t kInit[] = {{{", ".join(map(str, init)) or "0"}}};
 constexpr size_t kXCount = {layout.x["count"]}, kYCount = {layout.y["count"]};
+constexpr size_t kXBeat = {layout.x["beat"]}, kYBeat = {layout.y["beat"]};
+constexpr size_t kXBeats = (kXCount + kXBeat - 1) / kXBeat;
+constexpr int kXBits = {8 * layout.x["bytes"]};
 constexpr int kYBits = {8 * layout.y["bytes"]};
 constexpr bool kYSigned = {str(layout.y["signed"]).lower()};
 constexpr int64_t kIdleLimit = {IDLE_LIMIT};
@@ -66,7 +70,8 @@ def build(layout: Any, folder: Path) -> Path:
     """Compile the core and its driver in `folder`; the program. SystemExit with the compiler's words if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "core_layout.h").write_text(header(layout), encoding="utf-8")
-    argv = ["verilator", *VERILATOR_ARGS, str(layout.source), str(HERE / "native.cpp")]
+    sources = tools.copied([*layout.sources, HERE / "native.cpp"], folder)
+    argv = ["verilator", *VERILATOR_ARGS, *(path.name for path in sources)]
     env = {**os.environ, **tools.verilator()}
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -75,14 +80,18 @@ def build(layout: Any, folder: Path) -> Path:
     return folder / "Vcore"
 
 
-def run(program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool) -> tuple[Any, dict[str, Any]]:
-    """Results of input frames and what was measured: `cycles` and `seconds` of the run without the weight load."""
+def run(
+    program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool, alone: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """Results of input frames and what was measured without the weight load: `cycles` and `seconds` of the run, and for
+    each sample the `latency` in clocks from its first code in to its last code out, and `relaxing` from its last code
+    in to its first code out. `alone`: a sample is sent when the result of the one before has come."""
     given, found = program.parent / "in.bin", program.parent / "out.bin"
     with given.open("wb") as file:
         np.array([len(frames), len(words)], np.int64).tofile(file)
         np.asarray(words, np.int64).tofile(file)
         np.asarray(frames, np.int64).tofile(file)
-    argv = [str(program), str(given), str(found), str(layout.steps), str(pause), str(int(trace))]
+    argv = [str(program), str(given), str(found), str(layout.steps), str(pause), str(int(trace)), str(int(alone))]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr)
@@ -90,10 +99,12 @@ def run(program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trac
     units = sum(s["units"] for s in layout.states)
     steps, y = np.zeros(len(frames), np.int64), np.zeros((len(frames), layout.y["count"]), np.int64)
     states = np.zeros((layout.steps if trace else 0, len(frames), units), np.int64)
+    clocks = np.zeros((len(frames), 4), np.int64)
     with found.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
         for sample in range(len(frames)):
             steps[sample] = made = int(np.fromfile(file, np.int64, 1)[0])
+            clocks[sample] = np.fromfile(file, np.int64, clocks.shape[1])
             y[sample] = np.fromfile(file, np.int64, y.shape[1])
             if trace:
                 states[:made, sample] = np.fromfile(file, np.int32, made * units).reshape(made, units)
@@ -101,7 +112,9 @@ def run(program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trac
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
     results = core_layout.Results(dict(named), y, steps)
-    return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9}
+    first_in, last_in, first_out, last_out = clocks.T
+    measured = {"latency": last_out - first_in + 1, "relaxing": first_out - last_in}
+    return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9, **measured}
 
 
 def compared(layout: Any, program: Path, words: Any) -> int:
@@ -127,6 +140,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--inputs", type=Path, help="samples to run instead of the vectors")
     parser.add_argument("--results", type=Path, help="where their results go")
     parser.add_argument("--trace", action="store_true", help="write the states after every tick too")
+    parser.add_argument("--clocks", action="store_true", help="with samples: run each of them alone too, to time it")
     parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
@@ -143,8 +157,12 @@ def main(argv: Sequence[str]) -> int:
         return 1 if compared(layout, program, words) else 0
     frames = layout.frames(core_layout.load_arrays(given.inputs))
     results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace)
+    found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
+    if given.clocks:
+        _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
+        found |= {k: timed[k] for k in ("latency", "relaxing")}
     with given.results.open("wb") as file:
-        np.savez(file, **{k: np.array(v) for k, v in measured.items()}, **layout.arrays(results))
+        np.savez(file, **found, **layout.arrays(results))
     return 0
 
 

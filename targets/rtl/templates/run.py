@@ -39,7 +39,7 @@ def run(sim: str, build: Path, *, trace: bool, testcase: str | None, env: dict[s
     runner = get_runner(sim)
     try:
         runner.build(
-            sources=[layout.Layout.read(traced=trace).source],
+            sources=tools.copied(layout.Layout.read(traced=trace).sources, build),
             hdl_toplevel="core",
             build_dir=build,
             build_args=BUILD_ARGS[sim],
@@ -100,9 +100,12 @@ def main(argv: Sequence[str]) -> int:
         if importlib.util.find_spec(package) is None:
             sys.stderr.write(f"{name} is not installed: pip install {name}\n")
             return 3
-    build = given.build or HERE.parent / "build" / given.sim
+    build = (given.build or HERE.parent / "build" / given.sim).resolve()
+    if given.sim == "verilator" and not tools.plain(build):
+        sys.stderr.write(f"make takes no path like {str(build)!r}: build elsewhere, with --build /tmp/core\n")
+        return 3
     try:
-        failed = run(given.sim, build.resolve(), trace=trace, testcase=test, env=env, verbose=not given.quiet)
+        failed = run(given.sim, build, trace=trace, testcase=test, env=env, verbose=not given.quiet)
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
         return 3

