@@ -9,13 +9,14 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench families examples clean
+.PHONY: help demo test test-fast lint bench rtl families examples clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
 	@echo "make test        set up, lint, type check, run every test"
 	@echo "make test-fast   the same without the tests that start a simulator"
 	@echo "make bench       measure speed, as ratios against named peers in the same run"
+	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
 	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
 	@echo "make examples    train the committed checkpoints anew"
 	@echo "make clean       remove the environment and build outputs"
@@ -59,6 +60,12 @@ test-fast: lint
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
+
+rtl: $(VENV)/.installed
+	@$(BIN)/python benchmarks/rtl.py
+	@$(BIN)/python benchmarks/rtl_equal.py
+	@$(BIN)/python benchmarks/rtl_speed.py
+	@$(BIN)/python benchmarks/rtl_da4ml.py
 
 families: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --target numpy --target loihi

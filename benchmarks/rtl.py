@@ -1,6 +1,6 @@
 """What the cores cost on FPGAs and how fast they are: trained nets on each architecture and part.
 
-    python benchmarks/rtl.py [--only serial] [--part up5k] [--seeds 3] [--out build/bench]
+    python benchmarks/rtl.py [--only serial] [--part up5k] [--seeds 3] [--mnist mnist.npz] [--out build/bench]
 
 Prints a paragraph for each core and writes rtl.json. Cells and frequencies are estimated by place and route (Yosys,
 nextpnr), with buses and control, without a trace port. Clocks are simulated (Verilator) over the whole test set, whose
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mnist import images
+from mnist_rtl import mnist_net
 
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.targets.rtl.synth import DoesNotFitError, synthesise
@@ -65,9 +67,24 @@ TERNARY, CUBE = partial(digits, "digits_ternary"), partial(digits, "digits_cube"
 CASES = (
     Case("digits_ternary", TERNARY, {"arch": "serial"}, ("ecp5-25k", "ecp5-85k")),
     Case("digits_ternary", TERNARY, {"arch": "serial", "device": "up5k"}, ("up5k",)),
-    Case("digits_ternary", TERNARY, {"arch": "parallel"}, ("ecp5-85k",)),
+    Case("digits_ternary", TERNARY, {"arch": "parallel", "beat": 64, "result_beat": 10}, ("ecp5-85k",)),
+    Case("digits_cube", CUBE, {"arch": "lattice", "passes": 5}, ("ecp5-25k",)),
     Case("digits_cube", CUBE, {"arch": "lattice"}, ("ecp5-85k",)),
 )
+
+
+def mnist(path: Path) -> tuple[IntNet, Given]:
+    """The ternary MNIST net and the whole test set."""
+    net = mnist_net()
+    return net, Given(data.encode(net, {"x": images(path)[0]})[0], "the MNIST test set")
+
+
+def mnist_cases(path: Path) -> tuple[Case, ...]:
+    load = partial(mnist, path)
+    return (
+        Case("mnist_ternary", load, {"arch": "serial"}, ("ecp5-25k",)),
+        Case("mnist_ternary", load, {"arch": "serial", "device": "up5k"}, ("up5k",)),
+    )
 
 
 def run(net: IntNet, given: Given, folder: Path) -> tuple[Clocks, int]:
@@ -125,10 +142,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="WORD", default="", help="cases whose title holds this word")
     parser.add_argument("--part", action="append", metavar="PART", help="only this part (may be given again)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="placements of each (default 3)")
+    parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz with x_test and y_test: its net too")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     options = parser.parse_args(argv)
     results = []
-    for case in CASES:
+    for case in (*CASES, *(mnist_cases(options.mnist) if options.mnist else ())):
         parts = [p for p in case.parts if not options.part or p in options.part]
         if options.only in case.title and parts:
             results.append(measure(case, parts, range(1, options.seeds + 1)))
