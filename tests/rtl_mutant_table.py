@@ -167,26 +167,44 @@ CORE = _of(
     ("negative changes settle", "(c > self.tolerated) | (c < -self.tolerated)", "(c > self.tolerated)"),
     ("change against the new code", "unit.stored[name][lane] - unit.old[name][lane]", "unit.stored[name][lane]"),
     ("zero inputs applied to the wrong column", "| self.count),", "| (self.count ^ 1)),"),
-    (
-        "every input needs an event",
-        "x.ready.eq(~self._is_event(code) | (applier.ready & last))",
-        "x.ready.eq(applier.ready & last)",
-    ),
     ("schedule read after the sample began", "with m.If(self.count == 0):", "with m.If(self.count == 1):"),
     ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),
     ("sweep begins before the sums are written", "with m.Elif(~self.applier.busy):", "with m.Elif(1):"),
-    ("tick ends before its changes are listed", "~unit.busy & ~self.settling", "~unit.busy"),
     ("result offered twice", "[ports.y.valid.eq(0), sent.eq(0)", "[ports.y.valid.eq(1), sent.eq(0)"),
     ("entries stored in the table", "ports.load_enable & (above == 0)", "ports.load_enable"),
     ("entries one word behind", "above - 1)", "above)"),
     ("busy until the next sample", "[self.phase.eq(0), ports.busy.eq(0)]", "[self.phase.eq(0)]"),
 )
+EQUIVALENT = [
+    Mutant(
+        "every input needs an event",
+        "serial.core",
+        "x.ready.eq(~self._is_event(code) | (applier.ready & last))",
+        "x.ready.eq(applier.ready & last)",
+        "a code that is zero waits until the applier is ready and is then taken as before: other clocks, no other code "
+        "(tests/test_rtl_serial.py counts clocks)",
+    ),
+    Mutant(
+        "tick ends before its changes are listed",
+        "serial.core",
+        "~unit.busy & ~self.settling",
+        "~unit.busy",
+        "the changes of the last group are there in the clock in which the sweep is idle again; the list and `moved` "
+        "take them at its end, which is when the next phase begins",
+    ),
+    Mutant(
+        "changes unsigned",
+        "serial.changes",
+        "change.as_signed() if self.shape.signed else change",
+        "change",
+        "a signal of the same width takes the bits: the Verilog is the same, letter for letter",
+    ),
+]
 CHANGES = _of(
     "serial.changes",
     ("last change dropped", "with m.If(entry == end):", "with m.If(entry + 1 >= end):"),
     ("list not emptied", "                m.d.sync += count.eq(0)", "                m.d.sync += count.eq(count)"),
     ("change overwritten before it is taken", "with m.Elif(~self.valid | self.take):", "with m.Elif(1):"),
-    ("changes unsigned", "change.as_signed() if self.shape.signed else change", "change"),
 )
 MEMORY = _of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))
-MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *COLUMNS, *CORE, *CHANGES, *MEMORY)
+MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *COLUMNS, *CORE, *CHANGES, *MEMORY, *EQUIVALENT)

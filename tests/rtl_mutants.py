@@ -81,6 +81,12 @@ def _net(*, ternary: bool) -> IntNet:
         "slope": source.integers(-20, 20, 7),
         "small": np.array(3),
     }
+    if ternary:
+        # Words 0 and 1, then 1 and 2: in that order the sum of word 1 would be read before it is written.
+        params["U"][:, :2] = np.array([[1, 0, -1, 0, 0, 0], [0, 0, 1, 0, 1, 0]]).T
+    else:
+        # Only the last unit of the last sweep moves in the tick after `h` has settled.
+        params["K"][:2] = 0
     step = (
         ops.Linear(out="wh", x="h", weight="W", bias="w"),
         ops.Linear(out="vg", x="g", weight="V"),

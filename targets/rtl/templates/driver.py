@@ -92,6 +92,12 @@ class Driver:
         self.sink.assert_reset(False)
         await ClockCycles(self.dut.clk, 2)
 
+    async def first_beat_in(self) -> None:
+        """Wait until the first beat of an input frame is being taken, and hold the rest back."""
+        while not (self.dut.s_axis_tvalid.value and self.dut.s_axis_tready.value):
+            await FallingEdge(self.dut.clk)
+        self.source.pause = True
+
     async def first_code_out(self) -> None:
         """Wait until the first code of a result was taken, and hold the rest back until the next reset."""
         while not (self.dut.m_axis_tvalid.value and self.dut.m_axis_tready.value):
@@ -102,7 +108,7 @@ class Driver:
     def forget(self) -> None:
         """Drop what is queued and what was traced."""
         self.source.clear()
-        self.sink.pause = False
+        self.source.pause = self.sink.pause = False
         self.sink.clear()
         self.ticks, self.events = [], []
 
@@ -135,12 +141,12 @@ class Driver:
         assert len(users) == 1, f"TUSER changes within a result: {sorted(users)}"
         return self.layout.codes(frame.tdata), int(users.pop())
 
-    async def run(self, frames: Any, ticks: int) -> Results:
-        """Send all frames back to back and gather their results."""
+    async def run(self, frames: Any, ticks: int, *, sent: int = 0) -> Results:
+        """Send all frames back to back and gather their results, after those of the `sent` before."""
         for codes in frames:
             self.send(codes)
         y, rows = [], []
-        for _ in frames:
+        for _ in range(sent + len(frames)):
             codes, made = await self.receive()
             y.append(codes)
             rows.append(await self.taken(made))

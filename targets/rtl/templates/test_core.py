@@ -185,7 +185,7 @@ async def registers(dut: Any) -> None:
 @cocotb.test()
 async def another_schedule(dut: Any) -> None:
     """STEPS ends a sample after fewer ticks, TOLERANCE as soon as no code moves by more; both count from the next
-    sample, and what was written last holds."""
+    sample, of which not even the first code was taken, and what was written last holds."""
     driver = await started(dut)
     frames, want = vectors()
     for steps in sorted({1, 2, TICKS} & set(range(1, TICKS + 1))):
@@ -199,6 +199,12 @@ async def another_schedule(dut: Any) -> None:
     assert set(got.steps.tolist()) == {1}
     await driver.write("TOLERANCE", LAYOUT.tolerance)
     must_equal(want, await driver.run(frames, TICKS))
+    last = int(np.argmax(want.steps))
+    driver.send(frames[last])
+    await driver.first_beat_in()
+    await driver.write("STEPS", 1)
+    driver.source.pause = False
+    must_equal(want, await driver.run([], TICKS, sent=1), [last])
 
 
 @cocotb.test()
