@@ -17,5 +17,6 @@ def execute(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    given = {i.name: inputs[i.name].astype(np.int64 if "int64" in i.type else np.float64) for i in session.get_inputs()}
+    types = {"tensor(int64)": np.int64, "tensor(double)": np.float64, "tensor(float)": np.float32}
+    given = {i.name: inputs[i.name].astype(types[i.type]) for i in session.get_inputs()}
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True))

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net
@@ -203,6 +205,23 @@ def changed_codes(folder: Path) -> int:
                 count += 1
         with path.open("wb") as stream:
             np.savez(stream, **arrays)
+    for path in folder.rglob("*.onnx"):
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            codes = onnx.numpy_helper.to_array(tensor).copy()
+            flat = codes.reshape(-1)
+            flat[0] = flat[0] - 1 if flat[0] > 0 else flat[0] + 1
+            tensor.CopyFrom(onnx.numpy_helper.from_array(codes, tensor.name))
+            count += 1
+        onnx.save(model, path)
+    for path in folder.rglob("*.nir"):
+        with pytest.importorskip("h5py").File(path, "r+") as file:
+            for node in file["node/nodes"].values():
+                for key in {"weight", "scale", "threshold"} & set(node):
+                    whole = node[key][()]
+                    whole.reshape(-1)[0] += 1.0
+                    node[key][...] = whole
+                    count += 1
     return count
 
 

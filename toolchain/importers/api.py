@@ -14,9 +14,11 @@ from ..diagnostics import Diagnostic, EqcompileError, ImportFileError, UsageErro
 from ..ir import EqNet
 from ..ir.verify import check
 from .config import settings_from_config, width_faults
+from .containers import regular_file
 from .detect import detect
 from .family import Family, Tensors, normalise
 from .load import LoadedFile, load_file
+from .nir_file import HDF5_MAGIC
 from .settings import read_config, resolve
 
 __all__ = ["import_model"]
@@ -47,7 +49,8 @@ def import_model(
     config: Path | None = None,
     known: Mapping[str, Family] | None = None,
 ) -> Imported:
-    """Read a checkpoint (see `load_file`), find its family (see `detect`), settle its settings and build its net.
+    """Read a checkpoint (see `load_file`; a NIR graph: `nir_graph`), find its family (see `detect`), settle its
+    settings and build its net.
 
     `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
@@ -56,6 +59,8 @@ def import_model(
     Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (PyTorch).
     """
     user_config = {} if config is None else read_config(config)
+    if _is_nir(path):
+        return _import_nir(path, family, settings or {}, user_config)
     file = load_file(path)
     tensors = _Recorded(file.label, file.arrays)
     faults = _norm_faults(tensors)
@@ -76,6 +81,24 @@ def import_model(
     net = _build(chosen, tensors, resolved.values, file)
     ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
     return Imported(net, chosen.key, path, resolved.assumed, resolved.given, ignored)
+
+
+def _is_nir(path: Path) -> bool:
+    regular_file(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+    except OSError as error:
+        raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
+
+
+def _import_nir(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
+    from .nir_graph import NIR_FAMILY, import_nir
+
+    if family not in (None, NIR_FAMILY):
+        what = f"the file is a NIR graph, not a checkpoint of {family}"
+        raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
+    return import_nir(path.read_bytes(), path, user=settings, config=config)
 
 
 def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: LoadedFile) -> EqNet:

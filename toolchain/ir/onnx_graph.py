@@ -21,7 +21,7 @@ from .types import ValueKind, ValueType, infer
 if TYPE_CHECKING:
     from onnx import FunctionProto, ModelProto, NodeProto, ValueInfoProto
 
-__all__ = ["IR_VERSION", "REPEAT", "build_model", "output_names"]
+__all__ = ["BATCH", "IR_VERSION", "REPEAT", "TICKS", "GraphBuilder", "build_model", "output_names"]
 
 IR_VERSION = 10
 REPEAT = "repeat/"
@@ -46,7 +46,7 @@ def build_model(net: Net, metadata: Mapping[str, str]) -> ModelProto:
     (EqNet) or int64 codes (IntNet); results are shaped as in `FloatRun`."""
     from onnx import helper, numpy_helper
 
-    builder = _Builder(net)
+    builder = GraphBuilder(net)
     if net.schedule.frames:
         builder.framed()
     else:
@@ -69,7 +69,7 @@ def build_model(net: Net, metadata: Mapping[str, str]) -> ModelProto:
     return model
 
 
-class _Builder:
+class GraphBuilder:
     """Collects the nodes of one (sub)graph at a time; `names` maps IR names to ONNX names where the graph stands."""
 
     def __init__(self, net: Net) -> None:

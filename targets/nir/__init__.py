@@ -1,0 +1,1 @@
+"""Target `nir`: an IntNet as a NIR graph of affine maps, thresholds and delays, without loss."""

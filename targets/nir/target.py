@@ -1,0 +1,97 @@
+"""Target `nir`: the network as a graph of the Neuromorphic Intermediate Representation."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...toolchain.contracts import Target
+from ...toolchain.diagnostics import Diagnostic, MissingToolError
+from ...toolchain.ir import IntNet, check, infer
+from .lower import lower
+from .templates import fill
+
+__all__ = ["NirTarget"]
+
+MAX_NODES = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class NirTarget(Target):
+    """Takes what affine maps, thresholds and delays hold without loss; refuses the rest, naming each operation."""
+
+    name: ClassVar[str] = "nir"
+    summary: ClassVar[str] = "a NIR graph of affine maps, thresholds and delays, equal to the integers bit for bit"
+    install: ClassVar[str] = "pip install 'eqcompile[nir]'"
+
+    def missing(self) -> Sequence[str]:
+        return () if find_spec("nir") else ("nir",)
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        faults = list(check(net))
+        if faults:
+            return faults
+        graph, faults = self._lowered(net)
+        if not faults and len(graph.nodes) > MAX_NODES:
+            what = f"the graph would have {len(graph.nodes)} nodes, at most {MAX_NODES} are written"
+            faults = [Diagnostic("nir-size", what, net.name, "choose fewer --state-bits, which shortens the tables")]
+        return faults
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        graph, _ = self._lowered(net)
+        import nir
+
+        graph.metadata = {"steps": net.schedule.steps, "dt": 1.0, "ir_digest": net.digest}
+        nir.write(folder / "net.nir", graph)
+        types = infer(net)
+        host = {
+            "inputs": {i.name: list(i.shape) for i in net.inputs},
+            "states": {s.name: list(s.shape) for s in net.states},
+            "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
+            "steps": net.schedule.steps,
+            "tolerance": net.schedule.tolerance,
+            "frames": net.schedule.frames,
+            "every_frame": net.schedule.emit == "every",
+        }
+        (folder / "net.json").write_text(json.dumps(host, indent=2) + "\n", encoding="utf-8")
+        run = fill("run.py.tmpl")
+        (folder / "run.py").write_text(run, encoding="utf-8")
+        kinds = Counter(type(node).__name__ for node in graph.nodes.values())
+        (folder / "README.md").write_text(_readme(net, kinds), encoding="utf-8")
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        return {
+            "files": ["net.nir", "net.json", "run.py", "README.md"],
+            "needs": ["numpy", "nir"],
+            "nodes": dict(sorted(kinds.items())),
+            "summary": [f"{len(graph.nodes)} nodes ({counted}), {len(graph.edges)} edges [measured: counted]"],
+        }
+
+    def _lowered(self, net: IntNet) -> tuple[Any, list[Diagnostic]]:
+        if self.missing():
+            raise MissingToolError(Diagnostic("missing-tool", "nir is not installed", self.name, self.install))
+        return lower(net)
+
+
+def _readme(net: IntNet, kinds: Mapping[str, int]) -> str:
+    rows = []
+    for i in net.inputs:
+        if i.encoding is not None:
+            f, scale = i.encoding.format, i.encoding.scale
+            rows.append(
+                f"- `input-{i.name}`: codes `clip(rint(x / {scale!r}), {f.lo}, {f.hi})` of {list(i.shape)}, flat"
+            )
+    rows += [f"- `state-{s.name}`: codes of {list(s.shape)}, flat, after the ticks made so far" for s in net.states]
+    rows += [f"- `output-{o.name}`: codes, one is {o.scale!r}; read them after the last tick" for o in net.outputs]
+    return fill(
+        "README.md.tmpl",
+        title=net.name,
+        kinds="\n".join(f"| {kind} | {count} |" for kind, count in sorted(kinds.items())),
+        steps=net.schedule.steps,
+        rows="\n".join(rows),
+        digest=net.digest,
+    )

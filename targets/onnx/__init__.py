@@ -1,0 +1,1 @@
+"""Target `onnx`: a relaxation network as a standard ONNX model."""

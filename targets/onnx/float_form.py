@@ -1,0 +1,74 @@
+"""The float form: an EqNet as an ONNX model of standard operators, in single or double precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...toolchain.ir import EqNet, infer
+from ...toolchain.ir.onnx_functions import DOMAIN
+from ...toolchain.ir.onnx_graph import TICKS, build_model, output_names
+from .graph import STEPS, label_keys, top_index
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, TensorProto
+
+__all__ = ["float_model"]
+
+
+def float_model(net: EqNet, *, single: bool) -> ModelProto:
+    """The model of a verified net, deterministic. Inputs `[batch, (frame,) *shape]` and outputs are float32 (`single`)
+    or float64, labels int64, `steps` the ticks that the batch made (int64 scalar; a model's own stop rule ends all
+    samples together)."""
+    import onnx.inliner
+    from onnx import helper
+
+    model = onnx.inliner.inline_local_functions(build_model(net, {}))
+    standard = [o for o in model.opset_import if o.domain != DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    graph = model.graph
+    names = dict(zip((o.name for o in net.outputs), output_names(net), strict=True))
+    results = [o for o in graph.output if o.name in names.values()]
+    types = infer(net)
+    lead = ["batch", *(["frame"] if net.schedule.emit == "every" else [])]
+    for output, key in label_keys(net).items():
+        shape = next(types[o.value].shape for o in net.outputs if o.name == output)
+        graph.node.extend(top_index(names[output], key))
+        results.append(helper.make_tensor_value_info(key, onnx.TensorProto.INT64, [*lead, *shape[:-1]]))
+    graph.node.append(helper.make_node("Identity", [TICKS], [STEPS]))
+    results.append(helper.make_tensor_value_info(STEPS, onnx.TensorProto.INT64, []))
+    del graph.output[:]
+    graph.output.extend(results)
+    del graph.value_info[:]
+    if single:
+        _to_single(graph)
+    return model
+
+
+def _to_single(graph: GraphProto) -> None:
+    """Every double of a graph and of its subgraphs as a float."""
+    from onnx import AttributeProto, TensorProto
+
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type == TensorProto.DOUBLE:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for tensor in graph.initializer:
+        _single(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                _single(attribute.t)
+            elif attribute.type == AttributeProto.GRAPH:
+                _to_single(attribute.g)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.DOUBLE:
+                attribute.i = TensorProto.FLOAT
+
+
+def _single(tensor: TensorProto) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type == TensorProto.DOUBLE:
+        array = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

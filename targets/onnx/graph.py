@@ -1,0 +1,311 @@
+"""An IntNet as a deployable ONNX model: standard operators only, encoding inside, settling per sample.
+
+    x ──encode──► codes ──drive──► Loop(step, settle) ──readout──► <output>, labels, steps
+
+The bodies of the operations are those of the serialisation (`toolchain.ir.onnx_functions`), inlined. The loop ends when
+every sample has settled; a sample that settled keeps its codes, and its ticks are counted apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain.ir import Input, IntNet, Net, ValueType
+from ...toolchain.ir.onnx_functions import DOMAIN, OPSET
+from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION, GraphBuilder
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, ValueInfoProto
+
+__all__ = ["STATE", "STEPS", "InputType", "integer_model", "label_keys", "top_index"]
+
+InputType = Literal["float32", "float64", "codes"]
+STEPS = "steps"
+STATE = "state."
+"""Prefix of the outputs of a traced model: the codes of a state after every tick, `[ticks, batch, *shape]`."""
+
+
+def label_keys(net: Net) -> dict[str, str]:
+    """Name of the labels of each output of classes: `labels`, or `labels.<output>` where there are several."""
+    classes = [o.name for o in net.outputs if o.kind == "classes"]
+    return {name: "labels" if len(classes) == 1 else f"labels.{name}" for name in classes}
+
+
+def top_index(x: str, out: str) -> list[NodeProto]:
+    """Nodes that set `out` to the index of the largest entry of `x` over its last axis, the lowest of equal ones."""
+    from onnx import helper, numpy_helper
+
+    one, last = numpy_helper.from_array(np.array([1])), numpy_helper.from_array(np.array([-1]))
+    return [
+        helper.make_node("Constant", [], [f"{out}/one"], value=one),
+        helper.make_node("Constant", [], [f"{out}/axis"], value=last),
+        helper.make_node("TopK", [x, f"{out}/one"], [f"{out}/largest", f"{out}/at"], axis=-1),
+        helper.make_node("Squeeze", [f"{out}/at", f"{out}/axis"], [out]),
+    ]
+
+
+def integer_model(net: IntNet, *, input_type: InputType, trace: bool) -> ModelProto:
+    """The model of a verified net, deterministic. Inputs are `[batch, (frame,) *shape]`: real numbers in `input_type`,
+    or int64 codes; indices are int64. Outputs are the codes of each output (int64), its labels, and `steps` `[batch]`;
+    with `trace` also every state after every tick (then no loop ends early)."""
+    builder = _Relaxation(net, input_type, trace)
+    builder.encode()
+    if net.schedule.frames:
+        builder.framed()
+    else:
+        builder.plain()
+    return builder.model()
+
+
+def _narrow(codes: NDArray[Any]) -> NDArray[Any]:
+    """The same codes in the smallest signed integer type."""
+    lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
+            return codes.astype(dtype)
+    return codes
+
+
+class _Relaxation(GraphBuilder):
+    """Values of the graph beside those of the base: `codes/<input>`, `made/...` (ticks of each sample, `[batch]`) and
+    `moving/...` (whether a sample has not settled, `[batch]`)."""
+
+    def __init__(self, net: IntNet, input_type: InputType, trace: bool) -> None:
+        super().__init__(net)
+        self.input_type = input_type
+        self.trace = trace
+        self.given: list[ValueInfoProto] = []
+        self.initializers: list[Any] = []
+
+    def model(self) -> ModelProto:
+        import onnx.inliner
+        from onnx import helper
+
+        graph = helper.make_graph(self.nodes, self.net.name or "net", self.given, self.results, self.initializers)
+        whole = helper.make_model(
+            graph,
+            ir_version=IR_VERSION,
+            producer_name="eqcompile",
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
+            functions=self.functions,
+        )
+        inlined = onnx.inliner.inline_local_functions(whole)
+        standard = [o for o in inlined.opset_import if o.domain != DOMAIN]
+        del inlined.opset_import[:]
+        inlined.opset_import.extend(standard)
+        helper.set_model_props(inlined, {"eqcompile.ir_digest": self.net.digest})
+        return inlined
+
+    # Parameters and inputs
+
+    def encode(self) -> None:
+        """Parameters in the narrowest type, cast to int64 once; inputs as codes."""
+        from onnx import TensorProto, numpy_helper
+
+        for p in self.net.params:
+            stored = _narrow(np.asarray(p.value))
+            name = self.names[p.name] = f"param/{p.name}"
+            kept = name if stored.dtype == np.int64 else f"stored/{p.name}"
+            self.initializers.append(numpy_helper.from_array(stored, kept))
+            if kept != name:
+                self.node("Cast", [kept], name, to=TensorProto.INT64)
+        for i in self.net.inputs:
+            if i.encoding is None or self.input_type == "codes":
+                self.given.append(self.value_info(i.name, ValueType(i.shape, i.kind), frame=self.net.schedule.frames))
+            else:
+                self.names[i.name] = self.encoded(i)
+
+    def encoded(self, i: Input) -> str:
+        """`clip(rint(x / scale), lo, hi)` in double precision; ONNX rounds half to even."""
+        from onnx import TensorProto, helper
+
+        if i.encoding is None:
+            raise TypeError(f"input {i.name} has no encoding")
+        single = self.input_type == "float32"
+        dims: list[str | int | None] = [BATCH, *(["frame"] if self.net.schedule.frames else []), *i.shape]
+        kind = TensorProto.FLOAT if single else TensorProto.DOUBLE
+        self.given.append(helper.make_tensor_value_info(i.name, kind, dims))
+        mark = f"encode/{i.name}"
+        x = self.node("Cast", [i.name], f"{mark}/double", to=TensorProto.DOUBLE) if single else i.name
+        scale = self.constant(np.float64(i.encoding.scale), f"{mark}/scale")
+        rounded = self.node("Round", [self.node("Div", [x, scale], f"{mark}/quotient")], f"{mark}/rounded")
+        lowest = self.constant(np.float64(i.encoding.format.lo), f"{mark}/lowest")
+        highest = self.constant(np.float64(i.encoding.format.hi), f"{mark}/highest")
+        clipped = self.node("Clip", [rounded, lowest, highest], f"{mark}/clipped")
+        return self.node("Cast", [clipped], f"codes/{i.name}", to=TensorProto.INT64)
+
+    # Loops
+
+    def info(self, name: str, shape: Sequence[int | str], kind: str = "number") -> ValueInfoProto:
+        from onnx import TensorProto, helper
+
+        return helper.make_tensor_value_info(
+            name, TensorProto.BOOL if kind == "boolean" else TensorProto.INT64, list(shape)
+        )
+
+    def plain(self) -> None:
+        self.node("Shape", [self.net.inputs[0].name], BATCH, start=0, end=1)
+        self.block(self.net.drive, "drive")
+        starts = {s.name: self.start(s.name, f"start/{s.name}") for s in self.net.states}
+        made = self.node("Expand", [self.constant(0, "schedule/none"), BATCH], "made/start")
+        traced = [f"{STATE}{s.name}" for s in self.net.states] if self.trace else []
+        self.settle(starts, made, STEPS, "final", traced)
+        self.names |= {s.name: f"final/{s.name}" for s in self.net.states}
+        self.block(self.net.readout, "readout")
+        for o in self.net.outputs:
+            self.expand(o.value, self.types[o.value], o.name)
+        self.close(every=False)
+
+    def framed(self) -> None:
+        from onnx import helper
+
+        first = self.net.inputs[0].name
+        self.node("Shape", [first], BATCH, start=0, end=1)
+        none = self.constant(0, "schedule/none")
+        count = self.node("Squeeze", [self.node("Shape", [first], "frames/shape", start=1, end=2)], "frames/count")
+        zeros = [self.zeros(s.name, f"zero/{s.name}") for s in self.net.states]
+        made = self.node("Expand", [none, BATCH], "made/start")
+        names = [s.name for s in self.net.states]
+        outer, self.nodes = self.nodes, []
+        for i in self.net.inputs:
+            self.names[i.name] = self.node("Gather", [self.names[i.name], "frames/at"], f"frame/{i.name}", axis=1)
+        self.block(self.net.drive, "drive")
+        self.node("Equal", ["frames/at", none], "frames/first")
+        starts = {}
+        for name in names:
+            at_first = self.start(name, f"start/{name}")
+            starts[name] = self.node("Where", ["frames/first", at_first, f"carried/{name}"], f"clamped/{name}")
+        traced = [f"traced/{n}" for n in names] if self.trace else []
+        self.settle(starts, "made/before", "made/after", "settled", traced)
+        self.names |= {n: f"settled/{n}" for n in names}
+        self.block(self.net.readout, "readout")
+        emitted = []
+        for k, o in enumerate(self.net.outputs):
+            self.expand(o.value, self.types[o.value], f"emitted/{k}")
+            emitted.append(self.value_info(f"emitted/{k}", self.types[o.value]))
+        self.node("Identity", ["frames/go_in"], "frames/go")
+        shapes: dict[str, list[int | str]] = {s.name: [BATCH, *s.shape] for s in self.net.states}
+        steps = self.net.schedule.steps
+        body = helper.make_graph(
+            self.nodes,
+            "frames",
+            [
+                self.info("frames/at", []),
+                self.info("frames/go_in", [], "boolean"),
+                self.info("made/before", [BATCH]),
+                *(self.info(f"carried/{n}", shapes[n]) for n in names),
+            ],
+            [
+                self.info("frames/go", [], "boolean"),
+                self.info("made/after", [BATCH]),
+                *(self.info(f"settled/{n}", shapes[n]) for n in names),
+                *emitted,
+                *(self.info(t, [steps, *shapes[n]]) for t, n in zip(traced, names, strict=False)),
+            ],
+        )
+        self.nodes = outer
+        scanned = [f"scanned/{k}" for k in range(len(emitted))]
+        histories = [f"history/{n}" for n in names] if self.trace else []
+        results = [STEPS, *(f"final/{n}" for n in names), *scanned, *histories]
+        self.nodes.append(helper.make_node("Loop", [count, "", made, *zeros], results, name="frames", body=body))
+        every = self.net.schedule.emit == "every"
+        for k, o in enumerate(self.net.outputs):
+            if every:
+                order = [1, 0, *range(2, 2 + len(self.types[o.value].shape))]
+                self.node("Transpose", [scanned[k]], o.name, perm=order)
+            else:
+                self.node("Gather", [scanned[k], self.constant(-1, f"{scanned[k]}/last")], o.name, axis=0)
+        for s in self.net.states if self.trace else ():
+            tail = self.constant(np.array(s.shape, np.int64), f"history/{s.name}/tail")
+            any_ticks = self.constant([-1], f"history/{s.name}/ticks")
+            shape = self.node("Concat", [any_ticks, BATCH, tail], f"history/{s.name}/shape", axis=0)
+            self.node("Reshape", [f"history/{s.name}", shape], f"{STATE}{s.name}")
+        self.close(every=every)
+
+    def settle(self, starts: Mapping[str, str], made: str, made_out: str, place: str, traced: Sequence[str]) -> None:
+        """The loop over the ticks of one clamped input. Adds the ticks of each sample to `made`; final states are
+        `<place>/<state>`, the states of every tick `traced`."""
+        from onnx import TensorProto, helper
+
+        net = self.net
+        shapes: dict[str, list[int | str]] = {s.name: [BATCH, *s.shape] for s in net.states}
+        moving = self.node("Expand", [self.constant(True, f"{place}/true"), BATCH], "moving/start")
+        outer, self.nodes = self.nodes, []
+        before = dict(self.names)
+        self.names |= {s.name: f"step/{s.name}" for s in net.states}
+        self.block(net.step, "step")
+        live = self.node("Cast", ["moving/in"], "made/tick", to=TensorProto.INT64)
+        self.node("Add", ["made/in", live], "made/out")
+        moved = self.constant(False, "moved/none")
+        for s in net.states:
+            moved = self.latch(s.name, s.update, s.shape, moved)
+        self.node("And", ["moving/in", moved], "moving/out")
+        if self.trace:
+            self.node("Identity", ["relaxation/go_in"], "relaxation/go")
+        else:
+            self.node("ReduceMax", ["moving/out"], "relaxation/go", keepdims=0)
+        for s in net.states if self.trace else ():
+            self.node("Identity", [f"latch/{s.name}"], f"scan/{s.name}")
+        body = helper.make_graph(
+            self.nodes,
+            "relaxation",
+            [
+                self.info("relaxation/at", []),
+                self.info("relaxation/go_in", [], "boolean"),
+                self.info("made/in", [BATCH]),
+                self.info("moving/in", [BATCH], "boolean"),
+                *(self.info(f"step/{n}", shape) for n, shape in shapes.items()),
+            ],
+            [
+                self.info("relaxation/go", [], "boolean"),
+                self.info("made/out", [BATCH]),
+                self.info("moving/out", [BATCH], "boolean"),
+                *(self.info(f"latch/{n}", shape) for n, shape in shapes.items()),
+                *(self.info(f"scan/{s.name}", shapes[s.name]) for s in net.states if self.trace),
+            ],
+        )
+        self.nodes, self.names = outer, before
+        count = self.constant(net.schedule.steps, f"{place}/steps")
+        carried = [made, moving, *(starts[s.name] for s in net.states)]
+        results = [made_out, "moving/final", *(f"{place}/{s.name}" for s in net.states), *traced]
+        self.nodes.append(helper.make_node("Loop", [count, "", *carried], results, name="relaxation", body=body))
+
+    def latch(self, state: str, update: str, shape: tuple[int, ...], moved: str) -> str:
+        """The state after the tick, `latch/<state>`, and whether it or one before it moved: `[batch]`.
+
+        A sample that moved by no more than a tolerance above 0 has to be kept; at 0 it keeps its codes by itself."""
+        tolerance = self.net.schedule.tolerance
+        mark = f"moved/{state}"
+        new = self.expand(update, ValueType(shape), f"update/{state}")
+        change = self.node("Abs", [self.node("Sub", [new, f"step/{state}"], f"{mark}/change")], f"{mark}/size")
+        beyond = self.node("Greater", [change, self.constant(tolerance, f"{mark}/tolerance")], f"{mark}/beyond")
+        flat = self.constant(np.array([-1, math.prod(shape)], np.int64), f"{mark}/flat")
+        rows = self.node("Reshape", [beyond, flat], f"{mark}/rows")
+        far = self.node("ReduceMax", [rows, self.constant([-1], f"{mark}/axis")], f"{mark}/far", keepdims=0)
+        if tolerance:
+            spread = self.constant(np.array([-1, *[1] * len(shape)], np.int64), f"{mark}/spread")
+            mask = self.node("Reshape", ["moving/in", spread], f"{mark}/mask")
+            self.node("Where", [mask, new, f"step/{state}"], f"latch/{state}")
+        else:
+            self.node("Identity", [new], f"latch/{state}")
+        return self.node("Or", [moved, far], mark)
+
+    # Results
+
+    def close(self, *, every: bool) -> None:
+        """Declare the outputs; labels are the largest code, ties to the lowest index."""
+        for o in self.net.outputs:
+            self.results.append(self.value_info(o.name, self.types[o.value], frame=every))
+        for name, key in label_keys(self.net).items():
+            shape = next(self.types[o.value].shape for o in self.net.outputs if o.name == name)
+            self.nodes += top_index(name, key)
+            self.results.append(self.value_info(key, ValueType(shape[:-1]), frame=every))
+        self.results.append(self.info(STEPS, [BATCH]))
+        if self.trace:
+            ticks = "ticks" if self.net.schedule.frames else self.net.schedule.steps
+            self.results += [self.info(f"{STATE}{s.name}", [ticks, BATCH, *s.shape]) for s in self.net.states]

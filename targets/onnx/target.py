@@ -1,0 +1,168 @@
+"""Target `onnx`: a standard ONNX model of the integers, and one of the float net it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from ...toolchain.contracts import Target
+from ...toolchain.diagnostics import Diagnostic
+from ...toolchain.ir import EqNet, Input, Interval, IntNet, check, ops, value_ranges
+from ...toolchain.ir.onnx_functions import OPSET
+from ...toolchain.ir.onnx_graph import BATCH
+from .float_form import float_model
+from .graph import STATE, STEPS, InputType, integer_model, label_keys
+from .templates import fill
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["OnnxTarget"]
+
+WORD = (1 << 62) - 1
+SINGLE_BITS = 22
+"""Codes of so many bits come back from `code * scale` in single precision: the error is below half a code."""
+FloatForm = Literal["none", "float32", "float64"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxTarget(Target):
+    """Takes every valid IntNet whose inner products fit a 64-bit word."""
+
+    name: ClassVar[str] = "onnx"
+    summary: ClassVar[str] = "a standard ONNX model (integers, a Loop that ends on settling), and its float form"
+    install: ClassVar[str] = "pip install 'eqcompile[onnx]'"
+
+    input_type: InputType = field(
+        default="float32", metadata={"help": "what the model takes: real numbers, encoded inside, or codes (int64)"}
+    )
+    float_form: FloatForm = field(
+        default="float32", metadata={"help": "precision of float.onnx, the net before quantization"}
+    )
+
+    def missing(self) -> Sequence[str]:
+        return () if find_spec("onnxruntime") else ("onnxruntime",)
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        faults = check(net)
+        return faults or [*self._options(net), *_names(net), *_words(net)]
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        for name, trace in (("model.onnx", False), ("trace.onnx", True)):
+            _write(integer_model(net, input_type=self.input_type, trace=trace), folder / name)
+        inputs = "\n".join(f"    {i.name!r}: {_codes(i)}," for i in net.inputs)
+        title, coded = json.dumps(net.name), self.input_type == "codes"
+        run = fill("run.py.tmpl", title=title, inputs=inputs, coded=coded)
+        (folder / "run.py").write_text(run, encoding="utf-8")
+        (folder / "README.md").write_text(self._readme(net), encoding="utf-8")
+        return {"files": ["model.onnx", "trace.onnx", "run.py", "README.md"], "needs": ["numpy", "onnxruntime"]}
+
+    def emit_source(self, net: EqNet, folder: Path) -> Mapping[str, Any]:
+        if self.float_form == "none":
+            return {}
+        _write(float_model(net, single=self.float_form == "float32"), folder / "float.onnx")
+        return {"float": {"file": "float.onnx", "precision": self.float_form, "eqnet_digest": net.digest}}
+
+    def _options(self, net: IntNet) -> list[Diagnostic]:
+        faults = []
+        for option, value, known in (
+            ("input_type", self.input_type, get_args(InputType)),
+            ("float_form", self.float_form, get_args(FloatForm)),
+        ):
+            if value not in known:
+                what = f"{option} is {value!r}, must be one of {', '.join(known)}"
+                faults.append(Diagnostic("onnx-option", what, net.name))
+        for i in net.inputs if self.input_type == "float32" else ():
+            if i.encoding is not None and i.encoding.format.bits > SINGLE_BITS:
+                what = f"codes of {i.name} have {i.encoding.format.bits} bits, single precision tells {SINGLE_BITS}"
+                faults.append(Diagnostic("onnx-input-bits", what, i.name, "take --input-type float64 or codes"))
+        return faults
+
+    def _readme(self, net: IntNet) -> str:
+        labels = label_keys(net)
+        kinds = {"classes": "logits", "values": "values"}
+        outputs = [f"- `{o.name}`: {kinds[o.kind]}, int64 codes, one code is {o.scale!r}" for o in net.outputs]
+        outputs += [f"- `{key}`: argmax of `{name}`, ties to the lowest index" for name, key in labels.items()]
+        outputs.append(f"- `{STEPS}`: ticks made until the sample settled")
+        outputs += [f"- `{STATE}{s.name}` (`trace.onnx`): its codes after every tick" for s in net.states]
+        wanted = [*labels.values()] or [o.name for o in net.outputs]
+        files = ["| `model.onnx` | the network |", "| `trace.onnx` | the same with every state of every tick |"]
+        if self.float_form != "none":
+            files.append(f"| `float.onnx` | the net before quantization, in {self.float_form} |")
+        return fill(
+            "README.md.tmpl",
+            title=net.name,
+            opset=OPSET,
+            results=", ".join(n.replace(".", "_") for n in wanted),
+            wanted=json.dumps(wanted),
+            feeds=", ".join(f'"{i.name}": {i.name}' for i in net.inputs),
+            files="\n".join(files),
+            lead="a batch and a frame axis" if net.schedule.frames else "a batch axis",
+            input_rows="\n".join(self._input_row(i) for i in net.inputs),
+            output_rows="\n".join(outputs),
+            float_part=_FLOAT if self.float_form != "none" else "",
+            digest=net.digest,
+        )
+
+    def _input_row(self, i: Input) -> str:
+        if i.encoding is None:
+            return f"- `{i.name}` {list(i.shape)}, int64: indices below {i.rows}"
+        f, scale = i.encoding.format, i.encoding.scale
+        rule = f"`clip(rint(x / {scale!r}), {f.lo}, {f.hi})`, half to even"
+        if self.input_type == "codes":
+            return f"- `{i.name}` {list(i.shape)}, int64: codes {rule}"
+        return f"- `{i.name}` {list(i.shape)}, {self.input_type}: real values; the model encodes them as {rule}"
+
+
+_FLOAT = """
+`float.onnx` takes and gives real values, of the net before quantization (written when a checkpoint is compiled). It is
+checked to be well formed; its results are those of the float64 reference up to rounding.
+"""
+
+
+def _write(model: ModelProto, path: Path) -> None:
+    import onnx
+
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _codes(i: Input) -> str:
+    if i.encoding is None:
+        return f"(0, {(i.rows or 1) - 1}, None)"
+    return f"({i.encoding.format.lo}, {i.encoding.format.hi}, {i.encoding.scale!r})"
+
+
+def _names(net: IntNet) -> Iterable[Diagnostic]:
+    """Names of inputs and outputs are names of the graph, which has others."""
+    seen = {BATCH}
+    wanted = [("input", i.name) for i in net.inputs] + [("output", o.name) for o in net.outputs]
+    wanted += [("labels", key) for key in label_keys(net).values()] + [("counter", STEPS)]
+    for kind, name in wanted:
+        if name in seen:
+            yield Diagnostic("onnx-name", f"the name {name!r} of an {kind} is taken in the graph", net.name)
+        seen.add(name)
+
+
+def _words(net: IntNet) -> Iterable[Diagnostic]:
+    """Inner products that the verifier does not bound."""
+    ranges = value_ranges(net)
+    for op in net.all_ops():
+        match op:
+            case ops.Interpolate(base=base, slope=slope, first=first, shift=shift):
+                reach = max(_largest(ranges[slope]) << shift, abs(first) + (len(net.param(base)) << shift))
+            case ops.Lookup(x=x, first=first):
+                reach = abs(first) + _largest(ranges[x])
+            case _:
+                continue
+        if reach > WORD:
+            what = f"{op.mnemonic} {op.out} can reach {reach} inside, int64 of ONNX holds {WORD}"
+            yield Diagnostic("onnx-width", what, op.out, "choose a smaller shift or a shorter table")
+
+
+def _largest(x: Interval) -> int:
+    return max(abs(x.lo), abs(x.hi))
