@@ -32,6 +32,11 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
 	  else echo "The RTL simulators need $$tool. Install it first: sudo apt-get install $$tool" >&2; exit 1; fi; done
+	@for pair in arm-none-eabi-gcc=gcc-arm-none-eabi qemu-system-arm=qemu-system-arm; do \
+	  command -v $${pair%%=*} >/dev/null && continue; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "== installing $${pair##*=} with apt-get"; apt-get update -qq && apt-get install -y -qq $${pair##*=}; \
+	  else echo "The simulator c-cortex-m needs $${pair%%=*}. Install it first: sudo apt-get install $${pair##*=}" >&2; exit 1; fi; done
 	@echo "== making the environment in $(VENV) (about 2 GB, one to four minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"

@@ -1,0 +1,259 @@
+"""Time of an inference of the C target here, batch 1, one thread, beside ONNX Runtime int8 and PyTorch eager.
+
+    python benchmarks/c.py [--data mnist.npz] [--out build/bench/c.json]
+
+`mnist.npz` holds x_test and y_test as Keras distributes it; without it the images are random pixels. Peers run the same
+net for all its ticks: PyTorch float32 eager, and the net unrolled in ONNX with dynamically quantized int8 weights. C
+stops when no state moves, which cannot change its result; `every tick` is the same code held to all of them.
+The floor is the time to read, once a tick made, the weights that the tick reads, at the bandwidth measured here.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: peers and we get one thread each
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nets import inputs as random_images
+from numpy.typing import NDArray
+
+from eqcompile.sim import golden
+from eqcompile.targets.c.target import CTarget
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.ir import EqNet, IntNet
+
+HERE = Path(__file__).parent
+CHECKPOINTS = HERE.parent / "examples" / "checkpoints"
+MODELS = ("digits_ternary.pt", "digits_looped.pt", "mnist_ternary.npz")
+KERNELS = (("event", "auto"), ("event", "2bit"), ("event", "5trit"), ("dense", "2bit"), ("dense", "int8"))
+FLAGS = ("-std=c99", "-O3", "-march=native")
+SAMPLES = 200
+PASSES = 15
+BANDWIDTH_BYTES = 1 << 27
+Floats = NDArray[np.float32]
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="mnist.npz")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/c.json"))
+    options = parser.parse_args()
+    bandwidth = read_bandwidth()
+    say(f"reading: {bandwidth / 1e9:.1f} GB/s from memory, one thread (measured, best of 5)")
+    rows: list[Row] = []
+    for name in MODELS:
+        rows += measured(name, samples(name, options.data), bandwidth)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    tools = {p: version(p) for p in ("eqcompile", "numpy", "torch", "onnxruntime")}
+    compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    document = {
+        "rows": rows,
+        "tools": {**tools, "gcc": compiler, "flags": " ".join(FLAGS)},
+        "machine": platform.processor() or platform.machine(),
+        "statistic": f"median of {PASSES} passes over {SAMPLES} inputs",
+    }
+    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def samples(model: str, mnist: Path | None) -> Floats:
+    """Inputs `[samples, units]` in [0, 1]."""
+    if model.startswith("digits"):
+        from sklearn.datasets import load_digits
+
+        return (load_digits().data[-SAMPLES:] / 16.0).astype(np.float32)
+    if mnist is None:
+        say("no --data: MNIST times are for random pixels")
+        return random_images(SAMPLES)
+    with np.load(mnist) as file:
+        return (file["x_test"][:SAMPLES].reshape(SAMPLES, -1) / 255.0).astype(np.float32)
+
+
+def measured(model: str, x: Floats, bandwidth: float) -> list[Row]:
+    float_net = import_model(CHECKPOINTS / model).net
+    net = registry.stage("quantize")(float_net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
+    codes = data.encode(net, {"x": x})[0]["x"]
+    told = golden.run(net, {"x": codes}, trace=False)
+    labels = golden.labels(told.outputs["logits"])
+    layers = weights_of(float_net)
+    peers = {}
+    for peer, call in (
+        ("PyTorch eager float32", torch_call(layers, float_net.schedule.steps)),
+        ("ONNX Runtime int8", onnx_call(layers, float_net.schedule.steps)),
+    ):
+        equal = int(sum(call(row[None]).argmax() == label for row, label in zip(x, labels, strict=True)))
+        if equal < 0.9 * len(x):
+            sys.exit(f"{peer} gives {equal} of {len(x)} labels of golden: the comparison would be void")
+        peers[peer] = (timed(call, x), equal)
+    ticks = float(told.steps.mean())
+    say(f"\n{model}: {len(x)} inputs, settled after {ticks:.1f} of {net.schedule.steps} ticks on average")
+    for peer, (seconds, equal) in peers.items():
+        say(f"  {peer:44} {seconds * 1e6:8.2f} us   labels as golden {equal}/{len(x)}")
+    rows = []
+    for kernel, pack in KERNELS:
+        for every in (False, True):
+            rows.append(row(model, net, codes, told, kernel, pack, every, bandwidth))
+            rows[-1] |= {peer: seconds for peer, (seconds, _) in peers.items()}
+            shown = "  ".join(f"{s / rows[-1]['seconds']:6.1f}x" for s, _ in peers.values())
+            name = f"C {kernel}, {pack}{', every tick' if every else ''}"
+            say(f"  {name:44} {rows[-1]['seconds'] * 1e6:8.2f} us  {shown}  floor {rows[-1]['floor'] * 1e6:.2f} us")
+    return rows
+
+
+def row(
+    model: str, net: IntNet, codes: NDArray[np.int64], told: Any, kernel: str, pack: str, every: bool, bandwidth: float
+) -> Row:
+    """Build and time one kernel; it must make golden's ticks and give golden's outputs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        details = CTarget(kernel=kernel, pack=pack).emit(net, folder)
+        if every:
+            source = (folder / "eq.c").read_text(encoding="utf-8")
+            (folder / "eq.c").write_text(source.replace("while (moved && ", "while ("), encoding="utf-8")
+        program = folder / "time"
+        argv = ["gcc", *FLAGS, f"-I{folder}", str(HERE / "c_time.c"), str(folder / "eq.c"), "-o", str(program)]
+        subprocess.run(argv, check=True)
+        given = np.uint64(len(codes)).tobytes() + codes.astype(np.uint8).tobytes()
+        done = subprocess.run([program, str(PASSES)], input=given, check=True, capture_output=True)
+    *passes, last = done.stdout.decode().splitlines()
+    ticks, outputs = map(int, last.split())
+    made = len(codes) * net.schedule.steps if every else int(told.steps.sum())
+    want = int(told.outputs["logits"].astype("<i4").view(np.uint8).sum(dtype=np.int64))
+    if (ticks, outputs) != (PASSES * made, PASSES * want):
+        sys.exit(
+            f"{model} {kernel} {pack}: {ticks} ticks and sum {outputs}, golden {PASSES * made} and {PASSES * want}"
+        )
+    seconds = statistics.median(int(p) for p in passes) * 1e-9 / len(codes)
+    sizes = {n: m["bytes"] for n, m in details["matrices"].items()}
+    recurrent = next(size for n, size in sizes.items() if n.startswith("W_rec"))
+    read = sum(sizes.values()) - recurrent + recurrent * made / len(codes)
+    return {
+        "model": model,
+        "kernel": kernel,
+        "pack": pack,
+        "every_tick": every,
+        "seconds": seconds,
+        "floor": read / bandwidth,
+        "bytes_read_dense": read,
+        "ticks": made / len(codes),
+        "ram_bytes": details["ram_bytes"],
+        "flash_bytes": details["flash_bytes"],
+        "kind": "measured",
+    }
+
+
+def read_bandwidth() -> float:
+    """Bytes a second of summing an array that no cache holds."""
+    array = np.ones(BANDWIDTH_BYTES // 8)
+    best = min(_clock(array.sum) for _ in range(5))
+    return array.nbytes / best
+
+
+def _clock(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def timed(call: Callable[[Floats], object], x: Floats) -> float:
+    """Seconds an inference: median over passes of a pass over all inputs, one at a time."""
+    rows = [row[None] for row in x]
+
+    def whole() -> None:
+        for row in rows:
+            call(row)
+
+    whole()
+    return statistics.median(_clock(whole) for _ in range(PASSES)) / len(rows)
+
+
+def weights_of(net: EqNet) -> list[tuple[Floats, Floats]]:
+    """Weight and bias of the input, the recurrent and the output layer."""
+    found = []
+    for block in (net.drive, net.step, net.readout):
+        (op,) = (op for op in block if op.mnemonic == "linear")
+        found.append((net.param(op.weight).astype(np.float32), net.param(op.bias).astype(np.float32)))  # type: ignore[attr-defined]
+    return found
+
+
+def torch_call(layers: list[tuple[Floats, Floats]], steps: int) -> Callable[[Floats], Any]:
+    import torch
+
+    torch.set_num_threads(1)
+    (w_in, b_in), (w_rec, b_rec), (w_out, b_out) = (tuple(map(torch.from_numpy, layer)) for layer in layers)
+    linear = torch.nn.functional.linear
+
+    def call(x: Floats) -> Any:
+        with torch.no_grad():
+            drive = linear(torch.from_numpy(x), w_in, b_in)
+            h = torch.zeros_like(drive)
+            for _ in range(steps):
+                h = torch.tanh(drive + linear(h, w_rec, b_rec))
+            return linear(h, w_out, b_out)
+
+    return call
+
+
+def onnx_call(layers: list[tuple[Floats, Floats]], steps: int) -> Callable[[Floats], Any]:
+    """The unrolled net after ONNX Runtime's own dynamic quantization to int8 weights."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    constants, nodes = [], []
+    for name, (weight, bias) in zip(("in", "rec", "out"), layers, strict=True):
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(weight.T), f"w_{name}"))
+        constants.append(numpy_helper.from_array(bias, f"b_{name}"))
+    nodes += [helper.make_node("MatMul", ["x", "w_in"], ["d0"]), helper.make_node("Add", ["d0", "b_in"], ["d1"])]
+    nodes.append(helper.make_node("Add", ["d1", "b_rec"], ["drive"]))
+    nodes.append(helper.make_node("Tanh", ["drive"], ["h1"]))
+    for tick in range(1, steps):
+        nodes.append(helper.make_node("MatMul", [f"h{tick}", "w_rec"], [f"r{tick}"]))
+        nodes.append(helper.make_node("Add", [f"r{tick}", "drive"], [f"p{tick}"]))
+        nodes.append(helper.make_node("Tanh", [f"p{tick}"], [f"h{tick + 1}"]))
+    nodes += [
+        helper.make_node("MatMul", [f"h{steps}", "w_out"], ["y0"]),
+        helper.make_node("Add", ["y0", "b_out"], ["y"]),
+    ]
+    sizes = (layers[0][0].shape[1], len(layers[2][0]))
+    given, result = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in zip("xy", sizes, strict=True)
+    )
+    graph = helper.make_graph(nodes, "unrolled", [given], [result], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        onnx.save(model, folder / "float.onnx")
+        quantize_dynamic(folder / "float.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            (folder / "int8.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+if __name__ == "__main__":
+    main()

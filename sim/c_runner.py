@@ -1,0 +1,134 @@
+"""Simulators `c-host` and `c-cortex-m`: build the folder of the target `c` and run it, here or on an emulated core."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.artifact import read_manifest
+from ..toolchain.contracts import Progress, Run, Simulator
+from ..toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from .process import run_process
+
+__all__ = ["CortexMSimulator", "HostSimulator"]
+
+HOST = {"gcc": "apt-get install gcc", "make": "apt-get install make"}
+CORTEX_M = {
+    "make": "apt-get install make",
+    "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi",
+    "qemu-system-arm": "apt-get install qemu-system-arm",
+}
+
+
+def _input(names: Sequence[str], inputs: Mapping[str, NDArray[np.int64]], *, framed: bool, trace: bool) -> str:
+    """The input file of `main.c`: samples, frames, whether to trace, then the codes of each frame in a line."""
+    samples, frames = inputs[names[0]].shape[0], inputs[names[0]].shape[1] if framed else 1
+    rows = np.concatenate([np.reshape(inputs[name], (samples * frames, -1)) for name in names], axis=1)
+    lines = (" ".join(map(str, row)) for row in rows.tolist())
+    return "\n".join([f"{samples} {frames} {int(trace)}", *lines, ""])
+
+
+class _Built(Simulator):
+    """Abstract: builds in a temporary folder, for an artifact is not written to by running it."""
+
+    target: ClassVar[str] = "c"
+    programs: ClassVar[Mapping[str, str]]
+
+    @abstractmethod
+    def goals(self, build: Path) -> Sequence[Sequence[str]]:
+        """Commands that build the program and run it on in.txt in the folder `build`, to out.txt there."""
+
+    def run(
+        self,
+        folder: Path,
+        inputs: Mapping[str, NDArray[np.int64]],
+        *,
+        trace: bool,
+        timeout_s: float,
+        progress: Progress | None = None,
+    ) -> Run:
+        absent = [
+            Diagnostic("missing-tool", f"{tool} is not installed", self.name, how)
+            for tool, how in self.programs.items()
+            if shutil.which(tool) is None
+        ]
+        if absent:
+            raise MissingToolError(absent)
+        manifest = read_manifest(folder)
+        framed = bool(manifest["schedule"]["frames"])
+        with tempfile.TemporaryDirectory(prefix="eqcompile-c-") as name:
+            build = Path(name)
+            given = _input([i["name"] for i in manifest["inputs"]], inputs, framed=framed, trace=trace)
+            (build / "in.txt").write_text(given, encoding="utf-8")
+            for argv in self.goals(build):
+                run_process(argv, cwd=folder, timeout_s=timeout_s)
+            try:
+                lines = (build / "out.txt").read_text(encoding="utf-8").splitlines()
+                frames = next(iter(inputs.values())).shape[1] if framed else 1
+                return _read(iter(lines), manifest, len(next(iter(inputs.values()))), frames, trace=trace)
+            except (OSError, ValueError, StopIteration) as error:
+                what = f"no readable results: {error or 'they end too early'}"
+                raise SimulatorError(Diagnostic("simulator-output", what, str(folder))) from error
+
+
+class HostSimulator(_Built):
+    """The C compiler of this machine."""
+
+    name: ClassVar[str] = "c-host"
+    programs: ClassVar[Mapping[str, str]] = HOST
+
+    def goals(self, build: Path) -> Sequence[Sequence[str]]:
+        make = ["make", "--silent", "CC=gcc", f"BUILD={build}", "host"]
+        return (make, [str(build / "host"), str(build / "in.txt"), str(build / "out.txt")])
+
+
+class CortexMSimulator(_Built):
+    """A Cortex-M3 in qemu: the instructions of the real core, not its timing."""
+
+    name: ClassVar[str] = "c-cortex-m"
+    suite: ClassVar[Literal["all", "small", "few"]] = "few"
+    programs: ClassVar[Mapping[str, str]] = CORTEX_M
+
+    def goals(self, build: Path) -> Sequence[Sequence[str]]:
+        return (["make", "--silent", f"BUILD={build}", "run-qemu"],)
+
+
+def _read(lines: Iterator[str], manifest: Mapping[str, Any], batch: int, frames: int, *, trace: bool) -> Run:
+    """Results of `main.c`; ValueError or StopIteration if the lines are not those."""
+    ticks, every = manifest["schedule"]["steps"], manifest["schedule"]["emit"] == "every"
+    shapes = {s["name"]: tuple(s["shape"]) for s in manifest["states"]}
+    states = {n: np.zeros((ticks * frames, batch, *shape), np.int64) for n, shape in shapes.items() if trace}
+    outputs: dict[str, list[NDArray[np.int64]]] = {o["name"]: [] for o in manifest["outputs"]}
+    steps = np.zeros(batch, np.int64)
+    for sample in range(batch):
+        for frame in range(frames):
+            for tick in range(frame * ticks, (frame + 1) * ticks):
+                for name, rows in states.items():
+                    rows[tick, sample] = _codes(next(lines), f"state {name}").reshape(shapes[name])
+            if every or frame == frames - 1:
+                for name, found in outputs.items():
+                    found.append(_codes(next(lines), f"output {name}"))
+        steps[sample] = int(_codes(next(lines), "steps")[0])
+    return Run(states=states, outputs=_shaped(outputs, manifest, batch), steps=steps)
+
+
+def _shaped(
+    found: Mapping[str, list[NDArray[np.int64]]], manifest: Mapping[str, Any], batch: int
+) -> dict[str, NDArray[np.int64]]:
+    shapes, every = manifest["details"]["output_shapes"], manifest["schedule"]["emit"] == "every"
+    lead = (batch, -1) if every else (batch,)
+    return {name: np.stack(rows).reshape(*lead, *shapes[name]) for name, rows in found.items()}
+
+
+def _codes(line: str, head: str) -> NDArray[np.int64]:
+    """The codes of a line that starts with `head`."""
+    if not line.startswith(f"{head} "):
+        raise ValueError(f"expected '{head} ...', got {line[:60]!r}")
+    return np.array(line.removeprefix(f"{head} ").split(), np.int64)

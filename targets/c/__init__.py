@@ -1,0 +1,1 @@
+"""Target `c`: freestanding C99, one header and one source."""

@@ -1,0 +1,286 @@
+"""Statements of a block of operations: what follows elementwise becomes one loop, linear maps add columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ...toolchain.ir import Interval, ops
+from ...toolchain.ir.ops import Op
+from .layout import Group, narrowest, signed
+from .maps import MAPS, write_map
+from .program import Program
+from .scalar import ELEMENTWISE, Scalar, expression
+from .values import Shape, Value, contiguous, loops
+
+__all__ = ["Block", "copy", "reads"]
+
+Index = Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Biased(Op):
+    """The bias of a linear map, as an addition of two views."""
+
+    view: Value
+    bias: Value
+
+
+@dataclass
+class Block:
+    """Writes a block. `group` and `base`: where values that need memory go, and the C prefix of it; `lasting` values
+    are read after the block and go to the state struct. `events`: linear maps are kept and take up what changed;
+    `dense`: they add every column, else those of operand entries that are not 0."""
+
+    program: Program
+    group: Group
+    base: str
+    lasting: set[str] = field(default_factory=set)
+    events: bool = False
+    dense: bool = False
+
+    def write(self, block: Sequence[Op], results: Iterable[str] = (), pad: str = "    ") -> list[str]:
+        """Lines of the block; afterwards `program.values` has what it defines. `results` are read after it."""
+        lines: list[str] = []
+        waiting: list[Op] = []
+        after = {*results, *self.lasting}
+        block = live(block, after)
+
+        def flush(position: int) -> None:
+            if waiting:
+                lines.extend(self._fused(waiting, after | reads(block[position:]), pad))
+                waiting.clear()
+
+        for position, op in enumerate(block):
+            fits = waiting and self.program.shapes[waiting[0].out] == self.program.shapes[op.out]
+            if not (isinstance(op, ELEMENTWISE) and fits):
+                flush(position)
+            if isinstance(op, ELEMENTWISE):
+                waiting.append(op)
+                continue
+            lines += [f"{pad}/* {op.mnemonic} {op.out} */", *self._other(op, pad)]
+            if isinstance(op, MAPS) and op.bias is not None:
+                waiting.append(self._bias(op, op.bias))
+        flush(len(block))
+        return lines
+
+    def new(self, name: str, shape: Shape, x: Interval, *, entries: int = 0, wanted: str = "") -> Value:
+        """Memory for the value `name`, under the C name `wanted` if it is not the value itself."""
+        group, base = (self.program.kept, "s->") if name in self.lasting else (self.group, self.base)
+        return self.program.array(group, wanted or name, shape, x, base, entries=entries)
+
+    # Elementwise
+
+    def _bias(self, op: ops.Linear | ops.Stencil | ops.Conv, bias: str) -> Op:
+        view, value = self.program.values[op.out], self.program.value(bias)
+        if isinstance(op, ops.Conv) and value.strides is not None:
+            ones = (1,) * (len(view.shape) - 1)
+            value = replace(value, shape=(*value.shape, *ones), strides=(*value.strides, *(0 for _ in ones)))
+        return _Biased(out=op.out, view=view, bias=value)
+
+    def _operands(self, op: Op, inside: set[str]) -> list[str | Value]:
+        """Operands of an elementwise operation: a view, or a name that is a table or defined in the same loop."""
+        if isinstance(op, _Biased):
+            return [op.view, op.bias]
+        tables = 1 if isinstance(op, (ops.Lookup, ops.Interpolate)) else len(op.reads)
+        return [n if n in inside or k >= tables else self.program.value(n) for k, n in enumerate(op.reads)]
+
+    def _fused(self, group: Sequence[Op], read_later: set[str], pad: str) -> list[str]:
+        program, shape = self.program, self.program.shapes[group[0].out]
+        operands: list[list[str | Value]] = []
+        inside: set[str] = set()
+        for op in group:
+            found = self._operands(op, inside)
+            operands.append([v.aligned(shape) if isinstance(v, Value) else v for v in found])
+            inside.add(op.out)
+        flat = all(_even(v) for found in operands for v in found if isinstance(v, Value))
+        stored = {op.out: self.new(op.out, shape, program.interval(op.out)) for op in group if op.out in read_later}
+
+        def body(index: Index) -> list[str]:
+            lines: list[str] = []
+            local: dict[str, Scalar] = {}
+
+            def scalar(v: str | Value) -> Scalar:
+                if isinstance(v, Value):
+                    return Scalar(v.flat(index[0]) if flat else v.at(index), v.interval)
+                return local[v] if v in local else Scalar("", program.ranges[v], program.table(v))
+
+            for op, found in zip(group, operands, strict=True):
+                result = program.interval(op.out)
+                plain = ops.Add(out=op.out, a="", b="") if isinstance(op, _Biased) else op
+                word, text = expression(
+                    plain, [scalar(v) for v in found], result, lambda p: len(program.params[p]), program.need
+                )
+                name = program.locals.free(op.out)
+                lines.append(f"const {word} {name} = {text};")
+                local[op.out] = Scalar(name, result)
+                if op.out in stored:
+                    to = stored[op.out]
+                    at = to.flat(index[0]) if flat else to.at(index)
+                    lines.append(f"{at} = ({narrowest(result)}){name};")
+            return lines
+
+        lines = loops(shape, body, pad, flat=flat)
+        program.values |= stored
+        return lines
+
+    # The others
+
+    def _other(self, op: Op, pad: str) -> list[str]:
+        program = self.program
+        if isinstance(op, MAPS):
+            return write_map(self, op, pad)
+        match op:
+            case ops.Reshape(x=x, shape=shape):
+                value, lines = program.value(x), []
+                if value.strides is None:
+                    program.values[op.out] = replace(value, shape=shape)
+                    return []
+                if not value.plain:
+                    whole = self.new(op.out, value.shape, value.interval)
+                    lines, value = copy(value, whole, pad), whole
+                program.values[op.out] = replace(value, shape=shape, strides=contiguous(shape))
+                return lines
+            case ops.Transpose(x=x, axes=axes):
+                value = program.value(x)
+                strides = None if value.strides is None else tuple(value.strides[a] for a in axes)
+                program.values[op.out] = replace(value, shape=tuple(value.shape[a] for a in axes), strides=strides)
+                return []
+            case ops.Embedding(x=x, table=table):
+                return self._gathered(op, program.value(x), table, pad)
+            case ops.MatMul(a=a, b=b):
+                return self._product(op, program.value(a), program.value(b), pad)
+            case ops.Reduce(x=x):
+                return self._reduced(op, program.value(x), pad)
+            case ops.Repeat():
+                return self._repeated(op, pad)
+            case _:
+                raise TypeError(f"{op.mnemonic} is not an integer operation")
+
+    def _gathered(self, op: Op, x: Value, table: str, pad: str) -> list[str]:
+        program = self.program
+        width = program.params[table].shape[1]
+        to = self.new(op.out, (*x.shape, width), program.interval(op.out))
+        array = program.table(table)
+
+        def body(index: Index) -> list[str]:
+            row = f"(size_t){x.at(index[:-1])}"
+            return [f"{to.at(index)} = ({narrowest(to.interval)}){array}[{row} * {width} + {index[-1]}];"]
+
+        program.values[op.out] = to
+        return loops(to.shape, body, pad)
+
+    def _product(self, op: Op, a: Value, b: Value, pad: str) -> list[str]:
+        program = self.program
+        to = self.new(op.out, program.shapes[op.out], program.interval(op.out))
+        inner = a.shape[-1]
+        bound = inner * max(abs(u * v) for u in _ends(a.interval) for v in _ends(b.interval))
+        word = _word(Interval(-bound, bound))
+
+        def body(index: Index) -> list[str]:
+            *lead, row, column = index
+
+            def term(k: Index) -> list[str]:
+                return [f"total += ({word}){a.at([*lead, row, k[0]])} * ({word}){b.at([*lead, k[0], column])};"]
+
+            return [
+                f"{word} total = 0;",
+                *loops((inner,), term, "", letter="k"),
+                f"{to.at(index)} = ({narrowest(to.interval)})total;",
+            ]
+
+        program.values[op.out] = to
+        return loops(to.shape, body, pad)
+
+    def _reduced(self, op: ops.Reduce, x: Value, pad: str) -> list[str]:
+        program = self.program
+        to = self.new(op.out, program.shapes[op.out], program.interval(op.out))
+        rank = len(x.shape)
+        dropped = {rank + a for a in op.axes}
+        # The result's axes in x, those of size 1 that `keep` leaves included.
+        whole = tuple(1 if axis in dropped else n for axis, n in enumerate(x.shape))
+        view = replace(to, shape=whole, strides=contiguous(whole))
+        inner = tuple(n if axis in dropped else 1 for axis, n in enumerate(x.shape))
+        bound = max(map(abs, _ends(x.interval))) * math.prod(inner)
+        word = _word(Interval(-bound, bound))
+
+        def body(index: Index) -> list[str]:
+            def step(reduced: Index) -> list[str]:
+                at = [reduced[axis] if axis in dropped else i for axis, i in enumerate(index)]
+                entry = f"({word}){x.at(at)}"
+                return [f"total += {entry};" if op.kind == "sum" else f"total = {entry} > total ? {entry} : total;"]
+
+            first = x.at(["0" if axis in dropped else i for axis, i in enumerate(index)])
+            start = "0" if op.kind == "sum" else f"({word}){first}"
+            return [
+                f"{word} total = {start};",
+                *loops(inner, step, "", letter="k"),
+                f"{view.at(index)} = ({narrowest(to.interval)})total;",
+            ]
+
+        program.values[op.out] = to
+        return loops(whole, body, pad)
+
+    def _repeated(self, op: ops.Repeat, pad: str) -> list[str]:
+        program = self.program
+        init = program.value(op.init)
+        carry = self.new(op.out, program.shapes[op.out], program.interval(op.out), wanted=op.carry)
+        lines = copy(init, carry, pad)
+        program.values[op.carry] = program.values[op.out] = carry
+        counter = program.locals.free(f"{op.out}_count")
+        lines.append(f"{pad}for (int {counter} = 0; {counter} < {op.count}; {counter}++) {{")
+        lines += self.write(op.body, [op.result], pad + "    ")
+        result = program.value(op.result)
+        if result.roots & carry.roots and not result.plain:
+            whole = self.new(op.result, carry.shape, carry.interval, wanted=f"{op.out}_next")
+            lines += copy(result, whole, pad + "    ")
+            result = whole
+        return [*lines, *copy(result, carry, pad + "    "), f"{pad}}}"]
+
+
+def copy(value: Value, to: Value, pad: str) -> list[str]:
+    """Lines that set the whole array `to` to `value`, broadcast."""
+    whole = value.aligned(to.shape)
+    flat = _even(whole) and to.plain
+    name = narrowest(to.interval)
+
+    def body(index: Index) -> list[str]:
+        if flat:
+            return [f"{to.flat(index[0])} = ({name}){whole.flat(index[0])};"]
+        return [f"{to.at(index)} = ({name}){whole.at(index)};"]
+
+    return loops(to.shape, body, pad, flat=flat)
+
+
+def live(block: Sequence[Op], needed: set[str]) -> list[Op]:
+    """The operations that `needed` values depend on."""
+    found, names = [], set(needed)
+    for op in reversed(block):
+        if op.out in names:
+            found.append(op)
+            names |= reads([op])
+    return found[::-1]
+
+
+def reads(block: Iterable[Op]) -> set[str]:
+    """Every name that operations read, those in bodies of repeats included."""
+    names: set[str] = set()
+    for op in block:
+        names |= set(op.reads)
+        if isinstance(op, ops.Repeat):
+            names |= reads(op.body) | {op.result}
+    return names
+
+
+def _even(v: Value) -> bool:
+    """Whether one running index serves: every entry the same, or all of them in order."""
+    return v.strides is None or v.plain or not any(v.strides)
+
+
+def _ends(x: Interval) -> tuple[int, int]:
+    return x.lo, x.hi
+
+
+def _word(x: Interval) -> str:
+    return "int32_t" if signed(x).bits <= 32 else "int64_t"

@@ -1,0 +1,178 @@
+"""What is shared by all code of one net: names, fields in RAM, constants in flash, functions and values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain.ir import Interval, IntNet, infer, ops, value_ranges
+from ...toolchain.ir.ops import Op
+from .layout import CType, Field, Group, narrowest, signed
+from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
+from .scalar import HELPERS, largest
+from .values import Names, Shape, Value, contiguous, literal
+
+__all__ = ["DATA", "Kernel", "Program", "columns_of"]
+
+Kernel = Literal["dense", "event"]
+Codes = NDArray[np.int64]
+DATA = "data"
+BOOLEAN = Interval(0, 1)
+HALF_WORD = Interval(-(1 << 31), (1 << 31) - 1)
+
+
+@dataclass
+class Program:
+    """Grows while blocks are written. `scratch` holds the fields of each block, which share memory between blocks."""
+
+    net: IntNet
+    kernel: Kernel
+    pack: Pack
+    names: Names = field(default_factory=Names)
+    locals: Names = field(default_factory=lambda: Names(local=True))
+    kept: Group = field(default_factory=Group)
+    constants: dict[str, Constant] = field(default_factory=dict)
+    storages: dict[str, Matrix] = field(default_factory=dict)
+    functions: dict[str, list[str]] = field(default_factory=dict)
+    helpers: set[str] = field(default_factory=set)
+    values: dict[str, Value] = field(default_factory=dict)
+    clears: list[Field] = field(default_factory=list)
+    """Fields that a new sample starts with zeros: accumulators of events and what they have seen."""
+
+    def __post_init__(self) -> None:
+        self.ranges: Mapping[str, Interval] = value_ranges(self.net)
+        self.shapes: Mapping[str, Shape] = {name: t.shape for name, t in infer(self.net).items()}
+        self.params: Mapping[str, Codes] = {p.name: p.value for p in self.net.params}
+        self._globals: dict[str, str] = {}
+        self.kept.add(
+            Field(self.kept.names.free("started"), CType(8, False), 1, "whether the states hold their initial codes")
+        )
+        for s in self.net.states:
+            self.values[s.name] = self.array(self.kept, s.name, s.shape, self.ranges[s.name], "s->", comment="state")
+
+    def name(self, wanted: str) -> str:
+        """The C name of a constant or a function, always the same."""
+        if wanted not in self._globals:
+            self._globals[wanted] = self.names.free(wanted)
+        return self._globals[wanted]
+
+    def interval(self, name: str) -> Interval:
+        """Interval of a value; that of tokens and booleans too."""
+        for i in self.net.inputs:
+            if i.name == name and i.encoding is None:
+                return Interval(0, (i.rows or 1) - 1)
+        return self.ranges.get(name, BOOLEAN)
+
+    # Storage
+
+    def array(
+        self, group: Group, wanted: str, shape: Shape, x: Interval, base: str, *, comment: str = "", entries: int = 0
+    ) -> Value:
+        """A new array in `group` as a value in C order; `entries` if it has more of them than the value."""
+        name = group.names.free(wanted)
+        group.add(Field(name, narrowest(x), entries or math.prod(shape), comment))
+        return Value(f"{base}{name}", shape, contiguous(shape), x, frozenset({name}))
+
+    def table(self, param: str) -> str:
+        """A parameter as an array in flash."""
+        name = self.name(param)
+        self.constants.setdefault(name, Constant.of(name, self.params[param]))
+        return f"{DATA}.{name}"
+
+    def value(self, name: str) -> Value:
+        """A value that was written before, or a parameter: one code stands in the code itself."""
+        if name in self.values:
+            return self.values[name]
+        codes = self.params[name]
+        interval = self.ranges[name]
+        if codes.size == 1:
+            return Value(literal(int(codes.reshape(-1)[0])), codes.shape, None, interval)
+        return Value(self.table(name), codes.shape, contiguous(codes.shape), interval)
+
+    def need(self, helper: str) -> None:
+        assert helper in HELPERS, helper
+        self.helpers.add(helper)
+
+    # Weights
+
+    def accumulator(self, op: Op) -> tuple[Interval, Interval, Interval]:
+        """Intervals of any partial sum of a linear map, of an operand or the difference of two, and of a product."""
+        assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
+        weight = columns_of(op, self.params, self.shapes)
+        x = self.ranges[op.x]
+        rows = [sum(map(abs, column)) for column in weight.T.tolist()] if weight.size else [0]
+        bound = max(rows) * largest(x)
+        span = max(x.hi, 0) - min(x.lo, 0)
+        top = max(map(abs, (int(weight.min(initial=0)), int(weight.max(initial=0)))))
+        return Interval(-bound, bound), Interval(-span, span), Interval(-span * top, span * top)
+
+    def adder(self, op: Op) -> tuple[str, Matrix, CType]:
+        """The C function that adds a column of the weights of `op`, their storage, and the type of its accumulator."""
+        assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
+        total, delta, product = self.accumulator(op)
+        acc = signed(total)
+        factor = acc
+        if not (delta.within(acc.interval) and product.within(acc.interval)):
+            wide = Interval(-max(map(largest, (total, delta, product))), 0)
+            factor = signed(Interval(min(wide.lo, -(1 << 15) - 1), 0))
+        key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
+        if key not in self.storages:
+            columns = columns_of(op, self.params, self.shapes)
+            made = matrix_of(self.name(key), columns, self.pack, DATA, sparse=isinstance(op, ops.Stencil))
+            self._store(key, made)
+        storage = self.storages[key]
+        function = self.name(f"{key}.add.{acc.bits}.{factor.bits}")
+        if function not in self.functions:
+            self.functions[function] = [
+                f"static void {function}({acc} *acc, size_t column, {factor} delta)",
+                "{",
+                *storage.body(acc, str(factor)),
+                "}",
+            ]
+        return function, storage, factor
+
+    def dotter(self, op: ops.Linear, x: CType) -> tuple[str, Matrix] | None:
+        """The C function that multiplies one row of the weights of `op` with a vector, if they are stored so."""
+        total = signed(self.accumulator(op)[0] | HALF_WORD)
+        key = f"{op.weight}.rows"
+        if key not in self.storages:
+            made = rows_of(self.name(key), columns_of(op, self.params, self.shapes), self.pack, DATA)
+            if made is None:
+                return None
+            self._store(key, made)
+        function = self.name(f"{key}.times.{x}")
+        if function not in self.functions:
+            self.functions[function] = [
+                f"static {total} {function}(const {x} *x, size_t row)",
+                "{",
+                *self.storages[key].body(total, str(x)),
+                "}",
+            ]
+        return function, self.storages[key]
+
+    def _store(self, key: str, made: Matrix) -> None:
+        self.storages[key] = made
+        for constant in made.constants:
+            assert constant.name not in self.constants, constant.name
+            self.constants[constant.name] = constant
+
+
+def columns_of(
+    op: ops.Linear | ops.Stencil | ops.Conv, params: Mapping[str, Codes], shapes: Mapping[str, Shape]
+) -> Codes:
+    """The weights that one operand entry meets, `[entries, outputs]`; of a conv `[channel * tap, channel out]`."""
+    weight = params[op.weight]
+    if isinstance(op, ops.Linear):
+        return np.ascontiguousarray(weight.T)
+    if isinstance(op, ops.Conv):
+        return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
+    index = params[op.index]
+    columns = np.zeros((shapes[op.x][0], len(weight)), np.int64)
+    site, tap = np.nonzero(index >= 0)
+    np.add.at(columns, (index[site, tap], site), weight[site, tap])
+    return columns

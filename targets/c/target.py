@@ -1,0 +1,168 @@
+"""Target `c`: freestanding C99 for anything from a microcontroller to a server."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...toolchain.contracts import Target
+from ...toolchain.diagnostics import Diagnostic, UsageError
+from ...toolchain.ir import Input, IntNet, check, infer, ops, value_ranges
+from .layout import narrowest
+from .matrix import Pack
+from .program import Kernel, Program
+from .scalar import largest
+from .source import Source, source_of
+from .templates import fill
+from .vectors import vectors
+
+__all__ = ["CTarget"]
+
+WORD = (1 << 62) - 1
+FILES = ("main.c", "io.h", "host.c", "cortex_m.c", "cortex_m.ld", "Makefile", "README.md")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTarget(Target):
+    """Takes every valid IntNet whose partial sums fit a 64-bit word. Raises UsageError for a prefix that is no name."""
+
+    name: ClassVar[str] = "c"
+    summary: ClassVar[str] = "freestanding C99: one header, one source, no heap, no library"
+    install: ClassVar[str] = "apt-get install gcc make gcc-arm-none-eabi qemu-system-arm"
+
+    kernel: Kernel = field(
+        default="event",
+        metadata={"help": "add all weights in every tick, or those of the operands that changed: the same bits"},
+    )
+    pack: Pack = field(
+        default="auto",
+        metadata={
+            "help": "ternary weights: four or five in a byte, or a byte each (int8, which also unpacks int2 to int6);"
+            " auto: 2bit, or lists of the nonzero weights where they are smaller"
+        },
+    )
+    prefix: str = field(default="eq", metadata={"metavar": "NAME", "help": "of the two files and of every C name"})
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.prefix):
+            raise UsageError(
+                Diagnostic("c-prefix", f"{self.prefix!r} is no C name in small letters", "--prefix", "as in digits")
+            )
+
+    def missing(self) -> Sequence[str]:
+        return [tool for tool in ("gcc", "make") if shutil.which(tool) is None]
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        return [*check(net)] or [*_sums(net)]
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        source = source_of(net, prefix=self.prefix, kernel=self.kernel, pack=self.pack)
+        (folder / f"{self.prefix}.h").write_text(source.header, encoding="utf-8")
+        (folder / f"{self.prefix}.c").write_text(source.code, encoding="utf-8")
+        values = self._values(net, source)
+        for name in FILES:
+            (folder / name).write_text(fill(f"{name}.tmpl", **values), encoding="utf-8")
+        (folder / "vectors").mkdir()
+        for name, text in zip(("in.txt", "out.txt"), vectors(net), strict=True):
+            (folder / "vectors" / name).write_text(text, encoding="utf-8")
+        files = [f"{self.prefix}.h", f"{self.prefix}.c", *FILES, "vectors/in.txt", "vectors/out.txt"]
+        return {
+            "files": files,
+            "output_shapes": {o.name: list(infer(net)[o.value].shape) for o in net.outputs},
+            "ram_bytes": source.ram,
+            "flash_bytes": source.flash,
+            "matrices": {name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()},
+            "summary": [
+                f"{source.ram} bytes of RAM, {source.flash} of weights and tables (computed, checked by the compiler)"
+            ],
+        }
+
+    def _values(self, net: IntNet, source: Source) -> dict[str, object]:
+        shapes = {name: t.shape for name, t in infer(net).items()}
+        framed = net.schedule.frames
+        reading: list[str] = []
+        for i in net.inputs:
+            given, (lo, hi) = source.names[i.name], _limits(i)
+            kind = narrowest(Program(net, self.kernel, self.pack).interval(i.name))
+            reading += _each(math.prod(i.shape), f"in.{given}[i] = ({kind})get({lo}, {hi});")
+        return {
+            "prefix": self.prefix,
+            "guard": self.prefix.upper(),
+            "title": net.name if net.name.isascii() and "*/" not in net.name else json.dumps(net.name),
+            "get_input": "\n".join(reading),
+            "put_state": "\n".join(
+                line for s in net.states for line in _put("state", s.name, f"state.{source.names[s.name]}", s.shape)
+            )
+            or "    (void)0;",
+            "put_output": "\n".join(
+                line
+                for o in net.outputs
+                for line in _put("output", o.name, f"out.{source.names[f'output {o.name}']}", shapes[o.value])
+            ),
+            "input_order": ", ".join(f"`{i.name}`" for i in net.inputs),
+            "digest": net.digest,
+            "ram": source.ram,
+            "io": source.io,
+            "flash": source.flash,
+            "kernel": self.kernel,
+            "kept_too": ", accumulators" if self.kernel == "event" else "",
+            "matrices": "\n".join(f"| `{n}` | {kind} | {size} |" for n, (kind, size) in source.matrices.items()),
+            "frames_count": "at least 1" if framed else "1",
+            "frames_note": f"Call `{self.prefix}_clear` before the first frame of a sample. " if framed else "",
+            "input_rows": "\n".join(_input_row(i) for i in net.inputs),
+            "output_rows": "\n".join(
+                f"- `{o.name}` {list(shapes[o.value])}: "
+                + ("logits, the label is the largest, ties to the lowest index" if o.kind == "classes" else "values")
+                + f"; one code is {o.scale!r}"
+                for o in net.outputs
+            ),
+        }
+
+
+def _each(count: int, line: str) -> list[str]:
+    return [f"    for (size_t i = 0; i < {count}; i++) {{", f"        {line}", "    }"]
+
+
+def _put(kind: str, name: str, array: str, shape: tuple[int, ...]) -> list[str]:
+    return [f'    put("{kind} {name}");', *_each(math.prod(shape), f"put_code({array}[i]);"), "    io_put('\\n');"]
+
+
+def _limits(i: Input) -> tuple[int, int]:
+    return (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
+
+
+def _input_row(i: Input) -> str:
+    lo, hi = _limits(i)
+    if i.encoding is None:
+        return f"- `{i.name}` {list(i.shape)}: indices {lo} to {hi}"
+    encoding = f"clip(rint(x / {i.encoding.scale!r}), {lo}, {hi})"
+    return f"- `{i.name}` {list(i.shape)}: codes {lo} to {hi}, of a real value x `{encoding}`"
+
+
+def _sums(net: IntNet) -> Iterator[Diagnostic]:
+    """Partial sums that the verifier does not bound: it proves the whole sum."""
+    program, ranges = Program(net, "event", "auto"), value_ranges(net)
+    for op in net.all_ops():
+        match op:
+            case ops.Linear() | ops.Stencil() | ops.Conv():
+                bounds = program.accumulator(op)
+                reach = max(map(largest, bounds))
+            case ops.MatMul(a=a, b=b):
+                reach = largest(ranges[a]) * largest(ranges[b]) * program.shapes[a][-1]
+            case ops.Reduce(x=x):
+                reach = largest(ranges[x]) * math.prod(program.shapes[x])
+            case _:
+                continue
+        if reach > WORD:
+            yield Diagnostic(
+                "c-width",
+                f"{op.mnemonic} {op.out} can reach {reach} on the way, the kernel holds {WORD}",
+                op.out,
+                "choose narrower weights or states",
+            )
