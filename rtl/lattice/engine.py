@@ -250,4 +250,5 @@ def describe(engine: LatticeEngine) -> dict[str, Any]:
         "neighbour_wires": len(plan.walk.moves),
         "step_clocks": engine.step_clocks,
         "weight_words": len(plan.words),
+        "multipliers": resources(engine.net, passes=plan.passes, units=plan.units)["dsp"],
     }

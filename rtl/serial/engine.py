@@ -109,6 +109,7 @@ def describe(engine: SerialEngine) -> dict[str, Any]:
         "width": plan.width,
         "family": engine.family,
         "weight_bits": weights.code_bits,
+        "multipliers": plan.lanes if weights.code_bits > 2 else 0,
         "weight_words": len(entries),
         "capacity": weights.capacity,
         "load_words": weights.load_words if engine.loadable else 0,

@@ -14,7 +14,7 @@ from ...toolchain.ir import Interval, IntNet, infer, ops, value_ranges
 from ...toolchain.ir.ops import Op
 from .layout import CType, Field, Group, narrowest, signed
 from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
-from .scalar import HELPERS, largest
+from .scalar import HELPERS
 from .values import Names, Shape, Value, contiguous, literal
 
 __all__ = ["DATA", "Kernel", "Program", "columns_of"]
@@ -106,7 +106,7 @@ class Program:
         weight = columns_of(op, self.params, self.shapes)
         x = self.ranges[op.x]
         rows = [sum(map(abs, column)) for column in weight.T.tolist()] if weight.size else [0]
-        bound = max(rows) * largest(x)
+        bound = max(rows) * x.magnitude
         span = max(x.hi, 0) - min(x.lo, 0)
         top = max(map(abs, (int(weight.min(initial=0)), int(weight.max(initial=0)))))
         return Interval(-bound, bound), Interval(-span, span), Interval(-span * top, span * top)
@@ -118,7 +118,7 @@ class Program:
         acc = signed(total)
         factor = acc
         if not (delta.within(acc.interval) and product.within(acc.interval)):
-            wide = Interval(-max(map(largest, (total, delta, product))), 0)
+            wide = Interval(-max(found.magnitude for found in (total, delta, product)), 0)
             factor = signed(Interval(min(wide.lo, -(1 << 15) - 1), 0))
         key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
         if key not in self.storages:

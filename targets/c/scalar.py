@@ -13,7 +13,7 @@ from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op
 from .values import literal
 
-__all__ = ["ELEMENTWISE", "HELPERS", "Scalar", "expression", "largest"]
+__all__ = ["ELEMENTWISE", "HELPERS", "Scalar", "expression"]
 
 ELEMENTWISE = (
     *(ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Greater, ops.Select, ops.Rescale, ops.Lookup, ops.Interpolate),
@@ -60,10 +60,6 @@ class Scalar:
     table: str = ""
 
 
-def largest(x: Interval) -> int:
-    return max(abs(x.lo), abs(x.hi))
-
-
 def _corners(a: Interval, b: Interval) -> Interval:
     found = [x * y for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
     return Interval(min(found), max(found))
@@ -81,15 +77,15 @@ def expression(
     match op:
         case ops.Rescale(shift=k):
             product = _corners(operands[0].interval, operands[1].interval)
-            inner += [product, _about(largest(product) + (1 << k))]
+            inner += [product, _about(product.magnitude + (1 << k))]
         case ops.DampFixed(multiplier=m, shift=k):
             old, new = operands[0].interval, operands[1].interval
             span = Interval(new.lo - old.hi, new.hi - old.lo)
-            inner += [span, _about(largest(span) * m + (1 << k))]
+            inner += [span, _about(span.magnitude * m + (1 << k))]
         case ops.Lookup(table=t, first=first):
             inner += [Interval(first, first + length(t))]
         case ops.Interpolate(base=b, first=first, shift=k):
-            inner += [Interval(first, first + (length(b) << k)), _about((largest(operands[2].interval) + 1) << k)]
+            inner += [Interval(first, first + (length(b) << k)), _about((operands[2].interval.magnitude + 1) << k)]
         case ops.Divide():
             inner += [_about(1 << 62)]
         case _:

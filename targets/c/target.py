@@ -17,7 +17,6 @@ from ...toolchain.ir import Input, IntNet, check, infer, ops, value_ranges
 from .layout import narrowest
 from .matrix import Pack
 from .program import Kernel, Program
-from .scalar import largest
 from .source import Source, source_of
 from .templates import fill
 from .vectors import vectors
@@ -152,11 +151,11 @@ def _sums(net: IntNet) -> Iterator[Diagnostic]:
         match op:
             case ops.Linear() | ops.Stencil() | ops.Conv():
                 bounds = program.accumulator(op)
-                reach = max(map(largest, bounds))
+                reach = max(found.magnitude for found in bounds)
             case ops.MatMul(a=a, b=b):
-                reach = largest(ranges[a]) * largest(ranges[b]) * program.shapes[a][-1]
+                reach = ranges[a].magnitude * ranges[b].magnitude * program.shapes[a][-1]
             case ops.Reduce(x=x):
-                reach = largest(ranges[x]) * math.prod(program.shapes[x])
+                reach = ranges[x].magnitude * math.prod(program.shapes[x])
             case _:
                 continue
         if reach > WORD:

@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from ...toolchain.ir import Interval, IntNet, infer, ops, value_ranges
+from ...toolchain.ir import IntNet, infer, ops, value_ranges
 from ...toolchain.ir.ops import Op
 from .templates import fill, text
 
@@ -211,7 +211,7 @@ class _Source:
     def bound(self, weight: str, x: str) -> int:
         """Largest magnitude of any partial sum of a row of `weight` times operands in the range of `x`."""
         rows = np.abs(self.params[weight].astype(np.float64)).reshape(len(self.params[weight]), -1).sum(axis=1)
-        return int(rows.max(initial=0.0)) * _largest(self.ranges[x])
+        return int(rows.max(initial=0.0)) * self.ranges[x].magnitude
 
     def biased(self, value: str, bias: str | None, space: int = 0) -> str:
         if bias is None:
@@ -236,7 +236,7 @@ class _Source:
                 weights, _ = self.matrix(op, n(w), "taps", self.bound(w, x))
                 return self.biased(f"stencil({self.batched(x)}, {weights}, {n(index)})", bias)
             case ops.MatMul(a=a, b=b):
-                dtype = _exact(_largest(self.ranges[a]) * _largest(self.ranges[b]) * self.shape(a)[-1])
+                dtype = _exact(self.ranges[a].magnitude * self.ranges[b].magnitude * self.shape(a)[-1])
                 right = self.batched(b) if dtype == "int64" else f"{self.batched(b)}.astype(np.{dtype})"
                 return _product(self.batched(a), right, dtype)
             case _:
@@ -296,10 +296,6 @@ def _reads(block: Iterable[Op]) -> set[str]:
 def _sizes(first: str, shape: tuple[int, ...]) -> str:
     """A tuple: `first`, then the sizes of `shape`."""
     return f"({', '.join([first, *map(str, shape)])}{'' if shape else ','})"
-
-
-def _largest(x: Interval) -> int:
-    return max(abs(x.lo), abs(x.hi))
 
 
 def _exact(bound: int) -> str:

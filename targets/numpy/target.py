@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...toolchain.contracts import Target
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import Input, Interval, IntNet, check, ops, value_ranges
+from ...toolchain.ir import Input, IntNet, check, table_reach
 from .kernel import kernel_source, label_keys, run_arguments
 from .templates import fill
 
@@ -66,31 +66,16 @@ def _names(net: IntNet) -> list[Diagnostic]:
 
 
 def _words(net: IntNet) -> list[Diagnostic]:
-    """Inner products that the verifier does not bound."""
-    ranges = value_ranges(net)
-    faults = []
-    for op in net.all_ops():
-        match op:
-            case ops.Interpolate(base=base, slope=slope, first=first, shift=shift):
-                reach = max(_largest(ranges[slope]) << shift, abs(first) + (len(net.param(base)) << shift))
-            case ops.Lookup(x=x, first=first):
-                reach = abs(first) + _largest(ranges[x])
-            case _:
-                continue
-        if reach > WORD:
-            faults.append(
-                Diagnostic(
-                    "numpy-width",
-                    f"{op.mnemonic} {op.out} can reach {reach} inside, the kernel holds {WORD}",
-                    op.out,
-                    "choose a smaller shift or a shorter table",
-                )
-            )
-    return faults
-
-
-def _largest(x: Interval) -> int:
-    return max(abs(x.lo), abs(x.hi))
+    return [
+        Diagnostic(
+            "numpy-width",
+            f"{op.mnemonic} {op.out} can reach {reach} inside, the kernel holds {WORD}",
+            op.out,
+            "choose a smaller shift or a shorter table",
+        )
+        for op, reach in table_reach(net)
+        if reach > WORD
+    ]
 
 
 def _narrow(codes: NDArray[np.int64]) -> NDArray[Any]:

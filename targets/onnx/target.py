@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ...toolchain.contracts import Target
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import EqNet, Input, Interval, IntNet, check, ops, value_ranges
+from ...toolchain.ir import EqNet, Input, IntNet, check, table_reach
 from ...toolchain.ir.onnx_functions import OPSET
 from ...toolchain.ir.onnx_graph import BATCH
 from .float_form import float_model
@@ -149,20 +149,7 @@ def _names(net: IntNet) -> Iterable[Diagnostic]:
 
 
 def _words(net: IntNet) -> Iterable[Diagnostic]:
-    """Inner products that the verifier does not bound."""
-    ranges = value_ranges(net)
-    for op in net.all_ops():
-        match op:
-            case ops.Interpolate(base=base, slope=slope, first=first, shift=shift):
-                reach = max(_largest(ranges[slope]) << shift, abs(first) + (len(net.param(base)) << shift))
-            case ops.Lookup(x=x, first=first):
-                reach = abs(first) + _largest(ranges[x])
-            case _:
-                continue
+    for op, reach in table_reach(net):
         if reach > WORD:
             what = f"{op.mnemonic} {op.out} can reach {reach} inside, int64 of ONNX holds {WORD}"
             yield Diagnostic("onnx-width", what, op.out, "choose a smaller shift or a shorter table")
-
-
-def _largest(x: Interval) -> int:
-    return max(abs(x.lo), abs(x.hi))

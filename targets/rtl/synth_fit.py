@@ -1,7 +1,7 @@
 """What the parts have, what a core needs at least as far as its Verilog tells, and what would make it fit.
 
 Known before synthesis: memories that are marked as block RAM, which are mapped to nothing else; instances of the UP5K's
-single-port RAM; and the multipliers of the serial architecture's lanes, for which the tools have no other form.
+single-port RAM; and the multipliers that the engine says it has, for which the tools have no other form.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def block_rams(memory: Memory, family: str) -> int:
 def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
     """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
 
-    `engine`: what the engine says about itself, as in the manifest (`weight_bits` and `lanes` of the serial one).
+    `engine`: what the engine says about itself, as in the manifest (`weight_bits`, `multipliers`).
     """
     if part.name not in CAPACITY:
         return []
@@ -81,7 +81,7 @@ def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> lis
     needed = {
         "bram": sum(block_rams(m, part.family) for m in memories),
         "spram": len(_SPRAM.findall(verilog)),
-        "dsp": int(engine["lanes"]) if bits > _TERNARY_BITS else 0,
+        "dsp": int(engine.get("multipliers", 0)),
     }
     faults = []
     for r in part.resources:

@@ -15,7 +15,7 @@ from .net import (
     Stop,
     walk,
 )
-from .ranges import Interval, RangeError, value_ranges
+from .ranges import Interval, RangeError, table_reach, value_ranges
 from .types import OpError, ValueType, infer
 from .verify import LEGAL, MAX_BITS, check, verify
 
@@ -40,6 +40,7 @@ __all__ = [
     "check",
     "infer",
     "ops",
+    "table_reach",
     "value_ranges",
     "verify",
     "walk",

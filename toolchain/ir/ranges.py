@@ -7,7 +7,7 @@ row contributes `sum(w * hi for w > 0) + sum(w * lo for w < 0)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from .net import IntNet
 from .ops import Op
 from .types import infer
 
-__all__ = ["Interval", "RangeError", "op_range", "value_ranges"]
+__all__ = ["Interval", "RangeError", "op_range", "table_reach", "value_ranges"]
 
 Array = NDArray[np.int64]
 
@@ -33,6 +33,11 @@ class Interval:
 
     lo: int
     hi: int
+
+    @property
+    def magnitude(self) -> int:
+        """The largest absolute value."""
+        return max(abs(self.lo), abs(self.hi))
 
     def __or__(self, other: Interval) -> Interval:
         return Interval(min(self.lo, other.lo), max(self.hi, other.hi))
@@ -197,3 +202,17 @@ def op_range(
             return Interval(min(quotients), max(quotients))
         case _:
             raise RangeError(f"{op.mnemonic} is not an integer operation")
+
+
+def table_reach(net: IntNet) -> Iterator[tuple[Op, int]]:
+    """For each operation that reads a table, the largest number that computing its index or its product meets; the
+    verifier bounds results alone."""
+    ranges = value_ranges(net)
+    for op in net.all_ops():
+        match op:
+            case ops.Interpolate(base=base, slope=slope, first=first, shift=shift):
+                yield op, max(ranges[slope].magnitude << shift, abs(first) + (len(net.param(base)) << shift))
+            case ops.Lookup(x=x, first=first):
+                yield op, abs(first) + ranges[x].magnitude
+            case _:
+                continue
