@@ -1,0 +1,1 @@
+"""Faults in a compiled network: what is disturbed, when, and what became of it."""

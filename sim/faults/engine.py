@@ -1,0 +1,81 @@
+"""The contract of an injection engine: the same table of faults, the same results, on golden, a fast engine or RTL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain.diagnostics import Diagnostic
+from ...toolchain.ir import IntNet
+from .table import Fault, FaultTable
+
+__all__ = ["RESULT", "Engine", "Outcome", "Session"]
+
+
+class Outcome(IntEnum):
+    """What became of a fault, against the fault-free run of the same input; the first that applies, in this order of
+    precedence: HANG, DETECTED, SDC, MASKED, HEALED, NEAR, UNSETTLED, OTHER.
+
+    MASKED: no code of any state ever differed, and no output does. HEALED: states differed and in the end none does
+    (healed exactly). NEAR: in the end every state code is within `near` codes, same label. UNSETTLED: same label,
+    farther than that, and still moving. OTHER: another fixed point with the same label. SDC: the label changed (silent
+    data corruption). DETECTED: a hardening mechanism reported it. HANG: the hardware did not end (its watchdog did).
+    """
+
+    MASKED = 0
+    HEALED = 1
+    NEAR = 2
+    OTHER = 3
+    SDC = 4
+    UNSETTLED = 5
+    DETECTED = 6
+    HANG = 7
+
+
+RESULT: Final = np.dtype(
+    [
+        *[("outcome", np.uint8), ("label", np.int32), ("rejoin", np.int32)],
+        *[("distance_max", np.int32), ("distance_end", np.int32), ("differ_end", np.int32)],
+    ]
+)
+"""One row a fault. `label`: of the first classes output (-1 without one). `rejoin`: ticks after the fault's first tick
+until all states equal the clean run's for good, 0 if they never differed, -1 if they still differ. `distance_max`,
+`distance_end`: largest absolute difference of any state code over all ticks, and after the last; `differ_end`: how many
+state codes differ after the last tick."""
+
+
+class Session(ABC):
+    """A net and its inputs, with the clean trajectory stored."""
+
+    @abstractmethod
+    def run(self, table: FaultTable) -> NDArray[np.void]:
+        """Results (dtype `RESULT`) in the order of the table. A fault whose `sample` is no input, or that names no word
+        of the net, is the caller's mistake (UsageError)."""
+
+    @abstractmethod
+    def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:
+        """States `[ticks, *shape]` after each tick of the disturbed run of one sample."""
+
+
+class Engine(ABC):
+    """Abstract; registered by entry point (`eqcompile.engines`)."""
+
+    name: ClassVar[str]
+    install: ClassVar[str] = ""
+
+    @abstractmethod
+    def missing(self) -> Sequence[str]:
+        """Names of absent packages; found without importing anything heavy."""
+
+    @abstractmethod
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        """Every reason why this engine cannot run this net."""
+
+    @abstractmethod
+    def open(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], *, near: int) -> Session:
+        """Run the clean inferences of input codes `[samples, (frame,) *shape]` and keep what injections need."""
