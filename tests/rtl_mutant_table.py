@@ -169,6 +169,7 @@ CORE = _of(
     ("zero inputs applied to the wrong column", "| self.count),", "| (self.count ^ 1)),"),
     ("schedule read after the sample began", "with m.If(self.count == 0):", "with m.If(self.count == 1):"),
     ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),
+    ("sweep ends before its last results", "with m.If(~unit.busy):", "with m.If(1):"),
     ("sweep begins before the sums are written", "with m.Elif(~self.applier.busy):", "with m.Elif(1):"),
     ("result offered twice", "[ports.y.valid.eq(0), sent.eq(0)", "[ports.y.valid.eq(1), sent.eq(0)"),
     ("entries stored in the table", "ports.load_enable & (above == 0)", "ports.load_enable"),
@@ -183,14 +184,6 @@ EQUIVALENT = [
         "x.ready.eq(applier.ready & last)",
         "a code that is zero waits until the applier is ready and is then taken as before: other clocks, no other code "
         "(tests/test_rtl_serial.py counts clocks)",
-    ),
-    Mutant(
-        "tick ends before its changes are listed",
-        "serial.core",
-        "~unit.busy & ~self.settling",
-        "~unit.busy",
-        "the changes of the last group are there in the clock in which the sweep is idle again; the list and `moved` "
-        "take them at its end, which is when the next phase begins",
     ),
     Mutant(
         "changes unsigned",
