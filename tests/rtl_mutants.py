@@ -1,8 +1,9 @@
 """Mutants of the core: each a one-line change of its source that the emitted bench must notice.
 
 python tests/rtl_mutants.py             every mutant through the bench in Icarus Verilog
-python tests/rtl_mutants.py sign gate   those whose name holds one of the words, or all of an engine
-python tests/rtl_mutants.py --table     every mutant, and writes targets/rtl/MUTANTS.md
+python tests/rtl_mutants.py sign gate   those whose name holds one of the words
+python tests/rtl_mutants.py lattice     those of an engine, or of a module
+python tests/rtl_mutants.py --table     every mutant, and writes targets/rtl/MUTANTS.md; with words it keeps other rows
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import argparse
 import importlib.abc
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +39,9 @@ from eqcompile.targets.rtl.engines import ARCHITECTURES
 __all__ = ["Verdict", "benches", "judged", "main", "mutated"]
 
 LIMIT_S = 300.0
+NOT_RUN = "not run"
+KINDS = ("noticed", "equivalent", "survive", NOT_RUN)
+ROW = re.compile(r"^\| (.+?) \| [a-z.]+ \| (.+?) \|$", re.MULTILINE)
 IMPORTING = Lock()
 """Modules are replaced for the whole process, benches run in processes of their own."""
 TABLE = Path(__file__).resolve().parents[1] / "targets" / "rtl" / "MUTANTS.md"
@@ -43,7 +49,8 @@ HEAD = """\
 # Mutants of the core
 
 Each row is a change of one line of the core's source; the emitted bench, run on the changed core in Icarus Verilog,
-must fail. The third column names the test of the bench that failed first, `elaboration` where the change gives no core.
+must fail. The third column names the test of the bench that failed first, `elaboration` where the change gives no core,
+`no end` where the bench was stopped after {limit:g} s.
 Written by `python tests/rtl_mutants.py --table`; {summary}.
 
 | mutant | module of `rtl/` | noticed by |
@@ -172,6 +179,29 @@ def verilog(mutant: Mutant, subject: Subject) -> str | None:
             return None
 
 
+def written() -> dict[str, str]:
+    """What the written table says of each mutant, by its name."""
+    return dict(ROW.findall(TABLE.read_text(encoding="utf-8")))
+
+
+def write_table(found: Iterable[Verdict]) -> None:
+    """Write the table; a mutant that was not judged now keeps what an earlier run found."""
+    verdicts = written() | {v.mutant.name: v.text for v in found}
+    kinds = Counter(_kind(verdicts.get(m.name, NOT_RUN)) for m in MUTANTS)
+    summary = f"{len(MUTANTS)} mutants, " + ", ".join(
+        f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind] or kind != NOT_RUN
+    )
+    rows = "".join(f"| {m.name} | {m.module} | {verdicts.get(m.name, NOT_RUN)} |\n" for m in MUTANTS)
+    TABLE.write_text(HEAD.format(summary=summary, limit=LIMIT_S) + rows, encoding="utf-8")
+
+
+def _kind(verdict: str) -> str:
+    if verdict == NOT_RUN:
+        return NOT_RUN
+    first = verdict.split(":")[0]
+    return {"equivalent": "equivalent", "SURVIVES": "survive"}.get(first, "noticed")
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the mutants; 0 if every one that is not equivalent was noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,8 +231,7 @@ def main(argv: Sequence[str]) -> int:
     summary = f"{len(found)} mutants, {noticed} noticed, {len(found) - noticed - left} equivalent, {left} survive"
     sys.stdout.write(f"{summary}\n")
     if options.table:
-        rows = "".join(f"| {v.mutant.name} | {v.mutant.module} | {v.text} |\n" for v in found)
-        TABLE.write_text(HEAD.format(summary=summary) + rows, encoding="utf-8")
+        write_table(found)
     return 1 if left else 0
 
 
