@@ -1,7 +1,8 @@
-"""Running an engine in Amaranth's simulator and comparing it with golden."""
+"""Running an engine in Amaranth's simulator and comparing it with golden; a lattice to run."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,57 @@ from typing import Any
 import numpy as np
 from amaranth.sim import Simulator
 from numpy.typing import NDArray
+from strategies import with_formats
 
 from eqcompile.sim import golden
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
 Array = NDArray[np.int64]
+
+
+def neighbours(side: int) -> np.ndarray:
+    """Sites `[side**3, 27]` around each site of a cube, -1 outside."""
+    sites = np.indices((side,) * 3).reshape(3, -1).T
+    rows = []
+    for offset in itertools.product((-1, 0, 1), repeat=3):
+        near = sites + offset
+        inside = ((near >= 0) & (near < side)).all(axis=1)
+        rows.append(np.where(inside, near @ [side * side, side, 1], -1))
+    return np.array(rows).T
+
+
+def cube_net(side: int = 3, *, steps: int = 4, seed: int = 0) -> IntNet:
+    """A neural cube: weights of its own at each site, a rescale per site, an activation, damping."""
+    rng, sites = np.random.default_rng(seed), side**3
+    return with_formats(
+        IntNet(
+            name="cube",
+            family="test",
+            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
+            params=(
+                Param("V", rng.integers(-9, 10, (sites, 3)), "test"),
+                Param("W", rng.integers(-127, 128, (sites, 27)), "test"),
+                Param("N", neighbours(side), "test"),
+                Param("b", rng.integers(-99, 100, sites), "test"),
+                Param("m", rng.integers(1, 9, sites), "test"),
+                Param("T", np.clip(np.arange(-200, 200), -128, 127), "test"),
+                Param("U", rng.integers(-3, 4, (2, sites)), "test"),
+            ),
+            states=(State("h", (sites,), "next", frac=7),),
+            drive=(ops.Linear(out="d", x="x", weight="V"),),
+            step=(
+                ops.Stencil(out="near", x="h", weight="W", index="N", bias="b"),
+                ops.Rescale(out="scaled", x="near", multiplier="m", shift=8),
+                ops.Add(out="pre", a="scaled", b="d"),
+                ops.Lookup(out="new", x="pre", table="T", first=-200),
+                ops.DampFixed(out="next", old="h", new="new", multiplier=3, shift=2),
+            ),
+            readout=(ops.Linear(out="logits", x="h", weight="U"),),
+            outputs=(Output("o", "logits", "classes", 1.0),),
+            schedule=Schedule(steps),
+            formats={"h": Format(8, True)},
+        )
+    )
 
 
 @dataclass

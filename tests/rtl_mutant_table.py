@@ -1,28 +1,17 @@
-"""The mutations of the core: one line of one module each. A line that is not found exactly once is an error."""
+"""The mutations of the core: one line of one module each. A line that is not found exactly once is an error.
+
+Here those of what all engines share and of the serial engine; each of the others has a file of its own.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from rtl_mutant import Mutant, of
+from rtl_mutant_lattice import LATTICE
+from rtl_mutant_parallel import PARALLEL
 
-__all__ = ["MUTANTS", "Mutant"]
+__all__ = ["MUTANTS"]
 
-
-@dataclass(frozen=True)
-class Mutant:
-    """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-    equivalent: str = ""
-
-
-def _of(module: str, *rows: tuple[str, str, str]) -> list[Mutant]:
-    return [Mutant(name, module, old, new) for name, old, new in rows]
-
-
-SHELL = _of(
+SHELL = of(
     "shell",
     (
         "input one bit too narrow",
@@ -73,7 +62,7 @@ SHELL = _of(
     ("STEPS not passed on", "engine.steps.eq(steps)", "engine.steps.eq(self.schedule.steps)"),
     ("TOLERANCE not passed on", "engine.tolerance.eq(tolerance)", "engine.tolerance.eq(self.schedule.tolerance)"),
 )
-DATAPATH = _of(
+DATAPATH = of(
     "datapath",
     ("no rounding", "rounded = x + ((1 << shift) >> 1)", "rounded = x + 0"),
     ("ties rounded down", "rounded = x + ((1 << shift) >> 1)", "rounded = x + (((1 << shift) - 1) >> 1)"),
@@ -99,13 +88,13 @@ DATAPATH = _of(
         "        return self.cut(m, self.cut(m, Value.cast(port.data)))",
     ),
 )
-SWEEP = _of(
+SWEEP = of(
     "serial.sweep",
     ("bias left out", "result.eq(total + self._rom(bias))", "result.eq(total)"),
     ("change without the old code", 'if self.sweep.block == "step" else', "if False else"),
     ("results of the unit before", "self.out_group.eq(group[-1])", "self.out_group.eq(group[-2])"),
 )
-APPLIER = _of(
+APPLIER = of(
     "serial.applier",
     ("column address off by one", "self.entry_address.eq(start), left", "self.entry_address.eq(start + 1), left"),
     (
@@ -133,7 +122,7 @@ APPLIER = _of(
     ("products written to the word before", "ram.write_address.eq(written)", "ram.write_address.eq(word)"),
     ("sum one bit too narrow", "product)[:bits] for", "product)[: bits - 1] for"),
 )
-COLUMNS = _of(
+COLUMNS = of(
     "serial.columns",
     (
         "a column keeps no word clear of the next",
@@ -147,7 +136,7 @@ COLUMNS = _of(
         "start | (count >> 1) << layout.address_bits\n        start, count",
     ),
 )
-CORE = _of(
+CORE = of(
     "serial.core",
     (
         "a tick too many",
@@ -169,6 +158,7 @@ CORE = _of(
     ("zero inputs applied to the wrong column", "| self.count),", "| (self.count ^ 1)),"),
     ("schedule read after the sample began", "with m.If(self.count == 0):", "with m.If(self.count == 1):"),
     ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),
+    ("sweep ends before its last results", "with m.If(~unit.busy):", "with m.If(1):"),
     ("sweep begins before the sums are written", "with m.Elif(~self.applier.busy):", "with m.Elif(1):"),
     ("result offered twice", "[ports.y.valid.eq(0), sent.eq(0)", "[ports.y.valid.eq(1), sent.eq(0)"),
     ("entries stored in the table", "ports.load_enable & (above == 0)", "ports.load_enable"),
@@ -185,14 +175,6 @@ EQUIVALENT = [
         "(tests/test_rtl_serial.py counts clocks)",
     ),
     Mutant(
-        "tick ends before its changes are listed",
-        "serial.core",
-        "~unit.busy & ~self.settling",
-        "~unit.busy",
-        "the changes of the last group are there in the clock in which the sweep is idle again; the list and `moved` "
-        "take them at its end, which is when the next phase begins",
-    ),
-    Mutant(
         "changes unsigned",
         "serial.changes",
         "change.as_signed() if self.shape.signed else change",
@@ -200,11 +182,12 @@ EQUIVALENT = [
         "a signal of the same width takes the bits: the Verilog is the same, letter for letter",
     ),
 ]
-CHANGES = _of(
+CHANGES = of(
     "serial.changes",
     ("last change dropped", "with m.If(entry == end):", "with m.If(entry + 1 >= end):"),
     ("list not emptied", "                m.d.sync += count.eq(0)", "                m.d.sync += count.eq(count)"),
     ("change overwritten before it is taken", "with m.Elif(~self.valid | self.take):", "with m.Elif(1):"),
 )
-MEMORY = _of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))
-MUTANTS = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *COLUMNS, *CORE, *CHANGES, *MEMORY, *EQUIVALENT)
+MEMORY = of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))
+SERIAL = (*SHELL, *DATAPATH, *SWEEP, *APPLIER, *COLUMNS, *CORE, *CHANGES, *MEMORY, *EQUIVALENT)
+MUTANTS = (*SERIAL, *PARALLEL, *LATTICE)

@@ -2,7 +2,8 @@
 
 python tests/rtl_mutants.py             every mutant through the bench in Icarus Verilog
 python tests/rtl_mutants.py sign gate   those whose name holds one of the words
-python tests/rtl_mutants.py --table     every mutant, and writes targets/rtl/MUTANTS.md
+python tests/rtl_mutants.py lattice     those of an engine, or of a module
+python tests/rtl_mutants.py --table     every mutant, and writes targets/rtl/MUTANTS.md; with words it keeps other rows
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import argparse
 import importlib.abc
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,19 +29,19 @@ from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
-import numpy as np
-from rtl_mutant_table import MUTANTS, Mutant
-from strategies import with_formats
+from rtl_mutant import Mutant
+from rtl_mutant_nets import Subject, subjects
+from rtl_mutant_table import MUTANTS
 
 from eqcompile.targets.rtl.emit import TOP
-from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+from eqcompile.targets.rtl.engines import ARCHITECTURES
 
 __all__ = ["Verdict", "benches", "judged", "main", "mutated"]
 
-LIMIT_S = 120.0
-LANES = 2
-"""So few that a column has several words."""
+LIMIT_S = 300.0
+NOT_RUN = "not run"
+KINDS = ("noticed", "equivalent", "survive", NOT_RUN)
+ROW = re.compile(r"^\| (.+?) \| [a-z.]+ \| (.+?) \|$", re.MULTILINE)
 IMPORTING = Lock()
 """Modules are replaced for the whole process, benches run in processes of their own."""
 TABLE = Path(__file__).resolve().parents[1] / "targets" / "rtl" / "MUTANTS.md"
@@ -46,77 +49,13 @@ HEAD = """\
 # Mutants of the core
 
 Each row is a change of one line of the core's source; the emitted bench, run on the changed core in Icarus Verilog,
-must fail. The third column names the test of the bench that failed first, `elaboration` where the change gives no core.
+must fail. The third column names the test of the bench that failed first, `elaboration` where the change gives no core,
+`no end` where the bench was stopped after {limit:g} s.
 Written by `python tests/rtl_mutants.py --table`; {summary}.
 
 | mutant | module of `rtl/` | noticed by |
 |---|---|---|
 """
-
-
-def nets() -> tuple[IntNet, ...]:
-    """Two nets that together use all that the engine has: ternary weights and wide ones, everything elementwise."""
-    return (_net(ternary=True), _net(ternary=False))
-
-
-def _net(*, ternary: bool) -> IntNet:
-    source = np.random.default_rng(7 if ternary else 8)
-
-    def weights(*shape: int) -> np.ndarray:
-        return source.integers(-1, 2, shape) if ternary else source.integers(-31, 32, shape)
-
-    shift = 1 if ternary else 5
-    params = {
-        "U": weights(6, 5),
-        "u": source.integers(-20, 21, 6),
-        "W": weights(6, 6),
-        "V": weights(6, 3),
-        "w": source.integers(-9, 10, 6),
-        "K": weights(3, 6),
-        "R": weights(3, 6),
-        "scale": source.integers(1, 4, 6),
-        "one": np.array(2),
-        "table": np.sort(source.integers(-128, 128, 50)),
-        "base": np.sort(source.integers(-120, 100, 7)),
-        "slope": source.integers(-20, 20, 7),
-        "small": np.array(3),
-    }
-    if ternary:
-        # Words 0 and 1, then 1 and 2: in that order the sum of word 1 would be read before it is written.
-        params["U"][:, :2] = np.array([[1, 0, -1, 0, 0, 0], [0, 0, 1, 0, 1, 0]]).T
-    else:
-        # Only the last unit of the last sweep moves in the tick after `h` has settled.
-        params["K"][:2] = 0
-    step = (
-        ops.Linear(out="wh", x="h", weight="W", bias="w"),
-        ops.Linear(out="vg", x="g", weight="V"),
-        ops.Sub(out="mixed", a="wh", b="vg"),
-        ops.Add(out="driven", a="mixed", b="ux"),
-        ops.Rescale(out="scaled", x="driven", multiplier="scale", shift=shift + 2),
-        ops.Lookup(out="phi", x="scaled", table="table", first=-23),
-        ops.DampFixed(out="new", old="h", new="phi", multiplier=3, shift=2),
-        ops.Sub(out="difference", a="new", b="h"),
-        ops.Abs(out="distance", x="difference"),
-        ops.Greater(out="far", a="distance", b="small"),
-        ops.Select(out="next", condition="far", a="new", b="h"),
-        ops.Linear(out="kh", x="h", weight="K"),
-        ops.Rescale(out="halved", x="kh", multiplier="one", shift=shift + 2),
-        ops.Interpolate(out="psi", x="halved", base="base", slope="slope", first=-13, shift=2),
-    )
-    net = IntNet(
-        name="mutants",
-        family="test",
-        inputs=(Input("x", (5,), encoding=Encoding(Format(5, True), 1.0)),),
-        params=tuple(Param(name, value, "test") for name, value in params.items()),
-        states=(State("h", (6,), "next", frac=7), State("g", (3,), "psi", frac=7)),
-        drive=(ops.Linear(out="ux", x="x", weight="U", bias="u"),),
-        step=step,
-        readout=(ops.Linear(out="r", x="h", weight="R"),),
-        outputs=(Output("o", "r", "classes", 1.0),),
-        schedule=Schedule(9),
-        formats={"h": Format(8, True), "g": Format(8, True)},
-    )
-    return with_formats(net)
 
 
 class _Patched(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -161,19 +100,9 @@ def mutated(mutant: Mutant) -> Iterator[None]:
             setattr(sys.modules[parent], child, module)
 
 
-def target() -> RtlTarget:
-    """With the trace port in the core itself, so that what the bench runs is what is mutated."""
-    return RtlTarget(arch="serial", lanes=LANES, trace=True)
-
-
-def benches(folder: Path) -> list[Path]:
-    """The emitted folder of each net, without a mutation."""
-    made = []
-    for number, net in enumerate(nets()):
-        made.append(folder / f"net{number}")
-        made[-1].mkdir()
-        target().emit(net, made[-1])
-    return made
+def benches(folder: Path, archs: Iterable[str] = ARCHITECTURES) -> dict[str, list[Path]]:
+    """The emitted folder of each subject of the engines, without a mutation."""
+    return {a: [s.write(folder / f"{a}{number}") for number, s in enumerate(subjects(a))] for a in archs}
 
 
 def passes(bench: Path) -> tuple[bool, str]:
@@ -214,14 +143,14 @@ class Verdict:
         return not self.by and not self.mutant.equivalent
 
 
-def judged(mutant: Mutant, whole: Sequence[Path]) -> Verdict:
-    """Emit the mutant's core for each net and run the bench of that net on it."""
+def judged(mutant: Mutant, whole: Mapping[str, Sequence[Path]]) -> Verdict:
+    """Emit the mutant's core for each subject of its engine and run the bench of that subject on it."""
     start, same, by = time.perf_counter(), True, ""
-    for bench, net in zip(whole, nets(), strict=True):
+    for bench, subject in zip(whole[mutant.arch], subjects(mutant.arch), strict=True):
         with tempfile.TemporaryDirectory(prefix="eqcompile-mutant-") as name:
             copy = Path(name) / "copy"
             shutil.copytree(bench, copy)
-            core = verilog(mutant, net)
+            core = verilog(mutant, subject)
             if core is None:
                 by = "elaboration"
                 break
@@ -236,19 +165,41 @@ def judged(mutant: Mutant, whole: Sequence[Path]) -> Verdict:
     return Verdict(mutant, by, same, time.perf_counter() - start)
 
 
-def verilog(mutant: Mutant, net: IntNet) -> str | None:
+def verilog(mutant: Mutant, subject: Subject) -> str | None:
     """The mutant's core; None if it cannot be built."""
     from amaranth.back import verilog as backend
 
     with IMPORTING, mutated(mutant):
         from eqcompile.targets.rtl.emit import shell_of
-        from eqcompile.targets.rtl.engines import choose
 
         try:
-            shell = shell_of(net, choose(net, "serial", lanes=LANES), trace=True)
+            shell = shell_of(subject.net, subject.choice, trace=True)
             return str(backend.convert(shell, name=TOP, emit_src=False))
         except Exception:  # noqa: BLE001 a mutant may break in any way
             return None
+
+
+def written() -> dict[str, str]:
+    """What the written table says of each mutant, by its name."""
+    return dict(ROW.findall(TABLE.read_text(encoding="utf-8")))
+
+
+def write_table(found: Iterable[Verdict]) -> None:
+    """Write the table; a mutant that was not judged now keeps what an earlier run found."""
+    verdicts = written() | {v.mutant.name: v.text for v in found}
+    kinds = Counter(_kind(verdicts.get(m.name, NOT_RUN)) for m in MUTANTS)
+    summary = f"{len(MUTANTS)} mutants, " + ", ".join(
+        f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind] or kind != NOT_RUN
+    )
+    rows = "".join(f"| {m.name} | {m.module} | {verdicts.get(m.name, NOT_RUN)} |\n" for m in MUTANTS)
+    TABLE.write_text(HEAD.format(summary=summary, limit=LIMIT_S) + rows, encoding="utf-8")
+
+
+def _kind(verdict: str) -> str:
+    if verdict == NOT_RUN:
+        return NOT_RUN
+    first = verdict.split(":")[0]
+    return {"equivalent": "equivalent", "SURVIVES": "survive"}.get(first, "noticed")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -258,11 +209,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--table", action="store_true", help=f"write {TABLE.name}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="benches at a time")
     options = parser.parse_args(argv)
-    chosen = [m for m in MUTANTS if not options.words or any(w in m.name for w in options.words)]
+    chosen = [
+        m for m in MUTANTS if not options.words or any(w in (m.arch, m.module) or w in m.name for w in options.words)
+    ]
     found = []
     with tempfile.TemporaryDirectory(prefix="eqcompile-mutants-") as name:
-        whole = benches(Path(name))
-        for bench in whole:
+        whole = benches(Path(name), dict.fromkeys(m.arch for m in chosen))
+        for bench in (b for made in whole.values() for b in made):
             passed, first = passes(bench)
             if not passed:
                 sys.stdout.write(f"the bench fails without a mutation: {first}\n")
@@ -271,15 +224,14 @@ def main(argv: Sequence[str]) -> int:
             for verdict in pool.map(lambda mutant: judged(mutant, whole), chosen):
                 found.append(verdict)
                 label, module = verdict.mutant.name, verdict.mutant.module
-                sys.stdout.write(f"{label:44} {module:15} {verdict.text} ({verdict.seconds:.1f} s)\n")
+                sys.stdout.write(f"{label:44} {module:16} {verdict.text} ({verdict.seconds:.1f} s)\n")
                 sys.stdout.flush()
     left = sum(v.survives for v in found)
     noticed = sum(bool(v.by) for v in found)
     summary = f"{len(found)} mutants, {noticed} noticed, {len(found) - noticed - left} equivalent, {left} survive"
     sys.stdout.write(f"{summary}\n")
     if options.table:
-        rows = "".join(f"| {v.mutant.name} | {v.mutant.module} | {v.text} |\n" for v in found)
-        TABLE.write_text(HEAD.format(summary=summary) + rows, encoding="utf-8")
+        write_table(found)
     return 1 if left else 0
 
 

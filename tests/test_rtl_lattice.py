@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from dataclasses import replace
 from math import prod
@@ -15,7 +14,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Fragment
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rtl_engines import differences, simulate
+from rtl_engines import cube_net, differences, neighbours, simulate
 from strategies import random_inputs, random_net, with_formats
 
 from eqcompile.rtl.lattice import plan as planning
@@ -24,52 +23,7 @@ from eqcompile.rtl.lattice.walk import Walk, walk_of
 from eqcompile.targets.rtl.synth_parse import cell_counts
 from eqcompile.targets.rtl.synth_tools import Deadline, run_tool
 from eqcompile.toolchain.diagnostics import UnsupportedError
-from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
-
-
-def neighbours(side: int) -> np.ndarray:
-    """Sites `[side**3, 27]` around each site of a cube, -1 outside."""
-    sites = np.indices((side,) * 3).reshape(3, -1).T
-    rows = []
-    for offset in itertools.product((-1, 0, 1), repeat=3):
-        near = sites + offset
-        inside = ((near >= 0) & (near < side)).all(axis=1)
-        rows.append(np.where(inside, near @ [side * side, side, 1], -1))
-    return np.array(rows).T
-
-
-def cube_net(side: int = 3, *, steps: int = 4, seed: int = 0) -> IntNet:
-    """A neural cube: weights of its own at each site, a rescale per site, an activation, damping."""
-    rng, sites = np.random.default_rng(seed), side**3
-    return with_formats(
-        IntNet(
-            name="cube",
-            family="test",
-            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
-            params=(
-                Param("V", rng.integers(-9, 10, (sites, 3)), "test"),
-                Param("W", rng.integers(-127, 128, (sites, 27)), "test"),
-                Param("N", neighbours(side), "test"),
-                Param("b", rng.integers(-99, 100, sites), "test"),
-                Param("m", rng.integers(1, 9, sites), "test"),
-                Param("T", np.clip(np.arange(-200, 200), -128, 127), "test"),
-                Param("U", rng.integers(-3, 4, (2, sites)), "test"),
-            ),
-            states=(State("h", (sites,), "next", frac=7),),
-            drive=(ops.Linear(out="d", x="x", weight="V"),),
-            step=(
-                ops.Stencil(out="near", x="h", weight="W", index="N", bias="b"),
-                ops.Rescale(out="scaled", x="near", multiplier="m", shift=8),
-                ops.Add(out="pre", a="scaled", b="d"),
-                ops.Lookup(out="new", x="pre", table="T", first=-200),
-                ops.DampFixed(out="next", old="h", new="new", multiplier=3, shift=2),
-            ),
-            readout=(ops.Linear(out="logits", x="h", weight="U"),),
-            outputs=(Output("o", "logits", "classes", 1.0),),
-            schedule=Schedule(steps),
-            formats={"h": Format(8, True)},
-        )
-    )
+from eqcompile.toolchain.ir import Format, Schedule, ops
 
 
 def walked(walk: Walk, x: np.ndarray) -> np.ndarray:

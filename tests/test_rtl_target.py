@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rtl_engines import cube_net
 from strategies import small_net
 
 from eqcompile.targets.rtl import synth_tools
@@ -147,6 +148,42 @@ def test_a_net_that_does_not_fit_is_refused_before_synthesis(
     (fault,) = caught.value.diagnostics
     assert re.search(what, fault.what)
     assert hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("passes", "part", "what", "hint"),
+    [
+        (
+            None,
+            "ecp5-25k",
+            r"multipliers \(18x18\): at least \d+ needed, 28 available on ecp5-25k",
+            r"^--passes 3 needs about 11, or part ecp5-85k, which has 156$",
+        ),
+        (None, "ecp5-85k", "", ""),
+        (
+            3,
+            "up5k",
+            r"multipliers \(16x16\): at least \d+ needed, 8 available on up5k",
+            r"^--passes 9 needs about 5, or part ecp5-25k, which has 28$",
+        ),
+        (27, "up5k", "", ""),
+    ],
+)
+def test_a_lattice_that_does_not_fit_names_the_passes_that_do(
+    passes: int | None, part: str, what: str, hint: str
+) -> None:
+    """Found after the core was built, or without the number that helps, the user would try one after another."""
+    net = cube_net(3)
+    found = RtlTarget(arch="lattice", passes=passes, synth=part).check(net)
+    assert bool(found) == bool(what)
+    for fault in found:
+        assert fault.code == "does-not-fit"
+        assert fault.where == net.name
+    if found:
+        assert re.search(what, found[0].what)
+        assert re.search(hint, found[0].hint)
+        named = int(found[0].hint.split()[1])
+        assert not RtlTarget(arch="lattice", passes=named, synth=part).check(net)
 
 
 def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(

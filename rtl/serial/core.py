@@ -151,7 +151,6 @@ class Core:
     def _changes(self) -> None:
         """A clock behind the results of a sweep: what changed goes to its list, and is compared with the tolerance."""
         plan, m = self.plan, self.m
-        busy = []
         for name, v in plan.vectors.items():
             change = [Signal(shape_of(v.change), name=f"{name}_change_{lane}") for lane in self.lanes]
             present, ticked = Signal(plan.width, name=f"{name}_present"), Signal(name=f"{name}_ticked")
@@ -166,7 +165,6 @@ class Core:
                     m.d.sync += ticked.eq(unit.sweep.block == "step")
                     for lane in self.lanes:
                         m.d.sync += change[lane].eq(unit.stored[name][lane] - unit.old[name][lane])
-            busy.append(present.any())
             if name in self.lists:
                 made = self.lists[name]
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
@@ -175,8 +173,6 @@ class Core:
                 far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
-        self.settling = Signal()
-        m.d.comb += self.settling.eq(Cat(*busy).any())
 
     def _is_event(self, code: Value) -> Value:
         return Const(1, 1) if self.ports.dense else code != 0
@@ -262,7 +258,8 @@ class Core:
         m = self.m
         m.d.comb += unit.group.eq(self.count)
         with m.If(self.count == unit.groups):
-            with m.If(~unit.busy & ~self.settling):
+            # What the last group changed is listed, and compared, in the clock in which the sweep is idle again.
+            with m.If(~unit.busy):
                 m.d.comb += self.advance.eq(1)
         with m.Elif(~self.applier.busy):
             m.d.comb += [unit.valid.eq(1), unit.start.eq(self.count == 0)]

@@ -9,13 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.ir import IntNet
 
-from .synth_parts import PARTS, Part
+from .synth_parts import PARTS, Part, Resource
 
-__all__ = ["CAPACITY", "Memory", "block_rams", "declared_memories", "hint_for", "known_shortfalls"]
+__all__ = [
+    "CAPACITY",
+    "Memory",
+    "block_rams",
+    "declared_memories",
+    "hint_for",
+    "known_shortfalls",
+    "lattice_shortfalls",
+]
 
 CAPACITY: Mapping[str, Mapping[str, int]] = {
     "ecp5-25k": {"lut": 24288, "ff": 24288, "bram": 56, "dsp": 28},
@@ -101,15 +111,46 @@ def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> lis
     return faults
 
 
+def lattice_shortfalls(net: IntNet, options: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+    """What `part` has too little of for a lattice engine built with `options`, before anything is built; the hint names
+    the fewest passes of even blocks that it has enough for."""
+    from eqcompile.rtl.lattice.resources import resources
+
+    capacity = CAPACITY.get(part.name, {})
+
+    def short(needs: Mapping[str, int]) -> list[Resource]:
+        return [r for r in part.resources if needs.get(r.key, 0) > capacity.get(r.key, needs.get(r.key, 0))]
+
+    needs = resources(net, **options)
+    missing = short(needs)
+    if not missing:
+        return []
+    sites, given = prod(net.states[0].shape), options.get("passes", 1)
+    more = (p for p in range(given + 1, sites + 1) if sites % p == 0)
+    fitting = next(((p, n) for p in more if not short(n := resources(net, **{**options, "passes": p}))), None)
+    faults = []
+    for r in missing:
+        what = f"{r.label}: at least {needs[r.key]} needed, {capacity[r.key]} available on {part.name}"
+        hint = "no number of --passes makes it fit; use --arch serial"
+        if fitting is not None:
+            hint = f"--passes {fitting[0]} needs about {fitting[1][r.key]}{_larger(part, r.key, needs[r.key])}"
+        faults.append(Diagnostic("does-not-fit", what, net.name, hint))
+    return faults
+
+
 def hint_for(part: Part, key: str, needed: int) -> str:
     """Options that need less of a resource, and the next larger part if it is known to have enough."""
-    options, larger = _OPTIONS[key], _LARGER.get(part.name)
+    return _OPTIONS[key] + _larger(part, key, needed)
+
+
+def _larger(part: Part, key: str, needed: int) -> str:
+    larger = _LARGER.get(part.name)
     if larger is None:
-        return options
+        return ""
     known = CAPACITY[larger].get(key)
     # Block RAMs of another family have another size.
     if known is None or (key == "bram" and PARTS[larger].family != part.family):
-        return f"{options}, or part {larger}"
+        return f", or part {larger}"
     if needed <= known:
-        return f"{options}, or part {larger}, which has {known}"
-    return f"{options} ({larger} has {known}, which is too few as well)"
+        return f", or part {larger}, which has {known}"
+    return f" ({larger} has {known}, which is too few as well)"

@@ -16,6 +16,7 @@ from .boards import BOARD_PARTS
 from .emit import write_folder
 from .engines import ARCHITECTURES, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
+from .synth_fit import lattice_shortfalls
 from .synth_parts import PARTS
 
 __all__ = ["RtlTarget"]
@@ -87,7 +88,10 @@ class RtlTarget(Target):
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         faults = [*check(net)] or [*_schedule(net)]
-        return faults or self._choice(net).refusals
+        if faults:
+            return faults
+        choice = self._choice(net)
+        return choice.refusals or [*self._shortfalls(net, choice)]
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         refusals = self.check(net)
@@ -107,6 +111,12 @@ class RtlTarget(Target):
         if not self.synth and self.board is None:
             return {}
         return finish_folder(net, self._choice(net), folder, self._wanted, given(), progress)
+
+    def _shortfalls(self, net: IntNet, choice: Choice) -> Iterator[Diagnostic]:
+        """What the devices asked for have too little of, as far as an engine tells without being built."""
+        if choice.arch == "lattice":
+            for device in sorted(self._wanted.devices & {*PARTS}):
+                yield from lattice_shortfalls(net, choice.options, PARTS[device])
 
     @property
     def _wanted(self) -> Wanted:

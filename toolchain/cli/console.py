@@ -7,12 +7,14 @@ With `--json` an error is a JSON document on standard output too: `{"error": [di
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import difflib
 import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ __all__ = ["EXIT_CODES", "INTERRUPTED", "Parser", "Reply", "end_on_termination",
 INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _DEBUG = "EQCOMPILE_DEBUG"
+_AGAIN_S = 0.01
 
 EXIT_CODES: tuple[tuple[int, str], ...] = (
     (0, "done"),
@@ -83,8 +86,31 @@ class Parser(argparse.ArgumentParser):
 
 
 def end_on_termination() -> None:
-    """Treat SIGTERM as Ctrl-C: temporary outputs vanish and simulators are ended. For the process's own entry only."""
+    """Treat SIGTERM as Ctrl-C: temporary outputs vanish, and whatever was started is ended. For the process's own entry
+    only."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
+    atexit.register(_end_children)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised within a finalizer: an interruption there would be no interruption."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
+def _end_children() -> None:
+    """End programs that are still there: an interruption may come while one is being started, and libraries start some
+    (Amaranth: Yosys) that they do not end. Where the system does not list them, they end by themselves."""
+    for listed in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = listed.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            number = int(listed.parent.name)
+            if int(parent) == os.getpid():
+                end = os.killpg if os.getpgid(number) == number else os.kill
+                end(number, signal.SIGTERM)
 
 
 def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
@@ -98,7 +124,7 @@ def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
     except EqcompileError as error:
         return _failed(error.diagnostics, as_json, error.exit_code)
     except KeyboardInterrupt:
-        return _failed((Diagnostic("interrupted", "interrupted; no output was written"),), as_json, INTERRUPTED)
+        return _interrupted(as_json)
     except BrokenPipeError:
         # The reader of a pipe left; point stdout elsewhere, so that Python's own flush at exit does not fail again.
         with contextlib.suppress(OSError, ValueError):
@@ -109,6 +135,8 @@ def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user sees one line, not a traceback
         if os.environ.get(_DEBUG):
             traceback.print_exc(file=sys.stderr)
+        if _is_interruption(error):
+            return _interrupted(as_json)
         text = " ".join(str(error).split()) or "no message"
         defect = Diagnostic(
             "defect",
@@ -118,6 +146,19 @@ def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
         return _failed((defect,), as_json, 1)
     else:
         return reply.exit_code
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether an interruption made something fail: Python itself raises others in its place, at some imports."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _interrupted(as_json: bool) -> int:
+    return _failed((Diagnostic("interrupted", "interrupted; no output was written"),), as_json, INTERRUPTED)
 
 
 def _failed(diagnostics: Sequence[Diagnostic], as_json: bool, code: int) -> int:

@@ -1,0 +1,29 @@
+"""What a mutation of the core is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Mutant", "of"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+    equivalent: str = ""
+
+    @property
+    def arch(self) -> str:
+        """The engine on which it is judged: its own, or for what all share the serial one, which uses most of it."""
+        first = self.module.split(".")[0]
+        return first if first in ("parallel", "lattice") else "serial"
+
+
+def of(module: str, *rows: tuple[str, str, str]) -> list[Mutant]:
+    """Mutations of one module: name, line, and what becomes of it."""
+    return [Mutant(name, module, old, new) for name, old, new in rows]

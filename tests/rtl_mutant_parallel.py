@@ -1,0 +1,162 @@
+"""The mutations of the parallel engine."""
+
+from __future__ import annotations
+
+from rtl_mutant import Mutant, of
+
+__all__ = ["PARALLEL"]
+
+ENGINE = of(
+    "parallel.engine",
+    (
+        "results before the outputs stand",
+        "self.read_clocks = _stages(outputs)",
+        "self.read_clocks = _stages(outputs) - 1",
+    ),
+    (
+        "step latched before it stands",
+        "self.step_clocks = 1 + _stages(itertools.chain(*updates))",
+        "self.step_clocks = max(1, _stages(itertools.chain(*updates)))",
+    ),
+    (
+        "drive taken before it stands",
+        "self.intake.delayed(self.drive_clocks)",
+        "self.intake.delayed(max(self.drive_clocks - 1, 0))",
+    ),
+    ("one step fewer", "over.eq((left == 0) |", "over.eq((left == 1) |"),
+    ("settled before the first step", "((made != 0) & known & settled)", "(known & settled)"),
+    ("never settled", "((made != 0) & known & settled)", "0"),
+    ("settled known a clock early", "known = Const(1) if self.ahead else age != 0", "known = Const(1)"),
+    ("a rise does not count", "moved.append((state > high) | (state < low))", "moved.append(state < low)"),
+    ("a fall does not count", "moved.append((state > high) | (state < low))", "moved.append(state > high)"),
+    ("tolerance not strict", "high.eq(state + tolerance)", "high.eq(state + tolerance - 1)"),
+    ("steps not those of the sample", "left.eq(next_steps)", "left.eq(self.steps)"),
+    ("tolerance wraps", "tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance))", "tolerance.eq(next_tolerance)"),
+    ("schedule of the second beat", "intake.transfer & (intake.number == 0)", "intake.transfer & (intake.number == 1)"),
+    ("steps add up over samples", "                    made.eq(0),\n", "                    made.eq(made),\n"),
+    ("results in another order", "results[port.beat :], strict=False)", "results[1:], strict=False)"),
+    ("a beat too few", "with m.If(beats_left == 0):", "with m.If(beats_left <= 1):"),
+    ("result moves on while it stalls", "with m.If(self.y.ready):", "with m.If(1):"),
+    ("not busy while a sample waits", "self.busy.eq(~intake.empty | ~control", "self.busy.eq(~control"),
+    ("first latch counted as a step", "counted.eq(latch & primed)", "counted.eq(latch)"),
+    (
+        "copy of the codes one step ahead",
+        "*(a.eq(b) for a, b in zip(seen, states, strict=True))]",
+        "*(a.eq(b.value) for a, b in zip(seen, updates, strict=True))]",
+    ),
+    ("drive of the next sample", "with m.If(self.intake.take):\n", "with m.If(1):\n"),
+    (
+        "initial codes are zero",
+        "[constant(0)] * prod(s.shape) if s.init is None else self._entries(s.init, driven, s.shape)",
+        "[constant(0)] * prod(s.shape)",
+    ),
+)
+INTAKE = of(
+    "parallel.intake",
+    ("sample complete a beat early", "self.number == port.beats - 1)", "self.number == port.beats - 2)"),
+    ("next sample over the one that waits", "return ~self.waiting", "return Const(1)"),
+    (
+        "sums go on from the last sample",
+        "[a.sum.eq(a.init) for a in self.accumulators]",
+        "[a.sum.eq(a.sum) for a in self.accumulators]",
+    ),
+    ("accumulator without its bias", "init=int(start), name", "init=0, name"),
+    (
+        "signs of the columns exchanged",
+        "Mux(weight[1], minus, Mux(weight[0], code, Const(0)))",
+        "Mux(weight[1], code, Mux(weight[0], minus, Const(0)))",
+    ),
+    ("product added before it is there", "with m.If(adding[2]):", "with m.If(adding[1]):"),
+    ("code of the next column", "return second, word", "return first, word"),
+    (
+        "code in the wrong place of its beat",
+        "self.payload[bits * slot :]",
+        "self.payload[bits * (port.beat - 1 - slot) :]",
+    ),
+    ("codes of another beat", "self.transfer & (self.number == number)", "self.transfer & (self.number == number - 1)"),
+    ("accumulators taken too early", "self.latency = 4", "self.latency = 3"),
+    (
+        "full after it was taken",
+        "with m.Elif(self.take):\n            m.d.sync += self.full.eq(0)",
+        "with m.Elif(self.take):\n            m.d.sync += self.full.eq(1)",
+    ),
+)
+BUILD = of(
+    "parallel.build",
+    ("products of a constant not rounded", "constant(1 << (shift - 1))", "constant(0)"),
+    (
+        "product of a constant shifted by one more",
+        "rounded.value >> shift, interval",
+        "rounded.value >> (shift + 1), interval",
+    ),
+    ("graph adds where it subtracts", 'f"{name}_node", subtract=adder.subtract', 'f"{name}_node", subtract=False'),
+    ("negative output as positive", "self.negated(found) if term.negative else found", "found"),
+    ("second operand not shifted", "shifted(b, adder.shift_b)", "b"),
+    ("output not shifted", "shifted(nodes[term.node], term.shift)", "nodes[term.node]"),
+    ("bias not multiplied", "[constant(int(b) * factor)", "[constant(int(b))"),
+    (
+        "carry out of the lowest bits lost",
+        "while low and right % (1 << low) and (subtract or left % (1 << low)):",
+        "while False:",
+    ),
+    ("lowest bits without the offset", "low, (left + right) % (1 << low))", "low, 0)"),
+    (
+        "operand of another clock",
+        "return [self.registered(w) if w in late or w.stage < stage else w for w in given]",
+        "return [self.registered(w) if w in late else w for w in given]",
+    ),
+    ("a register that is not counted", "stage=wire.stage + 1, level=0", "stage=wire.stage, level=0"),
+    (
+        "sums one bit too narrow",
+        "signal = Signal(shape_of(_holding(span)), name",
+        "signal = Signal(shape_of(_holding(Interval(span.lo >> 1, span.hi >> 1))), name",
+    ),
+    (
+        "lookup that is a constant too early",
+        "if interval.lo == interval.hi:\n            return constant(interval.lo)\n        return replace",
+        "if interval.hi - interval.lo < 99:\n            return constant(interval.lo)\n        return replace",
+    ),
+)
+TABLES = of(
+    "parallel.tables",
+    ("codes above a table take the first entry", "Mux(_negative(core), bottom, edge)", "bottom"),
+    ("codes below a table take the last entry", "Mux(_negative(core), bottom, edge)", "edge"),
+    (
+        "distance added beyond the ends",
+        "kind = Mux(outside, Const(resting, kinds.bits), kind)",
+        "kind = Mux(outside, kind, kind)",
+    ),
+    ("entries of the block alone", "return start + decode(distance, span)", "return start"),
+    (
+        "table begins one code later",
+        "return CoreTable(int(cores[start]), found",
+        "return CoreTable(int(cores[start]) + 1, found",
+    ),
+    ("table without its last entry", "found[start : end + 1])", "found[start:end])"),
+    (
+        "indices above the sign as negative",
+        "np.where(cores > self.index.hi, cores - len(cores), cores)",
+        "np.where(cores > self.index.hi, cores, cores)",
+    ),
+    ("core zero-extended", "sign = _negative(core)", "sign = Const(0, 1)"),
+)
+WIRES = of(
+    "parallel.wires",
+    ("offset shifted out", "offset=wire.offset << by)", "offset=wire.offset)"),
+    ("constant bits lost", "value = Cat(Const(offset, low), core)", "value = Cat(Const(0, low), core)"),
+    ("sign lost behind constant bits", "return value.as_signed() if core.shape().signed else value", "return value"),
+    ("sign lost in the upper bits", "return kept.as_signed() if self.value.shape().signed else kept", "return kept"),
+)
+FUSE = of(
+    "parallel.fuse",
+    (
+        "factor of the map before",
+        "return (*behind[0], op), behind[1] * min(factors)",
+        "return (*behind[0], op), behind[1]",
+    ),
+)
+MATRIX = of(
+    "parallel.matrix",
+    ("map without its bias", "if op.bias is None:", "if True:"),
+)
+PARALLEL: tuple[Mutant, ...] = (*ENGINE, *INTAKE, *BUILD, *TABLES, *WIRES, *FUSE, *MATRIX)
