@@ -78,7 +78,7 @@ class ParallelEngine(wiring.Component):
         net: IntNet,
         *,
         trace: bool,
-        levels: int | None = 3,
+        levels: int | None = 4,
         step_levels: int | None = None,
         solver: Solver = "pairs",
         input: InputUnit | None = None,  # noqa: A002
