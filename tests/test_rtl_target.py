@@ -64,7 +64,8 @@ def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
     """`--arch auto` must not build an engine that has no such option."""
     assert emitted(tmp_path / "a", lanes=2)["engine"]["lanes"] == 2  # type: ignore[index]
     assert emitted(tmp_path / "b", levels=1)["arch"] == "parallel"
-    assert emitted(tmp_path / "c", arch="parallel", levels=0)["engine"]["step_clocks"] == 1  # type: ignore[index]
+    assert emitted(tmp_path / "c", arch="parallel", step_levels=0)["engine"]["step_clocks"] == 1  # type: ignore[index]
+    assert emitted(tmp_path / "d", step_levels=1)["engine"]["step_clocks"] == 3  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ the states changed, and stays right. Registers go where the additions in a row w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -23,7 +23,7 @@ from .fuse import Fused, fusible
 from .graph import AdderGraph
 from .matrix import LinearMap, bias_of, matrix_of
 from .solve import Solver, solve
-from .tables import BlockTables, Tables, in_logic, table_of
+from .tables import BlockTables, in_logic, table_of
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, shifted
 
 __all__ = ["TAKEN", "Builder"]
@@ -49,10 +49,10 @@ TAKEN = (
 )
 """Operations that `Builder.block` takes."""
 
-BLOCK_ENTRIES = 256
-"""Only tables longer than this go into block RAM."""
-BLOCK_LEVELS = 3
-"""A block RAM answers as late after its clock as two additions in a row; one more adds the pattern."""
+BLOCK_ENTRIES = 128
+"""Only tables longer than this go into block RAM: shorter ones answer sooner from LUTs."""
+BLOCK_BITS = 13
+"""Address bits of tables in block RAM at most: one more takes eight block RAMs for two readers."""
 LEVELS: Mapping[type[Op], int] = {
     ops.Mul: 3,
     ops.Interpolate: 5,
@@ -63,11 +63,13 @@ LEVELS: Mapping[type[Op], int] = {
 
 
 class Builder:
-    """Adds the logic of one net to `m`. `levels` is the most additions between two registers, None for no register;
-    then `tables` are in logic too."""
+    """Adds the logic of one net to `m`. `levels` is the most additions between two registers, None for no register.
+    `latched`: lookups whose entries go to a register with reset 0 and nowhere else."""
 
-    def __init__(self, m: Module, net: IntNet, *, levels: int | None, solver: Solver, tables: Tables = "logic") -> None:
-        self.m, self.net, self.levels, self.solver, self.tables = m, net, levels, solver, tables
+    def __init__(
+        self, m: Module, net: IntNet, *, levels: int | None, solver: Solver, latched: Collection[str] = ()
+    ) -> None:
+        self.m, self.net, self.levels, self.solver, self.latched = m, net, levels, solver, latched
         self.logic = Datapath(net)
         self.block_tables = BlockTables()
         self.types = self.logic.types
@@ -201,12 +203,11 @@ class Builder:
         interval = Interval(int(table.entries.min()), int(table.entries.max()))
         if interval.lo == interval.hi:
             return constant(interval.lo)
-        in_block = self.tables == "block" and self.levels is not None and len(table.by_pattern) > BLOCK_ENTRIES
-        cost = 1 if in_block else LEVELS[ops.Lookup]
+        long = len(table.entries) > BLOCK_ENTRIES and _holding(x.core_range()).bits <= BLOCK_BITS
+        if long and op.out in self.latched:
+            return Wire(narrowed(self.block_tables.add(self.m, table, x), interval), interval, x.stage, x.level)
+        cost = LEVELS[ops.Lookup]
         (x,) = self.ready([x], cost)
-        if in_block:
-            entry = narrowed(self.block_tables.add(self.m, table, x.core()), interval)
-            return Wire(entry, interval, x.stage + 1, BLOCK_LEVELS)
         return self.wire(in_logic(self.m, table, x.core()), interval, [x], cost, op.out)
 
     def rescale(self, x: Wire, multiplier: int, shift: int, name: str) -> Wire:
@@ -237,6 +238,20 @@ class Builder:
             low -= 1
         total = a.core(low) - b.core(low) if subtract else a.core(low) + b.core(low)
         return self.wire(total, interval, [a, b], 1, name, low, (left + right) % (1 << low))
+
+    def saturated(self, x: Wire, within: Interval) -> Wire:
+        """`x`, its codes beyond `within` moved to one beyond it or at its bounds."""
+        span = x.core_range()
+        # The last core at or below the bound, and the first one at or above.
+        low, high = (within.lo - x.offset) >> x.low, -((x.offset - within.hi) >> x.low)
+        low, high = (max(span.lo, min(span.hi, bound)) for bound in (low, high))
+        if (low, high) == (span.lo, span.hi):
+            return x
+        interval = Interval((low << x.low) + x.offset, (high << x.low) + x.offset)
+        (x,) = self.ready([x], 2)
+        core = x.core()
+        cut = Mux(core > high, high, Mux(core < low, low, core))
+        return self.wire(cut, interval, [x], 2, "saturated", x.low, x.offset)
 
     def negated(self, x: Wire) -> Wire:
         (x,) = self.ready([x], 1)

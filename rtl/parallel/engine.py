@@ -1,11 +1,13 @@
 """Control of the parallel engine.
 
-    idle ─ full ─► tick ─ settled, or steps made ─► write ─► idle
+    idle ─ full ─► tick ─ settled, or steps made ─► read ─ outputs stand ─► write ─► idle
 
 A sample's drive is computed while the one before relaxes. In `tick` the states stand still for `step_clocks`, then all
 latch. Whether a code moved is found while the next step is already under way: a step that turns out not to be needed is
-never latched. Where a step takes one clock that is too late: there the states run one step ahead, and what is read,
+never latched. Where a step takes one clock that is too late: there the states run ahead without end, and what is read,
 traced and counted is a copy of the codes before.
+
+A step takes one clock unless `step_levels` says otherwise: a register within the loop only makes it longer.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from amaranth.lib import wiring
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer, walk
+from eqcompile.toolchain.ir import IntNet, infer, ops, walk
 
 from .build import TAKEN, Builder
+from .fuse import readers_of
 from .intake import InputUnit, Intake, serial_maps
+from .saturate import useful_drives
 from .solve import Solver
 from .tables import Tables
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
@@ -61,8 +65,9 @@ def check(net: IntNet) -> list[Diagnostic]:
 class ParallelEngine(wiring.Component):
     """Every linear map of step and readout as an adder graph of its own.
 
-    `levels`: the most additions between two registers (at least 1); None for none at all, one clock a step. `solver`
-    finds the adder graphs. `tables`: activation tables in LUTs or in block RAM. `beat`: codes that a beat of the input
+    `levels`: the most additions between two registers (at least 1), None for none at all; `step_levels` the same within
+    a step, where None makes it one clock. `solver` finds the adder graphs. `tables`: long tables whose entries are the
+    next codes in block RAM, if a step is one clock, or all in LUTs. `beat`: codes that a beat of the input
     stream carries; `result_beat`: of the output stream (None: as many as one of the input). `input`: linear maps of the
     input by accumulators or by adder graphs; accumulators take one code a clock (None: the ones that fit `beat`).
     `trace`: the "vector" trace. Raises UnsupportedError with everything `check` finds.
@@ -73,15 +78,17 @@ class ParallelEngine(wiring.Component):
         net: IntNet,
         *,
         trace: bool,
-        levels: int | None = 3,
+        levels: int | None = 4,
+        step_levels: int | None = None,
         solver: Solver = "pairs",
         input: InputUnit | None = None,  # noqa: A002
-        tables: Tables = "logic",
+        tables: Tables = "block",
         beat: int = 1,
         result_beat: int | None = None,
     ) -> None:
         faults = self._refusals(net)
-        for name, value in (("levels", levels), ("beat", beat), ("result_beat", result_beat)):
+        least = {"levels": levels, "step_levels": step_levels, "beat": beat, "result_beat": result_beat}
+        for name, value in least.items():
             if value is not None and value < 1:
                 faults.append(Diagnostic(f"rtl-{name}", f"{name} is {value}, must be at least 1", net.name))
         if input == "serial" and beat > 1:
@@ -108,7 +115,9 @@ class ParallelEngine(wiring.Component):
             )
         )
         m = Module()
-        self.builder = Builder(m, net, levels=levels, solver=solver, tables=tables)
+        self.builder = Builder(m, net, levels=levels, solver=solver)
+        latched = _latched(net) if tables == "block" and step_levels is None else ()
+        self.stepper = Builder(m, net, levels=step_levels, solver=solver, latched=latched)
         self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
         self._build(m)
         self._module = m
@@ -126,7 +135,7 @@ class ParallelEngine(wiring.Component):
         clamped, driving = self._clamped(m, driven)
         states = {s.name: self._state(s.name, s.shape) for s in net.states}
         stepped = {**clamped, **states}
-        builder.block(net.step, stepped)
+        self.stepper.block(net.step, stepped)
         updates = [self._entries(s.update, stepped, s.shape) for s in net.states]
         initial = [
             [constant(0)] * prod(s.shape) if s.init is None else self._entries(s.init, driven, s.shape)
@@ -166,6 +175,9 @@ class ParallelEngine(wiring.Component):
         read = {n for op in itertools.chain(walk(net.step), walk(net.readout)) for n in op.reads}
         read |= {o.value for o in net.outputs} | {s.update for s in net.states}
         wanted = {name: list(wires.reshape(-1)) for name, wires in driven.items() if name in read}
+        for name, within in useful_drives(net, net.step).items():
+            if name in wanted:
+                wanted[name] = [self.builder.saturated(w, i) for w, i in zip(wanted[name], within, strict=True)]
         clocks = _stages(itertools.chain(*wanted.values()))
         with m.If(self.intake.take):
             held = {name: filled(driven[name].shape, [_held(m, w) for w in ws]) for name, ws in wanted.items()}
@@ -209,11 +221,23 @@ class ParallelEngine(wiring.Component):
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
         beats_left = Signal(range(port.beats))
         m.d.comb += self.y.payload.eq(Cat(results[: port.beat]))
+        start = [s.eq(w.value) for s, w in zip(states, initial, strict=True)]
+        advance = [s.eq(w.value) for s, w in zip(states, updates, strict=True)]
+        if self.ahead:
+            # They run on whatever the control does, which reads the copies: nothing of it is on their way.
+            with m.If(intake.take):
+                m.d.sync += start
+            with m.Else():
+                m.d.sync += advance
+        read = [
+            *(r.eq(w.value) for r, w in zip(results, outputs, strict=False)),
+            beats_left.eq(port.beats - 1),
+        ]
         with m.FSM() as control:
             with m.State("idle"), m.If(intake.full):
                 m.d.comb += intake.take.eq(1)
                 m.d.sync += [
-                    *(s.eq(w.value) for s, w in zip(states, initial, strict=True)),
+                    *([] if self.ahead else start),
                     left.eq(next_steps),
                     tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance)),
                     made.eq(0),
@@ -222,18 +246,16 @@ class ParallelEngine(wiring.Component):
                 m.next = "tick"
             with m.State("tick"):
                 with m.If(over):
+                    m.next = "read"
                     with m.If(age >= self.read_clocks):
-                        m.d.sync += [
-                            *(r.eq(w.value) for r, w in zip(results, outputs, strict=False)),
-                            beats_left.eq(port.beats - 1),
-                        ]
+                        m.d.sync += read
                         m.next = "write"
                 with m.Elif(age >= self.step_clocks - 1):
                     m.d.comb += latch.eq(1)
-                    m.d.sync += [
-                        *(s.eq(w.value) for s, w in zip(states, updates, strict=True)),
-                        age.eq(0),
-                    ]
+                    m.d.sync += [*([] if self.ahead else advance), age.eq(0)]
+            with m.State("read"), m.If(age >= self.read_clocks):
+                m.d.sync += read
+                m.next = "write"
             with m.State("write"):
                 m.d.comb += self.y.valid.eq(1)
                 with m.If(self.y.ready):
@@ -273,6 +295,17 @@ class ParallelEngine(wiring.Component):
         return settled
 
 
+def _latched(net: IntNet) -> list[str]:
+    """Lookups whose entries are the next codes of a state that starts from zeros, and nothing else."""
+    readers, types = readers_of(net), infer(net)
+    starting = {s.update: s.shape for s in net.states if s.init is None}
+    return [
+        op.out
+        for op in net.step
+        if isinstance(op, ops.Lookup) and readers[op.out] == 1 and starting.get(op.out) == types[op.out].shape
+    ]
+
+
 def _held(m: Module, wire: Wire) -> Wire:
     """`wire` in a register of its own."""
     if wire.is_constant:
@@ -293,7 +326,8 @@ def describe(engine: ParallelEngine) -> dict[str, Any]:
     A sample takes `clocks(made)`: from its last beat to its first result, with `made` ticks; its beats come in while
     the sample before relaxes.
     """
-    builder, intake = engine.builder, engine.intake
+    builders, intake = (engine.builder, engine.stepper), engine.intake
+    graphs = {name: graph for b in builders for name, graph in b.graphs.items()}
     return {
         "arch": "parallel",
         "step_clocks": engine.step_clocks,
@@ -301,9 +335,9 @@ def describe(engine: ParallelEngine) -> dict[str, Any]:
         "read_clocks": engine.read_clocks,
         "intake_clocks": engine.signature.x_port.beats,
         "result_clocks": engine.signature.y_port.beats,
-        "block_tables": builder.block_tables.count,
-        "registers": len(builder.registers),
-        "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in builder.graphs.items()},
+        "block_tables": engine.stepper.block_tables.readers,
+        "registers": sum(len(b.registers) for b in builders),
+        "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in graphs.items()},
         "accumulators": sum(len(intake.scope[op.out].reshape(-1)) for op in serial_maps(engine.net, engine.input)),
     }
 

@@ -15,7 +15,7 @@ from eqcompile.toolchain.ir.ops import Op
 
 from .matrix import LinearMap
 
-__all__ = ["Fused", "fusible"]
+__all__ = ["Fused", "fusible", "readers_of"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,18 @@ class Fused:
         return tuple(op.out for op in self.chain)
 
 
-def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
-    """What can be computed so in `block`, by the name of the sum."""
+def readers_of(net: IntNet) -> Counter[str]:
+    """How many operations, outputs and states read each value."""
     readers = Counter(name for op in net.all_ops() for name in op.reads)
     readers.update(op.result for op in net.all_ops() if isinstance(op, ops.Repeat))
     readers.update(o.value for o in net.outputs)
     readers.update(name for s in net.states for name in (s.update, s.init) if name is not None)
+    return readers
+
+
+def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
+    """What can be computed so in `block`, by the name of the sum."""
+    readers = readers_of(net)
     made = {op.out: op for op in block}
     found: dict[str, Fused] = {}
     taken: set[str] = set()

@@ -10,12 +10,12 @@ there are two small tables, of first entry and pattern by block and of the dista
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Value
 from amaranth.lib.memory import Memory
 from numpy.typing import NDArray
 
@@ -24,14 +24,12 @@ from eqcompile.toolchain.ir import Format
 
 from .wires import Wire
 
-__all__ = ["BlockTables", "CoreTable", "Tables", "blocks", "in_logic", "ram_bits", "table_of"]
+__all__ = ["BlockTables", "CoreTable", "Tables", "blocks", "in_logic", "table_of"]
 
 Tables = Literal["logic", "block"]
-"""Where tables lie: in LUTs, short ways and no clock; or in block RAM, few LUTs and a clock more a step."""
+"""Where tables lie: in LUTs, or in block RAM where their entries are the next codes of a state: no LUTs then."""
 LUT_INPUTS = 4
 Array = NDArray[np.int64]
-Cost = Callable[[int, int, int], int]
-"""Of a table with that many address bits, words and bits a word."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +74,10 @@ def lut_bits(address: int, words: int, width: int) -> int:
     return max(1 << address, 1 << LUT_INPUTS) * width if words > 1 else 0
 
 
-def ram_bits(address: int, words: int, width: int) -> int:
-    """Bits of a memory."""
-    return words * width
+def blocks(entries: Array) -> tuple[int, Array, Array, Array]:
+    """`entries[i] = first[i >> low] + patterns[pattern[i >> low], i % 2**low]` in the fewest LUT bits.
 
-
-def blocks(entries: Array, cost: Cost) -> tuple[int, Array, Array, Array]:
-    """`entries[i] = first[i >> low] + patterns[pattern[i >> low], i % 2**low]` at the least cost.
-
-    Returns low, first, pattern, patterns; patterns are logic in every reader.
+    Returns low, first, pattern, patterns.
     """
     best, found = 0, None
     for low in range(7):
@@ -95,7 +88,7 @@ def blocks(entries: Array, cost: Cost) -> tuple[int, Array, Array, Array]:
         patterns, pattern = np.unique(rows - rows[:, :1], axis=0, return_inverse=True)
         kinds, width = (len(patterns) - 1).bit_length(), Format.holding(int(rows.min()), int(rows.max())).bits
         distance = Format.holding(int(patterns.min()), int(patterns.max())).bits if low else 0
-        total = cost((len(rows) - 1).bit_length(), len(rows), width + kinds)
+        total = lut_bits((len(rows) - 1).bit_length(), len(rows), width + kinds)
         total += lut_bits(low + kinds, patterns.size, distance) + ((width << LUT_INPUTS) if low else 0)
         if found is None or total < best:
             best, found = total, (low, rows[:, 0], pattern.reshape(-1), patterns)
@@ -107,7 +100,7 @@ def blocks(entries: Array, cost: Cost) -> tuple[int, Array, Array, Array]:
 def in_logic(m: Module, table: CoreTable, core: Value) -> Value:
     """The entry for `core`, no clock."""
     fmt, entries = table.index, table.by_pattern
-    low, first, pattern, patterns = blocks(entries, lut_bits)
+    low, first, pattern, patterns = blocks(entries)
     still = np.flatnonzero(~patterns.any(axis=1))
     # Beyond the ends there is no distance to add.
     patterns = patterns if len(still) else np.vstack([patterns, np.zeros_like(patterns[:1])])
@@ -132,37 +125,33 @@ def in_logic(m: Module, table: CoreTable, core: Value) -> Value:
 
 
 class BlockTables:
-    """Tables in block RAM, one clock; two readers share one, as its two ports allow."""
+    """Tables in block RAM, without a clock of their own: the register that takes the entry is the memory's.
+
+    A memory serves any number of readers; synthesis makes a block RAM of it for each two, as it has two ports.
+    """
 
     def __init__(self) -> None:
-        self.free: dict[tuple[int, ...], Memory] = {}
-        self.count = 0
+        self.memories: dict[tuple[int, bytes], Memory] = {}
+        self.readers = 0
 
-    def add(self, m: Module, table: CoreTable, core: Value) -> Value:
-        """The entry for `core`, a clock later; the bits of the core that stand still choose within the pattern."""
-        fmt, entries = table.index, table.by_pattern
-        low, first, pattern, patterns = blocks(entries, ram_bits)
-        starts = Format.holding(int(first.min()), int(first.max()))
-        kinds = max(len(patterns) - 1, 1).bit_length()
-        words = [
-            (int(f) & ((1 << starts.bits) - 1)) | int(p) << starts.bits for f, p in zip(first, pattern, strict=True)
-        ]
-        rom = self.free.pop(tuple(words), None)
-        if rom is None:
-            rom = self.free[tuple(words)] = Memory(shape=starts.bits + kinds, depth=len(words), init=words)
-            m.submodules += rom
-            self.count += 1
-        index, outside = Signal(fmt.bits), _outside(core, fmt)
-        inside = _extended(core, fmt.bits)
-        ends = Mux(_negative(core), 1 << (fmt.bits - 1), fmt.hi)
-        m.d.comb += index.eq(inside if outside is None else Mux(outside, ends, inside))
-        port = rom.read_port()
-        m.d.comb += port.addr.eq(index[low:])
-        if low == 0:
-            return decode(port.data, starts)
-        span = Format.holding(int(patterns.min()), int(patterns.max()))
-        distance = _rom(m, patterns.reshape(-1), span, Cat(index[:low], port.data[starts.bits :]))
-        return decode(port.data, starts) + decode(distance, span)
+    def add(self, m: Module, table: CoreTable, x: Wire) -> Value:
+        """The entry for the core of `x`. Nothing but a register whose reset is 0 may read it."""
+        index = Format.holding(x.core_range().lo, x.core_range().hi)
+        cores = np.arange(1 << index.bits)
+        cores = np.where(cores > index.hi, cores - len(cores), cores)
+        entries = table.entries[np.clip(cores - table.first, 0, len(table.entries) - 1)]
+        fmt = Format.holding(int(entries.min()), int(entries.max()))
+        words = entries & ((1 << fmt.bits) - 1)
+        key = (fmt.bits, words.tobytes())
+        if key not in self.memories:
+            attrs = {"ram_style": "block"}
+            made = Memory(shape=fmt.bits, depth=len(words), init=words.tolist(), attrs=attrs)
+            self.memories[key] = made
+            m.submodules += made
+        port = self.memories[key].read_port(domain="comb")
+        m.d.comb += port.addr.eq(x.core())
+        self.readers += 1
+        return decode(Value.cast(port.data), fmt)
 
 
 def _outside(core: Value, fmt: Format) -> Value | None:

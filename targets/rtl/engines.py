@@ -29,7 +29,7 @@ class Architecture:
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "serial": Architecture("SerialEngine", ("lanes",)),
-    "parallel": Architecture("ParallelEngine", ("levels", "beat", "result_beat")),
+    "parallel": Architecture("ParallelEngine", ("levels", "step_levels", "beat", "result_beat")),
     "lattice": Architecture("LatticeEngine", ("passes",)),
 }
 

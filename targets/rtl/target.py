@@ -22,8 +22,10 @@ from .synth_parts import PARTS
 __all__ = ["RtlTarget"]
 
 MAX_STEPS = (1 << 16) - 1
-ENGINE_OPTIONS = {"lanes": 1, "levels": 0, "beat": 1, "result_beat": 1, "passes": 1}
+ENGINE_OPTIONS = {"lanes": 1, "levels": 0, "step_levels": 0, "beat": 1, "result_beat": 1, "passes": 1}
 """Options of engines, and the least that each may be."""
+REGISTERS = ("levels", "step_levels")
+"""Of these the ones whose 0 means that there are no registers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,14 @@ class RtlTarget(Target):
     )
     levels: int | None = field(
         default=None,
-        metadata={"metavar": "N", "help": "parallel: additions between two registers at most; 0: no register"},
+        metadata={
+            "metavar": "N",
+            "help": "parallel: additions between two registers of drive and readout at most; 0: no register",
+        },
+    )
+    step_levels: int | None = field(
+        default=None,
+        metadata={"metavar": "N", "help": "parallel: the same within a step (default: 0, a step is one clock)"},
     )
     beat: int | None = field(
         default=None, metadata={"metavar": "N", "help": "parallel: codes that a beat of the input stream carries"}
@@ -127,7 +136,7 @@ class RtlTarget(Target):
     def _engine_options(self) -> dict[str, int | None]:
         """What the user chose of the engine; the engine's word for no register is None."""
         given = {name: getattr(self, name) for name in ENGINE_OPTIONS if getattr(self, name) is not None}
-        return given | ({"levels": None} if self.levels == 0 else {})
+        return {name: None if name in REGISTERS and value == 0 else value for name, value in given.items()}
 
     def _choice(self, net: IntNet) -> Choice:
         asked = self._wanted.devices
