@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ def title_of(net: IntNet) -> str:
 
 
 def write_vectors(net: IntNet, folder: Path, *, ticks: bool) -> int:
-    """Write `tb_data`; how many samples. `ticks`: the number of ticks made is an output of the project."""
+    """Write `tb_data`; how many samples. `ticks`: the project puts out the number of ticks, and has a trace port."""
     source = np.random.default_rng(SEED)
     inputs: dict[str, Codes] = {}
     for i in net.inputs:
@@ -44,6 +44,8 @@ def write_vectors(net: IntNet, folder: Path, *, ticks: bool) -> int:
     data.mkdir(exist_ok=True)
     _write(data / "tb_input_features.dat", [[x[s] for x in inputs.values()] for s in range(batch)])
     _write(data / "tb_output_predictions.dat", [[x[s] for x in outputs] for s in range(batch)])
+    if not ticks:
+        return batch
     states = list(golden.states.values())
     rows = [[x[tick, s] for x in states] for s in range(batch) for tick in range(net.schedule.steps)]
     _write(data / "tb_states.dat", rows)
@@ -56,9 +58,9 @@ def _write(path: Path, rows: Iterable[Sequence[Codes]]) -> None:
 
 
 def write_bench(
-    net: IntNet, path: Path, project: str, inputs: Sequence[Port], outputs: Sequence[Port], types: Mapping[str, str]
+    net: IntNet, path: Path, project: str, inputs: Sequence[Port], outputs: Sequence[Port], types: Sequence[str]
 ) -> None:
-    """Write the test bench; `types`: C++ names of the types of ports. It compares the states of every tick if the
+    """Write the test bench; `types`: C++ names of the types of all ports. It compares the states of every tick if the
     project has a trace port, that is, if the number of ticks is among its outputs."""
     traced = any(port.name == "ticks" for port in outputs)
     units = sum(int(np.prod(s.shape, dtype=int)) for s in net.states)
@@ -68,7 +70,8 @@ def write_bench(
         copied.append(f"for (unsigned i = 0; i < {port.size}; i++)")
         copied.append(f"    {port.name}[i] = given[{start} + i];")
         start += port.size
-    declared = [f"{types[port.name]} {port.name}[{port.size}];" for port in (*inputs, *outputs)]
+    ports = zip((*inputs, *outputs), types, strict=True)
+    declared = [f"{type_} {port.name}[{port.size}];" for port, type_ in ports]
     collected = []
     for port in outputs:
         collected.append(f"for (unsigned i = 0; i < {port.size}; i++)")
@@ -78,7 +81,7 @@ def write_bench(
             "bench.cpp.tmpl",
             title=title_of(net),
             project=project,
-            trace_enabled="false",
+            compared=_TRACED if traced else "",
             trace_declared=_DECLARED if traced else "",
             states_opened=_OPENED.replace("SIZE", str(steps * units)) if traced else "",
             states_compared=_COMPARED.replace("STEPS", str(steps)).replace("UNITS", str(units)) if traced else "",
@@ -92,6 +95,8 @@ def write_bench(
     )
 
 
+_TRACED = """, and the
+// states of every tick with tb_states.dat (C simulation alone: the hardware has no port for them)"""
 _DECLARED = """
 #ifndef RTL_SIM
 extern "C" long long *eq_trace;

@@ -5,8 +5,10 @@ Imports hls4ml, so it is imported where a project is written and nowhere else.
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from hls4ml.writer import get_writer
 from ...toolchain.ir import Format
 from .body import Body
 from .layer import EqRelaxation, precision, register
+from .stock import Unrolled
 
-__all__ = ["PROJECT", "Settings", "custom_graph", "write_project"]
+__all__ = ["PROJECT", "Settings", "custom_graph", "stock_graph", "write_project"]
 
 PROJECT = "relaxation"
 
@@ -51,6 +54,23 @@ def custom_graph(body: Body, settings: Settings) -> Any:
         ["relax"],
         {port.name: port.format for port in body.inputs},
         settings,
+        # A pipelined top function would unroll every loop below it.
+        style={"Strategy": "Resource", "PipelineStyle": "dataflow"},
+    )
+
+
+def stock_graph(net: Unrolled, settings: Settings) -> Any:
+    """The graph of a net that was unrolled into layers of hls4ml."""
+    return graph_of(
+        net.layers,
+        [port.name for port in net.inputs],
+        [port.name for port in net.outputs],
+        {port.name: port.format for port in net.inputs},
+        settings,
+        # What the drive gives is read in every tick, which a dataflow of layers does not allow.
+        style={"Strategy": "Latency", "PipelineStyle": "pipeline", "PipelineInterval": settings.reuse},
+        layer_types=net.types,
+        traced=net.traced(),
     )
 
 
@@ -65,12 +85,16 @@ def graph_of(
     formats: Mapping[str, Format],
     settings: Settings,
     *,
-    strategy: str = "Resource",
+    style: Mapping[str, Any],
     layer_types: Mapping[str, Mapping[str, str]] | None = None,
+    traced: Collection[str] = (),
 ) -> Any:
-    """A ModelGraph of hls4ml; `formats`: integer types of inputs; `layer_types`: other types, by layer and kind."""
+    """A ModelGraph of hls4ml; `formats`: integer types of inputs; `style`: how it is pipelined; `layer_types`: other
+    types, by layer and kind; `traced`: layers whose results a simulation keeps."""
     named = {name: {"Precision": {"result": str(precision(of))}} for name, of in formats.items()}
     named |= {name: {"Precision": dict(types)} for name, types in (layer_types or {}).items()}
+    for name in traced:
+        named[name]["Trace"] = True
     config = create_config(
         output_dir=".",
         project_name=PROJECT,
@@ -84,21 +108,28 @@ def graph_of(
         "Model": {
             "Precision": {"default": "ap_int<32>"},
             "ReuseFactor": settings.reuse,
-            "Strategy": strategy,
-            # A pipelined top function would unroll every loop below it.
-            "PipelineStyle": "dataflow",
+            **style,
         },
         "LayerName": named,
     }
-    return ModelGraph.from_layer_list(config, [dict(layer) for layer in layers], inputs=inputs, outputs=outputs)
+    config["TraceOutput"] = bool(traced)
+    with quiet():
+        return ModelGraph.from_layer_list(config, [dict(layer) for layer in layers], inputs=inputs, outputs=outputs)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """hls4ml talks while it works, about choices that are stated in the manifest."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def write_project(graph: Any, folder: Path, settings: Settings) -> None:
     """Write the project of a graph: no path of this machine, no random stamp."""
     graph.config.config["OutputDir"] = str(folder)
     graph.config.config["Stamp"] = settings.stamp
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         get_writer(settings.backend).write_hls(graph)
     config = folder / "hls4ml_config.yml"
     config.write_text(config.read_text(encoding="utf-8").replace(f"OutputDir: {folder}\n", "OutputDir: .\n"), "utf-8")

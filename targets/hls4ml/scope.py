@@ -35,7 +35,7 @@ class Port:
 
 
 class Scope:
-    """`stored`: the constants used; `maps`: the turns of each linear map, by its value; `configs`: their C++ structs."""
+    """`stored`: the constants used; `maps`: turns of each linear map, by its value; `configs`: their C++ structs."""
 
     def __init__(self, net: IntNet, reuse: int) -> None:
         self.net, self.reuse = net, reuse

@@ -89,8 +89,16 @@ def _linear(scope: Scope, op: ops.Linear, to: View, pad: str) -> Lines:
     lead = math.prod(x.shape[:-1])
     if lead == 1:
         return [*lines, f"{pad}eq::linear<{config}>({x.ref}, {stored}, {_bias(scope, op)}, {to.ref});"]
-    call = f"eq::linear<{config}>(&{x.ref}[i0 * {n_in}], {stored}, {_bias(scope, op)}, &{to.ref}[i0 * {n_out}]);"
-    return [*lines, *nest((lead,), (), lambda _: [call], pad)]
+    # Rows of their own: a pointer into registers is no hardware.
+    row_x, declared_x = scope.array(f"{op.out}_row_x", (n_in,), x.format, "")
+    row_y, declared_y = scope.array(f"{op.out}_row", (n_out,), to.format, "")
+    inner = [
+        *declared_x,
+        *scope.loop((n_in,), lambda i: [f"{row_x.ref}[{i[0]}] = {x.ref}[i0 * {n_in} + {i[0]}];"], "", flat=True),
+        f"eq::linear<{config}>({row_x.ref}, {stored}, {_bias(scope, op)}, {row_y.ref});",
+        *scope.loop((n_out,), lambda i: [f"{to.ref}[i0 * {n_out} + {i[0]}] = {row_y.ref}[{i[0]}];"], "", flat=True),
+    ]
+    return [*lines, *nest((lead,), (), lambda _: [*declared_y, *inner], pad)]
 
 
 def _stencil(scope: Scope, op: ops.Stencil, to: View, pad: str) -> Lines:

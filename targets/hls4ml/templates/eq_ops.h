@@ -54,14 +54,15 @@ template <class WIDE, class X> WIDE place(const X x, const WIDE first, const WID
     return at < 0 ? WIDE(0) : at >= size ? WIDE(size - 1) : at;
 }
 
-template <class Y, class WIDE, class X, class T> Y lookup(const X x, const T *table, const WIDE first, const WIDE size) {
+template <class Y, class WIDE, class X, class T, unsigned N>
+Y lookup(const X x, const T (&table)[N], const WIDE first, const WIDE size) {
     #pragma HLS INLINE
     return Y(table[place<WIDE>(x, first, size).to_uint()]);
 }
 
 // A line within each segment of 2^SHIFT codes.
-template <class Y, int SHIFT, class WIDE, class X, class B, class S>
-Y interpolate(const X x, const B *base, const S *slope, const WIDE first, const WIDE size) {
+template <class Y, int SHIFT, class WIDE, class X, class B, class S, unsigned N>
+Y interpolate(const X x, const B (&base)[N], const S (&slope)[N], const WIDE first, const WIDE size) {
     #pragma HLS INLINE
     const WIDE at = place<WIDE>(x, first, size);
     const unsigned segment = WIDE(at >> SHIFT).to_uint();
