@@ -91,7 +91,9 @@ def graph_of(
 ) -> Any:
     """A ModelGraph of hls4ml; `formats`: integer types of inputs; `style`: how it is pipelined; `layer_types`: other
     types, by layer and kind; `traced`: layers whose results a simulation keeps."""
-    named = {name: {"Precision": {"result": str(precision(of))}} for name, of in formats.items()}
+    named: dict[str, dict[str, Any]] = {
+        name: {"Precision": {"result": str(precision(of))}} for name, of in formats.items()
+    }
     named |= {name: {"Precision": dict(types)} for name, types in (layer_types or {}).items()}
     for name in traced:
         named[name]["Trace"] = True

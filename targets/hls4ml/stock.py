@@ -40,6 +40,10 @@ def refusals(net: IntNet, steps: int) -> Iterator[Diagnostic]:
         yield Diagnostic("hls-unroll", what, net.name, "leave out --unroll")
     if not net.states:
         yield Diagnostic("hls-unroll", "the net has no state to unroll", net.name, "leave out --unroll")
+    for s in net.states:
+        if s.init is not None and s.init not in net.param_names:
+            what = f"state {s.name} starts from {s.init}, which depends on the input"
+            yield Diagnostic("hls-unroll", what, s.name, "leave out --unroll")
     shapes = {name: t.shape for name, t in infer(net).items()}
     readers: dict[str, list[Op]] = {}
     for op in net.all_ops():
@@ -68,7 +72,7 @@ class Unrolled:
     layers: list[dict[str, Any]] = field(default_factory=list)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     states: dict[str, list[Value]] = field(default_factory=dict)
-    initial: dict[str, Value] = field(default_factory=dict)
+    initial: dict[str, Codes] = field(default_factory=dict)
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
 
@@ -84,8 +88,8 @@ class Unrolled:
             values[i.name] = port.name
         self._block(net.drive, values, "")
         for s in net.states:
-            values[s.name] = np.zeros(s.shape, np.int64) if s.init is None else values[s.init]
-            self.states[s.name], self.initial[s.name] = [], values[s.name]
+            start = np.broadcast_to(0 if s.init is None else net.param(s.init), s.shape).astype(np.int64)
+            self.states[s.name], self.initial[s.name], values[s.name] = [], start, start
         for tick in range(1, net.schedule.steps + 1):
             self._block(net.step, values, f"_{tick}")
             latched = {s.name: values[s.update] for s in net.states}
@@ -219,10 +223,9 @@ class Unrolled:
 
     def _table(self, op: ops.Lookup, x: Value, table: Codes, first: int, suffix: str) -> Value:
         if not isinstance(x, str):
-            return table[np.clip(x, first, first + len(table) - 1) - first]
+            return _looked_up(x, table, first)
         domain = _domain(op, self.net)
-        codes = np.arange(domain.lo, domain.hi + 1)
-        whole = table[np.clip(codes, first, first + len(table) - 1) - first]
+        whole = _looked_up(np.arange(domain.lo, domain.hi + 1), table, first)
         # The layer takes the bits of its operand for an index: the negative codes come last.
         return self._layer(
             op,
@@ -238,6 +241,11 @@ class Unrolled:
 
 def _integer(of: Format) -> str:
     return f"ap_{'' if of.signed else 'u'}int<{of.bits}>"
+
+
+def _looked_up(x: Codes, table: Codes, first: int) -> Codes:
+    entries: Codes = table[np.clip(x, first, first + len(table) - 1) - first]
+    return entries
 
 
 def _domain(op: ops.Lookup, net: IntNet) -> Format:
