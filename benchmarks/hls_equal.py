@@ -2,11 +2,11 @@
 
     python benchmarks/hls_equal.py [--only NET ...] [--samples N] [--out build/bench]
 
-The trained digits nets are compiled for the target `hls4ml`, as one layer of our own and as stock layers of hls4ml; each
-project runs the 360 test digits in hls4ml's C simulation (g++), and every state after every step, every output and every
-number of steps is compared with golden. Prints the table and writes hls_equal.json. Steps and mismatches are simulated,
-seconds measured: `compile` is the build script of hls4ml alone, `run` is `compile()` and the simulation. No vendor tool is
-started. Ends with 1 if anything differs.
+The trained digits nets are compiled for the target `hls4ml`, as one layer of our own and as stock layers of hls4ml.
+Each project runs the 360 test digits in hls4ml's C simulation (g++), and every state after every step, every output and
+every number of steps is compared with golden. Prints the table and writes hls_equal.json. Steps and mismatches are
+simulated, seconds measured: `compile` is the build script of hls4ml alone, `run` is `compile()` and the simulation. No
+vendor tool is started. Ends with 1 if anything differs.
 """
 
 from __future__ import annotations
