@@ -1,7 +1,4 @@
-"""An hls4ml project in a folder: what hls4ml writes, made reproducible, with a test bench that compares.
-
-Imports hls4ml, so it is imported where a project is written and nowhere else.
-"""
+"""An hls4ml project in a folder: what hls4ml writes, made reproducible."""
 
 from __future__ import annotations
 
@@ -13,13 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls4ml.model.graph import ModelGraph
-from hls4ml.utils.config import create_config
-from hls4ml.writer import get_writer
-
 from ...toolchain.ir import Format
 from .body import Body
-from .layer import EqRelaxation, precision, register
+from .layer import CLASS_NAME, precision, register
 from .stock import Unrolled
 
 __all__ = ["PROJECT", "Settings", "custom_graph", "stock_graph", "write_project"]
@@ -43,7 +36,7 @@ def custom_graph(body: Body, settings: Settings) -> Any:
     inputs = [_input(port.name, port.size) for port in body.inputs]
     layer = {
         "name": "relax",
-        "class_name": EqRelaxation.__name__,
+        "class_name": CLASS_NAME,
         "inputs": [port.name for port in body.inputs],
         "outputs": [port.name for port in body.outputs],
         "body": body,
@@ -91,6 +84,9 @@ def graph_of(
 ) -> Any:
     """A ModelGraph of hls4ml; `formats`: integer types of inputs; `style`: how it is pipelined; `layer_types`: other
     types, by layer and kind; `traced`: layers whose results a simulation keeps."""
+    from hls4ml.model.graph import ModelGraph
+    from hls4ml.utils.config import create_config
+
     named: dict[str, dict[str, Any]] = {
         name: {"Precision": {"result": str(precision(of))}} for name, of in formats.items()
     }
@@ -129,6 +125,8 @@ def quiet() -> Iterator[None]:
 
 def write_project(graph: Any, folder: Path, settings: Settings) -> None:
     """Write the project of a graph: no path of this machine, no random stamp."""
+    from hls4ml.writer import get_writer
+
     graph.config.config["OutputDir"] = str(folder)
     graph.config.config["Stamp"] = settings.stamp
     with quiet():

@@ -16,6 +16,7 @@ from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from ...toolchain.ir import Input, IntNet, check, infer, table_reach
 from .bench import title_of, write_bench, write_vectors
 from .body import Body
+from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
 from .stock import Unrolled
 from .stock import refusals as stock_refusals
 from .templates import fill
@@ -76,8 +77,6 @@ class Hls4mlTarget(Target):
         """Raises MissingToolError without hls4ml, which writes the project."""
         if _absent_package():
             raise MissingToolError(Diagnostic("missing-tool", "hls4ml is not installed", self.name, INSTALL))
-        from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
-
         settings = Settings(self.backend, self.part, self.reuse, net.digest[:8])
         form: Unrolled | Body = Unrolled(net) if self.unroll else Body(net, self.reuse)
         graph = stock_graph(form, settings) if isinstance(form, Unrolled) else custom_graph(form, settings)
