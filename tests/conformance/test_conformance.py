@@ -129,7 +129,7 @@ def test_an_artifact_computes_what_golden_computes(target: str, simulator: str, 
 
 
 @pytest.mark.parametrize("name", FOUR_FAMILIES)
-@pytest.mark.parametrize("target", ["numpy", "loihi", "c"])
+@pytest.mark.parametrize("target", ["numpy", "loihi", "c", "hls4ml"])
 def test_the_four_families_are_not_refused(target: str, name: str) -> None:
     """A refusal would make the equality above pass without a single code compared."""
     net, _ = family(name)
@@ -222,6 +222,14 @@ def changed_codes(folder: Path) -> int:
     for path in folder.rglob("*.c"):
         text, found = re.subn(r"(?<== \{\n)( +)(-?\d+),", _changed_number, path.read_text(encoding="utf-8"))
         path.write_text(text, encoding="utf-8")
+        count += found
+    for path in folder.rglob("weights/*.txt"):  # of hls4ml, and in a header of the same name what synthesis reads
+        text = path.read_text(encoding="utf-8")
+        changed, found = re.subn(r"^()(-?\d+),", _changed_number, text)
+        header = path.with_suffix(".h")
+        whole = header.read_text(encoding="utf-8").replace(f"{{{text}}}", f"{{{changed}}}")
+        header.write_text(whole, encoding="utf-8")
+        path.write_text(changed, encoding="utf-8")
         count += found
     for path in folder.rglob("*.nir"):
         with pytest.importorskip("h5py").File(path, "r+") as file:

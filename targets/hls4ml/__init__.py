@@ -1,0 +1,1 @@
+"""Target `hls4ml`: a project for Vitis HLS or Vivado HLS."""

@@ -1,0 +1,189 @@
+"""Target `hls4ml`: a project that Vitis HLS or Vivado HLS builds as it stands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from ...toolchain.artifact import tool_versions
+from ...toolchain.contracts import Target
+from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
+from ...toolchain.ir import Input, IntNet, check, infer, table_reach
+from .bench import title_of, write_bench, write_vectors
+from .body import Body
+from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
+from .stock import Unrolled
+from .stock import refusals as stock_refusals
+from .templates import fill
+from .values import BOOLEAN
+
+__all__ = ["Hls4mlTarget"]
+
+DOUBLE_BITS = 53
+"""hls4ml hands codes to a simulation, and prints weights, as doubles."""
+WORD = (1 << 62) - 1
+INSTALL = "pip install 'eqcompile[hls4ml]' && apt-get install g++"
+
+Backend = Literal["Vitis", "Vivado"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hls4mlTarget(Target):
+    """Takes every valid IntNet without frames whose inputs, outputs and weights a double holds. Raises UsageError for
+    options that make no project."""
+
+    name: ClassVar[str] = "hls4ml"
+    summary: ClassVar[str] = "an hls4ml project for Vitis HLS or Vivado HLS, the relaxation as one layer"
+    install: ClassVar[str] = INSTALL
+
+    backend: Backend = field(default="Vitis", metadata={"help": "who builds the project"})
+    part: str = field(
+        default="xcvu13p-flga2577-2-e", metadata={"metavar": "PART", "help": "device, as the tool names it"}
+    )
+    reuse: int = field(
+        default=32, metadata={"metavar": "N", "help": "how often a multiplier is used in a tick, at most; bits stay"}
+    )
+    unroll: int = field(
+        default=0,
+        metadata={"metavar": "K", "help": "all K ticks of the net as layers of hls4ml itself, instead of one of ours"},
+    )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.part):
+            raise UsageError(Diagnostic("hls-part", f"{self.part!r} is no device", "--part", "as in xc7z020clg400-1"))
+        if self.reuse < 1:
+            raise UsageError(Diagnostic("hls-reuse", f"a reuse of {self.reuse}", "--reuse", "give 1 or more"))
+        if self.unroll < 0:
+            raise UsageError(Diagnostic("hls-unroll", f"{self.unroll} ticks", "--unroll", "give the ticks of the net"))
+        if self.backend not in get_args(Backend):
+            raise UsageError(Diagnostic("hls-backend", f"backend {self.backend!r}", "--backend", "Vitis or Vivado"))
+
+    def missing(self) -> Sequence[str]:
+        return [*_absent_package(), *(["g++"] if shutil.which("g++") is None else [])]
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        faults = [*check(net)] or [*_refusals(net)]
+        if self.unroll:
+            faults = faults or [*stock_refusals(net, self.unroll)]
+            faults = faults or [*Unrolled(net).faults()]
+        return faults
+
+    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+        """Raises MissingToolError without hls4ml, which writes the project."""
+        if _absent_package():
+            raise MissingToolError(Diagnostic("missing-tool", "hls4ml is not installed", self.name, INSTALL))
+        settings = Settings(self.backend, self.part, self.reuse, net.digest[:8])
+        form: Unrolled | Body = Unrolled(net) if self.unroll else Body(net, self.reuse)
+        graph = stock_graph(form, settings) if isinstance(form, Unrolled) else custom_graph(form, settings)
+        write_project(graph, folder, settings)
+        types = [port.type.name for port in (*graph.get_input_variables(), *graph.get_output_variables())]
+        write_bench(net, folder / f"{PROJECT}_test.cpp", PROJECT, form.inputs, form.outputs, types)
+        samples = write_vectors(net, folder, ticks=isinstance(form, Body))
+        (folder / "run.py").write_text(_run(net, PROJECT, form), encoding="utf-8")
+        maps = {} if isinstance(form, Unrolled) else _maps(form)
+        (folder / "README.md").write_text(self._readme(net, PROJECT, form, samples), encoding="utf-8")
+        return {
+            "project": PROJECT,
+            "files": sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()),
+            "form": "stock layers" if self.unroll else "custom layer",
+            "maps": maps,
+            "vector_samples": samples,
+            "tools": tool_versions("hls4ml"),
+            "summary": ["an HLS project; no vendor tool was run on it"],
+        }
+
+    def _readme(self, net: IntNet, project: str, form: Unrolled | Body, samples: int) -> str:
+        run = {"Vitis": "vitis-run --mode hls --tcl build_prj.tcl", "Vivado": "vivado_hls -f build_prj.tcl"}
+        given: dict[str, object] = {"project": project, "steps": net.schedule.steps, "reuse": self.reuse}
+        if isinstance(form, Body):
+            rows = [
+                f"| `{name}` | {m['reuse']} | {m['multipliers']} | {m['turns'][0]} x {m['turns'][1]} |"
+                for name, m in _maps(form).items()
+            ]
+            about = fill("about_layer.md.tmpl", **given, maps="\n".join(rows))
+        else:
+            about = fill("about_stock.md.tmpl", **given)
+        return fill(
+            "README.md.tmpl",
+            title=title_of(net),
+            project=project,
+            backend=self.backend,
+            part=self.part,
+            command=run[self.backend],
+            about=about.strip(),
+            samples=samples,
+            compared="every output"
+            if isinstance(form, Unrolled)
+            else "every output, the ticks made, and (C simulation) the states of every tick",
+            digest=net.digest,
+        )
+
+
+def _maps(body: Body) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"reuse": found.reuse, "multipliers": found.lanes, "turns": [found.outputs, found.inputs]}
+        for name, found in body.maps.items()
+    }
+
+
+def _run(net: IntNet, project: str, form: Unrolled | Body) -> str:
+    shapes = {name: t.shape for name, t in infer(net).items()}
+    outputs = {o.name: shapes[o.value] for o in net.outputs}
+    simulate = fill("simulate.py.tmpl")
+    if isinstance(form, Unrolled):
+        simulate = f"{_trace(form)}\n{fill('simulate_trace.py.tmpl')}"
+    else:
+        outputs |= {"steps": ()}
+    return fill(
+        "run.py.tmpl",
+        project=project,
+        inputs="\n".join(f"    {i.name!r}: ({', '.join(map(str, _limits(i)))}, {i.shape!r})," for i in net.inputs),
+        outputs="\n".join(f"    {name!r}: {shape!r}," for name, shape in outputs.items()),
+        states="\n".join(f"    {s.name!r}: {s.shape!r}," for s in net.states),
+        steps=net.schedule.steps,
+        simulate=simulate,
+    )
+
+
+def _trace(form: Unrolled) -> str:
+    """Python text: for each state the layer, or the codes, that it is after each tick; its codes before the first."""
+    rows = []
+    for name, values in form.states.items():
+        entries = [v if isinstance(v, str) else v.reshape(-1).tolist() for v in values]
+        rows.append(f"    {name!r}: ({entries!r}, {form.initial[name].tolist()!r}),")
+    return "\n".join(["TRACE = {", *rows, "}", ""])
+
+
+def _absent_package() -> Sequence[str]:
+    return () if find_spec("hls4ml") else ("hls4ml",)
+
+
+def _limits(i: Input) -> tuple[int, int]:
+    return (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
+
+
+def _refusals(net: IntNet) -> Iterator[Diagnostic]:
+    """What the template does not hold."""
+    if net.schedule.frames:
+        what = "the net reads frames and carries states over; the layer starts every input from the initial state"
+        yield Diagnostic("hls-frames", what, net.name, "use another target, such as c or rtl")
+    wide = [(i.name, f"input {i.name}", i.encoding.format.bits) for i in net.inputs if i.encoding is not None]
+    wide += [(o.name, f"output {o.name}", net.formats.get(o.value, BOOLEAN).bits) for o in net.outputs]
+    wide += [
+        (p.name, f"parameter {p.name}", max(int(p.value.max()), -int(p.value.min()) - 1).bit_length() + 1)
+        for p in net.params
+        if p.value.size
+    ]
+    for where, what, bits in wide:
+        if bits > DOUBLE_BITS:
+            what = f"{what} has {bits} bits, a double of hls4ml holds {DOUBLE_BITS}"
+            yield Diagnostic("hls-width", what, where, "choose narrower formats")
+    for op, reach in table_reach(net):
+        if reach > WORD:
+            what = f"{op.mnemonic} {op.out} meets {reach} on the way, the template holds {WORD}"
+            yield Diagnostic("hls-width", what, op.out, "choose narrower states")
