@@ -167,9 +167,10 @@ MUTANTS = {
     "domain of the table": ("x < lowest ? lowest", "x < lowest ? highest"),
     "what was seen is not kept": ("_seen[i0] = (int8_t)now;", "_seen[i0] = s->recurrent_linear_seen[i0];"),
     "states of the last sample": ("    s->started[0] = 0;\n", "    s->started[0] = s->started[0];\n"),
-    "settles at once": ("moved |= (now != old);", "moved &= (now != old);"),
+    "settles at once": ("(uint8_t)(now ^ old));", "(uint8_t)(now ^ now));"),
     "sign": ("? delta : -delta", "? delta : delta"),
-    "a run without changes": ("    if (changed != 0) {", "    if (changed > 0) {"),
+    "a run without changes": ("    if (changed != 0) {", "    if (changed > 9) {"),
+    "entry of another run": ("data.new_entries[at[i0 - run]]", "data.new_entries[at[0]]"),
     "a plane": ("((uint32_t)w[j] >> 2) & 3u", "((uint32_t)w[j] >> 4) & 3u"),
 }
 
