@@ -110,13 +110,37 @@ def test_the_loop_ends_when_all_settled(tmp_path: Path) -> None:
     assert (found["steps"].tolist(), found["o"].tolist()) == ([2, 2], [[3], [3]])
 
 
+@pytest.mark.parametrize("weight", [-128, -127, -1, 1, 127])
+@pytest.mark.parametrize("code", [-128, 127])
+def test_products_of_bytes_do_not_saturate(tmp_path: Path, weight: int, code: int) -> None:
+    """Kernels that add products of bytes in 16 bits give other sums at the ends of both codes."""
+    weights = np.full((40, 40), weight)
+    weights[::2, ::3] = -weight if weight > -128 else 127
+    net = small_net(weights.tolist(), table=list(range(-128, 128)), first=-128, steps=3, init=[code] * 40)
+    wide = replace(net, outputs=(*net.outputs, replace(net.outputs[0], name="sum", value="r")))
+    wide = with_formats(replace(wide, readout=(replace(net.step[0], out="r", x="h"),)))
+    inputs = {"x": np.full((5, 40), code)}
+    compare(golden.run(wide, inputs), run_models(wide, inputs, tmp_path, "codes")).require()
+
+
+def test_which_products_are_of_bytes() -> None:
+    """The fast form where codes are proved to fit, the wide one where they are not."""
+    kinds = {}
+    for top in (1, 127, 128):
+        net = small_net([[top, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+        model = integer_model(net, input_type="codes", trace=False)
+        found = {n.op_type for g in subgraphs(model.graph) for n in g.node}
+        kinds[top] = sorted(found & {"MatMul", "MatMulInteger"})
+    assert kinds == {1: ["MatMulInteger"], 127: ["MatMulInteger"], 128: ["MatMul"]}
+
+
 def numbers(model: ModelProto) -> list[onnx.AttributeProto]:
     """Integer constants of the relaxation's body that hold one number."""
     body = subgraphs(model.graph)[1]
     return [a for n in body.node if n.op_type == "Constant" for a in n.attribute if a.name == "value_int"]
 
 
-@pytest.mark.parametrize("mutant", ["domain shifted", "update kept back", "settles too early"])
+@pytest.mark.parametrize("mutant", ["domain shifted", "update kept back", "settles too early", "zero of the bytes"])
 def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
     """The comparison must be able to fail, for each part of the relaxation."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
@@ -129,6 +153,9 @@ def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
     elif mutant == "update kept back":
         (latch,) = [n for n in body.node if n.output[0] == "latch/h"]
         latch.input[0] = "step/h"
+    elif mutant == "zero of the bytes":
+        (zero,) = [n for n in body.node if n.output[0] == "step/w/zero"]
+        zero.attribute[0].t.CopyFrom(numpy_helper.from_array(np.uint8(127)))
     else:
         (limit,) = [n for n in body.node if n.output[0] == "moved/h/tolerance"]
         limit.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(40)))
