@@ -51,13 +51,16 @@ class ScriptSimulator(Simulator):
 
 
 def _read(path: Path, folder: Path, *, trace: bool) -> Run:
-    """The result file of `run.py` (outputs, `steps`, labels, `state.<name>`); SimulatorError if it cannot be read."""
+    """The result file of `run.py`: outputs, `steps`, labels, `state.<name>`, and lines for people as `notes`.
+    SimulatorError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
         steps = found.pop("steps").astype(np.int64)
+        notes = found.pop("notes", np.zeros(0, str)).tolist()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise SimulatorError(Diagnostic("simulator-output", f"no readable results: {error}", str(folder))) from error
     outputs = {n: v for n, v in found.items() if not n.startswith((STATE, "labels.")) and n != "labels"}
     states = {n.removeprefix(STATE): v for n, v in found.items() if n.startswith(STATE)}
-    return Run(states=states if trace else {}, outputs=outputs, steps=steps)
+    details = {"summary": notes} if notes else {}
+    return Run(states=states if trace else {}, outputs=outputs, steps=steps, details=details)

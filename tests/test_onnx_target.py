@@ -22,7 +22,9 @@ from eqcompile.sim.onnx_runner import OnnxSimulator
 from eqcompile.targets.onnx.float_form import float_model
 from eqcompile.targets.onnx.graph import integer_model, label_keys
 from eqcompile.targets.onnx.target import OnnxTarget
-from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.contracts import QuantizeOptions, Run
+from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import SimulatorError
 from eqcompile.toolchain.ir import Encoding, Format, IntNet
 from eqcompile.toolchain.reference import run_reference
@@ -174,6 +176,29 @@ def test_a_model_that_differs_from_its_trace_is_refused(tmp_path: Path) -> None:
     onnx.save(integer_model(other, input_type="float32", trace=False), tmp_path / "model.onnx")
     with pytest.raises(SimulatorError, match="differ"):
         OnnxSimulator().run(tmp_path, {"x": np.array([[1, 0]])}, trace=True, timeout_s=60.0)
+
+
+@pytest.mark.simulator
+def test_the_float_form_is_run_in_verification(tmp_path: Path) -> None:
+    """A float.onnx that no runtime takes, or of another net, would lie unseen in the folder."""
+    source, inputs = zoo_net("LoopedMLP_release_sn")
+    net = registry.stage("quantize")(source, QuantizeOptions(), calibration=inputs).net
+    codes, _ = encode(net, inputs)
+    OnnxTarget().emit(net, tmp_path)
+    OnnxTarget().emit_source(source, tmp_path)
+    count = len(codes["x"])
+
+    def note() -> str:
+        return OnnxSimulator().run(tmp_path, codes, trace=True, timeout_s=60.0).details["summary"][0]
+
+    assert f"{count} of {count} labels as the integers" in note()
+    readout = next(p for p in source.params if p.name == "W_out_weight")
+    other = replace(source, params=tuple(replace(p, value=-p.value) if p is readout else p for p in source.params))
+    OnnxTarget().emit_source(other, tmp_path)
+    assert f"{count} of {count}" not in note()
+    (tmp_path / "float.onnx").write_bytes(b"no model")
+    with pytest.raises(SimulatorError, match=r"float\.onnx"):
+        note()
 
 
 @pytest.mark.parametrize(("single", "bound"), [(False, 1e-9), (True, 1e-3)])

@@ -36,7 +36,7 @@ from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
 from eqcompile.toolchain.ir import IntNet, ops
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 FOUR_FAMILIES = (
     "LoopedMLP_release_sn",
     "LoopedMLP_release_nosn",
