@@ -9,9 +9,10 @@ stops when no state moves, which cannot change its result; `every tick` is the s
 All programs of a net are timed in turn, round after round, in CPU time of the process, and the best pass of each
 counts: other work on the machine makes a pass slower, never faster. It evicts caches, which slows peers more than C:
 trust ratios from a calm machine. Floors, measured in the same rounds: `cache`, reading all weights once and the
-recurrent ones in each tick made, in vector loads from the cache that holds them; `adders`, the additions that the events need
-(golden counts them: one for each nonzero weight of an operand that changed) in full vector registers of 16-bit codes.
-Neither counts tables, comparisons or control; a kernel that skips what did not change can be faster than the first.
+recurrent ones in each tick made, in vector loads from the cache that holds them; `adders`, the additions that the
+events need (golden counts them: one for each nonzero weight of an operand that changed) in full vector registers of
+16-bit codes. Neither counts tables, comparisons or control; a kernel that skips what did not change can be faster than
+the first.
 """
 
 from __future__ import annotations
