@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..toolchain.artifact import read_manifest
 from ..toolchain.contracts import Progress, Run, Simulator
-from ..toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from .exchange import demand, unreadable
 from .process import run_process
 
 __all__ = ["CortexMSimulator", "HostSimulator"]
@@ -54,13 +53,7 @@ class _Built(Simulator):
         timeout_s: float,
         progress: Progress | None = None,
     ) -> Run:
-        absent = [
-            Diagnostic("missing-tool", f"{tool} is not installed", self.name, how)
-            for tool, how in self.programs.items()
-            if shutil.which(tool) is None
-        ]
-        if absent:
-            raise MissingToolError(absent)
+        demand(self.name, packages={}, programs=self.programs)
         manifest = read_manifest(folder)
         framed = bool(manifest["schedule"]["frames"])
         with tempfile.TemporaryDirectory(prefix="eqcompile-c-") as name:
@@ -69,13 +62,10 @@ class _Built(Simulator):
             (build / "in.txt").write_text(given, encoding="utf-8")
             for argv in self.goals(build):
                 run_process(argv, cwd=folder, timeout_s=timeout_s)
-            try:
+            with unreadable(folder):
                 lines = (build / "out.txt").read_text(encoding="utf-8").splitlines()
                 frames = next(iter(inputs.values())).shape[1] if framed else 1
                 return _read(iter(lines), manifest, len(next(iter(inputs.values()))), frames, trace=trace)
-            except (OSError, ValueError, StopIteration) as error:
-                what = f"no readable results: {error or 'they end too early'}"
-                raise SimulatorError(Diagnostic("simulator-output", what, str(folder))) from error
 
 
 class HostSimulator(_Built):

@@ -6,12 +6,10 @@ warnings: it runs in a program of its own, with a time limit, and its whole proc
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..toolchain.contracts import Progress, Run, Simulator
-from ..toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
 from .process import run_process
 
 __all__ = ["Loihi1Simulator", "Loihi2Simulator"]
@@ -29,7 +27,6 @@ INSTALL = "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requ
 GRACE_S = 5.0
 """The program ends itself at the limit, which frees Lava's shared memory; this much later it is killed."""
 
-STATE = "state."
 COUNTS = ("events.", "synops.", "units.")
 BESIDE_OUTPUTS = ("labels", "report", "steps")
 
@@ -49,12 +46,9 @@ class _LavaSimulator(Simulator):
     ) -> Run:
         """`details`: `events` (simulated counts) and `estimate` (energy and time), both means over the samples, and
         `sim_cfg`, the run configuration of Lava."""
-        if importlib.util.find_spec("lava") is None:
-            raise MissingToolError(Diagnostic("missing-tool", "lava-nc is not installed", self.name, INSTALL))
+        demand(self.name, packages={"lava": INSTALL}, programs={})
         with tempfile.TemporaryDirectory(prefix="eqcompile-lava-") as name:
-            given, results = Path(name) / "x.npz", Path(name) / "y.npz"
-            with given.open("wb") as file:
-                np.savez(file, **{f"codes.{key}": value for key, value in inputs.items()})
+            given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
             # -I: nothing of the caller's folder or environment enters. -B: an artifact is not written to by running it.
             argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
             argv += ["--sim-cfg", self.configuration, "--timeout", str(timeout_s), *(["--trace"] if trace else [])]
@@ -63,17 +57,12 @@ class _LavaSimulator(Simulator):
             return self._read(results, folder)
 
     def _read(self, path: Path, folder: Path) -> Run:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
+        with unreadable(folder):
+            found = read_results(path)
             steps = found["steps"].astype(np.int64)
             report: dict[str, Any] = json.loads(str(found["report"]))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise SimulatorError(
-                Diagnostic("simulator-output", f"no readable results: {error}", str(folder))
-            ) from error
         return Run(
-            states={n.removeprefix(STATE): v for n, v in found.items() if n.startswith(STATE)},
+            states=states_of(found),
             outputs={n: v for n, v in found.items() if n not in BESIDE_OUTPUTS and not n.startswith((STATE, *COUNTS))},
             steps=steps,
             details={**report, "sim_cfg": self.configuration},

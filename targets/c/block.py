@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op
 from .layout import Group, narrowest, signed
-from .maps import MAPS, write_map
+from .maps import EACH, MAPS, RUN, in_runs, write_map
 from .program import Program
-from .scalar import ELEMENTWISE, Scalar, expression
+from .scalar import ELEMENTWISE, Scalar, expression, lookup_index
 from .values import Shape, Value, contiguous, loops
 
 __all__ = ["Block", "copy", "reads"]
@@ -97,21 +97,27 @@ class Block:
         flat = all(_even(v) for found in operands for v in found if isinstance(v, Value))
         stored = {op.out: self.new(op.out, shape, program.interval(op.out)) for op in group if op.out in read_later}
 
-        def body(index: Index) -> list[str]:
+        local: dict[str, Scalar] = {}
+
+        def scalar(v: str | Value, index: Index) -> Scalar:
+            if isinstance(v, Value):
+                return Scalar(v.flat(index[0]) if flat else v.at(index), v.interval)
+            return local[v] if v in local else Scalar("", program.ranges[v], program.table(v))
+
+        def length(param: str) -> int:
+            return len(program.params[param])
+
+        def statements(positions: Iterable[int], index: Index, entry: str = "") -> list[str]:
+            """Of operations of the group; `entry` is the table index of the first of them, where that was found."""
             lines: list[str] = []
-            local: dict[str, Scalar] = {}
-
-            def scalar(v: str | Value) -> Scalar:
-                if isinstance(v, Value):
-                    return Scalar(v.flat(index[0]) if flat else v.at(index), v.interval)
-                return local[v] if v in local else Scalar("", program.ranges[v], program.table(v))
-
-            for op, found in zip(group, operands, strict=True):
-                result = program.interval(op.out)
-                plain = ops.Add(out=op.out, a="", b="") if isinstance(op, _Biased) else op
-                word, text = expression(
-                    plain, [scalar(v) for v in found], result, lambda p: len(program.params[p]), program.need
-                )
+            for k in positions:
+                op, result = group[k], program.interval(group[k].out)
+                given = [scalar(v, index) for v in operands[k]]
+                if entry and not lines:
+                    word, text = _word(result), f"{given[1].table}[{entry}]"
+                else:
+                    plain = ops.Add(out=op.out, a="", b="") if isinstance(op, _Biased) else op
+                    word, text = expression(plain, given, result, length, program.need)
                 name = program.locals.free(op.out)
                 lines.append(f"const {word} {name} = {text};")
                 local[op.out] = Scalar(name, result)
@@ -121,7 +127,21 @@ class Block:
                     lines.append(f"{at} = ({narrowest(result)}){name};")
             return lines
 
-        lines = loops(shape, body, pad, flat=flat)
+        count, every = math.prod(shape), range(len(group))
+        cut = _first_lookup(group, operands) if flat and count % RUN == 0 else None
+        if cut is None:
+            lines = loops(shape, lambda index: statements(every, index), pad, flat=flat)
+        else:
+            # A compiler works out the entries of a run side by side in vector registers, then reads them one by one.
+            op, run = group[cut], ["i0"]
+            assert isinstance(op, ops.Lookup)
+            kind = narrowest(Interval(0, length(op.table) - 1))
+            before = statements(every[:cut], run)
+            entry = lookup_index(op, scalar(operands[cut][0], run), length(op.table), program.need)
+            before.append(f"at[i0 - run] = ({kind})({entry});")
+            after = statements(every[cut:], run, "at[i0 - run]")
+            each = [[EACH, *(f"    {line}" for line in part), "}"] for part in (before, after)]
+            lines = in_runs(count, [f"{kind} at[{RUN}];", *each[0], *each[1]], pad)
         program.values |= stored
         return lines
 
@@ -271,6 +291,16 @@ def reads(block: Iterable[Op]) -> set[str]:
         if isinstance(op, ops.Repeat):
             names |= reads(op.body) | {op.result}
     return names
+
+
+def _first_lookup(group: Sequence[Op], operands: Sequence[Sequence[str | Value]]) -> int | None:
+    """Position of the first lookup of a loop, if what follows reads nothing that was defined before it."""
+    for k, op in enumerate(group):
+        if isinstance(op, ops.Lookup):
+            earlier = {o.out for o in group[:k]}
+            later = {v for found in operands[k + 1 :] for v in found if isinstance(v, str)}
+            return None if earlier & later else k
+    return None
 
 
 def _even(v: Value) -> bool:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...toolchain.ir import Interval, ops
-from .layout import Field, narrowest, signed
+from .layout import CType, Field, narrowest, signed
 from .values import Shape, Value, contiguous, loops
 
 if TYPE_CHECKING:
     from .block import Block
     from .program import Program
 
-__all__ = ["MAPS", "write_map"]
+__all__ = ["EACH", "MAPS", "RUN", "in_runs", "write_map"]
 
 RUN = 32
-"""Entries of an operand that are tested for changes together: a vector register, or two."""
+"""Entries that a compiler takes together, in a vector register or two."""
+
+EACH = f"for (size_t i0 = run; i0 < run + {RUN}; i0++) {{"
+"""Head of a loop over the entries of a run."""
 
 FEW = 32
 """Outputs below which a column is too short for a vector register, and a product of rows is faster."""
@@ -73,7 +76,7 @@ def write_map(block: Block, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) -
         return [f"const {word} delta = {entry};", *test, *inner]
 
     if seen is not None and len(x.shape) == 1 and x.plain and x.shape[0] % RUN == 0:
-        return lines + _runs(x, seen, word, body, pad)
+        return lines + _runs(x, seen, body, pad)
     return lines + loops(x.shape, body, pad)
 
 
@@ -88,21 +91,27 @@ def _dots(block: Block, op: ops.Linear, x: Value, function: str, pad: str) -> li
     return loops(to.shape, lambda i: [f"{to.at(i)} = ({narrowest(total)}){function}(&{x.ref}[0], {i[0]});"], pad)
 
 
-def _runs(x: Value, seen: Value, word: str, body: Callable[[Sequence[str]], list[str]], pad: str) -> list[str]:
-    """The loop of `body` over runs of entries, those without a change left out: a compiler compares a run at once."""
-    inner = [f"for (size_t i0 = run; i0 < run + {RUN}; i0++) {{", *(f"    {line}" for line in body(["i0"])), "}"]
+def in_runs(count: int, lines: Sequence[str], pad: str) -> list[str]:
+    """`lines` once for each run of `RUN` of `count` entries, the first of them `run`."""
+    return [f"{pad}for (size_t run = 0; run < {count}; run += {RUN}) {{", *(f"{pad}    {n}" for n in lines), f"{pad}}}"]
+
+
+def _runs(x: Value, seen: Value, body: Callable[[Sequence[str]], list[str]], pad: str) -> list[str]:
+    """The loop of `body` over runs of entries, those without a change left out: a compiler compares a run at once, in
+    the width of the entries."""
+    bits = CType(narrowest(x.interval | seen.interval).bits, False)
     lines = [
-        f"for (size_t run = 0; run < {x.shape[0]}; run += {RUN}) {{",
-        f"    {word} changed = 0;",
-        f"    for (size_t i0 = run; i0 < run + {RUN}; i0++) {{",
-        f"        changed |= ({word}){x.at(['i0'])} ^ ({word}){seen.at(['i0'])};",
-        "    }",
-        "    if (changed != 0) {",
-        *(f"        {line}" for line in inner),
+        f"{bits} changed = 0;",
+        EACH,
+        f"    changed = ({bits})(changed | ({bits})({x.at(['i0'])} ^ {seen.at(['i0'])}));",
+        "}",
+        "if (changed != 0) {",
+        f"    {EACH}",
+        *(f"        {line}" for line in body(["i0"])),
         "    }",
         "}",
     ]
-    return [f"{pad}{line}" for line in lines]
+    return in_runs(x.shape[0], lines, pad)
 
 
 def _seen(block: Block, op: ops.Linear | ops.Stencil | ops.Conv, x: Value) -> Value:

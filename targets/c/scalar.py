@@ -13,7 +13,7 @@ from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op
 from .values import literal
 
-__all__ = ["ELEMENTWISE", "HELPERS", "Scalar", "expression"]
+__all__ = ["ELEMENTWISE", "HELPERS", "Scalar", "expression", "lookup_index"]
 
 ELEMENTWISE = (
     *(ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Greater, ops.Select, ops.Rescale, ops.Lookup, ops.Interpolate),
@@ -82,8 +82,6 @@ def expression(
             old, new = operands[0].interval, operands[1].interval
             span = Interval(new.lo - old.hi, new.hi - old.lo)
             inner += [span, _about(span.magnitude * m + (1 << k))]
-        case ops.Lookup(table=t, first=first):
-            inner += [Interval(first, first + length(t))]
         case ops.Interpolate(base=b, first=first, shift=k):
             inner += [Interval(first, first + (length(b) << k)), _about((operands[2].interval.magnitude + 1) << k)]
         case ops.Divide():
@@ -100,11 +98,6 @@ def expression(
         need(f"round{bits}")
         return f"round{bits}({text}, {shift})"
 
-    def clamped(first: int, last: int) -> str:
-        need(f"clamp{bits}")
-        low = "" if first == 0 else f" - {literal(first)}"
-        return f"clamp{bits}({v[0]}, {literal(first)}, {literal(last)}){low}"
-
     match op:
         case ops.Add():
             text = f"{v[0]} + {v[1]}"
@@ -120,10 +113,10 @@ def expression(
             text = f"{operands[0].text} ? {v[1]} : {v[2]}"
         case ops.Rescale(shift=k):
             text = rounded(f"{v[0]} * {v[1]}", k)
-        case ops.Lookup(table=t, first=first):
-            text = f"{operands[1].table}[{clamped(first, first + length(t) - 1)}]"
+        case ops.Lookup(table=t):
+            text = f"{operands[1].table}[{lookup_index(op, operands[0], length(t), need)}]"
         case ops.Interpolate(base=b, first=first, shift=k):
-            inside = clamped(first, first + (length(b) << k) - 1)
+            inside = _clamped(v[0], first, first + (length(b) << k) - 1, bits, need)
             text = _interpolated(inside, operands, k, word, rounded)
         case ops.DampFixed(multiplier=m, shift=k):
             text = f"{v[0]} + {rounded(f'({v[1]} - {v[0]}) * {literal(m)}', k)}"
@@ -133,6 +126,19 @@ def expression(
         case _:
             raise TypeError(f"{op.mnemonic} is not elementwise")
     return word, text
+
+
+def lookup_index(op: ops.Lookup, x: Scalar, length: int, need: Callable[[str], None]) -> str:
+    """C expression of the entry of its table, 0 to `length - 1`, that `op` reads for the operand `x`."""
+    bits = 32 if all(i.within(HALF_WORD) for i in (x.interval, Interval(op.first, op.first + length))) else 64
+    return _clamped(f"(int{bits}_t){x.text}", op.first, op.first + length - 1, bits, need)
+
+
+def _clamped(x: str, first: int, last: int, bits: int, need: Callable[[str], None]) -> str:
+    """`x` clamped to `[first, last]`, counted from `first`."""
+    need(f"clamp{bits}")
+    low = "" if first == 0 else f" - {literal(first)}"
+    return f"clamp{bits}({x}, {literal(first)}, {literal(last)}){low}"
 
 
 def _interpolated(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ...toolchain.ir import Input, IntNet, ops
 from ...toolchain.ir.ops import Op
 from .block import Block, copy, reads
-from .layout import Field, Group, narrowest
+from .layout import CType, Field, Group, narrowest
 from .matrix import Pack
 from .program import DATA, Kernel, Program
 from .scalar import HELPERS
@@ -172,20 +172,26 @@ class _Writer:
     def _latched(self, state: Value, new: Value) -> list[str]:
         tolerance = self.net.schedule.tolerance
         word = "int32_t" if narrowest(state.interval).bits < 32 else "int64_t"
+        bits = CType(narrowest(state.interval).bits, False)
         whole = new.aligned(state.shape)
         flat = whole.plain or whole.strides is None
 
         def body(index: Sequence[str]) -> list[str]:
             old, now = (v.flat(index[0]) if flat else v.at(index) for v in (state, whole))
-            test = "now != old" if tolerance == 0 else f"now - old > {tolerance} || old - now > {tolerance}"
+            # In the width of the codes, so that a compiler compares as many as a vector register holds.
+            same = f"differs = ({bits})(differs | ({bits})(now ^ old));"
+            far = f"moved |= (now - old > {tolerance} || old - now > {tolerance});"
             return [
                 f"const {word} now = ({word}){now};",
                 f"const {word} old = ({word}){old};",
-                f"moved |= ({test});",
+                far if tolerance else same,
                 f"{old} = ({narrowest(state.interval)})now;",
             ]
 
-        return loops(state.shape, body, "    ", flat=flat)
+        if tolerance:
+            return loops(state.shape, body, "    ", flat=flat)
+        inner = loops(state.shape, body, " " * 8, flat=flat)
+        return ["    {", f"        {bits} differs = 0;", *inner, "        moved |= (differs != 0);", "    }"]
 
     def read(self) -> list[str]:
         net, program = self.net, self.program

@@ -22,7 +22,7 @@ _KEYWORDS = frozenset(
 )
 """Of C, and of C++, which includes the header."""
 _LOCALS = frozenset(
-    "s in out now old delta moved total data run changed clamp32 clamp64 round32 round64 divide NULL".split()
+    "s in out now old delta moved differs total data run changed at clamp32 clamp64 round32 round64 divide NULL".split()
 )
 _PATTERN = r"[iktp]\d+|u?int\w*_t|size_t|U?INT\w*"
 

@@ -2,8 +2,9 @@
 
     x ──encode──► codes ──drive──► Loop(step, settle) ──readout──► <output>, labels, steps
 
-The bodies of the operations are those of the serialisation (`toolchain.ir.onnx_functions`), inlined. The loop ends when
-every sample has settled; a sample that settled keeps its codes, and its ticks are counted apart.
+The bodies of the operations are those of the serialisation (`toolchain.ir.onnx_functions`), inlined; only a linear map
+whose operand and weights are proved to fit a byte becomes a MatMulInteger. The loop ends when every sample has settled;
+a sample that settled keeps its codes, and its ticks are counted apart.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain.ir import Input, IntNet, Net, ValueType
+from ...toolchain.ir import Input, Interval, IntNet, Net, ValueType, ops, value_ranges
 from ...toolchain.ir.onnx_functions import DOMAIN, OPSET
 from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION, GraphBuilder
+from ...toolchain.ir.ops import Op
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
@@ -28,6 +30,10 @@ InputType = Literal["float32", "float64", "codes"]
 STEPS = "steps"
 STATE = "state."
 """Prefix of the outputs of a traced model: the codes of a state after every tick, `[ticks, batch, *shape]`."""
+SIGNED, UNSIGNED = Interval(-128, 127), Interval(0, 255)
+ZERO = 128
+"""Code of 0 in a byte that holds signed codes. Both factors are unsigned bytes: on processors without VNNI, ONNX
+Runtime (1.31) adds pairs of products of an unsigned with a signed byte in 16 bits, which saturates at 32,767."""
 
 
 def label_keys(net: Net) -> dict[str, str]:
@@ -81,6 +87,39 @@ class _Relaxation(GraphBuilder):
         self.trace = trace
         self.given: list[ValueInfoProto] = []
         self.initializers: list[Any] = []
+        ranges = value_ranges(net)
+        self.byte_products = {
+            op.out: ranges[op.x] for op in net.all_ops() if isinstance(op, ops.Linear) and self.fits(op, ranges[op.x])
+        }
+
+    def fits(self, op: ops.Linear, x: Interval) -> bool:
+        """Whether a product of bytes with sums of 32 bits is exact for `op` on an operand in `x`."""
+        weight = self.params[op.weight]
+        codes = Interval(int(weight.min()), int(weight.max()))
+        reach = int(np.abs(weight).sum(axis=1).max()) * x.magnitude
+        held = x.within(SIGNED) or x.within(UNSIGNED)
+        return op.x not in self.params and held and codes.within(SIGNED) and reach < 1 << 31
+
+    def call(self, op: Op, place: str) -> None:
+        if not isinstance(op, ops.Linear) or op.out not in self.byte_products:
+            super().call(op, place)
+            return
+        from onnx import TensorProto
+
+        name, x = f"{place}/{op.out}", self.names[op.x]
+        zero = self.constant(np.uint8(ZERO), f"{name}/zero")
+        if not self.byte_products[op.out].within(UNSIGNED):
+            x = self.node("Add", [x, self.constant(ZERO, f"{name}/offset")], f"{name}/moved")
+            zeros = [zero, zero]
+        else:
+            zeros = ["", zero]
+        codes = self.node("Cast", [x], f"{name}/bytes", to=TensorProto.UINT8)
+        product = self.node("MatMulInteger", [codes, f"bytes/{op.weight}", *zeros], f"{name}/product")
+        wide = f"{name}/wide" if op.bias else name
+        self.node("Cast", [product], wide, to=TensorProto.INT64)
+        if op.bias:
+            self.node("Add", [wide, self.names[op.bias]], name)
+        self.names[op.out] = name
 
     def model(self) -> ModelProto:
         import onnx.inliner
@@ -104,10 +143,23 @@ class _Relaxation(GraphBuilder):
     # Parameters and inputs
 
     def encode(self) -> None:
-        """Parameters in the narrowest type, cast to int64 once; inputs as codes."""
+        """Parameters in the narrowest type, cast to int64 once, weights of byte products as bytes; inputs as codes."""
         from onnx import TensorProto, numpy_helper
 
+        as_bytes: set[str] = set()
+        read = {n for s in self.net.states for n in (s.init, s.update)} | {o.value for o in self.net.outputs}
+        for op in self.net.all_ops():
+            names = {*op.reads, *([op.result] if isinstance(op, ops.Repeat) else [])}
+            if isinstance(op, ops.Linear) and op.out in self.byte_products:
+                as_bytes.add(op.weight)
+                names.remove(op.weight)
+            read |= names
         for p in self.net.params:
+            if p.name in as_bytes:
+                moved = np.ascontiguousarray(np.asarray(p.value).T + ZERO).astype(np.uint8)
+                self.initializers.append(numpy_helper.from_array(moved, f"bytes/{p.name}"))
+            if p.name not in read:
+                continue
             stored = _narrow(np.asarray(p.value))
             name = self.names[p.name] = f"param/{p.name}"
             kept = name if stored.dtype == np.int64 else f"stored/{p.name}"

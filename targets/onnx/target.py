@@ -119,8 +119,8 @@ class OnnxTarget(Target):
 
 
 _FLOAT = """
-`float.onnx` takes and gives real values, of the net before quantization (written when a checkpoint is compiled). It is
-checked to be well formed; its results are those of the float64 reference up to rounding.
+`float.onnx` takes and gives real values, of the net before quantization (written when a checkpoint is compiled). Its
+results are those of the float64 reference up to rounding; `run.py --trace` counts the labels that the integers share.
 """
 
 

@@ -1,0 +1,145 @@
+"""Do the artifacts of c, onnx and nir compute what golden computes, on the whole test set?
+
+    python benchmarks/equal.py [--target NAME ...] [--samples N] [--few N] [--mnist mnist.npz] [--out build/bench]
+
+The trained digits nets (with `--mnist`, x_test and y_test as Keras distributes them, the ternary MNIST net too)
+are emitted in every form of a target: for c both kernels and every packing of ternary weights. Each artifact is run by
+each simulator of its target, and every state after every step, every output and every number of steps is compared with
+golden. Simulators that are slow, such as the emulated Cortex-M, run the first `--few` samples. Prints the table and
+writes equal.json; both name what a target refuses, and why. Steps and mismatches are simulated, seconds measured, with
+building the program. Ends with 1 if anything differs or a simulator is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mnist import CHECKPOINT, batches, images
+from numpy.typing import NDArray
+
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain.contracts import QuantizeOptions, Target
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.ir import IntNet
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TEST = EXAMPLES / "data" / "digits_test.npz"
+CALIBRATION = EXAMPLES / "data" / "digits_calibration.npz"
+NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
+FORMS: dict[str, list[dict[str, str]]] = {
+    "c": [{"kernel": kernel, "pack": pack} for kernel in ("dense", "event") for pack in ("2bit", "5trit", "auto")],
+    "onnx": [{}],
+    "nir": [{}],
+}
+HEAD = ("net", "target", "simulator", "samples", "steps", "codes", "mismatches", "seconds")
+SUMS = ("samples", "steps", "codes", "mismatches", "seconds")
+TIMEOUT_S = 3600.0
+
+Codes = NDArray[np.int64]
+Row = dict[str, Any]
+
+
+def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[Codes]]]:
+    """Name, integers and input codes in parts that fit in memory with every state of every step."""
+    for name in NETS:
+        source = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
+        calibration = data.read_inputs(CALIBRATION, source)
+        net = registry.stage("quantize")(source, QuantizeOptions(), calibration=calibration).net
+        yield name, net, [data.encode(net, data.read_inputs(TEST, net, limit=samples))[0]["x"]]
+    if mnist is not None:
+        x, _ = images(mnist)
+        # A tanh state lies in -1..1 and a pixel in 0..1, so no data is needed.
+        net = registry.stage("quantize")(
+            import_model(CHECKPOINT).net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None
+        ).net
+        yield "mnist_ternary", net, batches(data.encode(net, {"x": x})[0]["x"])
+
+
+def emitted(target: Target, net: IntNet, folder: Path) -> Path:
+    folder.mkdir()
+    details = target.emit(net, folder)
+    options = dataclasses.asdict(target)  # type: ignore[call-overload]
+    write_json(folder / "manifest.json", manifest_of(net, target=target.name, options=options, details=details))
+    return folder
+
+
+def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str], few: int) -> Iterator[Row]:
+    """A row for each form of a target and simulator, or one for a refusal."""
+    forms = [(name, registry.target_class(name)(**options), options) for name in targets for options in FORMS[name]]
+    found: dict[tuple[str, str], Row] = {}
+    with tempfile.TemporaryDirectory(prefix="eqcompile-equal-") as temporary:
+        folders = {}
+        for target, form, options in forms:
+            title = ", ".join([target, *options.values()])
+            refused = [f"{d.where}: {d.what}" for d in form.check(net)]
+            if refused:
+                yield {"net": name, "target": title, "refused": refused}
+            else:
+                folders[title] = (target, emitted(form, net, Path(temporary) / str(len(folders))))
+        for number, codes in enumerate(parts):
+            golden = registry.stage("golden")(net, {"x": codes})
+            told = registry.stage("golden")(net, {"x": codes[:few]})
+            for title, (target, folder) in folders.items():
+                for simulator in registry.simulators_of(target):
+                    made = registry.find("simulators", simulator)()
+                    short = made.suite == "few"
+                    if short and number:
+                        continue
+                    sys.stderr.write(f"\r{name}, {title}, {simulator}: part {number + 1} of {len(parts)}".ljust(79))
+                    start = time.perf_counter()
+                    given = {"x": codes[:few] if short else codes}
+                    got = made.run(folder, given, trace=True, timeout_s=TIMEOUT_S)
+                    seconds = time.perf_counter() - start
+                    same = registry.stage("compare")(told if short else golden, got)
+                    row = found.setdefault((title, simulator), dict.fromkeys(SUMS, 0) | {"equal": True})
+                    row["samples"] += same.samples
+                    row["steps"] += same.ticks * same.samples
+                    row["codes"] += same.values + same.outputs
+                    row["mismatches"] += same.mismatches + same.output_mismatches + same.step_mismatches
+                    row["seconds"] += seconds
+                    row["equal"] &= same.ok
+    sys.stderr.write("\r" + " " * 79 + "\r")
+    for (title, simulator), row in found.items():
+        yield {"net": name, "target": title, "simulator": simulator, **row, "seconds": round(row["seconds"], 1)}
+
+
+def shown(found: Sequence[Row]) -> str:
+    """What ran, then what was refused and why."""
+    cells = [[f"{r[k]:,}" if k in SUMS else r[k] for k in HEAD] for r in found if "refused" not in r]
+    refused = [[r["net"], r["target"], "; ".join(r["refused"])] for r in found if "refused" in r]
+    ran = table(HEAD, cells)
+    return f"{ran}\n\n{table(('net', 'refused by', 'because'), refused)}\n" if refused else f"{ran}\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", action="append", choices=list(FORMS), help="repeat for several; default: all three")
+    parser.add_argument("--samples", type=int, default=360, metavar="N", help="test digits (default: all 360)")
+    parser.add_argument("--few", type=int, default=4, metavar="N", help="samples of slow simulators (default: 4)")
+    parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz: all its test images too")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    given = parser.parse_args(argv)
+    given.out.mkdir(parents=True, exist_ok=True)
+    found: list[Row] = []
+    for name, net, parts in nets(given.samples, given.mnist):
+        for row in rows(name, net, parts, given.target or list(FORMS), given.few):
+            found.append(row)
+            document = json.dumps({"test_set": TEST.name, "results": found}, indent=1)
+            (given.out / "equal.json").write_text(document + "\n", encoding="utf-8")
+    sys.stdout.write(shown(found))
+    return 0 if all(r.get("equal", True) for r in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
