@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exact import kind_of, on_grid, top_code
+from .fit import fit
+from .moments import Moments
 
-__all__ = ["Codes", "quantize_weights"]
+__all__ = ["Codes", "quantize_weights", "spread"]
 
 Array = NDArray[np.float64]
-
-_TWN_THRESHOLD = 0.7
-"""Times the mean magnitude: the approximate optimum of ternary weight networks (Li, Zhang, Liu 2016,
-arXiv:1605.04711, eq. 6)."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,18 @@ class Codes:
     scale: Array
     kind: str
     exact_rows: int
+    metric: str
     max_error: float
 
     @property
     def exact(self) -> bool:
         """Whether nothing was rounded."""
         return self.exact_rows == len(self.codes)
+
+    @property
+    def real(self) -> Array:
+        """What the codes mean, shaped as the weight."""
+        return self.codes * spread(self.scale, self.codes.ndim)
 
     @property
     def label(self) -> str:
@@ -57,6 +61,7 @@ class Codes:
             "kind": self.kind,
             "exact": self.exact,
             "exact_rows": self.exact_rows,
+            "least_error_of": None if self.exact else self.metric,
             "shape": list(self.codes.shape),
             "density": float(np.count_nonzero(self.codes) / self.codes.size) if self.codes.size else 0.0,
             "scale": self.scale.tolist(),
@@ -64,41 +69,45 @@ class Codes:
         }
 
 
-def quantize_weights(weight: Array, kind: str, *, per_row: bool) -> Codes:
+def spread(scale: Array, rank: int) -> Array:
+    """A scale, per row or not, with axes of size 1 so that it multiplies a weight of that rank."""
+    return scale.reshape(scale.shape + (1,) * (rank - 1)) if scale.ndim else scale
+
+
+def quantize_weights(weight: Array, kind: str, *, per_row: bool, moments: Moments | None = None) -> Codes:
     """Codes of a weight whose first axis counts the outputs.
 
     A tensor that is one scale times codes of `kind` (or narrower ones, ternary included) keeps exactly these, and so
-    does each such row with `per_row`. Else: `"intB"` is symmetric, the largest magnitude of a row (or of the tensor)
-    is `2**(B-1) - 1`, codes are rounded half to even. `"ternary"` keeps the entries above 0.7 times the mean
-    magnitude, the scale is the mean of those kept.
+    does each such row with `per_row`. All others get the codes, at most `2**(B-1) - 1` in magnitude for `"intB"`, and
+    the scales of least error: of the row's sums where `moments` say what the weights read, else of the weights.
     """
     top, rows = top_code(kind), len(weight)
     whole = on_grid(weight.reshape(-1), top)
     if whole is not None:
         # A scale of zero would make the scale of a sum zero; no code is left to be scaled.
-        return _codes(weight, whole[0].reshape(weight.shape), np.asarray(whole[1] or 1.0), None, rows)
-    grouped = weight.reshape(rows, -1) if per_row else weight.reshape(1, -1)
+        return _codes(weight, whole[0].reshape(weight.shape), np.asarray(whole[1] or 1.0), None, rows, "weights")
+    grouped = weight.reshape(rows, -1)
     found = [on_grid(group, top) if per_row else None for group in grouped]
-    codes, scales = np.zeros_like(grouped), np.zeros(len(grouped))
-    for k, (group, held) in enumerate(zip(grouped, found, strict=True)):
-        codes[k], scales[k] = held if held is not None else _rounded(group, kind, top)
-    exact = sum(held is not None for held in found)
-    scale = scales if per_row else scales[0]
-    return _codes(weight, codes.reshape(weight.shape), np.asarray(scale), None if exact == rows else kind, exact)
+    free = np.array([held is None for held in found])
+    codes, scales = np.zeros_like(grouped), np.zeros(rows if per_row else 1)
+    for k, held in enumerate(found):
+        if held is not None:
+            codes[k], scales[k] = held
+    if free.any():
+        chosen = None if moments is None else moments.rows(free)
+        codes[free], fitted = fit(grouped[free], chosen, top, scales=int(free.sum()) if per_row else 1)
+        scales[free if per_row else slice(None)] = fitted
+    exact = int(rows - free.sum())
+    made, scale = codes.reshape(weight.shape), np.asarray(scales if per_row else scales[0])
+    return _codes(weight, made, scale, None if exact == rows else kind, exact, _metric(moments))
 
 
-def _rounded(group: Array, kind: str, top: int) -> tuple[Array, float]:
-    magnitude = np.abs(group)
-    if kind == "ternary":
-        kept = magnitude > _TWN_THRESHOLD * magnitude.mean()
-        return np.sign(group) * kept, float(magnitude[kept].mean())
-    scale = float(magnitude.max()) / top
-    return np.rint(group / scale), scale
+def _metric(moments: Moments | None) -> str:
+    return "weights" if moments is None else "sums"
 
 
-def _codes(weight: Array, codes: Array, scale: Array, kind: str | None, exact_rows: int) -> Codes:
+def _codes(weight: Array, codes: Array, scale: Array, kind: str | None, exact_rows: int, metric: str) -> Codes:
     """`kind` None: the narrowest that holds the codes."""
-    spread = scale.reshape(scale.shape + (1,) * (weight.ndim - 1)) if scale.ndim else scale
-    error = float(np.abs(codes * spread - weight).max()) if weight.size else 0.0
+    error = float(np.abs(codes * spread(scale, weight.ndim) - weight).max()) if weight.size else 0.0
     integers = codes.astype(np.int64)
-    return Codes(integers, scale, kind_of(integers) if kind is None else kind, exact_rows, error)
+    return Codes(integers, scale, kind_of(integers) if kind is None else kind, exact_rows, metric, error)

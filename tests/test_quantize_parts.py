@@ -90,29 +90,6 @@ def test_an_all_zero_tensor_is_ternary() -> None:
     assert codes.row("W", "s")["density"] == 0.0
 
 
-@given(seed=seeds, bits=st.integers(2, 8), per_row=st.booleans())
-@PROFILE
-def test_integer_weights_round_to_half_a_step(seed: int, bits: int, per_row: bool) -> None:
-    """Symmetric codes reach the top of their row (or tensor) and are within half a step of the weight."""
-    weight = np.random.default_rng(seed).normal(size=(5, 7))
-    weight[2] = 0.0
-    codes = quantize_weights(weight, f"int{bits}", per_row=per_row)
-    top = (1 << (bits - 1)) - 1
-    assert np.abs(codes.codes).max() == top
-    if per_row:
-        assert (np.abs(codes.codes).max(axis=1) == np.where(np.arange(5) == 2, 0, top)).all()
-    step = codes.scale[:, None] if per_row else codes.scale
-    assert (np.abs(codes.codes * step - weight) <= step / 2 * (1 + 1e-9)).all()
-
-
-def test_ternarization_follows_the_rule_of_its_source() -> None:
-    """Kept are the magnitudes above 0.7 of the mean; the scale is their mean. A worked example."""
-    weight = np.array([[1.0, -0.8, 0.1, 0.3]])
-    codes = quantize_weights(weight, "ternary", per_row=True)
-    assert codes.codes.tolist() == [[1, -1, 0, 0]]
-    assert codes.scale.tolist() == [pytest.approx(0.9)]
-
-
 @given(ratios=st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=5), bits=st.integers(8, 24))
 @PROFILE
 def test_multipliers_are_within_their_precision(ratios: list[float], bits: int) -> None:
