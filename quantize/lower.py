@@ -22,7 +22,7 @@ from .contract import contracted
 from .ground import Ground
 from .options import check_options, kinds_of
 
-__all__ = ["lower"]
+__all__ = ["check_supported", "lower"]
 
 Array = NDArray[Any]
 
@@ -49,9 +49,7 @@ def lower(
     UnsupportedError with every operation that has no integer form.
     """
     check_options(options)
-    faults = list(_unsupported(net))
-    if faults:
-        raise UnsupportedError(faults)
+    check_supported(net)
     kinds = kinds_of(net, options)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
@@ -69,6 +67,13 @@ def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Ran
     if faults:
         raise UsageError(faults)
     return ranges
+
+
+def check_supported(net: EqNet) -> None:
+    """Raise UnsupportedError with every operation that has no integer form."""
+    faults = list(_unsupported(net))
+    if faults:
+        raise UnsupportedError(faults)
 
 
 def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
