@@ -14,7 +14,7 @@ from ..toolchain.contracts import FloatRun, QuantizeOptions
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet
 from ..toolchain.reference import run_reference
-from .exact import on_grid, top_code
+from .exact import kind_of, on_grid, top_code
 from .ground import Ground
 from .lower import check_supported
 from .options import check_options, kinds_of
@@ -165,7 +165,9 @@ class _Seeker:
         kinds = kinds_of(net, options)
         self.sizes = {name: net.param(name).size for name in kinds}
         per_row = {use[0]: use[1] for _, use in uses(net, per_row=options.per_row)}
-        self.kept = tuple(n for n, kind in kinds.items() if _holds_codes(net.param(n), kind, per_row=per_row[n]))
+        held = {n: _held_kind(net.param(n), kind, per_row=per_row[n]) for n, kind in kinds.items()}
+        self.kept = tuple(n for n, kind in held.items() if kind is not None)
+        kinds |= {n: kind for n, kind in held.items() if kind is not None}
         self.widest = _Setting(kinds, options.state_bits, options.input_bits)
         self.units = sum(int(np.prod(s.shape)) for s in net.states)
         self.entries = sum(int(np.prod(i.shape)) for i in net.inputs if i.kind == "number")
@@ -221,7 +223,9 @@ def _bits(kind: str) -> int:
     return 2 if kind == "ternary" else int(kind.removeprefix("int"))
 
 
-def _holds_codes(weight: Array, kind: str, *, per_row: bool) -> bool:
-    """Whether nothing of the weight has to be rounded, at the width at which the search starts."""
-    rows = weight.reshape(len(weight), -1) if per_row else [weight.reshape(-1)]
-    return all(on_grid(row, top_code(kind)) is not None for row in rows)
+def _held_kind(weight: Array, kind: str, *, per_row: bool) -> str | None:
+    """The kind of the codes that a weight holds, none of which `kind` would round; None if it would."""
+    rows = weight.reshape(len(weight), -1) if per_row else weight.reshape(1, -1)
+    found = [on_grid(row, top_code(kind)) for row in rows]
+    codes = [held[0] for held in found if held is not None]
+    return kind_of(np.stack(codes).astype(np.int64)) if len(codes) == len(found) else None
