@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-__all__ = ["Mnist", "Settings", "load_mnist", "main", "save", "train"]
+__all__ = ["HELD_OUT", "Mnist", "Settings", "load_mnist", "main", "save", "train", "write_npz"]
 
 SIDE = 28
 CLASSES = 10
@@ -188,6 +189,11 @@ def save(net: TernaryEqProp, path: Path, **training: Any) -> None:
         "W_out.weight": circuit.w_out.numpy().astype(np.float16),
         "W_out.bias": circuit.c.numpy(),
     }
+    write_npz(path, arrays)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a compressed .npz completely or not at all: a temporary file beside `path`, then a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)

@@ -24,7 +24,8 @@ from .builder import Builder
 from .grids import Grids
 from .nonlinear import activation, softmax
 from .operands import Constant, Operand, Value, common_scale, is_power_of_two
-from .weights import Codes, quantize_weights
+from .plan import Map, Use
+from .weights import Codes
 
 __all__ = ["Emitter"]
 
@@ -33,14 +34,18 @@ Array = NDArray[Any]
 
 _READOUT_EXTRA_BITS = 8
 
-_Map = ops.Linear | ops.Stencil | ops.Conv
-
 
 class Emitter:
     """One lowering: `net()` emits everything and returns the IntNet; `choices` then tells what was chosen."""
 
     def __init__(
-        self, net: EqNet, options: QuantizeOptions, bounds: Bounds, grids: Grids, encodings: Mapping[str, Encoding]
+        self,
+        net: EqNet,
+        options: QuantizeOptions,
+        bounds: Bounds,
+        grids: Grids,
+        encodings: Mapping[str, Encoding],
+        codes: Mapping[Use, Codes],
     ) -> None:
         self.source = net
         self.options = options
@@ -54,7 +59,8 @@ class Emitter:
         self.choices: list[Mapping[str, Any]] = []
         self.env: dict[str, Operand] = {p.name: Constant(p.name, p.value, p.source) for p in net.params}
         self.inputs = tuple(replace(i, encoding=encodings.get(i.name)) for i in net.inputs)
-        self._weights: dict[tuple[str, bool], tuple[str, Codes]] = {}
+        self._codes = codes
+        self._weights: dict[Use, str] = {}
 
     def net(self) -> IntNet:
         """The finished net, not yet verified."""
@@ -201,7 +207,7 @@ class Emitter:
         """Brings a product back to the pre-activation grid, so that widths do not grow from product to product."""
         return self.build.rescaled(value, self.pre) if value.scale < self.pre else value
 
-    def _map(self, op: _Map) -> Value:
+    def _map(self, op: Map) -> Value:
         x = self._value(op.x)
         weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
         reads: dict[str, Any] = {"out": self._name(op), "x": x.name, "weight": weight, "bias": None}
@@ -233,19 +239,14 @@ class Emitter:
         va, vb = self._on(a, scale), self._on(b, scale)
         return self.build.put(replace(op, out=self._name(op), a=va.name, b=vb.name), scale)
 
-    def _weight(self, op: _Map, *, per_row: bool) -> tuple[str, Codes]:
-        key = (op.weight, per_row)
-        if key not in self._weights:
-            found = self._constant(op.weight)
-            value = found.value
-            if isinstance(op, ops.Stencil):
-                # A tap outside the lattice reads nothing: its weight must not set a scale.
-                value = np.where(self.source.param(op.index) >= 0, value, 0.0)
-            codes = quantize_weights(value, self.options.weights, per_row=per_row)
-            name = self.build.param(op.weight, codes.codes, f"{found.source}; {codes.label}")
-            self.choices.append(codes.row(op.weight, found.source))
-            self._weights[key] = (name, codes)
-        return self._weights[key]
+    def _weight(self, op: Map, *, per_row: bool) -> tuple[str, Codes]:
+        use = (op.weight, per_row)
+        codes = self._codes[use]
+        if use not in self._weights:
+            source = self._constant(op.weight).source
+            self._weights[use] = self.build.param(op.weight, codes.codes, f"{source}; {codes.label}")
+            self.choices.append(codes.row(op.weight, source))
+        return self._weights[use], codes
 
     def _multiply(self, op: ops.Mul, a: Operand, b: Operand) -> Value:
         if isinstance(a, Constant) and isinstance(b, Value):

@@ -1,7 +1,8 @@
 """EqNet to IntNet.
 
-The order of decisions: options, what is unsupported, sums hoisted into the drive, ranges of the inputs, bounds of every
-value (proved; calibrated only for states without a proof), formats, then each operation in turn (`emitter`).
+The order of decisions: options, what is unsupported, then (`ground`) ranges of the inputs, bounds of every value
+(proved; calibrated only for states without a proof), formats, what reaches the weights, the codes of the weights, and
+each operation in turn (`emitter`); last, if asked for, weaker recurrent weights (`contract`).
 """
 
 from __future__ import annotations
@@ -12,19 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Assumption, Lowered, QuantizeOptions
+from ..toolchain.contracts import Lowered, QuantizeOptions
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
-from ..toolchain.ir import Encoding, EqNet, RangeError, infer, ops, verify, walk
+from ..toolchain.ir import EqNet, infer, ops, walk
 from ..toolchain.ir.ops import Op
-from ..toolchain.reference import run_reference
-from .bounds import Bounds, Range
-from .emitter import Emitter
-from .grids import Grids
-from .hoist import hoist
-from .inputs import Span, choose_encoding, encode_error, input_spans
-from .options import check_options
+from .bounds import Range
+from .contract import contracted
+from .ground import Ground
+from .options import check_options, kinds_of
 
-__all__ = ["lower"]
+__all__ = ["check_supported", "lower"]
 
 Array = NDArray[Any]
 
@@ -51,62 +49,11 @@ def lower(
     UnsupportedError with every operation that has no integer form.
     """
     check_options(options)
-    faults = list(_unsupported(net))
-    if faults:
-        raise UnsupportedError(faults)
-    known = _checked_ranges(net, ranges or {})
-    spans = input_spans(net, options, calibration, known)
-    hoisted, changed = hoist(net)
-    seen = {name: r for name, r in known.items() if name not in changed}
-    encodings = {
-        name: choose_encoding(options.input_bits, span.range, None if calibration is None else calibration[name])
-        for name, span in spans.items()
-    }
-    bounds = _bounds(hoisted, {name: span.range for name, span in spans.items()}, seen, calibration)
-    grids = Grids.choose(hoisted, bounds, options.state_bits)
-    emitter = Emitter(hoisted, options, bounds, grids, encodings)
-    try:
-        made = emitter.net()
-    except RangeError as error:
-        raise UnsupportedError(
-            Diagnostic("too-wide", str(error), net.family, "lower --state-bits, --input-bits or the weights' bits")
-        ) from error
-    verify(made)
-    choices = [_input_row(name, encodings[name], span, calibration) for name, span in spans.items()]
-    assumed = tuple(
-        Assumption(f"range of input {name}", list(span.range), "option input_range")
-        for name, span in spans.items()
-        if span.origin == "assumed"
-    )
-    return Lowered(made, (*choices, *grids.rows(hoisted, bounds), *emitter.choices), assumed)
-
-
-def _bounds(
-    net: EqNet, spans: Mapping[str, Range], seen: Mapping[str, Range], calibration: Mapping[str, Array] | None
-) -> Bounds:
-    """Bounds of every value; the float model runs on the calibration data only if a proof is missing."""
-    bounds = Bounds(net, spans, seen)
-    if (bounds.missing or _has_open_table(net)) and calibration is not None:
-        run = run_reference(net, calibration, ranges=True)
-        bounds = Bounds(net, spans, {**run.ranges, **seen})
-    if bounds.missing:
-        raise UsageError(
-            [
-                Diagnostic(
-                    "range-unknown",
-                    f"no interval of state {name} stays inside itself: its range cannot be proved",
-                    f"{net.family}: {name}",
-                    "give calibration data (--calibrate) that covers the inputs to expect",
-                )
-                for name in bounds.missing
-            ]
-        )
-    return bounds
-
-
-def _has_open_table(net: EqNet) -> bool:
-    """Whether an activation never saturates, so that its table has to end somewhere."""
-    return any(isinstance(op, ops.Activation) and op.kind not in ("tanh", "sigmoid") for op in net.all_ops())
+    check_supported(net)
+    kinds = kinds_of(net, options)
+    ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
+    lowered = ground.lowered(kinds)
+    return lowered if options.contract is None else contracted(ground, kinds, lowered, options.contract)
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:
@@ -120,6 +67,13 @@ def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Ran
     if faults:
         raise UsageError(faults)
     return ranges
+
+
+def check_supported(net: EqNet) -> None:
+    """Raise UnsupportedError with every operation that has no integer form."""
+    faults = list(_unsupported(net))
+    if faults:
+        raise UnsupportedError(faults)
 
 
 def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
@@ -148,15 +102,3 @@ def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
             f"{net.family}: {stop.state}",
             "set the family's epsilon to 0 to run all steps, if its results stay acceptable",
         )
-
-
-def _input_row(name: str, encoding: Encoding, span: Span, calibration: Mapping[str, Array] | None) -> Mapping[str, Any]:
-    return {
-        "what": "input",
-        "name": name,
-        "format": str(encoding.format),
-        "scale": encoding.scale,
-        "range": list(span.range),
-        "range_from": span.origin,
-        "max_error": None if calibration is None else encode_error(encoding, calibration[name])[1],
-    }

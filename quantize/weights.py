@@ -1,4 +1,4 @@
-"""Weight tensors as integer codes with a scale: ternary ones exactly, float ones rounded."""
+"""Weight tensors as integer codes with a scale: those that hold codes already exactly, others rounded."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Codes", "quantize_weights", "ternary_scale"]
+from .exact import kind_of, on_grid, top_code
+from .fit import fit
+from .moments import Moments
+
+__all__ = ["Codes", "quantize_weights", "spread"]
 
 Array = NDArray[np.float64]
-
-_SAME_MAGNITUDE = 1e-6
-"""Largest relative spread of magnitudes that still count as one: a few units in the last place of float32."""
-
-_TWN_THRESHOLD = 0.7
-"""Times the mean magnitude: the approximate optimum of ternary weight networks (Li, Zhang, Liu 2016,
-arXiv:1605.04711, eq. 6)."""
 
 
 @dataclass(frozen=True)
 class Codes:
     """`weight ~ scale * codes`; `scale` has shape `[]` (one for the tensor) or `[rows]` (axis 0 of the weight).
 
-    `exact` says that the weight was ternary already and lost nothing but float noise.
+    `kind`: what was asked for, or the narrowest that holds the codes if all were found in the weight. `exact_rows`:
+    rows whose codes were in the weight already and that lost nothing but float noise.
     """
 
     codes: NDArray[np.int64]
     scale: Array
     kind: str
-    exact: bool
+    exact_rows: int
+    metric: str
     max_error: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing was rounded."""
+        return self.exact_rows == len(self.codes)
+
+    @property
+    def real(self) -> Array:
+        """What the codes mean, shaped as the weight."""
+        return self.codes * spread(self.scale, self.codes.ndim)
 
     @property
     def label(self) -> str:
         """How the codes were made, for provenance."""
         grain = "per row" if self.scale.ndim else "one scale"
-        return f"{self.kind}, exact" if self.exact else f"{self.kind}, {grain}"
+        if self.exact:
+            return f"{self.kind}, exact" if not self.scale.ndim else f"{self.kind}, {grain}, exact"
+        some = f", {self.exact_rows} of {len(self.codes)} rows exact" if self.exact_rows else ""
+        return f"{self.kind}, {grain}{some}"
 
     def row(self, name: str, source: str) -> Mapping[str, Any]:
         """The row of a report (JSON values)."""
@@ -48,6 +60,8 @@ class Codes:
             "source": source,
             "kind": self.kind,
             "exact": self.exact,
+            "exact_rows": self.exact_rows,
+            "least_error_of": None if self.exact else self.metric,
             "shape": list(self.codes.shape),
             "density": float(np.count_nonzero(self.codes) / self.codes.size) if self.codes.size else 0.0,
             "scale": self.scale.tolist(),
@@ -55,41 +69,45 @@ class Codes:
         }
 
 
-def ternary_scale(weight: Array) -> float | None:
-    """The one magnitude of all nonzero entries (1.0 if there are none), or None where they differ."""
-    magnitudes = np.abs(weight[weight != 0.0])
-    if magnitudes.size == 0:
-        return 1.0
-    top = float(magnitudes.max())
-    return top if top - float(magnitudes.min()) <= _SAME_MAGNITUDE * top else None
+def spread(scale: Array, rank: int) -> Array:
+    """A scale, per row or not, with axes of size 1 so that it multiplies a weight of that rank."""
+    return scale.reshape(scale.shape + (1,) * (rank - 1)) if scale.ndim else scale
 
 
-def quantize_weights(weight: Array, kind: str, *, per_row: bool) -> Codes:
+def quantize_weights(weight: Array, kind: str, *, per_row: bool, moments: Moments | None = None) -> Codes:
     """Codes of a weight whose first axis counts the outputs.
 
-    A tensor that is ternary already stays so, whatever `kind`. `"intB"` is symmetric: the largest magnitude of a row
-    (or of the tensor) is `2**(B-1) - 1`, codes are rounded half to even. `"ternary"` keeps the entries above 0.7 times
-    the mean magnitude, the scale is the mean of those kept.
+    A tensor that is one scale times codes of `kind` (or narrower ones, ternary included) keeps exactly these, and so
+    does each such row with `per_row`. All others get the codes, at most `2**(B-1) - 1` in magnitude for `"intB"`, and
+    the scales of least error: of the row's sums where `moments` say what the weights read, else of the weights.
     """
-    common = ternary_scale(weight)
-    if common is not None:
-        return _codes(weight, np.sign(weight), np.asarray(common), "ternary", exact=True)
-    grouped = weight.reshape(weight.shape[0], -1) if per_row else weight.reshape(1, -1)
-    magnitude = np.abs(grouped)
-    if kind == "ternary":
-        kept = magnitude > _TWN_THRESHOLD * magnitude.mean(axis=1, keepdims=True)
-        count = kept.sum(axis=1, keepdims=True)
-        scale = (magnitude * kept).sum(axis=1, keepdims=True) / np.maximum(count, 1)
-        codes = np.sign(grouped) * kept
-    else:
-        top = (1 << (int(kind.removeprefix("int")) - 1)) - 1
-        scale = magnitude.max(axis=1, keepdims=True) / top
-        codes = np.rint(np.divide(grouped, scale, out=np.zeros_like(grouped), where=scale > 0.0))
-    scales = scale[:, 0] if per_row else scale[0, 0]
-    return _codes(weight, codes.reshape(weight.shape), np.asarray(scales), kind, exact=False)
+    top, rows = top_code(kind), len(weight)
+    whole = on_grid(weight.reshape(-1), top)
+    if whole is not None:
+        # A scale of zero would make the scale of a sum zero; no code is left to be scaled.
+        return _codes(weight, whole[0].reshape(weight.shape), np.asarray(whole[1] or 1.0), None, rows, "weights")
+    grouped = weight.reshape(rows, -1)
+    found = [on_grid(group, top) if per_row else None for group in grouped]
+    free = np.array([held is None for held in found])
+    codes, scales = np.zeros_like(grouped), np.zeros(rows if per_row else 1)
+    for k, held in enumerate(found):
+        if held is not None:
+            codes[k], scales[k] = held
+    if free.any():
+        chosen = None if moments is None else moments.rows(free)
+        codes[free], fitted = fit(grouped[free], chosen, top, scales=int(free.sum()) if per_row else 1)
+        scales[free if per_row else slice(None)] = fitted
+    exact = int(rows - free.sum())
+    made, scale = codes.reshape(weight.shape), np.asarray(scales if per_row else scales[0])
+    return _codes(weight, made, scale, None if exact == rows else kind, exact, _metric(moments))
 
 
-def _codes(weight: Array, codes: Array, scale: Array, kind: str, *, exact: bool) -> Codes:
-    spread = scale.reshape(scale.shape + (1,) * (weight.ndim - 1)) if scale.ndim else scale
-    error = float(np.abs(codes * spread - weight).max()) if weight.size else 0.0
-    return Codes(codes.astype(np.int64), scale, kind, exact, error)
+def _metric(moments: Moments | None) -> str:
+    return "weights" if moments is None else "sums"
+
+
+def _codes(weight: Array, codes: Array, scale: Array, kind: str | None, exact_rows: int, metric: str) -> Codes:
+    """`kind` None: the narrowest that holds the codes."""
+    error = float(np.abs(codes * spread(scale, weight.ndim) - weight).max()) if weight.size else 0.0
+    integers = codes.astype(np.int64)
+    return Codes(integers, scale, kind_of(integers) if kind is None else kind, exact_rows, metric, error)

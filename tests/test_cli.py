@@ -254,7 +254,10 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "input_bits",
         "input_range",
         "tolerance",
+        "widths",
+        "contract",
     }
+    assert (dict(options.widths), options.contract) == ({}, None)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ MISTAKES = {
         ["MODEL", "--target", "numpy", "-o", "OUT", "--weights", "int9"],
         2,
         "usage",
-        "invalid choice: 'int9'",
+        "'int9' is not [TENSOR=]KIND",
     ),
     "state bits": (["MODEL", "--target", "numpy", "-o", "OUT", "--state-bits", "40"], 2, "usage", "from 2 to 16"),
     "input bits": (["MODEL", "--target", "numpy", "-o", "OUT", "--input-bits", "x"], 2, "usage", "from 2 to 16"),

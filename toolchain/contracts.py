@@ -84,7 +84,8 @@ class QuantizeOptions:
     """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
 
     `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
-    `input_range`: used where no calibration data is given.
+    `widths`: the same for single weights, by name. `input_range`: used where no calibration data is given.
+    `contract`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
     weights: str = "int8"
@@ -93,6 +94,8 @@ class QuantizeOptions:
     input_bits: int = 8
     input_range: tuple[float, float] = (-1.0, 1.0)
     tolerance: int = 0
+    widths: Mapping[str, str] = field(default_factory=dict)
+    contract: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import artifact, data, registry
+from .contraction import Contraction, contraction_of
 from .contracts import FloatRun, Given, Imported, Lowered, QuantizeOptions, Run, Simulator, StageProgress, Target
 from .diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
 from .importers.api import import_model
@@ -43,6 +44,8 @@ DEFAULT_SAMPLES = 16
 DEFAULT_TIMEOUT_S = 600.0
 MAX_GIVEN = 10_000
 """Samples of the user's inputs that a target may run over for its figures."""
+MAX_JUDGED = 1000
+"""Samples of the user's inputs on which the cost of a contraction is counted."""
 _GENERATED_FRAMES = 4
 _GENERATOR_SEED = 0
 
@@ -132,6 +135,7 @@ class CompileResult:
     verifications: tuple[Verification, ...]
     target_details: Mapping[str, Any]
     manifest: Mapping[str, Any]
+    contraction: Contraction
 
     @property
     def net(self) -> IntNet:
@@ -174,6 +178,11 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
             net, target=request.target.name, options=target_options(request.target), details=details
         )
         manifest["source"] = _provenance(request, imported)
+        judged = _judged(request, imported.net, calibration, samples)
+        contraction = contraction_of(
+            imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
+        )
+        manifest["contraction"] = contraction.to_json()
         artifact.write_json(folder / artifact.MANIFEST, manifest)
         checks = tuple(
             _verify(name, simulator, folder, request, samples, golden, net, report)
@@ -196,6 +205,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         verifications=checks,
         target_details=details,
         manifest=manifest,
+        contraction=contraction,
     )
 
 
@@ -266,6 +276,19 @@ def agree(net: IntNet, golden: Run, reference: FloatRun) -> Agreement:
 def _joined(emitted: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
     summary = [*emitted.get("summary", ()), *finished.get("summary", ())]
     return {**emitted, **finished} | ({"summary": summary} if summary else {})
+
+
+def _judged(
+    request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None, samples: Samples
+) -> tuple[Mapping[str, Array], str]:
+    """The inputs on which the cost of a contraction is counted: the user's, if there are any, up to `MAX_JUDGED`."""
+    if request.inputs is not None:
+        real: Mapping[str, Array] = data.read_inputs(request.inputs, net, limit=MAX_JUDGED)
+        return real, f"the first {_length(real)} of {request.inputs.name}"
+    if request.calibration is not None and calibration is not None:
+        real = {name: array[:MAX_JUDGED] for name, array in calibration.items()}
+        return real, f"the first {_length(real)} of {request.calibration.name}"
+    return samples.real, samples.source
 
 
 def _given(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> Given | None:

@@ -19,6 +19,7 @@ from .reference_ops import evaluate
 __all__ = ["run_reference"]
 
 Array = NDArray[Any]
+Watch = Callable[[Op, Callable[[str], Array]], None]
 
 
 def run_reference(
@@ -27,19 +28,22 @@ def run_reference(
     *,
     trace: bool = False,
     ranges: bool = False,
+    watch: Watch | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FloatRun:
     """Evaluate a verified net in float64 on `inputs[name]` of shape `[batch, (frame,) *shape]`.
 
     Numbers may have any real dtype, indices any integer one. `trace` keeps every state after every tick; `ranges`
     records the smallest and largest entry of every input, state (its initial value included) and operation value that
-    is a number. `progress(done, total)` is called after each tick.
+    is a number. `watch(op, operand)` is called before each evaluation of an operation (those in the body of a repeat
+    included); `operand(name)` is the value it reads, batch axis first. `progress(done, total)` is called after each
+    tick.
 
     Raises UsageError with every fault of the inputs, or when a state stops being finite.
     """
     arrays, frames = _checked(net, inputs)
     batch = len(next(iter(arrays.values())))
-    run = _Run(net, batch, ranges)
+    run = _Run(net, batch, ranges, watch)
     total = net.schedule.steps * frames
     history: dict[str, list[Array]] = {s.name: [] for s in net.states}
     emitted: list[dict[str, Array]] = []
@@ -84,6 +88,7 @@ class _Run:
     net: EqNet
     batch: int
     record: bool
+    watch: Watch | None
     states: dict[str, Array] = field(default_factory=dict)
     seen: dict[str, tuple[float, float]] = field(default_factory=dict)
     drive: dict[str, Array] = field(default_factory=dict)
@@ -143,6 +148,8 @@ class _Run:
                     self._evaluate(op.body, inner)
                     value = self._value(inner, op.result)
             else:
+                if self.watch is not None:
+                    self.watch(op, lambda name: self._value(scope, name))
                 value = evaluate(op, lambda name: self._value(scope, name), self._params.__getitem__)
             scope[op.out] = value
             self._note(op.out, value)

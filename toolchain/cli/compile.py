@@ -9,11 +9,11 @@ from typing import Any
 
 from ..diagnostics import Diagnostic, UsageError
 from .console import Parser, Reply, stage_progress
-from .numbers import finite, integer, positive_seconds
+from .numbers import factor, finite, integer, positive_seconds
+from .widths import weights, widths_of
 
 __all__ = ["command"]
 
-_WEIGHTS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
 _MISSING_TOOL = 7
 _DESCRIPTION = """\
 Compile a trained equilibrium network for a target, and prove that the artifact computes what the network computes: it
@@ -23,6 +23,7 @@ is run through the target's simulator and compared with the golden interpreter a
   eqcompile inspect MODEL              what a checkpoint, a net or an artifact holds
   eqcompile targets                    what is installed, and how to install the rest
   eqcompile families                   what can be imported, and its settings
+  eqcompile search MODEL -o DIR        the smallest widths that keep a share of the labels
   eqcompile synth DIR --part P         what an artifact of the rtl target costs on an FPGA, and how fast it runs
   eqcompile --target T --help          this help with the options of target T"""
 _EXAMPLES = """\
@@ -45,7 +46,19 @@ def _parser(*, add_help: bool) -> Parser:
     given: dict[str, Any] = {"default": argparse.SUPPRESS}
     integers.add_argument("--calibrate", type=Path, metavar="X.npz", help="inputs (key x) from which ranges are taken")
     integers.add_argument(
-        "--weights", choices=_WEIGHTS, help="codes of float weights; ternary ones stay so (default int8)", **given
+        "--weights",
+        action="append",
+        default=[],
+        type=weights,
+        metavar="[TENSOR=]KIND",
+        help="codes of float weights: ternary, or int2 to int8 (default int8); with TENSOR= of that weight alone, as "
+        "W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
+    )
+    integers.add_argument(
+        "--contract",
+        type=factor,
+        metavar="L",
+        help="weaken recurrent weights until the net is proved to contract by L < 1 a step; its cost is reported",
     )
     integers.add_argument(
         "--per-tensor", action="store_true", help="one weight scale a tensor (default: one an output row)"
@@ -107,7 +120,8 @@ def command(argv: Sequence[str]) -> Reply:
     missing = _missing(namespace)
     if missing:
         raise UsageError(missing)
-    chosen = {k: v for k, v in vars(namespace).items() if k in ("weights", "state_bits", "input_bits", "tolerance")}
+    chosen = {k: v for k, v in vars(namespace).items() if k in ("state_bits", "input_bits", "tolerance")}
+    chosen |= widths_of(namespace.weights)
     if "input_range" in namespace:
         chosen["input_range"] = _range(*namespace.input_range)
     if namespace.report is not None:
@@ -119,7 +133,7 @@ def command(argv: Sequence[str]) -> Reply:
         family=namespace.family,
         settings=parse_settings(namespace.set),
         config=namespace.config,
-        quantize=QuantizeOptions(per_row=not namespace.per_tensor, **chosen),
+        quantize=QuantizeOptions(per_row=not namespace.per_tensor, contract=namespace.contract, **chosen),
         calibration=namespace.calibrate,
         inputs=namespace.inputs,
         samples=namespace.verify or pipeline.DEFAULT_SAMPLES,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import read_manifest
+from ..certificate import certify
 from ..contracts import Imported
 from ..diagnostics import ImportFileError
 from ..importers.api import import_model
@@ -76,6 +77,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
     """A net as JSON values: shapes, settings, weights with density and spectral norm, canonical text."""
     types = infer(net)
     stated = {} if imported is None else imported.given
+    certificate = certify(net)
     given = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
     assumed = [] if imported is None else [asdict(a) for a in imported.assumed]
     return {
@@ -90,5 +92,6 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
         "settings": {"given": given, "assumed": plain(assumed)},
         "ignored_tensors": [] if imported is None else list(imported.ignored),
         "weights": weights_of(net),
+        "certificate": certificate.to_json() | {"lines": certificate.lines()},
         "text": str(net),
     }

@@ -32,6 +32,10 @@ def _command(argv: Sequence[str]) -> console.Reply:
             from . import families
 
             return families.command(argv[1:])
+        case ["search"]:
+            from . import search
+
+            return search.command(argv[1:])
         case ["synth"]:
             from . import synth
 

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["finite", "integer", "positive_seconds"]
+__all__ = ["factor", "finite", "integer", "positive_seconds"]
 
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -41,4 +41,12 @@ def positive_seconds(text: str) -> float:
     value = finite(text)
     if value <= 0.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
+
+
+def factor(text: str) -> float:
+    """A number between 0 and 1, both excluded, for argparse."""
+    value = finite(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value

@@ -31,6 +31,8 @@ def compilation(d: Mapping[str, Any]) -> str:
             f"accumulators  {', '.join(f'{n} {bits} bits' for n, bits in d['accumulators']['values'].items())}"
             f" [{d['accumulators']['kind']}: {d['accumulators']['how']}]"
         ),
+        f"contraction   {d['contraction']['lines'][0]}",
+        *_indent(d["contraction"]["lines"][1:]),
         f"samples       {s['count']['value']}: {s['source']}; {_number(s['saturated'])} clipped",
         f"agreement     {_labels(a)}, integers against float64",
         *_indent(
@@ -81,6 +83,8 @@ def inspection(d: Mapping[str, Any]) -> str:
             ],
         ),
         "nonzero: measured; spectral norm: measured (SVD of the deployed operator)",
+        f"certificate {d['certificate']['lines'][0]}",
+        *(f"            {line}" for line in d["certificate"]["lines"][1:]),
         "",
         d["text"],
     ]
@@ -122,7 +126,7 @@ def _settings(given: Sequence[Mapping[str, Any]], assumed: Sequence[Mapping[str,
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in options.items() if value is not None and value != {})
 
 
 def _brackets(text: str) -> str:

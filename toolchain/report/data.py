@@ -85,6 +85,7 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
             },
             "assumed": [plain(asdict(a)) for a in result.lowered.assumed],
         },
+        "contraction": plain(result.contraction.to_json()),
         "ir_digest": net.digest,
         "accumulators": {
             "kind": "measured",

@@ -10,11 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["panels"]
+__all__ = [
+    "BOTTOM",
+    "FAINT",
+    "HEIGHT",
+    "LEFT",
+    "RIGHT",
+    "STRONG",
+    "TOP",
+    "WIDTH",
+    "axes",
+    "linear",
+    "panels",
+    "spread",
+    "svg",
+    "text",
+]
 
-_WIDTH, _HEIGHT = 460, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 34, 46
-_INK, _GRID, _FAINT, _STRONG = "#24303c", "#dfe4ea", "#7a9cc6", "#c2410c"
+WIDTH, HEIGHT = 460, 300
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 46
+INK, _GRID, FAINT, STRONG = "#24303c", "#dfe4ea", "#7a9cc6", "#c2410c"
 _LINES = ("#1d4ed8", "#c2410c", "#15803d", "#a21caf", "#b45309", "#0e7490", "#be123c", "#4d7c0f", "#6d28d9", "#475569")
 
 Map = Callable[[float], float]
@@ -34,27 +49,27 @@ def _movement(curves: Mapping[str, Any]) -> str:
     top = max(1, max(max(s) for s in samples))
     decades = math.ceil(math.log2(top + 1))
     ticks = [0, *(1 << k for k in range(decades + 1) if 1 << k <= 2 * top)]
-    x = _linear(first, first + len(samples[0]) - 1, _LEFT, _WIDTH - _RIGHT)
+    x = linear(first, first + len(samples[0]) - 1, LEFT, WIDTH - RIGHT)
     y = _symlog(max(ticks))
     last_shown = ticks if len(ticks) <= 9 else [0, *ticks[1::2]]
-    body = _axes(
+    body = axes(
         "Movement: largest change of any unit in a tick",
         "tick",
         "LSB (log scale that holds 0)",
         [(y(t), str(t)) for t in last_shown],
         _tick_marks(x, first, first + len(samples[0]) - 1),
     )
-    body += [_line(x, y, first, s, _FAINT, 1.0, 0.55) for s in samples]
-    body.append(_line(x, y, first, [max(column) for column in zip(*samples, strict=True)], _STRONG, 2.2, 1.0))
-    body.append(_legend([(_FAINT, f"each of {len(samples)} samples"), (_STRONG, "largest over the samples")]))
-    return _svg("movement", body)
+    body += [_line(x, y, first, s, FAINT, 1.0, 0.55) for s in samples]
+    body.append(_line(x, y, first, [max(column) for column in zip(*samples, strict=True)], STRONG, 2.2, 1.0))
+    body.append(_legend([(FAINT, f"each of {len(samples)} samples"), (STRONG, "largest over the samples")]))
+    return svg("movement", body)
 
 
 def _changing(curves: Mapping[str, Any]) -> str:
     mean, first = curves["changing"]["mean"], curves["first_tick"]
-    x = _linear(first, first + len(mean) - 1, _LEFT, _WIDTH - _RIGHT)
-    y = _linear(0.0, 1.0, _HEIGHT - _BOTTOM, _TOP)
-    body = _axes(
+    x = linear(first, first + len(mean) - 1, LEFT, WIDTH - RIGHT)
+    y = linear(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    body = axes(
         "Events: units that still change",
         "tick",
         f"fraction of {curves['changing']['of_units']} units",
@@ -62,20 +77,20 @@ def _changing(curves: Mapping[str, Any]) -> str:
         _tick_marks(x, first, first + len(mean) - 1),
     )
     saved = 1.0 - sum(mean) / len(mean)
-    body.append(_line(x, y, first, mean, _STRONG, 2.2, 1.0))
-    body.append(_legend([(_STRONG, "mean over the samples")]))
-    body.append(_text(_WIDTH - _RIGHT - 6, _TOP + 32, f"{saved:.0%} of the unit updates change nothing", "end"))
-    return _svg("changing", body)
+    body.append(_line(x, y, first, mean, STRONG, 2.2, 1.0))
+    body.append(_legend([(STRONG, "mean over the samples")]))
+    body.append(text(WIDTH - RIGHT - 6, TOP + 32, f"{saved:.0%} of the unit updates change nothing", "end"))
+    return svg("changing", body)
 
 
 def _units(units: Mapping[str, Any]) -> str:
     codes = units["codes"]
     ticks, shown = len(codes), len(codes[0])
-    x = _linear(0.5, ticks + 0.5, _LEFT, _WIDTH - _RIGHT - 54)
-    y = _linear(0.0, shown, _HEIGHT - _BOTTOM, _TOP)
+    x = linear(0.5, ticks + 0.5, LEFT, WIDTH - RIGHT - 54)
+    y = linear(0.0, shown, HEIGHT - BOTTOM, TOP)
     some = "" if shown == units["of_units"] else f" (first {shown} of {units['of_units']})"
-    right = _WIDTH - _RIGHT - 54
-    body = _axes(
+    right = WIDTH - RIGHT - 54
+    body = axes(
         f"State {units['state']}, sample {units['sample']}",
         "tick",
         f"unit{some}",
@@ -86,13 +101,13 @@ def _units(units: Mapping[str, Any]) -> str:
     )
     bound = max(abs(units["lowest"]), abs(units["highest"]), 1)
     rows = [[_colour(codes[t][u] / bound) for t in range(ticks)] for u in reversed(range(shown))]
-    body.append(_image(rows, _LEFT, _TOP, right - _LEFT, _HEIGHT - _BOTTOM - _TOP))
+    body.append(_image(rows, LEFT, TOP, right - LEFT, HEIGHT - BOTTOM - TOP))
     scale = [[_colour(1.0 - k / 31.5)] for k in range(64)]
-    body.append(_image(scale, right + 14, _TOP, 10, _HEIGHT - _BOTTOM - _TOP))
-    at = _linear(-bound, bound, _HEIGHT - _BOTTOM, _TOP)
+    body.append(_image(scale, right + 14, TOP, 10, HEIGHT - BOTTOM - TOP))
+    at = linear(-bound, bound, HEIGHT - BOTTOM, TOP)
     for value in sorted({units["lowest"], 0, units["highest"]}):
-        body.append(_text(right + 28, at(value) + 4, str(value), "start"))
-    return _svg("units", body)
+        body.append(text(right + 28, at(value) + 4, str(value), "start"))
+    return svg("units", body)
 
 
 def _logits(logits: Mapping[str, Any]) -> str:
@@ -100,14 +115,14 @@ def _logits(logits: Mapping[str, Any]) -> str:
     first = logits["ticks"][0]
     low, high = min(map(min, rows)), max(map(max, rows))
     low, high = (low, high) if high > low else (low - 1.0, high + 1.0)
-    x = _linear(first, first + len(rows) - 1, _LEFT, _WIDTH - _RIGHT - 34)
-    y = _linear(low, high, _HEIGHT - _BOTTOM, _TOP)
-    right = _WIDTH - _RIGHT - 34
-    body = _axes(
+    x = linear(first, first + len(rows) - 1, LEFT, WIDTH - RIGHT - 34)
+    y = linear(low, high, HEIGHT - BOTTOM, TOP)
+    right = WIDTH - RIGHT - 34
+    body = axes(
         f"Output {logits['output']}, sample {logits['sample']}",
         "tick at which it is read",
         "value",
-        [(y(v), f"{v:.3g}") for v in _spread(low, high)],
+        [(y(v), f"{v:.3g}") for v in spread(low, high)],
         _tick_marks(x, first, first + len(rows) - 1),
         right=right,
     )
@@ -116,22 +131,23 @@ def _logits(logits: Mapping[str, Any]) -> str:
         winner = k == best and logits["kind_of_output"] == "classes"
         body.append(_line(x, y, first, curve, _LINES[k % len(_LINES)], 2.6 if winner else 1.1, 1.0 if winner else 0.65))
         if len(rows[-1]) <= len(_LINES) and (winner or logits["kind_of_output"] != "classes"):
-            body.append(_text(right + 4, y(curve[-1]) + 4, f"class {k}" if winner else str(k), "start"))
-    return _svg("logits", body)
+            body.append(text(right + 4, y(curve[-1]) + 4, f"class {k}" if winner else str(k), "start"))
+    return svg("logits", body)
 
 
-def _linear(low: float, high: float, start: float, end: float) -> Map:
+def linear(low: float, high: float, start: float, end: float) -> Map:
+    """The map of `[low, high]` onto `[start, end]`."""
     span = (high - low) or 1.0
     return lambda v: start + (v - low) / span * (end - start)
 
 
 def _symlog(top: float) -> Map:
     """log2(1 + v), so that 0 has a place and one LSB is seen."""
-    inner = _linear(0.0, math.log2(1.0 + top), _HEIGHT - _BOTTOM, _TOP)
+    inner = linear(0.0, math.log2(1.0 + top), HEIGHT - BOTTOM, TOP)
     return lambda v: inner(math.log2(1.0 + v))
 
 
-def _spread(low: float, high: float) -> list[float]:
+def spread(low: float, high: float) -> list[float]:
     """Round numbers inside `[low, high]`, about five."""
     raw = (high - low) / 5.0
     unit = 10.0 ** math.floor(math.log10(raw))
@@ -145,30 +161,31 @@ def _tick_marks(x: Map, first: int, last: int) -> list[tuple[float, str]]:
     return [(x(t), str(t)) for t in range(first, last + 1) if t == first or t % step == 0]
 
 
-def _axes(
+def axes(
     title: str,
     x_label: str,
     y_label: str,
     y_ticks: Sequence[tuple[float, str]],
     x_ticks: Sequence[tuple[float, str]],
     *,
-    right: float = _WIDTH - _RIGHT,
+    right: float = WIDTH - RIGHT,
     grid: bool = True,
 ) -> list[str]:
-    bottom = _HEIGHT - _BOTTOM
-    parts = [f'<text x="{_LEFT}" y="20" font-size="13" font-weight="600" fill="{_INK}">{escape(title)}</text>']
+    """Title, axes, labels and ticks `(position, label)` of a picture."""
+    bottom = HEIGHT - BOTTOM
+    parts = [f'<text x="{LEFT}" y="20" font-size="13" font-weight="600" fill="{INK}">{escape(title)}</text>']
     for at, label in y_ticks:
         if grid:
-            parts.append(f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="{_GRID}"/>')
-        parts.append(_text(_LEFT - 6, at + 4, label, "end"))
+            parts.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="{_GRID}"/>')
+        parts.append(text(LEFT - 6, at + 4, label, "end"))
     for at, label in x_ticks:
-        parts.append(f'<line x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}" stroke="{_INK}"/>')
-        parts.append(_text(at, bottom + 16, label, "middle"))
-    parts.append(f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" fill="none" stroke="{_INK}"/>')
-    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 10, x_label, "middle"))
-    middle = (_TOP + bottom) / 2
+        parts.append(f'<line x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}" stroke="{INK}"/>')
+        parts.append(text(at, bottom + 16, label, "middle"))
+    parts.append(f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="{INK}"/>')
+    parts.append(text((LEFT + right) / 2, HEIGHT - 10, x_label, "middle"))
+    middle = (TOP + bottom) / 2
     parts.append(
-        f'<text x="16" y="{middle}" text-anchor="middle" font-size="11" fill="{_INK}" '
+        f'<text x="16" y="{middle}" text-anchor="middle" font-size="11" fill="{INK}" '
         f'transform="rotate(-90 16 {middle})">{escape(y_label)}</text>'
     )
     return parts
@@ -183,23 +200,25 @@ def _line(x: Map, y: Map, first: int, values: Sequence[float], colour: str, widt
 
 
 def _legend(entries: Sequence[tuple[str, str]]) -> str:
-    left, height = _WIDTH - _RIGHT - 190, 16 * len(entries) + 6
-    parts = [f'<rect x="{left}" y="{_TOP + 2}" width="186" height="{height}" fill="#fff" fill-opacity="0.8"/>']
+    left, height = WIDTH - RIGHT - 190, 16 * len(entries) + 6
+    parts = [f'<rect x="{left}" y="{TOP + 2}" width="186" height="{height}" fill="#fff" fill-opacity="0.8"/>']
     for k, (colour, label) in enumerate(entries):
-        at = _TOP + 12 + 16 * k
-        right = _WIDTH - _RIGHT - 6
+        at = TOP + 12 + 16 * k
+        right = WIDTH - RIGHT - 6
         parts.append(f'<line x1="{right - 18}" y1="{at}" x2="{right}" y2="{at}" stroke="{colour}" stroke-width="2.5"/>')
-        parts.append(_text(right - 24, at + 4, label, "end"))
+        parts.append(text(right - 24, at + 4, label, "end"))
     return "".join(parts)
 
 
-def _text(x: float, y: float, label: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="{_INK}">{escape(label)}</text>'
+def text(x: float, y: float, label: str, anchor: str) -> str:
+    """A label; `anchor` is start, middle or end."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="{INK}">{escape(label)}</text>'
 
 
-def _svg(name: str, body: Sequence[str]) -> str:
+def svg(name: str, body: Sequence[str]) -> str:
+    """An element of the class `name`, of the size that all pictures have."""
     return (
-        f'<svg class="{name}" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'<svg class="{name}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
         f'font-family="system-ui, sans-serif">{"".join(body)}</svg>'
     )
 

@@ -137,6 +137,7 @@ def _result(r: Mapping[str, Any], drawn: set[str]) -> str:
             f"<details><summary>Settings, formats, target</summary><h3>Settings</h3>"
             f"{_table(['name', 'value', 'from'], settings)}"
         ),
+        f"<h3>Contraction <span class=kind>measured, proved bounds</span></h3>{_paragraphs(r['contraction']['lines'])}",
         f"<h3>Accumulators <span class=kind>{_kind(acc)}, {escape(acc['how'])}</span></h3>",
         _table(["value", "bits"], [[escape(k), str(v)] for k, v in acc["values"].items()]),
         f"<h3>Quantization</h3>{_rows_table(q['choices']['rows'])}",
@@ -156,6 +157,10 @@ def _relaxation(r: Mapping[str, Any], drawn: set[str]) -> str:
     drawn.add(r["ir_digest"])
     pictures = "".join(panels(r["relaxation"]))
     return f'<div class="panels">{pictures}</div><p class="note">Relaxation of the integer net ({kind}). {told}</p>'
+
+
+def _paragraphs(lines: Sequence[str]) -> str:
+    return "".join(f'<p class="note">{escape(line)}</p>' for line in lines)
 
 
 def _counters(verification: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,50 @@
+"""Weights that are integer codes times a scale already, up to float noise: recognised, so that nothing is rounded."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["kind_of", "on_grid", "top_code"]
+
+Array = NDArray[np.float64]
+
+_NOISE = 1e-6
+"""Largest relative distance from a multiple of the scale: a few units in the last place of float32."""
+
+_PROBE = 32
+"""Entries that a scale must fit before all are looked at."""
+
+
+def top_code(kind: str) -> int:
+    """The largest code of `"ternary"` or `"intB"`."""
+    return 1 if kind == "ternary" else (1 << (int(kind.removeprefix("int")) - 1)) - 1
+
+
+def kind_of(codes: NDArray[np.int64]) -> str:
+    """The narrowest kind that holds all codes."""
+    low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
+    if -1 <= low and high <= 1:
+        return "ternary"
+    return f"int{max((-low - 1).bit_length(), high.bit_length()) + 1}"
+
+
+def on_grid(weights: Array, top: int) -> tuple[Array, float] | None:
+    """Codes and the largest scale with `weights = scale * codes` up to float noise; None if there are none.
+
+    Codes are at most `top`, and at least `-top` (`-top - 1` above ternary: two's complement holds it). Weights that
+    are all zero have the scale 0.
+    """
+    magnitudes = np.abs(weights[weights != 0.0])
+    if magnitudes.size == 0:
+        return np.zeros_like(weights), 0.0
+    largest = float(magnitudes.max())
+    lowest = -top if top == 1 else -top - 1
+    counts = np.arange(1, -lowest + 1)
+    ratios = magnitudes[:_PROBE] / largest * counts[:, None]
+    for count in counts[(np.abs(np.rint(ratios) - ratios) <= _NOISE * ratios).all(axis=1)]:
+        scale = largest / int(count)
+        codes = np.rint(weights / scale)
+        if codes.max() <= top and (np.abs(codes * scale - weights) <= _NOISE * np.abs(weights)).all():
+            return codes, scale
+    return None

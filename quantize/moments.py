@@ -1,0 +1,105 @@
+"""What reaches the weights: first and second moments of their operands, measured on calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.ir import Encoding, EqNet, ops
+from ..toolchain.ir.ops import Op
+from ..toolchain.reference import run_reference
+from .grids import Grids
+
+__all__ = ["Moments", "measure"]
+
+Array = NDArray[Any]
+
+_MAX_SAMPLES = 1024
+"""Samples of the calibration data, evenly spaced, that moments are measured on."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the operand x of a map, in float, and of y, the same on the grid on which integers read it.
+
+    A linear map: `mean_x`, `mean_y` [n]; `second = E[y y^T]` [n, n]. A stencil has these for each of its rows:
+    [rows, n] and [rows, n, n]. Averages run over samples, ticks, and all axes of x but the last.
+    """
+
+    count: int
+    mean_x: Array
+    mean_y: Array
+    second: Array
+
+    def __add__(self, other: Moments) -> Moments:
+        total = self.count + other.count
+        share = self.count / total
+
+        def mixed(a: Array, b: Array) -> Array:
+            return np.asarray(share * a + (1.0 - share) * b)
+
+        mean_x, mean_y = mixed(self.mean_x, other.mean_x), mixed(self.mean_y, other.mean_y)
+        return Moments(total, mean_x, mean_y, mixed(self.second, other.second))
+
+    def rows(self, chosen: Array) -> Moments:
+        """Those of some rows of a stencil; of a linear map, whose rows read the same, all."""
+        if self.second.ndim == 2:
+            return self
+        return Moments(self.count, self.mean_x[chosen], self.mean_y[chosen], self.second[chosen])
+
+    def centred(self) -> Moments:
+        """The covariance in place of the second moment: what is left once a bias takes the means."""
+        outer = self.mean_y[..., :, None] * self.mean_y[..., None, :]
+        return Moments(self.count, self.mean_x, self.mean_y, self.second - outer)
+
+
+def measure(
+    net: EqNet, calibration: Mapping[str, Array], encodings: Mapping[str, Encoding], grids: Grids
+) -> dict[str, Moments]:
+    """Moments of every linear and stencil map of the net, by its `out`; the float model runs on the data."""
+    found: dict[str, Moments] = {}
+
+    def watch(op: Op, operand: Callable[[str], Array]) -> None:
+        if not isinstance(op, (ops.Linear, ops.Stencil)):
+            return
+        x = operand(op.x)
+        y = _on_grid(op.x, x, encodings, grids)
+        made = _flat(x, y) if isinstance(op, ops.Linear) else _gathered(x, y, net.param(op.index))
+        found[op.out] = found[op.out] + made if op.out in found else made
+
+    run_reference(net, _some(calibration), watch=watch)
+    return found
+
+
+def _some(calibration: Mapping[str, Array]) -> dict[str, Array]:
+    count = len(next(iter(calibration.values())))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _MAX_SAMPLES)).round().astype(np.int64))
+    return {name: np.asarray(data)[chosen] for name, data in calibration.items()}
+
+
+def _on_grid(name: str, x: Array, encodings: Mapping[str, Encoding], grids: Grids) -> Array:
+    """x as the integer net would read it; values that have no grid of their own as they are."""
+    if name in encodings:
+        fmt, scale, low = encodings[name].format, encodings[name].scale, encodings[name].format.lo
+    elif name in grids.of:
+        fmt, scale = grids.of[name].format, float(grids.of[name].scale)
+        # Tables are symmetric: they leave the lowest code out.
+        low = -fmt.hi if fmt.signed else 0
+    else:
+        return x
+    return np.asarray(np.clip(np.rint(x / scale), low, fmt.hi) * scale)
+
+
+def _flat(x: Array, y: Array) -> Moments:
+    x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+    return Moments(len(x), x.mean(axis=0), y.mean(axis=0), y.T @ y / len(x))
+
+
+def _gathered(x: Array, y: Array, index: Array) -> Moments:
+    """The operands of each row of a stencil; a tap outside the lattice reads 0."""
+    x, y = (np.concatenate([v, np.zeros((len(v), 1))], axis=1)[:, index].transpose(1, 0, 2) for v in (x, y))
+    return Moments(x.shape[1], x.mean(axis=1), y.mean(axis=1), y.transpose(0, 2, 1) @ y / x.shape[1])

@@ -1,0 +1,107 @@
+"""The codes of every weight, chosen before anything is emitted, and biases that make up for what rounding shifts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..toolchain.ir import EqNet, Param, ops
+from .moments import Moments
+from .weights import Codes, quantize_weights
+
+__all__ = ["Map", "Plan", "Use", "make_plan", "uses"]
+
+Array = NDArray[Any]
+Map = ops.Linear | ops.Stencil | ops.Conv
+Use = tuple[str, bool]
+"""Name of a weight, and whether it may have a scale for each row."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`net`: the float net with corrected biases; `codes` by use; `corrected`: the biases that were."""
+
+    net: EqNet
+    codes: Mapping[Use, Codes]
+    corrected: tuple[str, ...] = ()
+
+    def rows(self, before: EqNet) -> list[Mapping[str, Any]]:
+        """Report rows of the corrected biases (JSON values)."""
+        changes = {name: float(np.abs(self.net.param(name) - before.param(name)).max()) for name in self.corrected}
+        return [{"what": "bias", "name": name, "largest_change": change} for name, change in changes.items()]
+
+
+def uses(net: EqNet, *, per_row: bool) -> Iterator[tuple[Map, Use]]:
+    """Every map of the net, and how its weight is used: in the readout all rows share a scale, so that logits do."""
+    for op in net.all_ops():
+        if isinstance(op, Map):
+            yield op, (op.weight, per_row and op not in net.readout)
+
+
+def make_plan(
+    net: EqNet,
+    kinds: Mapping[str, str],
+    *,
+    per_row: bool,
+    moments: Mapping[str, Moments],
+    source: EqNet,
+    known: Mapping[Use, Codes],
+) -> Plan:
+    """Codes of each weight of `net` in the kind that `kinds` names, except those that are `known`; `moments` by the
+    `out` of a map, none of those that were not measured.
+
+    A map that has its bias for itself is fitted up to a constant, which the bias then takes: `b + W E[x] - s Q E[y]`,
+    with the W of `source`, which `net` is or comes from.
+    """
+    wanted = {p.name: p.value for p in source.params}
+    grouped: dict[Use, list[Map]] = {}
+    for op, use in uses(net, per_row=per_row):
+        grouped.setdefault(use, []).append(op)
+    free = _biases_of_their_own(net)
+    codes: dict[Use, Codes] = {}
+    biases: dict[str, Array] = {}
+    for use, maps in grouped.items():
+        measured = [moments[op.out] for op in maps if op.out in moments]
+        own = maps[0].bias if len(maps) == len(measured) == 1 and maps[0].bias in free else None
+        moment = _sum(measured) if measured else None
+        if moment is not None and own is not None:
+            moment = moment.centred()
+        codes[use] = (
+            known[use]
+            if use in known
+            else quantize_weights(taken(net, maps[0]), kinds[use[0]], per_row=use[1], moments=moment)
+        )
+        rounded = not codes[use].exact or net.param(use[0]) is not wanted[use[0]]
+        if moment is not None and own is not None and rounded:
+            before, after = taken(net, maps[0], wanted[maps[0].weight]), codes[use].real
+            biases[own] = wanted[own] + (before * moment.mean_x - after * moment.mean_y).sum(axis=1)
+    params = tuple(
+        Param(p.name, biases[p.name], f"{p.source}, corrected") if p.name in biases else p for p in net.params
+    )
+    return Plan(replace(net, params=params), codes, tuple(biases))
+
+
+def taken(net: EqNet, op: Map, weight: Array | None = None) -> Array:
+    """The weight of a map; taps outside a lattice, which read nothing and must set no scale, are 0."""
+    value = net.param(op.weight) if weight is None else weight
+    return np.where(net.param(op.index) >= 0, value, 0.0) if isinstance(op, ops.Stencil) else value
+
+
+def _biases_of_their_own(net: EqNet) -> frozenset[str]:
+    """Parameters that are the bias of one map and read by nothing else."""
+    read = Counter(name for op in net.all_ops() for name in op.reads)
+    return frozenset(
+        op.bias for op in net.all_ops() if isinstance(op, Map) and op.bias is not None and read[op.bias] == 1
+    )
+
+
+def _sum(moments: list[Moments]) -> Moments:
+    total = moments[0]
+    for more in moments[1:]:
+        total = total + more
+    return total

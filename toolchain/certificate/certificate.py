@@ -1,0 +1,262 @@
+"""The certificate of a net: for each recurrent block, how a step changes the distance of two runs.
+
+A block is a set of states that read one another from step to step. For any two settings u, v of its states, under one
+input and with all other states equal, one step F satisfies
+
+    ||F(u) - F(v)|| <= L ||u - v|| + r
+
+in the 2-norm over all units, in real units. In a float net r is 0. In an integer net L is that of the map before its
+roundings and r what these can add. With L < 1 the block contracts: after t steps two runs, for example one with and one
+without a transient upset of size d, are at most `L^t d + r (1 - L^t) / (1 - L)` apart, which tends to the ball
+`r / (1 - L)` in which rounding may leave the state. All of it is proved: see `norm`, `tables` and `flow`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir import IntNet, Net, ops
+from .flow import Flow, Flows, NoBoundError
+from .norm import spectral_bound, up
+
+__all__ = ["Block", "Certificate", "certify", "recurrent_weights"]
+
+_MAX_STEPS = 100_000
+
+
+@dataclass(frozen=True)
+class Block:
+    """One recurrent block. `bound`: L; `slack`: r, in real units; `lsb`: the real size of one code of the finest state
+    (0 in a float net); `diameter`: the largest distance of two settings (infinite where the format does not limit it).
+
+    `gates`: selections that a state decides; `bound` and `slack` then hold while they are open in both runs.
+    """
+
+    states: tuple[str, ...]
+    units: int
+    bound: float
+    slack: float
+    lsb: float
+    diameter: float
+    bits: int | None = None
+    gates: tuple[str, ...] = ()
+
+    @property
+    def certified(self) -> bool:
+        """Whether the block is proved to contract, whatever the input (up to `ball`)."""
+        return self.bound < 1.0 and not self.gates
+
+    @property
+    def ball(self) -> float:
+        """The distance that two runs may keep for ever, real units; infinite if none is proved."""
+        return up(self.slack / math.nextafter(1.0 - self.bound, 0.0)) if self.certified else math.inf
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the ball is as large as all that the states can hold."""
+        return self.certified and self.ball >= self.diameter
+
+    def after(self, steps: int, distance: float) -> float:
+        """The largest distance after `steps` steps of runs that were `distance` apart (real units)."""
+        for _ in range(steps):
+            distance = up(up(self.bound * distance) + self.slack)
+        return distance
+
+    def _shrunk(self, distance: float, steps: int) -> float:
+        for _ in range(steps):
+            distance = up(self.bound * distance)
+        return distance
+
+    def steps_to(self, distance: float) -> int | None:
+        """Steps after which any two runs are within `distance` of the ball; None if that is not proved."""
+        if not self.certified or distance <= 0.0 or not math.isfinite(self.diameter):
+            return None
+        left, steps = self.diameter, 0
+        while left > distance and steps < _MAX_STEPS:
+            left, steps = up(self.bound * left), steps + 1
+        return steps if left <= distance else None
+
+    @property
+    def verdict(self) -> str:
+        """One line for people."""
+        bound = f"L = {_rounded_up(self.bound)}"
+        if self.gates:
+            return (
+                f"not certified: {', '.join(self.gates)} holds the state while its gate is closed, an upset included; "
+                f"{bound} while the gates of both runs are open"
+            )
+        if self.vacuous:
+            return f"contracts, {bound}, but by less than rounding may undo: its ball is larger than the state space"
+        if self.certified:
+            return f"certified: contracts, {bound}"
+        if self.bound <= 1.0:
+            return f"not certified; non-expansive: {bound}"
+        return f"not certified: no contraction is proved, {bound}"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; lengths in codes of the finest state for an integer net."""
+        found: dict[str, Any] = {
+            "states": list(self.states),
+            "units": self.units,
+            "bound": self.bound,
+            "certified": self.certified,
+            "gates": list(self.gates),
+            "verdict": self.verdict,
+        }
+        if self.lsb:
+            found["rounding_lsb"] = self.slack / self.lsb
+            if self.certified:
+                found["ball_lsb"] = self.ball / self.lsb
+                found["ball_lsb_per_unit"] = self.ball / self.lsb / math.sqrt(self.units)
+                found["steps_to_1_lsb_of_the_ball"] = self.steps_to(self.lsb)
+            if self.bits is not None and self.certified:
+                found["upset_lsb"] = 2.0 ** (self.bits - 1)
+                found["upset_adds_lsb"] = {str(t): self._shrunk(found["upset_lsb"], t) for t in (1, 10, 30)}
+        return found
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Blocks in the order of their first state; `reason` says why there is no certificate, if there is none."""
+
+    blocks: tuple[Block, ...] = ()
+    reason: str = ""
+
+    @property
+    def certified(self) -> bool:
+        """Whether every block is proved to contract."""
+        return not self.reason and all(b.certified for b in self.blocks)
+
+    @property
+    def bound(self) -> float:
+        """The largest bound of a block; infinite without a certificate, 0 for a net without recurrence."""
+        return math.inf if self.reason else max((b.bound for b in self.blocks), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "kind": "measured",
+            "how": "proved upper bounds, from the net itself with directed rounding",
+            "certified": self.certified,
+            "reason": self.reason,
+            "blocks": [b.to_json() for b in self.blocks],
+        }
+
+    def lines(self) -> list[str]:
+        """The certificate for people."""
+        if self.reason:
+            return [f"no certificate: {self.reason}"]
+        if not self.blocks:
+            return ["no state reads a state: nothing to certify"]
+        return [line for b in self.blocks for line in _lines(b)]
+
+
+def certify(net: Net) -> Certificate:
+    """The certificate of a verified net, of either level."""
+    try:
+        flows = Flows(net)
+        gains = {s.name: flows.of(s.update) for s in net.states}
+        totals = {name: flow.total() for name, flow in gains.items()}
+        return Certificate(tuple(_block(net, group, gains, totals, flows) for group in _groups(totals)))
+    except NoBoundError as error:
+        return Certificate(reason=str(error))
+
+
+def _groups(totals: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    """Sets of states each of which reaches all others of its set, and itself, through nonzero gains."""
+    reach = {name: {s for s, gain in row.items() if gain > 0.0} for name, row in totals.items()}
+    for middle in reach:
+        for name in reach:
+            if middle in reach[name]:
+                reach[name] = reach[name] | reach[middle]
+    groups: dict[tuple[str, ...], None] = {}
+    for name in reach:
+        if name in reach[name]:
+            groups[tuple(s for s in reach if s in reach[name] and name in reach[s])] = None
+    return list(groups)
+
+
+def _block(
+    net: Net,
+    names: Sequence[str],
+    gains: Mapping[str, Flow],
+    totals: Mapping[str, Mapping[str, float]],
+    flows: Flows,
+) -> Block:
+    states = {s.name: s for s in net.states}
+    integer = isinstance(net, IntNet)
+    size = {n: 2.0 ** -(states[n].frac or 0) if integer else 1.0 for n in names}
+    units = {n: math.prod(states[n].shape) for n in names}
+    # Powers of two change codes of one state into real units and back: exact.
+    matrix = np.array([[totals[n].get(m, 0.0) * size[n] / size[m] for m in names] for n in names])
+    squares = 0.0
+    diameter = 0.0
+    for n in names:
+        slack = gains[n].slack * size[n]
+        squares = up(squares + up(slack * slack)) if slack else squares
+        if integer:
+            fmt = net.formats[n]  # type: ignore[attr-defined]
+            span = (fmt.hi - fmt.lo) * size[n]
+            diameter = up(diameter + up(up(span * span) * units[n]))
+    single = len(names) == 1
+    return Block(
+        states=tuple(names),
+        units=sum(units.values()),
+        bound=float(matrix[0, 0]) if single else spectral_bound(matrix),
+        slack=(gains[names[0]].slack * size[names[0]]) if single else (up(math.sqrt(squares)) if squares else 0.0),
+        lsb=min(size.values()) if integer else 0.0,
+        diameter=up(math.sqrt(diameter)) if integer else math.inf,
+        bits=max(net.formats[n].bits for n in names) if isinstance(net, IntNet) else None,
+        gates=tuple(g for g in flows.gates if g in _behind(net, [states[n].update for n in names])),
+    )
+
+
+def recurrent_weights(net: Net, states: Sequence[str]) -> tuple[str, ...]:
+    """Weights of the step through which these states act on their own updates."""
+    behind = _behind(net, [s.update for s in net.states if s.name in states])
+    moved = set(states)
+    found: dict[str, None] = {}
+    for op in net.step:
+        if not moved & set(op.reads):
+            continue
+        moved.add(op.out)
+        if op.out in behind and isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)):
+            found[op.weight] = None
+    return tuple(found)
+
+
+def _behind(net: Net, names: Sequence[str]) -> set[str]:
+    """`names` and all values of the step that they are computed from."""
+    makers = {op.out: op for op in net.step}
+    pending, seen = list(names), set(names)
+    while pending:
+        made = makers.get(pending.pop())
+        fresh = set() if made is None else set(made.reads) - seen
+        seen |= fresh
+        pending += fresh
+    return seen
+
+
+def _lines(block: Block) -> list[str]:
+    lines = [f"{', '.join(block.states)}: {block.verdict}"]
+    if block.lsb and block.certified and not block.vacuous:
+        found = block.to_json()
+        lines.append(
+            f"rounding leaves two runs at most {found['ball_lsb']:.4g} LSB apart (2-norm over {block.units} units, "
+            f"{found['ball_lsb_per_unit']:.3g} a unit in the mean); within 1 LSB of that after "
+            f"{found['steps_to_1_lsb_of_the_ball']} steps, from any two states"
+        )
+        left = ", ".join(f"{v:.4g} after {t} steps" for t, v in found["upset_adds_lsb"].items())
+        lines.append(f"an upset of {found['upset_lsb']:.0f} LSB (a sign bit) adds to that at most, in LSB: {left}")
+    return lines
+
+
+def _rounded_up(value: float) -> str:
+    """Six digits, never below the value: what is printed is a bound too."""
+    scale = 10.0 ** (5 - math.floor(math.log10(value))) if value > 0.0 else 1.0
+    return f"{math.ceil(value * scale) / scale:.6g}"

@@ -1,0 +1,245 @@
+"""How far two runs can be apart after an operation, if they are a given distance apart in the states before it.
+
+For each value y a `Flow` proves `||y(u) - y(v)|| <= sum_s gain_s ||u_s - v_s|| + slack` (2-norms over all units) for
+any two settings u, v of the states under one input. The slack is what rounding adds; it is 0 in a float net, whose
+operations are taken as exact. Every sum and product is rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir import Net, infer, ops
+from ..ir.ops import ActivationKind, Op
+from .norm import spectral_bound, up
+from .tables import growth
+
+__all__ = ["Flow", "Flows", "NoBoundError"]
+
+Array = NDArray[Any]
+
+_SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "gelu": 1.13, "silu": 1.1}
+"""Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994.."""
+
+_MAX_TABLE = 1 << 22
+_EXACT = 2.0**53
+
+
+class NoBoundError(ValueError):
+    """An operation through which no distance can be bounded; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """`matrices`: what is still an exact linear function of states, `gains` all the rest, by state."""
+
+    gains: Mapping[str, float] = field(default_factory=dict)
+    matrices: Mapping[str, Array] = field(default_factory=dict)
+    slack: float = 0.0
+
+    @property
+    def moving(self) -> bool:
+        """Whether it depends on a state at all."""
+        return bool(self.gains or self.matrices or self.slack)
+
+    def total(self) -> dict[str, float]:
+        """The gain of every state, the norms of matrices included."""
+        found = dict(self.gains)
+        for name, matrix in self.matrices.items():
+            found[name] = up(found.get(name, 0.0) + spectral_bound(matrix))
+        return found
+
+    def through(self, slope: float, slack: float = 0.0) -> Flow:
+        """After a map of this Lipschitz constant that adds `slack` of its own."""
+        gains = {name: _times(slope, gain) for name, gain in self.total().items()}
+        return Flow(gains, {}, _plus(_times(slope, self.slack), slack))
+
+
+def _times(a: float, b: float) -> float:
+    """The product rounded up; exact where a factor is 1 or 0."""
+    return a * b if a in (0.0, 1.0) or b in (0.0, 1.0) else up(a * b)
+
+
+def _plus(a: float, b: float) -> float:
+    return a + b if 0.0 in (a, b) else up(a + b)
+
+
+@dataclass
+class Flows:
+    """The flow of every value of a step. `gates`: selections that a state decides; with each of them the flow is that
+    of the operand taken while the condition holds, which bounds nothing where the two runs decide differently."""
+
+    net: Net
+    gates: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._types = infer(self.net)
+        self._params = {p.name: p.value for p in self.net.params}
+        self._of: dict[str, Flow] = {}
+        self._identity = {s.name for s in self.net.states}
+        self._decided: set[str] = set()
+        for op in self.net.step:
+            self._of[op.out] = self._flow(op)
+
+    def of(self, name: str) -> Flow:
+        """The flow of a value; a state flows into itself, inputs, parameters and drive values not at all."""
+        if name in self._identity:
+            return Flow({name: 1.0})
+        return self._of.get(name, Flow())
+
+    def _root(self, name: str) -> float:
+        """The square root of a value's number of units, rounded up: so much can a rounding of 1 in each be."""
+        return up(math.sqrt(math.prod(self._types[name].shape)))
+
+    def _spread(self, name: str, out: str) -> Flow:
+        """An operand as it is broadcast to the shape of `out`."""
+        size, full = (math.prod(self._types[n].shape) for n in (name, out))
+        flow = self.of(name)
+        return flow if size == full or not flow.moving else flow.through(up(math.sqrt(full / size)))
+
+    def _flow(self, op: Op) -> Flow:
+        if isinstance(op, ops.Select) and self._decides(op.condition):
+            self.gates.append(op.out)
+            return self._spread(op.a, op.out)
+        if isinstance(op, ops.Greater):
+            if self.of(op.a).moving or self.of(op.b).moving:
+                self._decided.add(op.out)
+            return Flow()
+        if isinstance(op, ops.Repeat):
+            if any(self.of(name).moving for inner in op.body for name in inner.reads) or self.of(op.init).moving:
+                raise NoBoundError(f"repeat {op.out}: a nested relaxation reads a state")
+            return Flow()
+        if not any(self.of(name).moving for name in op.reads):
+            return Flow()
+        return self._moving(op)
+
+    def _decides(self, condition: str) -> bool:
+        return condition in self._decided or self.of(condition).moving
+
+    def _moving(self, op: Op) -> Flow:
+        match op:
+            case ops.Linear(x=x, weight=w):
+                return self._mapped(x, self._params[w])
+            case ops.Stencil(x=x, weight=w, index=i):
+                return self._mapped(x, _lattice(self._params[w], self._params[i], self._types[x].shape[-1]))
+            case ops.Conv(x=x, weight=w):
+                return self.of(x).through(_conv_bound(self._params[w]))
+            case ops.Rescale(x=x, multiplier=m, shift=shift):
+                return self._rescaled(op.out, self.of(x), self._params[m], shift)
+            case ops.Scale(x=x, factor=factor):
+                return self.of(x).through(abs(factor))
+            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
+                return _sum(self._spread(a, op.out), self._spread(b, op.out), -1.0 if isinstance(op, ops.Sub) else 1.0)
+            case ops.Select(a=a, b=b):
+                first, second = self._spread(a, op.out), self._spread(b, op.out)
+                return _sum(first.through(1.0), second.through(1.0), 1.0)
+            case ops.Abs(x=x):
+                return self.of(x).through(1.0)
+            case ops.Reshape(x=x) | ops.Transpose(x=x):
+                return self.of(x).through(1.0)
+            case ops.Reduce(x=x, kind="mean" | "max"):
+                return self.of(x).through(1.0)
+            case ops.Reduce(x=x, axes=axes):
+                count = math.prod(self._types[x].shape[axis] for axis in axes)
+                return self.of(x).through(up(math.sqrt(count)))
+            case ops.Activation(x=x, kind=kind):
+                return self.of(x).through(_SLOPES[kind])
+            case ops.Lookup(x=x, table=t):
+                slope, jump = growth(self._params[t])
+                return self.of(x).through(slope, jump * self._root(op.out))
+            case ops.Interpolate():
+                return self._interpolated(op)
+            case ops.Damp(old=old, new=new, alpha=alpha):
+                return self._damped(op.out, old, new, alpha, 0.0)
+            case ops.DampFixed(old=old, new=new, multiplier=m, shift=shift):
+                return self._damped(op.out, old, new, m / (1 << shift), _times(_rounding(shift), self._root(op.out)))
+            case ops.Mul(a=a, b=b) if a in self._params or b in self._params:
+                value, constant = (b, a) if a in self._params else (a, b)
+                return self._spread(value, op.out).through(float(np.abs(self._params[constant]).max(initial=0)))
+            case _:
+                raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of how it spreads a distance is known here")
+
+    def _mapped(self, x: str, weight: Array) -> Flow:
+        flow = self.of(x)
+        if x in self._identity and _fits(weight):
+            return Flow({}, {x: weight.astype(np.float64)})
+        return flow.through(spectral_bound(weight))
+
+    def _rescaled(self, out: str, flow: Flow, multiplier: Array, shift: int) -> Flow:
+        slack = _times(_rounding(shift), self._root(out))
+        scaled = {name: m * _column(multiplier) for name, m in flow.matrices.items()}
+        if (
+            multiplier.ndim <= 1
+            and not flow.gains
+            and all(float(np.abs(m).max(initial=0.0)) < _EXACT for m in scaled.values())
+        ):
+            largest = math.ldexp(float(np.abs(multiplier).max()), -shift)
+            matrices = {name: np.ldexp(m, -shift) for name, m in scaled.items()}
+            return Flow({}, matrices, _plus(_times(largest, flow.slack), slack))
+        return flow.through(math.ldexp(float(np.abs(multiplier).max(initial=0)), -shift), slack)
+
+    def _interpolated(self, op: ops.Interpolate) -> Flow:
+        base, slope = self._params[op.base], self._params[op.slope]
+        if len(base) == 1 and int(slope[0]) == 1 << op.shift:
+            # A saturation: it moves nothing further apart.
+            return self.of(op.x).through(1.0)
+        if len(base) << op.shift > _MAX_TABLE:
+            raise NoBoundError(f"interpolate {op.out}: {len(base) << op.shift} entries, looked at are {_MAX_TABLE}")
+        u = np.arange(len(base) << op.shift, dtype=np.int64)
+        i, f = u >> op.shift, u & ((1 << op.shift) - 1)
+        table = base[i] + ((slope[i] * f + ((1 << op.shift) >> 1)) >> op.shift)
+        steepness, jump = growth(table)
+        return self.of(op.x).through(steepness, jump * self._root(op.out))
+
+    def _damped(self, out: str, old: str, new: str, alpha: float, slack: float) -> Flow:
+        kept = self._spread(old, out).through(up(1.0 - alpha) if alpha < 1.0 else 0.0)
+        summed = _sum(kept, self._spread(new, out).through(alpha), 1.0)
+        return Flow(summed.gains, {}, _plus(summed.slack, slack))
+
+
+def _fits(matrix: Array) -> bool:
+    """Whether the entries are exact as float64: those of a float net are, integers below 2**53."""
+    return matrix.dtype.kind == "f" or float(np.abs(matrix).max(initial=0)) < _EXACT
+
+
+def _column(multiplier: Array) -> Array:
+    return multiplier.reshape(-1, 1) if multiplier.ndim else multiplier
+
+
+def _rounding(shift: int) -> float:
+    """By how much two half-up roundings of numbers with `shift` fraction bits can differ more than the numbers."""
+    return 1.0 - 2.0**-shift
+
+
+def _sum(a: Flow, b: Flow, sign: float) -> Flow:
+    if set(a.matrices) & set(b.matrices):
+        # Their sum might not be exact.
+        a, b = a.through(1.0), b.through(1.0)
+    gains = dict(a.gains)
+    for name, gain in b.gains.items():
+        gains[name] = _plus(gains.get(name, 0.0), gain)
+    matrices = {**a.matrices, **{name: sign * matrix for name, matrix in b.matrices.items()}}
+    return Flow(gains, matrices, _plus(a.slack, b.slack))
+
+
+def _lattice(weight: Array, index: Array, width: int) -> Array:
+    """A stencil as a matrix [rows, width]."""
+    matrix = np.zeros((len(weight), width), weight.dtype)
+    rows = np.broadcast_to(np.arange(len(weight))[:, None], index.shape)
+    np.add.at(matrix, (rows, np.maximum(index, 0)), np.where(index >= 0, weight, 0))
+    return matrix
+
+
+def _conv_bound(weight: Array) -> float:
+    """`sqrt(||K||_1 ||K||_inf)`: an output sums its channel's taps, an input reaches the taps of its channel."""
+    size = np.abs(weight.astype(np.float64))
+    slop = 1.0 + (size.size + 2) * 2.0**-52
+    rows = float(size.reshape(len(size), -1).sum(axis=1).max(initial=0.0)) * slop
+    columns = float(size.sum(axis=(0, *range(2, size.ndim))).max(initial=0.0)) * slop
+    return up(math.sqrt(up(rows * columns)))
