@@ -9,12 +9,21 @@ A fault is a set of upsets of words of the circuit, injected into the inference 
 | value | operation `name`, element `index` | the result computed in tick t; a value of the drive is held |
 | param | constant `name[index]` | what tick t reads (the drive reads at t = 0, the readout at t = T) |
 
-and changes it to `clip(((word ^ flip) | one) & ~zero) + add)`: bits of the two's complement word of the stated format
-(for a constant, of its storage), read back as a code; `add` saturates at the format. With `held`, the difference made
-in tick `first` is added in the later ticks instead: an upset of an accumulator that is only ever incremented.
+and changes it to `((((word ^ flip) | one) & ~zero)) + add`: bits of the two's complement word of the stated format (a
+boolean has one bit; for a constant, of its storage, see `storage`), read back as a code. Then `add` is added: it
+saturates in a register (noise), wraps on a value (wires), and is exact on a constant, whose packings hold codes that
+its own word does not. With `held` (values of the step alone), the difference made in tick `first` is added in the later
+ticks instead: an upset of an accumulator that is only ever incremented. Upsets of one word act in their order in the
+fault.
+
+Index t in full: upsets of values of the drive that are held, and of states; the readout, where a frame has ended; where
+one begins, its drive is evaluated (a value of the drive is disturbed as it is computed), before the first also the
+initial states and their upsets; the tick. So with frames the drive of frame f reads at t = f * steps, and the readout
+after it at t = (f + 1) * steps. An operation in the body of a repeat is disturbed at each of its evaluations.
 
 In a disturbed run no width is proved any more: a value that leaves its stated format wraps in two's complement, as the
-wires of that width do. A run makes all its ticks; ending it once settled and undisturbed changes no bit.
+wires of that width do, and a divisor below 1 counts as 1. A run makes all its ticks, whatever the schedule's tolerance
+(the fault-free run too); ending it once settled and undisturbed changes no bit.
 """
 
 from __future__ import annotations
@@ -46,10 +55,10 @@ PLACES: Final = {place.name.lower(): place for place in Place}
 UPSET: Final = np.dtype(
     [
         *[("place", np.uint8), ("name", np.uint16), ("index", np.int32), ("first", np.int32), ("last", np.int32)],
-        *[("flip", np.uint32), ("one", np.uint32), ("zero", np.uint32), ("add", np.int32), ("held", np.bool_)],
+        *[("flip", np.int64), ("one", np.int64), ("zero", np.int64), ("add", np.int64), ("held", np.bool_)],
     ]
 )
-"""A row of `FaultTable.upsets`; `name` counts in `FaultTable.names`."""
+"""A row of `FaultTable.upsets`; `name` counts in `FaultTable.names`. Bits are below 2**63: no format is wider."""
 FAULT: Final = np.dtype(
     [
         *[("sample", np.int32), ("site", np.uint16), ("unit", np.int32), ("bit", np.int16), ("tick", np.int32)],
