@@ -18,7 +18,7 @@ from ..toolchain.ir import Input, Interval, IntNet, infer, ops, value_ranges, ve
 from ..toolchain.ir.ops import Op
 from .event import Accumulator, ConvMap, LinearMap, StencilMap, WeightedMap, exact_dtype
 
-__all__ = ["Evaluation", "Machine", "clamped_codes", "labels", "run"]
+__all__ = ["Evaluation", "Machine", "clamped_codes", "first_states", "labels", "run"]
 
 Array = NDArray[np.int64]
 Samples = NDArray[np.intp]
@@ -71,6 +71,15 @@ def run(
                 results[name].append(value)
     outputs = {n: np.stack(v, axis=1) if net.schedule.emit == "every" else v[0] for n, v in results.items()}
     return Run(states=rows, outputs=outputs, steps=steps, details=machine.details())
+
+
+def first_states(net: IntNet, inputs: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """States `[batch, *shape]` before the first tick."""
+    codes, batch, _ = clamped_codes(net, inputs)
+    clamped: Scope = {name: value[:, 0] for name, value in codes.items()}
+    machine = Machine(net, batch, "dense")
+    machine.evaluate(net.drive, clamped, np.arange(batch))
+    return machine.initial(clamped)
 
 
 def labels(logits: NDArray[np.int64]) -> NDArray[np.int64]:

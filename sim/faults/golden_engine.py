@@ -84,7 +84,7 @@ class _GoldenSession(Session):
         apart = np.abs(rows - _flat({n: v[:, samples].astype(np.int64) for n, v in self.states.items()}, self.ticks))
         far = np.minimum(apart.max(axis=2), np.iinfo(np.int32).max)
         last = np.where(far > 0, np.arange(self.ticks)[:, None], -1).max(axis=0)
-        first = np.array([min(u.first for u in f.upsets) for f in faults])
+        first = np.array([min((u.first for u in f.upsets), default=0) for f in faults])
         previous = rows[-2] if self.ticks > 1 else _flat({n: v[None] for n, v in before.items()}, 1)[0]
         clean = {name: value[samples] for name, value in self.outputs.items()}
         label, differs = self._labels(outputs, clean)

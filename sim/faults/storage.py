@@ -3,7 +3,7 @@
 | storage | a word | reads back |
 |---|---|---|
 | plain | one code in two's complement | 2-bit weights as the serial core does: 01 is +1, 11 is -1, 00 and 10 are 0 |
-| 2bit | 4 ternary codes of a byte of target `c`, each stored plus 1 | 3 is +2 |
+| 2bit | one ternary code of target `c`, two bits, stored plus 1 | 3 is +2 |
 | 5trit | 5 ternary codes of a byte of target `c`, base 3, plus 1 each | the last digit of 243..255 is 3: +2 |
 
 Widths of `plain`: all weights of a net have the narrowest of 2, 4, 8 and 16 bits that holds the largest (the serial
@@ -131,62 +131,52 @@ class _Plain(Store):
         return Changes(np.arange(len(words)), words, masks, np.zeros_like(words))
 
 
-class _Bytes(Store):
-    """Ternary codes of a linear map in the bytes of target `c`: byte `column * rows + j` holds code `k * rows + j` of a
-    column as its k-th."""
+class _Pairs(Store):
+    """Ternary codes of target `c`, two bits each: a word is one code, so that no word is padding."""
 
-    bits = 8
+    bits = 2
 
-    def __init__(self, value: Codes, per: int) -> None:
-        outputs, inputs = value.shape
-        self.rows = -(-outputs // per)
-        self.words, self.per = inputs * self.rows, per
-        padded = np.zeros((inputs, per * self.rows), np.int64)
-        padded[:, :outputs] = value.T
-        self.codes = padded.reshape(inputs, per, self.rows).transpose(0, 2, 1).reshape(self.words, per)
-        column, row = np.divmod(np.arange(self.words), self.rows)
-        output = np.arange(per)[None, :] * self.rows + row[:, None]
-        self.index = np.where(output < outputs, output * inputs + column[:, None], -1)
+    def __init__(self, value: Codes) -> None:
+        self.codes, self.words = value.reshape(-1), value.size
 
     def changes(self, words: Codes, masks: Codes) -> Changes:
         codes = self.codes[words]
-        add = self.decode(self.encode(codes) ^ masks) - codes
-        owner, place = np.nonzero((add != 0) & (self.index[words] >= 0))
-        return Changes(owner, self.index[words][owner, place], np.zeros(len(owner), np.int64), add[owner, place])
-
-    def encode(self, codes: Codes) -> Codes:
-        raise NotImplementedError
-
-    def decode(self, stored: Codes) -> Codes:
-        raise NotImplementedError
+        return Changes(np.arange(len(words)), words, np.zeros_like(words), ((codes + 1) ^ masks) - 1 - codes)
 
 
-class _Pairs(_Bytes):
+class _Trits(Store):
+    """Ternary codes of a linear map in the bytes of target `c`: byte `column * rows + j` holds code `k * rows + j` of a
+    column as its k-th digit; codes behind the last output are padding."""
+
+    bits = 8
+
     def __init__(self, value: Codes) -> None:
-        super().__init__(value, 4)
+        outputs, inputs = value.shape
+        rows = -(-outputs // _TRITS)
+        self.words = inputs * rows
+        padded = np.zeros((inputs, _TRITS * rows), np.int64)
+        padded[:, :outputs] = value.T
+        self.codes = padded.reshape(inputs, _TRITS, rows).transpose(0, 2, 1).reshape(self.words, _TRITS)
+        column, row = np.divmod(np.arange(self.words), rows)
+        output = np.arange(_TRITS)[None, :] * rows + row[:, None]
+        self.index = np.where(output < outputs, output * inputs + column[:, None], -1)
 
-    def encode(self, codes: Codes) -> Codes:
-        return np.asarray(((codes + 1) << (2 * np.arange(4))).sum(axis=1))
+    def changes(self, words: Codes, masks: Codes) -> Changes:
+        codes, index = self.codes[words], self.index[words]
+        stored = ((codes + 1) * 3 ** np.arange(_TRITS)).sum(axis=1)
+        add = _trits(stored ^ masks) - codes
+        owner, place = np.nonzero((add != 0) & (index >= 0))
+        return Changes(owner, index[owner, place], np.zeros(len(owner), np.int64), add[owner, place])
 
-    def decode(self, stored: Codes) -> Codes:
-        return np.asarray((stored[:, None] >> (2 * np.arange(4)) & 3) - 1)
 
-
-class _Trits(_Bytes):
-    def __init__(self, value: Codes) -> None:
-        super().__init__(value, _TRITS)
-
-    def encode(self, codes: Codes) -> Codes:
-        return np.asarray(((codes + 1) * 3 ** np.arange(_TRITS)).sum(axis=1))
-
-    def decode(self, stored: Codes) -> Codes:
-        # As the C does: the quotient by 3 is `x * 171 >> 9`, and the last digit is what is left.
-        digits, left = [], stored
-        for _ in range(_TRITS - 1):
-            quotient = (left * 171) >> 9
-            digits.append(left - 3 * quotient)
-            left = quotient
-        return np.stack([*digits, left], axis=1) - 1
+def _trits(stored: Codes) -> Codes:
+    """The codes of bytes as the C reads them: the quotient by 3 is `x * 171 >> 9`, the last digit is what is left."""
+    digits, left = [], stored
+    for _ in range(_TRITS - 1):
+        quotient = (left * 171) >> 9
+        digits.append(left - 3 * quotient)
+        left = quotient
+    return np.asarray(np.stack([*digits, left], axis=1) - 1)
 
 
 def store_of(net: IntNet, name: str, packing: Packing, words: Mapping[str, Word]) -> Store:

@@ -1,7 +1,8 @@
 """Faults as a table: what every fault model makes, every engine runs and every campaign stores.
 
-A fault is a set of upsets of words of the circuit, injected into the inference of one sample. Ticks count from 0 to
-`T = frames * steps`; index T is the readout after the last tick. An upset acts in the ticks `first..last`:
+A fault is a list of upsets of words of the circuit, injected into the inference of one sample; it may be empty, as
+noise is whose every code rounds to 0. Ticks count from 0 to `T = frames * steps`; index T is the readout after the last
+tick. An upset acts in the ticks `first..last`:
 
 | place | the word | acts in tick t on |
 |---|---|---|
@@ -118,13 +119,13 @@ _UPSET = re.compile(
     r"(\^(?P<flip>[0-9a-f]+))?(\|(?P<one>[0-9a-f]+))?(~(?P<zero>[0-9a-f]+))?(?P<add>[+-]\d+)?"
     r"@(?P<first>\d+)(-(?P<last>\d+))?(?P<held>!)?"
 )
-_FAULT = re.compile(r"(?P<sample>\d+)/(?P<site>[^/]+)\.(?P<unit>-?\d+)\.(?P<bit>-?\d+)/(?P<upsets>.+)")
+_FAULT = re.compile(r"(?P<sample>\d+)/(?P<site>[^/]+)\.(?P<unit>-?\d+)\.(?P<bit>-?\d+)/(?P<upsets>.*)")
 
 
 def parse_fault(text: str) -> Fault:
     """The fault of an id; UsageError says what cannot be read."""
     found = _FAULT.fullmatch(text)
-    parts = found["upsets"].split(";") if found else []
+    parts = found["upsets"].split(";") if found and found["upsets"] else []
     read = [_UPSET.fullmatch(part) for part in parts]
     wrong = [part for part, match in zip(parts, read, strict=True) if match is None]
     if found is None or wrong:
@@ -207,7 +208,7 @@ class FaultTable:
         ]
         rows, start = [], 0
         for f in held:
-            tick = min(u.first for u in f.upsets)
+            tick = min((u.first for u in f.upsets), default=0)
             rows.append((f.sample, site_of[f.site], f.unit, f.bit, tick, start, len(f.upsets)))
             start += len(f.upsets)
         return cls(names, sites, np.array(rows, FAULT), np.array(upsets, UPSET))
