@@ -57,8 +57,8 @@ class SetModel(FaultModel):
             return self._table(net, samples, population, points, np.left_shift(np.int64(1), points.bit))
         circuit = Circuit.of(net)
         bits = np.array([circuit.words[s.place, s.target].format.bits for s in population.sites])[points.site]
-        masks = generator.integers(1, np.left_shift(np.int64(1), bits - 1) * 2 - 1, endpoint=True)
-        return self._table(net, samples, population, points, masks)
+        masks = generator.integers(1, np.left_shift(np.int64(1), bits - 1) * 2 - 1, endpoint=True, dtype=np.int64)
+        return self._table(net, samples, population, points, np.asarray(masks, np.int64))
 
     def exhaustive(self, net: IntNet, samples: Samples) -> FaultTable:
         if self.wrong == "word":
