@@ -108,8 +108,8 @@ def fast(
     cpu = (time.process_time() - cpu) / REPEATS
     moved = rows["rejoin"] != 0
     note = (
-        f"{count / cpu:.0f} per core second, {cpu / seconds:.2f} cores busy; opened in {ready:.1f} s, compiled or loaded"
-        f" in {compiled:.1f} s; "
+        f"{count / cpu:.0f} per core second, {cpu / seconds:.2f} cores busy; opened in {ready:.1f} s, compiled or"
+        f" loaded in {compiled:.1f} s; "
         f"{moved.mean():.1%} of the upsets change a latched code, {(rows['rejoin'] < 0).mean():.1%} to the end"
     )
     return {"name": name, "rate": count / seconds, "count": count, "note": note}, rows, table

@@ -7,6 +7,7 @@ is a module of its own, so that an injector can name the tick.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import time
@@ -156,7 +157,8 @@ def batched(network: Network, given: Faults) -> Labels:
 
 def seu_injection(network: Network, given: Faults) -> Labels:
     """It flips bits of float parameters, one evaluation each: the sign bit of `armed` is what flips the state's."""
-    from seu_injection.core.base_injector import BaseInjector
+    with contextlib.redirect_stdout(io.StringIO()):
+        from seu_injection.core.base_injector import BaseInjector
 
     found: list[int] = []
     sequence = iter(range(-1, ONES))
@@ -242,10 +244,11 @@ faultinject:
       bit: []
     module_type: [Register]
 """
+    network = copy.deepcopy(network)  # it takes a model once
     model = MRFI(network, EasyConfig.load_string(text))
-    selectors = [model.get_activation_configs("selector", module_name=f"registers.{t}", is_out=True, strict=True)
+    selectors = [model.get_activation_configs("selector", module_fullname=f"registers.{t}", is_out=True, strict=True)
                  for t in range(network.ticks + 1)]  # fmt: skip
-    modes = [model.get_activation_configs("error_mode", module_name=f"registers.{t}", is_out=True, strict=True)
+    modes = [model.get_activation_configs("error_mode", module_fullname=f"registers.{t}", is_out=True, strict=True)
              for t in range(network.ticks + 1)]  # fmt: skip
     found, seconds = [], 0.0
     with torch.no_grad():
@@ -254,8 +257,8 @@ faultinject:
             start = time.perf_counter()
             for tick in range(network.ticks + 1):
                 rows = np.flatnonzero(given.tick[part] == tick)
-                selectors[tick].positions = (rows * len(network.w_rec) + given.unit[part][rows]).tolist()
-                modes[tick].bit = given.bit[part][rows].tolist()
+                selectors[tick].positions = [(rows * len(network.w_rec) + given.unit[part][rows]).tolist()]
+                modes[tick].bit = [given.bit[part][rows].tolist()]
             found.append(model(x))
             seconds += time.perf_counter() - start
     return torch.cat(found).numpy(), seconds

@@ -48,9 +48,11 @@ class Circuit:
         if len(upsets):
             found += _bounds("tick", upsets["last"], ticks + 1)
         for number, name in enumerate(table.names):
-            rows = upsets[upsets["name"] == number]
+            named = upsets["name"] == number
             for place in Place:
-                found += self._check(place, name, rows[rows["place"] == place])
+                which = np.flatnonzero(named & (upsets["place"] == place))
+                rows = upsets if len(which) == len(upsets) else np.take(upsets, which)
+                found += self._check(place, name, rows)
         if found:
             raise UsageError(found)
 

@@ -118,12 +118,12 @@ def _changed(code, up, to):
 
 
 @njit(nogil=True, error_model="numpy")
-def upset(number, tick, ups, target, targets, m, w, clean):
-    """Disturb one element."""
+def upset(number, order, tick, ups, target, targets, m, w, clean):
+    """Disturb one element; `order`: which of its fault's upsets it is."""
     up, to = ups[number], targets[target[number]]
     e = to[TO_BASE] + np.int64(up["index"])
     code = get(e, m, w, clean)
-    difference = w[W_DIFFERENCE] + number
+    difference = w[W_DIFFERENCE] + order
     if up["held"] and tick > up["first"]:
         new = wrap(code + w[difference], to[TO_BITS], to[TO_SIGNED])
     else:

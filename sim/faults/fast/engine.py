@@ -105,28 +105,31 @@ class _FastSession(Session):
         """Columns of `codes` for each fault; deviations of the last one are written into `trace` if it has rows."""
         from .kernel import relax_many
 
-        faults, upsets, target, targets = self.words.of(table)
-        sample = faults["sample"]
-        facts = np.zeros((len(table), codes.FACT_COLUMNS), np.int32)
-        facts[:, codes.LABEL], facts[:, codes.MOVING] = self.done.label[sample], self.done.far[sample]
-        # Faults of one sample follow each other: its rows are then in the nearest cache.
+        # Faults of one sample follow each other, so that its rows, and theirs, are in the nearest cache.
+        sample = table.faults["sample"]
         order = np.argsort(sample.astype(np.uint16 if self.samples <= 1 << 16 else np.int64), kind="stable")
+        faults, upsets, target, targets = self.words.of(table.take(order))
+        facts = np.zeros((len(table), codes.FACT_COLUMNS), np.int32)
+        sample = faults["sample"]
+        facts[:, codes.LABEL], facts[:, codes.MOVING] = self.done.label[sample], self.done.far[sample]
         threads = min(len(os.sched_getaffinity(0)), max(len(order) // 64, 1))
-        pieces = np.array_split(order, threads * PIECES if threads > 1 else 1)
+        ends = np.linspace(0, len(order), (threads * PIECES if threads > 1 else 1) + 1).astype(np.int64)
         most = int(faults["count"].max(initial=0))
 
-        def work(mine: Sequence[NDArray[np.intp]]) -> None:
+        def work(thread: int) -> None:
             scratch = self.memory.scratch(most)
             net, clean, rows = self.memory.net, self.memory.clean, self.done.row_of
-            for piece in mine:
-                relax_many(piece, faults, rows, upsets, target, targets, facts, trace, net, scratch, clean)
+            for first, end in zip(ends[thread:-1:threads], ends[thread + 1 :: threads], strict=True):
+                relax_many(first, end, faults, rows, upsets, target, targets, facts, trace, net, scratch, clean)
 
         if threads == 1:
-            work(pieces)
-            return facts
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, [pieces[i::threads] for i in range(threads)]))
-        return facts
+            work(0)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, range(threads)))
+        found = np.empty_like(facts)
+        found[order] = facts
+        return found
 
 
 class _Words:

@@ -33,7 +33,7 @@ from .elements import forget, get, put, usual, wrap
 __all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch_all", "load"]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_states(m, w):
     for n in range(m[M_STATES]):
         forget(m[m[M_STATE] + n * STATE_COLUMNS + STATE_VALUE], m, w)
@@ -73,7 +73,7 @@ def begin(m, w, clean):
                 _latch(0, base + i, code, m, w)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def load(old, m, w):
     """What the last tick latched is what the states hold."""
     at, left, n, state = old * m[m[M_LIMITS] + 4], w[w[W_LATCH_COUNT] + old], 0, m[M_STATE]
@@ -85,7 +85,7 @@ def load(old, m, w):
         put(e, w[w[W_LATCHED] + at + e], m[state + n * STATE_COLUMNS], m, w)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def latch_all(old, after, m, w, clean):
     """Latch all states into the buffer that is not `old`; how far any deviates then. `after`: the row that follows."""
     worst = np.int64(0)
@@ -104,7 +104,7 @@ def latch_all(old, after, m, w, clean):
     return worst
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def farthest(old, row, after, far, m, w, clean):
     """How far the tick moved a state at most, as 0, 1 (it moved) or 2 (beyond the tolerance); `far`: how many states
     the fault-free run moves beyond it, -1 if that does not matter."""

@@ -201,7 +201,7 @@ def _touched(op, m, w, clean):
 
 
 @njit(nogil=True, error_model="numpy")
-def evaluate(which, active, tick, ups, target, targets, m, w, clean):
+def evaluate(which, start, active, tick, ups, target, targets, m, w, clean):
     """Evaluate what deviates in one block of operations: 0 drive, 1 step, 2 readout."""
     for number in range(m[m[M_BLOCKS] + which], m[m[M_BLOCKS] + which + 1]):
         op = m[M_OP] + number * OP_COLUMNS
@@ -221,8 +221,8 @@ def evaluate(which, active, tick, ups, target, targets, m, w, clean):
                 put(base + i, value, out, m, w)
         for k in range(active):
             at = w[w[W_ACTIVE] + k]
-            if targets[target[at], TO_OP] == number:
-                upset(at, tick, ups, target, targets, m, w, clean)
+            if targets[target[start + at], TO_OP] == number:
+                upset(start + at, at, tick, ups, target, targets, m, w, clean)
 
 
 @njit(nogil=True, error_model="numpy")
