@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ..toolchain.contracts import Progress, Run
 from ..toolchain.diagnostics import Diagnostic, SimulatorError, UsageError
-from ..toolchain.ir import Input, IntNet, infer, ops, value_ranges, verify, walk
+from ..toolchain.ir import Input, Interval, IntNet, infer, ops, value_ranges, verify, walk
 from ..toolchain.ir.ops import Op
 from .event import Accumulator, ConvMap, LinearMap, StencilMap, WeightedMap, exact_dtype
 
-__all__ = ["Evaluation", "labels", "run"]
+__all__ = ["Evaluation", "Machine", "clamped_codes", "first_states", "labels", "run"]
 
 Array = NDArray[np.int64]
 Samples = NDArray[np.intp]
@@ -44,8 +44,8 @@ def run(
     all ticks made, if every tick adds all of them, or only those of operand entries that changed.
     """
     verify(net)
-    codes, batch, frames = _clamped(net, inputs)
-    machine = _Machine(net, batch, evaluation)
+    codes, batch, frames = clamped_codes(net, inputs)
+    machine = Machine(net, batch, evaluation)
     every = np.arange(batch)
     total = frames * net.schedule.steps
     steps = np.zeros(batch, np.int64)
@@ -73,19 +73,28 @@ def run(
     return Run(states=rows, outputs=outputs, steps=steps, details=machine.details())
 
 
+def first_states(net: IntNet, inputs: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """States `[batch, *shape]` before the first tick."""
+    codes, batch, _ = clamped_codes(net, inputs)
+    clamped: Scope = {name: value[:, 0] for name, value in codes.items()}
+    machine = Machine(net, batch, "dense")
+    machine.evaluate(net.drive, clamped, np.arange(batch))
+    return machine.initial(clamped)
+
+
 def labels(logits: NDArray[np.int64]) -> NDArray[np.int64]:
     """Class of each row of output codes: the largest over the last axis, ties to the lowest index."""
     found: Array = np.argmax(logits, axis=-1)
     return found
 
 
-class _Machine:
+class Machine:
     """Evaluates blocks of operations; remembers the accumulators of the step."""
 
     def __init__(self, net: IntNet, batch: int, evaluation: Evaluation) -> None:
         self.net, self.batch, self.by_event = net, batch, evaluation == "event"
         self.params = {p.name: p.value for p in net.params}
-        self.ranges = value_ranges(net)
+        self.ranges = self.bounds()
         self.types = infer(net)
         stepped = [op for op in walk(net.step) if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
         self.accumulators = {op.out: Accumulator(self.weights(op), batch, self.types[op.out].shape) for op in stepped}
@@ -101,10 +110,10 @@ class _Machine:
         """States before the first tick: zeros, a parameter, or a value of the first frame's drive."""
         states = {}
         for s in self.net.states:
-            states[s.name] = np.zeros((self.batch, *s.shape), np.int64)
+            first = np.zeros((self.batch, *s.shape), np.int64)
             if s.init is not None:
-                states[s.name] += _align(self.get(s.init, clamped, self.batch), 1 + len(s.shape))
-            self.hold(s.name, states[s.name])
+                first += _align(self.get(s.init, clamped, self.batch), 1 + len(s.shape))
+            states[s.name] = self.hold(s.name, first)
         return states
 
     def tick(self, clamped: Scope, states: Mapping[str, Array], live: Samples) -> tuple[dict[str, Array], Samples]:
@@ -117,8 +126,7 @@ class _Machine:
         latched = {}
         moved = np.zeros(len(live), bool)
         for s in self.net.states:
-            new = self.get(s.update, scope, len(live))
-            self.hold(s.name, new)
+            new = self.hold(s.name, self.get(s.update, scope, len(live)))
             distance = np.abs(new - states[s.name][live]).reshape(len(live), -1)
             moved |= (distance > self.net.schedule.tolerance).any(axis=1)
             latched[s.name] = states[s.name].copy()
@@ -135,16 +143,14 @@ class _Machine:
         """Add the value of each operation to `scope`, whose arrays belong to `samples`."""
         for op in block:
             if isinstance(op, ops.Repeat):
-                inner = {**scope, op.carry: self.get(op.init, scope, len(samples))}
-                self.hold(op.carry, inner[op.carry])
+                inner = {**scope, op.carry: self.hold(op.carry, self.get(op.init, scope, len(samples)))}
                 for _ in range(op.count):
                     self.evaluate(op.body, inner, samples)
-                    inner[op.carry] = self.get(op.result, inner, len(samples))
-                    self.hold(op.carry, inner[op.carry])
-                scope[op.out] = inner[op.carry]
+                    inner[op.carry] = self.hold(op.carry, self.get(op.result, inner, len(samples)))
+                value = inner[op.carry]
             else:
-                scope[op.out] = self.apply(op, scope, samples)
-            self.hold(op.out, scope[op.out])
+                value = self.apply(op, scope, samples)
+            scope[op.out] = self.hold(op.out, value)
 
     def get(self, name: str, scope: Scope, samples: int) -> Value:
         if name in scope:
@@ -152,15 +158,20 @@ class _Machine:
         value = self.params[name]
         return np.broadcast_to(value, (samples, *value.shape))
 
-    def hold(self, name: str, value: Value) -> None:
-        """Raise unless every code of `value` fits the stated format of `name` (booleans have none)."""
+    def bounds(self) -> dict[str, Interval]:
+        """The interval of every value that sums are exact for."""
+        return value_ranges(self.net)
+
+    def hold(self, name: str, value: Value) -> Value:
+        """`value`, once it is shown that every code of it fits the stated format of `name` (booleans have none)."""
         if value.dtype == bool or not value.size:
-            return
+            return value
         stated = self.net.formats[name]
         lo, hi = int(value.min()), int(value.max())
         if lo < stated.lo or hi > stated.hi:
             what = f"{name} takes codes from {lo} to {hi}, its format {stated} holds {stated.lo} to {stated.hi}"
             raise SimulatorError(Diagnostic("golden-format", what, self.net.name, "verify the net: a bound is wrong"))
+        return value
 
     def weights(self, op: Op) -> WeightedMap:
         match op:
@@ -265,7 +276,7 @@ def _half_up(x: Value, shift: int) -> Value:
     return (x + ((1 << shift) >> 1)) >> shift
 
 
-def _clamped(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Array], int, int]:
+def clamped_codes(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Array], int, int]:
     """Input codes `[batch, frame, *shape]` (one frame where the schedule has none), batch and number of frames."""
     known = {i.name for i in net.inputs}
     faults = [

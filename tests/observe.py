@@ -17,14 +17,14 @@ Array = NDArray[np.int64]
 def observed(net: IntNet, inputs: Mapping[str, Array]) -> dict[str, Interval]:
     """Smallest and largest code that every value takes in a run, by a spy on golden's own check."""
     seen: dict[str, Interval] = {}
-    original = golden._Machine.hold
+    original = golden.Machine.hold
 
-    def spy(self: golden._Machine, name: str, value: Array) -> None:
+    def spy(self: golden.Machine, name: str, value: Array) -> Array:
         if value.dtype != bool:
             found = Interval(int(value.min()), int(value.max()))
             seen[name] = found | seen.get(name, found)
-        original(self, name, value)
+        return original(self, name, value)
 
-    with mock.patch.object(golden._Machine, "hold", spy):
+    with mock.patch.object(golden.Machine, "hold", spy):
         golden.run(net, inputs)
     return seen

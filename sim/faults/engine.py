@@ -21,10 +21,14 @@ class Outcome(IntEnum):
     """What became of a fault, against the fault-free run of the same input; the first that applies, in this order of
     precedence: HANG, DETECTED, SDC, MASKED, HEALED, NEAR, UNSETTLED, OTHER.
 
-    MASKED: no code of any state ever differed, and no output does. HEALED: states differed and in the end none does
-    (healed exactly). NEAR: in the end every state code is within `near` codes, same label. UNSETTLED: same label,
-    farther than that, and still moving. OTHER: another fixed point with the same label. SDC: the label changed (silent
-    data corruption). DETECTED: a hardening mechanism reported it. HANG: the hardware did not end (its watchdog did).
+    MASKED: no code of any state ever differed, and no output does. HEALED: states differed, in the end none does and no
+    output does (healed exactly). NEAR: in the end every state code is within `near` codes, same label. UNSETTLED: same
+    label, farther than that, and the last tick still moved a state by more than the schedule's tolerance. OTHER:
+    another fixed point with the same label. SDC: a label changed (silent data corruption). DETECTED: a hardening
+    mechanism reported it. HANG: the hardware did not end (its watchdog did).
+
+    A state differs if what a tick latched does: an upset register that is overwritten before anything heeds it is
+    MASKED.
     """
 
     MASKED = 0
@@ -43,10 +47,11 @@ RESULT: Final = np.dtype(
         *[("distance_max", np.int32), ("distance_end", np.int32), ("differ_end", np.int32)],
     ]
 )
-"""One row a fault. `label`: of the first classes output (-1 without one). `rejoin`: ticks after the fault's first tick
-until all states equal the clean run's for good, 0 if they never differed, -1 if they still differ. `distance_max`,
-`distance_end`: largest absolute difference of any state code over all ticks, and after the last; `differ_end`: how many
-state codes differ after the last tick."""
+"""One row a fault. `label`: of the last row (last frame, last position) of the first classes output, -1 without one; a
+label of any row that differs makes an SDC. The others are about the codes that ticks latch, as a trace shows them.
+`rejoin`: ticks from the fault's first tick until all equal the clean run's for good, 0 if they never differed, -1 if
+they differ after the last tick. `distance_max`, `distance_end`: largest absolute difference of any code after any tick,
+and after the last; `differ_end`: how many codes differ after the last tick."""
 
 
 class Session(ABC):
@@ -60,6 +65,10 @@ class Session(ABC):
     @abstractmethod
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:
         """States `[ticks, *shape]` after each tick of the disturbed run of one sample."""
+
+    @abstractmethod
+    def clean(self, sample: int) -> Mapping[str, NDArray[np.int64]]:
+        """The same of the fault-free run."""
 
 
 class Engine(ABC):

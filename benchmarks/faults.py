@@ -1,0 +1,203 @@
+"""Measure how many state upsets a second the engines inject, beside PyTorch and three fault injectors for it.
+
+    python benchmarks/faults.py --mnist mnist.npz [--faults 1000000] [--out build/bench]
+
+The net is the committed ternary 784-256-10 at 20 ticks, the faults are single bits of its state, drawn uniformly over
+unit, bit, tick and 1,000 test images. Every engine and every peer gets the same faults, in their order, as many as it
+can do in seconds; labels must agree or the benchmark stops. A peer that is absent is named with its install command.
+Peers whose requirements conflict with the lock go into an environment of their own, which sees ours:
+
+    python -m venv peers
+    echo "import site; site.addsitedir('OURS')" > peers/lib/python3.11/site-packages/ours.pth
+    peers/bin/pip install --no-deps seu-injection-framework==1.3.0 pytorchfi==0.6.0 mrfi==2.1.0
+    peers/bin/python benchmarks/faults.py --mnist mnist.npz
+
+OURS is our own lib/python3.11/site-packages. A machine with other work shows in the cores that were busy.
+Every number is measured, but the bound, which is computed from a measured bandwidth.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))  # peers get every core as well
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import faults_peers as peers
+import numpy as np
+from mnist import CHECKPOINT, images
+from numpy.typing import NDArray
+
+from eqcompile.sim.faults.engine import Session
+from eqcompile.sim.faults.table import FaultTable
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.ir import IntNet
+
+TICKS, SAMPLES, SEED, REPEATS = 20, 1000, 0, 3
+DENSITIES = (0.1, 0.33)
+BAR, AIM, TIMES = 300_000, 1_000_000, 100
+GOLDEN = 5_000
+
+Row = dict[str, Any]
+
+
+def lowered(density: float | None) -> IntNet:
+    """The committed net at 20 ticks; with a density, its W_rec replaced by random ternary weights."""
+    net = import_model(CHECKPOINT).net
+    if density is not None:
+        generator = np.random.default_rng(SEED)
+        random = generator.choice([-1.0, 0.0, 1.0], (256, 256), p=[density / 2, 1 - density, density / 2])
+        params = tuple(replace(p, value=random) if p.name == "W_rec_ternary" else p for p in net.params)
+        net = replace(net, params=params)
+    options = QuantizeOptions(input_range=(0.0, 1.0))
+    made: IntNet = registry.stage("quantize")(net, options, calibration=None).net
+    return replace(made, schedule=replace(made.schedule, steps=TICKS))
+
+
+def opened(engine: str, net: IntNet, codes: dict[str, NDArray[np.int64]]) -> Session:
+    session: Session = registry.find("engines", engine)().open(net, codes, near=1)
+    return session
+
+
+def timed(call: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median wall-clock of `repeats` calls."""
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def bandwidth() -> float:
+    """Bytes a second of copying 256 MB, read and written, the best of five."""
+    source = np.ones(1 << 25)
+    target = np.empty_like(source)
+    seconds = min(timed(lambda: np.copyto(target, source), 1) for _ in range(5))
+    return 2 * source.nbytes / seconds
+
+
+def fast(
+    name: str, net: IntNet, codes: dict[str, NDArray[np.int64]], count: int
+) -> tuple[Row, NDArray[Any], FaultTable]:
+    """Injections a second of the fast engine, everything in between table and results included."""
+    start = time.perf_counter()
+    session = opened("fast", net, codes)
+    ready = time.perf_counter() - start
+    model = registry.find("faults", "seu")(sites="state")
+    table = model.draw(net, count, np.random.default_rng(SEED), codes)
+    start = time.perf_counter()
+    session.run(table.take(slice(0, 1)))
+    compiled = time.perf_counter() - start
+    rows = session.run(table)
+    cpu = time.process_time()
+    seconds = timed(lambda: session.run(table))
+    cpu = (time.process_time() - cpu) / REPEATS
+    moved = rows["rejoin"] != 0
+    note = (
+        f"{count / cpu:.0f} per core second, {cpu / seconds:.2f} cores busy; opened in {ready:.1f} s, compiled or"
+        f" loaded in {compiled:.1f} s; "
+        f"{moved.mean():.1%} of the upsets change a latched code, {(rows['rejoin'] < 0).mean():.1%} to the end"
+    )
+    return {"name": name, "rate": count / seconds, "count": count, "note": note}, rows, table
+
+
+def agree(name: str, want: NDArray[Any], labels: NDArray[Any]) -> None:
+    """The peers must compute the same thing, or the ratios mean nothing."""
+    wrong = np.flatnonzero(want["label"][: len(labels)] != labels)
+    if len(wrong):
+        sys.exit(
+            f"{name}: {len(wrong)} of {len(labels)} labels differ, first of fault {wrong[0]}: the comparison is void"
+        )
+
+
+def say(row: Row, ours: float | None = None) -> None:
+    ratio = f"  fast is {ours / row['rate']:8.0f}x" if ours else ""
+    sys.stdout.write(f"{row['name']:58} {row['rate']:12.0f}/s{ratio}  ({row['count']} faults) {row['note']}\n")
+    sys.stdout.flush()
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def measure(path: Path, count: int) -> list[Row]:
+    x, _ = images(path)
+    net = lowered(None)
+    codes = dict(data.encode(net, {"x": x[:SAMPLES]})[0])
+    row, want, table = fast("fast, W_rec as committed (450 of 65,536 not zero)", net, codes, count)
+    say(row)
+    ours, rows = row["rate"], [row]
+    row_bytes = table.faults.dtype.itemsize + table.upsets.dtype.itemsize + want.dtype.itemsize
+    limit = bandwidth() / row_bytes
+    rows.append({"name": "bound: a fault is read and its result written once", "rate": limit, "count": 0,
+                 "note": f"{row_bytes} bytes, computed from the measured copying bandwidth"})  # fmt: skip
+    say(rows[-1])
+    for density in DENSITIES:
+        dense, _, _ = fast(f"fast, W_rec random ternary, {density:.0%} not zero (does not contract)",
+                           lowered(density), codes, count // 20)  # fmt: skip
+        say(dense)
+        rows.append(dense)
+    few = table.take(slice(0, GOLDEN))
+    session = opened("golden", net, codes)
+    start = time.perf_counter()
+    got = session.run(few)
+    rows.append({"name": "golden", "rate": GOLDEN / (time.perf_counter() - start), "count": GOLDEN, "note": ""})
+    say(rows[-1], ours)
+    if (got != want[:GOLDEN]).any():
+        sys.exit("golden and fast differ: the comparison is void")
+    network = peers.Network(net)
+    given = peers.Faults.of(table, codes["x"])
+    for name, package, run in peers.RUNS:
+        if package and not installed(package):
+            sys.stdout.write(f"{name:58} skipped: pip install --no-deps {package}=={peers.VERSIONS[package]}\n")
+            continue
+        labels, seconds = run(network, given)
+        agree(name, want, labels)
+        label = f"{name} {installed(package)}".strip() if package else name
+        rows.append({"name": label, "rate": len(labels) / seconds, "count": len(labels), "note": ""})
+        say(rows[-1], ours)
+    met = "met" if ours >= BAR else "NOT met"
+    sys.stdout.write(
+        f"bar {BAR}/s {met}; aim {AIM}/s {'met' if ours >= AIM else 'NOT met'}; peers: at least {TIMES}x\n"
+    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, required=True, help="mnist.npz with x_test and y_test, as Keras has it")
+    parser.add_argument("--faults", type=int, default=1_000_000)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for faults.json")
+    options = parser.parse_args()
+    rows = measure(options.mnist, options.faults)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+    tools = {p: installed(p) for p in ("eqcompile", "numpy", "numba", "torch", *peers.VERSIONS)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    document = {"rows": rows, "tools": tools, "machine": machine, "seed": SEED, "kind": "measured"}
+    (options.out / "faults.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

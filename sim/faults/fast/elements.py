@@ -1,0 +1,133 @@
+"""Elements of the kernel: their codes, and what upsets make of them.
+
+Of element e, `w[cur + 2 * e]` is the code if `w[cur + 2 * e + 1]`, its mark, says that it is listed for its value; else
+its code is the fault-free one. See `kernel`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .codes import (
+    IN_PARAM,
+    IN_STATE,
+    M_BASE,
+    M_LIMITS,
+    TO_BASE,
+    TO_BITS,
+    TO_IN,
+    TO_SIGNED,
+    TO_TERNARY,
+    TO_VALUE,
+    W_COUNT,
+    W_CUR,
+    W_DIFFERENCE,
+    W_LISTED,
+    W_PLACE,
+)
+
+__all__ = ["deviates", "forget", "get", "half_up", "put", "upset", "usual", "wrap"]
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def wrap(value, bits, signed):
+    low = value & ((1 << bits) - 1)
+    if signed:
+        sign = 1 << (bits - 1)
+        return (low ^ sign) - sign
+    return low
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def half_up(x, shift):
+    return (x + ((1 << shift) >> 1)) >> shift
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def usual(e, m, w, clean):
+    limits = m[M_LIMITS]
+    if e < m[limits]:
+        return np.int64(clean[w[W_PLACE] + e])
+    region = 1
+    while e >= m[limits + region]:
+        region += 1
+    return np.int64(clean[w[W_PLACE + region] + e])
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def get(e, m, w, clean):
+    at = w[W_CUR] + 2 * e
+    if w[at + 1]:
+        return w[at]
+    return usual(e, m, w, clean)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def put(e, code, value, m, w):
+    """Element `e` of `value` has this code from now on."""
+    at = w[W_CUR] + 2 * e
+    w[at] = code
+    if not w[at + 1]:
+        w[at + 1] = 1
+        count = w[W_COUNT] + value
+        w[w[W_LISTED] + m[m[M_BASE] + value] + w[count]] = e
+        w[count] += 1
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def forget(value, m, w):
+    start, count = w[W_LISTED] + m[m[M_BASE] + value], w[W_COUNT] + value
+    for i in range(start, start + w[count]):
+        w[w[W_CUR] + 2 * w[i] + 1] = 0
+    w[count] = 0
+
+
+@njit(nogil=True, error_model="numpy")
+def deviates(value, m, w, clean):
+    start = w[W_LISTED] + m[m[M_BASE] + value]
+    for k in range(start, start + w[w[W_COUNT] + value]):
+        if w[w[W_CUR] + 2 * w[k]] != usual(w[k], m, w, clean):
+            return True
+    return False
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _changed(code, up, to):
+    """The code that an upset makes of one, as `storage.changed`."""
+    bits = to[TO_BITS]
+    flip, one, zero = up["flip"], up["one"], up["zero"]
+    read = code
+    if (flip | one | zero) != 0:
+        word = (((code & ((1 << bits) - 1)) ^ flip) | one) & ~zero
+        if to[TO_TERNARY]:
+            read = np.int64(0)
+            if word & 1:
+                read = 1 - (word & 2)
+        else:
+            read = wrap(word, bits, to[TO_SIGNED])
+    total = read + up["add"]
+    if to[TO_IN] == IN_PARAM:
+        return total
+    if to[TO_IN] == IN_STATE:
+        low, high = np.int64(0), (1 << bits) - 1
+        if to[TO_SIGNED]:
+            low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        return min(max(total, low), high)
+    return wrap(total, bits, to[TO_SIGNED])
+
+
+@njit(nogil=True, error_model="numpy")
+def upset(number, order, tick, ups, target, targets, m, w, clean):
+    """Disturb one element; `order`: which of its fault's upsets it is."""
+    up, to = ups[number], targets[target[number]]
+    e = to[TO_BASE] + np.int64(up["index"])
+    code = get(e, m, w, clean)
+    difference = w[W_DIFFERENCE] + order
+    if up["held"] and tick > up["first"]:
+        new = wrap(code + w[difference], to[TO_BITS], to[TO_SIGNED])
+    else:
+        new = _changed(code, up, to)
+        w[difference] = new - code
+    if new != code:
+        put(e, new, to[TO_VALUE], m, w)

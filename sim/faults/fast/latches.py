@@ -1,0 +1,132 @@
+"""Latches of the kernel: two buffers hold by how much the states deviate before a tick and after it. See `kernel`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .codes import (
+    M_BASE,
+    M_GATHER,
+    M_LIMITS,
+    M_SIZE,
+    M_STATE,
+    M_STATES,
+    M_TOLERANCE,
+    STATE_BITS,
+    STATE_COLUMNS,
+    STATE_FIRST,
+    STATE_GATHER,
+    STATE_SIGNED,
+    STATE_UPDATE,
+    STATE_VALUE,
+    W_COUNT,
+    W_CUR,
+    W_LATCH_COUNT,
+    W_LATCH_LIST,
+    W_LATCH_MARK,
+    W_LATCHED,
+    W_LISTED,
+)
+from .elements import forget, get, put, usual, wrap
+
+__all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch_all", "load"]
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def forget_states(m, w):
+    for n in range(m[M_STATES]):
+        forget(m[m[M_STATE] + n * STATE_COLUMNS + STATE_VALUE], m, w)
+
+
+@njit(nogil=True, error_model="numpy")
+def _latch(buffer, e, code, m, w):
+    at = buffer * m[m[M_LIMITS] + 4]
+    w[w[W_LATCHED] + at + e] = code
+    w[w[W_LATCH_MARK] + at + e] = 1
+    count = w[W_LATCH_COUNT] + buffer
+    w[w[W_LATCH_LIST] + at + w[count]] = e
+    w[count] += 1
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def forget_latched(buffer, m, w):
+    at, count = buffer * m[m[M_LIMITS] + 4], w[W_LATCH_COUNT] + buffer
+    for k in range(w[count]):
+        w[w[W_LATCH_MARK] + at + w[w[W_LATCH_LIST] + at + k]] = 0
+    w[count] = 0
+
+
+@njit(nogil=True, error_model="numpy")
+def begin(m, w, clean):
+    """Initial states that deviate, because of values of the drive and constants that do."""
+    for n in range(m[M_STATES]):
+        state = m[M_STATE] + n * STATE_COLUMNS
+        first, value = m[state + STATE_FIRST], m[state + STATE_VALUE]
+        if first < 0 or not w[w[W_COUNT] + first]:
+            continue
+        base = m[m[M_BASE] + value]
+        for i in range(m[m[M_SIZE] + value]):
+            code = get(m[m[M_GATHER] + m[state + STATE_GATHER] + i], m, w, clean)
+            code = wrap(code, m[state + STATE_BITS], m[state + STATE_SIGNED])
+            if code != usual(base + i, m, w, clean):
+                _latch(0, base + i, code, m, w)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def load(old, m, w):
+    """What the last tick latched is what the states hold."""
+    at, left, n, state = old * m[m[M_LIMITS] + 4], w[w[W_LATCH_COUNT] + old], 0, m[M_STATE]
+    for k in range(left):
+        e = w[w[W_LATCH_LIST] + at + k]
+        n = 0
+        while e >= m[m[M_BASE] + m[state + n * STATE_COLUMNS]] + m[m[M_SIZE] + m[state + n * STATE_COLUMNS]]:
+            n += 1
+        put(e, w[w[W_LATCHED] + at + e], m[state + n * STATE_COLUMNS], m, w)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def latch_all(old, after, m, w, clean):
+    """Latch all states into the buffer that is not `old`; how far any deviates then. `after`: the row that follows."""
+    worst = np.int64(0)
+    for n in range(m[M_STATES]):
+        state = m[M_STATE] + n * STATE_COLUMNS
+        update, base = m[state + STATE_UPDATE], m[m[M_BASE] + m[state + STATE_VALUE]]
+        start = m[m[M_BASE] + update]
+        for k in range(w[w[W_COUNT] + update]):
+            source = w[w[W_LISTED] + start + k]
+            e = base + source - start
+            code = wrap(w[w[W_CUR] + 2 * source], m[state + STATE_BITS], m[state + STATE_SIGNED])
+            plain = np.int64(clean[after + e])
+            if code != plain:
+                _latch(1 - old, e, code, m, w)
+                worst = max(worst, abs(code - plain))
+    return worst
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def farthest(old, row, after, far, m, w, clean):
+    """How far the tick moved a state at most, as 0, 1 (it moved) or 2 (beyond the tolerance); `far`: how many states
+    the fault-free run moves beyond it, -1 if that does not matter."""
+    states, tolerance = m[m[M_LIMITS] + 4], m[M_TOLERANCE]
+    moved = 0 if row == after else 1
+    left = far
+    for buffer in range(2):
+        for k in range(w[w[W_LATCH_COUNT] + buffer]):
+            e = w[w[W_LATCH_LIST] + buffer * states + k]
+            was, old_mark = old * states + e, w[w[W_LATCH_MARK] + old * states + e]
+            if buffer != old and old_mark:
+                continue
+            now = (1 - old) * states + e
+            before, code = np.int64(clean[row + e]), np.int64(clean[after + e])
+            if far > 0 and abs(code - before) > tolerance:
+                left -= 1
+            if old_mark:
+                before = w[w[W_LATCHED] + was]
+            if w[w[W_LATCH_MARK] + now]:
+                code = w[w[W_LATCHED] + now]
+            if abs(code - before) > tolerance:
+                moved = 2
+            elif code != before:
+                moved = max(moved, 1)
+    return 2 if left > 0 else moved

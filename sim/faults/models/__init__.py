@@ -1,0 +1,1 @@
+"""Fault models, one a file; found by entry point (`eqcompile.faults`)."""
