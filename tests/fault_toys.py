@@ -18,39 +18,37 @@ import os, time, zlib
 from dataclasses import dataclass, field
 import numpy as np
 from eqcompile.sim.faults.engine import RESULT, Engine, Outcome, Session
-from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
+from eqcompile.sim.faults.model import Columns, EnumeratedModel, FaultModel, Population, Site
+from eqcompile.sim.faults.table import Place
 
 @dataclass(frozen=True)
-class Toy:
-    summary = "one bit of a state, or of a weight"
-    site: str = field(default="state", metadata={"help": "state or param"})
-    drawn: bool = False
+class Toy(EnumeratedModel):
+    summary = "one bit of a state, or of a parameter"
     name = "toy"
-
-    @property
-    def listable(self):
-        return not self.drawn
-
-    def _fault(self, net, number):
-        state, ticks = net.states[0], net.schedule.steps
-        units, bits = int(np.prod(state.shape)), net.formats[state.name].bits
-        rest, bit = divmod(number, bits)
-        rest, unit = divmod(rest, units)
-        sample, tick = divmod(rest, ticks)
-        place, name = (Place.STATE, state.name) if self.site == "state" else (Place.PARAM, net.params[0].name)
-        last = tick if self.site == "state" else ticks
-        return Fault(sample, f"{self.site}:{name}", unit, bit, (Upset(place, name, unit, tick, last, flip=1 << bit),))
+    site: str = field(default="state", metadata={"help": "state or param"})
 
     def population(self, net, samples):
-        state = net.states[0]
-        return samples * net.schedule.steps * int(np.prod(state.shape)) * net.formats[state.name].bits
+        state, ticks = net.states[0], net.schedule.steps
+        size, bits = int(np.prod(state.shape)), net.formats[state.name].bits
+        place, name = (Place.STATE, state.name) if self.site == "state" else (Place.PARAM, net.params[0].name)
+        sites = (Site(f"{self.site}:{name}", place, name, size, bits, 0, ticks),)
+        return Population(sites, len(next(iter(samples.values()))))
 
-    def exhaustive(self, net, samples):
-        return FaultTable.of(self._fault(net, k) for k in range(self.population(net, samples)))
+    def faults(self, net, samples, population, points):
+        (site,) = population.sites
+        last = points.tick if self.site == "state" else net.schedule.steps
+        owner = np.arange(len(points.site))
+        upsets = Columns(owner, site.place, 0, points.unit, points.tick, last, flip=1 << points.bit)
+        return upsets.table([site.target], [site.name], points)
+
+class RandomToy(FaultModel):
+    summary, name = "the same, drawn one by one", "random-toy"
+
+    def population(self, net, samples):
+        return Toy().population(net, samples)
 
     def draw(self, net, n, generator, samples):
-        lots = generator.integers(self.population(net, samples), size=n)
-        return FaultTable.of(self._fault(net, int(k)) for k in lots)
+        return Toy().draw(net, n, generator, samples)
 
 class ToySession(Session):
     def __init__(self, net):
@@ -88,6 +86,7 @@ class ToyEngine(Engine):
 ENTRY_POINTS = """
     [eqcompile.faults]
     toy = eqfault_toys:Toy
+    random-toy = eqfault_toys:RandomToy
     [eqcompile.engines]
     toy = eqfault_toys:ToyEngine
 """

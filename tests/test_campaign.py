@@ -83,7 +83,7 @@ def test_without_replacement_no_fault_comes_twice(tmp_path: Path) -> None:
 
 def test_two_workers_give_the_same_rows_as_one(tmp_path: Path) -> None:
     """Would break if a row depended on who ran it, or on the order in which chunks came back."""
-    options = {"options": {"drawn": True}, "count": 2000, "stop_at_margin": 0.05}
+    options = {"model": "random-toy", "count": 2000, "stop_at_margin": 0.05}
     one = run_campaign(made(tmp_path / "one", **options), workers=1)
     two = run_campaign(made(tmp_path / "two", **options), workers=2)
     assert rows(tmp_path / "one") == rows(tmp_path / "two")
@@ -97,7 +97,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     import multiprocessing
 
     monkeypatch.setenv("TOY_SECONDS", "0.05")
-    options = {"options": {"drawn": True}, "count": 2000}
+    options = {"model": "random-toy", "count": 2000}
     killed: list[int] = []
 
     def kill_one(state: State) -> None:
@@ -118,7 +118,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 def test_workers_that_always_die_end_the_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if a chunk that kills whoever runs it were given out for ever."""
     monkeypatch.setattr("eqcompile.sim.campaign.scheduler._DEATHS", 1)
-    folder = made(tmp_path / "c", options={"drawn": True}, count=1000)
+    folder = made(tmp_path / "c", model="random-toy", count=1000)
     plugin = tmp_path / "toys" / "eqfault_toys.py"
     plugin.write_text(plugin.read_text().replace("rows = np.zeros", "os._exit(9)\n        rows = np.zeros"))
     with pytest.raises(SimulatorError, match="workers-died"):
@@ -128,7 +128,7 @@ def test_workers_that_always_die_end_the_campaign(tmp_path: Path, monkeypatch: p
 @pytest.mark.simulator
 def test_killed_at_random_moments_it_resumes_without_loss(tmp_path: Path) -> None:
     """Would break if a row could be lost or doubled by kill -9 during an injection, a commit or the start."""
-    options = {"options": {"drawn": True}, "count": 6000}
+    options = {"model": "random-toy", "count": 6000}
     folder = made(tmp_path / "killed", **options)
     argv = [sys.executable, "-m", "eqcompile.toolchain.cli.eqfault", "resume", str(folder), "--workers", "1"]
     environment = {**os.environ, "TOY_SECONDS": "0.02"}
@@ -170,7 +170,7 @@ def test_a_store_refuses_a_chunk_that_it_has(tmp_path: Path) -> None:
 
 def test_stopping_at_a_margin_looks_only_where_it_was_planned(tmp_path: Path) -> None:
     """Would break if the campaign stopped at a moment that depends on what it saw other than at a look."""
-    changes = {"options": {"drawn": True}, "count": 4000, "stop_at_margin": 0.05}
+    changes = {"model": "random-toy", "count": 4000, "stop_at_margin": 0.05}
     state = run_campaign(made(tmp_path / "c", **changes), workers=1)
     plan = state.plan
     assert state.stopped
@@ -230,7 +230,7 @@ def test_a_campaign_is_never_half_written(tmp_path: Path) -> None:
 
 def test_a_chunk_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:
     """Would break if faults depended on anything but the seed and the number of the chunk."""
-    for changes in ({"count": 450}, {"options": {"drawn": True}, "count": 450}, {}):
+    for changes in ({"count": 450}, {"model": "random-toy", "count": 450}, {}):
         first, second = define(**changes), define(**changes)
         backwards = [table_digest(first.faults(k)) for k in reversed(range(first.plan.chunks))]
         assert backwards[::-1] == [table_digest(second.faults(k)) for k in range(second.plan.chunks)]

@@ -165,7 +165,7 @@ def test_looks_are_few_and_end_with_the_last_chunk(chunks: int) -> None:
 
 
 def plan(population: int, count: int | str = "auto", **changes: object) -> Plan:
-    given = {"listable": True, "seed": 0, "margin": 0.01, "confidence": CONFIDENCE, **changes}
+    given = {"enumerated": True, "seed": 0, "margin": 0.01, "confidence": CONFIDENCE, **changes}
     return make_plan(population, count, **given)  # type: ignore[arg-type]
 
 
@@ -184,15 +184,15 @@ def test_plans() -> None:
     assert (plan(9000).method, plan(9000).size) == ("exhaustive", 9000)
     assert (plan(100_000).method, plan(100_000).size) == ("without replacement", 8763)
     assert (plan(10**8).method, plan(10**8).size) == ("with replacement", 9604)
-    assert (plan(100_000, listable=False).method, plan(100_000, listable=False).size) == ("with replacement", 9604)
+    assert (plan(100_000, enumerated=False).method, plan(100_000, enumerated=False).size) == ("with replacement", 9604)
     assert plan(50_000, "exhaustive").size == 50_000
     assert plan(500, 10**6).method == "exhaustive"
-    for text, found in (("no-faults", lambda: plan(0)), ("listed", lambda: plan(9, "exhaustive", listable=False))):
+    for text, found in (("no-faults", lambda: plan(0)), ("listed", lambda: plan(9, "exhaustive", enumerated=False))):
         with pytest.raises(UsageError, match=text):
             found()
 
 
-@pytest.mark.parametrize("changes", [{}, {"stop_at_margin": 0.02}, {"listable": False}])
+@pytest.mark.parametrize("changes", [{}, {"stop_at_margin": 0.02}, {"enumerated": False}])
 def test_a_plan_survives_its_text(changes: dict[str, object]) -> None:
     """Would break if a resumed campaign drew other chunks than the one that was begun."""
     found = plan(123_456, **changes)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolchain import registry
-from ...toolchain.diagnostics import Diagnostic, UsageError
+from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ...toolchain.ir import IntNet
 from ..faults.engine import Outcome
+from ..faults.model import EnumeratedModel, FaultModel
 from ..faults.table import Fault, parse_fault
 from .chunks import find_engine, open_engine
 from .definition import CONTROL, STORE, Campaign, read_campaign, write_campaign
@@ -42,13 +43,15 @@ def define(
     notes: Mapping[str, Any],
 ) -> Campaign:
     """A campaign with its plan; writes nothing. Raises UsageError for an unknown model or engine, or without a fault
-    to inject, and what the engine says against the net."""
-    chosen = registry.find("faults", model)(**options)
-    samples = len(next(iter(inputs.values())))
+    to inject, UnsupportedError with what model and engine say against the net."""
+    chosen: FaultModel = registry.find("faults", model)(**options)
+    reasons = chosen.check(net)
+    if reasons:
+        raise UnsupportedError(reasons)
     plan = make_plan(
-        chosen.population(net, samples),
+        chosen.population(net, inputs).size,
         count,
-        listable=chosen.listable,
+        enumerated=isinstance(chosen, EnumeratedModel),
         seed=seed,
         margin=margin,
         confidence=confidence,

@@ -21,6 +21,7 @@ from ...toolchain import artifact, registry
 from ...toolchain.diagnostics import ArtifactError, Diagnostic, UsageError, VerifyError
 from ...toolchain.ir import IntNet
 from ...toolchain.ir.serial import load, save
+from ..faults.model import EnumeratedModel, FaultModel, Population
 from ..faults.table import FaultTable
 from .plan import Plan
 
@@ -58,14 +59,15 @@ class Campaign:
         return frames * self.net.schedule.steps
 
     @cached_property
-    def _listed(self) -> FaultTable:
-        """Every fault of the population, in the model's order."""
-        table: FaultTable = self._model.exhaustive(self.net, self.samples)
-        return table
+    def population(self) -> Population:
+        """Where the faults of this campaign may be."""
+        found: Population = self._model.population(self.net, self.inputs)
+        return found
 
     @cached_property
-    def _model(self) -> Any:
-        return registry.find("faults", self.model)(**self.options)
+    def _model(self) -> FaultModel:
+        made: FaultModel = registry.find("faults", self.model)(**self.options)
+        return made
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
@@ -78,13 +80,16 @@ class Campaign:
         first, count = number * self.plan.chunk, self.plan.faults_in(number)
         match self.plan.method:
             case "exhaustive":
-                return self._listed.take(slice(first, first + count))
+                return self._at(np.arange(first, first + count))
             case "without replacement":
-                return self._listed.take(self._order[first : first + count])
+                return self._at(self._order[first : first + count])
             case "with replacement":
                 seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
-                drawn: FaultTable = self._model.draw(self.net, count, np.random.default_rng(seeds), self.samples)
-                return drawn
+                return self._model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)
+
+    def _at(self, numbers: NDArray[np.int64]) -> FaultTable:
+        assert isinstance(self._model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
+        return self._model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
 
     def to_json(self) -> dict[str, Any]:
         """What `campaign.json` holds."""

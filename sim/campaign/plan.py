@@ -12,8 +12,9 @@ __all__ = ["AUTO", "EXHAUSTIVE", "Plan", "make_plan"]
 
 AUTO, EXHAUSTIVE = "auto", "exhaustive"
 Method = Literal["exhaustive", "without replacement", "with replacement"]
-LISTED = 2_000_000
-"""Populations up to this size are listed (about 200 bytes a fault) and drawn without replacement."""
+LISTED = 5_000_000
+"""Populations up to this size are shuffled as a whole (8 bytes a fault) and drawn without replacement; of a larger one
+a fault is seldom drawn twice."""
 _CHUNKS, _SMALLEST, _LARGEST = 100, 200, 20_000
 
 
@@ -92,7 +93,7 @@ def make_plan(
     population: int,
     count: int | Literal["auto", "exhaustive"],
     *,
-    listable: bool,
+    enumerated: bool,
     seed: int,
     margin: float,
     confidence: float,
@@ -100,22 +101,22 @@ def make_plan(
 ) -> Plan:
     """Choose the method and the number of faults.
 
-    `auto` takes the number that knows any rate to +/- `margin`; the whole population where that is no more. Where the
-    population can be listed, faults are drawn without replacement and the finite formula holds; else each is drawn
-    anew and the number is the one of an infinite population. Raises UsageError if there is nothing to inject.
+    `auto` takes the number that knows any rate to +/- `margin`; the whole population where that is no more. Faults that
+    can be numbered (`enumerated`) are drawn without replacement and the finite formula holds; else each is drawn anew
+    and the number is the one of an infinite population. Raises UsageError if there is nothing to inject.
     """
     if population < 1:
         what = "this fault model has 0 faults in this net"
         raise UsageError(Diagnostic("no-faults", what, "--model", "choose another model, or other sites"))
-    listed = listable and population <= LISTED
+    listed = enumerated and population <= LISTED
     wanted = count if isinstance(count, int) else None
     looks_most = None
     if stop_at_margin is not None:
         looks_most = wanted or _most_for(stop_at_margin, confidence)
         wanted = looks_most
     if count == EXHAUSTIVE or (listed and wanted is None and population <= _needed(None, margin, confidence)):
-        if not listable:
-            what = f"the population of {population:,} faults of this model cannot be listed"
+        if not enumerated:
+            what = "the faults of this model have random parts and cannot be listed"
             raise UsageError(Diagnostic("not-exhaustive", what, "--n", "--n auto draws from it"))
         size, method = population, EXHAUSTIVE
     elif listed:

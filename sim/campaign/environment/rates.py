@@ -32,7 +32,7 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
     "rate": {"upsets_per_bit_day": float, "source": str},
 }
 _FILE = """\
-title = "my orbit"; then [rate] upsets_per_bit_day, source; or [flux] particle, per_cm2_hour, source with [part] title, \
+title, then [rate] upsets_per_bit_day, source; or [flux] particle, per_cm2_hour, source with [part] title, \
 cm2_per_bit, source"""
 
 
@@ -42,8 +42,8 @@ def read(
     """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source.
 
     `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`.
-    Raises UsageError where a constant is missing, with what is missing and why nothing is assumed, ImportFileError for a
-    file that is not as it must be.
+    Raises UsageError where a constant is missing, with what is missing and why nothing is assumed; ImportFileError for
+    a file that is not as it must be.
     """
     held = _built_in(f"{name}.toml") if name in NAMES else _file(Path(name))
     classes = _built_in("parts.toml")
