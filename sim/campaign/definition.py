@@ -167,7 +167,7 @@ def write_campaign(campaign: Campaign, folder: Path, *, control: Campaign | None
 def _write(campaign: Campaign, folder: Path) -> None:
     save(campaign.net, folder / NET)
     with (folder / INPUTS).open("wb") as file:
-        np.savez(file, **campaign.inputs)  # type: ignore[arg-type]
+        np.savez(file, **campaign.inputs)
     artifact.write_json(folder / CAMPAIGN, campaign.to_json())
 
 

@@ -132,21 +132,23 @@ class _Cluster(Pool):
 
     def __init__(self, content: Content, address: str) -> None:
         try:
-            from distributed import Client  # type: ignore[import-untyped]
+            from distributed import Client
         except ImportError as error:
             what = "a cluster is reached through dask.distributed, which is not installed"
             raise MissingToolError(Diagnostic("missing-tool", what, hint="pip install 'eqcompile[cluster]'")) from error
+        connect: Any = Client
         try:
-            self._client = Client(f"tcp://{address}", timeout=_CONNECT_S, set_as_default=False)
+            self._client = connect(f"tcp://{address}", timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
             what = f"no dask scheduler answers within {_CONNECT_S} s: {error}"
             raise UsageError(Diagnostic("no-scheduler", what, address, "start one with `dask scheduler`")) from error
         self._content = self._client.scatter(content, broadcast=True, hash=False)
 
     def run(self, numbers: Sequence[int]) -> Iterator[ChunkResult]:
-        from distributed import KilledWorker, as_completed
+        import distributed
 
         waiting = list(reversed(numbers))
+        as_completed: Any = distributed.as_completed
         done = as_completed()
         while waiting or not done.is_empty():
             ahead = _AHEAD * max(1, len(self._client.nthreads()))
@@ -155,7 +157,7 @@ class _Cluster(Pool):
             future = next(done)
             try:
                 result: ChunkResult = future.result()
-            except KilledWorker as error:
+            except distributed.KilledWorker as error:
                 what = f"a chunk ended several workers: {error}"
                 raise SimulatorError(Diagnostic("workers-died", what, hint="see the logs of the workers")) from error
             future.release()

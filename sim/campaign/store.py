@@ -83,7 +83,8 @@ class Store:
     def query(self, sql: str) -> dict[str, NDArray[Any]]:
         """Columns of a query, as arrays."""
         found: dict[str, NDArray[Any]] = self._db.execute(sql).fetchnumpy()
-        return {name: np.ma.filled(column) if np.ma.isMaskedArray(column) else column for name, column in found.items()}
+        # No column holds NULL, yet an empty or small result may come as a masked array.
+        return {name: np.asarray(column) for name, column in found.items()}
 
     def table(self) -> dict[str, NDArray[Any]]:
         """All results in order."""

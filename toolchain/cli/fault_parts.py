@@ -114,17 +114,13 @@ def _samples(
     net: IntNet, path: Path | None, limit: int | None, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
     if path is not None:
-        read = data.read_inputs(path, net, limit=limit or MAX_GIVEN)
-        codes, _ = data.encode(net, read)
-        said: dict[str, Any] = {"source": f"{len(next(iter(codes.values())))} of {path.name}"}
-        if read.labels is not None:
-            said["labels"] = read.labels.tolist()
-        return codes, said
+        given, _ = data.encode(net, data.read_inputs(path, net, limit=limit or MAX_GIVEN))
+        return given, {"source": f"{len(next(iter(given.values())))} of {path.name}"}
     count = limit or _GENERATED
     generator = np.random.default_rng(seed)
-    codes = {}
+    codes: dict[str, NDArray[np.int64]] = {}
     for i in net.inputs:
         low, high = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
         lead = (count, 4) if net.schedule.frames else (count,)
-        codes[i.name] = generator.integers(low, high, (*lead, *i.shape), endpoint=True)
+        codes[i.name] = generator.integers(low, high, (*lead, *i.shape), dtype=np.int64, endpoint=True)
     return codes, {"source": f"{count} generated, uniform codes, seed {seed}: give --inputs for real ones"}

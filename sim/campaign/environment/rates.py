@@ -20,7 +20,7 @@ import numpy as np
 
 from ....toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
 
-__all__ = ["failures", "mission", "read"]
+__all__ = ["accumulated", "failures", "mission", "read"]
 
 NAMES = ("sealevel", "avionics", "leo", "geo")
 HOURS_PER_DAY, SECONDS_PER_HOUR, HOURS_PER_FIT = 24.0, 3600.0, 1e9
@@ -115,8 +115,11 @@ def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
             value = table.get(key)
             if value is None and key == "note":
                 continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            good = isinstance(value, str) if kind is str else number and math.isfinite(value) and value > 0
+            if kind is str:
+                good = isinstance(value, str)
+            else:
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                good = number and math.isfinite(float(value or 0)) and float(value or 0) > 0
             if not good:
                 wanted = "a text" if kind is str else "a number above 0"
                 what = f"{key} is {value!r}, must be {wanted}" if value is not None else f"{key} is missing: {wanted}"
@@ -128,12 +131,8 @@ def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
     return found
 
 
-def failures(upsets_per_bit_hour: float, bits: int, failing: float, *, scrub_s: float | None) -> dict[str, float]:
-    """Rates of `bits` bits of which an upset fails with probability `failing`.
-
-    With scrubbing, `accumulated` is the mean number of upsets that stand at a time, `rate * period / 2`: a campaign of
-    single faults speaks for the device while it is far below 1.
-    """
+def failures(upsets_per_bit_hour: float, bits: int, failing: float) -> dict[str, float]:
+    """Rates of `bits` bits of which an upset fails with probability `failing`; no `mttf_hours` where none does."""
     upsets = upsets_per_bit_hour * bits
     failing_per_hour = upsets * failing
     found = {
@@ -141,11 +140,15 @@ def failures(upsets_per_bit_hour: float, bits: int, failing: float, *, scrub_s: 
         "failures_per_hour": failing_per_hour,
         "fit": failing_per_hour * HOURS_PER_FIT,
     }
-    if failing_per_hour > 0:
-        found["mttf_hours"] = 1 / failing_per_hour
-    if scrub_s is not None:
-        found["accumulated"] = upsets * scrub_s / SECONDS_PER_HOUR / 2
-    return found
+    return found | ({"mttf_hours": 1 / failing_per_hour} if failing_per_hour > 0 else {})
+
+
+def accumulated(upsets_per_hour: float, scrub_s: float) -> float:
+    """Mean number of upsets that stand at a time in what is scrubbed every `scrub_s` seconds: `rate * period / 2`.
+
+    A campaign of single faults speaks for the device while this is far below 1.
+    """
+    return upsets_per_hour * scrub_s / SECONDS_PER_HOUR / 2
 
 
 def mission(

@@ -43,7 +43,10 @@ _RANKED, _SHOWN_IDS, _MISSIONS = 40, 20, 10_000
 def document(folder: Path, *, against: Path | None = None) -> dict[str, Any]:
     """The whole report of a campaign folder; `against` is another campaign to compare with, by default the control
     inside it. Raises ArtifactError if there are no results."""
-    found = {"report_version": REPORT_VERSION, "tools": artifact.tool_versions("duckdb", "numba", "scipy")}
+    found: dict[str, Any] = {
+        "report_version": REPORT_VERSION,
+        "tools": artifact.tool_versions("duckdb", "numba", "scipy"),
+    }
     found |= _campaign(folder, full=True)
     other = against or (folder / CONTROL if (folder / CONTROL / STORE).exists() else None)
     if other is not None:
@@ -68,10 +71,11 @@ def _campaign(folder: Path, *, full: bool) -> dict[str, Any]:
             "sites": _sites(campaign, store),
         }
         if full:
-            found["map"] = _map(campaign, store)
-            found["ticks"] = _ticks(campaign, store)
-            found["bits"] = _ranking(campaign, store, "site, bit", "bit >= 0")
-            found["units"] = _ranking(campaign, store, "site, unit", "unit >= 0")
+            measures = _counted(campaign)
+            found["maps"] = [_map(campaign, store, *m) for m in measures]
+            found["ticks"] = [_ticks(campaign, store, *m) for m in measures]
+            found["bits"] = [_ranking(campaign, store, "site, bit", "bit >= 0", *m) for m in measures]
+            found["units"] = [_ranking(campaign, store, "site, unit", "unit >= 0", *m) for m in measures]
             found["wrong_ids"] = _ids(campaign, store)
             cube = _cube(campaign, store)
             found |= {} if cube is None else {"cube": cube}
@@ -90,6 +94,12 @@ def _classes(campaign: Campaign) -> bool:
 def _bad(campaign: Campaign) -> tuple[tuple[Outcome, ...], str]:
     """What counts against a stratum: a wrong label, or where the net tells none, any end but the clean one."""
     return (WRONG, "wrong label") if _classes(campaign) else (LEFT, "not healed")
+
+
+def _counted(campaign: Campaign) -> list[tuple[tuple[Outcome, ...], str]]:
+    """What is counted by bit, tick and unit."""
+    left = (LEFT, "not healed")
+    return [(WRONG, "wrong label"), left] if _classes(campaign) else [left]
 
 
 def _codes(outcomes: tuple[Outcome, ...]) -> str:
@@ -171,9 +181,8 @@ def _sites(campaign: Campaign, store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def _map(campaign: Campaign, store: Store) -> dict[str, Any]:
+def _map(campaign: Campaign, store: Store, which: tuple[Outcome, ...], name: str) -> dict[str, Any]:
     """Site by bit."""
-    which, name = _bad(campaign)
     found = store.query(
         f"SELECT site, bit, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
         "FROM results GROUP BY site, bit ORDER BY site, bit"
@@ -188,9 +197,8 @@ def _map(campaign: Campaign, store: Store) -> dict[str, Any]:
     return {"measure": name, "kind": "estimated", "cells": cells}
 
 
-def _ticks(campaign: Campaign, store: Store) -> dict[str, Any]:
+def _ticks(campaign: Campaign, store: Store, which: tuple[Outcome, ...], name: str) -> dict[str, Any]:
     """By the tick of the upset."""
-    which, name = _bad(campaign)
     found = store.query(
         f"SELECT tick, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
         "FROM results GROUP BY tick ORDER BY tick"
@@ -205,9 +213,10 @@ def _ticks(campaign: Campaign, store: Store) -> dict[str, Any]:
     return {"measure": name, "kind": "estimated", "rows": rows}
 
 
-def _ranking(campaign: Campaign, store: Store, by: str, where: str) -> dict[str, Any]:
-    """Strata by their rate, with the ranks that they may have."""
-    which, name = _bad(campaign)
+def _ranking(
+    campaign: Campaign, store: Store, by: str, where: str, which: tuple[Outcome, ...], name: str
+) -> dict[str, Any]:
+    """Strata by their rate, with the ranks that they may have; those without a hit are not listed."""
     found = store.query(
         f"SELECT {by}, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
         f"FROM results WHERE {where} GROUP BY {by} ORDER BY {by}"
@@ -224,10 +233,11 @@ def _ranking(campaign: Campaign, store: Store, by: str, where: str) -> dict[str,
             "rank_first": r.first,
             "rank_last": r.last,
         }
-        for r in ranked
+        for r in ranked[:_RANKED]
+        if r.hits
     ]
-    how = f"intervals hold for all {len(rows)} together at {campaign.plan.confidence:.4g} confidence (Bonferroni)"
-    return {"measure": name, "kind": "estimated", "how": how, "of": len(rows), "rows": rows[:_RANKED]}
+    how = f"intervals hold for all {len(ranked)} together at {campaign.plan.confidence:.4g} confidence (Bonferroni)"
+    return {"measure": name, "kind": "estimated", "how": how, "of": len(ranked), "rows": rows}
 
 
 def _ids(campaign: Campaign, store: Store) -> list[str]:
@@ -305,27 +315,26 @@ def _shares(campaign: Campaign, keys: tuple[str, ...]) -> dict[tuple[Any, ...], 
 
 
 def _environment(campaign: Campaign, sites: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rates of upsets and failures. Bits are those of the words that a site has in the net."""
+    """Rates of upsets and failures. Bits are those of the words that a site has in the net. `most` takes the upper end
+    of each site's interval."""
     said = dict(campaign.notes["environment"])
+    per_bit = said["upsets_per_bit_hour"]
     bits = {site.name: site.units * site.bits for site in campaign.population.sites}
-    rows, upsets, failing = [], 0.0, 0.0
+    rows = []
     for row in sites:
-        count = bits.get(row["site"])
-        if count is None:
-            continue
-        rate = row["rate"]["estimate"]
-        found = rates.failures(said["upsets_per_bit_hour"], count, rate, scrub_s=said["scrub_s"])
-        rows.append({"site": row["site"], "bits": count, "failing": rate, **found})
-        upsets, failing = upsets + found["upsets_per_hour"], failing + found["failures_per_hour"]
-    total = rates.failures(
-        said["upsets_per_bit_hour"],
-        sum(r["bits"] for r in rows),
-        failing / upsets if upsets else 0.0,
-        scrub_s=said["scrub_s"],
-    )
+        found = rates.failures(per_bit, bits[row["site"]], row["rate"]["estimate"])
+        most = rates.failures(per_bit, bits[row["site"]], row["rate"]["high"])
+        rows.append({"site": row["site"], "bits": bits[row["site"]], "failing": row["rate"]["estimate"], **found})
+        rows[-1]["fit_most"] = most["fit"]
+    upsets = sum(r["upsets_per_hour"] for r in rows)
+    failing = sum(r["failures_per_hour"] for r in rows) / upsets if upsets else 0.0
+    total = rates.failures(per_bit, sum(r["bits"] for r in rows), failing)
+    total |= {"failing": failing, "bits": sum(r["bits"] for r in rows), "fit_most": sum(r["fit_most"] for r in rows)}
+    if said["scrub_s"] is not None:
+        total["accumulated"] = rates.accumulated(upsets, said["scrub_s"])
     flown = rates.mission(
         upsets,
-        failing / upsets if upsets else 0.0,
+        failing,
         mission_s=said["mission_s"],
         devices=said["devices"],
         runs=_MISSIONS,

@@ -34,10 +34,10 @@ def render(report: Mapping[str, Any]) -> str:
         _outcomes(report),
         _control(report),
         _sites(report),
-        _map(report),
-        _ticks(report),
-        _ranking(report, "units", "unit", "Which units matter"),
-        _ranking(report, "bits", "bit", "Which bits matter"),
+        *(_map(found) for found in report["maps"]),
+        *(_ticks(found) for found in report["ticks"]),
+        *(_ranking(found, "unit") for found in report["units"]),
+        *(_ranking(found, "bit") for found in report["bits"]),
         _recovery(report),
         _cube(report),
         _environment(report),
@@ -160,8 +160,7 @@ def _sites(report: Mapping[str, Any]) -> str:
     return section("By site", "simulated", table_of(head, table), data=("sites", names, plain))
 
 
-def _map(report: Mapping[str, Any]) -> str:
-    found = report["map"]
+def _map(found: Mapping[str, Any]) -> str:
     sites = sorted({c["site"] for c in found["cells"]})
     bits = sorted({c["bit"] for c in found["cells"]})
     limit = round_up(max((c["rate"] for c in found["cells"]), default=1.0))
@@ -185,19 +184,26 @@ def _map(report: Mapping[str, Any]) -> str:
     names = [("none" if b < 0 else str(b)) for b in bits]
     body = heat("map", cells, sites, names, limit=limit, left=left, axis="bit")
     rows = [[c[k] for k in ("site", "bit", "hits", "faults", "rate", "low", "high")] for c in found["cells"]]
-    note = f"Rate of: {found['measure']}; dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
+    note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
     columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
     return section(
-        "Site by bit", "estimated", f'<div class="wide">{body}</div>', note=note, data=("map", columns, rows)
+        "Site by bit",
+        "estimated",
+        f'<div class="wide">{body}</div>',
+        note=note,
+        data=(f"map_{_name(found)}", columns, rows),
     )
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    return str(found["measure"]).replace(" ", "_")
 
 
 def _ends(c: Mapping[str, Any]) -> list[str]:
     return interval({"estimate": c["rate"], "low": c["low"], "high": c["high"]})
 
 
-def _ticks(report: Mapping[str, Any]) -> str:
-    found = report["ticks"]
+def _ticks(found: Mapping[str, Any]) -> str:
     rows = found["rows"]
     if len(rows) < 2:
         return ""
@@ -211,18 +217,19 @@ def _ticks(report: Mapping[str, Any]) -> str:
     columns = ["tick", "hits", "faults", "rate", "low", "high"]
     note = "Memory is upset before the inference: its faults stand at tick 0."
     return section(
-        "By the tick of the upset",
+        f"By the tick of the upset: {found['measure']}",
         "estimated",
         body,
         note=note,
-        data=("ticks", columns, [[r[k] for k in columns] for r in rows]),
+        data=(f"ticks_{_name(found)}", columns, [[r[k] for k in columns] for r in rows]),
     )
 
 
-def _ranking(report: Mapping[str, Any], key: str, second: str, title: str) -> str:
-    found = report[key]
+def _ranking(found: Mapping[str, Any], second: str) -> str:
+    title, name = f"{second.capitalize()}s by rate: {found['measure']}", f"{second}s_{_name(found)}"
     if not found["rows"]:
-        return ""
+        note = f"None of {found['of']:,} {second}s has a fault that ended so."
+        return section(title, "estimated", "", note=note) if found["of"] else ""
     drawn = [
         Bar(
             f"{r['site']} {second} {r[second]}",
@@ -236,14 +243,13 @@ def _ranking(report: Mapping[str, Any], key: str, second: str, title: str) -> st
     ]
     columns = ["site", second, "hits", "faults", "estimate", "low", "high", "rank_first", "rank_last"]
     left = 40 + 7 * max(len(d.label) for d in drawn)
-    shown = f"the first {len(drawn)} of {found['of']:,}" if found["of"] > len(drawn) else f"all {found['of']:,}"
-    note = f"Rate of: {found['measure']}; {shown}. Ranks that each may have: {found['how']}."
+    note = f"The first {len(drawn)} of {found['of']:,}. Ranks that each may have: {found['how']}."
     return section(
         title,
         "estimated",
-        bars(key, drawn, left=left, width=left + 560),
+        bars(name, drawn, left=left, width=left + 560),
         note=note,
-        data=(key, columns, [[r[k] for k in columns] for r in found["rows"]]),
+        data=(name, columns, [[r[k] for k in columns] for r in found["rows"]]),
     )
 
 
@@ -319,10 +325,18 @@ def _environment(report: Mapping[str, Any]) -> str:
         constants.append([f"flux, {f['particle']}", f"{f['per_cm2_hour']:.4g} per cm2 and hour", f["source"]])
         note = f" ({p['note']})" if p.get("note") else ""
         constants.append([f"cross-section, {p['title']}", f"{p['cm2_per_bit']:.4g} cm2 per bit", p["source"] + note])
-    constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "product of the above"])
+    constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "follows from the above"])
     rows = [
-        [r["site"], f"{r['bits']:,}", f"{r['upsets_per_hour']:.4g}", f"{r['failing']:.3%}", f"{r['fit']:.4g}", _mttf(r)]
-        for r in [*e["sites"], {"site": "all", "failing": _failing(e["total"]), **_bits(e), **e["total"]}]
+        [
+            r["site"],
+            f"{r['bits']:,}",
+            f"{r['upsets_per_hour']:.4g}",
+            f"{r['failing']:.3%}",
+            f"{r['fit']:.4g}",
+            f"{r['fit_most']:.4g}",
+            _mttf(r),
+        ]
+        for r in [*e["sites"], {"site": "all", **e["total"]}]
     ]
     m = e["mission"]
     flown = (
@@ -337,22 +351,14 @@ def _environment(report: Mapping[str, Any]) -> str:
         scrub = f'<p class="note">{told}{kind_mark("estimated")}</p>'
     body = (
         table_of(["constant", "value", "source"], constants, wide=2)
-        + table_of(["site", "bits", "upsets per hour", "failing", "FIT", "MTTF"], rows)
+        + table_of(["site", "bits", "upsets per hour", "failing", "FIT", "FIT at most", "MTTF"], rows)
         + f'<p class="note">{flown}.{kind_mark("simulated")}</p>{scrub}'
     )
-    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit"]
+    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_most"]
     plain = [[r[k] for k in columns] for r in e["sites"]]
     return section(
         f"Environment: {escape(e['title'])}", "estimated", body, note=e["note"], data=("environment", columns, plain)
     )
-
-
-def _bits(e: Mapping[str, Any]) -> dict[str, int]:
-    return {"bits": sum(r["bits"] for r in e["sites"])}
-
-
-def _failing(total: Mapping[str, float]) -> float:
-    return total["failures_per_hour"] / total["upsets_per_hour"] if total["upsets_per_hour"] else 0.0
 
 
 def _mttf(row: Mapping[str, float]) -> str:
