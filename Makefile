@@ -77,7 +77,7 @@ families: $(VENV)/.installed
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
-	@for net in ternary lazy cube; do \
+	@for net in ternary lazy cube mlp; do \
 	  $(BIN)/python examples/train.py $$net -o examples/checkpoints/digits_$$net.pt || exit 1; done
 
 clean:

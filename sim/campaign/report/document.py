@@ -37,6 +37,7 @@ MEANINGS: Mapping[Outcome, str] = {
     Outcome.DETECTED: "a hardening mechanism reported it",
     Outcome.HANG: "the hardware did not end",
 }
+_FEWEST = 20
 _RANKED, _SHOWN_IDS, _MISSIONS = 40, 20, 10_000
 
 
@@ -280,8 +281,8 @@ def _filled(units: NDArray[Any], values: NDArray[Any], count: int) -> list[int]:
 
 
 def _stratified(campaign: Campaign, store: Store) -> dict[str, Any] | None:
-    """The rate with the strata site x bit x tick weighted by their shares of the population; coarser strata where one
-    of these was not drawn. None where all faults are injected."""
+    """The rate with the strata site x bit x tick weighted by their shares of the population; coarser strata where some
+    of these have too few faults to tell a rate. None where all faults are injected."""
     if campaign.plan.method == "exhaustive":
         return None
     which, name = _bad(campaign)
@@ -292,7 +293,7 @@ def _stratified(campaign: Campaign, store: Store) -> dict[str, Any] | None:
             f"count(*) FILTER (outcome IN ({_codes(which)})) AS hits FROM results GROUP BY {', '.join(keys)}"
         )
         seen = list(zip(*(found[key].tolist() for key in keys), strict=True))
-        if set(seen) != set(strata):
+        if set(seen) != set(strata) or found["faults"].min(initial=_FEWEST) < _FEWEST:
             continue
         weights = np.array([strata[row] for row in seen])
         interval = stratified(found["hits"], found["faults"], weights, confidence=campaign.plan.confidence)

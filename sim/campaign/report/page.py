@@ -187,7 +187,7 @@ def _map(found: Mapping[str, Any]) -> str:
     note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
     columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
     return section(
-        "Site by bit",
+        f"Site by bit: {found['measure']}",
         "estimated",
         f'<div class="wide">{body}</div>',
         note=note,
