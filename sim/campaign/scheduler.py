@@ -127,6 +127,10 @@ class _Processes(Pool):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
+def _given(content: Content) -> Content:
+    return content
+
+
 class _Cluster(Pool):
     """The workers of a dask.distributed scheduler."""
 
@@ -142,14 +146,15 @@ class _Cluster(Pool):
         except (OSError, TimeoutError) as error:
             what = f"no dask scheduler answers within {_CONNECT_S} s: {error}"
             raise UsageError(Diagnostic("no-scheduler", what, address, "start one with `dask scheduler`")) from error
-        self._content = self._client.scatter(content, broadcast=True, hash=False)
+        # The result of a task, unlike scattered data, is made again when the worker that holds it dies.
+        self._content = self._client.submit(_given, content, pure=False)
 
     def run(self, numbers: Sequence[int]) -> Iterator[ChunkResult]:
         import distributed
 
         waiting = list(reversed(numbers))
         as_completed: Any = distributed.as_completed
-        done = as_completed()
+        done = as_completed(loop=self._client.loop)
         while waiting or not done.is_empty():
             ahead = _AHEAD * max(1, len(self._client.nthreads()))
             while waiting and done.count() < ahead:
