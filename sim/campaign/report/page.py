@@ -263,10 +263,11 @@ def _recovery(report: Mapping[str, Any]) -> str:
     lines.append(Curve(found["median"], "#1d4ed8", 2.4, 1.0, "median"))
     limit = max(found["largest"])
     if "bound" in found:
-        factor = found["bound"]["factor"]
-        lines.append(
-            Curve(found["bound"]["distance"], "#24303c", 2.0, 1.0, f"proved bound {factor:.3g}^t", dashed=True)
-        )
+        bound = found["bound"]
+        limit = max(limit, *bound["distance"])
+        told = f"proved: L^t, L = {bound['factor']:.4g}"
+        lines.append(Curve(bound["contraction"], "#24303c", 2.0, 1.0, told, dashed=True))
+        lines.append(Curve(bound["distance"], "#24303c", 1.2, 0.8, "and what rounding may add", dashed=True))
     lines = [c for c in lines if len(c.values) or c.label]
     body = curves(
         "recovery",
@@ -278,7 +279,7 @@ def _recovery(report: Mapping[str, Any]) -> str:
     )
     note = f"{found['how']}. Distance: the largest difference of any state code."
     if "bound" not in found:
-        note += " No contraction is proved of this net here, so no bound is drawn."
+        note += " No bound is drawn: no contraction of this net is proved here."
     rows = [[c["id"], c["outcome"], *c["distance"]] for c in found["curves"]]
     columns = ["id", "outcome", *(f"tick_{k}" for k in range(len(found["median"])))]
     return section("Recovery", "simulated", body, note=note, data=("recovery", columns, rows))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain import registry
 from ...faults.engine import Outcome, Session
 from ...faults.table import Fault, FaultTable, Place
 from ..chunks import open_engine
@@ -16,8 +18,9 @@ from ..store import Store
 
 __all__ = ["recovery"]
 
-CERTIFICATE = "certificate"
-"""Stage `certificate(net)`: what is proved of a net; a `factor` below 1 bounds how a difference shrinks in a tick."""
+CERTIFICATE = "eqcompile.toolchain.certificate"
+"""Optional: `certify(net)` proves, for a block of states, that two runs `d` apart are `after(t, d)` apart after t
+ticks, in the 2-norm over all units and real units."""
 _CURVES, _CHUNKS = 60, 4
 
 
@@ -44,11 +47,8 @@ def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
         "median": np.nanmedian(rows, axis=0).tolist(),
         "largest": np.nanmax(rows, axis=0).tolist(),
     }
-    bound = _bound(campaign)
-    if bound is not None:
-        start = float(np.nanmax(rows[:, 0]))
-        found["bound"] = {**bound, "distance": [start * bound["factor"] ** k for k in range(longest)]}
-    return found
+    lines = _bound(campaign, [_norm(session, f) for f, _ in faults], longest)
+    return found if lines is None else found | {"bound": lines}
 
 
 def _some(campaign: Campaign, store: Store) -> list[tuple[Fault, Outcome]]:
@@ -85,12 +85,33 @@ def _distance(session: Session, fault: Fault) -> list[int]:
     return rows
 
 
-def _bound(campaign: Campaign) -> dict[str, Any] | None:
-    """The factor of a proved contraction, if a stage that proves one is installed and proves one of this net."""
-    if CERTIFICATE not in registry.names("stages"):
+def _norm(session: Session, fault: Fault) -> float:
+    """2-norm of the difference of all states after the tick of the upset, in codes."""
+    tick = min(fault.upsets[0].first, len(next(iter(session.clean(fault.sample).values()))) - 1)
+    clean, found = session.clean(fault.sample), session.trace(fault)
+    return float(
+        np.sqrt(sum(((found[n][tick] - codes[tick]).astype(np.float64) ** 2).sum() for n, codes in clean.items()))
+    )
+
+
+def _bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> dict[str, Any] | None:
+    """The proved bound from the largest of the differences on, in codes; None where no contraction of all states as one
+    block is proved. A difference of any code is at most the 2-norm over all codes, which is what the proof is about.
+    `contraction` is `L^t` times the first difference: the share of the upset; `distance` adds what roundings may."""
+    if importlib.util.find_spec(CERTIFICATE) is None:
         return None
-    proved = registry.stage(CERTIFICATE)(campaign.net)
-    factor = getattr(proved, "factor", None)
-    if factor is None or not 0 <= factor < 1:
+    proved = importlib.import_module(CERTIFICATE).certify(campaign.net)
+    if not proved.certified or len(proved.blocks) != 1:
         return None
-    return {"factor": float(factor), "kind": "proved", "how": "contraction bound of the certificate, L^t"}
+    block = proved.blocks[0]
+    same = len({s.frac for s in campaign.net.states}) == 1 and len(block.states) == len(campaign.net.states)
+    if block.vacuous or not same:
+        return None
+    start = max(norms)
+    return {
+        "factor": float(block.bound),
+        "kind": "proved",
+        "how": str(block.verdict),
+        "distance": [float(block.after(k, start * block.lsb) / block.lsb) for k in range(ticks)],
+        "contraction": [start * float(block.bound) ** k for k in range(ticks)],
+    }
