@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	@echo "== making the environment in $(VENV) (about 2 GB, one to four minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"
-	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat]'
+	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat,faults,cluster]'
 	@echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"
 	@$(PIP) install --no-deps --ignore-requires-python '$(LAVA)'
 	@touch $@

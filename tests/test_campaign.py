@@ -125,28 +125,31 @@ def test_workers_that_always_die_end_the_campaign(tmp_path: Path, monkeypatch: p
         run_campaign(folder, workers=2)
 
 
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """What there is of a store and its log."""
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob(f"{STORE}*"))]
+
+
 @pytest.mark.simulator
 def test_killed_at_random_moments_it_resumes_without_loss(tmp_path: Path) -> None:
     """Would break if a row could be lost or doubled by kill -9 during an injection, a commit or the start."""
-    options = {"model": "random-toy", "count": 6000}
+    options = {"model": "random-toy", "count": 12_000}
     folder = made(tmp_path / "killed", **options)
     argv = [sys.executable, "-m", "eqcompile.toolchain.cli.eqfault", "resume", str(folder), "--workers", "1"]
-    environment = {**os.environ, "TOY_SECONDS": "0.02"}
+    environment = {**os.environ, "TOY_SECONDS": "0.15"}
     lots, seen = random.Random(5), []
     for _ in range(6):
+        before = _files(folder)
         process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        before = seen[-1] if seen else 0
-        store = folder / STORE
-        # Wait until it has begun to store, then a random moment more.
-        while process.poll() is None and not store.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.4 + lots.random())
+        deadline = time.monotonic() + 30
+        while _files(folder) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.6 * lots.random())
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        seen.append(api.standing(folder)["campaign"]["faults"] if store.exists() else before)
+        assert process.wait() == -signal.SIGKILL
+        seen.append(api.standing(folder)["campaign"]["faults"])
     assert seen == sorted(seen)
-    assert 0 < seen[-1] < 6000, seen
+    assert 0 < seen[-1] < 12_000, seen
     run_campaign(folder, workers=1)
     run_campaign(made(tmp_path / "calm", **options), workers=1)
     assert rows(folder) == rows(tmp_path / "calm")
