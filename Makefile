@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	@echo "== making the environment in $(VENV) (about 2 GB, one to four minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"
-	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat]'
+	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat,faults,cluster]'
 	@echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"
 	@$(PIP) install --no-deps --ignore-requires-python '$(LAVA)'
 	@touch $@
@@ -77,7 +77,7 @@ families: $(VENV)/.installed
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
-	@for net in ternary lazy cube; do \
+	@for net in ternary lazy cube mlp; do \
 	  $(BIN)/python examples/train.py $$net -o examples/checkpoints/digits_$$net.pt || exit 1; done
 
 clean:

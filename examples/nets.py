@@ -1,4 +1,6 @@
-"""Four small equilibrium networks, with the parameter names and update rules of the research code's `models` package.
+"""Four small equilibrium networks, and a feed-forward one to compare them with.
+
+They have the parameter names and update rules of the research code's `models` package.
 
 Three of them are one circuit, `h <- tanh(W_in x + b + W_rec h)` from `h = 0` for `steps` steps, then
 `logits = W_out h + c`; they differ in how the circuit's weights come from the stored parameters (`circuit()`):
@@ -12,14 +14,25 @@ Three of them are one circuit, `h <- tanh(W_in x + b + W_rec h)` from `h = 0` fo
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["NETS", "Circuit", "CircuitNet", "LazyEqProp", "LoopedMLP", "Net", "NeuralCube", "TernaryEqProp", "relax"]
+__all__ = [
+    "NETS",
+    "BackpropMLP",
+    "Circuit",
+    "CircuitNet",
+    "LazyEqProp",
+    "LoopedMLP",
+    "Net",
+    "NeuralCube",
+    "TernaryEqProp",
+    "relax",
+]
 
 STEPS = 30
 
@@ -57,6 +70,8 @@ class Net(nn.Module):
     """A network that can be trained here: `config` holds the constructor arguments of the research code's class."""
 
     config: dict[str, Any]
+    steps = STEPS
+    """Ticks that inference makes."""
 
     def trace(self, x: Tensor, steps: int = STEPS, bits: int | None = None) -> list[Tensor]:
         """States of all layers side by side, [batch, units], from the initial one on; `bits` rounds each to a signed
@@ -276,6 +291,30 @@ class LazyEqProp(Net):
         return self.head(h[:, -self.head.in_features :])
 
 
+class BackpropMLP(Net):
+    """`h = tanh(W_2 tanh(W_0 x + b_0) + b_2)`: nothing relaxes. What equilibrium networks are compared with under
+    faults."""
+
+    steps = 1
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.config = {"input_dim": input_dim, "hidden_dim": hidden_dim, "output_dim": output_dim}
+        sizes = (input_dim, hidden_dim, hidden_dim, output_dim)
+        linear = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.net = nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2])
+
+    def trace(self, x: Tensor, steps: int = STEPS, bits: int | None = None) -> list[Tensor]:
+        h = self.net[:4](x)
+        if bits is not None:
+            h = _fixed_point(h, bits)
+        return [torch.zeros_like(h), *([h] * steps)]
+
+    def readout(self, h: Tensor) -> Tensor:
+        logits: Tensor = self.net[4](h)
+        return logits
+
+
 NETS: dict[str, type[Net]] = {
-    f"models.{net.__name__}": net for net in (LoopedMLP, TernaryEqProp, LazyEqProp, NeuralCube)
+    f"models.{net.__name__}": net for net in (LoopedMLP, TernaryEqProp, LazyEqProp, NeuralCube, BackpropMLP)
 }

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from digits import Split, accuracy, digits, hold_out, measure, varied
-from nets import NETS, STEPS, CircuitNet, LazyEqProp, LoopedMLP, Net, NeuralCube, TernaryEqProp
+from nets import NETS, STEPS, BackpropMLP, CircuitNet, LazyEqProp, LoopedMLP, Net, NeuralCube, TernaryEqProp
 from rules import bptt, eqprop
 from tqdm import tqdm
 
@@ -35,6 +35,7 @@ MODULES = {
     "TernaryEqProp": "models.ternary",
     "LazyEqProp": "models.lazy_eqprop",
     "NeuralCube": "models.neural_cube",
+    "BackpropMLP": "models",
 }
 BATCH = 64
 CALIBRATION_SAMPLES = 200
@@ -72,6 +73,7 @@ RECIPES = {
     "cube": Recipe(
         lambda: NeuralCube(5, 64, 10), ("bptt", "eqprop"), epochs=100, lr=1e-2, gain=1.0, late_movement=10.0
     ),
+    "mlp": Recipe(lambda: BackpropMLP(64, 64, 10), ("bptt",), epochs=100, lr=1e-2, gain=1.0),
 }
 
 
@@ -138,7 +140,7 @@ def save(net: Net, path: Path, *, trained_with: str, seed: int, test_accuracy: f
         "package": "models",
         "key": f"models.{name}",
         "config": net.config,
-        "forward_kwargs": {"steps": STEPS},
+        "forward_kwargs": {"steps": net.steps},
         "state_dict": net.state_dict(),
         "trained_with": trained_with,
         "seed": seed,

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHECKPOINTS = sorted((EXAMPLES / "checkpoints").glob("*.pt"))
-NETS = ("looped", "ternary", "lazy", "cube")
-RULES = [("looped", "eqprop"), ("looped", "bptt"), ("ternary", "bptt"), ("lazy", "bptt"), ("cube", "eqprop")]
+NETS = ("looped", "ternary", "lazy", "cube", "mlp")
+RULES = [
+    ("looped", "eqprop"),
+    ("looped", "bptt"),
+    ("ternary", "bptt"),
+    ("lazy", "bptt"),
+    ("cube", "eqprop"),
+    ("mlp", "bptt"),
+]
 
 Floats = NDArray[np.float64]
 Named = dict[str, Floats]
@@ -87,11 +94,17 @@ def cube(t: Named, config: dict[str, Any], x: Floats, steps: int) -> Floats:
     return loop(x, t["W_in.weight"], t["W_in.bias"], w_rec, t["W_out.weight"], t["W_out.bias"], steps)
 
 
+def mlp(t: Named, config: dict[str, Any], x: Floats, steps: int) -> Floats:
+    h = np.tanh(np.tanh(x @ t["net.0.weight"].T + t["net.0.bias"]) @ t["net.2.weight"].T + t["net.2.bias"])
+    return h @ t["net.4.weight"].T + t["net.4.bias"]
+
+
 FORWARD = {
     "models.LoopedMLP": looped,
     "models.TernaryEqProp": ternary,
     "models.LazyEqProp": lazy,
     "models.NeuralCube": cube,
+    "models.BackpropMLP": mlp,
 }
 
 
@@ -127,7 +140,7 @@ def test_the_trained_net_and_an_independent_forward_agree(path: Path) -> None:
     ours = net(test.x).numpy()
     assert np.abs(ours - logits(content, test.x.numpy().astype(np.float64))).max() < 1e-3
     fewer = {**content, "forward_kwargs": {"steps": 2}}
-    if content["key"] != "models.LazyEqProp":
+    if content["key"] not in ("models.LazyEqProp", "models.BackpropMLP"):
         assert np.abs(ours - logits(fewer, test.x.numpy().astype(np.float64))).max() > 0.1
 
 

@@ -28,7 +28,7 @@ def modules_after(module: str, argv: list[str]) -> tuple[int, set[str]]:
     return code, set(names)
 
 
-@pytest.mark.parametrize("module", ["main", "eqsim"])
+@pytest.mark.parametrize("module", ["main", "eqsim", "eqfault"])
 def test_help_imports_nothing_heavy(module: str) -> None:
     """Would break if a module imported by `--help` imported NumPy, ONNX or PyTorch at its top."""
     code, names = modules_after(module, ["--help"])

@@ -23,20 +23,20 @@ MANIFEST_VERSION = 1
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
+def new_folder(path: Path, *, force: bool, marker: str = MANIFEST) -> Iterator[Path]:
     """Yield an empty temporary sibling of `path`; on success it takes the place of `path`, on any failure (Ctrl-C
     included) it vanishes and `path` is as it was.
 
-    Raises ArtifactError if `path` exists without `force`, is not an artifact of ours, or cannot be written.
+    Raises ArtifactError if `path` exists without `force`, is not ours (holds no file `marker`), or cannot be written.
     """
     path = path.absolute()
     if path.exists() and not force:
         raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST).is_file())):
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / marker).is_file())):
         raise ArtifactError(
             Diagnostic(
                 "output-foreign",
-                "the output exists and is not an eqcompile artifact; --force does not delete it",
+                f"the output exists and is not of eqcompile (it has no {marker}); --force does not delete it",
                 str(path),
                 "choose another folder with -o",
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..diagnostics import Diagnostic, UsageError
 from .console import Parser, Reply, stage_progress
-from .numbers import factor, finite, integer, positive_seconds
+from .numbers import fraction, finite, integer, positive_seconds
 from .widths import weights, widths_of
 
 __all__ = ["command"]
@@ -56,7 +56,7 @@ def _parser(*, add_help: bool) -> Parser:
     )
     integers.add_argument(
         "--contract",
-        type=factor,
+        type=fraction,
         metavar="L",
         help="weaken recurrent weights until the net is proved to contract by L < 1 a step; its cost is reported",
     )

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["factor", "finite", "integer", "positive_seconds"]
+__all__ = ["finite", "fraction", "integer", "positive_seconds"]
 
 
 def integer(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -44,9 +44,9 @@ def positive_seconds(text: str) -> float:
     return value
 
 
-def factor(text: str) -> float:
-    """A number between 0 and 1, both excluded, for argparse."""
-    value = finite(text)
+def fraction(text: str) -> float:
+    """A number strictly between 0 and 1, as 0.01 or 1%, for argparse."""
+    value = finite(text[:-1]) / 100 if text.endswith("%") else finite(text)
     if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1 (or 0% and 100%)")
     return value

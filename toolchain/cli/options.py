@@ -11,9 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from ..contracts import Target
 from ..diagnostics import Diagnostic, UsageError
 
-__all__ = ["add_target_options", "build_target", "parse_settings"]
+__all__ = ["add_field_options", "add_target_options", "build_target", "field_options", "parse_settings"]
 
-_PREFIX = "target_option_"
+_PREFIX = "field_option_"
 
 
 def parse_settings(items: Sequence[str]) -> dict[str, str]:
@@ -37,13 +37,18 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
 
 
 def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) -> None:
-    """One option for each field of a target's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`.
+    """The options of a target."""
+    add_field_options(parser, target, f"options of target {target.name} ({target.summary})")
+
+
+def add_field_options(parser: argparse.ArgumentParser, plugin: type[Any], title: str) -> None:
+    """One option for each field of a plug-in's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`.
 
     The field's metadata may hold `help` and `metavar`; a field that may be None has no default to show.
     """
-    group = parser.add_argument_group(f"options of target {target.name} ({target.summary})")
-    hints = get_type_hints(target)
-    for f in fields(target):  # type: ignore[arg-type]
+    group = parser.add_argument_group(title)
+    hints = get_type_hints(plugin)
+    for f in fields(plugin):
         flag, hint = "--" + f.name.replace("_", "-"), _without_none(hints[f.name])
         default = "" if f.default in (MISSING, None) else f" (default {f.default})"
         text = f"{f.metadata.get('help', '')}{default}".replace("%", "%%")
@@ -65,5 +70,9 @@ def _without_none(hint: Any) -> Any:
 
 def build_target(target: type[Target], namespace: argparse.Namespace) -> Target:
     """The target with the options given on the command line."""
-    given = {k.removeprefix(_PREFIX): v for k, v in vars(namespace).items() if k.startswith(_PREFIX)}
-    return target(**given)
+    return target(**field_options(namespace))
+
+
+def field_options(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_field_options` that were given, by field."""
+    return {k.removeprefix(_PREFIX): v for k, v in vars(namespace).items() if k.startswith(_PREFIX)}

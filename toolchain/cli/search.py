@@ -15,7 +15,7 @@ from ..report.pareto import front, picture
 from . import show
 from .compile import add_model_options
 from .console import Parser, Reply, replacing, stage_progress
-from .numbers import factor, integer
+from .numbers import fraction, integer
 from .options import parse_settings
 
 __all__ = ["command"]
@@ -80,7 +80,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--inputs", type=Path, required=True, metavar="X.npz", help="inputs (key x) to keep labels on")
     parser.add_argument("--calibrate", type=Path, metavar="C.npz", help="calibration inputs (default: the search half)")
     parser.add_argument(
-        "--target-agreement", type=factor, default=0.999, metavar="A", help="share of equal labels (default 0.999)"
+        "--target-agreement", type=fraction, default=0.999, metavar="A", help="share of equal labels (default 0.999)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"for {_JSON} and {_PICTURE}")
     parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")

@@ -1,0 +1,1 @@
+"""Fault campaigns: how many faults, which, what became of them, and how sure that is."""

@@ -1,0 +1,180 @@
+"""The campaign as stages of the pipeline: what the command `eqfault` reaches by entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain import registry
+from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
+from ...toolchain.ir import IntNet
+from ..faults.engine import Outcome
+from ..faults.model import EnumeratedModel, FaultModel
+from ..faults.table import Fault, parse_fault
+from .chunks import find_engine, open_engine
+from .definition import CONTROL, STORE, Campaign, read_campaign, write_campaign
+from .plan import Plan, make_plan
+from .run import State, run_campaign, state_of
+from .statistics import sample_size
+from .store import open_store
+
+__all__ = ["create", "define", "replay", "resume", "size", "standing"]
+
+size = sample_size
+
+
+def define(
+    net: IntNet,
+    inputs: Mapping[str, NDArray[np.int64]],
+    *,
+    model: str,
+    options: Mapping[str, Any],
+    engine: str,
+    near: int,
+    count: int | Literal["auto", "exhaustive"],
+    seed: int,
+    margin: float,
+    confidence: float,
+    stop_at_margin: float | None,
+    notes: Mapping[str, Any],
+) -> Campaign:
+    """A campaign with its plan; writes nothing. Raises UsageError for an unknown model or engine, or without a fault
+    to inject, UnsupportedError with what model and engine say against the net."""
+    chosen: FaultModel = registry.find("faults", model)(**options)
+    reasons = chosen.check(net)
+    if reasons:
+        raise UnsupportedError(reasons)
+    plan = make_plan(
+        chosen.population(net, inputs).size,
+        count,
+        enumerated=isinstance(chosen, EnumeratedModel),
+        seed=seed,
+        margin=margin,
+        confidence=confidence,
+        stop_at_margin=stop_at_margin,
+    )
+    campaign = Campaign(
+        net=net, inputs=inputs, model=model, options=options, engine=engine, near=near, plan=plan, notes=notes
+    )
+    find_engine(campaign)
+    return campaign
+
+
+def create(campaign: Campaign, folder: Path, *, control: Campaign | None, force: bool) -> None:
+    """Write the folder of a campaign that has not begun."""
+    write_campaign(campaign, folder, control=control, force=force)
+
+
+def resume(
+    folder: Path,
+    *,
+    scheduler: str,
+    workers: int | None,
+    progress: Callable[[str, State], None] | None = None,
+) -> dict[str, State]:
+    """Run what is missing of a campaign and of its control; where each stands, by `""` and `"control"`.
+
+    `progress(name, state)` is called as chunks are stored. Raises as `run_campaign`.
+    """
+    states = {}
+    for name, place in _parts(folder):
+        told = None if progress is None else _named(progress, name)
+        states[name] = run_campaign(place, scheduler=scheduler, workers=workers, progress=told)
+    return states
+
+
+def _named(progress: Callable[[str, State], None], name: str) -> Callable[[State], None]:
+    return lambda state: progress(name, state)
+
+
+def _parts(folder: Path) -> list[tuple[str, Path]]:
+    parts = [("", folder)]
+    if (folder / CONTROL).is_dir():
+        parts.append((CONTROL, folder / CONTROL))
+    return parts
+
+
+def standing(folder: Path) -> dict[str, Any]:
+    """What is stored of a campaign and of its control, as JSON values."""
+    found = {}
+    for name, place in _parts(folder):
+        campaign = read_campaign(place)
+        state = State(campaign.plan, 0)
+        if (place / STORE).exists():
+            with open_store(place / STORE, write=False) as store:
+                state = state_of(campaign.plan, store)
+        found[name or "campaign"] = _state_document(campaign, state)
+    return found
+
+
+def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
+    rows = {}
+    for outcome in Outcome:
+        hits = state.outcomes.get(outcome, 0)
+        interval = campaign.plan.interval(hits, state.faults).to_json() if state.faults else None
+        rows[outcome.name.lower()] = {"faults": hits, "rate": interval, "kind": "simulated"}
+    return {
+        "net": campaign.net.name,
+        "model": campaign.model,
+        "engine": campaign.engine,
+        "plan": campaign.plan.to_json(),
+        "faults": state.faults,
+        "finished": state.finished,
+        "stopped_at_margin": state.stopped,
+        "margin": state.margin if state.faults else None,
+        "outcomes": rows,
+    }
+
+
+def replay(folder: Path, text: str, *, engine: str | None) -> dict[str, Any]:
+    """One fault of a campaign again: its id, and after each tick the states and their distance to the clean run.
+
+    `text` is an id, or `CHUNK.NUMBER` as in the table of results. Returns JSON values and `states`, `[ticks, *shape]`
+    codes by state. Raises UsageError for what names no fault.
+    """
+    campaign = read_campaign(folder)
+    if engine is not None:
+        campaign = Campaign(**{**_fields(campaign), "engine": engine})
+    fault = _fault(campaign, text)
+    session = open_engine(campaign)
+    states = session.trace(fault)
+    clean = session.clean(fault.sample)
+    apart = {name: np.abs(codes - clean[name]).reshape(len(codes), -1) for name, codes in states.items()}
+    return {
+        "fault": str(fault),
+        "engine": campaign.engine,
+        "net": campaign.net.name,
+        "ticks": [
+            {
+                "tick": tick,
+                "differ": int(sum((d[tick] != 0).sum() for d in apart.values())),
+                "distance": int(max(d[tick].max(initial=0) for d in apart.values())),
+            }
+            for tick in range(campaign.ticks)
+        ],
+        "kind": "simulated",
+        "states": states,
+    }
+
+
+def _fields(campaign: Campaign) -> dict[str, Any]:
+    return {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__}
+
+
+def _fault(campaign: Campaign, text: str) -> Fault:
+    chunk, _, number = text.partition(".")
+    if not (chunk.isdecimal() and number.isdecimal()):
+        fault = parse_fault(text)
+        if fault.sample >= campaign.samples:
+            what = f"sample {fault.sample} of {campaign.samples}"
+            raise UsageError(Diagnostic("fault-sample", what, text, f"samples count from 0 to {campaign.samples - 1}"))
+        return fault
+    plan: Plan = campaign.plan
+    if int(chunk) >= plan.chunks or int(number) >= plan.faults_in(int(chunk)):
+        what = f"the campaign has {plan.chunks} chunks of {plan.chunk} faults"
+        raise UsageError(Diagnostic("fault-number", what, text))
+    return campaign.faults(int(chunk))[int(number)]

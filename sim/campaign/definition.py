@@ -1,0 +1,198 @@
+"""What a campaign is: a folder whose `campaign.json`, `net.onnx` and `inputs.npz` say everything that its results
+depend on. It is made whole or not at all and never changes; results go into the store beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain import artifact, registry
+from ...toolchain.diagnostics import ArtifactError, Diagnostic, UsageError, VerifyError
+from ...toolchain.ir import IntNet
+from ...toolchain.ir.serial import load, save
+from ..faults.model import EnumeratedModel, FaultModel, Population
+from ..faults.table import FaultTable
+from .plan import Plan
+
+__all__ = ["CAMPAIGN", "CONTROL", "STORE", "Campaign", "Content", "read_campaign", "read_content", "write_campaign"]
+
+CAMPAIGN, NET, INPUTS, STORE = "campaign.json", "net.onnx", "inputs.npz", "results.duckdb"
+CONTROL = "control"
+VERSION = 1
+_TOOLS = ("duckdb", "numba", "scipy", "distributed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """`inputs`: codes `[samples, (frame,) *shape]` by input. `model` and `engine` are registered names, `options` the
+    fields of the model that were given. `near`: codes within which the end counts as near. `notes`: what else
+    `campaign.json` holds (JSON values): the command, the source, the environment."""
+
+    net: IntNet
+    inputs: Mapping[str, NDArray[np.int64]]
+    model: str
+    options: Mapping[str, Any]
+    engine: str
+    near: int
+    plan: Plan
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of a run, all frames together."""
+        frames = next(iter(self.inputs.values())).shape[1] if self.net.schedule.frames else 1
+        return frames * self.net.schedule.steps
+
+    @cached_property
+    def population(self) -> Population:
+        """Where the faults of this campaign may be."""
+        found: Population = self._model.population(self.net, self.inputs)
+        return found
+
+    @cached_property
+    def _model(self) -> FaultModel:
+        made: FaultModel = registry.find("faults", self.model)(**self.options)
+        return made
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """The faults of a plan without replacement, in the order of their injection."""
+        drawn: NDArray[np.int64] = np.random.default_rng(self.plan.seed).permutation(self.plan.population)
+        return drawn[: self.plan.size]
+
+    def faults(self, number: int) -> FaultTable:
+        """The faults of chunk `number`: the same ones whenever and wherever they are asked for."""
+        first, count = number * self.plan.chunk, self.plan.faults_in(number)
+        match self.plan.method:
+            case "exhaustive":
+                return self._at(np.arange(first, first + count))
+            case "without replacement":
+                return self._at(self._order[first : first + count])
+            case "with replacement":
+                seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
+                return self._model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)
+
+    def _at(self, numbers: NDArray[np.int64]) -> FaultTable:
+        assert isinstance(self._model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
+        return self._model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `campaign.json` holds."""
+        return {
+            "campaign_version": VERSION,
+            "net": self.net.name,
+            "family": self.net.family,
+            "ir_digest": self.net.digest,
+            "inputs": {"samples": self.samples, "digest": _digest(self.inputs)},
+            "model": self.model,
+            "options": dict(self.options),
+            "engine": self.engine,
+            "near": self.near,
+            "plan": self.plan.to_json(),
+            "schedule": asdict(self.net.schedule),
+            "tools": artifact.tool_versions(*_TOOLS),
+            **self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class Content:
+    """The files of a campaign, as bytes: what a worker on another machine is given."""
+
+    campaign: bytes
+    net: bytes
+    inputs: bytes
+
+    def open(self) -> Campaign:
+        """The campaign; raises ArtifactError where the files do not fit one another."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / NET
+            path.write_bytes(self.net)
+            net = load(path)
+        said = json.loads(self.campaign)
+        with np.load(io.BytesIO(self.inputs), allow_pickle=False) as held:
+            inputs = {name: held[name] for name in held.files}
+        if (
+            not isinstance(net, IntNet)
+            or net.digest != said["ir_digest"]
+            or _digest(inputs) != said["inputs"]["digest"]
+        ):
+            what = f"{NET} or {INPUTS} is not what {CAMPAIGN} says: digest {net.digest[:12]}, {said['ir_digest'][:12]}"
+            raise ArtifactError(Diagnostic("campaign-changed", what, said["net"], "run the campaign anew"))
+        known = set(Campaign.__dataclass_fields__) | {"campaign_version", "family", "ir_digest", "schedule", "tools"}
+        return Campaign(
+            net=net,
+            inputs=inputs,
+            plan=Plan.from_json(said["plan"]),
+            **{key: said[key] for key in ("model", "options", "engine", "near")},
+            notes={key: value for key, value in said.items() if key not in known},
+        )
+
+
+def _digest(inputs: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256()
+    for name, codes in sorted(inputs.items()):
+        found.update(f"{name}{codes.shape}".encode())
+        found.update(np.ascontiguousarray(codes, np.int64).tobytes())
+    return found.hexdigest()
+
+
+def write_campaign(campaign: Campaign, folder: Path, *, control: Campaign | None = None, force: bool) -> None:
+    """Make the folder, or leave what was there: ArtifactError if it exists (with `force`: and is no campaign).
+
+    `control` is a campaign on another net, to compare with; its folder is `CONTROL` inside.
+    """
+    with artifact.new_folder(folder, force=force, marker=CAMPAIGN) as temporary:
+        _write(campaign, temporary)
+        if control is not None:
+            (temporary / CONTROL).mkdir()
+            _write(control, temporary / CONTROL)
+
+
+def _write(campaign: Campaign, folder: Path) -> None:
+    save(campaign.net, folder / NET)
+    with (folder / INPUTS).open("wb") as file:
+        np.savez(file, **campaign.inputs)
+    artifact.write_json(folder / CAMPAIGN, campaign.to_json())
+
+
+def read_content(folder: Path) -> Content:
+    """The files of a campaign folder; ArtifactError if it is none, or of another version."""
+    try:
+        content = Content(*((folder / name).read_bytes() for name in (CAMPAIGN, NET, INPUTS)))
+        said = json.loads(content.campaign)
+        version = said.get("campaign_version") if isinstance(said, dict) else None
+    except (OSError, ValueError) as error:
+        what = f"no readable campaign: {error}"
+        raise ArtifactError(Diagnostic("not-a-campaign", what, str(folder), "eqfault run makes one")) from error
+    if version != VERSION:
+        what = f"campaign version {version}, this eqcompile reads {VERSION}"
+        raise ArtifactError(Diagnostic("campaign-version", what, str(folder / CAMPAIGN)))
+    return content
+
+
+def read_campaign(folder: Path) -> Campaign:
+    """The campaign of a folder. Raises ArtifactError as `read_content`, or where a file was changed or damaged."""
+    content = read_content(folder)
+    try:
+        return content.open()
+    except (LookupError, ValueError, TypeError, OSError) as error:
+        if isinstance(error, (ArtifactError, UsageError, VerifyError)):
+            raise
+        what = f"the campaign is damaged: {error}"
+        raise ArtifactError(Diagnostic("not-a-campaign", what, str(folder), "run the campaign anew")) from error

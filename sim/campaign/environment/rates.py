@@ -1,0 +1,178 @@
+"""From a cross-section and a flux to upsets, failures in time, and missions.
+
+    upsets of a bit per hour = cross-section [cm2] * flux [1 / (cm2 h)]
+    failures per hour        = sum over sites of bits * upsets of a bit per hour * P(failure | upset of that site)
+    FIT = failures in 10^9 device hours; MTTF [h] = 1 / failures per hour
+
+Sources: JEDEC JESD89A (2006), section 2 for FIT and cross-section.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+
+__all__ = ["accumulated", "failures", "mission", "read"]
+
+NAMES = ("sealevel", "avionics", "leo", "geo")
+HOURS_PER_DAY, SECONDS_PER_HOUR, HOURS_PER_FIT = 24.0, 3600.0, 1e9
+_DEFAULT_MISSION_S = 365.25 * 86_400
+_MOST_BYTES = 1 << 16
+_KEYS: Mapping[str, Mapping[str, type]] = {
+    "flux": {"particle": str, "per_cm2_hour": float, "source": str},
+    "part": {"title": str, "cm2_per_bit": float, "source": str, "note": str},
+    "rate": {"upsets_per_bit_day": float, "source": str},
+}
+_FILE = """\
+title, then [rate] upsets_per_bit_day, source; or [flux] particle, per_cm2_hour, source with [part] title, \
+cm2_per_bit, source"""
+
+
+def read(
+    name: str, *, part: str | None, scrub_s: float | None, mission_s: float | None, devices: int
+) -> dict[str, Any]:
+    """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source.
+
+    `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`.
+    Raises UsageError where a constant is missing, with what is missing and why nothing is assumed; ImportFileError for
+    a file that is not as it must be.
+    """
+    held = _built_in(f"{name}.toml") if name in NAMES else _file(Path(name))
+    classes = _built_in("parts.toml")
+    if part is not None:
+        if part not in classes:
+            what = f"there is no class of parts {part!r}"
+            hint = f"known: {', '.join(classes)}; or [part] in FILE.toml"
+            raise UsageError(Diagnostic("unknown-part", what, "--part", hint))
+        held["part"] = classes[part]
+    if "needs" in held:
+        what = f"{held['title']}: the {held['needs']} is missing; {held['why']}"
+        raise UsageError(Diagnostic("environment-rate", what, name, f"--env FILE.toml with {_FILE}"))
+    if "rate" in held:
+        per_hour = held["rate"]["upsets_per_bit_day"] / HOURS_PER_DAY
+    elif "flux" in held and "part" in held:
+        per_hour = held["flux"]["per_cm2_hour"] * held["part"]["cm2_per_bit"]
+    else:
+        absent = "[part]" if "flux" in held else "[flux] or [rate]"
+        hint = f"--part {'|'.join(classes)}, or a FILE.toml with {_FILE}"
+        what = f"the rate of upsets of a bit needs {absent}"
+        raise UsageError(Diagnostic("environment-part", what, name, hint))
+    return {
+        "name": Path(name).name,
+        **{key: held[key] for key in ("title", "flux", "part", "rate") if key in held},
+        "upsets_per_bit_hour": per_hour,
+        "scrub_s": scrub_s,
+        "mission_s": mission_s or _DEFAULT_MISSION_S,
+        "devices": devices,
+        "kind": "estimated",
+    }
+
+
+def _built_in(name: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise ImportFileError(
+                Diagnostic("environment-file", f"the file has {size} bytes, at most {_MOST_BYTES}", str(path))
+            )
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = f"one of {', '.join(NAMES)}, or a TOML file"
+        raise UsageError(
+            Diagnostic("unknown-environment", f"cannot read {str(path)!r}: {error.strerror}", "--env", hint)
+        ) from error
+    except ValueError as error:
+        raise ImportFileError(Diagnostic("environment-file", f"not TOML: {error}", str(path), _FILE)) from error
+    faults = _faults(held, str(path))
+    if faults:
+        raise ImportFileError(faults)
+    return held
+
+
+def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
+    found = []
+    unknown = sorted(set(held) - {"title", *_KEYS})
+    if unknown or not isinstance(held.get("title"), str):
+        what = f"unknown keys: {', '.join(unknown)}" if unknown else "there is no title"
+        found.append(Diagnostic("environment-file", what, where, _FILE))
+    for name, keys in _KEYS.items():
+        if name not in held:
+            continue
+        table = held[name] if isinstance(held[name], dict) else {}
+        for key, kind in keys.items():
+            value = table.get(key)
+            if value is None and key == "note":
+                continue
+            if kind is str:
+                good = isinstance(value, str)
+            else:
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                good = number and math.isfinite(float(value or 0)) and float(value or 0) > 0
+            if not good:
+                wanted = "a text" if kind is str else "a number above 0"
+                what = f"{key} is {value!r}, must be {wanted}" if value is not None else f"{key} is missing: {wanted}"
+                found.append(Diagnostic("environment-file", what, f"{where}:[{name}]", _FILE))
+        found += [
+            Diagnostic("environment-file", f"unknown key {key!r}", f"{where}:[{name}]", _FILE)
+            for key in sorted(set(table) - set(keys))
+        ]
+    return found
+
+
+def failures(upsets_per_bit_hour: float, bits: int, failing: float) -> dict[str, float]:
+    """Rates of `bits` bits of which an upset fails with probability `failing`; no `mttf_hours` where none does."""
+    upsets = upsets_per_bit_hour * bits
+    failing_per_hour = upsets * failing
+    found = {
+        "upsets_per_hour": upsets,
+        "failures_per_hour": failing_per_hour,
+        "fit": failing_per_hour * HOURS_PER_FIT,
+    }
+    return found | ({"mttf_hours": 1 / failing_per_hour} if failing_per_hour > 0 else {})
+
+
+def accumulated(upsets_per_hour: float, scrub_s: float) -> float:
+    """Mean number of upsets that stand at a time in what is scrubbed every `scrub_s` seconds: `rate * period / 2`.
+
+    A campaign of single faults speaks for the device while this is far below 1.
+    """
+    return upsets_per_hour * scrub_s / SECONDS_PER_HOUR / 2
+
+
+def mission(
+    upsets_per_hour: float,
+    failing: float,
+    *,
+    mission_s: float,
+    devices: int,
+    runs: int,
+    generator: np.random.Generator,
+) -> dict[str, float]:
+    """Missions of `devices` devices drawn `runs` times: upsets arrive as a Poisson process, each fails for itself.
+
+    Returns the mean number of upsets and failures of a mission, their 95 % quantiles, and the fraction of missions
+    without a failure. Upsets that meet in one inference are not more than the sum of each here.
+    """
+    mean = upsets_per_hour * mission_s / SECONDS_PER_HOUR * devices
+    upsets = generator.poisson(mean, size=runs)
+    failed = generator.binomial(upsets, failing)
+    return {
+        "runs": runs,
+        "upsets_mean": float(upsets.mean()),
+        "failures_mean": float(failed.mean()),
+        "upsets_95": float(np.quantile(upsets, 0.95)),
+        "failures_95": float(np.quantile(failed, 0.95)),
+        "without_failure": float((failed == 0).mean()),
+    }

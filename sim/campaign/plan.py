@@ -1,0 +1,150 @@
+"""How a campaign draws its faults: chosen once, before the first is injected, and written into the campaign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...toolchain.diagnostics import Diagnostic, UsageError
+from . import statistics
+
+__all__ = ["AUTO", "EXHAUSTIVE", "Plan", "make_plan"]
+
+AUTO, EXHAUSTIVE = "auto", "exhaustive"
+Method = Literal["exhaustive", "without replacement", "with replacement"]
+LISTED = 5_000_000
+"""Populations up to this size are shuffled as a whole (8 bytes a fault) and drawn without replacement; of a larger one
+a fault is seldom drawn twice."""
+_CHUNKS, _SMALLEST, _LARGEST = 100, 200, 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`size` faults of a population, in chunks of `chunk` faults (the last may be smaller).
+
+    Chunk k depends on `seed` and k alone. `looks`: with `stop_at_margin`, the numbers of chunks after which the
+    campaign may stop; empty without.
+    """
+
+    population: int
+    method: Method
+    size: int
+    chunk: int
+    seed: int
+    margin: float
+    confidence: float
+    stop_at_margin: float | None = None
+    looks: tuple[int, ...] = ()
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.size // self.chunk)
+
+    def faults_in(self, number: int) -> int:
+        """Faults in chunk `number`."""
+        return min(self.chunk, self.size - number * self.chunk)
+
+    def interval(self, hits: int, faults: int) -> statistics.Interval:
+        """The interval of a rate over all faults so far, as this plan allows to state it."""
+        if self.looks:
+            return statistics.exact(hits, faults, confidence=self.confidence, looks=len(self.looks))
+        finite = None if self.method == "with replacement" else self.population
+        return statistics.wilson(hits, faults, confidence=self.confidence, population=finite)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `how` says what they mean."""
+        return {
+            **{k: getattr(self, k) for k in ("population", "method", "size", "chunk", "chunks", "seed", "margin")},
+            "confidence": self.confidence,
+            "stop_at_margin": self.stop_at_margin,
+            "looks": list(self.looks),
+            "how": self.how,
+        }
+
+    @property
+    def how(self) -> str:
+        """The plan in a sentence."""
+        told = {
+            "exhaustive": f"all {self.population:,} faults",
+            "without replacement": f"{self.size:,} of {self.population:,} faults, each at most once",
+            "with replacement": f"{self.size:,} draws from {self.population:,} faults",
+        }[self.method]
+        if not self.looks:
+            ends = "the rates are exact" if self.method == "exhaustive" else "Wilson's intervals"
+            return f"{told}, seed {self.seed}; {ends}" + ("" if self.method == "exhaustive" else f" at {self._level}")
+        return (
+            f"at most {told}, seed {self.seed}; it may stop after {', '.join(map(str, self.looks))} chunks of "
+            f"{self.chunk:,}, once every outcome is known to +/- {self.stop_at_margin:.3%}; exact (Clopper-Pearson) "
+            f"intervals, which hold at {self._level} for all {len(self.looks)} looks together"
+        )
+
+    @property
+    def _level(self) -> str:
+        return f"{self.confidence:.4g} confidence"
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Plan:
+        """The plan that `to_json` told."""
+        left = {k: v for k, v in said.items() if k not in ("chunks", "how", "looks")}
+        return cls(**left, looks=tuple(said["looks"]))
+
+
+def make_plan(
+    population: int,
+    count: int | Literal["auto", "exhaustive"],
+    *,
+    enumerated: bool,
+    seed: int,
+    margin: float,
+    confidence: float,
+    stop_at_margin: float | None = None,
+) -> Plan:
+    """Choose the method and the number of faults.
+
+    `auto` takes the number that knows any rate to +/- `margin`; the whole population where that is no more. Faults that
+    can be numbered (`enumerated`) are drawn without replacement and the finite formula holds; else each is drawn anew
+    and the number is the one of an infinite population. Raises UsageError if there is nothing to inject.
+    """
+    if population < 1:
+        what = "this fault model has 0 faults in this net"
+        raise UsageError(Diagnostic("no-faults", what, "--model", "choose another model, or other sites"))
+    listed = enumerated and population <= LISTED
+    wanted = count if isinstance(count, int) else None
+    looks_most = None
+    if stop_at_margin is not None:
+        looks_most = wanted or _most_for(stop_at_margin, confidence)
+        wanted = looks_most
+    if count == EXHAUSTIVE or (listed and wanted is None and population <= _needed(None, margin, confidence)):
+        if not enumerated:
+            what = "the faults of this model have random parts and cannot be listed"
+            raise UsageError(Diagnostic("not-exhaustive", what, "--n", "--n auto draws from it"))
+        size, method = population, EXHAUSTIVE
+    elif listed:
+        size = min(population, wanted or _needed(population, margin, confidence))
+        method = EXHAUSTIVE if size == population else "without replacement"
+    else:
+        size, method = wanted or _needed(None, margin, confidence), "with replacement"
+    chunk = min(_LARGEST, max(_SMALLEST, -(-size // _CHUNKS)))
+    chunks = -(-size // chunk)
+    stops = looks_most is not None and method != EXHAUSTIVE
+    return Plan(
+        population=population,
+        method=method,  # type: ignore[arg-type]
+        size=size,
+        chunk=chunk,
+        seed=seed,
+        margin=margin,
+        confidence=confidence,
+        stop_at_margin=stop_at_margin if stops else None,
+        looks=statistics.look_schedule(chunks, max(1, chunks // 32)) if stops else (),
+    )
+
+
+def _needed(population: int | None, margin: float, confidence: float) -> int:
+    return statistics.sample_size(population, margin=margin, confidence=confidence)
+
+
+def _most_for(margin: float, confidence: float) -> int:
+    """Faults after which even a rate of one half is known to +/- `margin` at the last look. There are at most seven
+    looks; an exact interval is wider than the normal one by less than one fault on each side."""
+    return statistics.sample_size(None, margin=margin, confidence=1 - (1 - confidence) / 7) + round(2 / margin)

@@ -1,0 +1,389 @@
+"""The page of a report, drawn from its JSON alone: self-contained, no script, no external resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from .parts import interval, kind_mark, raw, section
+from .parts import table as table_of
+from .svg import Bar, Cell, Curve, bars, curves, heat, percent, round_up
+
+__all__ = ["render"]
+
+COLOURS = {
+    "masked": "#94a3b8",
+    "healed": "#15803d",
+    "near": "#65a30d",
+    "other": "#d97706",
+    "sdc": "#b91c1c",
+    "unsettled": "#7c3aed",
+    "detected": "#0369a1",
+    "hang": "#450a0a",
+}
+_UNITS_DRAWN = 20
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The page of a document of `document`."""
+    campaign = report["campaign"]
+    parts = [
+        _outcomes(report),
+        _control(report),
+        _sites(report),
+        *(_map(found) for found in report["maps"]),
+        *(_ticks(found) for found in report["ticks"]),
+        *(_ranking(found, "unit") for found in report["units"]),
+        *(_ranking(found, "bit") for found in report["bits"]),
+        _recovery(report),
+        _cube(report),
+        _environment(report),
+        _hardening(report),
+        _ids(report),
+    ]
+    title = escape(f"{campaign['net']}, model {campaign['model']}")
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=title, intro=_intro(report), body="\n".join(p for p in parts if p))
+
+
+def _intro(report: Mapping[str, Any]) -> str:
+    c = report["campaign"]
+    tools = ", ".join(f"{name} {version}" for name, version in report["tools"].items())
+    options = ", ".join(f"{k}={v}" for k, v in c["options"].items()) or "defaults"
+    ended = (
+        "" if report["finished"] else '<p class="bad">The campaign is not finished: these are the faults so far.</p>'
+    )
+    if report["stopped_at_margin"]:
+        ended = f'<p class="note">It stopped at +/- {c["plan"]["stop_at_margin"]:.3%} at a look that was planned.</p>'
+    inputs = escape(c.get("samples", {}).get("source", "given"))
+    lines = (
+        f"<code>{escape(c.get('command', 'made by the API'))}</code>",
+        f"{escape(c['family'])}, IR digest <code>{c['ir_digest'][:16]}</code>",
+        f"engine {escape(c['engine'])}; model {escape(c['model'])} ({escape(options)}); inputs: {inputs}",
+        f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection{kind_mark('measured')}",
+        escape(c["plan"]["how"]),
+        f"{escape(tools)}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
+    )
+    return "".join(f'<p class="note">{one}</p>' for one in lines) + ended
+
+
+def _outcomes(report: Mapping[str, Any]) -> str:
+    rows = [o for o in report["outcomes"] if o["faults"] or o["outcome"] not in ("detected", "hang", "unsettled")]
+    again = {o["outcome"]: o for o in report["reset"]}
+    drawn = []
+    for o in rows:
+        drawn.append(_bar(o["outcome"], o, COLOURS[o["outcome"]]))
+        drawn.append(_bar("after a reset", again[o["outcome"]], COLOURS[o["outcome"]], faint=True))
+    head = ["outcome", "meaning", "faults", "rate", "low", "high", "faults after reset", "rate after reset"]
+    table = [
+        [
+            o["outcome"],
+            o["meaning"],
+            f"{o['faults']:,}",
+            *interval(o["rate"]),
+            f"{again[o['outcome']]['faults']:,}",
+            f"{again[o['outcome']]['rate']['estimate']:.3%}",
+        ]
+        for o in rows
+    ]
+    plain = [
+        [o["outcome"], o["faults"], *raw(o["rate"]), again[o["outcome"]]["faults"], *raw(again[o["outcome"]]["rate"])]
+        for o in report["outcomes"]
+    ]
+    names = ["outcome", "faults", "rate", "low", "high", "reset_faults", "reset_rate", "reset_low", "reset_high"]
+    note = (
+        "After a reset: the same inference run anew with what a reset leaves of the fault (memory and defects stay, "
+        "registers do not). The bar below each outcome."
+    )
+    return section(
+        "What became of the faults",
+        "simulated",
+        bars("outcomes", drawn) + table_of(head, table, wide=1) + _whole(report),
+        note=note,
+        data=("outcomes", names, plain),
+    )
+
+
+def _whole(report: Mapping[str, Any]) -> str:
+    found = report.get("stratified")
+    if found is None:
+        return ""
+    r = found["rate"]
+    return (
+        f'<p class="note">{escape(found["measure"])}, with {found["strata"]:,} strata ({escape(found["by"])}) weighted '
+        f"by their shares of the population: {r['estimate']:.3%} [{r['low']:.3%}, {r['high']:.3%}]"
+        f"{kind_mark('estimated')}</p>"
+    )
+
+
+def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False) -> Bar:
+    r = row["rate"]
+    note = f"{r['estimate']:.2%}  [{r['low']:.2%}, {r['high']:.2%}]"
+    return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
+
+
+def _control(report: Mapping[str, Any]) -> str:
+    if "control" not in report:
+        return ""
+    ours, theirs = report["campaign"]["net"], report["control"]["campaign"]["net"]
+    drawn, rows, plain = [], [], []
+    for d in report["difference"]:
+        drawn.append(_bar(d["measure"], {"rate": d["net"]}, "#1d4ed8"))
+        drawn.append(_bar("control", {"rate": d["control"]}, "#1d4ed8", faint=True))
+        apart = "yes" if d["intervals_apart"] else "no"
+        rows.append([d["measure"], *interval(d["net"]), *interval(d["control"]), apart])
+        plain.append([d["measure"], *raw(d["net"]), *raw(d["control"]), apart])
+    head = ["measure", ours, "low", "high", f"control: {theirs}", "low", "high", "intervals apart"]
+    names = ["measure", "net", "low", "high", "control", "control_low", "control_high", "apart"]
+    c = report["control"]["campaign"]
+    note = f"The same model and seed in {theirs} ({c['family']}): {report['control']['faults']['value']:,} faults."
+    return section(
+        "Against the control",
+        "estimated",
+        bars("control", drawn, left=270) + table_of(head, rows),
+        note=note,
+        data=("control", names, plain),
+    )
+
+
+def _sites(report: Mapping[str, Any]) -> str:
+    rows = report["sites"]
+    seen = [o for o in COLOURS if any(r[o] for r in rows)]
+    measure = rows[0]["measure"] if rows else ""
+    head = ["site", "faults", *seen, measure, "low", "high"]
+    table = [[r["site"], f"{r['faults']:,}", *(f"{r[o]:,}" for o in seen), *interval(r["rate"])] for r in rows]
+    plain = [[r["site"], r["faults"], *(r[o] for o in COLOURS), r["hits"], *raw(r["rate"])] for r in rows]
+    names = ["site", "faults", *COLOURS, "hits", "rate", "low", "high"]
+    return section("By site", "simulated", table_of(head, table), data=("sites", names, plain))
+
+
+def _map(found: Mapping[str, Any]) -> str:
+    sites = sorted({c["site"] for c in found["cells"]})
+    bits = sorted({c["bit"] for c in found["cells"]})
+    limit = round_up(max((c["rate"] for c in found["cells"]), default=1.0))
+    cells = [
+        Cell(
+            sites.index(c["site"]),
+            bits.index(c["bit"]),
+            c["rate"],
+            f"{c['site']} bit {c['bit']}: {c['hits']} of {c['faults']}, " + " ".join(_ends(c)),
+        )
+        for c in found["cells"]
+    ]
+    there = {(c.row, c.column) for c in cells}
+    cells += [
+        Cell(i, k, None, f"{site} has no bit {bit}")
+        for i, site in enumerate(sites)
+        for k, bit in enumerate(bits)
+        if (i, k) not in there
+    ]
+    left = 30 + 7 * max((len(s) for s in sites), default=10)
+    names = [("none" if b < 0 else str(b)) for b in bits]
+    body = heat("map", cells, sites, names, limit=limit, left=left, axis="bit")
+    rows = [[c[k] for k in ("site", "bit", "hits", "faults", "rate", "low", "high")] for c in found["cells"]]
+    note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
+    columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
+    return section(
+        f"Site by bit: {found['measure']}",
+        "estimated",
+        f'<div class="wide">{body}</div>',
+        note=note,
+        data=(f"map_{_name(found)}", columns, rows),
+    )
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    return str(found["measure"]).replace(" ", "_")
+
+
+def _ends(c: Mapping[str, Any]) -> list[str]:
+    return interval({"estimate": c["rate"], "low": c["low"], "high": c["high"]})
+
+
+def _ticks(found: Mapping[str, Any]) -> str:
+    rows = found["rows"]
+    if len(rows) < 2:
+        return ""
+    first = rows[0]["tick"]
+    lines = [
+        Curve([r["high"] for r in rows], "#b91c1c", 1.0, 0.5, "ends of the interval", dashed=True, first=first),
+        Curve([r["low"] for r in rows], "#b91c1c", 1.0, 0.5, dashed=True, first=first),
+        Curve([r["rate"] for r in rows], "#b91c1c", 2.2, 1.0, found["measure"], first=first),
+    ]
+    body = curves("ticks", lines, x_label="tick of the upset", y_label="rate", log=False)
+    columns = ["tick", "hits", "faults", "rate", "low", "high"]
+    note = "Memory is upset before the inference: its faults stand at tick 0."
+    return section(
+        f"By the tick of the upset: {found['measure']}",
+        "estimated",
+        body,
+        note=note,
+        data=(f"ticks_{_name(found)}", columns, [[r[k] for k in columns] for r in rows]),
+    )
+
+
+def _ranking(found: Mapping[str, Any], second: str) -> str:
+    title, name = f"{second.capitalize()}s by rate: {found['measure']}", f"{second}s_{_name(found)}"
+    if not found["rows"]:
+        note = f"None of {found['of']:,} {second}s has a fault that ended so."
+        return section(title, "estimated", "", note=note) if found["of"] else ""
+    drawn = [
+        Bar(
+            f"{r['site']} {second} {r[second]}",
+            r["estimate"],
+            r["low"],
+            r["high"],
+            "#b91c1c",
+            f"{r['hits']:,} of {r['faults']:,}; rank {r['rank_first']} to {r['rank_last']}",
+        )
+        for r in found["rows"][:_UNITS_DRAWN]
+    ]
+    columns = ["site", second, "hits", "faults", "estimate", "low", "high", "rank_first", "rank_last"]
+    left = 40 + 7 * max(len(d.label) for d in drawn)
+    note = f"The first {len(drawn)} of {found['of']:,}. Ranks that each may have: {found['how']}."
+    return section(
+        title,
+        "estimated",
+        bars(name, drawn, left=left, width=left + 560),
+        note=note,
+        data=(name, columns, [[r[k] for k in columns] for r in found["rows"]]),
+    )
+
+
+def _recovery(report: Mapping[str, Any]) -> str:
+    found = report.get("recovery")
+    if not found:
+        return ""
+    lines = [Curve(c["distance"], COLOURS[c["outcome"]], 1.0, 0.35) for c in found["curves"]]
+    seen = {c["outcome"] for c in found["curves"]}
+    lines += [Curve([], COLOURS[o], 1.5, 1.0, f"faults that ended {o}") for o in COLOURS if o in seen]
+    lines.append(Curve(found["median"], "#1d4ed8", 2.4, 1.0, "median"))
+    limit = max(found["largest"])
+    if "bound" in found:
+        bound = found["bound"]
+        limit = max(limit, *bound["distance"])
+        told = f"proved: L^t, L = {bound['factor']:.4g}"
+        lines.append(Curve(bound["contraction"], "#24303c", 2.0, 1.0, told, dashed=True))
+        lines.append(Curve(bound["distance"], "#24303c", 1.2, 0.8, "and what rounding may add", dashed=True))
+    lines = [c for c in lines if len(c.values) or c.label]
+    body = curves(
+        "recovery",
+        lines,
+        x_label="ticks after the upset",
+        y_label="distance to the clean run, codes (log)",
+        log=True,
+        y_limit=limit,
+    )
+    note = f"{found['how']}. Distance: the largest difference of any state code."
+    if "bound" not in found:
+        note += " No bound is drawn: no contraction of this net is proved here."
+    rows = [[c["id"], c["outcome"], *c["distance"]] for c in found["curves"]]
+    columns = ["id", "outcome", *(f"tick_{k}" for k in range(len(found["median"])))]
+    return section("Recovery", "simulated", body, note=note, data=("recovery", columns, rows))
+
+
+def _cube(report: Mapping[str, Any]) -> str:
+    found = report.get("cube")
+    if not found:
+        return ""
+    edge = found["edge"]
+    share = [h / n if n else None for h, n in zip(found["hits"], found["faults"], strict=True)]
+    limit = round_up(max((s for s in share if s is not None), default=1.0))
+    figures = []
+    for z in range(edge):
+        cells = []
+        for y in range(edge):
+            for x in range(edge):
+                unit = (z * edge + y) * edge + x
+                text = f"unit {unit} (z {z}, y {y}, x {x}): {found['hits'][unit]} of {found['faults'][unit]}"
+                cells.append(Cell(y, x, share[unit], text))
+        drawn = heat("slice", cells, [""] * edge, [""] * edge, limit=limit, left=4, size=150 / edge, numbers=False)
+        figures.append(f"<figure>{drawn}<figcaption>z = {z}</figcaption></figure>")
+    columns = ["unit", "hits", "faults", "wrong_label"]
+    rows = [list(r) for r in zip(range(edge**3), found["hits"], found["faults"], found["wrong"], strict=True)]
+    note = f"State {found['state']}, rate of: {found['measure']}; dark is {percent(limit)}."
+    return section(
+        "Slices of the cube",
+        "estimated",
+        f'<div class="slices">{"".join(figures)}</div>',
+        note=note,
+        data=("cube", columns, rows),
+    )
+
+
+def _environment(report: Mapping[str, Any]) -> str:
+    e = report.get("environment")
+    if not e:
+        return ""
+    constants = []
+    if "rate" in e:
+        constants.append(["upsets of a bit", f"{e['rate']['upsets_per_bit_day']:.4g} per day", e["rate"]["source"]])
+    else:
+        f, p = e["flux"], e["part"]
+        constants.append([f"flux, {f['particle']}", f"{f['per_cm2_hour']:.4g} per cm2 and hour", f["source"]])
+        note = f" ({p['note']})" if p.get("note") else ""
+        constants.append([f"cross-section, {p['title']}", f"{p['cm2_per_bit']:.4g} cm2 per bit", p["source"] + note])
+    constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "follows from the above"])
+    rows = [
+        [
+            r["site"],
+            f"{r['bits']:,}",
+            f"{r['upsets_per_hour']:.4g}",
+            f"{r['failing']:.3%}",
+            f"{r['fit']:.4g}",
+            f"{r['fit_most']:.4g}",
+            _mttf(r),
+        ]
+        for r in [*e["sites"], {"site": "all", **e["total"]}]
+    ]
+    m = e["mission"]
+    flown = (
+        f"{m['runs']:,} simulated missions of {e['mission_s'] / 86_400:.4g} days, {e['devices']} device(s): on average "
+        f"{m['upsets_mean']:.4g} upsets and {m['failures_mean']:.4g} failures (95 % of missions: at most "
+        f"{m['upsets_95']:.4g} and {m['failures_95']:.4g}); {m['without_failure']:.2%} without a failure"
+    )
+    scrub = ""
+    if e["scrub_s"] is not None:
+        standing = f"{e['total']['accumulated']:.3g} upsets stand at a time on average"
+        told = f"Scrubbed every {e['scrub_s']:.4g} s: {standing}; single faults speak for far fewer than 1."
+        scrub = f'<p class="note">{told}{kind_mark("estimated")}</p>'
+    body = (
+        table_of(["constant", "value", "source"], constants, wide=2)
+        + table_of(["site", "bits", "upsets per hour", "failing", "FIT", "FIT at most", "MTTF"], rows)
+        + f'<p class="note">{flown}.{kind_mark("simulated")}</p>{scrub}'
+    )
+    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_most"]
+    plain = [[r[k] for k in columns] for r in e["sites"]]
+    return section(
+        f"Environment: {escape(e['title'])}", "estimated", body, note=e["note"], data=("environment", columns, plain)
+    )
+
+
+def _mttf(row: Mapping[str, float]) -> str:
+    if "mttf_hours" not in row:
+        return "no failure seen"
+    hours = row["mttf_hours"]
+    return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"
+
+
+def _hardening(report: Mapping[str, Any]) -> str:
+    found = report["campaign"].get("hardening")
+    if not found:
+        return ""
+    columns = list(dict.fromkeys(k for row in found for k in row))
+    rows = [[str(row.get(k, "")) for k in columns] for row in found]
+    return section("Hardening", "estimated", table_of(columns, rows), data=("hardening", columns, rows))
+
+
+def _ids(report: Mapping[str, Any]) -> str:
+    ids = report["wrong_ids"]
+    if not ids:
+        return ""
+    items = "".join(f"<li><code>{escape(i)}</code></li>" for i in ids)
+    return (
+        f"<details><summary>The first {len(ids)} faults that ended badly: eqfault replay CAMPAIGN ID</summary>"
+        f"<ul>{items}</ul></details>"
+    )

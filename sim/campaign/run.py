@@ -1,0 +1,104 @@
+"""Run a campaign, or go on with one: give out the chunks that are missing, store each, stop where it is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...toolchain.diagnostics import ArtifactError, Diagnostic
+from ..faults.engine import Outcome
+from .chunks import find_engine, table_digest
+from .definition import STORE, Campaign, Content, read_content
+from .plan import Plan
+from .scheduler import LOCAL, make_pool
+from .store import Store, open_store
+
+__all__ = ["Progress", "State", "run_campaign", "state_of"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a campaign stands. `outcomes`: faults by outcome, of all rows. `finished`: every chunk is there, or it
+    stopped at a look; `stopped` says the latter."""
+
+    plan: Plan
+    faults: int
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    finished: bool = False
+    stopped: bool = False
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the widest interval of an outcome, so far."""
+        return max(self.plan.interval(self.outcomes.get(o, 0), self.faults).margin for o in Outcome)
+
+
+Progress = Callable[[State], None]
+
+
+def run_campaign(
+    folder: Path, *, scheduler: str = LOCAL, workers: int | None = None, progress: Progress | None = None
+) -> State:
+    """Inject what is missing of the campaign in `folder`; what was there stays. `workers`: local processes, by default
+    one for each processor.
+
+    The rows are the same whoever runs them and in whatever order: a look is taken only when all chunks before it are
+    there, and none after it was begun. Raises ArtifactError if the folder is no campaign or its results are of other
+    faults, and what the engine, the scheduler and the store raise; all rows stored before stay.
+    """
+    content = read_content(folder)
+    campaign = content.open()
+    plan = campaign.plan
+    count = min(workers or len(os.sched_getaffinity(0)), plan.chunks)
+    if scheduler == LOCAL:
+        find_engine(campaign)
+    with open_store(folder / STORE, write=True) as store:
+        _demand_same(campaign, store, folder)
+        state = state_of(plan, store)
+        if progress is not None:
+            progress(state)
+        if state.finished:
+            return state
+        return _inject(content, store, state, scheduler, count, progress)
+
+
+def _inject(
+    content: Content, store: Store, state: State, scheduler: str, workers: int, progress: Progress | None
+) -> State:
+    plan = state.plan
+    with closing(make_pool(content, scheduler, workers)) as pool:
+        for end in plan.looks or (plan.chunks,):
+            there = store.chunks()
+            missing = [number for number in range(end) if number not in there]
+            for chunk in pool.run(missing):
+                store.append(chunk)
+                if progress is not None:
+                    progress(state_of(plan, store))
+            state = state_of(plan, store)
+            if state.finished:
+                break
+    return state
+
+
+def state_of(plan: Plan, store: Store) -> State:
+    """Where the campaign of a store stands."""
+    outcomes = {Outcome(code): count for code, count in store.outcomes().items()}
+    state = State(plan, sum(outcomes.values()), outcomes)
+    there = len(store.chunks())
+    if there == plan.chunks:
+        return State(plan, state.faults, outcomes, finished=True)
+    # Nothing is begun beyond a look before it is taken, so this many chunks are the first ones.
+    stops = there in plan.looks and plan.stop_at_margin is not None and state.margin <= plan.stop_at_margin
+    return State(plan, state.faults, outcomes, finished=stops, stopped=stops)
+
+
+def _demand_same(campaign: Campaign, store: Store, folder: Path) -> None:
+    """Refuse to go on with results of other faults: a changed fault model would mix two campaigns in one."""
+    for number, digest in list(store.chunks().items())[:1]:
+        found = table_digest(campaign.faults(number))
+        if found != digest:
+            what = f"chunk {number} was drawn as {digest[:12]}, this eqcompile draws {found[:12]}"
+            raise ArtifactError(Diagnostic("campaign-changed", what, str(folder), "run the campaign anew"))

@@ -1,0 +1,147 @@
+"""Results in a DuckDB file: a chunk is there with all its rows or not at all, and never twice.
+
+One process writes. A chunk is one transaction, and its number is a primary key; DuckDB's log is on the disk when a
+commit returns, so that a killed campaign goes on from its last chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
+from .chunks import ChunkResult
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+__all__ = ["COLUMNS", "Store", "open_store"]
+
+COLUMNS = {
+    "chunk": "INTEGER",
+    "number": "INTEGER",
+    "sample": "INTEGER",
+    "site": "VARCHAR",
+    "unit": "INTEGER",
+    "bit": "SMALLINT",
+    "tick": "INTEGER",
+    "outcome": "UTINYINT",
+    "label": "INTEGER",
+    "rejoin": "INTEGER",
+    "distance_max": "INTEGER",
+    "distance_end": "INTEGER",
+    "differ_end": "INTEGER",
+    "after_reset": "UTINYINT",
+}
+"""The columns of table `results`; a fault is named by (chunk, number)."""
+
+
+class Store:
+    """An open store. Make it with `open_store`."""
+
+    def __init__(self, connection: DuckDBPyConnection) -> None:
+        self._db = connection
+
+    def append(self, chunk: ChunkResult) -> None:
+        """Add all rows of a chunk, durably; a chunk that is there already is an error of DuckDB."""
+        rows = _rows(chunk)
+        names = ", ".join(COLUMNS)
+        self._db.begin()
+        try:
+            self._db.execute(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?)",
+                [chunk.number, len(chunk.faults), chunk.digest, chunk.seconds],
+            )
+            self._db.register("arriving", rows)
+            self._db.execute(f"INSERT INTO results ({names}) SELECT {names} FROM arriving")
+            self._db.commit()
+        except BaseException:
+            self._db.rollback()
+            raise
+        finally:
+            self._db.unregister("arriving")
+
+    def chunks(self) -> dict[int, str]:
+        """Digest of the faults of each chunk that is there, by number."""
+        return dict(self._db.execute("SELECT chunk, digest FROM chunks ORDER BY chunk").fetchall())
+
+    def seconds(self) -> float:
+        """Time spent injecting, all workers together."""
+        (total,) = self._one("SELECT coalesce(sum(seconds), 0) FROM chunks")
+        return float(total)
+
+    def outcomes(self, below: int | None = None) -> dict[int, int]:
+        """How many faults had each outcome, of the chunks below a number or of all."""
+        where = "" if below is None else f"WHERE chunk < {int(below)}"
+        return dict(self._db.execute(f"SELECT outcome, count(*) FROM results {where} GROUP BY outcome").fetchall())
+
+    def query(self, sql: str) -> dict[str, NDArray[Any]]:
+        """Columns of a query, as arrays."""
+        found: dict[str, NDArray[Any]] = self._db.execute(sql).fetchnumpy()
+        # No column holds NULL, yet an empty or small result may come as a masked array.
+        return {name: np.asarray(column) for name, column in found.items()}
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """All results in order."""
+        return self.query("SELECT * FROM results ORDER BY chunk, number")
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        row = self._db.execute(sql).fetchone()
+        assert row is not None
+        return tuple(row)
+
+
+def _rows(chunk: ChunkResult) -> dict[str, NDArray[Any]]:
+    count = len(chunk.faults)
+    sites = np.array(chunk.sites or ("",), dtype=object)
+    rows: Mapping[str, NDArray[Any]] = {
+        "chunk": np.full(count, chunk.number, np.int32),
+        "number": np.arange(count, dtype=np.int32),
+        "site": sites[chunk.faults["site"]],
+        "after_reset": chunk.after_reset,
+        **{key: chunk.faults[key] for key in ("sample", "unit", "bit", "tick")},
+        **{
+            key: chunk.results[key]
+            for key in ("outcome", "label", "rejoin", "distance_max", "distance_end", "differ_end")
+        },
+    }
+    return {key: np.ascontiguousarray(column) for key, column in rows.items()}
+
+
+@contextmanager
+def open_store(path: Path, *, write: bool) -> Iterator[Store]:
+    """Open, or with `write` make, a store.
+
+    Raises MissingToolError without DuckDB, ArtifactError if the file is no store or another process has it.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        what = "the results of a campaign are kept in DuckDB, which is not installed"
+        raise MissingToolError(Diagnostic("missing-tool", what, hint="pip install 'eqcompile[faults]'")) from error
+    if not write and not path.exists():
+        what = "the campaign has no results yet"
+        raise ArtifactError(Diagnostic("no-results", what, str(path), "eqfault resume goes on with it"))
+    try:
+        connection = duckdb.connect(str(path), read_only=not write)
+    except duckdb.Error as error:
+        text = str(error).splitlines()[0]
+        what = f"cannot open the results: {text}"
+        hint = "another eqfault holds it: wait or end it" if "lock" in text else "run the campaign anew"
+        raise ArtifactError(Diagnostic("store", what, str(path), hint)) from error
+    try:
+        if write:
+            columns = ", ".join(f"{name} {kind} NOT NULL" for name, kind in COLUMNS.items())
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS chunks "
+                "(chunk INTEGER PRIMARY KEY, rows INTEGER NOT NULL, digest VARCHAR NOT NULL, seconds DOUBLE NOT NULL)"
+            )
+            connection.execute(f"CREATE TABLE IF NOT EXISTS results ({columns})")
+        yield Store(connection)
+    finally:
+        connection.close()
