@@ -1,0 +1,169 @@
+"""The GPU engine's PyTorch form against golden's, every column of every result; the kernel is measured elsewhere."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import random_inputs, random_net, small_net
+
+from eqcompile.sim.faults.engine import Outcome, Session
+from eqcompile.sim.faults.golden_engine import GoldenEngine
+from eqcompile.sim.faults.gpu import fallback, plan, source
+from eqcompile.sim.faults.gpu.engine import GpuEngine
+from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
+from eqcompile.toolchain.diagnostics import UsageError
+from eqcompile.toolchain.ir import IntNet
+
+SEEDS = range(24)
+
+
+def drawn_net(source: random.Random) -> IntNet:
+    """Mostly what the kernel takes; operations that it lacks are drawn, too."""
+    extras = ("gate", "interpolate", "select", "reduce", "mul", "sweep", "copy")
+    return random_net(source, spaces=("vector", "sites"), extras=extras, frames=False)
+
+
+def upsets(net: IntNet, ticks: int, source: random.Random, slots: int) -> tuple[Upset, ...]:
+    """Upsets of states in one tick, the readout's among them; every kind of change."""
+    tick = source.randint(0, ticks)
+    made = []
+    for _ in range(slots):
+        state = source.choice(net.states)
+        bits = net.formats[state.name].bits
+        kind = source.choice(("flip", "one", "zero", "add"))
+        change = source.randint(-200, 200) or 1 if kind == "add" else 1 << source.randrange(bits)
+        index = source.randrange(int(np.prod(state.shape)))
+        made.append(Upset(Place.STATE, state.name, index, tick, tick, **{kind: change}))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+def faults(net: IntNet, samples: int, ticks: int, source: random.Random, count: int) -> FaultTable:
+    return FaultTable.of(
+        Fault(source.randrange(samples), "state", 0, -1, upsets(net, ticks, source, source.randint(1, 3)))
+        for _ in range(count)
+    )
+
+
+def sessions(net: IntNet, codes: Any) -> tuple[Session, Session]:
+    return GpuEngine().open(net, codes, near=1), GoldenEngine().open(net, codes, near=1)
+
+
+def loop() -> tuple[IntNet, Any]:
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    return net, {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
+
+
+def differing(net: IntNet, codes: Any, seed: int, count: int = 60) -> int:
+    tried, right = sessions(net, codes)
+    ticks = net.schedule.steps
+    table = faults(net, len(next(iter(codes.values()))), ticks, random.Random(seed), count)
+    return int((tried.run(table) != right.run(table)).sum())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_results_are_goldens(seed: int) -> None:
+    """Cutting a fault short where it rejoins the clean run must not change a column of its result."""
+    source_of = random.Random(seed)
+    net = drawn_net(source_of)
+    codes = random_inputs(net, source_of)
+    refused = GpuEngine().check(net)
+    if refused:
+        assert all(d.code.startswith("gpu-") and d.what for d in refused)
+        return
+    assert differing(net, codes, seed) == 0
+
+
+def test_enough_random_nets_are_taken() -> None:
+    """If all were refused, the equality above would compare nothing."""
+    taken = [not GpuEngine().check(drawn_net(random.Random(seed))) for seed in SEEDS]
+    assert sum(taken) >= 10
+
+
+def test_trajectories_are_goldens() -> None:
+    """A replay shows the run that the result was read from."""
+    net, codes = loop()
+    tried, right = sessions(net, codes)
+    fault = Fault(1, "state", 0, 3, (Upset(Place.STATE, net.states[0].name, 0, 2, 2, flip=8),))
+    for name, rows in right.trace(fault).items():
+        assert (tried.trace(fault)[name] == rows).all()
+        assert (tried.clean(1)[name] == right.clean(1)[name]).all()
+
+
+def ends_a_tick_early(text: Callable[..., Any]) -> Callable[..., Any]:
+    def changed(self: fallback.Fallback, t: int, *rest: Any) -> None:
+        if t != self.clean.ticks - 1:
+            text(self, t, *rest)
+
+    return changed
+
+
+def forgets_the_sign(word: Any, slot: Any, stated: Any) -> Any:
+    ones = (1 << stated.bits) - 1
+    return ((((word ^ slot["flip"]) | slot["one"]) & ~slot["zero"]) & ones) + slot["add"]
+
+
+def test_mutants_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that passes a wrong engine proves nothing."""
+    net, codes = loop()
+    assert differing(net, codes, 0, 200) == 0
+    mutants: list[tuple[Any, str, Any]] = [
+        (fallback.Fallback, "_tick", ends_a_tick_early(fallback.Fallback._tick)),
+        (fallback.Fallback, "_read", lambda *_: None),
+        (fallback, "_changed", forgets_the_sign),
+    ]
+    for where, name, mutant in mutants:
+        with monkeypatch.context() as patched:
+            patched.setattr(where, name, mutant)
+            assert differing(net, codes, 0, 200) > 0, name
+
+
+@pytest.mark.parametrize(
+    ("upset", "why"),
+    [
+        (Upset(Place.VALUE, "y", 0, 1, 1, flip=1), "no upset of a state"),
+        (Upset(Place.STATE, "nowhere", 0, 1, 1, flip=1), "no state of the net"),
+        (Upset(Place.STATE, "h", 3, 1, 1, flip=1), "outside its state"),
+        (Upset(Place.STATE, "h", 0, 1, 2, flip=1), "more than one tick"),
+        (Upset(Place.STATE, "h", 0, 7, 7, flip=1), "later than tick 6"),
+    ],
+)
+def test_faults_that_the_kernel_has_no_form_for_are_refused(upset: Upset, why: str) -> None:
+    """A fault that runs as another would be counted as what it is not."""
+    net, codes = loop()
+    session = GpuEngine().open(net, codes, near=1)
+    with pytest.raises(UsageError, match=why):
+        session.run(FaultTable.of([Fault(0, "site", 0, 0, (upset,))]))
+
+
+def test_a_sample_that_is_not_there_is_refused() -> None:
+    """Clean codes of a sample beyond the last would be somebody else's memory."""
+    net, codes = loop()
+    upset = Upset(Place.STATE, net.states[0].name, 0, 1, 1, flip=1)
+    with pytest.raises(UsageError, match="none of the 3 samples"):
+        GpuEngine().open(net, codes, near=1).run(FaultTable.of([Fault(3, "site", 0, 0, (upset,))]))
+
+
+def test_outcomes_of_every_kind_occur() -> None:
+    """An engine in which no fault ever matters would equal golden on faults that never matter."""
+    net, codes = loop()
+    table = faults(net, 3, net.schedule.steps, random.Random(3), 300)
+    seen = set(GpuEngine().open(net, codes, near=1).run(table)["outcome"].tolist())
+    assert {Outcome.MASKED, Outcome.HEALED} <= seen
+    assert len(seen) >= 3
+
+
+def test_the_kernel_names_what_it_reads() -> None:
+    """Pointers are handed over by position: each array of the kernel is an argument, once, in its order."""
+    net, _ = loop()
+    made = source.kernel_of(plan.make_plan(net), slots=2)
+    head = made.text[made.text.index("def relax(") : made.text.index("):")]
+    arguments = [a.strip() for a in head.removeprefix("def relax(").split(",")]
+    fixed = 2 + len(source.SLOT) + 1
+    pointers = arguments[fixed : fixed + len(made.arrays)]
+    assert [p.rstrip("_ptr").rstrip("0123456789") for p in pointers] == [kind for kind, _ in made.arrays]
+    assert len(set(made.arrays)) == len(made.arrays)
+    compile(made.text, "relax", "exec")
