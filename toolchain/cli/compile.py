@@ -9,7 +9,7 @@ from typing import Any
 
 from ..diagnostics import Diagnostic, UsageError
 from .console import Parser, Reply, stage_progress
-from .numbers import fraction, finite, integer, positive_seconds
+from .numbers import finite, fraction, integer, positive_seconds
 from .widths import weights, widths_of
 
 __all__ = ["command"]

@@ -14,6 +14,9 @@ from .source import SLOT
 
 __all__ = ["Columns", "columns_of"]
 
+_LARGE = (1 << 31) - 1
+"""Beyond every code that the kernel holds: states have at most 16 bits, and `add` saturates."""
+
 Columns = dict[str, NDArray[np.int32]]
 """`sample`, `tick` `[rows]` and the fields of `SLOT` `[rows, slots]`, int32."""
 
@@ -41,13 +44,16 @@ def columns_of(table: FaultTable, net: IntNet, samples: int, ticks: int) -> tupl
     faults_found = [d for d in wrong if d is not None]
     if faults_found:
         raise UsageError(faults_found)
-    order = np.lexsort((upsets["index"][faults["start"]], upsets["name"][faults["start"]], faults["tick"]))
+    first = np.zeros((2, len(faults)), np.int64)
+    some = faults["count"] > 0
+    first[:, some] = upsets["index"][faults["start"][some]], upsets["name"][faults["start"][some]]
+    order = np.lexsort((*first, faults["tick"]))
     slots = int(faults["count"].max(initial=1))
     columns: Columns = {"sample": faults["sample"][order], "tick": faults["tick"][order]}
     place = np.arange(len(upsets)) - np.repeat(faults["start"], faults["count"])
     for field in SLOT:
         held = np.full((len(faults), slots), -1 if field == "state" else 0, np.int32)
-        held[owner, place] = state if field == "state" else upsets[field].astype(np.int64).astype(np.int32)
+        held[owner, place] = state if field == "state" else np.clip(upsets[field], -_LARGE, _LARGE).astype(np.int32)
         columns[field] = held[order]
     return columns, order, slots
 
