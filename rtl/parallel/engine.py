@@ -290,9 +290,11 @@ class ParallelEngine(wiring.Component):
             with m.If(latch):
                 m.d.sync += [low.eq(state - tolerance), high.eq(state + tolerance)]
             moved.append((state > high) | (state < low))
-        settled = Signal()
-        m.d.sync += settled.eq(~Cat(moved).any())
-        return settled
+        # The tables' outputs are late in the clock: what the two bounds of two codes say is the work of one LUT, and
+        # the rest waits for the next clock.
+        flags = Signal(-(-len(moved) // 2), name="moved")
+        m.d.sync += flags.eq(Cat(Cat(moved[i : i + 2]).any() for i in range(0, len(moved), 2)))
+        return ~flags.any()
 
 
 def _latched(net: IntNet) -> list[str]:
