@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from .diagnostics import Diagnostic
 from .ir import EqNet, IntNet
 
-__all__ = ["Assumption", "FloatRun", "Given", "Imported", "Lowered", "QuantizeOptions", "Run", "Simulator", "Target"]
+__all__ = [
+    "Assumption",
+    "FloatRun",
+    "Given",
+    "Imported",
+    "Lowered",
+    "QuantizeOptions",
+    "Run",
+    "Simulator",
+    "Target",
+    "TuneOptions",
+    "Tuned",
+]
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called now and then during long work."""
@@ -113,6 +125,46 @@ class Lowered:
     net: IntNet
     choices: Sequence[Mapping[str, Any]]
     assumed: tuple[Assumption, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """What the user chooses about training. `quantize`: the integers that are trained for.
+
+    `hold_out`: share of the data that is not trained on and chooses the epoch; 0 keeps the last epoch. `ticks`: how
+    many of the last ticks gradients flow through. `distill`: share of the loss that asks for the float net's own
+    probabilities instead of the labels. `noise`: of the training inputs, in their standard deviations; it stands for
+    data, of which fine-tuning sees little.
+    """
+
+    quantize: QuantizeOptions
+    epochs: int = 30
+    lr: float = 2e-3
+    batch: int = 128
+    ticks: int = 10
+    hold_out: float = 0.1
+    distill: float = 0.5
+    noise: float = 0.4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained checkpoint and how it came about.
+
+    `checkpoint`: the dictionary form that the importers read, its `state_dict` of arrays; `net`: the IntNet that it
+    lowers to with the same options and calibration data. `accuracy`: fractions by data set (`held-out`, `test`) and
+    network (`float` before, `before` and `after` as integers). `history`: one row an epoch (JSON values). `frozen`:
+    weights that training could not change, with the reason.
+    """
+
+    checkpoint: Mapping[str, Any]
+    net: IntNet
+    accuracy: Mapping[str, Mapping[str, float]]
+    samples: Mapping[str, int]
+    history: Sequence[Mapping[str, Any]]
+    epoch: int
+    frozen: Mapping[str, str]
 
 
 class Target(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from ..contracts import Imported
 from ..diagnostics import Diagnostic, EqcompileError, ImportFileError, UsageError
 from ..ir import EqNet
 from ..ir.verify import check
+from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state
 from .config import settings_from_config, width_faults
 from .containers import regular_file
 from .detect import detect
 from .family import Family, Tensors, normalise
 from .load import LoadedFile, load_file
 from .nir_file import HDF5_MAGIC
+from .qonnx_file import is_onnx
 from .settings import read_config, resolve
 
 __all__ = ["import_model"]
@@ -59,17 +61,20 @@ def import_model(
     Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (PyTorch).
     """
     user_config = {} if config is None else read_config(config)
-    if _is_nir(path):
+    start = _start(path)
+    if start == HDF5_MAGIC:
         return _import_nir(path, family, settings or {}, user_config)
-    file = load_file(path)
+    if is_onnx(start):
+        return _import_qonnx(path, family, settings or {}, user_config)
+    file, user = _plain_layers(load_file(path), settings or {}, user_config)
     tensors = _Recorded(file.label, file.arrays)
     faults = _norm_faults(tensors)
     try:
         chosen = detect(tensors, family, stated=file.family, known=known)
         resolved = resolve(
             chosen,
-            user=settings or {},
-            config=user_config,
+            user=user,
+            config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
             stated=settings_from_config(chosen, file.config, file.forward_kwargs),
             label=file.label,
         )
@@ -83,11 +88,25 @@ def import_model(
     return Imported(net, chosen.key, path, resolved.assumed, resolved.given, ignored)
 
 
-def _is_nir(path: Path) -> bool:
+def _plain_layers(
+    file: LoadedFile, user: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[LoadedFile, dict[str, Any]]:
+    """The file with the weights that Brevitas' quantizers make of its tensors, where it has any, and the settings of
+    the user that are not about them."""
+    stated = {n: v for source in (file.config, config, user) for n, v in source.items() if n in BREVITAS_SETTINGS}
+    rest = {name: value for name, value in user.items() if name not in BREVITAS_SETTINGS}
+    if not is_brevitas(file.arrays, stated):
+        return file, dict(user)
+    return replace(file, arrays=quantized_state(file.arrays, stated, file.label)), rest
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, which tell its kind."""
     regular_file(path)
     try:
         with path.open("rb") as file:
-            return file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+            found = file.read(16)
+            return HDF5_MAGIC if found.startswith(HDF5_MAGIC) else found
     except OSError as error:
         raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
 
@@ -99,6 +118,15 @@ def _import_nir(path: Path, family: str | None, settings: Mapping[str, Any], con
         what = f"the file is a NIR graph, not a checkpoint of {family}"
         raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
     return import_nir(path.read_bytes(), path, user=settings, config=config)
+
+
+def _import_qonnx(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
+    from .qonnx_graph import QONNX_FAMILY, import_qonnx
+
+    if family not in (None, QONNX_FAMILY):
+        what = f"the file is an ONNX graph, not a checkpoint of {family}"
+        raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
+    return import_qonnx(path.read_bytes(), path, user=settings, config=config)
 
 
 def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: LoadedFile) -> EqNet:

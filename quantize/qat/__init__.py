@@ -1,0 +1,1 @@
+"""Quantization-aware training: a float net learns to be good as integers."""

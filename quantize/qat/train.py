@@ -1,0 +1,200 @@
+"""The training of a checkpoint: batches, loss, schedule, and the choice of the epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ...toolchain import data, registry
+from ...toolchain.contracts import StageProgress, Tuned, TuneOptions
+from ...toolchain.data import Inputs
+from ...toolchain.diagnostics import Diagnostic, UsageError
+from ...toolchain.ir import EqNet, IntNet
+from ...toolchain.reference import run_reference
+from ..lower import lower
+from .checkpoint import Checkpoint
+from .learner import Learner
+from .network import relax
+
+__all__ = ["train"]
+
+Array = NDArray[Any]
+
+_CHUNK = 512
+"""Samples evaluated at a time."""
+
+
+def train(
+    checkpoint: Checkpoint, samples: Inputs, options: TuneOptions, *, test: Inputs | None, progress: StageProgress
+) -> Tuned:
+    """Train `checkpoint` on labelled `samples`; see `TuneOptions` and `Tuned`. Never looks at `test` before the end.
+
+    The same arguments give the same checkpoint on the same machine. Raises what `Learner` and `lower` raise, and
+    UsageError if too little data is left to train on or the loss stops being finite.
+    """
+    learner = Learner(checkpoint, options.quantize, samples.arrays)
+    kept, held = _split(samples, options)
+    state = _State(learner, options, len(kept.labels))
+    order = np.random.default_rng(options.seed)
+    history: list[dict[str, Any]] = []
+    best = (-1.0, -math.inf)
+    values, chosen = learner.arrays(), 0
+    for epoch in range(1, options.epochs + 1):
+        shuffled = order.permutation(len(kept.labels))
+        losses = []
+        for start in range(0, len(shuffled), options.batch):
+            rows = shuffled[start : start + options.batch]
+            losses.append(state.learn(kept, rows))
+            progress("train", state.made, state.total)
+        row: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": state.schedule.get_last_lr()[0]}
+        score = (0.0, float(epoch))
+        if held is not None:
+            right, loss = _judge(learner.lowered().net, learner.output, held)
+            row |= {"held_out_accuracy": right, "held_out_loss": loss}
+            score = (right, -loss)
+        history.append(row)
+        if score > best:
+            best, values, chosen = score, learner.arrays(), epoch
+    return _finished(checkpoint, learner, values, options, samples, held, test, history, chosen)
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    arrays: Mapping[str, Array]
+    labels: Array
+
+    def rows(self, rows: Array) -> dict[str, Array]:
+        return {n: a[rows] for n, a in self.arrays.items()}
+
+
+class _State:
+    """Optimizer and learning rate: Adam, cosine to 0."""
+
+    def __init__(self, learner: Learner, options: TuneOptions, samples: int) -> None:
+        self.learner, self.options = learner, options
+        self.optimizer = torch.optim.Adam(learner.parameters(), lr=options.lr)
+        self.total = options.epochs * math.ceil(samples / options.batch)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.total)
+        self.made = 0
+        self.noise = np.random.default_rng((options.seed, 1))
+        self.spread = {
+            name: options.noise * float(np.std(a)) if a.dtype.kind == "f" else 0.0
+            for name, a in learner.calibration.items()
+        }
+
+    def learn(self, kept: _Labelled, rows: Array) -> float:
+        """One step of the optimizer; the loss before it."""
+        inputs = {name: self._varied(name, array) for name, array in kept.rows(rows).items()}
+        logits = self.learner(inputs, self.options.ticks).logits
+        teacher = relax(self.learner.source, inputs)[self.learner.output]
+        loss = _loss(logits, torch.tensor(kept.labels[rows]), teacher, self.options.distill)
+        if not torch.isfinite(loss):
+            what = f"the loss is {float(loss)} after {self.made} batches"
+            raise UsageError(
+                Diagnostic("tune-diverged", what, "--lr", f"lower it, for example {self.options.lr / 4:g}")
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.made += 1
+        return float(loss.detach())
+
+    def _varied(self, name: str, array: Array) -> Array:
+        """The inputs with noise; indices as they are."""
+        spread = self.spread[name]
+        return array + self.noise.normal(0.0, spread, array.shape) if spread > 0.0 else array
+
+
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float) -> Tensor:
+    """Cross-entropy with the labels and with the float net's probabilities (Hinton, Vinyals, Dean 2015,
+    arXiv:1503.02531, at temperature 1), mixed."""
+    told = functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+    return (1.0 - distill) * told + distill * functional.cross_entropy(
+        logits.flatten(0, -2), teacher.flatten(0, -2).softmax(dim=-1)
+    )
+
+
+def _split(samples: Inputs, options: TuneOptions) -> tuple[_Labelled, _Labelled | None]:
+    """The samples to train on and, drawn by the seed, those held out."""
+    if samples.labels is None:
+        what = "the data has no labels"
+        raise UsageError(Diagnostic("tune-labels", what, "--data", "numpy.savez(path, x=samples, labels=classes)"))
+    count = len(samples.labels)
+    away = round(options.hold_out * count)
+    if count - away < 1 or (options.hold_out > 0.0 and away < 1):
+        what = (
+            f"{count} samples of which {options.hold_out:g} are held out leave {count - away} to train on, {away} out"
+        )
+        raise UsageError(Diagnostic("tune-data", what, "--hold-out", "give more data, or --hold-out 0"))
+    drawn = np.random.default_rng(options.seed).permutation(count)
+    everything = _Labelled(samples.arrays, samples.labels)
+    parts = [_Labelled(everything.rows(np.sort(r)), samples.labels[np.sort(r)]) for r in (drawn[away:], drawn[:away])]
+    return parts[0], parts[1] if away else None
+
+
+def _in_chunks(function: Any, arrays: Mapping[str, Array]) -> Array:
+    count = len(next(iter(arrays.values())))
+    parts = [function({n: a[s : s + _CHUNK] for n, a in arrays.items()}) for s in range(0, count, _CHUNK)]
+    return np.concatenate(parts)
+
+
+def _judge(net: IntNet, output: str, samples: _Labelled) -> tuple[float, float]:
+    """Accuracy and cross-entropy of the integers, by golden."""
+    golden = registry.stage("golden")
+    scale = next(o.scale for o in net.outputs if o.name == output) or 1.0
+    codes = _in_chunks(lambda x: golden(net, data.encode(net, x)[0], trace=False).outputs[output], samples.arrays)
+    return _right(codes, samples.labels), float(
+        functional.cross_entropy(torch.tensor(codes * scale).flatten(0, -2), torch.tensor(samples.labels).flatten())
+    )
+
+
+def _float_accuracy(net: EqNet, output: str, samples: _Labelled) -> float:
+    return _right(_in_chunks(lambda x: run_reference(net, x).outputs[output], samples.arrays), samples.labels)
+
+
+def _right(logits: Array, labels: Array) -> float:
+    return float((logits.argmax(axis=-1) == labels).mean())
+
+
+def _finished(
+    checkpoint: Checkpoint,
+    learner: Learner,
+    values: Mapping[str, Array],
+    options: TuneOptions,
+    samples: Inputs,
+    held: _Labelled | None,
+    test: Inputs | None,
+    history: list[dict[str, Any]],
+    epoch: int,
+) -> Tuned:
+    before = lower(checkpoint.net, options.quantize, calibration=samples.arrays).net
+    after = lower(checkpoint.rebuilt(values), options.quantize, calibration=samples.arrays).net
+    sets = {} if held is None else {"held-out": held}
+    if test is not None and test.labels is not None:
+        sets["test"] = _Labelled(test.arrays, test.labels)
+    return Tuned(
+        checkpoint=checkpoint.content(values),
+        net=after,
+        accuracy={
+            name: {
+                "float": _float_accuracy(checkpoint.net, learner.output, part),
+                "before": _judge(before, learner.output, part)[0],
+                "after": _judge(after, learner.output, part)[0],
+            }
+            for name, part in sets.items()
+        },
+        samples={"trained": len(samples.labels) - (0 if held is None else len(held.labels))}  # type: ignore[arg-type]
+        | {name: len(part.labels) for name, part in sets.items()},
+        history=history,
+        epoch=epoch,
+        frozen=learner.frozen,
+    )
