@@ -138,12 +138,12 @@ class TuneOptions:
     """
 
     quantize: QuantizeOptions
-    epochs: int = 30
-    lr: float = 2e-3
+    epochs: int = 100
+    lr: float = 6e-3
     batch: int = 128
     ticks: int = 10
     hold_out: float = 0.1
-    distill: float = 0.5
+    distill: float = 0.2
     noise: float = 0.4
     seed: int = 0
 

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...toolchain import data, registry
-from ...toolchain.contracts import Lowered, QuantizeOptions, Run
+from ...toolchain.contracts import QuantizeOptions, Run
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError
 from ...toolchain.ir import EqNet, IntNet, ops, walk
-from ..lower import lower
+from ..ground import Ground
+from ..lower import check_supported
+from ..options import kinds_of
 from .checkpoint import Checkpoint
 from .network import Network, constants
 from .weights import QuantizedWeight, straight
@@ -31,7 +33,7 @@ __all__ = ["Forward", "Learner"]
 Array = NDArray[Any]
 
 _CALIBRATION = 256
-"""Samples, beside those with the extreme entries, that stand for the calibration data while training."""
+"""Samples, beside those with the extreme entries, on which ranges that no proof gives are measured while training."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,15 @@ class Learner(nn.Module):
     def __init__(self, checkpoint: Checkpoint, options: QuantizeOptions, calibration: Mapping[str, Array]) -> None:
         super().__init__()
         self.source: EqNet = checkpoint.net
-        self.options = options
-        self.calibration = calibration
+        self.spread = {name: float(np.std(a)) for name, a in calibration.items() if a.dtype.kind == "f"}
+        self.kinds = kinds_of(self.source, options)
+        check_supported(self.source)
+        ground = Ground.of(self.source, options, calibration=calibration, ranges={})
+        # Moments only matter to weights that are no codes yet, which those in training are.
+        self.ground = replace(ground, calibration=self._few(calibration), moments={})
         self.constants = constants(self.source)
         self.output = _classes(self.source)
         kinds = {t.param: t.kind for t in checkpoint.trainable}
-        bits = 2 if options.weights == "ternary" else int(options.weights.removeprefix("int"))
         self.frozen: dict[str, str] = {}
         self.weights = nn.ModuleDict()
         self.others = nn.ParameterDict()
@@ -68,7 +73,7 @@ class Learner(nn.Module):
                 fixed = _magnitude(value)
                 self.weights[name] = QuantizedWeight(
                     value,
-                    bits if fixed is None else 2,
+                    _bits(self.kinds[name]) if fixed is None else 2,
                     per_row=per_row and options.per_row,
                     fixed=fixed,
                     kept=kept,
@@ -81,7 +86,6 @@ class Learner(nn.Module):
         if not self.weights:
             what = "no weight of this net can be trained: " + "; ".join(f"{n}: {w}" for n, w in self.frozen.items())
             raise UnsupportedError(Diagnostic("tune-nothing", what, checkpoint.file.label))
-        self.sketch = self._sketch()
 
     def values(self) -> dict[str, Tensor]:
         """Every parameter of the net: quantized weights, trained and constant ones."""
@@ -94,17 +98,13 @@ class Learner(nn.Module):
             values = self.values()
             return {n: values[n].numpy().copy() for n in (*self.weights, *self.others)}
 
-    def net(self) -> EqNet:
-        """The float net of the present parameters."""
-        return _with(self.source, self.arrays())
-
-    def lowered(self, calibration: Mapping[str, Array] | None = None) -> Lowered:
-        """The integers of the present parameters; by default on the few samples that stand for the calibration data."""
-        return lower(self.net(), self.options, calibration=calibration or self.sketch)
+    def lowered(self) -> IntNet:
+        """The integers of the present parameters."""
+        return replace(self.ground, net=_with(self.source, self.arrays()), _codes={}).lowered(self.kinds).net
 
     def forward(self, inputs: Mapping[str, Array], ticks: int) -> Forward:
         """Run a batch `[batch, *shape]`; gradients flow through the last `ticks` ticks."""
-        net = self.lowered().net
+        net = self.lowered()
         codes, _ = data.encode(net, inputs)
         run: Run = registry.stage("golden")(net, codes, trace=True)
         network = Network(self.source, self.values())
@@ -123,17 +123,13 @@ class Learner(nn.Module):
         logits = straight(network.readout(drive, states)[self.output], _tensor(run.outputs[self.output], scale))
         return Forward(logits, net, run)
 
-    def _sketch(self) -> dict[str, Array]:
-        """A few samples that lead to the same input codes as all of the calibration data, or all of them."""
-        rows: set[int] = set(range(min(_CALIBRATION, len(next(iter(self.calibration.values()))))))
-        for array in self.calibration.values():
+    def _few(self, calibration: Mapping[str, Array]) -> dict[str, Array]:
+        """A few samples, the extreme ones among them."""
+        rows: set[int] = set(range(min(_CALIBRATION, len(next(iter(calibration.values()))))))
+        for array in calibration.values():
             flat = np.asarray(array).reshape(len(array), -1)
             rows |= {int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())}
-        few = {n: np.asarray(a)[sorted(rows)] for n, a in self.calibration.items()}
-        found = lower(self.source, self.options, calibration=few).net
-        wanted = lower(self.source, self.options, calibration=self.calibration).net
-        same = [i.encoding for i in found.inputs] == [i.encoding for i in wanted.inputs]
-        return few if same else dict(self.calibration)
+        return {n: np.asarray(a)[sorted(rows)] for n, a in calibration.items()}
 
 
 def _classes(net: EqNet) -> str:
@@ -160,6 +156,10 @@ def _weights(net: EqNet) -> dict[str, tuple[bool, NDArray[np.bool_] | None]]:
                 kept = net.param(op.index) >= 0 if isinstance(op, ops.Stencil) else None
                 found[op.weight] = (per_row, kept)
     return found
+
+
+def _bits(kind: str) -> int:
+    return 2 if kind == "ternary" else int(kind.removeprefix("int"))
 
 
 def _magnitude(value: Array) -> float | None:

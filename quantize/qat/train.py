@@ -57,7 +57,7 @@ def train(
         row: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": state.schedule.get_last_lr()[0]}
         score = (0.0, float(epoch))
         if held is not None:
-            right, loss = _judge(learner.lowered().net, learner.output, held)
+            right, loss = _judge(learner.lowered(), learner.output, held)
             row |= {"held_out_accuracy": right, "held_out_loss": loss}
             score = (right, -loss)
         history.append(row)
@@ -85,10 +85,7 @@ class _State:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.total)
         self.made = 0
         self.noise = np.random.default_rng((options.seed, 1))
-        self.spread = {
-            name: options.noise * float(np.std(a)) if a.dtype.kind == "f" else 0.0
-            for name, a in learner.calibration.items()
-        }
+        self.spread = {name: options.noise * spread for name, spread in learner.spread.items()}
 
     def learn(self, kept: _Labelled, rows: Array) -> float:
         """One step of the optimizer; the loss before it."""
@@ -110,7 +107,7 @@ class _State:
 
     def _varied(self, name: str, array: Array) -> Array:
         """The inputs with noise; indices as they are."""
-        spread = self.spread[name]
+        spread = self.spread.get(name, 0.0)
         return array + self.noise.normal(0.0, spread, array.shape) if spread > 0.0 else array
 
 
