@@ -138,7 +138,7 @@ class TuneOptions:
     """
 
     quantize: QuantizeOptions
-    epochs: int = 100
+    epochs: int = 150
     lr: float = 6e-3
     batch: int = 128
     ticks: int = 10

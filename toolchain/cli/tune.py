@@ -57,7 +57,7 @@ def _parser() -> console.Parser:
     integers.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
     integers.add_argument("--input-bits", type=integer(2, 16), default=_INPUT_BITS, metavar="N", help="(default 8)")
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=integer(1), metavar="N", help="(default 100)")
+    training.add_argument("--epochs", type=integer(1), metavar="N", help="(default 150)")
     training.add_argument("--lr", type=finite, metavar="R", help="first learning rate, then a cosine (default 0.006)")
     training.add_argument("--batch", type=integer(1), metavar="N", help="samples a batch (default 128)")
     training.add_argument("--ticks", type=integer(1), metavar="N", help="last ticks that gradients reach (default 10)")
