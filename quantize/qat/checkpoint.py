@@ -55,6 +55,10 @@ class Checkpoint:
         self.settings = resolve(
             self.family, user=dict(imported.given), config={}, stated={}, label=self.file.label
         ).values
+        if self.rebuilt({}) != self.net:
+            what = "the net is not what its family builds from the file's own tensors, as after a Brevitas quantizer"
+            hint = "train the float checkpoint, or compile this one as it is"
+            raise UnsupportedError(Diagnostic("tune-source", what, str(imported.path), hint))
         self.trainable = self._trainable()
 
     def rebuilt(self, values: Mapping[str, Array]) -> EqNet:
@@ -91,9 +95,9 @@ class Checkpoint:
     def _arrays(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Every tensor that the family reads, spectral norms folded."""
         arrays = {key: self.tensors[key] for key in self.tensors}
-        keys = {t.param: t.key for t in self.trainable} if values else {}
         for name, value in values.items():
-            arrays[keys[name]] = np.asarray(value, np.float64).reshape(arrays[keys[name]].shape)
+            key = next(t.key for t in self.trainable if t.param == name)
+            arrays[key] = np.asarray(value, np.float64).reshape(arrays[key].shape)
         return arrays
 
     def _trainable(self) -> tuple[Trainable, ...]:
@@ -104,8 +108,7 @@ class Checkpoint:
         """
         named: dict[str, str] = {}
         for p in self.net.params:
-            found = [k for k in self.tensors if p.source == (plain := self.tensors.source(k)) or
-                     p.source.startswith(f"{plain} (")]  # fmt: skip
+            found = [key for key in self.tensors if _names(p.source, self.tensors.source(key))]
             if p.value.dtype.kind == "f" and len(found) == 1 and self.tensors[found[0]].size == p.value.size:
                 named[p.name] = found[0]
         readers = [key for p in self.net.params for key in self.tensors if _names(p.source, self.tensors.source(key))]

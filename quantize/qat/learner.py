@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ...toolchain import data, registry
 from ...toolchain.contracts import QuantizeOptions, Run
-from ...toolchain.diagnostics import Diagnostic, UnsupportedError
-from ...toolchain.ir import EqNet, IntNet, ops, walk
+from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
+from ...toolchain.ir import EqNet, IntNet
 from ..ground import Ground
 from ..lower import check_supported
 from ..options import kinds_of
+from ..plan import make_plan, taken, uses
 from .checkpoint import Checkpoint
 from .network import Network, constants
 from .weights import QuantizedWeight, straight
@@ -48,6 +49,8 @@ class Forward:
 class Learner(nn.Module):
     """Trainable parameters of a checkpoint, for the integers of `options` and inputs like `calibration`.
 
+    Weights start as the codes and scales, biases as the corrected ones, of post-training quantization.
+
     Raises UnsupportedError for a net over frames, one without classes, or one of which no weight can be trained.
     """
 
@@ -63,26 +66,31 @@ class Learner(nn.Module):
         self.constants = constants(self.source)
         self.output = _classes(self.source)
         kinds = {t.param: t.kind for t in checkpoint.trainable}
+        plan = make_plan(
+            self.source,
+            self.kinds,
+            per_row=options.per_row,
+            moments=ground.moments,
+            source=self.source,
+            known={},
+        )
         self.frozen: dict[str, str] = {}
         self.weights = nn.ModuleDict()
         self.others = nn.ParameterDict()
-        read = _weights(self.source)
-        for name, (per_row, kept) in read.items():
-            value = self.source.param(name)
-            if name in kinds:
-                fixed = _magnitude(value)
+        # Where a readout reads a weight too, all rows share its scale.
+        for op, use in sorted(uses(self.source, per_row=options.per_row), key=lambda found: found[1][1]):
+            name, codes = use[0], plan.codes[use]
+            if name in kinds and name not in self.weights:
+                fixed = _ternary(self.source.param(name))
+                bits = 2 if fixed else _bits(self.kinds[name])
                 self.weights[name] = QuantizedWeight(
-                    value,
-                    _bits(self.kinds[name]) if fixed is None else 2,
-                    per_row=per_row and options.per_row,
-                    fixed=fixed,
-                    kept=kept,
+                    taken(self.source, op), codes.codes, codes.scale, bits, fixed=fixed
                 )
-            elif value.dtype.kind == "f":
+            elif name not in kinds:
                 self.frozen[name] = "its family derives it from several tensors or by a formula"
         for name, kind in kinds.items():
-            if name not in read and kind == "free":
-                self.others[name] = nn.Parameter(torch.tensor(self.source.param(name), dtype=torch.float32))
+            if name not in self.weights and kind == "free":
+                self.others[name] = nn.Parameter(torch.tensor(plan.net.param(name), dtype=torch.float32))
         if not self.weights:
             what = "no weight of this net can be trained: " + "; ".join(f"{n}: {w}" for n, w in self.frozen.items())
             raise UnsupportedError(Diagnostic("tune-nothing", what, checkpoint.file.label))
@@ -98,12 +106,17 @@ class Learner(nn.Module):
             values = self.values()
             return {n: values[n].numpy().copy() for n in (*self.weights, *self.others)}
 
+    def net(self) -> EqNet:
+        """The float net of the present parameters."""
+        return _with(self.source, self.arrays())
+
     def lowered(self) -> IntNet:
         """The integers of the present parameters."""
-        return replace(self.ground, net=_with(self.source, self.arrays()), _codes={}).lowered(self.kinds).net
+        return replace(self.ground, net=self.net(), _codes={}).lowered(self.kinds).net
 
-    def forward(self, inputs: Mapping[str, Array], ticks: int) -> Forward:
-        """Run a batch `[batch, *shape]`; gradients flow through the last `ticks` ticks."""
+    def forward(self, inputs: Mapping[str, Array], ticks: int | None) -> Forward:
+        """Run a batch `[batch, *shape]`; gradients flow through the last `ticks` ticks, all if None."""
+        self._demand_finite()
         net = self.lowered()
         codes, _ = data.encode(net, inputs)
         run: Run = registry.stage("golden")(net, codes, trace=True)
@@ -111,7 +124,7 @@ class Learner(nn.Module):
         drive = network.drive({i.name: _real(codes[i.name], i.encoding) for i in net.inputs})
         batch = len(next(iter(codes.values())))
         steps = net.schedule.steps
-        first = max(steps - ticks, 0)
+        first = 0 if ticks is None else max(steps - ticks, 0)
         hard = {s.name: (run.states[s.name], 2.0 ** -(s.frac or 0)) for s in net.states}
         states = network.initial(drive, batch)
         if first:
@@ -122,6 +135,12 @@ class Learner(nn.Module):
         scale = next(o.scale for o in net.outputs if o.name == self.output) or 1.0
         logits = straight(network.readout(drive, states)[self.output], _tensor(run.outputs[self.output], scale))
         return Forward(logits, net, run)
+
+    def _demand_finite(self) -> None:
+        wrong = [name for name, value in self.arrays().items() if not np.isfinite(value).all()]
+        if wrong:
+            what = f"training made {', '.join(wrong)} infinite or not a number"
+            raise UsageError(Diagnostic("tune-diverged", what, "--lr", "lower it"))
 
     def _few(self, calibration: Mapping[str, Array]) -> dict[str, Array]:
         """A few samples, the extreme ones among them."""
@@ -146,26 +165,13 @@ def _classes(net: EqNet) -> str:
     return told[0]
 
 
-def _weights(net: EqNet) -> dict[str, tuple[bool, NDArray[np.bool_] | None]]:
-    """Weights of linear maps: whether each may have a scale a row (a readout has one), and which entries are read."""
-    found: dict[str, tuple[bool, NDArray[np.bool_] | None]] = {}
-    for block, block_ops in net.blocks:
-        for op in walk(block_ops):
-            if isinstance(op, (ops.Linear, ops.Conv, ops.Stencil)) and op.weight in net.param_names:
-                per_row = block != "readout" and found.get(op.weight, (True, None))[0]
-                kept = net.param(op.index) >= 0 if isinstance(op, ops.Stencil) else None
-                found[op.weight] = (per_row, kept)
-    return found
-
-
 def _bits(kind: str) -> int:
     return 2 if kind == "ternary" else int(kind.removeprefix("int"))
 
 
-def _magnitude(value: Array) -> float | None:
-    """The one magnitude of the nonzero entries of a ternary weight, None for another."""
-    found = np.unique(np.abs(value[value != 0.0]))
-    return float(found[0]) if len(found) == 1 else None
+def _ternary(value: Array) -> bool:
+    """Whether all nonzero entries have one magnitude: such a weight keeps it."""
+    return len(np.unique(np.abs(value[value != 0.0]))) == 1
 
 
 def _with(net: EqNet, values: Mapping[str, Array]) -> EqNet:

@@ -43,7 +43,11 @@ def tune(
 
 def _check(options: TuneOptions) -> None:
     faults = []
-    for name, count in (("epochs", options.epochs), ("batch", options.batch), ("ticks", options.ticks)):
+    for name, count in (
+        ("epochs", options.epochs),
+        ("batch", options.batch),
+        ("ticks", 1 if options.ticks is None else options.ticks),
+    ):
         if count < 1:
             faults.append(Diagnostic("option-tune", f"{name} is {count}, must be at least 1"))
     if not (math.isfinite(options.lr) and options.lr > 0.0):

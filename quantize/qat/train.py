@@ -45,7 +45,7 @@ def train(
     state = _State(learner, options, len(kept.labels))
     order = np.random.default_rng(options.seed)
     history: list[dict[str, Any]] = []
-    best = (-1.0, -math.inf)
+    best = _score(learner, held, 0)
     values, chosen = learner.arrays(), 0
     for epoch in range(1, options.epochs + 1):
         shuffled = order.permutation(len(kept.labels))
@@ -55,15 +55,21 @@ def train(
             losses.append(state.learn(kept, rows))
             progress("train", state.made, state.total)
         row: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": state.schedule.get_last_lr()[0]}
-        score = (0.0, float(epoch))
+        score = _score(learner, held, epoch)
         if held is not None:
-            right, loss = _judge(learner.lowered(), learner.output, held)
-            row |= {"held_out_accuracy": right, "held_out_loss": loss}
-            score = (right, -loss)
+            row |= {"held_out_accuracy": score[0], "held_out_loss": -score[1]}
         history.append(row)
         if score > best:
             best, values, chosen = score, learner.arrays(), epoch
     return _finished(checkpoint, learner, values, options, samples, held, test, history, chosen)
+
+
+def _score(learner: Learner, held: _Labelled | None, epoch: int) -> tuple[float, float]:
+    """What ranks an epoch (0: before training): held-out accuracy, then loss; without held-out data the last wins."""
+    if held is None:
+        return 0.0, float(epoch)
+    accuracy, loss = _judge(learner.lowered(), learner.output, held)
+    return accuracy, -loss
 
 
 @dataclass(frozen=True)

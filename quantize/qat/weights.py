@@ -19,8 +19,8 @@ __all__ = ["QuantizedWeight", "straight"]
 
 _SCALE_BITS = 16
 """Significant bits of a scale: with the 8 bits of a code a product has at most 24, which float32 holds exactly."""
-_CLIPPINGS = np.linspace(0.2, 1.0, 41)
-"""Fractions of the largest magnitude at which the search for the first scale clips."""
+_INSIDE = 0.49
+"""How far a latent starts from its code at most, in scales: just inside what rounds to it."""
 
 
 class _Straight(torch.autograd.Function):
@@ -43,31 +43,37 @@ def straight(soft: Tensor, hard: Tensor) -> Tensor:
 class QuantizedWeight(nn.Module):
     """A latent float weight that is read as signed codes of `bits` bits (2: ternary) times a scale.
 
-    Codes are `clip(round(latent / scale), -top, top)` with `top = 2**(bits-1) - 1`, by Brevitas' `IntQuant`. The scale,
-    of each output row or of the tensor, starts where the squared error is least and learns (in its logarithm, so that
-    it stays positive; the gradient is that of learned step sizes, Esser et al. 2020, arXiv:1902.08153). With `fixed`
-    it is that one number for ever. `kept` masks entries that are not read and stay 0.
+    Codes are `clip(round(latent / scale), -top, top)` with `top = 2**(bits-1) - 1`, by Brevitas' `IntQuant`. `codes`
+    (shaped as `weight`) and `scale` (`[]` or `[rows]`) are those to start with: the latent is what rounds to these
+    codes and is nearest to `weight`. It is kept in units of the first scale, so that one learning rate fits weights of
+    any size. The scale learns in its logarithm, so that it stays positive; its gradient is that of learned step sizes
+    (Esser et al. 2020, arXiv:1902.08153). With `fixed` it stays.
     """
+
+    unit: Tensor
 
     def __init__(
         self,
         weight: NDArray[np.float64],
+        codes: NDArray[np.int64],
+        scale: NDArray[np.float64],
         bits: int,
         *,
-        per_row: bool,
-        fixed: float | None = None,
-        kept: NDArray[np.bool_] | None = None,
+        fixed: bool = False,
     ) -> None:
         super().__init__()
-        shown = weight if kept is None else np.where(kept, weight, 0.0)
-        self.latent = nn.Parameter(torch.tensor(shown, dtype=torch.float32))
-        self.kept = None if kept is None else torch.tensor(kept)
         top = (1 << (bits - 1)) - 1
-        if fixed is None:
-            start = torch.tensor(_least_error(shown, top, per_row=per_row) * top, dtype=torch.float32)
-            scaling: Any = ParameterScaling(start, restrict_scaling_impl=LogFloatRestrictValue())
-        else:
-            scaling = ConstScaling(fixed * top)
+        shape = (-1, *(1,) * (weight.ndim - 1)) if scale.ndim else ()
+        start = np.where(scale > 0.0, scale, 1.0).reshape(shape)
+        # Two's complement may hold one code more than a symmetric range.
+        held = np.clip(codes, -top, top)
+        nearest = np.clip(weight / start, held - _INSIDE, held + _INSIDE)
+        self.latent = nn.Parameter(torch.tensor(nearest, dtype=torch.float32))
+        self.register_buffer("unit", torch.tensor(start, dtype=torch.float32))
+        first = torch.tensor(start * top, dtype=torch.float32)
+        scaling: Any = (
+            ConstScaling(first) if fixed else ParameterScaling(first, restrict_scaling_impl=LogFloatRestrictValue())
+        )
         self.quantizer = RescalingIntQuant(
             int_quant=IntQuant(
                 narrow_range=True,
@@ -84,10 +90,10 @@ class QuantizedWeight(nn.Module):
 
     def forward(self) -> Tensor:
         """`scale * codes`, exact in float32."""
-        latent = self.latent if self.kept is None else self.latent * self.kept
-        value, scale, _, _ = self.quantizer(latent)
+        value, scale, _, _ = self.quantizer(self.latent * self.unit)
         with torch.no_grad():
-            exact = torch.round(value / scale) * _shortened(scale)
+            # Adding 0 makes +0 of -0, which would be another parameter to a digest.
+            exact = torch.round(value / scale) * _shortened(scale) + 0.0
         return straight(value, exact)
 
 
@@ -95,18 +101,3 @@ def _shortened(scale: Tensor) -> Tensor:
     """The scale with 16 significant bits."""
     mantissa, exponent = torch.frexp(scale)
     return torch.ldexp(torch.round(mantissa * 2.0**_SCALE_BITS) / 2.0**_SCALE_BITS, exponent)
-
-
-def _least_error(weight: NDArray[np.float64], top: int, *, per_row: bool) -> NDArray[np.float64]:
-    """The scale of each row (`[rows, 1, ...]`), or of the tensor (the same number in each row), with the least squared
-    error of codes up to `top`, among clippings at 20 to 100 % of the largest magnitude."""
-    rows = weight.reshape(len(weight), -1) if per_row else weight.reshape(1, -1)
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    largest = np.where(largest > 0.0, largest, 1.0)
-    scales = largest * (_CLIPPINGS / top)
-    errors = [
-        np.square(rows - np.clip(np.rint(rows / scales[:, k : k + 1]), -top, top) * scales[:, k : k + 1]).sum(axis=1)
-        for k in range(len(_CLIPPINGS))
-    ]
-    best = np.take_along_axis(scales, np.argmin(np.stack(errors, axis=1), axis=1)[:, None], axis=1)
-    return np.asarray(best.reshape(-1, *(1,) * (weight.ndim - 1)) if per_row else best[0, 0])

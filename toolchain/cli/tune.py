@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_WEIGHTS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
-_INPUT_BITS = 8
 _DESCRIPTION = """\
 Fine-tune a checkpoint so that it stays accurate as integers.
 
@@ -42,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> console.Parser:
     from .compile import add_model_options
     from .numbers import finite, integer
+    from .widths import KINDS, weights
 
     parser = console.Parser(prog="eqtune", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
@@ -52,15 +51,22 @@ def _parser() -> console.Parser:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     add_model_options(parser.add_argument_group("the model"))
     integers = parser.add_argument_group("the integers")
-    integers.add_argument("--weights", choices=_WEIGHTS, default="ternary", help="codes of weights (default ternary)")
+    integers.add_argument(
+        "--weights",
+        type=weights,
+        action="append",
+        default=[],
+        metavar="[TENSOR=]KIND",
+        help=f"codes of all weights, or of one (again for more): {', '.join(KINDS)} (default ternary)",
+    )
     integers.add_argument("--per-tensor", action="store_true", help="one weight scale a tensor (default: one a row)")
     integers.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
-    integers.add_argument("--input-bits", type=integer(2, 16), default=_INPUT_BITS, metavar="N", help="(default 8)")
+    integers.add_argument("--input-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
     training = parser.add_argument_group("training")
     training.add_argument("--epochs", type=integer(1), metavar="N", help="(default 150)")
     training.add_argument("--lr", type=finite, metavar="R", help="first learning rate, then a cosine (default 0.006)")
     training.add_argument("--batch", type=integer(1), metavar="N", help="samples a batch (default 128)")
-    training.add_argument("--ticks", type=integer(1), metavar="N", help="last ticks that gradients reach (default 10)")
+    training.add_argument("--ticks", type=integer(1), metavar="N", help="last ticks that gradients reach (default all)")
     training.add_argument(
         "--hold-out", type=finite, metavar="F", help="share of the data that chooses the epoch (default 0.1)"
     )
@@ -86,9 +92,10 @@ def _command(argv: Sequence[str]) -> console.Reply:
     from ..contracts import QuantizeOptions, TuneOptions
     from ..importers.api import import_model
     from .options import parse_settings
+    from .widths import widths_of
 
     integers = QuantizeOptions(
-        weights=namespace.weights,
+        **{"weights": "ternary", **widths_of(namespace.weights)},
         per_row=not namespace.per_tensor,
         state_bits=namespace.state_bits,
         input_bits=namespace.input_bits,
@@ -107,7 +114,7 @@ def _command(argv: Sequence[str]) -> console.Reply:
         seconds = time.perf_counter() - start
         _write(temporary, tuned.checkpoint)
         _demand_same(temporary, tuned, integers, samples)
-    document = _document(namespace, imported.family, tuned, seconds)
+    document = _document(namespace, integers, imported.family, tuned, seconds)
     return console.Reply(document, _text(document))
 
 
@@ -131,18 +138,18 @@ def _demand_same(path: Path, tuned: Tuned, options: QuantizeOptions, samples: Ma
         raise SimulatorError(Diagnostic("tune-changed", what, path.name, "please report this with the checkpoint"))
 
 
-def _document(namespace: argparse.Namespace, family: str, tuned: Tuned, seconds: float) -> dict[str, Any]:
+def _document(
+    namespace: argparse.Namespace, integers: QuantizeOptions, family: str, tuned: Tuned, seconds: float
+) -> dict[str, Any]:
     from ..report.data import number
 
     return {
         "source": str(namespace.model),
         "output": str(namespace.output),
         "family": family,
-        "weights": namespace.weights,
+        "weights": integers.weights,
+        "widths": dict(integers.widths),
         "state_bits": namespace.state_bits,
-        "data": str(namespace.data),
-        "more_options": (" --per-tensor" if namespace.per_tensor else "")
-        + (f" --input-bits {namespace.input_bits}" if namespace.input_bits != _INPUT_BITS else ""),
         "digest": tuned.net.digest,
         "accuracy": {
             name: {
@@ -158,7 +165,16 @@ def _document(namespace: argparse.Namespace, family: str, tuned: Tuned, seconds:
         "seconds": number(seconds, "measured", "s", "wall-clock time on this machine"),
         "frozen": dict(tuned.frozen),
         "history": list(tuned.history),
+        "compile_options": _compile_options(integers, namespace.data),
     }
+
+
+def _compile_options(options: QuantizeOptions, path: Path) -> str:
+    """What `eqcompile` has to be told to make the same integers."""
+    words = [f"--weights {options.weights}", *(f"--weights {name}={kind}" for name, kind in options.widths.items())]
+    words += [] if options.per_row else ["--per-tensor"]
+    words += [f"--state-bits {options.state_bits}", f"--input-bits {options.input_bits}"]
+    return " ".join([*words, f"--calibrate {path}"])
 
 
 def _text(d: Mapping[str, Any]) -> str:
@@ -182,10 +198,7 @@ def _text(d: Mapping[str, Any]) -> str:
         ),
         *(f"not trained: {name}: {why}" for name, why in d["frozen"].items()),
         f"written: {d['output']}, lowers to net {d['digest'][:12]}",
-        (
-            f"next: eqcompile {d['output']} --target T -o DIR --weights {d['weights']} --state-bits {d['state_bits']}"
-            f"{d['more_options']} --calibrate {d['data']}"
-        ),
+        f"next: eqcompile {d['output']} --target T -o DIR {d['compile_options']}",
     ]
     return "\n".join(lines)
 

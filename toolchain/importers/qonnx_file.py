@@ -33,7 +33,7 @@ def read_model(data: bytes, label: str) -> ModelProto:
     Raises ImportFileError if they are no ONNX model, hold data elsewhere, or a graph inside the graph.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         model = onnx.load_model_from_string(data)

@@ -188,7 +188,7 @@ class _Reader:
         """The output that each state takes."""
         text = str(self.settings["states"])
         if text:
-            found = dict(pair.split(":", 1) if ":" in pair else (pair, "") for pair in text.split(","))
+            found = {name: new for name, _, new in (pair.partition(":") for pair in text.split(","))}
         else:
             found = {name: f"{name}_next" for name in inputs if f"{name}_next" in outputs}
         wrong = [f"{n}:{new}" for n, new in found.items() if n not in inputs or new not in outputs]
