@@ -181,7 +181,8 @@ def measure(name: str, net: IntNet, codes: dict[str, Any], count: int, rate: flo
     say(f"{name}: {wrong} of {2 * CHECKED} results of the kernel differ from the CPU's")
     columns = drawn(session, count, 0)
     found = session.classified(columns, 1)
-    ticks = (found["rejoin"].clamp(min=1)).double().mean().item()
+    left = session.clean_codes.ticks - columns["tick"]
+    ticks = torch.where(found["rejoin"] < 0, left, found["rejoin"]).double().mean().item()
     share = {int(k): int((found["outcome"] == k).sum()) for k in found["outcome"].unique()}
     floor = 1 / (net.param("W_rec_ternary").size * (session.clean_codes.ticks + 1) / 2 / rate)
 

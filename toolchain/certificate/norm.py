@@ -51,9 +51,11 @@ def spectral_bound(matrix: NDArray[Any]) -> float:
     # A power of two, so that nothing is rounded; entries are then at most 1.
     exponent = int(np.frexp(np.abs(a).max())[1])
     a = np.ldexp(a, -exponent)
-    bound = _sums(a)
-    if min(a.shape) <= _LARGEST_SIDE:
-        bound = min(bound, _powers(a if a.shape[0] >= a.shape[1] else a.T))
+    # What underflows is part of the bound, also where a library has made NumPy raise.
+    with np.errstate(under="ignore"):
+        bound = _sums(a)
+        if min(a.shape) <= _LARGEST_SIDE:
+            bound = min(bound, _powers(a if a.shape[0] >= a.shape[1] else a.T))
     return math.ldexp(up(bound + _UNDERFLOW), exponent)
 
 
