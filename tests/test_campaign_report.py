@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.definition import STORE
 from eqcompile.sim.campaign.report.page import render
+from eqcompile.sim.campaign.report.recovery import proved_bound
 from eqcompile.sim.campaign.report.svg import shade
 from eqcompile.sim.campaign.report.write import write
 from eqcompile.sim.campaign.store import open_store
@@ -237,3 +239,16 @@ def test_a_browser_draws_every_figure_without_a_complaint(folder: Path, tmp_path
     assert said["out"] == []
     assert said["wide"] <= 0
     assert said["bad"] is False
+
+
+def test_the_bound_stands_beside_a_contraction_and_nowhere_else() -> None:
+    """A curve that is proved of no net must not be drawn beside its runs."""
+    looped, cube = campaign_of("digits_looped", 1), campaign_of("digits_cube", 1)
+    found = proved_bound(looped, [64.0, 2.0], 4)
+    assert found is not None
+    assert found["kind"] == "proved"
+    assert 0.0 < found["factor"] < 1.0
+    assert found["distance"][0] == pytest.approx(64.0)
+    assert all(a > b for a, b in itertools.pairwise(found["contraction"]))
+    assert all(far >= near for far, near in zip(found["distance"], found["contraction"], strict=True))
+    assert proved_bound(cube, [64.0], 4) is None

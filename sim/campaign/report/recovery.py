@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....toolchain.certificate import certify
 from ...faults.engine import Outcome, Session
 from ...faults.table import Fault, FaultTable, Place
 from ..chunks import open_engine
 from ..definition import Campaign
 from ..store import Store
 
-__all__ = ["recovery"]
+__all__ = ["proved_bound", "recovery"]
 
-CERTIFICATE = "eqcompile.toolchain.certificate"
-"""Optional: `certify(net)` proves, for a block of states, that two runs `d` apart are `after(t, d)` apart after t
-ticks, in the 2-norm over all units and real units."""
 _CURVES, _CHUNKS = 60, 4
 
 
@@ -47,7 +43,7 @@ def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
         "median": np.nanmedian(rows, axis=0).tolist(),
         "largest": np.nanmax(rows, axis=0).tolist(),
     }
-    lines = _bound(campaign, [_norm(session, f) for f, _ in faults], longest)
+    lines = proved_bound(campaign, [_norm(session, f) for f, _ in faults], longest)
     return found if lines is None else found | {"bound": lines}
 
 
@@ -94,13 +90,11 @@ def _norm(session: Session, fault: Fault) -> float:
     )
 
 
-def _bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> dict[str, Any] | None:
+def proved_bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> dict[str, Any] | None:
     """The proved bound from the largest of the differences on, in codes; None where no contraction of all states as one
     block is proved. A difference of any code is at most the 2-norm over all codes, which is what the proof is about.
     `contraction` is `L^t` times the first difference: the share of the upset; `distance` adds what roundings may."""
-    if importlib.util.find_spec(CERTIFICATE) is None:
-        return None
-    proved = importlib.import_module(CERTIFICATE).certify(campaign.net)
+    proved = certify(campaign.net)
     if not proved.certified or len(proved.blocks) != 1:
         return None
     block = proved.blocks[0]
