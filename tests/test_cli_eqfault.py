@@ -181,7 +181,9 @@ def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
     argv = [sys.executable, "-m", "eqcompile.toolchain.cli.eqfault", *RUN[:-1], "2", "--n", "400", "--seed", "1"]
     slow = {**os.environ, "PYTHONPATH": str(place)}
     (place / "sitecustomize.py").write_text(
-        "import os, time, threading\n"
+        "import signal, time\n"
+        # A job started in the background of a script inherits that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import eqcompile.sim.campaign.chunks as chunks\n"
         "true = chunks.left_after_reset\n"
         "chunks.left_after_reset = lambda *a: (time.sleep(2), true(*a))[1]\n"

@@ -1,5 +1,6 @@
 """The emitted network under Lava: equal to golden, mutants caught, and an end to everything that goes wrong."""
 
+import importlib.util
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from strategies import random_inputs, random_net, small_net, with_formats
 
-from eqcompile.sim import lava_runner
+from eqcompile.sim import exchange
 from eqcompile.sim.compare import compare
 from eqcompile.sim.golden import run
 from eqcompile.sim.lava_runner import Loihi1Simulator, Loihi2Simulator
@@ -236,7 +237,8 @@ def test_wrong_input_is_refused_before_lava_starts(arrays: dict[str, np.ndarray]
 
 def test_without_lava_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An absent tool must be explained, not end in an ImportError from a subprocess."""
-    monkeypatch.setattr(lava_runner.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(exchange, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingToolError, match=r"eqcompile\[loihi\]"):
         Loihi2Simulator().run(tmp_path, {}, trace=False, timeout_s=1.0)
     assert LoihiTarget().missing() == ("lava-nc",)

@@ -1,0 +1,114 @@
+"""What fine-tuning for the integers keeps of float nets, on whole test sets.
+
+    python benchmarks/tune.py [--mnist mnist.npz] [--only ternary] [-o build/tune.json]
+
+Digits (1437 training and 360 test images) with the defaults of `eqtune` and, with `--mnist`, MNIST (60,000 and 10,000)
+with `MNIST`'s options, chosen on held-out training images. The training is `eqtune`'s; accuracy of the integers is
+golden's (simulated), that of the float64 reference measured. The test sets choose nothing. Ends with 1 if a bar is
+missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqcompile.toolchain import artifact, registry
+from eqcompile.toolchain.contracts import Imported, QuantizeOptions, TuneOptions
+from eqcompile.toolchain.data import Inputs
+from eqcompile.toolchain.importers.api import import_model
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROWS = (("ternary", 8), ("ternary", 4), ("int8", 4))
+BAR = 0.3
+"""Points of accuracy that the integers may lose against the float net."""
+MNIST: Mapping[str, Any] = {"epochs": 4, "batch": 256, "ticks": 8, "lr": 3e-3, "noise": 0.0, "distill": 0.5}
+HEAD = ("net", "weights", "state bits", "float64", "before", "after", "points", "bar", "epoch", "seconds")
+
+Task = tuple[str, Imported, Inputs, Inputs, Mapping[str, Any]]
+
+
+def digits() -> Task:
+    sys.path.insert(0, str(EXAMPLES))
+    from digits import digits as split
+
+    train, test = (Inputs({"x": part.x.double().numpy()}, part.y.numpy()) for part in split())
+    return "digits 64-64-10", import_model(EXAMPLES / "checkpoints" / "digits_looped.pt"), train, test, {}
+
+
+def mnist(path: Path) -> Task:
+    with np.load(path, allow_pickle=False) as held:
+        parts = [
+            Inputs({"x": held[f"x_{name}"].reshape(-1, 784) / 255}, held[f"y_{name}"].astype(np.int64))
+            for name in ("train", "test")
+        ]
+    return "MNIST 784-256-10", import_model(EXAMPLES / "checkpoints" / "mnist_looped.npz"), parts[0], parts[1], MNIST
+
+
+def measure(task: Task, weights: str, state_bits: int) -> dict[str, Any]:
+    name, imported, train, test, options = task
+    began = time.perf_counter()
+    tuned = registry.stage("tune")(
+        imported,
+        train,
+        TuneOptions(quantize=QuantizeOptions(weights=weights, state_bits=state_bits), **options),
+        test=test,
+        progress=lambda stage, done, total: say(f"\r{name} {weights}, {state_bits} bit: {stage} {done}/{total}  ", ""),
+    )
+    found = tuned.accuracy["test"]
+    points = 100.0 * (found["after"] - found["float"])
+    say("")
+    return {
+        "net": name,
+        "weights": weights,
+        "state_bits": state_bits,
+        "samples": tuned.samples["test"],
+        "accuracy": dict(tuned.accuracy),
+        "points": points,
+        "met": points >= -BAR - 1e-9,
+        "epoch": tuned.epoch,
+        "options": dict(options),
+        "seconds": time.perf_counter() - began,
+        "kind": "accuracy of integers simulated (golden), of float64 and seconds measured",
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
+    for r in rows:
+        test = r["accuracy"]["test"]
+        shown = [f"{test[k]:.4f}" for k in ("float", "before", "after")]
+        points, seconds, bar = f"{r['points']:+.2f}", f"{r['seconds']:.0f}", "met" if r["met"] else "MISSED"
+        cells = (r["net"], r["weights"], str(r["state_bits"]), *shown, points, bar, str(r["epoch"]), seconds)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def say(line: str, end: str = "\n") -> None:
+    sys.stderr.write(line + end)
+    sys.stderr.flush()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mnist", type=Path, metavar="MNIST.npz", help="x_train, x_test, y_train, y_test, as Keras's")
+    parser.add_argument("--only", metavar="WORD", default="", help="rows whose weights are called so")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/tune.json"), help="default: %(default)s")
+    chosen = parser.parse_args()
+    tasks = [digits()] if chosen.mnist is None else [digits(), mnist(chosen.mnist)]
+    rows = [measure(task, *row) for task in tasks for row in ROWS if chosen.only in row[0]]
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    artifact.write_json(chosen.output, json.loads(json.dumps({"tools": artifact.tool_versions(), "rows": rows})))
+    sys.stdout.write(f"{table(rows)}\n\nbar: at most {BAR} points lost; {chosen.output}\n")
+    return 0 if all(row["met"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
