@@ -16,6 +16,7 @@ from zoo_nets import NAMES, zoo_net
 from eqcompile.quantize.qat.checkpoint import Checkpoint
 from eqcompile.quantize.qat.learner import Learner
 from eqcompile.quantize.qat.network import relax
+from eqcompile.quantize.qat.train import calibrated_gain
 from eqcompile.quantize.qat.weights import QuantizedWeight, straight
 from eqcompile.quantize.weights import quantize_weights
 from eqcompile.sim import golden
@@ -88,6 +89,15 @@ def test_a_quantized_weight_learns_latent_and_scale() -> None:
     np.testing.assert_array_equal(module.latent.grad != 0, [[True, False, False, True]])
     assert scale.grad is not None
     assert float(scale.grad.abs().sum()) > 0.0
+
+
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+def test_the_gain_is_that_of_the_labels(gain: float) -> None:
+    """Would break if small logits met the labels as they are: the loss would then make them large, not right."""
+    draw = np.random.default_rng(3)
+    logits = draw.normal(size=(20_000, 10))
+    labels = (gain * logits + draw.gumbel(size=logits.shape)).argmax(axis=1)
+    assert calibrated_gain(logits, labels) == pytest.approx(gain, rel=0.05)
 
 
 def test_straight_gives_the_hard_value_to_the_last_bit() -> None:

@@ -143,7 +143,7 @@ class TuneOptions:
     batch: int = 128
     ticks: int | None = None
     hold_out: float = 0.1
-    distill: float = 0.2
+    distill: float = 0.5
     noise: float = 0.4
     seed: int = 0
 

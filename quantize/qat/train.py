@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +25,7 @@ from .checkpoint import Checkpoint
 from .learner import Learner
 from .network import relax
 
-__all__ = ["train"]
+__all__ = ["calibrated_gain", "train"]
 
 Array = NDArray[Any]
 
@@ -42,7 +43,7 @@ def train(
     """
     learner = Learner(checkpoint, options.quantize, samples.arrays)
     kept, held = _split(samples, options)
-    state = _State(learner, options, len(kept.labels))
+    state = _State(learner, options, kept)
     order = np.random.default_rng(options.seed)
     history: list[dict[str, Any]] = []
     best = _score(learner, held, 0)
@@ -84,13 +85,14 @@ class _Labelled:
 class _State:
     """Optimizer and learning rate: Adam, cosine to 0."""
 
-    def __init__(self, learner: Learner, options: TuneOptions, samples: int) -> None:
+    def __init__(self, learner: Learner, options: TuneOptions, kept: _Labelled) -> None:
         self.learner, self.options = learner, options
         self.optimizer = torch.optim.Adam(learner.parameters(), lr=options.lr)
-        self.total = options.epochs * math.ceil(samples / options.batch)
+        self.total = options.epochs * math.ceil(len(kept.labels) / options.batch)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, self.total)
         self.made = 0
         self.noise = np.random.default_rng((options.seed, 1))
+        self.gain = calibrated_gain(_teach(learner, kept.arrays), kept.labels)
         self.spread = {name: options.noise * spread for name, spread in learner.spread.items()}
 
     def learn(self, kept: _Labelled, rows: Array) -> float:
@@ -98,7 +100,7 @@ class _State:
         inputs = {name: self._varied(name, array) for name, array in kept.rows(rows).items()}
         logits = self.learner(inputs, self.options.ticks).logits
         teacher = relax(self.learner.source, inputs)[self.learner.output]
-        loss = _loss(logits, torch.tensor(kept.labels[rows]), teacher, self.options.distill)
+        loss = _loss(logits, torch.tensor(kept.labels[rows]), teacher, self.options.distill, self.gain)
         if not torch.isfinite(loss):
             what = f"the loss is {float(loss)} after {self.made} batches"
             raise UsageError(
@@ -117,13 +119,31 @@ class _State:
         return array + self.noise.normal(0.0, spread, array.shape) if spread > 0.0 else array
 
 
-def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float) -> Tensor:
-    """Cross-entropy with the labels and with the float net's probabilities (Hinton, Vinyals, Dean 2015,
-    arXiv:1503.02531, at temperature 1), mixed."""
-    told = functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
-    return (1.0 - distill) * told + distill * functional.cross_entropy(
-        logits.flatten(0, -2), teacher.flatten(0, -2).softmax(dim=-1)
+def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float, gain: float) -> Tensor:
+    """Cross-entropy with the labels, of logits times `gain`, and with the float net's probabilities (Hinton, Vinyals,
+    Dean 2015, arXiv:1503.02531), of plain logits, mixed.
+
+    Logits of nets of small norm are small. The labels see them as sharp as fits them; the probabilities, which tell
+    more the softer they are, as they are.
+    """
+    found = logits.flatten(0, -2)
+    told = functional.cross_entropy(gain * found, labels.flatten())
+    return (1.0 - distill) * told + distill * functional.cross_entropy(found, teacher.flatten(0, -2).softmax(dim=-1))
+
+
+def calibrated_gain(logits: Array, labels: Array) -> float:
+    """The factor in 1/16 .. 16 that makes float logits `[..., classes]` fit integer labels `[...]` best: the inverse of
+    the temperature of Guo et al. 2017, arXiv:1706.04599."""
+    flat, told = torch.tensor(logits).flatten(0, -2).double(), torch.tensor(labels).flatten()
+    found = minimize_scalar(
+        lambda power: float(functional.cross_entropy(2.0**power * flat, told)), bounds=(-4.0, 4.0), method="bounded"
     )
+    return float(2.0**found.x)
+
+
+def _teach(learner: Learner, arrays: Mapping[str, Array]) -> Array:
+    """The float net's logits."""
+    return _in_chunks(lambda x: relax(learner.source, x)[learner.output].numpy(), arrays)
 
 
 def _split(samples: Inputs, options: TuneOptions) -> tuple[_Labelled, _Labelled | None]:

@@ -74,7 +74,7 @@ def _parser() -> console.Parser:
         "--distill",
         type=finite,
         metavar="F",
-        help="share of the loss that asks for the float net's probabilities (default 0.2)",
+        help="share of the loss that asks for the float net's probabilities (default 0.5)",
     )
     training.add_argument(
         "--noise",
