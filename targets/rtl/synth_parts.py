@@ -46,12 +46,14 @@ _UP5K = (
     Resource("spram", "single-port RAMs (256 kbit)", "ICESTORM_SPRAM", (("SB_SPRAM256KA", 1),)),
     Resource("dsp", "multipliers (16x16)", "ICESTORM_DSP", (("SB_MAC16", 1),)),
 )
+# The router that nextpnr takes of itself needs hours where a design fills a third of this part, the other one minutes.
+_85K = ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2")
 # Speed grade 6 is the slowest, and what the ULX3S carries.
 PARTS: dict[str, Part] = {
     p.name: p
     for p in (
         Part("ecp5-25k", "LFE5U-25F, grade 6", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 200, _ECP5),
-        Part("ecp5-85k", "LFE5U-85F, grade 6", "ecp5", ("--85k", "--package", "CABGA381", "--speed", "6"), 200, _ECP5),
+        Part("ecp5-85k", "LFE5U-85F, grade 6", "ecp5", _85K, 200, _ECP5),
         Part("up5k", "iCE40UP5K, SG48", "ice40", ("--up5k", "--package", "sg48"), 48, _UP5K),
         Part("xilinx", "7-series", "xilinx", (), 0, ()),
     )
