@@ -9,13 +9,15 @@ __all__ = ["Mutant", "of"]
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it."""
+    """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it; `same`: because the
+    Verilog is the same."""
 
     name: str
     module: str
     old: str
     new: str
     equivalent: str = ""
+    same: bool = False
 
     @property
     def arch(self) -> str:

@@ -120,11 +120,7 @@ UNIT = of(
     ("upper part without its sign", "is_sign = i == len(rest) - 1 and rest.shape().signed", "is_sign = False"),
     ("upper part in the wrong place", "(upper << (DSP_BITS - 1))", "(upper << DSP_BITS)"),
     ("value a clock too early", "held, time + latency + 1)", "held, time + latency)"),
-    (
-        "value of the site before",
-        "while len(chain) <= time - first:",
-        "while len(chain) <= time - first + (name != ''):",
-    ),
+    ("value of the site behind", "return chain[time - first]", "return chain[max(time - first - 1, 0)]"),
     ("sum's sign lost", "decode(total, needed) if len(total)", "total[: needed.bits] if len(total)"),
 )
 WALK = of(

@@ -50,12 +50,17 @@ def subjects(arch: str) -> tuple[Subject, ...]:
                 Subject(_net(ternary=True), "parallel", {"levels": 3}),
                 Subject(_net(ternary=False), "parallel", {"levels": 1, "beat": 2}),
                 Subject(_fused(), "parallel", {"levels": None, "input": "tree"}),
+                # A step of several clocks, which does not run ahead.
+                Subject(_net(ternary=True), "parallel", {"levels": 2, "step_levels": 2}),
+                Subject(_multiples(), "parallel", {"levels": 3}),
             )
         case "lattice":
             return (
                 # Uneven: a block has three cells, the second one two sites; a unit serves two cells, the second one.
                 Subject(_sites(ternary=False), "lattice", {"passes": 2, "units": 2}),
                 Subject(_sites(ternary=True), "lattice"),
+                # Three blocks of nine cells, the last one of them none; all wait for the one unit.
+                Subject(_planes(), "lattice", {"passes": 3, "units": 1}),
             )
     raise AssertionError(arch)
 
@@ -158,6 +163,108 @@ def _fused() -> IntNet:
             ops.Rescale(out="logits", x="rh", multiplier="three", shift=3),
         ),
         outputs=(Output("o", "logits", "classes", 1.0),),
+        schedule=Schedule(8),
+        formats={"h": Format(8, True)},
+    )
+    return with_formats(net)
+
+
+def _multiples() -> IntNet:
+    """Sums whose lowest bits never change and are not zero: added to each other, multiplied, looked up.
+
+    One table is long enough for block RAM; the operand of another has no sign, and an entry for each of its codes.
+    """
+    source = np.random.default_rng(4)
+
+    def odd(size: int) -> np.ndarray:
+        return source.choice([-5, -3, -1, 1, 3, 5], size)
+
+    params = {
+        "U": source.integers(-7, 8, (4, 3)),
+        "W": 4 * source.integers(-3, 4, (4, 4)),
+        "w": odd(4),
+        "V": 4 * source.integers(-3, 4, (4, 4)),
+        "v": odd(4),
+        "K": 4 * source.integers(-1, 2, (4, 4)),
+        "k": odd(4),
+        "two": np.array(2),
+        "one": np.array(1),
+        "table": np.round(np.linspace(-32, 31, 90)).astype(np.int64),
+        "rising": np.round(np.linspace(-31, 31, 33)).astype(np.int64),
+        "long": np.round(np.linspace(-32, 31, 1200)).astype(np.int64),
+        "R": source.integers(-5, 6, (3, 4)),
+    }
+    net = IntNet(
+        name="multiples",
+        family="test",
+        inputs=(Input("x", (3,), encoding=Encoding(Format(4, True), 1.0)),),
+        params=tuple(Param(name, value, "test") for name, value in params.items()),
+        states=(State("h", (4,), "next", frac=5), State("g", (4,), "after", frac=5)),
+        drive=(ops.Linear(out="ux", x="x", weight="U"),),
+        step=(
+            ops.Linear(out="wh", x="h", weight="W", bias="w"),
+            ops.Linear(out="vg", x="g", weight="V", bias="v"),
+            ops.Add(out="both", a="wh", b="vg"),
+            ops.Rescale(out="scaled", x="both", multiplier="one", shift=3),
+            ops.Add(out="driven", a="scaled", b="ux"),
+            ops.Lookup(out="phi", x="driven", table="table", first=-45),
+            ops.Abs(out="size", x="g"),
+            ops.Lookup(out="psi", x="size", table="rising", first=0),
+            ops.DampFixed(out="after", old="phi", new="psi", multiplier=1, shift=1),
+            ops.Linear(out="kh", x="h", weight="K", bias="k"),
+            ops.Rescale(out="times", x="kh", multiplier="two", shift=0),
+            ops.Lookup(out="next", x="times", table="long", first=-600),
+        ),
+        readout=(ops.Linear(out="r", x="g", weight="R"),),
+        outputs=(Output("o", "r", "classes", 1.0),),
+        schedule=Schedule(8),
+        formats={"h": Format(6, True), "g": Format(6, True)},
+    )
+    return with_formats(net)
+
+
+def _planes() -> IntNet:
+    """A lattice in three blocks: of its own block a site weighs itself alone, of the others neighbours.
+
+    The sites come to rest early. What a cell without a site computes would go on: its table entry is far from zero, and
+    its gate lets every change through.
+    """
+    source, count, cells = np.random.default_rng(5), 26, 9
+    weights = np.zeros((27, 27), np.int64)
+    for site in range(27):
+        for block, moves in ((0, (0,)), (1, (0, 1)), (2, (-1,))):
+            for move in moves:
+                near = (site // cells + block) % 3 * cells + (site + move) % cells
+                weights[site, near] = source.integers(1, 16) * source.choice([-1, 1])
+    params = {
+        "V": source.integers(-7, 8, (count, 3)),
+        "W": weights[:count, :count],
+        "w": source.integers(-99, 100, count),
+        "m": source.integers(1, 5, count),
+        "table": np.clip(np.arange(-130, 230), -100, 100),
+        "small": source.integers(20, 45, count),
+        "R": source.integers(-7, 8, (3, count)),
+    }
+    net = IntNet(
+        name="planes",
+        family="test",
+        inputs=(Input("x", (3,), encoding=Encoding(Format(4, True), 1.0)),),
+        params=tuple(Param(name, value, "test") for name, value in params.items()),
+        states=(State("h", (count,), "next", frac=7),),
+        drive=(ops.Linear(out="vx", x="x", weight="V"),),
+        step=(
+            ops.Linear(out="wh", x="h", weight="W", bias="w"),
+            ops.Rescale(out="scaled", x="wh", multiplier="m", shift=5),
+            ops.Add(out="driven", a="scaled", b="vx"),
+            ops.Lookup(out="phi", x="driven", table="table", first=-180),
+            ops.DampFixed(out="new", old="h", new="phi", multiplier=1, shift=1),
+            ops.Sub(out="difference", a="new", b="h"),
+            ops.Abs(out="distance", x="difference"),
+            ops.Greater(out="far", a="distance", b="small"),
+            ops.Select(out="next", condition="far", a="new", b="h"),
+        ),
+        readout=(ops.Linear(out="rh", x="h", weight="R"),),
+        outputs=(Output("o", "rh", "classes", 1.0),),
         schedule=Schedule(8),
         formats={"h": Format(8, True)},
     )

@@ -100,11 +100,6 @@ BUILD = of(
         "while False:",
     ),
     ("lowest bits without the offset", "low, (left + right) % (1 << low))", "low, 0)"),
-    (
-        "operand of another clock",
-        "return [self.registered(w) if w in late or w.stage < stage else w for w in given]",
-        "return [self.registered(w) if w in late else w for w in given]",
-    ),
     ("a register that is not counted", "stage=wire.stage + 1, level=0", "stage=wire.stage, level=0"),
     (
         "sums one bit too narrow",
@@ -138,7 +133,21 @@ TABLES = of(
         "np.where(cores > self.index.hi, cores - len(cores), cores)",
         "np.where(cores > self.index.hi, cores, cores)",
     ),
-    ("core zero-extended", "sign = _negative(core)", "sign = Const(0, 1)"),
+    (
+        "core without a sign extended with ones",
+        "Cat(core, Const(0, bits - len(core)))",
+        "Cat(core, Const(-1, bits - len(core)))",
+    ),
+    (
+        "codes below 0 as those above in block RAM",
+        "np.where(cores > index.hi, cores - len(cores), cores)",
+        "np.where(cores > index.hi, cores, cores)",
+    ),
+    (
+        "table in block RAM begins one code later",
+        "np.clip(cores - table.first, 0,",
+        "np.clip(cores - table.first + 1, 0,",
+    ),
 )
 WIRES = of(
     "parallel.wires",
@@ -159,4 +168,14 @@ MATRIX = of(
     "parallel.matrix",
     ("map without its bias", "if op.bias is None:", "if True:"),
 )
-PARALLEL: tuple[Mutant, ...] = (*ENGINE, *INTAKE, *BUILD, *TABLES, *WIRES, *FUSE, *MATRIX)
+EQUIVALENT = (
+    Mutant(
+        "operand of another clock",
+        "parallel.build",
+        "return [self.registered(w) if w in late or w.stage < stage else w for w in given]",
+        "return [self.registered(w) if w in late else w for w in given]",
+        "registers elsewhere: the codes that a block reads stand still until its last register has taken them, so an "
+        "operand that is right a clock sooner still is; other clocks and logic levels at most, no other code",
+    ),
+)
+PARALLEL: tuple[Mutant, ...] = (*ENGINE, *INTAKE, *BUILD, *TABLES, *WIRES, *FUSE, *MATRIX, *EQUIVALENT)

@@ -180,6 +180,7 @@ EQUIVALENT = [
         "change.as_signed() if self.shape.signed else change",
         "change",
         "a signal of the same width takes the bits: the Verilog is the same, letter for letter",
+        same=True,
     ),
 ]
 CHANGES = of(

@@ -36,9 +36,10 @@ from rtl_mutant_table import MUTANTS
 from eqcompile.targets.rtl.emit import TOP
 from eqcompile.targets.rtl.engines import ARCHITECTURES
 
-__all__ = ["Verdict", "benches", "judged", "main", "mutated"]
+__all__ = ["Verdict", "benches", "judged", "main", "mutated", "summary", "table", "written"]
 
 LIMIT_S = 300.0
+SURVIVES = "SURVIVES"
 NOT_RUN = "not run"
 KINDS = ("noticed", "equivalent", "survive", NOT_RUN)
 ROW = re.compile(r"^\| (.+?) \| [a-z.]+ \| (.+?) \|$", re.MULTILINE)
@@ -134,13 +135,14 @@ class Verdict:
         """What became of the mutant."""
         if self.by:
             return self.by
-        if self.mutant.equivalent:
-            return f"equivalent: {self.mutant.equivalent}"
-        return "SURVIVES: not in the core" if self.same else "SURVIVES"
+        if self.same and not self.mutant.same:
+            return f"{SURVIVES}: not in the core"
+        return f"equivalent: {self.mutant.equivalent}" if self.mutant.equivalent else SURVIVES
 
     @property
     def survives(self) -> bool:
-        return not self.by and not self.mutant.equivalent
+        """Whether nothing noticed it that should have: a line that no subject's core has was not judged at all."""
+        return self.text.startswith(SURVIVES)
 
 
 def judged(mutant: Mutant, whole: Mapping[str, Sequence[Path]]) -> Verdict:
@@ -184,22 +186,29 @@ def written() -> dict[str, str]:
     return dict(ROW.findall(TABLE.read_text(encoding="utf-8")))
 
 
+def summary(verdicts: Mapping[str, str]) -> str:
+    """How many mutants there are, and what became of them by these verdicts."""
+    kinds = Counter(_kind(verdicts.get(m.name, NOT_RUN)) for m in MUTANTS)
+    counts = (f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind] or kind != NOT_RUN)
+    return f"{len(MUTANTS)} mutants, {', '.join(counts)}"
+
+
+def table(verdicts: Mapping[str, str]) -> str:
+    """The table of these verdicts, by mutant, under their counts."""
+    rows = "".join(f"| {m.name} | {m.module} | {verdicts.get(m.name, NOT_RUN)} |\n" for m in MUTANTS)
+    return HEAD.format(summary=summary(verdicts), limit=LIMIT_S) + rows
+
+
 def write_table(found: Iterable[Verdict]) -> None:
     """Write the table; a mutant that was not judged now keeps what an earlier run found."""
-    verdicts = written() | {v.mutant.name: v.text for v in found}
-    kinds = Counter(_kind(verdicts.get(m.name, NOT_RUN)) for m in MUTANTS)
-    summary = f"{len(MUTANTS)} mutants, " + ", ".join(
-        f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind] or kind != NOT_RUN
-    )
-    rows = "".join(f"| {m.name} | {m.module} | {verdicts.get(m.name, NOT_RUN)} |\n" for m in MUTANTS)
-    TABLE.write_text(HEAD.format(summary=summary, limit=LIMIT_S) + rows, encoding="utf-8")
+    TABLE.write_text(table(written() | {v.mutant.name: v.text for v in found}), encoding="utf-8")
 
 
 def _kind(verdict: str) -> str:
     if verdict == NOT_RUN:
         return NOT_RUN
     first = verdict.split(":")[0]
-    return {"equivalent": "equivalent", "SURVIVES": "survive"}.get(first, "noticed")
+    return {"equivalent": "equivalent", SURVIVES: "survive"}.get(first, "noticed")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -226,12 +235,13 @@ def main(argv: Sequence[str]) -> int:
                 label, module = verdict.mutant.name, verdict.mutant.module
                 sys.stdout.write(f"{label:44} {module:16} {verdict.text} ({verdict.seconds:.1f} s)\n")
                 sys.stdout.flush()
+                if options.table:
+                    # At once: an interrupted run keeps what it judged.
+                    write_table([verdict])
     left = sum(v.survives for v in found)
     noticed = sum(bool(v.by) for v in found)
-    summary = f"{len(found)} mutants, {noticed} noticed, {len(found) - noticed - left} equivalent, {left} survive"
-    sys.stdout.write(f"{summary}\n")
-    if options.table:
-        write_table(found)
+    equivalent = len(found) - noticed - left
+    sys.stdout.write(f"{len(found)} mutants, {noticed} noticed, {equivalent} equivalent, {left} survive\n")
     return 1 if left else 0
 
 

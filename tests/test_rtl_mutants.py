@@ -47,12 +47,29 @@ def test_every_mutation_changes_a_line_that_is_there() -> None:
 
 
 def test_the_written_table_is_of_these_mutants() -> None:
-    """A table of other mutants, or of some, says nothing about the bench."""
+    """A table of other mutants, or of some, or with counts that its rows do not give, says nothing about the bench."""
     rows = rtl_mutants.written()
     assert list(rows) == [m.name for m in MUTANTS]
-    assert not [name for name, verdict in rows.items() if "SURVIVES" in verdict]
+    assert not {n: v for n, v in rows.items() if v.startswith((rtl_mutants.SURVIVES, rtl_mutants.NOT_RUN))}
+    assert rtl_mutants.table(rows) == rtl_mutants.TABLE.read_text(encoding="utf-8")
     equivalent = {m.name: f"equivalent: {m.equivalent}" for m in MUTANTS if m.equivalent}
     assert {name: v for name, v in rows.items() if v.startswith("equivalent")} == equivalent
+
+
+def test_the_readme_counts_what_the_table_does() -> None:
+    """A count typed by hand stays when the mutants change."""
+    text = (rtl_mutants.TABLE.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert rtl_mutants.summary(rtl_mutants.written()) in " ".join(text.split())
+
+
+def test_a_line_that_no_core_has_counts_as_not_noticed() -> None:
+    """A mutation that changes nothing would pass for one that is noticed, or for an equivalent one."""
+    plain = next(m for m in MUTANTS if not m.equivalent)
+    claimed = next(m for m in MUTANTS if m.equivalent and not m.same)
+    identical = next(m for m in MUTANTS if m.same)
+    found = [rtl_mutants.Verdict(m, "", same, 0.0) for m in (plain, claimed, identical) for same in (True, False)]
+    assert [v.survives for v in found] == [True, True, True, False, False, False]
+    assert {v.text for v in found if v.same and v.survives} == {"SURVIVES: not in the core"}
 
 
 def test_a_mutation_ends_with_its_block() -> None:

@@ -16,7 +16,7 @@ from strategies import small_net
 
 from eqcompile.targets.rtl import synth_tools
 from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.targets.rtl.vectors import bench_inputs, expected, thinned
+from eqcompile.targets.rtl.vectors import bench_inputs, expected, thinned, tolerant
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import MissingToolError, UnsupportedError, UsageError
 from eqcompile.toolchain.ir import Format, IntNet, Param, Schedule, ops, verify
@@ -223,7 +223,15 @@ def test_emit_refuses_what_check_refuses(tmp_path: Path) -> None:
 def test_the_folder_holds_what_its_readme_promises(tmp_path: Path) -> None:
     """Somebody without eqcompile needs every one of these files."""
     details = emitted(tmp_path / "core", arch="serial")
-    wanted = {"core.v", "core.json", "Makefile", "README.md", "weights.npz", "vectors/vectors.npz"}
+    wanted = {
+        "core.v",
+        "core.json",
+        "Makefile",
+        "README.md",
+        "weights.npz",
+        "vectors/vectors.npz",
+        "vectors/tolerant.npz",
+    }
     wanted |= {"bench/run.py", "bench/test_core.py", "bench/native.py", "bench/native.cpp"}
     assert wanted <= set(details["files"])  # type: ignore[call-overload]
     assert details["arch"] == "serial"
@@ -280,6 +288,21 @@ def test_the_thinned_net_is_valid_and_another_one() -> None:
     verify(other)
     inputs = bench_inputs(net)
     assert (expected(net, inputs)["output.o"] != expected(other, inputs)["output.o"]).any()
+
+
+def test_the_other_tolerance_ends_samples_at_ticks_of_their_own() -> None:
+    """A tolerance that ends all of them at once, or none, says nothing about which moves the core compares with it."""
+    net = plain()
+    inputs = bench_inputs(net)
+    found = expected(net, inputs)
+    other = tolerant(net, found)
+    verify(other)
+    steps = expected(other, inputs)["steps"]
+    assert other.schedule.tolerance > net.schedule.tolerance
+    assert len(np.unique(steps)) > 1
+    assert (steps < found["steps"]).any()
+    still = small_net([[0]], table=[0, 0], first=0, steps=2)
+    assert tolerant(still, expected(still, bench_inputs(still))) is still
 
 
 def test_the_vectors_are_golden_s(tmp_path: Path) -> None:

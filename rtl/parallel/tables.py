@@ -168,11 +168,12 @@ def _negative(core: Value) -> Value:
 
 
 def _extended(core: Value, bits: int) -> Value:
-    """The lowest `bits` bits of `core`, sign- or zero-extended."""
+    """The lowest `bits` bits of `core`, zero-extended."""
     if len(core) >= bits:
         return core[:bits]
-    sign = _negative(core)
-    return Cat(core, *(sign for _ in range(bits - len(core))))
+    # The codes with entries of their own are codes of the core, so an index is wider by the sign at most.
+    assert not core.shape().signed
+    return Cat(core, Const(0, bits - len(core)))
 
 
 def _rom(m: Module, words: Sequence[int] | Array, fmt: Format, address: Value) -> Value:

@@ -13,7 +13,7 @@ from eqcompile.toolchain.ir import Format, IntNet, infer
 
 from .engines import Choice
 from .templates import fill, text
-from .vectors import bench_inputs, expected, thinned
+from .vectors import bench_inputs, expected, thinned, tolerant
 
 __all__ = ["TOP", "files_of", "shell_of", "write_folder"]
 
@@ -58,7 +58,11 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
     inputs = bench_inputs(net)
-    _write_arrays(vectors / "vectors.npz", expected(net, inputs))
+    found = expected(net, inputs)
+    _write_arrays(vectors / "vectors.npz", found)
+    ending = tolerant(net, found)
+    tolerance = {"tolerance": np.array(ending.schedule.tolerance)}
+    _write_arrays(vectors / "tolerant.npz", {**expected(ending, inputs), **tolerance})
     if words is not None:
         other = thinned(net)
         _write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})

@@ -98,6 +98,11 @@ class Driver:
             await FallingEdge(self.dut.clk)
         self.source.pause = True
 
+    async def result_waits(self) -> None:
+        """Wait until the first code of a result is offered."""
+        while not self.dut.m_axis_tvalid.value:
+            await FallingEdge(self.dut.clk)
+
     async def first_code_out(self) -> None:
         """Wait until the first code of a result was taken, and hold the rest back until the next reset."""
         while not (self.dut.m_axis_tvalid.value and self.dut.m_axis_tready.value):

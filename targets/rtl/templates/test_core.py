@@ -193,10 +193,12 @@ async def another_schedule(dut: Any) -> None:
         got = await driver.run(frames, steps)
         must_equal(want, got, ticks=steps)
         np.testing.assert_array_equal(got.steps, np.minimum(want.steps, steps))
-    await driver.write("TOLERANCE", 0xFFFF)
-    got = await driver.run(frames, 1)
-    must_equal(want, got, ticks=1)
-    assert set(got.steps.tolist()) == {1}
+    # One more than codes can differ by, and the largest that there is.
+    for tolerance in {min(1 << max(s["bits"] for s in LAYOUT.states), 0xFFFF), 0xFFFF}:
+        await driver.write("TOLERANCE", tolerance)
+        got = await driver.run(frames, 1)
+        must_equal(want, got, ticks=1)
+        assert set(got.steps.tolist()) == {1}
     await driver.write("TOLERANCE", LAYOUT.tolerance)
     must_equal(want, await driver.run(frames, TICKS))
     last = int(np.argmax(want.steps))
@@ -205,6 +207,33 @@ async def another_schedule(dut: Any) -> None:
     await driver.write("STEPS", 1)
     driver.source.pause = False
     must_equal(want, await driver.run([], TICKS, sent=1), [last])
+
+
+@cocotb.test()
+async def another_tolerance(dut: Any) -> None:
+    """With a tolerance at which samples end at ticks of their own: states, ticks and codes are those of golden."""
+    driver = await started(dut)
+    frames, want = vectors("tolerant.npz")
+    await driver.write("TOLERANCE", int(load_arrays(VECTORS / "tolerant.npz")["tolerance"]))
+    must_equal(want, await driver.run(frames, TICKS))
+
+
+@cocotb.test()
+async def busy(dut: Any) -> None:
+    """STATUS says busy from the first code of a sample until its result was read, however long either waits."""
+    driver = await started(dut)
+    frames, want = vectors()
+    driver.sink.pause = True
+    driver.send(frames[-1])
+    await driver.first_beat_in()
+    assert await driver.read("STATUS") == 0b01
+    driver.source.pause = False
+    await driver.result_waits()
+    assert await driver.read("STATUS") == 0b01
+    driver.sink.pause = False
+    must_equal(want, await driver.run([], TICKS, sent=1), slice(-1, None))
+    await ClockCycles(dut.clk, 2)
+    assert await driver.read("STATUS") == 0b10
 
 
 @cocotb.test()
