@@ -103,10 +103,22 @@ class EngineSignature(wiring.Signature):
     `trace_*` exist if `trace` is given: `"events"`: in each clock with `trace_valid`, state number `trace_state`, unit
     `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
     may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
+
+    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and the bits
+    `inject_mask` of unit `inject_unit` of state number `inject_state` are flipped in the code that tick `inject_tick`
+    reads (`steps`: the readout). The trace shows what ticks latched, before the flip. All are stable during a sample.
+    With `inject_event` the change that is passed on to the linear maps is that of the flipped code.
     """
 
     def __init__(
-        self, x: Port, y: Port, *, trace: str | None, states: Sequence[tuple[str, int, Format]], load_bits: int = 0
+        self,
+        x: Port,
+        y: Port,
+        *,
+        trace: str | None,
+        states: Sequence[tuple[str, int, Format]],
+        load_bits: int = 0,
+        inject: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
         members: dict[str, In | Out] = {
@@ -120,6 +132,9 @@ class EngineSignature(wiring.Signature):
         }
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
+        if inject:
+            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_state": In(8), "inject_unit": In(16)}
+            members |= {"inject_tick": In(16), "inject_mask": In(max(f.bits for _, _, f in states))}
         if trace == "events":
             members |= {
                 "trace_valid": Out(1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amaranth import Array, Cat, Const, Module, Signal, Value
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 
 from eqcompile.toolchain.ir import Format
 
@@ -141,7 +141,7 @@ class Core:
                     with m.If(unit.out_valid):
                         m.d.comb += [
                             ram.write_address.eq(unit.out_group),
-                            ram.write_data.eq(unit.stored[name][lane]),
+                            ram.write_data.eq(self._kept(unit, name, lane)),
                             ram.write_enable.eq(unit.lane_valid[lane]),
                         ]
 
@@ -164,7 +164,7 @@ class Core:
                     m.d.sync += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
                     m.d.sync += ticked.eq(unit.sweep.block == "step")
                     for lane in self.lanes:
-                        m.d.sync += change[lane].eq(unit.stored[name][lane] - unit.old[name][lane])
+                        m.d.sync += change[lane].eq(self._told(unit, name, lane) - unit.old[name][lane])
             if name in self.lists:
                 made = self.lists[name]
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
@@ -173,6 +173,30 @@ class Core:
                 far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
+
+    def _flipped(self, unit: SweepUnit, name: str, lane: int) -> Value:
+        """Bits that the saboteur flips in the code that is written: what the tick after this sweep reads."""
+        ports, states = self.ports, [s.name for s in self.ports.net.states]
+        if not ports.inject or name not in states or unit.sweep.block == "readout":
+            return Const(0, 1)
+        tick = self.next_made if unit.sweep.block == "step" else Const(0, 1)
+        here = (ports.inject_state == states.index(name)) & (ports.inject_tick == tick)
+        here &= ports.inject_unit == Cat(Const(lane, self.lane_bits), unit.out_group)
+        return Mux(ports.inject_enable & here, ports.inject_mask, 0)
+
+    def _kept(self, unit: SweepUnit, name: str, lane: int) -> Value:
+        """The code that goes to memory."""
+        code = unit.stored[name][lane]
+        return code ^ self._flipped(unit, name, lane) if self.ports.inject else code
+
+    def _told(self, unit: SweepUnit, name: str, lane: int) -> Value:
+        """The code whose difference from the old one becomes an event."""
+        code = unit.stored[name][lane]
+        if not self.ports.inject:
+            return code
+        flips = self._flipped(unit, name, lane) & self.ports.inject_event.replicate(len(self.ports.inject_mask))
+        upset = (code ^ flips)[: len(code)]
+        return upset.as_signed() if code.shape().signed else upset
 
     def _is_event(self, code: Value) -> Value:
         return Const(1, 1) if self.ports.dense else code != 0
@@ -283,7 +307,8 @@ class Core:
         m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]
         if ports.traced:
             m.d.comb += ports.trace_end.eq(1)
-        with m.If(self.moved & ~self.enough):
+        moved = self.moved | ports.inject_enable if ports.inject else self.moved
+        with m.If(moved & ~self.enough):
             m.d.sync += self.phase.eq(self.program.tick)
         with m.Else():
             m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]

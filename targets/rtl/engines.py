@@ -47,9 +47,15 @@ class Choice:
         """Whether the weights are in the UP5K's single-port RAM, which starts without contents."""
         return self.options.get("family") == "up5k"
 
-    def engine(self, net: IntNet, *, trace: bool) -> Any:
-        """The engine."""
-        return getattr(_module(self.arch), ARCHITECTURES[self.arch].engine)(net, trace=trace, **self.options)
+    @property
+    def injects(self) -> bool:
+        """Whether the engine can have saboteurs."""
+        return self.arch == "serial"
+
+    def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Any:
+        """The engine; `inject` where it `injects`."""
+        options = {**self.options, **({"inject": True} if inject else {})}
+        return getattr(_module(self.arch), ARCHITECTURES[self.arch].engine)(net, trace=trace, **options)
 
     def describe(self, engine: Any) -> dict[str, Any]:
         """What the architecture says about the engine (JSON values)."""

@@ -41,6 +41,7 @@ def header(layout: Any) -> str:
         init += s["init"]
         first += s["units"]
     trace = {"events": "#define TRACE_EVENTS", "vector": "#define TRACE_VECTOR", None: ""}[layout.trace]
+    trace += "\n#define INJECTS" if layout.injects else ""
     return f"""\
 #include <cstddef>
 #include <cstdint>
@@ -81,17 +82,21 @@ def build(layout: Any, folder: Path) -> Path:
 
 
 def run(
-    program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool, alone: bool = False
+    program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool, alone: bool = False, faults: Any = None
 ) -> tuple[Any, dict[str, Any]]:
     """Results of input frames and what was measured without the weight load: `cycles` and `seconds` of the run, and for
     each sample the `latency` in clocks from its first code in to its last code out, and `relaxing` from its last code
-    in to its first code out. `alone`: a sample is sent when the result of the one before has come."""
+    in to its first code out. `alone`: a sample is sent when the result of the one before has come. `faults`:
+    a row for each sample, as native.cpp reads it."""
     given, found = program.parent / "in.bin", program.parent / "out.bin"
     with given.open("wb") as file:
         np.array([len(frames), len(words)], np.int64).tofile(file)
         np.asarray(words, np.int64).tofile(file)
         np.asarray(frames, np.int64).tofile(file)
     argv = [str(program), str(given), str(found), str(layout.steps), str(pause), str(int(trace)), str(int(alone))]
+    if faults is not None:
+        np.asarray(faults, np.int64).tofile(program.parent / "faults.bin")
+        argv.append(str(program.parent / "faults.bin"))
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr)
@@ -142,10 +147,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trace", action="store_true", help="write the states after every tick too")
     parser.add_argument("--clocks", action="store_true", help="with samples: run each of them alone too, to time it")
     parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
+    parser.add_argument("--faults", type=Path, help="array `faults`: samples and what is injected into each")
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
         parser.error("--inputs and --results go together")
-    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None)
+    if given.faults is not None and given.inputs is None:
+        parser.error("--faults needs --inputs and --results")
+    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None, injects=given.faults is not None)
     folder = (given.build or core_layout.FOLDER / "build" / "native").resolve()
     try:
         program = build(layout, folder)
@@ -156,7 +164,12 @@ def main(argv: Sequence[str]) -> int:
     if given.inputs is None:
         return 1 if compared(layout, program, words) else 0
     frames = layout.frames(core_layout.load_arrays(given.inputs))
-    results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace)
+    # A row of faults: the number of its sample, then what native.cpp reads.
+    faults = None if given.faults is None else core_layout.load_arrays(given.faults)["faults"]
+    options: dict[str, Any] = {}
+    if faults is not None:
+        frames, options = frames[faults[:, 0]], {"alone": True, "faults": faults[:, 1:]}
+    results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
     found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
     if given.clocks:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
