@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from eqcompile.sim.faults.golden_engine import GoldenEngine
-from eqcompile.sim.faults.rtl_engine import RtlEngine, RtlSession, silent_upset
+
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain import data, pipeline, registry
 from eqcompile.toolchain.cli.show import table
