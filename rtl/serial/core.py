@@ -201,6 +201,7 @@ class Core:
     def _sequence(self) -> None:
         m, phases = self.m, self.program.phases
         self.phase, self.advance = Signal(range(len(phases))), Signal()
+        self.ports.named = {"phase": self.phase, "moved": self.moved, "limit": self.limit}
         with m.If(self.advance):
             m.d.sync += [self.phase.eq(self.phase + 1), self.count.eq(0)]
         with m.Switch(self.phase):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-from amaranth import ResetInserter
+from amaranth import ResetInserter, Signal
 from amaranth.lib import wiring
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
@@ -164,6 +164,7 @@ class SerialEngine(wiring.Component):
         self.dense, self.inject = dense, inject
         self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
         self.inject_words = words_of(self.plan)
+        self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
         types = infer(net)
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])

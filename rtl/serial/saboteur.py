@@ -60,7 +60,9 @@ class Saboteur:
         if sweep.block != "drive":
             now = (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
         # A single number is computed beside every unit.
-        return self._disturbed(self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now)
+        return self._disturbed(
+            self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now
+        )
 
     def held(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
         """The code of a vector that a sweep reads from memory."""

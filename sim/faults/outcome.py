@@ -50,13 +50,14 @@ class Runs:
 
 
 def observed(net: IntNet, runs: Runs, clean: Runs, first: NDArray[Any], *, hung: Flags | None = None) -> Facts:
-    """What is seen of faults that begin in the ticks `first` by comparing whole runs with fault-free ones (whose
-    `before` is not read)."""
+    """What is seen of faults by comparing whole runs with fault-free ones (whose `before` is not read). `rejoin` counts
+    from the ticks `first`, where that is negative from the first one after which a state differs."""
     rows = _flat(runs.states)
     ticks = len(rows)
     apart = np.abs(rows - _flat(clean.states))
     far = np.minimum(apart.max(axis=2), np.iinfo(np.int32).max)
     last = np.where(far > 0, np.arange(ticks)[:, None], -1).max(axis=0)
+    first = np.where(first < 0, (far > 0).argmax(axis=0), first)
     previous = rows[-2] if ticks > 1 else _flat({n: v[None] for n, v in runs.before.items()})[0]
     differs = [(v != clean.outputs[n]).reshape(len(v), -1).any(axis=1) for n, v in runs.outputs.items()]
     label, label_differs = _labels(net, runs, clean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .engines import Choice
 from .templates import fill, text
 from .vectors import bench_inputs, expected, thinned
 
-__all__ = ["TOP", "files_of", "shell_of", "write_folder"]
+__all__ = ["TOP", "files_of", "saboteur_sites", "shell_of", "write_folder"]
 
 TOP = "core"
 """Name of the top module."""
@@ -84,10 +85,13 @@ def write_folder(
 
 
 def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
-    """The core with saboteurs; the words that have them, and where the weight memory holds what: for each linear map
-    the first row of its table."""
+    """The core with saboteurs. What core.json says of them: the words of the net that have one, and where the weight
+    memory holds what (for each linear map the first row of its table); every register and memory."""
+    from eqcompile.rtl.upsets import sabotage
+
     shell = shell_of(net, choice, trace=True, inject=True)
-    _write_verilog(shell, folder / INJECTED)
+    made = sabotage(shell)
+    _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
     weights = shell.engine.plan.weights
     numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
     numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
@@ -96,7 +100,20 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
     held = shell.engine.load_words(net)
     words[: len(held)] = held
     _write_arrays(folder / "bench" / "injected.npz", {"words": words})
-    return {"verilog": INJECTED, "words": shell.engine.inject_words, "weights": {**numbers, "rows": rows}}
+    sites = [asdict(site) for site in made.sites]
+    return {
+        "verilog": INJECTED,
+        "words": shell.engine.inject_words,
+        "weights": {**numbers, "rows": rows},
+        "sites": sites,
+    }
+
+
+def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:
+    """Registers and memories of the core with saboteurs, as core.json lists them."""
+    from eqcompile.rtl.upsets import sabotage
+
+    return [asdict(site) for site in sabotage(shell_of(net, choice, trace=True, inject=True)).sites]
 
 
 def files_of(folder: Path) -> list[str]:
@@ -110,11 +127,11 @@ def _spram_model() -> str:
     return SPRAM_MODEL
 
 
-def _write_verilog(shell: Any, path: Path) -> None:
+def _write_verilog(shell: Any, path: Path, ports: list[Any] | None = None) -> None:
     from amaranth.back import verilog
 
     # Source locations would be paths of the machine that made the folder.
-    path.write_text(verilog.convert(shell, name=TOP, emit_src=False), encoding="utf-8")
+    path.write_text(verilog.convert(shell, name=TOP, ports=ports, emit_src=False), encoding="utf-8")
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

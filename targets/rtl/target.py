@@ -13,7 +13,7 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageE
 from eqcompile.toolchain.ir import IntNet, check
 
 from .boards import BOARD_PARTS
-from .emit import write_folder
+from .emit import saboteur_sites, write_folder
 from .engines import ARCHITECTURES, SABOTEURS, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
 from .synth_fit import lattice_shortfalls
@@ -117,6 +117,10 @@ class RtlTarget(Target):
         if faults:
             raise UnsupportedError(faults)
         return details
+
+    def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
+        """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
+        return saboteur_sites(net, self._choice(net))
 
     def finish(
         self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress

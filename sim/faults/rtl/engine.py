@@ -27,7 +27,7 @@ from ..circuit import Circuit, unbounded
 from ..engine import RESULT, Engine, Session
 from ..outcome import Runs, observed, results
 from ..table import Fault, FaultTable, Place
-from .rows import Row, Translator
+from .rows import Cell, Row, Translator
 from .weights import Memory
 
 __all__ = ["Injected", "RtlEngine", "RtlSession"]
@@ -35,6 +35,8 @@ __all__ = ["Injected", "RtlEngine", "RtlSession"]
 Array = NDArray[np.int64]
 CHUNK = 500
 """Faults in one call of the simulator: their trajectories are held whole."""
+PATIENCE = 4
+"""Times the longest fault-free inference: what takes longer hangs."""
 BUILD_S, RUN_S = 1800.0, 6 * 3600.0
 
 
@@ -67,11 +69,14 @@ def _target() -> Any:
 
 @dataclass(frozen=True)
 class Injected:
-    """States `[ticks, faults, *shape]` after each tick, outputs `[faults, *shape]`; clock cycles (simulated) and
-    seconds (measured) that all took."""
+    """States `[ticks, faults, *shape]` after each tick, outputs `[faults, *shape]`, and which gave no whole result in
+    time (`hung`); clocks from the first beat in to the last one out of each (`latency`), clock cycles of all (both
+    simulated), and the seconds that they took (measured)."""
 
     states: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    hung: NDArray[np.bool_]
+    latency: Array
     cycles: int
     seconds: float
 
@@ -91,8 +96,13 @@ class RtlSession(Session):
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
-        self.translator = Translator(net, self.circuit, self.ticks, found["words"], memory, self._clean_code)
+        cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
+        self.translator = Translator(
+            net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code
+        )
+        self.limit = 0
         self.undisturbed = self.injected([Row(sample) for sample in range(self.samples)])
+        self.limit = PATIENCE * int(self.undisturbed.latency.max())
         self._values = lru_cache(maxsize=64)(self._values_of)
 
     def clean(self, sample: int) -> Mapping[str, Array]:
@@ -103,14 +113,16 @@ class RtlSession(Session):
 
     def inject(self, table: FaultTable) -> Injected:
         """Whole disturbed runs. Raises UsageError for faults that the net, or the core, does not have."""
-        self.circuit.check(table, samples=self.samples, ticks=self.ticks)
-        return self.injected(self.translator.rows(list(table)))
+        return self.injected(self._rows(table))
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
-        self.circuit.check(table, samples=self.samples, ticks=self.ticks)
-        rows = self.translator.rows(list(table))
-        found = [self._results(rows[i : i + CHUNK], table.faults["tick"][i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
-        return np.concatenate([np.zeros(0, RESULT), *found])
+        rows = self._rows(table)
+        parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
+        return np.concatenate([np.zeros(0, RESULT), *(self._results(rows[p], table.faults["tick"][p]) for p in parts)])
+
+    def _rows(self, table: FaultTable) -> list[Row]:
+        self.circuit.check(table, samples=self.samples, ticks=self.ticks, core=True)
+        return self.translator.rows(list(table))
 
     def _results(self, rows: Sequence[Row], first: NDArray[Any]) -> NDArray[Any]:
         samples = np.array([row.sample for row in rows])
@@ -118,7 +130,9 @@ class RtlSession(Session):
         states = {n: v[:, samples] for n, v in usual.states.items()}
         outputs = {n: v[samples] for n, v in usual.outputs.items()}
         before = {n: v[samples] for n, v in self.before.items()}
-        facts = observed(self.net, Runs(found.states, found.outputs, before), Runs(states, outputs, before), first)
+        first = np.where([row.site >= 0 for row in rows], -1, first)
+        runs, clean = Runs(found.states, found.outputs, before), Runs(states, outputs, before)
+        facts = observed(self.net, runs, clean, first, hung=found.hung)
         return results(facts, self.near)
 
     def injected(self, rows: Sequence[Row]) -> Injected:
@@ -131,29 +145,34 @@ class RtlSession(Session):
                 np.savez(
                     file,
                     samples=np.array([row.sample for row in rows], np.int64),
-                    faults=np.array([row.codes() for row in rows], np.int64),
+                    faults=np.array([row.codes(self.limit) for row in rows], np.int64),
                     loads=np.array(loads, np.int64).reshape(-1, 4),
                 )
             paths = ("--inputs", given, "--results", found, "--faults", faults)
             self._bench("--built", "--trace", *map(str, paths), timeout_s=RUN_S)
             with unreadable(self.core):
-                return self._read(read_results(found))
+                return self._read(read_results(found), rows)
 
-    def _read(self, arrays: Mapping[str, NDArray[Any]]) -> Injected:
+    def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
         steps = arrays["steps"]
-        if (steps != self.ticks).any():
-            what = f"the core made {int(steps.min())} to {int(steps.max())} ticks, must be {self.ticks}"
+        wrong = (steps != self.ticks) & [row.site < 0 for row in rows]
+        if wrong.any():
+            what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
         return Injected(
             {s.name: arrays[f"state.{s.name}"].astype(np.int64) for s in self.net.states},
             {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.net.outputs},
+            steps < 0,
+            arrays["latency"],
             int(arrays["cycles"]),
             float(arrays["seconds"]),
         )
 
     def _bench(self, *arguments: str, timeout_s: float) -> None:
         build = ("--build", str(Path(self._folder.name) / "build"))
-        run_process([sys.executable, "-I", "-B", "bench/native.py", *build, *arguments], cwd=self.core, timeout_s=timeout_s)
+        run_process(
+            [sys.executable, "-I", "-B", "bench/native.py", *build, *arguments], cwd=self.core, timeout_s=timeout_s
+        )
 
     def _clean_code(self, place: Place, name: str, index: int, sample: int, tick: int) -> int:
         if place is Place.STATE:

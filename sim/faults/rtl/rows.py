@@ -5,14 +5,16 @@
 | state | its code as it goes to memory, and to the linear maps |
 | value | the result, behind its register or its accumulator; one of the drive, from its memory on |
 | param, a weight | the weight memory, loaded before the inference and put back after it |
+| core | any register, or a word of any memory, in clocks |
 
-One fault has one upset of a state or a value, in one window of ticks, and any number of weights.
+One fault has one upset of a state, a value or a core, in one window, and any number of weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from ..storage import changed, weight_names
 from ..table import Fault, Place, Upset
 from .weights import Load, Memory, NoRoomError
 
-__all__ = ["Row", "Translator"]
+__all__ = ["Cell", "Row", "Translator"]
 
 Codes = NDArray[np.int64]
 
@@ -35,9 +37,11 @@ _SHOWN = 120
 
 @dataclass(frozen=True)
 class Row:
-    """A fault as `bench/native.py` takes it. `event`: linear maps are told of an upset state."""
+    """A fault as `bench/native.py` takes it. `every`: all ticks are made, settled or not; `event`: linear maps are told
+    of an upset state."""
 
     sample: int
+    every: bool = True
     event: bool = True
     word: int = 0
     unit: int = 0
@@ -47,23 +51,37 @@ class Row:
     one: int = 0
     zero: int = 0
     add: int = 0
+    site: int = -1
+    clocks: tuple[int, int] = (0, 0)
     loads: tuple[Load, ...] = ()
 
-    def codes(self) -> list[int]:
-        """Enabled, so that all ticks are made; then as native.cpp lists them."""
+    def codes(self, limit: int) -> list[int]:
+        """As native.cpp lists them. No result after `limit` clocks is a hang."""
         masks = (self.flip, self.one, self.zero, self.add)
-        return [1, int(self.event), self.word, self.unit, self.first, self.last, *masks]
+        word = (int(self.event), self.word, self.unit, self.first, self.last)
+        return [int(self.every), *word, *masks, self.site, *self.clocks, limit if self.site >= 0 else 0]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A register or memory of the core: its number, and what core.json says of it (`inject.sites`)."""
+
+    number: int
+    kind: str
+    bits: int
+    rows: int
 
 
 @dataclass(frozen=True)
 class Translator:
-    """`words`: the number of each word with a saboteur, by `PLACE:NAME`. `value` gives the fault-free code of a state
+    """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells` by name. `value` gives the fault-free code of a state
     that a tick reads, or of a value that it computes: place, name, index, sample, tick."""
 
     net: IntNet
     circuit: Circuit
     ticks: int
     words: Mapping[str, int]
+    cells: Mapping[str, Cell]
     memory: Memory
     value: Callable[[Place, str, int, int, int], int]
 
@@ -96,10 +114,26 @@ class Translator:
         if upset.add and weights:
             raise _Refused("an addition is made to a known code, beside disturbed weights it is not known")
         match upset.place:
+            case Place.CORE:
+                return self._cell(row, upset)
             case Place.STATE:
                 return self._state(row, upset)
             case _:
                 return self._value(row, upset)
+
+    def _cell(self, row: Row, u: Upset) -> Row:
+        if u.name not in self.cells:
+            near = ", ".join(get_close_matches(u.name, self.cells, 5)) or "see inject.sites in core.json"
+            raise _Refused(f"the core has no register or memory {u.name}", f"close to it: {near}")
+        cell = self.cells[u.name]
+        if u.index >= cell.rows:
+            raise _Refused(f"{u.name} has words 0 to {cell.rows - 1}, the fault names {u.index}")
+        if (u.flip | u.one | u.zero) >> cell.bits or u.add or u.held:
+            raise _Refused(f"{u.name} has bits 0 to {cell.bits - 1}, and these alone can be disturbed")
+        if cell.kind in ("loaded", "rom") and (u.one or u.zero or u.first != u.last):
+            raise _Refused(f"{u.name} is not written by the core: its bits are flipped in one clock, and flipped back")
+        masks = {name: getattr(u, name) for name in ("flip", "one", "zero")}
+        return replace(row, site=cell.number, unit=u.index, clocks=(u.first, u.last), **masks)
 
     def _loads(self, upsets: Sequence[Upset]) -> list[Load]:
         known = weight_names(self.net)
@@ -130,6 +164,8 @@ class Translator:
             return self._drive(row, u)
         if not u.held:
             return self._told(row, u, u)
+        if u.first >= self.ticks:
+            return self._told(row, None, u)
         if row.loads:
             raise _Refused("an accumulator is off by a known difference, beside disturbed weights it is not known")
         # What an accumulator that is only incremented is off by, from the first tick on.
@@ -145,7 +181,9 @@ class Translator:
         if u.name not in read:
             return self._told(row, u if u.first == 0 else None, u)
         if u.last > u.first and (u.flip or u.add):
-            raise _Refused(f"value {u.name} of the drive is in a memory: the core changes it once, not in several ticks")
+            raise _Refused(
+                f"value {u.name} of the drive is in a memory: the core changes it once, not in several ticks"
+            )
         mapped = {op.x for _, s in self.net.blocks[1:] for op in s if isinstance(op, ops.Linear | ops.Stencil)}
         if u.name in mapped and u.first:
             raise _Refused(f"linear maps read value {u.name} of the drive, and are not told of its upsets after tick 0")

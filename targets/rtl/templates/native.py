@@ -82,9 +82,17 @@ def build(layout: Any, folder: Path) -> Path:
 
 
 def run(
-    program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool, alone: bool = False, faults: Any = None
+    program: Path,
+    layout: Any,
+    frames: Any,
+    words: Any,
+    *,
+    pause: int,
+    trace: bool,
+    alone: bool = False,
+    faults: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Results of input frames and what was measured without the weight load: `cycles` and `seconds` of the run, and for
+    """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured without the weight load: `cycles` and `seconds` of the run, and for
     each sample the `latency` in clocks from its first code in to its last code out, and `relaxing` from its last code
     in to its first code out. `alone`: a sample is sent when the result of the one before has come. `faults`: what
     native.cpp reads, a row for each sample."""
@@ -108,12 +116,15 @@ def run(
     with found.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
         for sample in range(len(frames)):
-            steps[sample] = made = int(np.fromfile(file, np.int64, 1)[0])
+            steps[sample], rows = np.fromfile(file, np.int64, 2)
             clocks[sample] = np.fromfile(file, np.int64, clocks.shape[1])
             y[sample] = np.fromfile(file, np.int64, y.shape[1])
-            if trace:
-                states[:made, sample] = np.fromfile(file, np.int32, made * units).reshape(made, units)
-                states[made:, sample] = states[made - 1, sample]
+            if rows:
+                traced = np.fromfile(file, np.int32, rows * units).reshape(rows, units)
+                states[:rows, sample] = traced[: layout.steps]
+                # A core that was disturbed may make more ticks than it should: the last one counts.
+                states[min(rows, layout.steps) :, sample] = traced[-1]
+                states[-1, sample] = traced[-1]
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
     results = core_layout.Results(dict(named), y, steps)
@@ -189,7 +200,9 @@ def main(argv: Sequence[str]) -> int:
         frames, options = frames[arrays["samples"]], {"alone": True, "faults": fault_rows(arrays)}
     results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
     found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
-    if given.clocks:
+    if faults_given := given.faults is not None:
+        found["latency"] = measured["latency"]
+    if given.clocks and not faults_given:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
         found |= {k: timed[k] for k in ("latency", "relaxing")}
     with given.results.open("wb") as file:
