@@ -21,7 +21,7 @@ __all__ = ["TOP", "files_of", "saboteur_sites", "shell_of", "write_folder"]
 TOP = "core"
 """Name of the top module."""
 
-BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py")
+BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py", "deposits.py")
 TRACED = "bench/traced.v"
 INJECTED = "bench/injected.v"
 """The core with a trace and saboteurs."""

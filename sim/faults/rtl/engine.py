@@ -155,7 +155,7 @@ class RtlSession(Session):
 
     def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
         steps = arrays["steps"]
-        wrong = (steps != self.ticks) & [row.site < 0 for row in rows]
+        wrong = (steps != self.ticks) & [row.every and row.site < 0 for row in rows]
         if wrong.any():
             what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
