@@ -110,8 +110,8 @@ class EngineSignature(wiring.Signature):
     `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and element
     `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
     (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
-    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset state's code, without
-    they add up changes as if it had not been. All are stable during a sample.
+    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
+    they add up changes as if there were none. All are stable during a sample.
     """
 
     def __init__(

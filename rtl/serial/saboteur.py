@@ -2,12 +2,13 @@
 
 | word | disturbed | so that it is wrong for |
 |---|---|---|
-| `state:NAME` | between a sweep and the memory of codes, in ticks `first - 1` to `last - 1` | what ticks `first` to `last` read |
-| `value:NAME` of a step or readout | behind the register of its operation, its sum, in ticks `first` to `last` | its readers |
-| `value:NAME` of the drive | there if `first` is 0, else behind the memory of codes from tick `first` on | the same |
+| `state:NAME` | before the memory of codes, in ticks `first - 1` to `last - 1` | ticks `first` to `last` |
+| `value:NAME` of step or readout | behind the register of its operation, or its sum | ticks `first` to `last` |
+| `value:NAME` of the drive, `first` 0 | the same | the inference |
+| `value:NAME` of the drive, later | behind the memory of codes | ticks `first` to the end |
 
-A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were latched,
-before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
+A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were
+latched, before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def words_of(plan: Plan) -> dict[str, int]:
 
 
 class Saboteur:
-    """Disturbs words of the engine `ports`; `coming`: the number of the tick that will read what a step's sweep stores."""
+    """Disturbs words of the engine `ports`; `coming`: the number of the tick that reads what a step's sweep stores."""
 
     def __init__(self, ports: SerialEngine, coming: Value) -> None:
         self.ports, self.coming, self.words = ports, coming, words_of(ports.plan)

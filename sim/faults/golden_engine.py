@@ -21,7 +21,7 @@ from .outcome import Runs, observed, results
 from .storage import changed, wrap
 from .table import Fault, FaultTable, Place, Upset
 
-__all__ = ["GoldenEngine"]
+__all__ = ["GoldenEngine", "together"]
 
 Array = NDArray[np.int64]
 States = dict[str, Array]
@@ -60,7 +60,7 @@ class _GoldenSession(Session):
         self.circuit.check(table, samples=self.samples, ticks=self.ticks)
         found = np.zeros(len(table), RESULT)
         faults = list(table)
-        for numbers in _together(faults):
+        for numbers in together(faults):
             found[numbers] = self._results([faults[i] for i in numbers])
         return found
 
@@ -197,7 +197,7 @@ def _schedule(faults: Sequence[Sequence[Upset]]) -> dict[tuple[int, Place, str],
     return dict(found)
 
 
-def _together(faults: Sequence[Fault]) -> list[list[int]]:
+def together(faults: Sequence[Fault]) -> list[list[int]]:
     """Numbers of faults that can be computed side by side: constants belong to a whole run."""
     groups: dict[tuple[Upset, ...], list[int]] = defaultdict(list)
     for number, fault in enumerate(faults):

@@ -54,7 +54,8 @@ class CoreModel(EnumeratedModel):
             raise UsageError(Diagnostic("fault-core", what, "--words", f"there are: {known}"))
         chosen = [s for s in found if any(fnmatchcase(s["name"], p) for p in patterns)]
         sites = [
-            Site(f"{s['kind']}:{s['name']}", Place.CORE, s["name"], s["rows"], s["bits"], 0, self.clocks) for s in chosen
+            Site(f"{s['kind']}:{s['name']}", Place.CORE, s["name"], s["rows"], s["bits"], 0, self.clocks)
+            for s in chosen
         ]
         return Population(tuple(sites), count_of(samples))
 

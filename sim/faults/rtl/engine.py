@@ -97,9 +97,7 @@ class RtlSession(Session):
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
-        self.translator = Translator(
-            net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code
-        )
+        self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
         self.limit = 0
         self.undisturbed = self.injected([Row(sample) for sample in range(self.samples)])
         self.limit = PATIENCE * int(self.undisturbed.latency.max())
