@@ -4,10 +4,10 @@
 
 Half of the faults flip a bit of a state (any sample, unit, bit and tick), half a stored bit of a weight, as model seu
 draws them; some more are in accumulators, in values of the drive, transients and stuck bits. A trajectory differs if
-any code of any tick or output does. Mutants must be seen: the same faults a tick late, a bit beside, in a neighbour, and
-with sums that are not told. With `--rerun` N upsets of the memory of states are also cocotb deposits: with a simulator
-started anew for each, and all in one process. Times are measured, the building of simulators left out. Ends with 1 if a
-trajectory differs or a mutant's do not.
+any code of any tick or output does. Mutants must be seen: the same faults a tick late, a bit beside, in a neighbour,
+and with sums that are not told. With `--rerun` N upsets of the memory of states are also cocotb deposits: with a
+simulator started anew for each, and all in one process. Times are measured, the building of simulators left out. Ends
+with 1 if a trajectory differs or a mutant's do not.
 """
 
 from __future__ import annotations

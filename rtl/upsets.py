@@ -55,8 +55,11 @@ class Sabotaged:
 
 
 def sabotage(shell: Shell) -> Sabotaged:
-    """The core with saboteurs. Elaborates the shell, which can be done once. Where the shell's engine has `named` once it
-    is elaborated, registers are called as that says; others of one name are counted from `#2` on."""
+    """The core with saboteurs. Elaborates the shell, which can be done once.
+
+    Registers are called as `named` of the shell's engine says, if it has that once it is elaborated. Of several with
+    one name in one module the second is called `NAME#2`.
+    """
     members = list(shell.signature.members)
     own = [f"inject_{name}" for name in PORTS if f"inject_{name}" not in members]
     port = {name: getattr(shell, f"inject_{name}", None) for name in PORTS}

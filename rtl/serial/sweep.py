@@ -25,7 +25,8 @@ class SweepUnit(Elaboratable):
     `codes` and `sums` give, for each lane, what memories and accumulators hold for the group of `FIRST` clocks ago;
     `totals` are reductions finished before. Results, all in the clock of `out_valid`: `out_group`, `lane_valid`,
     `stored[name][lane]` and `old[name][lane]`, the code that it replaces (0 where a sample begins), and
-    `shown[number][lane]`. `saboteur` disturbs values. `totals_made` holds the sweep's own reductions once it is not `busy`; `start` zeroes them.
+    `shown[number][lane]`. `totals_made` holds the sweep's own reductions once it is not `busy`; `start` zeroes them.
+    `saboteur` disturbs values.
     """
 
     def __init__(

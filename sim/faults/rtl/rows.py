@@ -74,8 +74,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Translator:
-    """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells` by name. `value` gives the fault-free code of a state
-    that a tick reads, or of a value that it computes: place, name, index, sample, tick."""
+    """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells`: by name. `value` gives the fault-free
+    code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick."""
 
     net: IntNet
     circuit: Circuit

@@ -1,7 +1,7 @@
 """Weights of a fault in the weight memory of the serial core: a disturbed copy of their columns in its free words.
 
-The memory stores the words of a column that hold something, and columns that are alike once. So most weights have no bit
-of their own: a disturbed column is written behind the last one, and its row of the table is pointed at it.
+The memory stores the words of a column that hold something, and columns that are alike once. So most weights have no
+bit of their own: a disturbed column is written behind the last one, and its row of the table is pointed at it.
 """
 
 from __future__ import annotations

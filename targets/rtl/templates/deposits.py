@@ -1,7 +1,8 @@
 """Upsets of registers and memories of the core under cocotb: a simulator's own means against generated saboteurs.
 
-The file $CORE_DEPOSITS is a JSON list of `sample`, `path` of a register or memory, `row` (null for a register), `mask` and
-`clock`, counted from the edge that takes the first beat. Each is a run after a reset of its own, results to $CORE_RESULTS.
+The file $CORE_DEPOSITS is a JSON list of `sample`, `path` of a register or memory, `row` (null for a register), `mask`
+and `clock`, counted from the edge that takes the first beat. Each is a run after a reset of its own, results to
+$CORE_RESULTS.
 """
 
 from __future__ import annotations

@@ -93,9 +93,9 @@ def run(
     faults: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
     """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured without the
-    weight load: `cycles` and `seconds` of the run, and for each sample the `latency` in clocks from its first code in to its last code out, and `relaxing` from its last code
-    in to its first code out. `alone`: a sample is sent when the result of the one before has come. `faults`: what
-    native.cpp reads, a row for each sample."""
+    weight load: `cycles` and `seconds` of the run, and for each sample the `latency` in clocks from its first code in
+    to its last code out, and `relaxing` from its last code in to its first code out. `alone`: a sample is sent when the
+    result of the one before has come. `faults`: what native.cpp reads, a row for each sample."""
     given, found = program.parent / "in.bin", program.parent / "out.bin"
     with given.open("wb") as file:
         np.array([len(frames), len(words)], np.int64).tofile(file)
