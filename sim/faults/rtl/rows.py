@@ -139,7 +139,8 @@ class Translator:
         known = weight_names(self.net)
         for u in upsets:
             if u.name not in known:
-                raise _Refused(f"{u.name} is wired into the core, its weights alone are in a memory that is loaded")
+                what = f"{u.name} is wired into the core, its weights alone are in a memory that is loaded"
+                raise _Refused(what, "leave it out, as --sites state,accumulator,drive,weight does")
             if u.first or u.last < self.ticks:
                 what = f"{u.name} is disturbed in ticks {u.first} to {u.last}, weights are for the whole inference"
                 raise _Refused(f"{what}, 0 to {self.ticks}")

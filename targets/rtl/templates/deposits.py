@@ -47,7 +47,10 @@ async def deposits(dut: Any) -> None:
     frames = layout.frames(load_arrays(Path(os.environ["CORE_INPUTS"])))
     driver.limit = PATIENCE
     units = sum(s["units"] for s in layout.states)
-    y, rows, hung, start = [], [], [], time.perf_counter()
+    y: list[list[int]] = []
+    rows: list[Any] = []
+    hung: list[int] = []
+    start = time.perf_counter()
     for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
         await driver.reset()
         striking = cocotb.start_soon(strike(dut, fault))
