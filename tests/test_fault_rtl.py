@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from fault_cases import random_faults
 from rtl_mutant_nets import subjects
-from strategies import random_inputs
+from strategies import random_inputs, small_net
 
 from eqcompile.rtl.serial import core
 from eqcompile.rtl.serial.engine import SerialEngine
@@ -35,6 +35,7 @@ from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet, ops
 
 SAMPLES = 3
+SMALL = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 TERNARY, WIDE = 0, 1
 
 
@@ -93,17 +94,15 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
     assert alone == text
 
 
-def test_a_folder_has_them_only_if_it_is_asked_for(tmp_path: Path) -> None:
-    """Would break if every compilation paid for them."""
-    net = net_of(TERNARY)
-    for saboteurs in (False, True):
-        folder = tmp_path / str(saboteurs)
-        folder.mkdir()
-        registry.target_class("rtl")(arch="serial", saboteurs=saboteurs).emit(net, folder)
-        assert (folder / "bench" / "injected.v").exists() == saboteurs
-        assert bool(json.loads((folder / "core.json").read_text())["inject"]) == saboteurs
-    plain, injected = ((tmp_path / name / "core.v").read_text() for name in ("False", "True"))
-    assert plain == injected
+def test_a_folder_has_them_only_beside_its_core(tmp_path: Path) -> None:
+    """Would break if the core itself had them, or a folder had them unasked."""
+    target = registry.target_class("rtl")
+    target(arch="serial", saboteurs=True).emit(SMALL, tmp_path)
+    assert "inject_fire" in (tmp_path / "bench" / "injected.v").read_text()
+    for name in ("core.v", "bench/traced.v"):
+        assert "inject" not in (tmp_path / name).read_text()
+    assert json.loads((tmp_path / "core.json").read_text())["inject"]["verilog"] == "bench/injected.v"
+    assert not target().saboteurs
 
 
 @pytest.mark.parametrize(("arch", "spram"), [("parallel", False), ("lattice", False), ("serial", True)])
@@ -153,19 +152,19 @@ def test_disturbed_weights_are_what_the_core_will_read(which: int) -> None:
     """Would break if a weight were disturbed in another row or column too, or a load were not taken back."""
     found, net = translator(which), net_of(which)
     circuit, rng = Circuit.of(net), np.random.default_rng(2)
+    golden: Any = GoldenEngine().open(net, inputs_of(net), near=1)
     for op in (o for o in net.all_ops() if isinstance(o, ops.Linear)):
         weight = net.param(op.weight)
         for _ in range(40):
             index, bits = int(rng.integers(weight.size)), circuit.words[Place.PARAM, op.weight].format.bits
             upset = Upset(Place.PARAM, op.weight, index, 0, found.ticks, flip=int(rng.integers(1, 1 << bits)))
-            golden = GoldenEngine().open(net, inputs_of(net), near=1).machine  # type: ignore[attr-defined]
-            golden._disturb_params([upset])
+            golden.machine._disturb_params([upset])
             words = found.memory.words.copy()
             loads = found.memory.loads([upset], circuit)
             for address, word, _ in loads:
                 words[address] = word
             got = columns(found.memory, words, op.out, weight.shape[1], weight.shape[0])
-            np.testing.assert_array_equal(got, golden.params[op.weight], str(upset))
+            np.testing.assert_array_equal(got, golden.machine.params[op.weight], str(upset))
             for address, _, restored in loads:
                 words[address] = restored
             np.testing.assert_array_equal(words, found.memory.words)

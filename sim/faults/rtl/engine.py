@@ -64,7 +64,8 @@ class RtlEngine(Engine):
 
 def _target() -> Any:
     target: Any = registry.target_class("rtl")
-    return target(arch="serial", saboteurs=True)
+    # With a trace the core that is checked against is the only other one to convert.
+    return target(arch="serial", trace=True, saboteurs=True)
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,12 @@ class RtlSession(Session):
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
         self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
         self.limit = 0
-        self.undisturbed = self.injected([Row(sample) for sample in range(self.samples)])
+        self.undisturbed = self._run_clean()
         self.limit = PATIENCE * int(self.undisturbed.latency.max())
         self._values = lru_cache(maxsize=64)(self._values_of)
 
     def clean(self, sample: int) -> Mapping[str, Array]:
-        return {name: rows[:, sample] for name, rows in self.undisturbed.states.items()}
+        return {name: rows[:, sample].astype(np.int64) for name, rows in self.undisturbed.states.items()}
 
     def trace(self, fault: Fault) -> Mapping[str, Array]:
         return {name: rows[:, 0] for name, rows in self.inject(FaultTable.of([fault])).states.items()}
@@ -133,16 +134,30 @@ class RtlSession(Session):
         facts = observed(self.net, runs, clean, first, hung=found.hung)
         return results(facts, self.near)
 
+    def _run_clean(self) -> Injected:
+        """Every sample without a fault."""
+        starts = range(0, self.samples, CHUNK)
+        parts = [self.injected([Row(s) for s in range(i, min(i + CHUNK, self.samples))]) for i in starts]
+        return Injected(
+            {n: np.concatenate([p.states[n].astype(np.int32) for p in parts], axis=1) for n in parts[0].states},
+            {n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
+            np.concatenate([p.hung for p in parts]),
+            np.concatenate([p.latency for p in parts]),
+            sum(p.cycles for p in parts),
+            sum(p.seconds for p in parts),
+        )
+
     def injected(self, rows: Sequence[Row]) -> Injected:
         """Runs of what the core is told, in any number."""
         with tempfile.TemporaryDirectory(prefix="eqcompile-rtl-") as name:
             given, found, faults = (Path(name) / f"{part}.npz" for part in ("x", "y", "faults"))
-            write_codes(given, self.inputs)
+            used, samples = np.unique([row.sample for row in rows], return_inverse=True)
+            write_codes(given, {n: codes[used] for n, codes in self.inputs.items()})
             loads = [(i, *load) for i, row in enumerate(rows) for load in row.loads]
             with faults.open("wb") as file:
                 np.savez(
                     file,
-                    samples=np.array([row.sample for row in rows], np.int64),
+                    samples=samples,
                     faults=np.array([row.codes(self.limit) for row in rows], np.int64),
                     loads=np.array(loads, np.int64).reshape(-1, 4),
                 )
