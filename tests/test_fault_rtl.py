@@ -180,7 +180,6 @@ REFUSED = {
     "0/a.0.0/core:engine.phaze[0]^1@5": "no register or memory",
     "0/a.0.0/core:engine.phase[1]^1@5": "words 0 to 0",
     "0/a.0.0/core:engine.phase[0]^10@5": "bits 0 to 3",
-    "0/a.0.0/core:engine.table.words[3]|1@5": "flipped in one clock",
 }
 
 

@@ -130,8 +130,6 @@ class Translator:
             raise _Refused(f"{u.name} has words 0 to {cell.rows - 1}, the fault names {u.index}")
         if (u.flip | u.one | u.zero) >> cell.bits or u.add or u.held:
             raise _Refused(f"{u.name} has bits 0 to {cell.bits - 1}, and these alone can be disturbed")
-        if cell.kind in ("loaded", "rom") and (u.one or u.zero or u.first != u.last):
-            raise _Refused(f"{u.name} is not written by the core: its bits are flipped in one clock, and flipped back")
         masks = {name: getattr(u, name) for name in ("flip", "one", "zero")}
         return replace(row, site=cell.number, unit=u.index, clocks=(u.first, u.last), **masks)
 
