@@ -49,23 +49,26 @@ async def deposits(dut: Any) -> None:
     units = sum(s["units"] for s in layout.states)
     y: list[list[int]] = []
     rows: list[Any] = []
-    hung: list[int] = []
+    made: list[int] = []
     start = time.perf_counter()
     for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
         await driver.reset()
         striking = cocotb.start_soon(strike(dut, fault))
         driver.send(frames[fault["sample"]])
         try:
-            codes, made = await driver.receive()
-            states = await driver.taken(made)
+            codes, ticks = await driver.receive()
+            # The last tick's trace may stand at the very clock of the last code.
+            await FallingEdge(dut.clk)
+            states = layout.dense(driver.ticks)
         except SimTimeoutError:
-            hung.append(len(y))
-            codes, states = [0] * layout.y["count"], [np.zeros(units, np.int64)]
+            codes, ticks, states = [0] * layout.y["count"], -1, []
         y.append(codes)
-        rows.append(states)
+        made.append(ticks)
+        # A core that was disturbed may make more ticks than it should, or fewer than it says: the last one counts.
+        rows.append([*states[: layout.steps - 1], states[-1]] if states else [np.zeros(units, np.int64)])
         striking.cancel()
     results = layout.gathered(rows, y, layout.steps)
-    results.steps[hung] = -1
+    results.steps[:] = made
     seconds = np.array(time.perf_counter() - start)
     with Path(os.environ["CORE_RESULTS"]).open("wb") as file:
         np.savez(file, seconds=seconds, cycles=np.array(driver.clocks), **layout.arrays(results))
