@@ -1,8 +1,8 @@
 """Upsets of registers and memories of the core under cocotb: a simulator's own means against generated saboteurs.
 
 The file $CORE_DEPOSITS is a JSON list of `sample`, `path` of a register or memory, `row` (null for a register), `mask`
-and `clock`, counted from the edge that takes the first beat. Each is a run after a reset of its own, results to
-$CORE_RESULTS.
+and `clock`, counted from the edge that takes the first beat. Each is a run of its own after a reset, results to
+$CORE_RESULTS. The folder must have been compiled with saboteurs, which say what memories there are.
 """
 
 from __future__ import annotations
@@ -24,6 +24,23 @@ PATIENCE = 20_000
 """Clocks after which there is no result."""
 
 
+def found(dut: Any, path: str) -> Any:
+    """The register or memory of this name."""
+    for name in path.split("."):
+        dut = getattr(dut, name)
+    return dut
+
+
+def clear(dut: Any, layout: Layout) -> None:
+    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same."""
+    for site in layout.inject["sites"]:
+        if site["kind"] == "memory":
+            # Of a wide memory each piece is a site.
+            path, _, _ = site["name"].rpartition(".words")
+            for row in range(site["rows"]):
+                found(dut, f"{path}.words")[row].value = Deposit(0)
+
+
 async def strike(dut: Any, fault: Any) -> None:
     """Flip the bits once the clock's edge has passed, and long before the next one."""
     await FallingEdge(dut.clk)
@@ -32,9 +49,7 @@ async def strike(dut: Any, fault: Any) -> None:
     for _ in range(fault["clock"] + 2):
         await RisingEdge(dut.clk)
     await Timer(1, "ns")
-    word = dut
-    for name in fault["path"].split("."):
-        word = getattr(word, name)
+    word = found(dut, fault["path"])
     if fault["row"] is not None:
         word = word[fault["row"]]
     word.value = Deposit(int(str(word.value), 2) ^ fault["mask"])
@@ -52,6 +67,7 @@ async def deposits(dut: Any) -> None:
     made: list[int] = []
     start = time.perf_counter()
     for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
+        clear(dut, layout)
         await driver.reset()
         striking = cocotb.start_soon(strike(dut, fault))
         driver.send(frames[fault["sample"]])
