@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,17 +84,20 @@ class Injected:
 
 
 class RtlSession(Session):
-    """A core that was emitted into a temporary folder, and its program."""
+    """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target, if the net
+    was compiled with saboteurs; without it one is emitted."""
 
-    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int) -> None:
+    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, *, core: Path | None = None) -> None:
         self.net, self.near, self.inputs = net, near, inputs
         _, self.samples, _ = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
         self.before = golden.first_states(net, inputs)
-        self._folder = tempfile.TemporaryDirectory(prefix="eqcompile-rtl-faults-")
-        self.core = Path(self._folder.name) / "core"
-        self.core.mkdir()
-        _target().emit(net, self.core)
+        self._folder = Path(tempfile.mkdtemp(prefix="eqcompile-rtl-faults-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.core = core or self._folder / "core"
+        if core is None:
+            self.core.mkdir()
+            _target().emit(net, self.core)
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
@@ -103,6 +107,11 @@ class RtlSession(Session):
         self.undisturbed = self._run_clean()
         self.limit = PATIENCE * int(self.undisturbed.latency.max())
         self._values = lru_cache(maxsize=64)(self._values_of)
+
+    @property
+    def build(self) -> Path:
+        """Where the program is that `bench/native.py` runs."""
+        return self._folder / "build"
 
     def clean(self, sample: int) -> Mapping[str, Array]:
         return {name: rows[:, sample].astype(np.int64) for name, rows in self.undisturbed.states.items()}
@@ -182,7 +191,7 @@ class RtlSession(Session):
         )
 
     def _bench(self, *arguments: str, timeout_s: float) -> None:
-        build = ("--build", str(Path(self._folder.name) / "build"))
+        build = ("--build", str(self.build))
         run_process(
             [sys.executable, "-I", "-B", "bench/native.py", *build, *arguments], cwd=self.core, timeout_s=timeout_s
         )

@@ -1,7 +1,8 @@
-"""Weights of a fault in the weight memory of the serial core: a disturbed copy of their columns in its free words.
+"""Weights of a fault in the weight memory of the serial core: their columns in place, or disturbed copies behind.
 
-The memory stores the words of a column that hold something, and columns that are alike once. So most weights have no
-bit of their own: a disturbed column is written behind the last one, and its row of the table is pointed at it.
+The memory stores the words of a column that hold something, and columns that are alike once. So not every weight has a
+bit of its own. A column that no other shares and that stays as long is disturbed in place; any other is written behind
+the last one, and its row of the table is pointed at it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ class Memory:
         for (name, column), added in self._added(upsets, circuit).items():
             row = self.layout["rows"][name] + column
             entries = self._disturbed(row, added)
+            start, length = self._held(row)
+            if len(entries) == length and self._alone(row):
+                for i, (word, codes) in enumerate(entries):
+                    new = self._entry(start + i, codes | word << self.layout["lanes"] * self.layout["code_bits"])
+                    found += [(at, code, kept) for at, code, kept in new if code != kept]
+                continue
             if free + len(entries) > self.layout["capacity"]:
                 what = f"its columns end at word {free + len(entries)}, the memory has {self.layout['capacity']}"
                 raise NoRoomError(what)
@@ -75,9 +82,8 @@ class Memory:
     def _disturbed(self, row: int, added: Mapping[int, int]) -> list[tuple[int, int]]:
         """The entries `(word, codes)` of the column of a row of the table, with what is added to its weights."""
         lanes, bits = self.layout["lanes"], self.layout["code_bits"]
-        held = self.words[row]
-        start = int(held) & ((1 << self.layout["address_bits"]) - 1)
-        column = dict(self._entry_at(start + i) for i in range((int(held) >> self.layout["address_bits"]) + 1))
+        start, length = self._held(row)
+        column = dict(self._entry_at(start + i) for i in range(length))
         for unit, difference in added.items():
             word, lane = divmod(unit, lanes)
             codes = column.get(word, 0)
@@ -87,6 +93,17 @@ class Memory:
             mask = ((1 << bits) - 1) << bits * lane
             column[word] = (codes & ~mask) | (code << bits * lane & mask)
         return _ordered({word: codes for word, codes in column.items() if codes})
+
+    def _held(self, row: int) -> tuple[int, int]:
+        """First entry of the column of a row of the table, and how many it has."""
+        held, bits = int(self.words[row]), self.layout["address_bits"]
+        return held & ((1 << bits) - 1), (held >> bits) + 1
+
+    def _alone(self, row: int) -> bool:
+        """Whether no other row of the table shares an entry of this one."""
+        start, length = self._held(row)
+        others = (self._held(i) for i in range(self.layout["depth"]) if i != row and self.words[i])
+        return all(first >= start + length or first + count <= start for first, count in others)
 
     def _entry_at(self, number: int) -> tuple[int, int]:
         parts, bits = self.layout["parts"], self.layout["lanes"] * self.layout["code_bits"]

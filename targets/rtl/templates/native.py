@@ -172,6 +172,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
     parser.add_argument("--build-only", action="store_true", help="build the core with saboteurs, and run nothing")
     parser.add_argument("--built", action="store_true", help="run what an earlier call has built in --build")
+    parser.add_argument(
+        "--serve", action="store_true", help="run once for each line on the standard input, and answer it"
+    )
     parser.add_argument("--faults", type=Path, help="what to inject: arrays `samples`, `faults` and `loads`")
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
@@ -193,6 +196,16 @@ def main(argv: Sequence[str]) -> int:
     words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if loads else []
     if given.inputs is None:
         return 1 if compared(layout, program, words) else 0
+    for _ in sys.stdin if given.serve else (None,):
+        sampled(given, layout, program, words)
+        if given.serve:
+            sys.stdout.write("done\n")
+            sys.stdout.flush()
+    return 0
+
+
+def sampled(given: argparse.Namespace, layout: Any, program: Path, words: Any) -> None:
+    """Run the samples of --inputs and write --results."""
     frames = layout.frames(core_layout.load_arrays(given.inputs))
     options: dict[str, Any] = {}
     if given.faults is not None:
@@ -207,7 +220,6 @@ def main(argv: Sequence[str]) -> int:
         found |= {k: timed[k] for k in ("latency", "relaxing")}
     with given.results.open("wb") as file:
         np.savez(file, **found, **layout.arrays(results))
-    return 0
 
 
 if __name__ == "__main__":
