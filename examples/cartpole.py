@@ -209,7 +209,7 @@ def verdict(results: Sequence[Mapping[str, Any]]) -> list[str]:
         else:
             text = f"{site}: no difference in episodes balanced (intervals overlap at every rate)"
         more = sum(a["wrong_pushes"] > b["wrong_pushes"] for a, b in zip(ours, theirs, strict=True))
-        said.append(f"{text}; it pushes wrongly more often at {more} of {len(ours)} rates")
+        said.append(f"{text}; the equilibrium net has more wrong pushes at {more} of {len(ours)} rates")
     return said
 
 
