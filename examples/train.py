@@ -28,7 +28,7 @@ from nets import NETS, STEPS, BackpropMLP, CircuitNet, LazyEqProp, LoopedMLP, Ne
 from rules import bptt, eqprop
 from tqdm import tqdm
 
-__all__ = ["RECIPES", "Recipe", "load", "main", "save", "train"]
+__all__ = ["RECIPES", "Recipe", "load", "main", "save", "train", "write"]
 
 MODULES = {
     "LoopedMLP": "models.looped_mlp",
@@ -77,8 +77,18 @@ RECIPES = {
 }
 
 
-def train(recipe: Recipe, rule: str, data: Split, *, seed: int, epochs: int, progress: bool = True) -> Net:
+def train(
+    recipe: Recipe,
+    rule: str,
+    data: Split,
+    *,
+    seed: int,
+    epochs: int,
+    progress: bool = True,
+    vary: Callable[[torch.Tensor], torch.Tensor] = varied,
+) -> Net:
     """A net trained on `data` with Adam, the learning rate rising and then falling to zero; deterministic in `seed`.
+    `vary` makes of a batch of inputs what is learned from.
 
     There is no choice among epochs: the last one is the result. Leaves the net in eval mode, its parameters frozen.
     """
@@ -112,7 +122,7 @@ def train(recipe: Recipe, rule: str, data: Split, *, seed: int, epochs: int, pro
             loss = 0.0
             for chosen in torch.randperm(len(data.y)).split(BATCH):
                 optimizer.zero_grad()
-                loss += learn(varied(data.x[chosen]), data.y[chosen]) / batches
+                loss += learn(vary(data.x[chosen]), data.y[chosen]) / batches
                 optimizer.step()
                 schedule.step()
                 if isinstance(net, CircuitNet) and symmetric:
@@ -146,16 +156,17 @@ def save(net: Net, path: Path, *, trained_with: str, seed: int, test_accuracy: f
         "seed": seed,
         "test_accuracy": test_accuracy,
     }
-    _write(path, lambda f: torch.save(content, f))
+    write(path, lambda f: torch.save(content, f))
 
 
-def _write(path: Path, write: Callable[[Any], None]) -> None:
+def write(path: Path, content: Callable[[Any], None]) -> None:
+    """Write a file completely or not at all; `content` is given the open file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as f:
-            write(f)
+            content(f)
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
@@ -184,7 +195,7 @@ def _write_data(folder: Path) -> None:
     few = torch.randperm(len(train_set.y), generator=torch.Generator().manual_seed(0))[:CALIBRATION_SAMPLES]
     for name, split in (("test", test_set), ("calibration", Split(train_set.x[few], train_set.y[few]))):
         x, y = split.x.numpy(), split.y.numpy()
-        _write(folder / f"digits_{name}.npz", lambda f, x=x, y=y: np.savez_compressed(f, x=x, labels=y))
+        write(folder / f"digits_{name}.npz", lambda f, x=x, y=y: np.savez_compressed(f, x=x, labels=y))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,9 @@ __all__ = ["ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
 
+MASK_BITS = 64
+"""Bits of what an injection port does to a word."""
+
 
 class Register(IntEnum):
     """AXI4-Lite byte addresses; all registers have 32 bits.
@@ -103,10 +106,23 @@ class EngineSignature(wiring.Signature):
     `trace_*` exist if `trace` is given: `"events"`: in each clock with `trace_valid`, state number `trace_state`, unit
     `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
     may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
+
+    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and element
+    `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
+    (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
+    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
+    they add up changes as if there were none. All are stable during a sample.
     """
 
     def __init__(
-        self, x: Port, y: Port, *, trace: str | None, states: Sequence[tuple[str, int, Format]], load_bits: int = 0
+        self,
+        x: Port,
+        y: Port,
+        *,
+        trace: str | None,
+        states: Sequence[tuple[str, int, Format]],
+        load_bits: int = 0,
+        inject: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
         members: dict[str, In | Out] = {
@@ -120,6 +136,10 @@ class EngineSignature(wiring.Signature):
         }
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
+        if inject:
+            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_word": In(16), "inject_unit": In(16)}
+            members |= {"inject_first": In(16), "inject_last": In(16)}
+            members |= {f"inject_{mask}": In(MASK_BITS) for mask in ("flip", "one", "zero", "add")}
         if trace == "events":
             members |= {
                 "trace_valid": Out(1),

@@ -3,6 +3,7 @@
 s_axis ──► framing ──► engine ──► framing ──► m_axis (TUSER: ticks made)
 s_axil ──► registers: control, status, schedule, counters, weight load
                       engine ──► trace_* (absent without a trace)
+inject_* ───────────► engine     (absent without saboteurs)
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Shell(wiring.Component):
         }
         self.traced = tuple(name for name in inner.members if name.startswith("trace_"))
         members |= {name: inner.members[name] for name in self.traced}
+        self.injected = tuple(name for name in inner.members if name.startswith("inject_"))
+        members |= {name: inner.members[name] for name in self.injected}
         self.loads = "load_data" in inner.members
         super().__init__(members)
 
@@ -95,6 +98,8 @@ class Shell(wiring.Component):
         self._registers(m, errors, stalls, results, made)
         for name in self.traced:
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
+        for name in self.injected:
+            m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
         return m
 
     def _input(self, m: Module, errors: Signal) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from ..toolchain.contracts import Progress, Run, Simulator
 from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
 from .process import run_process
 
-__all__ = ["Loihi1Simulator", "Loihi2Simulator"]
+__all__ = ["INSTALL", "Loihi1Simulator", "Loihi2Simulator", "run_network"]
 
 INSTALL = "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
 GRACE_S = 5.0
@@ -47,26 +47,44 @@ class _LavaSimulator(Simulator):
         """`details`: `events` (simulated counts) and `estimate` (energy and time), both means over the samples, and
         `sim_cfg`, the run configuration of Lava."""
         demand(self.name, packages={"lava": INSTALL}, programs={})
-        with tempfile.TemporaryDirectory(prefix="eqcompile-lava-") as name:
-            given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
-            # -I: nothing of the caller's folder or environment enters. -B: an artifact is not written to by running it.
-            argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
-            argv += ["--sim-cfg", self.configuration, "--timeout", str(timeout_s), *(["--trace"] if trace else [])]
-            # The program keeps its probe files in the temporary folder, gone even if it has to be killed.
-            run_process(argv, cwd=folder, timeout_s=timeout_s + GRACE_S, env={**os.environ, "TMPDIR": name})
-            return self._read(results, folder)
+        return run_network(folder, inputs, configuration=self.configuration, trace=trace, timeout_s=timeout_s)
 
-    def _read(self, path: Path, folder: Path) -> Run:
-        with unreadable(folder):
-            found = read_results(path)
-            steps = found["steps"].astype(np.int64)
-            report: dict[str, Any] = json.loads(str(found["report"]))
-        return Run(
-            states=states_of(found),
-            outputs={n: v for n, v in found.items() if n not in BESIDE_OUTPUTS and not n.startswith((STATE, *COUNTS))},
-            steps=steps,
-            details={**report, "sim_cfg": self.configuration},
-        )
+
+def run_network(
+    folder: Path,
+    inputs: Mapping[str, NDArray[np.int64]],
+    *,
+    configuration: str,
+    trace: bool,
+    timeout_s: float,
+    faults: Sequence[Mapping[str, Any]] = (),
+) -> Run:
+    """Run the folder's `run.py`; `faults`: JSON values, as its `network.execute` takes them. Lava is there."""
+    with tempfile.TemporaryDirectory(prefix="eqcompile-lava-") as name:
+        given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
+        # -I: nothing of the caller's folder or environment enters. -B: an artifact is not written to by running it.
+        argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
+        argv += ["--sim-cfg", configuration, "--timeout", str(timeout_s), *(["--trace"] if trace else [])]
+        if faults:
+            path = Path(name) / "faults.json"
+            path.write_text(json.dumps(list(faults)), encoding="utf-8")
+            argv += ["--faults", str(path)]
+        # The program keeps its probe files in the temporary folder, gone even if it has to be killed.
+        run_process(argv, cwd=folder, timeout_s=timeout_s + GRACE_S, env={**os.environ, "TMPDIR": name})
+        return _read(results, folder, configuration)
+
+
+def _read(path: Path, folder: Path, configuration: str) -> Run:
+    with unreadable(folder):
+        found = read_results(path)
+        steps = found["steps"].astype(np.int64)
+        report: dict[str, Any] = json.loads(str(found["report"]))
+    return Run(
+        states=states_of(found),
+        outputs={n: v for n, v in found.items() if n not in BESIDE_OUTPUTS and not n.startswith((STATE, *COUNTS))},
+        steps=steps,
+        details={**report, "sim_cfg": configuration},
+    )
 
 
 class Loihi1Simulator(_LavaSimulator):

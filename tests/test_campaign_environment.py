@@ -24,10 +24,12 @@ def test_every_constant_is_cited() -> None:
     for path in folder.iterdir():
         if path.name.endswith(".toml"):
             held = tomllib.loads(path.read_text(encoding="utf-8"))
-            tables += [held, *(value for value in held.values() if isinstance(value, dict))]
+            inner = [value for value in held.values() if isinstance(value, dict)]
+            tables += [held, *inner, *(value for value in held.get("rates", {}).values())]
     numbers = [t for t in tables if any(isinstance(v, (int, float)) for v in t.values())]
-    assert len(numbers) >= 3
-    assert all(any(year in t["source"] for year in ("JESD89A", "IEC 62396", "UG116")) for t in numbers)
+    assert len(numbers) >= 8
+    known = ("JESD89A", "IEC 62396", "UG116", "10.1109/REDW.2014.7004595", "Alsat-1", "10.12126/see.2021.05.002")
+    assert all(any(document in t["source"] for document in known) for t in numbers)
 
 
 def test_a_cross_section_times_a_flux() -> None:
@@ -45,11 +47,23 @@ def test_a_cross_section_times_a_flux() -> None:
     assert high["upsets_per_bit_hour"] / found["upsets_per_bit_hour"] == pytest.approx(6000 / 13)
 
 
-@pytest.mark.parametrize("name", ["leo", "geo"])
-def test_an_orbit_without_a_rate_is_refused_with_the_reason(name: str) -> None:
-    """Would break if an orbit were given an invented flux."""
-    with pytest.raises(UsageError, match="upsets per bit and day"):
-        rates.read(name, **{**GIVEN, "part": PART})
+def test_an_orbit_gives_the_rate_of_a_part_that_is_cited() -> None:
+    """Would break if the rates of two parts, or days and hours, were mixed."""
+    found = rates.read("geo", **{**GIVEN, "part": "amd-7-series-block-ram"})
+    assert found["upsets_per_bit_hour"] == pytest.approx(5.2e-7 / 24)
+    assert "Kintex-7" in found["part"]["title"]
+    assert "7004595" in found["rate"]["source"]
+    assert found["kind"] == "estimated"
+    flown = rates.read("leo", **{**GIVEN, "part": "sram-sun-synchronous"})
+    assert flown["upsets_per_bit_hour"] == pytest.approx(4.04e-7 / 24)
+
+
+@pytest.mark.parametrize(("name", "part"), [("leo", PART), ("geo", None), ("geo", "virtex"), ("leo", None)])
+def test_an_orbit_without_a_rate_is_refused_with_the_reason(name: str, part: str | None) -> None:
+    """Would break if a part without a cited rate were given an invented flux, or another part's rate."""
+    with pytest.raises(UsageError, match="no single flux") as raised:
+        rates.read(name, **{**GIVEN, "part": part})
+    assert "--env FILE.toml" in str(raised.value)
 
 
 def test_a_file_gives_a_rate_of_its_own(tmp_path: Path) -> None:
@@ -59,6 +73,13 @@ def test_a_file_gives_a_rate_of_its_own(tmp_path: Path) -> None:
     found = rates.read(str(path), **{**GIVEN, "scrub_s": 10.0, "mission_s": 60.0, "devices": 3})
     assert found["upsets_per_bit_hour"] == pytest.approx(1e-8)
     assert (found["scrub_s"], found["mission_s"], found["devices"]) == (10.0, 60.0, 3)
+
+
+def test_the_file_among_the_examples_is_one() -> None:
+    """Would break if the form that it shows were not the one that is read."""
+    found = rates.read(str(Path(__file__).parents[1] / "examples" / "orbit.toml"), **GIVEN)
+    assert found["upsets_per_bit_hour"] == pytest.approx(1e-7 / 24)
+    assert found["rate"]["source"].startswith("made up")
 
 
 @pytest.mark.parametrize(

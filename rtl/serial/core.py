@@ -15,6 +15,7 @@ from .applier import Applier
 from .changes import ChangeList
 from .plan import plan_memory
 from .program import Apply, Clear, Decide, RunSweep, Show, Take
+from .saboteur import Saboteur
 from .sweep import SweepUnit
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Core:
         self.lanes = range(self.plan.width)
         self.lane_bits = (self.plan.width - 1).bit_length()
         self.m = Module()
+        # Known a clock after the last decision, long before the next one.
+        self.next_made, self.enough = Signal(16), Signal()
+        self.saboteur = Saboteur(ports, self.next_made) if ports.inject else None
 
     def build(self) -> Module:
         self._make_parts()
@@ -51,7 +55,7 @@ class Core:
         self.units: list[SweepUnit] = []
         for sweep in plan.sweeps:
             sums = {x.out: self.sums[x.out] for x in plan.maps_of(sweep.block)}
-            unit = SweepUnit(plan, sweep, codes=self.codes, sums=sums, totals=dict(totals))
+            unit = SweepUnit(plan, sweep, codes=self.codes, sums=sums, totals=dict(totals), saboteur=self.saboteur)
             totals |= unit.totals_made
             self.units.append(unit)
             self.m.submodules[f"sweep_{sweep.name}"] = unit
@@ -70,8 +74,6 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
-        # Known a clock after the last decision, long before the next one.
-        self.next_made, self.enough = Signal(16), Signal()
         self.m.d.comb += self.next_made.eq(self.ports.made + 1)
         self.m.d.sync += self.enough.eq(self.next_made == self.limit)
 
@@ -141,7 +143,7 @@ class Core:
                     with m.If(unit.out_valid):
                         m.d.comb += [
                             ram.write_address.eq(unit.out_group),
-                            ram.write_data.eq(unit.stored[name][lane]),
+                            ram.write_data.eq(self._kept(unit, name, lane)),
                             ram.write_enable.eq(unit.lane_valid[lane]),
                         ]
 
@@ -164,7 +166,7 @@ class Core:
                     m.d.sync += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
                     m.d.sync += ticked.eq(unit.sweep.block == "step")
                     for lane in self.lanes:
-                        m.d.sync += change[lane].eq(unit.stored[name][lane] - unit.old[name][lane])
+                        m.d.sync += change[lane].eq(self._kept(unit, name, lane, event=True) - unit.old[name][lane])
             if name in self.lists:
                 made = self.lists[name]
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
@@ -173,6 +175,13 @@ class Core:
                 far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
+
+    def _kept(self, unit: SweepUnit, name: str, lane: int, *, event: bool = False) -> Value:
+        """The code that a sweep stores; `event`: as its change is told."""
+        code: Value = unit.stored[name][lane]
+        if self.saboteur is None:
+            return code
+        return self.saboteur.stored(unit.sweep, name, code, lane, unit.out_group, event=event)
 
     def _is_event(self, code: Value) -> Value:
         return Const(1, 1) if self.ports.dense else code != 0
@@ -192,6 +201,7 @@ class Core:
     def _sequence(self) -> None:
         m, phases = self.m, self.program.phases
         self.phase, self.advance = Signal(range(len(phases))), Signal()
+        self.ports.named = {"phase": self.phase, "moved": self.moved, "limit": self.limit}
         with m.If(self.advance):
             m.d.sync += [self.phase.eq(self.phase + 1), self.count.eq(0)]
         with m.Switch(self.phase):
@@ -283,7 +293,8 @@ class Core:
         m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]
         if ports.traced:
             m.d.comb += ports.trace_end.eq(1)
-        with m.If(self.moved & ~self.enough):
+        moved = self.moved | ports.inject_enable if ports.inject else self.moved
+        with m.If(moved & ~self.enough):
             m.d.sync += self.phase.eq(self.program.tick)
         with m.Else():
             m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-from amaranth import ResetInserter
+from amaranth import ResetInserter, Signal
 from amaranth.lib import wiring
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
@@ -22,6 +22,7 @@ from .applier import SHORTEST
 from .core import Core
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
+from .saboteur import words_of
 from .sweep import clocks_of
 
 __all__ = ["SerialEngine", "check", "describe"]
@@ -88,6 +89,13 @@ def _plan(net: IntNet, lanes: int, width: int, family: Family, capacity: int | N
     return make_plan(net, lanes=lanes, width=width, granule=granule, capacity=capacity)
 
 
+def _roomy(net: IntNet, lanes: int, width: int, family: Family) -> int:
+    plan = _plan(net, lanes, width, family, None)
+    _, entries = plan_memory(plan, net)
+    needed = len(entries) + 2 * max(m.words for m in plan.maps)
+    return 1 << (needed - 1).bit_length()
+
+
 def describe(engine: SerialEngine) -> dict[str, Any]:
     """What was built, and the clocks that each phase takes: JSON values.
 
@@ -128,7 +136,8 @@ class SerialEngine(wiring.Component):
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
     not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
-    primitives for Amaranth's simulator. Raises UnsupportedError with what `check` finds.
+    primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
+    in the weight memory for a disturbed copy of any two columns. Raises UnsupportedError with what `check` finds.
     """
 
     def __init__(
@@ -143,6 +152,7 @@ class SerialEngine(wiring.Component):
         capacity: int | None = None,
         dense: bool = False,
         model: bool = False,
+        inject: bool = False,
     ) -> None:
         width = _width(lanes, width, family)
         faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity)
@@ -151,8 +161,10 @@ class SerialEngine(wiring.Component):
         if faults:
             raise UnsupportedError(faults)
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
-        self.dense = dense
-        self.plan = _plan(net, lanes, width, family, capacity)
+        self.dense, self.inject = dense, inject
+        self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
+        self.inject_words = words_of(self.plan)
+        self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
         types = infer(net)
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])
@@ -164,6 +176,7 @@ class SerialEngine(wiring.Component):
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
                 load_bits=(self.plan.weights.load_words - 1).bit_length() if loadable else 0,
+                inject=inject,
             )
         )
 

@@ -147,7 +147,7 @@ class _Source:
             case "send":
                 yield f'self.send(self.out_{v}_{block}, "{v}_{block}", {self.value(v)})'
             case "receive":
-                yield f"self.v_{v} = self.receive(self.in_{v}, {shape})"
+                yield f"self.v_{v} = {self.wired(v, f'self.receive(self.in_{v}, {shape})')}"
             case "mirror":
                 # One register for each stream; whoever reads the value next sees what just arrived.
                 yield f"self.m_{v}_{block} = self.mirror(self.in_{v}_{block}, self.m_{v}_{block})"
@@ -155,9 +155,14 @@ class _Source:
             case "compute":
                 assert action.op is not None
                 yield f"# {self.comment(action.op)}"
-                yield f"self.v_{v} = {self.expression(action.op)}"
+                yield f"self.v_{v} = {self.wired(v, self.expression(action.op))}"
             case _:
                 assert_never(action.kind)
+
+    def wired(self, value: str, expression: str) -> str:
+        """The expression of a value, at its width; a boolean has none."""
+        fmt = self.net.net.formats.get(value)
+        return expression if fmt is None else f"self.wire({expression}, {fmt.bits}, {fmt.signed})"
 
     def comment(self, op: Op) -> str:
         shown = ((f.name, getattr(op, f.name)) for f in fields(op) if f.name != "out")

@@ -132,6 +132,7 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
             "kind": "population",
             "params": _params(p, parts.net),
             "clamped": [i.name for i in p.clamped],
+            "states": [s.name for s in p.states],
         }
         for p in parts.populations
     ]

@@ -43,7 +43,9 @@ def add_environment(parser: Any) -> None:
     group.add_argument(
         "--env", metavar="E", help="sealevel, avionics, leo, geo or FILE.toml: flux, or upsets per bit and day"
     )
-    group.add_argument("--part", metavar="P", help="class of the part, for its cross-section per bit (or in FILE.toml)")
+    group.add_argument(
+        "--part", metavar="P", help="class of the part: its cross-section or rate per bit (or in FILE.toml)"
+    )
     group.add_argument("--scrub", type=positive_seconds, metavar="S", help="period of scrubbing the weights")
     group.add_argument("--mission", type=positive_seconds, metavar="S", help="length of the simulated mission")
     group.add_argument("--devices", type=integer(1), default=1, metavar="N", help="devices in the mission (default 1)")

@@ -26,6 +26,9 @@ NAMES = ("sealevel", "avionics", "leo", "geo")
 HOURS_PER_DAY, SECONDS_PER_HOUR, HOURS_PER_FIT = 24.0, 3600.0, 1e9
 _DEFAULT_MISSION_S = 365.25 * 86_400
 _MOST_BYTES = 1 << 16
+_WHY = """\
+heavy ions and protons of a whole spectrum upset a bit, no single flux stands for them: the rate of a part comes from \
+its measured cross-section curves and a model of the orbit (CREME96, SPENVIS, OMERE), or was counted in flight"""
 _KEYS: Mapping[str, Mapping[str, type]] = {
     "flux": {"particle": str, "per_cm2_hour": float, "source": str},
     "part": {"title": str, "cm2_per_bit": float, "source": str, "note": str},
@@ -41,21 +44,21 @@ def read(
 ) -> dict[str, Any]:
     """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source.
 
-    `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`.
+    `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`. In
+    an orbit no flux stands for the particles: there the rate of each class of parts is cited as a whole.
     Raises UsageError where a constant is missing, with what is missing and why nothing is assumed; ImportFileError for
     a file that is not as it must be.
     """
     held = _built_in(f"{name}.toml") if name in NAMES else _file(Path(name))
     classes = _built_in("parts.toml")
-    if part is not None:
+    if "rates" in held:
+        held |= _orbital(held.pop("rates"), part, name, held["title"])
+    elif part is not None:
         if part not in classes:
             what = f"there is no class of parts {part!r}"
             hint = f"known: {', '.join(classes)}; or [part] in FILE.toml"
             raise UsageError(Diagnostic("unknown-part", what, "--part", hint))
         held["part"] = classes[part]
-    if "needs" in held:
-        what = f"{held['title']}: the {held['needs']} is missing; {held['why']}"
-        raise UsageError(Diagnostic("environment-rate", what, name, f"--env FILE.toml with {_FILE}"))
     if "rate" in held:
         per_hour = held["rate"]["upsets_per_bit_day"] / HOURS_PER_DAY
     elif "flux" in held and "part" in held:
@@ -74,6 +77,17 @@ def read(
         "devices": devices,
         "kind": "estimated",
     }
+
+
+def _orbital(rates: Mapping[str, Any], part: str | None, name: str, title: str) -> dict[str, Any]:
+    """Rate and title of the part in an orbit."""
+    if part is None or part not in rates:
+        of = "no class of parts is named" if part is None else f"no rate of {part!r} is cited"
+        what = f"{title}: {of}; {_WHY}"
+        hint = f"--part {'|'.join(rates)}, or --env FILE.toml with {_FILE}"
+        raise UsageError(Diagnostic("environment-rate", what, name, hint))
+    found = dict(rates[part])
+    return {"part": {"title": found.pop("title")}, "rate": found}
 
 
 def _built_in(name: str) -> dict[str, Any]:

@@ -320,7 +320,9 @@ def _environment(report: Mapping[str, Any]) -> str:
         return ""
     constants = []
     if "rate" in e:
-        constants.append(["upsets of a bit", f"{e['rate']['upsets_per_bit_day']:.4g} per day", e["rate"]["source"]])
+        of = f", {e['part']['title']}" if "part" in e else ""
+        rate = f"{e['rate']['upsets_per_bit_day']:.4g} per day"
+        constants.append([f"upsets of a bit{of}", rate, e["rate"]["source"]])
     else:
         f, p = e["flux"], e["part"]
         constants.append([f"flux, {f['particle']}", f"{f['per_cm2_hour']:.4g} per cm2 and hour", f["source"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,20 @@ def plan_of(net: Mapping[str, Any], passes: int, frames: int) -> list[tuple[str,
 
 
 def execute(
-    net: Mapping[str, Any], codes: Mapping[str, Array], *, sim_cfg: str, trace: bool, timeout_s: float | None
+    net: Mapping[str, Any],
+    codes: Mapping[str, Array],
+    *,
+    sim_cfg: str,
+    trace: bool,
+    timeout_s: float | None,
+    faults: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Array]:
-    """Run input codes `[batch, frames, *shape]`; the arrays of the answer are those that run.py writes."""
+    """Run input codes `[batch, frames, *shape]`; the arrays of the answer are those that run.py writes.
+
+    A fault is an upset of a `state` (`sample`, `element`, the ticks `first` to `last` that read it, `flip`, `one`,
+    `zero`, `add`; `bits` and `signed` of its word), or of the event that tells the `synapse` of a `unit` in `tick`: its
+    `kind` is dropped, duplicated or delayed `until` a later tick. Ticks count from 0, all frames together.
+    """
     batch, frames = next(iter(codes.values())).shape[:2]
     lanes = min(batch, LANES)
     passes = -(-batch // lanes)
@@ -53,7 +64,7 @@ def execute(
     lava_compat.prepare()
     with tempfile.TemporaryDirectory(prefix="loihi-") as folder:
         shared = {"lanes": lanes, "plan": plan, "trace": trace}
-        processes = _build(net, _padded(net, codes, lanes * passes), shared, Path(folder))
+        processes = _build(net, _padded(net, codes, lanes * passes), shared, Path(folder), faults)
         _run(next(iter(processes.values())), sim_cfg, len(plan), timeout_s)
         probes = {path.stem: dict(np.load(path)) for path in sorted(Path(folder).glob("*.npz"))}
     return _collect(net, probes, plan, batch=batch, frames=frames, lanes=lanes, passes=passes)
@@ -72,7 +83,11 @@ def _padded(net: Mapping[str, Any], codes: Mapping[str, Array], total: int) -> d
 
 
 def _build(
-    net: Mapping[str, Any], codes: Mapping[str, Array], shared: Mapping[str, Any], folder: Path
+    net: Mapping[str, Any],
+    codes: Mapping[str, Array],
+    shared: Mapping[str, Any],
+    folder: Path,
+    faults: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     sparse = importlib.import_module("scipy.sparse")
     stored = np.load(HERE / "weights.npz")
@@ -80,11 +95,12 @@ def _build(
     for p in net["processes"]:
         name, kind = p["name"], p["kind"]
         module = importlib.import_module(f"processes.{p['package']}.process")
-        common = {**shared, "probe": str(folder / f"{name}.npz")}
+        mine = [f for f in faults if f.get("state") in p.get("states", ()) or f.get("synapse") == p.get("weights", "")]
+        common = {**shared, "probe": str(folder / f"{name}.npz"), "faults": mine, "injected": bool(faults)}
         if kind == "population":
             params = {q: stored[f"param.{q}"][np.newaxis] for q in p["params"]}
-            mine = {i: codes[i] for i in p["clamped"]}
-            processes[name] = module.Population(**common, params=params, codes=mine)
+            clamped = {i: codes[i] for i in p["clamped"]}
+            processes[name] = module.Population(**common, params=params, codes=clamped)
         elif kind == "synapse":
             key = f"synapse.{p['weights']}"
             entries = (stored[f"{key}.weight"], (stored[f"{key}.row"], stored[f"{key}.column"]))

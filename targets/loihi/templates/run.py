@@ -1,6 +1,6 @@
 """Run this network in Lava's Loihi simulation.
 
-    python run.py -i x.npz -o y.npz [--trace] [--sim-cfg loihi1|loihi2] [--timeout SECONDS]
+    python run.py -i x.npz -o y.npz [--trace] [--sim-cfg loihi1|loihi2] [--timeout SECONDS] [--faults faults.json]
 
 x.npz holds each input `[batch, *shape]` (`[batch, frames, *shape]` for a net with frames): integer codes under
 `codes.NAME`, or under NAME real numbers, which are encoded as network.json says, or indices. With a single input the
@@ -81,16 +81,19 @@ def main() -> int:
     parser.add_argument(
         "--sim-cfg", choices=("loihi1", "loihi2"), help="run configuration (default: the chip compiled for)"
     )
+    parser.add_argument("--faults", type=Path, help="json with the faults to inject, as network.execute takes them")
     parser.add_argument("--timeout", type=float, help="end with status 4 after this many seconds")
     args = parser.parse_args()
     net = network.description()
     try:
         with np.load(args.input) as given:
             codes = codes_of(net, dict(given))
+        faults = [] if args.faults is None else json.loads(args.faults.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{args.input}: {error}\n")
         return USAGE_STATUS
-    result = network.execute(net, codes, sim_cfg=args.sim_cfg or net["chip"], trace=args.trace, timeout_s=args.timeout)
+    configuration = args.sim_cfg or net["chip"]
+    result = network.execute(net, codes, sim_cfg=configuration, trace=args.trace, timeout_s=args.timeout, faults=faults)
     mapping = json.loads((HERE / "mapping.json").read_text(encoding="utf-8"))
     report = energy.report(mapping["placements"], energy.counted(result))
     report["summary"] = energy.summary(report)

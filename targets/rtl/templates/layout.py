@@ -53,9 +53,15 @@ class Layout:
     raw: Mapping[str, Any]
 
     @classmethod
-    def read(cls, *, traced: bool = True) -> Layout:
-        """The layout of this folder's core. Not `traced`: the core as it is delivered, its trace port not read."""
+    def read(cls, *, traced: bool = True, injects: bool = False) -> Layout:
+        """The layout of this folder's core. Not `traced`: the core as it is delivered, its trace port not read.
+        `injects`: the one with saboteurs; ValueError if the folder was written without."""
         raw = json.loads((FOLDER / "core.json").read_text(encoding="utf-8"))
+        raw["injects"] = injects
+        if injects:
+            if not raw["inject"]:
+                raise ValueError("this folder has no core with saboteurs: compile with --saboteurs")
+            return cls(raw | {"verilog": raw["inject"]["verilog"]})
         return cls(raw if traced else raw | {"trace": None, "verilog": "core.v"})
 
     @property

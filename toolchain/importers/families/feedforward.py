@@ -27,8 +27,10 @@ def _mlp(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
     units, inputs = b.matrix(f"net.{2 * n - 4}.weight").shape[0], b.matrix("net.0.weight").shape[1]
     value = b.input("x", inputs)
     h = b.state("h", units)
-    b.begin("step")
+    # All but the last hidden layer are the drive: cores whose step reads states and the drive alone take the net.
     for i in range(n - 1):
+        if i == n - 2:
+            b.begin("step")
         value = b.act(f"layer{i}", b.linear(f"pre{i}", value, f"net.{2 * i}"))
     b.update(h, value)
     b.begin("readout")

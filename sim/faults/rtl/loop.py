@@ -1,0 +1,114 @@
+"""A core in a closed loop: what it is given next depends on what it answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....toolchain.diagnostics import Diagnostic, SimulatorError
+from ....toolchain.ir import IntNet
+from ...exchange import read_results, unreadable, write_codes
+from ..table import Fault, Place, Upset
+from .engine import RtlSession
+from .rows import Row
+
+__all__ = ["ClosedLoop", "Loop"]
+
+Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One round: outputs `[samples, *shape]`, and clocks from the first code in to the last code out of each
+    (simulated)."""
+
+    outputs: Mapping[str, Array]
+    latency: Array
+
+
+class ClosedLoop:
+    """The serial core, compiled once, as a program that waits for the next round.
+
+    Takes the faults of the engine `rtl`, of states and weights alone. A context manager: leaving it ends the program.
+    """
+
+    def __init__(self, net: IntNet, core: Path) -> None:
+        """`core`: the folder of the target `rtl`, compiled with saboteurs."""
+        nothing = {i.name: np.zeros((1, *i.shape), np.int64) for i in net.inputs}
+        self.session = RtlSession(net, nothing, near=0, core=core.resolve())
+        self._folder = tempfile.TemporaryDirectory(prefix="eqcompile-loop-")
+        self._files = {name: Path(self._folder.name) / f"{name}.npz" for name in ("inputs", "results", "faults")}
+        self._errors = (Path(self._folder.name) / "stderr").open("w+b")
+        argv = [sys.executable, "-I", "-B", "bench/native.py", "--built", "--serve", "--build", str(self.session.build)]
+        argv += [part for name, path in self._files.items() for part in (f"--{name}", str(path))]
+        self._program = subprocess.Popen(
+            argv, cwd=self.session.core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+        self._loads = lru_cache(maxsize=4096)(self._loads_of)
+
+    def __enter__(self) -> ClosedLoop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program."""
+        self._program.kill()
+        self._program.communicate()
+        self._errors.close()
+        self._folder.cleanup()
+
+    def run(self, inputs: Mapping[str, Array], faults: Sequence[Sequence[Upset]]) -> Loop:
+        """Input codes `[samples, *shape]`, each disturbed by its own upsets. Raises UsageError for upsets that the core
+        cannot be given, SimulatorError if the program dies."""
+        rows = [self._row(sample, tuple(upsets)) for sample, upsets in enumerate(faults)]
+        write_codes(self._files["inputs"], inputs)
+        loads = [(i, *load) for i, row in enumerate(rows) for load in row.loads]
+        with self._files["faults"].open("wb") as file:
+            np.savez(
+                file,
+                samples=np.arange(len(rows)),
+                faults=np.array([row.codes(0) for row in rows], np.int64),
+                loads=np.array(loads, np.int64).reshape(-1, 4),
+            )
+        self._ask()
+        with unreadable(self.session.core):
+            arrays = read_results(self._files["results"])
+            outputs = {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.session.net.outputs}
+            return Loop(outputs, arrays["latency"])
+
+    def _row(self, sample: int, upsets: tuple[Upset, ...]) -> Row:
+        weights = tuple(u for u in upsets if u.place is Place.PARAM)
+        others = tuple(u for u in upsets if u.place is not Place.PARAM)
+        (row,) = self.session.translator.rows([Fault(0, "loop", 0, -1, others)])
+        return replace(row, sample=sample, loads=self._loads(weights))
+
+    def _loads_of(self, weights: tuple[Upset, ...]) -> tuple[tuple[int, int, int], ...]:
+        (row,) = self.session.translator.rows([Fault(0, "loop", 0, -1, weights)])
+        return row.loads
+
+    def _ask(self) -> None:
+        program = self._program
+        assert program.stdin is not None
+        assert program.stdout is not None
+        try:
+            program.stdin.write(b"\n")
+            program.stdin.flush()
+            answer = program.stdout.readline()
+        except OSError:
+            answer = b""
+        if answer != b"done\n":
+            self._errors.seek(0)
+            last = self._errors.read().decode("utf-8", errors="replace").strip()[-800:]
+            what = f"the core ended with status {program.wait()}: {last or answer!r}"
+            raise SimulatorError(Diagnostic("simulator-died", what, str(self.session.core)))

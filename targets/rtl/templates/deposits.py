@@ -1,0 +1,90 @@
+"""Upsets of registers and memories of the core under cocotb: a simulator's own means against generated saboteurs.
+
+The file $CORE_DEPOSITS is a JSON list of `sample`, `path` of a register or memory, `row` (null for a register), `mask`
+and `clock`, counted from the edge that takes the first beat. Each is a run of its own after a reset, results to
+$CORE_RESULTS. The folder must have been compiled with saboteurs, which say what memories there are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.handle import Deposit
+from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, Timer
+from driver import Driver  # type: ignore[import-not-found]
+from layout import Layout, load_arrays  # type: ignore[import-not-found]
+
+PATIENCE = 20_000
+"""Clocks after which there is no result."""
+
+
+def found(dut: Any, path: str) -> Any:
+    """The register or memory of this name."""
+    for name in path.split("."):
+        dut = getattr(dut, name)
+    return dut
+
+
+def clear(dut: Any, layout: Layout) -> None:
+    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same."""
+    for site in layout.inject["sites"]:
+        if site["kind"] == "memory":
+            # Of a wide memory each piece is a site.
+            path, _, _ = site["name"].rpartition(".words")
+            for row in range(site["rows"]):
+                found(dut, f"{path}.words")[row].value = Deposit(0)
+
+
+async def strike(dut: Any, fault: Any) -> None:
+    """Flip the bits once the clock's edge has passed, and long before the next one."""
+    await FallingEdge(dut.clk)
+    while not (dut.s_axis_tvalid.value and dut.s_axis_tready.value):
+        await FallingEdge(dut.clk)
+    for _ in range(fault["clock"] + 2):
+        await RisingEdge(dut.clk)
+    await Timer(1, "ns")
+    word = found(dut, fault["path"])
+    if fault["row"] is not None:
+        word = word[fault["row"]]
+    word.value = Deposit(int(str(word.value), 2) ^ fault["mask"])
+
+
+@cocotb.test()
+async def deposits(dut: Any) -> None:
+    layout = Layout.read()
+    driver = await Driver.started(dut, layout)
+    frames = layout.frames(load_arrays(Path(os.environ["CORE_INPUTS"])))
+    driver.limit = PATIENCE
+    units = sum(s["units"] for s in layout.states)
+    y: list[list[int]] = []
+    rows: list[Any] = []
+    made: list[int] = []
+    start = time.perf_counter()
+    for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
+        clear(dut, layout)
+        await driver.reset()
+        striking = cocotb.start_soon(strike(dut, fault))
+        driver.send(frames[fault["sample"]])
+        try:
+            codes, ticks = await driver.receive()
+            # The last tick's trace may stand at the very clock of the last code.
+            await FallingEdge(dut.clk)
+            states = layout.dense(driver.ticks)
+        except SimTimeoutError:
+            codes, ticks, states = [0] * layout.y["count"], -1, []
+        y.append(codes)
+        made.append(ticks)
+        # A core that was disturbed may make more ticks than it should, or fewer than it says: the last one counts.
+        rows.append([*states[: layout.steps - 1], states[-1]] if states else [np.zeros(units, np.int64)])
+        striking.cancel()
+    results = layout.gathered(rows, y, layout.steps)
+    results.steps[:] = made
+    seconds = np.array(time.perf_counter() - start)
+    with Path(os.environ["CORE_RESULTS"]).open("wb") as file:
+        np.savez(file, seconds=seconds, cycles=np.array(driver.clocks), **layout.arrays(results))
