@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
@@ -134,6 +133,8 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float, gain:
 def calibrated_gain(logits: Array, labels: Array) -> float:
     """The factor in 1/16 .. 16 that makes float logits `[..., classes]` fit integer labels `[...]` best: the inverse of
     the temperature of Guo et al. 2017, arXiv:1706.04599."""
+    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+
     flat, told = torch.tensor(logits).flatten(0, -2).double(), torch.tensor(labels).flatten()
     found = minimize_scalar(
         lambda power: float(functional.cross_entropy(2.0**power * flat, told)), bounds=(-4.0, 4.0), method="bounded"
