@@ -67,6 +67,8 @@ async def deposits(dut: Any) -> None:
     made: list[int] = []
     start = time.perf_counter()
     for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
+        # Nothing of the one before may write any more when memories are emptied.
+        await driver.reset()
         clear(dut, layout)
         await driver.reset()
         striking = cocotb.start_soon(strike(dut, fault))
