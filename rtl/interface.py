@@ -20,7 +20,9 @@ from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Format, IntNet
 
-__all__ = ["ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
+from .harden.mechanisms import FLAGS
+
+__all__ = ["HARDENED", "ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
 
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
@@ -34,6 +36,10 @@ class Register(IntEnum):
     starts. MADE: ticks made for the last result. RESULTS: results written. STALLS: clocks in which a result waited for
     the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS: of the next weight word; LOAD_DATA:
     writing it stores the word and adds one to the address.
+
+    Cores with hardening have FAULTS: a bit for each kind of `harden.mechanisms.FLAGS` that was found, cleared by writing
+    it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
+    found that is not repaired. A soft reset leaves them alone.
     """
 
     ID = 0x00
@@ -47,6 +53,13 @@ class Register(IntEnum):
     ERRORS = 0x20
     LOAD_ADDRESS = 0x24
     LOAD_DATA = 0x28
+    FAULTS = 0x2C
+    CORRECTED = 0x30
+    DETECTED = 0x34
+
+
+HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
+"""Registers of cores with hardening."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,10 @@ class EngineSignature(wiring.Signature):
     `inject_mask` of unit `inject_unit` of state number `inject_state` are flipped in the code that tick `inject_tick`
     reads (`steps`: the readout). The trace shows what ticks latched, before the flip. All are stable during a sample.
     With `inject_event` the change that is passed on to the linear maps is that of the flipped code.
+
+    `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat taken begins a sample; `harden_tick`:
+    a tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
+    `harden_noticed`: the same of words that nothing has read; `harden_corrected`: a stored word was repaired.
     """
 
     def __init__(
@@ -119,6 +136,7 @@ class EngineSignature(wiring.Signature):
         states: Sequence[tuple[str, int, Format]],
         load_bits: int = 0,
         inject: bool = False,
+        harden: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
         members: dict[str, In | Out] = {
@@ -135,6 +153,9 @@ class EngineSignature(wiring.Signature):
         if inject:
             members |= {"inject_enable": In(1), "inject_event": In(1), "inject_state": In(8), "inject_unit": In(16)}
             members |= {"inject_tick": In(16), "inject_mask": In(max(f.bits for _, _, f in states))}
+        if harden:
+            members |= {"harden_idle": Out(1), "harden_tick": Out(1), "harden_corrected": Out(1)}
+            members |= {"harden_faults": Out(len(FLAGS)), "harden_noticed": Out(len(FLAGS))}
         if trace == "events":
             members |= {
                 "trace_valid": Out(1),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_json
 from eqcompile.toolchain.ir import Format, IntNet, infer
 
@@ -107,8 +108,10 @@ def _spram_model() -> str:
 def _write_verilog(shell: Any, path: Path) -> None:
     from amaranth.back import verilog
 
+    from eqcompile.rtl.harden.tmr import kept_apart
+
     # Source locations would be paths of the machine that made the folder.
-    path.write_text(verilog.convert(shell, name=TOP, emit_src=False), encoding="utf-8")
+    path.write_text(kept_apart(verilog.convert(shell, name=TOP, emit_src=False)), encoding="utf-8")
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -123,7 +126,7 @@ def _port(port: Any) -> dict[str, Any]:
 
 def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
     """core.json: what the bench knows about the core, its memories left out."""
-    from eqcompile.rtl.interface import ID, Register
+    from eqcompile.rtl.interface import HARDENED, ID, Register
 
     signature = shell.engine.signature
     by_name = {s.name: s for s in net.states}
@@ -145,7 +148,7 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
         "verilog": traced,
         "trace": signature.trace,
         "id": ID,
-        "registers": {r.name: int(r) for r in Register},
+        "registers": {r.name: int(r) for r in Register if shell.guard is not None or r not in HARDENED},
         "steps": net.schedule.steps,
         "tolerance": net.schedule.tolerance,
         "x": _port(shell.x_port),
@@ -190,6 +193,18 @@ def _loads(choice: Choice, words: Any) -> str:
     )
 
 
+def _hardening(choice: Choice) -> str:
+    """The README's section on what was chosen; empty without a choice."""
+    names = choice.options.get("harden", ())
+    if not names:
+        return ""
+    return fill(
+        "HARDENING.md.tmpl",
+        names="\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names),
+        flags=", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS)),
+    )
+
+
 def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any], words: Any) -> str:
     x, y = shell.x_port, shell.y_port
     return fill(
@@ -205,5 +220,6 @@ def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any],
         steps=net.schedule.steps,
         tolerance=net.schedule.tolerance,
         loads=_loads(choice, words),
+        hardening=_hardening(choice),
         primitives="its vendor primitives are `SB_SPRAM256KA`" if choice.spram else "no vendor primitives",
     )
