@@ -31,8 +31,11 @@ cover the word, zero or too many steps, a weight word while the engine is busy."
 ADDRESS_BITS = 8
 COUNTER_BITS = 32
 TICK_BITS = 16
-CONTROL = re.compile("index|filling|cutting|restart|steps|tolerance|owing|closing|abort|count|left")
-"""Registers of the shell, its guard and the watchdog that decide what happens next, for TMR."""
+
+
+def _is_control(register: Signal) -> bool:
+    """Registers of the shell that decide what happens next, for TMR: all but data of the buses, and counters."""
+    return not register.name.startswith("s_axil") and len(register) < COUNTER_BITS
 
 
 def _codes(tdata: Value, port: Port) -> Value:
@@ -112,7 +115,7 @@ class Shell(wiring.Component):
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
-        return m if self.guard is None or not self.engine.voted else Triplicated(CONTROL)(m)
+        return m if self.guard is None or not self.engine.voted else Triplicated(_is_control, but=("engine",))(m)
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""

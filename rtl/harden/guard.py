@@ -55,8 +55,11 @@ class Guard(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        own, found, seen = Signal(), Signal(len(FLAGS)), Signal(len(FLAGS))
-        owing, running = Signal(), Signal()
+        own = Signal()
+        found = Signal(len(FLAGS))
+        seen = Signal(len(FLAGS))
+        owing = Signal()
+        running = Signal()
         if self.watchdog is not None:
             m.submodules.watchdog = dog = self.watchdog
             m.d.comb += [
@@ -69,7 +72,7 @@ class Guard(wiring.Component):
                 own.eq(dog.late | (self.takes & (self.begins != self.idle))),
             ]
         m.d.comb += [
-            running.eq(~self.restart & ~self.abort & ~self.closing),
+            running.eq(~self.restart & ~self.abort),
             found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
             seen.eq(found | self.noticed),
         ]
@@ -78,7 +81,7 @@ class Guard(wiring.Component):
             m.d.sync += owing.eq(1)
         with m.If(self.ended | self.restart):
             m.d.sync += owing.eq(0)
-        with m.If(self.abort & owing & ~self.restart):
+        with m.If(self.abort & owing & ~self.ended & ~self.restart):
             m.d.sync += self.closing.eq(1)
         with m.Elif(self.ended | self.restart):
             m.d.sync += self.closing.eq(0)

@@ -13,7 +13,7 @@ hierarchy (`kept_apart`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from amaranth import Fragment, Signal, Value
 from amaranth.hdl._ast import (  # what Amaranth's own inserters of resets and enables are made of
@@ -44,31 +44,35 @@ def majority(a: Value, b: Value, c: Value) -> Value:
 
 
 class Triplicated(FragmentTransformer):  # type: ignore[misc]  # Amaranth is not typed
-    """Triplicates the registers of domain `sync` whose whole name `names` matches, in a component and all in it.
+    """Triplicates the registers of domain `sync` of which `control` says so, in a component and all that are in it,
+    submodules named in `but` left alone.
 
-    `found` gathers the names that were met. Raises NotImplementedError for an assignment to such a register in one
+    Raises NotImplementedError for an assignment to such a register in one
     with another, or to a part at a position that varies.
     """
 
-    def __init__(self, names: re.Pattern[str]) -> None:
-        self.names, self.found = names, set[str]()
+    def __init__(self, control: Callable[[Signal], bool], *, but: Collection[str] = ()) -> None:
+        self.control, self.but = control, but
+
+    def map_subfragments(self, fragment: Fragment, new_fragment: Fragment) -> None:
+        for inner, name, at in fragment.subfragments:
+            new_fragment.add_subfragment(inner if name in self.but else self(inner), name, src_loc=at)
 
     def on_fragment(self, fragment: Fragment) -> Fragment:
         new = super().on_fragment(fragment)
         statements = new.statements.get("sync")
         if statements is None:
             return new
-        chosen = [s for s in statements._lhs_signals() if self.names.fullmatch(s.name)]
+        chosen = [s for s in statements._lhs_signals() if self.control(s)]
         if not chosen:
             return new
-        self.found |= {s.name for s in chosen}
         nexts = SignalDict((s, Signal(s.shape(), name=f"{s.name}_next")) for s in chosen)
         moved = [kept for s in statements for kept in _taken(s, nexts)]
         del new.statements["sync"]
         left = [kept for s in statements for kept in _left(s, nexts)]
         if left:
             new.add_statements("sync", *left)
-        copies = [[Signal(s.shape(), name=f"{s.name}_{i}", init=s.init) for s in chosen] for i in range(COPIES)]
+        copies = [[_copy(s, number) for s in chosen] for number in range(COPIES)]
         new.add_statements("comb", *(after.eq(s) for s, after in nexts.items()), *moved)
         for number, copy in enumerate(copies):
             module = Fragment()
@@ -76,6 +80,10 @@ class Triplicated(FragmentTransformer):  # type: ignore[misc]  # Amaranth is not
             new.add_subfragment(module, f"{_NAME}_{number}")
         new.add_statements("comb", *(s.eq(majority(*three)) for s, *three in zip(chosen, *copies, strict=True)))
         return new
+
+
+def _copy(register: Signal, number: int) -> Signal:
+    return Signal(register.shape(), name=f"vote{number}_{register.name.lstrip('$')}", init=register.init)
 
 
 def _left(statement: Statement, nexts: SignalDict) -> Iterator[Statement]:

@@ -23,7 +23,8 @@ class Watchdog(wiring.Component):
         super().__init__(
             {"steps": In(16), "idle": In(1), "tick": In(1), "held": In(1), "restart": In(1), "late": Out(1)}
         )
-        self.count, self.left = Signal(range(span + 1)), Signal(16)
+        self.count = Signal(range(span + 1))
+        self.left = Signal(16)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

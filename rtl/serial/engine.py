@@ -22,7 +22,7 @@ from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
 from .applier import SHORTEST
 from .bounds import clock_span
 from .core import Core
-from .hardening import CONTROL, check_hardening
+from .hardening import check_hardening, is_control
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
 from .sweep import clocks_of
@@ -198,4 +198,4 @@ class SerialEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Any:
         core = ResetInserter(self.restart)(Core(self).build())
-        return Triplicated(CONTROL)(core) if self.voted else core
+        return Triplicated(is_control)(core) if self.voted else core

@@ -21,15 +21,21 @@ from .program import Decide, Take
 if TYPE_CHECKING:
     from .core import Core
 
-__all__ = ["CONTROL", "attach", "check_hardening", "code_of"]
+__all__ = ["attach", "check_hardening", "code_of", "is_control"]
 
-CONTROL = re.compile(
-    # The sequencer, the applier, the lists, and what goes with a group through a sweep.
-    "phase|count|moved|limit|tolerated|enough|busy|made|y__valid|slice_|.*_map|output_.*_sent|"
-    "active|left|bank|wipe|waiting|fetched|kind|forgets|table_address|entry_address|"
-    "count_.*|entry|lane|pending|done|valid|group|.*_present|.*_ticked|.*_group"
+_NAMED = re.compile(
+    r"bank|count|count_.*|busy|made|y__valid|slice_|.*_map|output_.*_sent|table_address|entry_address|"
+    r"valid|group|.*_present|.*_ticked|.*_group"
 )
-"""Names of the registers that decide what happens next, for TMR; the others hold codes, sums and products."""
+
+
+def is_control(register: Signal) -> bool:
+    """Whether a register decides what happens next, for TMR; the others hold codes, sums and products.
+
+    Registers that were made several in a line have no name: they are those of the sequencer, the applier and the lists,
+    the event that is applied among them.
+    """
+    return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
 
 
 def code_of(names: tuple[str, ...], width: int) -> Code | None:
