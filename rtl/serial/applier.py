@@ -39,6 +39,7 @@ class Applier(wiring.Component):
         words = max(depth for depth, _ in plan.banks)
         self.word_bits = max((words - 1).bit_length(), 1)
         weights = plan.weights
+        self.banks: list[Ram] = []
         more: dict[str, In | Out] = {"table_used": Out(1), "entry_used": Out(1)} if self.checked else {}
         if self.residue:
             kept = {f"bank{i}": unsigned(plan.lanes * 2) for i in range(len(plan.banks))}
@@ -102,6 +103,7 @@ class Applier(wiring.Component):
         products = self._products(m, entry[: weights.codes_bits], self._next(m, self._next(m, change)))
         for number, (depth, bits) in enumerate(plan.banks):
             m.submodules[f"bank{number}"] = ram = Ram(width=plan.lanes * bits, depth=depth, wipes=True)
+            self.banks.append(ram)
             held = ram.read_data
             sums = [(held.word_select(i, bits) + product)[:bits] for i, product in enumerate(products)]
             m.d.comb += [
@@ -113,14 +115,14 @@ class Applier(wiring.Component):
                 self.sums[f"bank{number}"].eq(held),
             ]
         if self.residue:
-            late = self._next(m, self._next(m, change))
-            self._residues(m, self._products_modulo_3(m, entry[: weights.codes_bits], late))
+            late = self._next(m, change)
+            self._residues(m, self._products_modulo_3(m, entry[: weights.codes_bits], self._next(m, late)))
         return m
 
     def _residues(self, m: Module, products: list[Value]) -> None:
         """A memory beside each bank, driven as the bank is."""
-        for number, (depth, _) in enumerate(self.plan.banks):
-            bank: Ram = getattr(m.submodules, f"bank{number}")
+        for number, bank in enumerate(self.banks):
+            depth = self.plan.banks[number][0]
             m.submodules[f"residues{number}"] = ram = Ram(width=2 * self.plan.lanes, depth=depth, wipes=True)
             held = ram.read_data
             m.d.comb += [
