@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from harden_faults import SITES, Campaign
-from rtl import digits
 
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.targets.rtl.synth import synthesise
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import tool_versions
+from rtl import digits
 
 ALL = "watchdog,safe-fsm,secded,tmr,residue"
 CASES = ("none", ALL, "secded", "tmr", "residue", "parity", "watchdog,safe-fsm", "watchdog", "safe-fsm")
@@ -48,7 +48,12 @@ def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         emit(case, Path(name))
         report = synthesise(Path(name) / "core.v", "core", part, seeds=seeds, timeout_s=LIMIT_S)
-    return {"part": part, "kind": report.kind, **{k: report.core(k) for k in RESOURCES}, "fmax_mhz": report.fmax_mhz} | {
+    return {
+        "part": part,
+        "kind": report.kind,
+        **{k: report.core(k) for k in RESOURCES},
+        "fmax_mhz": report.fmax_mhz,
+    } | {
         "fmax_range_mhz": report.fmax_range_mhz,
         "seeds": list(seeds),
         "tools": list(report.tools),

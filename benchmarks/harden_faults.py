@@ -34,7 +34,9 @@ SITES: Mapping[str, str] = {
     "control": "",
 }
 """Members of the compiled core; `control` are registers."""
-MEMBER = re.compile(r"^\s*(?:VlUnpacked<)?(?:[CSIQ]Data|VlWide<\d+>)/\*(\d+):0\*/(?:, (\d+)>)? (core__DOT__\w+);$", re.M)
+MEMBER = re.compile(
+    r"^\s*(?:VlUnpacked<)?(?:[CSIQ]Data|VlWide<\d+>)/\*(\d+):0\*/(?:, (\d+)>)? (core__DOT__\w+);$", re.M
+)
 MODULE = re.compile(r"^module (\\\S+ |\w+)", re.M)
 REGISTER = re.compile(r"^    (\\\S+ |\w+) ?<= ", re.M)
 CONTROL = re.compile(
@@ -85,7 +87,9 @@ class Campaign:
         outputs = np.concatenate([golden.outputs[o.name].reshape(len(frames), -1) for o in net.outputs], axis=1)
         bare = cls(build / "Vcore", members, frames, outputs, np.zeros(0, np.int64))
         clean = bare.simulate(np.array([[s, 0, -1, 0, 0] for s in range(len(frames))]))
-        if not (np.array_equal(clean[:, 6:], outputs) and (clean[:, 1] == golden.steps).all() and not clean[:, 3:6].any()):
+        if not (
+            np.array_equal(clean[:, 6:], outputs) and (clean[:, 1] == golden.steps).all() and not clean[:, 3:6].any()
+        ):
             raise SystemExit("the core differs from golden without a fault")
         return cls(bare.program, members, frames, outputs, clean[:, 2])
 
@@ -123,7 +127,17 @@ def verilator(folder: Path, *arguments: str) -> None:
     sys.path.insert(0, str(folder.parent / "bench"))
     import tools  # type: ignore[import-not-found]
 
-    argv = ["verilator", *arguments, "--public-flat-rw", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"]
+    argv = [
+        "verilator",
+        *arguments,
+        "--public-flat-rw",
+        "-O3",
+        "--x-assign",
+        "fast",
+        "--x-initial",
+        "fast",
+        "--noassert",
+    ]
     argv += ["--no-timing", "-Wno-WIDTH", "-Wno-fatal", "--top-module", "core", "--Mdir", ".", "-j", "1"]
     argv += ["-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0", "core.v"]
     env = {**os.environ, **tools.verilator()}

@@ -37,7 +37,7 @@ class Register(IntEnum):
     the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS: of the next weight word; LOAD_DATA:
     writing it stores the word and adds one to the address.
 
-    Cores with hardening have FAULTS: a bit for each kind of `harden.mechanisms.FLAGS` that was found, cleared by writing
+    Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
     it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
     found that is not repaired. A soft reset leaves them alone.
     """
@@ -122,8 +122,8 @@ class EngineSignature(wiring.Signature):
     reads (`steps`: the readout). The trace shows what ticks latched, before the flip. All are stable during a sample.
     With `inject_event` the change that is passed on to the linear maps is that of the flipped code.
 
-    `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat taken begins a sample; `harden_tick`:
-    a tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
+    `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
+    tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
     `harden_noticed`: the same of words that nothing has read; `harden_corrected`: a stored word was repaired.
     """
 

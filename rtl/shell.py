@@ -9,7 +9,6 @@ inject_* ───────────► engine     (absent without saboteu
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, Value

@@ -46,7 +46,7 @@ ENDS = """
     if (idle || restart) ticks <= 0;
     else if (tick) ticks <= ticks + 1;
   end
-  // Idle, a tick or a restart after at most span + 1 clocks that count, and at most 65536 ticks until idle or a restart.
+  // Idle, a tick or a restart after span + 1 clocks that count, and idle or a restart after 65536 ticks, at most.
   always @* begin
     assert (age <= {span} + 1);
     assert (ticks <= 65536);

@@ -54,7 +54,10 @@ def text_of(shell: Shell) -> str:
 @pytest.mark.parametrize(
     ("options", "faults"),
     [
-        ({"harden": "armour"}, [("there is no mechanism 'armour'", "watchdog, safe-fsm, parity, secded, tmr, residue")]),
+        (
+            {"harden": "armour"},
+            [("there is no mechanism 'armour'", "watchdog, safe-fsm, parity, secded, tmr, residue")],
+        ),
         ({"harden": "parity,secded"}, [("two codes for the same memory", "repairs")]),
         ({"harden": "tmr", "arch": "parallel"}, [("the architecture parallel has no harden", "use --arch serial")]),
         ({"harden": "tmr", "arch": "lattice"}, [("the architecture lattice has no harden", "use --arch serial")]),

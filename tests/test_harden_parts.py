@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Cat, Elaboratable, Module, Signal, signed, unsigned
+from amaranth import Elaboratable, Module, Signal, signed, unsigned
 from amaranth.back import verilog
 from amaranth.sim import Simulator
 from hypothesis import given, settings
@@ -206,7 +206,11 @@ class Modulo(Elaboratable):
 def test_remainders_are_those_of_arithmetic(data: st.DataObject) -> None:
     """A wrong remainder is an alarm without a fault, or a fault without an alarm."""
     shapes = [data.draw(st.builds(lambda n, s: signed(n) if s else unsigned(n), st.integers(1, 20), st.booleans()))] * 2
-    lo, hi = (-(2 ** (shapes[0].width - 1)), 2 ** (shapes[0].width - 1) - 1) if shapes[0].signed else (0, 2 ** shapes[0].width - 1)
+    lo, hi = (
+        (-(2 ** (shapes[0].width - 1)), 2 ** (shapes[0].width - 1) - 1)
+        if shapes[0].signed
+        else (0, 2 ** shapes[0].width - 1)
+    )
     values = data.draw(st.lists(st.tuples(st.integers(lo, hi), st.integers(lo, hi)), min_size=8, max_size=8))
     part = Modulo(*shapes)
 

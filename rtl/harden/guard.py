@@ -20,7 +20,7 @@ COUNTER_BITS = 32
 
 class Guard(wiring.Component):
     """`abort`, the clock after something was found: restart the engine, and drop what is left of the input frame.
-    `closing`: from then on until the last beat of the result frame that is owed has gone (`ended`); no sample may begin.
+    `closing`: from then on until the last beat of the result frame that is owed has gone (`ended`); no sample begins.
 
     In: `faults`, `noticed` (a bit each as in `FLAGS`; the first end the run, the others do not) and `corrected` of the
     engine; `idle` and `tick` as in `Watchdog`; `begins`: the first beat of a frame is taken; `takes`: any beat is;

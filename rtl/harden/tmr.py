@@ -43,7 +43,7 @@ def majority(a: Value, b: Value, c: Value) -> Value:
     return (a & b) | (a & c) | (b & c)
 
 
-class Triplicated(FragmentTransformer):  # type: ignore[misc]  # Amaranth is not typed
+class Triplicated(FragmentTransformer):
     """Triplicates the registers of domain `sync` of which `control` says so, in a component and all that are in it,
     submodules named in `but` left alone.
 
@@ -115,7 +115,7 @@ def _taken(statement: Statement, nexts: SignalDict) -> Iterator[Statement]:
 def _next(left: Value, nexts: SignalDict) -> Value:
     match left:
         case Signal() if left in nexts:
-            return nexts[left]  # type: ignore[no-any-return]
+            return nexts[left]
         case Slice():
             return _next(left.value, nexts)[left.start : left.stop]
         case Operator(operator="u" | "s"):

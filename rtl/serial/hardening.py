@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth import Cat, Const, Signal, Value, signed
+from amaranth import Cat, Const, Signal, Value
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 
@@ -55,7 +55,7 @@ def check_hardening(names: tuple[str, ...], plan: Plan, family: str) -> list[Dia
             low, high = (f(m.matrix * fmt.lo, m.matrix * fmt.hi) for f in (np.minimum, np.maximum))
             least, most = int(low.sum(axis=1).min(initial=0)), int(high.sum(axis=1).max(initial=0))
             if least < -(1 << (bits - 1)) or most >= 1 << (bits - 1):
-                what = f"sums of {m.out} are {least} to {most}, the accumulator of {bits} bits wraps: it has no remainder modulo 3"
+                what = f"sums of {m.out} are {least} to {most}, their {bits} bits wrap: no remainder modulo 3 is left"
                 found.append(Diagnostic("rtl-harden", what, m.out, "leave residue out"))
     return found
 
