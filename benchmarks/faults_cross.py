@@ -1,33 +1,49 @@
-"""Is a fault the same on golden and in the core? Random upsets of state codes, every state after every tick compared.
+"""Is a fault the same on golden and in the core? Upsets of digits_ternary, every state after every tick compared.
 
-    python benchmarks/faults_cross.py [--faults N] [--silent N] [--out build/bench]
+    python benchmarks/faults_cross.py [--faults N] [--seed S] [--rerun N] [--out build/bench]
 
-digits_ternary, serial core, native runner. `told`: upsets that the core's sums learn of, against the table's state
-upsets; `silent`: flips in the memory of codes alone, against their translation. Prints differing trajectories and
-faults a second (measured, without building the simulator); ends with 1 if a trajectory or an output differs, or if
-faults moved by one tick or by one bit are not seen to differ.
+Half of the faults flip a bit of a state (any sample, unit, bit and tick), half a stored bit of a weight, as model seu
+draws them; some more are in accumulators, in values of the drive, transients and stuck bits. A trajectory differs if
+any code of any tick or output does. Mutants must be seen: the same faults a tick late, a bit beside, in a neighbour,
+and with sums that are not told. With `--rerun` N upsets of the memory of states are also cocotb deposits: with a
+simulator started anew for each, and all in one process. Times are measured, the building of simulators left out. Ends
+with 1 if a trajectory differs or a mutant's do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eqcompile.sim.faults.golden_engine import GoldenEngine
-from eqcompile.sim.faults.rtl_engine import RtlEngine, RtlSession, silent_upset
-from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
+from eqcompile.sim.exchange import write_codes
+from eqcompile.sim.faults.golden_engine import GoldenEngine, together
+from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
+from eqcompile.sim.faults.rtl.rows import Row
+from eqcompile.sim.faults.table import FaultTable
 from eqcompile.toolchain import data, pipeline, registry
 from eqcompile.toolchain.cli.show import table
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
-CHUNK = 500
+CHUNK = 250
+OTHERS = {
+    "accumulators": ("seu", {"sites": "accumulator"}),
+    "accumulators, incremented": ("seu", {"sites": "accumulator", "accumulators": "event"}),
+    "values of the drive": ("seu", {"sites": "drive"}),
+    "transients of a word": ("set", {"wrong": "word"}),
+    "stuck at 0": ("stuck", {"sites": "state,accumulator,weight"}),
+    "stuck at 1, 3 ticks": ("stuck", {"sites": "state,accumulator", "at": 1, "duration": 3}),
+}
 
 
 def lowered() -> Any:
@@ -44,68 +60,138 @@ def lowered() -> Any:
         return pipeline.compile_model(request).net
 
 
-def random_faults(session: RtlSession, count: int, seed: int) -> list[Fault]:
-    """One bit of one state code each, sample, unit, bit and tick (0 to T) drawn evenly."""
+class Cross:
+    """The same faults on both."""
+
+    def __init__(self, session: RtlSession, golden: Any, codes: Any) -> None:
+        self.session, self.golden, self.codes = session, golden, codes
+        self.rows: list[dict[str, Any]] = []
+        self.good = True
+
+    def drawn(self, model: str, options: dict[str, Any], count: int, seed: int) -> FaultTable:
+        maker = registry.find("faults", model)(**options)
+        return maker.draw(self.session.net, count, np.random.default_rng(seed), self.codes)  # type: ignore[no-any-return]
+
+    def compare(self, kind: str, faults: FaultTable, change: dict[str, Any] | None = None) -> None:
+        """`change`: what a mutant does to a row (a function of it, by field)."""
+        differ, seconds, start = 0, 0.0, time.perf_counter()
+        for at in range(0, len(faults), CHUNK):
+            part = list(faults.take(slice(at, at + CHUNK)))
+            rows = self.session.translator.rows(part)
+            if change is not None:
+                rows = [replace(r, **{field: made(r) for field, made in change.items()}) for r in rows]
+            found = self.session.injected(rows)
+            seconds += found.seconds
+            differ += int(self._wrong(part, found).sum())
+            sys.stderr.write(f"\r{kind}: {at + len(part)} of {len(faults)}, {differ} differ ")
+        sys.stderr.write("\n")
+        mutant = change is not None
+        self.good &= (differ > 0) == mutant
+        rate, golden_s = len(faults) / seconds, time.perf_counter() - start - seconds
+        row = {"faults": kind, "mutant": mutant, "count": len(faults), "differ": differ}
+        self.rows.append({**row, "per_second": round(rate, 1), "other_s": round(golden_s, 1)})
+
+    def _wrong(self, part: Sequence[Any], found: Any) -> Any:
+        wrong = np.zeros(len(part), bool)
+        for numbers in together(part):
+            _, states, outputs = self.golden._disturbed([part[i] for i in numbers])
+            for n, right in states.items():
+                wrong[numbers] |= (found.states[n][:, numbers] != right).any(axis=(0, *range(2, right.ndim)))
+            for n, right in outputs.items():
+                wrong[numbers] |= (found.outputs[n][numbers] != right).reshape(len(numbers), -1).any(axis=1)
+        return wrong
+
+
+def rerun(session: RtlSession, count: int, seed: int) -> dict[str, Any]:
+    """Times of the same upsets by saboteurs and by cocotb, and how many trajectories differ."""
     rng = np.random.default_rng(seed)
-    state = session.net.states[0]
-    units, bits = int(np.prod(state.shape)), session.net.formats[state.name].bits
-    high = np.array([session.samples, units, bits, session.ticks + 1])
-    drawn = rng.integers(0, high, (count, 4)).tolist()
-    return [moved(state.name, *row) for row in drawn]
+    names = [n for n, c in session.translator.cells.items() if c.kind == "memory" and n.startswith("engine.h_codes")]
+    faults, rows = [], []
+    for _ in range(count):
+        name = names[rng.integers(len(names))]
+        cell = session.translator.cells[name]
+        sample, row, clock = (int(rng.integers(n)) for n in (session.samples, cell.rows, 2000))
+        mask = 1 << int(rng.integers(cell.bits))
+        faults.append({"sample": sample, "path": name, "row": row, "mask": mask, "clock": clock})
+        rows.append(Row(sample, every=False, site=cell.number, unit=row, flip=mask, clocks=(clock, clock)))
+    many = session.injected(rows * 20)
+    found = session.injected(rows)
+    said: dict[str, Any] = {"faults": count, "saboteurs_ms": 1e3 * many.seconds / len(rows) / 20}
+    for sim in ("icarus", "verilator"):
+        with tempfile.TemporaryDirectory() as name:
+            place = Path(name)
+            write_codes(place / "x.npz", session.inputs)
+            # The first call builds the simulation.
+            deposited(session, sim, place, faults[:1])
+            start = time.perf_counter()
+            differ = 0
+            for i, fault in enumerate(faults[:RERUNS]):
+                differ += unequal(deposited(session, sim, place, [fault]), found, [i])
+            each = (time.perf_counter() - start) / min(count, RERUNS)
+            at_once = deposited(session, sim, place, faults)
+            differ += unequal(at_once, found, range(count))
+        together = float(at_once["seconds"]) / count
+        said |= {f"{sim}_rerun_ms": 1e3 * each, f"{sim}_one_process_ms": 1e3 * together, f"{sim}_differ": differ}
+        said[f"{sim}_rerun_ratio"] = 1e3 * each / said["saboteurs_ms"]
+        said[f"{sim}_one_process_ratio"] = 1e3 * together / said["saboteurs_ms"]
+    return said
 
 
-def moved(name: str, sample: int, unit: int, bit: int, tick: int) -> Fault:
-    """The fault of these numbers."""
-    upset = Upset(Place.STATE, name, unit, tick, tick, flip=1 << bit)
-    return Fault(sample, f"state:{name}", unit, bit, (upset,))
+RERUNS = 8
 
 
-def differing(session: RtlSession, golden: Any, faults: list[Fault], want: list[Fault], *, told: bool) -> Any:
-    """How many of `faults` differ in the core from `want` on golden, and seconds of the simulator."""
-    differ, seconds = 0, 0.0
-    for at in range(0, len(faults), CHUNK):
-        states, outputs, measured = session.traces(FaultTable.of(faults[at : at + CHUNK]), told=told)
-        seconds += measured["seconds"]
-        _, right, shown = golden._disturbed(want[at : at + CHUNK])
-        pairs = [*((states[n], np.moveaxis(right[n], 0, 0)) for n in states)]
-        wrong = np.any([(a != b).any(axis=(0, *range(2, a.ndim))) for a, b in pairs], axis=0)
-        for n in outputs:
-            wrong |= (outputs[n] != shown[n]).reshape(len(wrong), -1).any(axis=1)
-        differ += int(wrong.sum())
-    return differ, seconds
+def deposited(session: RtlSession, sim: str, place: Path, faults: Sequence[Any]) -> dict[str, Any]:
+    (place / "f.json").write_text(json.dumps(list(faults)), encoding="utf-8")
+    argv = [sys.executable, "-I", "-B", "bench/run.py", "--sim", sim, "--quiet", "--build", str(place / "build")]
+    argv += ["--inputs", str(place / "x.npz"), "--results", str(place / "y.npz"), "--deposits", str(place / "f.json")]
+    subprocess.run(argv, cwd=session.core, check=True, capture_output=True)
+    with np.load(place / "y.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def unequal(arrays: dict[str, Any], found: Any, numbers: Sequence[int]) -> int:
+    wrong = np.zeros(len(numbers), bool)
+    for n, states in found.states.items():
+        wrong |= (arrays[f"state.{n}"] != states[:, list(numbers)]).any(axis=(0, *range(2, states.ndim)))
+    for n, codes in found.outputs.items():
+        wrong |= (arrays[f"output.{n}"] != codes[list(numbers)]).reshape(len(numbers), -1).any(axis=1)
+    return int(wrong.sum())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=10000, metavar="N")
-    parser.add_argument("--silent", type=int, default=1000, metavar="N")
+    parser.add_argument("--seed", type=int, default=5, metavar="S")
+    parser.add_argument("--rerun", type=int, default=0, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     given = parser.parse_args()
     net = lowered()
     codes, _ = data.encode(net, data.read_inputs(TEST, net, limit=360))
-    session, golden = RtlEngine().open(net, codes, near=1), GoldenEngine().open(net, codes, near=1)
-    faults, rows, ok = random_faults(session, given.faults, 5), [], True
-    silent = faults[: given.silent]
-    few = faults[: min(500, len(faults))]
-    name = net.states[0].name
-    late = [moved(name, f.sample, f.unit, f.bit, min(f.upsets[0].first + 1, session.ticks)) for f in few]
-    other = [moved(name, f.sample, f.unit, (f.bit + 1) % net.formats[name].bits, f.upsets[0].first) for f in few]
-    for kind, sent, want, told, equal in (
-        ("told", faults, faults, True, True),
-        ("silent", silent, [silent_upset(session, f) for f in silent], False, True),
-        ("mutant: silent for told", few, few, False, False),
-        ("mutant: one tick late", late, few, True, False),
-        ("mutant: next bit", other, few, True, False),
-    ):
-        differ, seconds = differing(session, golden, sent, want, told=told)
-        ok &= (differ == 0) == equal
-        rows.append({"faults": kind, "count": len(sent), "differ": differ, "per_second": round(len(sent) / seconds, 1)})
-        sys.stderr.write(f"{json.dumps(rows[-1])}\n")
+    session = RtlEngine().open(net, codes, near=1)
+    said: dict[str, Any] = {}
+    if given.rerun:
+        said["rerun"] = rerun(session, given.rerun, given.seed)
+        sys.stdout.write(json.dumps(said["rerun"], indent=1) + "\n")
+    cross = Cross(session, GoldenEngine().open(net, codes, near=1), codes)
+    half = given.faults // 2
+    states = cross.drawn("seu", {"sites": "state"}, given.faults - half, given.seed)
+    weights = cross.drawn("seu", {"sites": "weight"}, half, given.seed)
+    few = states.take(slice(0, CHUNK))
+    cross.compare("mutant: a tick late", few, {"first": lambda r: r.first + 1, "last": lambda r: r.last + 1})
+    cross.compare("mutant: the next bit", few, {"flip": lambda r: r.flip << 1 if r.flip < 128 else 1})
+    cross.compare("mutant: sums are not told", few, {"event": lambda r: False})
+    cross.compare("mutant: the neighbour", few, {"unit": lambda r: r.unit ^ 1})
+    cross.compare("states", states)
+    cross.compare("weights", weights)
+    for kind, (model, options) in OTHERS.items():
+        cross.compare(kind, cross.drawn(model, options, max(given.faults // 40, 1), given.seed))
+    said["cross"] = cross.rows
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "faults_cross.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    head = ("faults", "count", "differ", "per_second")
-    sys.stdout.write(table(head, [[str(r[k]) for k in head] for r in rows]) + "\n")
-    return 0 if ok else 1
+    (given.out / "faults_cross.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    head = ("faults", "count", "differ", "per_second", "other_s")
+    sys.stdout.write(table(head, [[str(r[k]) for k in head] for r in cross.rows]) + "\n")
+    differ = sum(v for k, v in said.get("rerun", {}).items() if k.endswith("_differ"))
+    return 0 if cross.good and not differ else 1
 
 
 if __name__ == "__main__":

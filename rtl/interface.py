@@ -27,6 +27,9 @@ __all__ = ["HARDENED", "ID", "EngineSignature", "Port", "Register", "port_of", "
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
 
+MASK_BITS = 64
+"""Bits of what an injection port does to a word."""
+
 
 class Register(IntEnum):
     """AXI4-Lite byte addresses; all registers have 32 bits.
@@ -117,10 +120,11 @@ class EngineSignature(wiring.Signature):
     `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
     may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
 
-    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and the bits
-    `inject_mask` of unit `inject_unit` of state number `inject_state` are flipped in the code that tick `inject_tick`
-    reads (`steps`: the readout). The trace shows what ticks latched, before the flip. All are stable during a sample.
-    With `inject_event` the change that is passed on to the linear maps is that of the flipped code.
+    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and element
+    `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
+    (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
+    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
+    they add up changes as if there were none. All are stable during a sample.
 
     `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
     tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
@@ -151,8 +155,9 @@ class EngineSignature(wiring.Signature):
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
         if inject:
-            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_state": In(8), "inject_unit": In(16)}
-            members |= {"inject_tick": In(16), "inject_mask": In(max(f.bits for _, _, f in states))}
+            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_word": In(16), "inject_unit": In(16)}
+            members |= {"inject_first": In(16), "inject_last": In(16)}
+            members |= {f"inject_{mask}": In(MASK_BITS) for mask in ("flip", "one", "zero", "add")}
         if harden:
             members |= {"harden_idle": Out(1), "harden_tick": Out(1), "harden_corrected": Out(1)}
             members |= {"harden_faults": Out(len(FLAGS)), "harden_noticed": Out(len(FLAGS))}

@@ -154,7 +154,7 @@ CORE = of(
         "(c >= self.tolerated) | (c < -self.tolerated)",
     ),
     ("negative changes settle", "(c > self.tolerated) | (c < -self.tolerated)", "(c > self.tolerated)"),
-    ("change against the new code", "unit.stored[name][lane] - unit.old[name][lane]", "unit.stored[name][lane]"),
+    ("change against the new code", "event=True) - unit.old[name][lane]", "event=True)"),
     ("zero inputs applied to the wrong column", "| self.count),", "| (self.count ^ 1)),"),
     ("schedule read after the sample began", "with m.If(self.count == 0):", "with m.If(self.count == 1):"),
     ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Module, Signal, Value
 
 from eqcompile.toolchain.ir import Format
 
@@ -18,6 +18,7 @@ from .changes import ChangeList
 from .hardening import attach, code_of
 from .plan import Vector, plan_memory
 from .program import Apply, Clear, Decide, RunSweep, Show, Take
+from .saboteur import Saboteur
 from .sweep import SweepUnit
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Core:
         self.m = Module()
         self.loaded: list[Ram | CheckedRam] = []
         self.code_rams: dict[str, list[Ram | ResidueRam]] = {}
+        # Known a clock after the last decision, long before the next one.
+        self.next_made, self.enough = Signal(16), Signal()
+        self.saboteur = Saboteur(ports, self.next_made) if ports.inject else None
 
     def build(self) -> Module:
         self._make_parts()
@@ -58,7 +62,7 @@ class Core:
         self.units: list[SweepUnit] = []
         for sweep in plan.sweeps:
             sums = {x.out: self.sums[x.out] for x in plan.maps_of(sweep.block)}
-            unit = SweepUnit(plan, sweep, codes=self.codes, sums=sums, totals=dict(totals))
+            unit = SweepUnit(plan, sweep, codes=self.codes, sums=sums, totals=dict(totals), saboteur=self.saboteur)
             totals |= unit.totals_made
             self.units.append(unit)
             self.m.submodules[f"sweep_{sweep.name}"] = unit
@@ -77,8 +81,6 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
-        # Known a clock after the last decision, long before the next one.
-        self.next_made, self.enough = Signal(16), Signal()
         self.m.d.comb += self.next_made.eq(self.ports.made + 1)
         self.m.d.sync += self.enough.eq(self.next_made == self.limit)
 
@@ -188,7 +190,7 @@ class Core:
                     m.d.sync += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
                     m.d.sync += ticked.eq(unit.sweep.block == "step")
                     for lane in self.lanes:
-                        m.d.sync += change[lane].eq(self._told(unit, name, lane) - unit.old[name][lane])
+                        m.d.sync += change[lane].eq(self._kept(unit, name, lane, event=True) - unit.old[name][lane])
             if name in self.lists:
                 made = self.lists[name]
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
@@ -198,29 +200,12 @@ class Core:
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
 
-    def _flipped(self, unit: SweepUnit, name: str, lane: int) -> Value:
-        """Bits that the saboteur flips in the code that is written: what the tick after this sweep reads."""
-        ports, states = self.ports, [s.name for s in self.ports.net.states]
-        if not ports.inject or name not in states or unit.sweep.block == "readout":
-            return Const(0, 1)
-        tick = self.next_made if unit.sweep.block == "step" else Const(0, 1)
-        here = (ports.inject_state == states.index(name)) & (ports.inject_tick == tick)
-        here &= ports.inject_unit == Cat(Const(lane, self.lane_bits), unit.out_group)
-        return Mux(ports.inject_enable & here, ports.inject_mask, 0)
-
-    def _kept(self, unit: SweepUnit, name: str, lane: int) -> Value:
-        """The code that goes to memory."""
-        code = unit.stored[name][lane]
-        return code ^ self._flipped(unit, name, lane) if self.ports.inject else code
-
-    def _told(self, unit: SweepUnit, name: str, lane: int) -> Value:
-        """The code whose difference from the old one becomes an event."""
-        code = unit.stored[name][lane]
-        if not self.ports.inject:
+    def _kept(self, unit: SweepUnit, name: str, lane: int, *, event: bool = False) -> Value:
+        """The code that a sweep stores; `event`: as its change is told."""
+        code: Value = unit.stored[name][lane]
+        if self.saboteur is None:
             return code
-        flips = self._flipped(unit, name, lane) & self.ports.inject_event.replicate(len(self.ports.inject_mask))
-        upset = (code ^ flips)[: len(code)]
-        return upset.as_signed() if code.shape().signed else upset
+        return self.saboteur.stored(unit.sweep, name, code, lane, unit.out_group, event=event)
 
     def _is_event(self, code: Value) -> Value:
         return Const(1, 1) if self.ports.dense else code != 0
@@ -240,6 +225,7 @@ class Core:
     def _sequence(self) -> None:
         m, phases = self.m, self.program.phases
         self.phase, self.advance = Signal(range(len(phases))), Signal()
+        self.ports.named = {"phase": self.phase, "moved": self.moved, "limit": self.limit}
         with m.If(self.advance):
             m.d.sync += [self.phase.eq(self.phase + 1), self.count.eq(0)]
         with m.Switch(self.phase):

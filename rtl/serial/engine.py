@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-from amaranth import ResetInserter
+from amaranth import ResetInserter, Signal
 from amaranth.lib import wiring
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
@@ -25,6 +25,7 @@ from .core import Core
 from .hardening import check_hardening, is_control
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
+from .saboteur import words_of
 from .sweep import clocks_of
 
 __all__ = ["SerialEngine", "check", "describe"]
@@ -93,6 +94,13 @@ def _plan(net: IntNet, lanes: int, width: int, family: Family, capacity: int | N
     return make_plan(net, lanes=lanes, width=width, granule=granule, capacity=capacity)
 
 
+def _roomy(net: IntNet, lanes: int, width: int, family: Family) -> int:
+    plan = _plan(net, lanes, width, family, None)
+    _, entries = plan_memory(plan, net)
+    needed = len(entries) + 2 * max(m.words for m in plan.maps)
+    return 1 << (needed - 1).bit_length()
+
+
 def describe(engine: SerialEngine) -> dict[str, Any]:
     """What was built, and the clocks that each phase takes: JSON values.
 
@@ -135,8 +143,9 @@ class SerialEngine(wiring.Component):
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
     not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
-    primitives for Amaranth's simulator. `inject` adds the saboteurs and their port, `harden` mechanisms of
-    `harden.mechanisms`. Raises UnsupportedError with what `check` finds.
+    primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
+    in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`.
+    Raises UnsupportedError with what `check` finds.
     """
 
     def __init__(
@@ -162,7 +171,9 @@ class SerialEngine(wiring.Component):
             raise UnsupportedError(faults)
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
         self.dense, self.inject, self.harden = dense, inject, harden
-        self.plan = _plan(net, lanes, width, family, capacity)
+        self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
+        self.inject_words = words_of(self.plan)
+        self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
         types = infer(net)
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])

@@ -11,6 +11,7 @@ from eqcompile.toolchain.ir.ops import Op
 
 from ..datapath import Clocked, Datapath, shape_of
 from .plan import Plan, Sweep
+from .saboteur import Saboteur
 
 __all__ = ["FIRST", "SweepUnit", "clocks_of"]
 
@@ -25,6 +26,7 @@ class SweepUnit(Elaboratable):
     `totals` are reductions finished before. Results, all in the clock of `out_valid`: `out_group`, `lane_valid`,
     `stored[name][lane]` and `old[name][lane]`, the code that it replaces (0 where a sample begins), and
     `shown[number][lane]`. `totals_made` holds the sweep's own reductions once it is not `busy`; `start` zeroes them.
+    `saboteur` disturbs values.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class SweepUnit(Elaboratable):
         codes: Mapping[str, Sequence[Value]],
         sums: Mapping[str, Sequence[Value]],
         totals: Mapping[str, Value],
+        saboteur: Saboteur | None = None,
     ) -> None:
-        self.plan, self.sweep = plan, sweep
+        self.plan, self.sweep, self.saboteur = plan, sweep, saboteur
         self.codes, self.sums, self.totals = codes, sums, totals
         self.path = Datapath(plan.net, Clocked())
         self.groups = -(-sweep.units // plan.width)
@@ -69,7 +72,7 @@ class SweepUnit(Elaboratable):
             group.append(_next(m, group[-1], "group"))
         m.d.comb += [self.out_valid.eq(valid[-1]), self.out_group.eq(group[-1]), self.busy.eq(Cat(*valid).any())]
         in_last = self.sweep.units - (self.groups - 1) * self.plan.width
-        lines = [_Line(self, m, lane) for lane in range(self.plan.width)]
+        lines = [_Line(self, m, lane, group) for lane in range(self.plan.width)]
         for line in lines:
             present = Const(1, 1) if line.lane < in_last else group[-1] != self.groups - 1
             m.d.comb += self.lane_valid[line.lane].eq(valid[-1] & present)
@@ -99,8 +102,8 @@ class SweepUnit(Elaboratable):
 class _Line:
     """Values of one lane, each with its clock, delayed where something needs them later."""
 
-    def __init__(self, unit: SweepUnit, m: Module, lane: int) -> None:
-        self.unit, self.m, self.lane = unit, m, lane
+    def __init__(self, unit: SweepUnit, m: Module, lane: int, group: Sequence[Value]) -> None:
+        self.unit, self.m, self.lane, self.group = unit, m, lane, group
         self.made: dict[tuple[str, int], Value] = {}
 
     def compute(self, op: Op) -> None:
@@ -109,7 +112,15 @@ class _Line:
         free = _is_free(unit.path, op)
         start = end - unit.path.latency(op) - (not free)
         value = unit.path.evaluate(self.m, op, {n: self.at(n, start, op.out) for n in unit.path.operands(op)})
-        self.made[op.out, end] = value if free else _next(self.m, value, f"{op.out}_{self.lane}")
+        made = value if free else _next(self.m, value, f"{op.out}_{self.lane}")
+        self.made[op.out, end] = self._upset(op.out, made, end)
+
+    def _upset(self, name: str, value: Value, stage: int) -> Value:
+        """A value, or a sum, with its saboteur."""
+        unit = self.unit
+        if unit.saboteur is None:
+            return value
+        return unit.saboteur.value(unit.sweep, name, value, self.lane, self.group[stage])
 
     def at(self, name: str, stage: int, out: str) -> Value:
         """`name` in the clock `stage`; a parameter as broadcast to `out`."""
@@ -133,16 +144,18 @@ class _Line:
     def _held(self, name: str) -> Value:
         unit = self.unit
         if name not in unit.sums:
-            return unit.codes[name][self.lane]
+            code = unit.codes[name][self.lane]
+            saboteur = unit.saboteur
+            return code if saboteur is None else saboteur.held(unit.sweep, name, code, self.lane, self.group[FIRST])
         total = unit.sums[name][self.lane]
         bias = next(x.bias for x in unit.plan.maps if x.out == name)
         if not any(bias):
-            return total
+            return self._upset(name, total, FIRST)
         # The stated format holds the sum with its bias; without it the accumulator may wrap, and wraps back here.
         shape = unit.path.shape(name)
         result = Signal(shape, name=f"{name}_{self.lane}_biased")
         self.m.d.comb += result.eq(total + self._rom(bias))
-        return result
+        return self._upset(name, result, FIRST)
 
     def _parameter(self, name: str, out: str) -> Value:
         return self._rom(self.unit.path.rows(name, out))

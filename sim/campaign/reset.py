@@ -2,7 +2,7 @@
 
 A reset writes every register and accumulator; it does not write memory that holds weights, and it mends no defect. So
 an upset outlives it if it is in a parameter and lasts to the end of the run, or holds a word through several ticks to
-the end (a stuck bit, a dead unit).
+the end (a stuck bit, a dead unit). Registers and memories of a core that an upset may be drawn in are written by it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def left_after_reset(table: FaultTable, ticks: int) -> tuple[NDArray[np.intp], F
     the new run on."""
     upsets = table.upsets
     lasts = upsets["last"] >= ticks
-    survives = lasts & ((upsets["place"] == Place.PARAM) | ((upsets["first"] < ticks) & ~upsets["held"]))
+    held = (upsets["first"] < ticks) & ~upsets["held"] & (upsets["place"] != Place.CORE)
+    survives = lasts & ((upsets["place"] == Place.PARAM) | held)
     owner = np.repeat(np.arange(len(table)), table.faults["count"])
     rows = np.concatenate(
         [np.arange(s, s + c) for s, c in zip(table.faults["start"], table.faults["count"], strict=True)]

@@ -41,15 +41,19 @@ class Circuit:
         sizes = {(place, name): prod(types[name].shape) for place, name in words}
         return cls(words, sizes, frozenset(op.out for op in net.step))
 
-    def check(self, table: FaultTable, *, samples: int, ticks: int) -> None:
-        """Raise UsageError with every kind of fault in `table` that this circuit does not have."""
+    def check(self, table: FaultTable, *, samples: int, ticks: int, core: bool = False) -> None:
+        """Raise UsageError with every kind of fault in `table` that this circuit does not have; with `core` it has a
+        core, whose words the caller checks."""
         faults, upsets = table.faults, table.upsets
         found = [*_bounds("sample", faults["sample"], samples)]
-        if len(upsets):
-            found += _bounds("tick", upsets["last"], ticks + 1)
+        inside = int((upsets["place"] == Place.CORE).sum())
+        if inside and not core:
+            what = f"{inside} upsets of registers or memories of an RTL core, which a net has not"
+            found.append(Diagnostic("fault-core", what, "fault", "engine rtl runs such a core"))
+        found += _bounds("tick", upsets["last"][upsets["place"] != Place.CORE], ticks + 1)
         for number, name in enumerate(table.names):
             named = upsets["name"] == number
-            for place in Place:
+            for place in (Place.STATE, Place.VALUE, Place.PARAM):
                 which = np.flatnonzero(named & (upsets["place"] == place))
                 rows = upsets if len(which) == len(upsets) else np.take(upsets, which)
                 found += self._check(place, name, rows)

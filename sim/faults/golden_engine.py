@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,11 +17,11 @@ from .. import golden
 from ..event import Accumulator
 from .circuit import Circuit, format_ranges, unbounded
 from .engine import RESULT, Engine, Session
-from .outcome import Facts, results
+from .outcome import Runs, observed, results
 from .storage import changed, wrap
 from .table import Fault, FaultTable, Place, Upset
 
-__all__ = ["GoldenEngine"]
+__all__ = ["GoldenEngine", "together"]
 
 Array = NDArray[np.int64]
 States = dict[str, Array]
@@ -48,7 +47,7 @@ class GoldenEngine(Engine):
 class _GoldenSession(Session):
     def __init__(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], near: int) -> None:
         self.net = replace(net, schedule=replace(net.schedule, tolerance=0))
-        self.near, self.tolerance = near, net.schedule.tolerance
+        self.asked, self.near = net, near
         self.codes, self.samples, self.frames = golden.clamped_codes(net, inputs)
         self.ticks = self.frames * net.schedule.steps
         self.circuit = Circuit.of(net)
@@ -61,7 +60,7 @@ class _GoldenSession(Session):
         self.circuit.check(table, samples=self.samples, ticks=self.ticks)
         found = np.zeros(len(table), RESULT)
         faults = list(table)
-        for numbers in _together(faults):
+        for numbers in together(faults):
             found[numbers] = self._results([faults[i] for i in numbers])
         return found
 
@@ -80,35 +79,11 @@ class _GoldenSession(Session):
     def _results(self, faults: Sequence[Fault]) -> NDArray[Any]:
         samples = np.array([f.sample for f in faults])
         before, states, outputs = self._disturbed(faults)
-        rows = _flat(states, self.ticks)
-        apart = np.abs(rows - _flat({n: v[:, samples].astype(np.int64) for n, v in self.states.items()}, self.ticks))
-        far = np.minimum(apart.max(axis=2), np.iinfo(np.int32).max)
-        last = np.where(far > 0, np.arange(self.ticks)[:, None], -1).max(axis=0)
         first = np.array([min((u.first for u in f.upsets), default=0) for f in faults])
-        previous = rows[-2] if self.ticks > 1 else _flat({n: v[None] for n, v in before.items()}, 1)[0]
-        clean = {name: value[samples] for name, value in self.outputs.items()}
-        label, differs = self._labels(outputs, clean)
-        facts = Facts(
-            label=label,
-            rejoin=np.where(last < 0, 0, np.where(last == self.ticks - 1, -1, last + 1 - first)).astype(np.int32),
-            distance_max=far.max(axis=0).astype(np.int32),
-            distance_end=far[-1].astype(np.int32),
-            differ_end=np.count_nonzero(apart[-1], axis=1).astype(np.int32),
-            label_differs=differs,
-            output_differs=np.any(
-                [(outputs[n] != clean[n]).reshape(len(faults), -1).any(axis=1) for n in outputs], axis=0
-            ),
-            moving=(np.abs(rows[-1] - previous) > self.tolerance).any(axis=1),
-        )
-        return results(facts, self.near)
-
-    def _labels(self, outputs: States, clean: States) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        count = len(next(iter(outputs.values())))
-        name = next((o.name for o in self.net.outputs if o.kind == "classes"), None)
-        if name is None:
-            return np.full(count, -1, np.int32), np.zeros(count, bool)
-        found = golden.labels(outputs[name]).reshape(count, -1)
-        return found[:, -1].astype(np.int32), (found != golden.labels(clean[name]).reshape(count, -1)).any(axis=1)
+        usual = {n: v[:, samples].astype(np.int64) for n, v in self.states.items()}
+        clean = Runs(usual, {name: value[samples] for name, value in self.outputs.items()}, {})
+        # Runs make all their ticks; a settled one is within the tolerance of the schedule that was asked for.
+        return results(observed(self.asked, Runs(states, outputs, before), clean, first), self.near)
 
 
 class _Disturbed(golden.Machine):
@@ -222,17 +197,12 @@ def _schedule(faults: Sequence[Sequence[Upset]]) -> dict[tuple[int, Place, str],
     return dict(found)
 
 
-def _together(faults: Sequence[Fault]) -> list[list[int]]:
+def together(faults: Sequence[Fault]) -> list[list[int]]:
     """Numbers of faults that can be computed side by side: constants belong to a whole run."""
     groups: dict[tuple[Upset, ...], list[int]] = defaultdict(list)
     for number, fault in enumerate(faults):
         groups[tuple(u for u in fault.upsets if u.place is Place.PARAM)].append(number)
     return [g[i : i + CHUNK] for g in groups.values() for i in range(0, len(g), CHUNK)]
-
-
-def _flat(states: States, ticks: int) -> Array:
-    """All states of `[ticks, faults, *shape]` side by side: `[ticks, faults, codes]`."""
-    return np.concatenate([v.reshape(ticks, v.shape[1], prod(v.shape[2:])) for v in states.values()], axis=2)
 
 
 def _narrow(net: IntNet, name: str) -> np.dtype[Any]:

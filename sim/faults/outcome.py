@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...toolchain.ir import IntNet
+from .. import golden
 from .engine import RESULT, Outcome
 
-__all__ = ["Facts", "classify", "results"]
+__all__ = ["Facts", "Runs", "classify", "observed", "results"]
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int32]
@@ -34,6 +37,55 @@ class Facts:
     moving: Flags
     detected: Flags | None = None
     hung: Flags | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Disturbed runs, or fault-free ones of the same samples: `states` `[ticks, faults, *shape]` after each tick,
+    `outputs` `[faults, *shape]`, `before` the states before the first tick `[faults, *shape]`."""
+
+    states: Mapping[str, NDArray[np.int64]]
+    outputs: Mapping[str, NDArray[np.int64]]
+    before: Mapping[str, NDArray[np.int64]]
+
+
+def observed(net: IntNet, runs: Runs, clean: Runs, first: NDArray[Any], *, hung: Flags | None = None) -> Facts:
+    """What is seen of faults by comparing whole runs with fault-free ones (whose `before` is not read). `rejoin` counts
+    from the ticks `first`, where that is negative from the first one after which a state differs."""
+    rows = _flat(runs.states)
+    ticks = len(rows)
+    apart = np.abs(rows - _flat(clean.states))
+    far = np.minimum(apart.max(axis=2), np.iinfo(np.int32).max)
+    last = np.where(far > 0, np.arange(ticks)[:, None], -1).max(axis=0)
+    first = np.where(first < 0, (far > 0).argmax(axis=0), first)
+    previous = rows[-2] if ticks > 1 else _flat({n: v[None] for n, v in runs.before.items()})[0]
+    differs = [(v != clean.outputs[n]).reshape(len(v), -1).any(axis=1) for n, v in runs.outputs.items()]
+    label, label_differs = _labels(net, runs, clean)
+    return Facts(
+        label=label,
+        rejoin=np.where(last < 0, 0, np.where(last == ticks - 1, -1, last + 1 - first)).astype(np.int32),
+        distance_max=far.max(axis=0).astype(np.int32),
+        distance_end=far[-1].astype(np.int32),
+        differ_end=np.count_nonzero(apart[-1], axis=1).astype(np.int32),
+        label_differs=label_differs,
+        output_differs=np.any(differs, axis=0),
+        moving=(np.abs(rows[-1] - previous) > net.schedule.tolerance).any(axis=1),
+        hung=hung,
+    )
+
+
+def _labels(net: IntNet, runs: Runs, clean: Runs) -> tuple[Counts, Flags]:
+    count = len(next(iter(runs.outputs.values())))
+    name = next((o.name for o in net.outputs if o.kind == "classes"), None)
+    if name is None:
+        return np.full(count, -1, np.int32), np.zeros(count, bool)
+    found, usual = (golden.labels(r.outputs[name]).reshape(count, -1) for r in (runs, clean))
+    return found[:, -1].astype(np.int32), (found != usual).any(axis=1)
+
+
+def _flat(states: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """All states of `[ticks, faults, *shape]` side by side: `[ticks, faults, codes]`."""
+    return np.concatenate([v.reshape(*v.shape[:2], -1) for v in states.values()], axis=2)
 
 
 def classify(facts: Facts, near: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ tick. An upset acts in the ticks `first..last`:
 | state | register `name[index]` | what tick t reads (t = T: what the readout reads); the change stays in the register |
 | value | operation `name`, element `index` | the result computed in tick t; a value of the drive is held |
 | param | constant `name[index]` | what tick t reads (the drive reads at t = 0, the readout at t = T) |
+| core | word `index` of a register or memory of an RTL core | what it holds from clock t on: here ticks are clocks |
 
 and changes it to `((((word ^ flip) | one) & ~zero)) + add`: bits of the two's complement word of the stated format (a
 boolean has one bit; for a constant, of its storage, see `storage`), read back as a code. Then `add` is added: it
@@ -16,6 +17,9 @@ saturates in a register (noise), wraps on a value (wires), and is exact on a con
 its own word does not. With `held` (values of the step alone), the difference made in tick `first` is added in the later
 ticks instead: an upset of an accumulator that is only ever incremented. Upsets of one word act in their order in the
 fault.
+
+A core's clocks count from the edge that takes the first input, its words have bits alone (`add` is 0), and only the
+engine that runs such a core takes them.
 
 Index t in full: upsets of values of the drive that are held, and of states; the readout, where a frame has ended; where
 one begins, its drive is evaluated (a value of the drive is disturbed as it is computed), before the first also the
@@ -49,6 +53,7 @@ class Place(IntEnum):
     STATE = 0
     VALUE = 1
     PARAM = 2
+    CORE = 3
 
 
 PLACES: Final = {place.name.lower(): place for place in Place}
@@ -67,7 +72,7 @@ FAULT: Final = np.dtype(
     ]
 )
 """A row of `FaultTable.faults`: the sample, its stratum (`site` counts in `FaultTable.sites`; unit; lowest bit, -1 if
-there is none; first tick) and its upsets, `upsets[start : start + count]`."""
+there is none; first tick, of a core the first clock) and its upsets, `upsets[start : start + count]`."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class Fault:
 
 
 _UPSET = re.compile(
-    r"(?P<place>state|value|param):(?P<name>[^\[\]]+)\[(?P<index>\d+)\]"
+    r"(?P<place>state|value|param|core):(?P<name>[^\[\]]+)\[(?P<index>\d+)\]"
     r"(\^(?P<flip>[0-9a-f]+))?(\|(?P<one>[0-9a-f]+))?(~(?P<zero>[0-9a-f]+))?(?P<add>[+-]\d+)?"
     r"@(?P<first>\d+)(-(?P<last>\d+))?(?P<held>!)?"
 )

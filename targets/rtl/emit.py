@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from .engines import Choice
 from .templates import fill, text
 from .vectors import bench_inputs, expected, thinned
 
-__all__ = ["TOP", "files_of", "shell_of", "write_folder"]
+__all__ = ["TOP", "files_of", "saboteur_sites", "shell_of", "write_folder"]
 
 TOP = "core"
 """Name of the top module."""
 
-BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py")
+BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py", "deposits.py")
 TRACED = "bench/traced.v"
 INJECTED = "bench/injected.v"
-"""The core with a trace and saboteurs, for fault campaigns."""
+"""The core with a trace and saboteurs."""
 SPRAM = "bench/sb_spram256ka.v"
 
 
@@ -35,11 +36,14 @@ def shell_of(net: IntNet, choice: Choice, *, trace: bool, inject: bool = False) 
     return Shell(choice.engine(net, trace=trace, inject=inject), schedule=net.schedule)
 
 
-def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> Mapping[str, Any]:
+def write_folder(
+    net: IntNet, choice: Choice, folder: Path, *, trace: bool, saboteurs: bool = False
+) -> Mapping[str, Any]:
     """Write the folder; return the details for the manifest.
 
     Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
-    primitives of the core have a model beside the bench.
+    primitives of the core have a model beside the bench. `saboteurs` adds a third one, with a trace and an injection
+    port.
     """
     shell = shell_of(net, choice, trace=True)
     details = choice.describe(shell.engine)
@@ -51,14 +55,12 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
         _write_verilog(shell_of(net, choice, trace=False), folder / "core.v")
     else:
         _write_verilog(shell, folder / "core.v")
-    if choice.injects:
-        _write_verilog(shell_of(net, choice, trace=True, inject=True), folder / INJECTED)
     words = shell.engine.load_words(net) if shell.loads else None
     if choice.spram:
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [SPRAM] if choice.spram else [], "load_words": words is not None}
-    layout |= {"injected": INJECTED if choice.injects else None, **_weight_layout(shell.engine, choice)}
+    layout |= {"inject": _write_saboteurs(net, choice, folder) if saboteurs else None}
     write_json(folder / "core.json", layout | {"preloaded": not choice.spram})
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
@@ -83,15 +85,36 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool) -> M
     }
 
 
-def _weight_layout(engine: Any, choice: Choice) -> dict[str, Any]:
-    """Where the weight memory holds what: for each linear map its first row of the table, of `load_words`."""
-    if not choice.injects:
-        return {}
-    weights = engine.plan.weights
-    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "index_bits": weights.index_bits}
-    numbers |= {"address_bits": weights.address_bits, "depth": weights.depth, "parts": weights.parts}
-    maps = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
-    return {"weights": {**numbers, "maps": maps}}
+def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
+    """The core with saboteurs. What core.json says of them: the words of the net that have one, and where the weight
+    memory holds what (for each linear map the first row of its table); every register and memory."""
+    from eqcompile.rtl.upsets import sabotage
+
+    shell = shell_of(net, choice, trace=True, inject=True)
+    made = sabotage(shell)
+    _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
+    weights = shell.engine.plan.weights
+    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
+    numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
+    rows = {m.out: row for m, row in zip(shell.engine.plan.maps, weights.rows, strict=True)}
+    words = np.zeros(weights.load_words, np.int64)
+    held = shell.engine.load_words(net)
+    words[: len(held)] = held
+    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
+    sites = [asdict(site) for site in made.sites]
+    return {
+        "verilog": INJECTED,
+        "words": shell.engine.inject_words,
+        "weights": {**numbers, "rows": rows},
+        "sites": sites,
+    }
+
+
+def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:
+    """Registers and memories of the core with saboteurs, as core.json lists them."""
+    from eqcompile.rtl.upsets import sabotage
+
+    return [asdict(site) for site in sabotage(shell_of(net, choice, trace=True, inject=True)).sites]
 
 
 def files_of(folder: Path) -> list[str]:
@@ -105,13 +128,13 @@ def _spram_model() -> str:
     return SPRAM_MODEL
 
 
-def _write_verilog(shell: Any, path: Path) -> None:
+def _write_verilog(shell: Any, path: Path, ports: list[Any] | None = None) -> None:
     from amaranth.back import verilog
 
     from eqcompile.rtl.harden.tmr import kept_apart
 
     # Source locations would be paths of the machine that made the folder.
-    path.write_text(kept_apart(verilog.convert(shell, name=TOP, emit_src=False)), encoding="utf-8")
+    path.write_text(kept_apart(verilog.convert(shell, name=TOP, ports=ports, emit_src=False)), encoding="utf-8")
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -15,8 +15,8 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageE
 from eqcompile.toolchain.ir import IntNet, check
 
 from .boards import BOARD_PARTS
-from .emit import write_folder
-from .engines import ARCHITECTURES, Arch, Choice, choose
+from .emit import saboteur_sites, write_folder
+from .engines import ARCHITECTURES, SABOTEURS, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
 from .synth_fit import lattice_shortfalls
 from .synth_parts import PARTS
@@ -91,6 +91,10 @@ class RtlTarget(Target):
         default=False, metadata={"help": "give the core itself a trace port; the bench has one in any case"}
     )
 
+    saboteurs: bool = field(
+        default=False, metadata={"help": "serial: also write bench/injected.v, a core with an injection port"}
+    )
+
     def __post_init__(self) -> None:
         faults = list(self._faults())
         if faults:
@@ -106,7 +110,7 @@ class RtlTarget(Target):
         if faults:
             return faults
         choice = self._choice(net)
-        return choice.refusals or [*self._shortfalls(net, choice)]
+        return choice.refusals or [*self._shortfalls(net, choice), *self._no_saboteurs(choice)]
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         refusals = self.check(net)
@@ -114,11 +118,15 @@ class RtlTarget(Target):
             raise UnsupportedError(refusals)
         need_tools(self._wanted)
         choice = self._choice(net)
-        details = write_folder(net, choice, folder, trace=self.trace)
+        details = write_folder(net, choice, folder, trace=self.trace, saboteurs=self.saboteurs)
         faults = shortfalls(folder, details["engine"], self._wanted)
         if faults:
             raise UnsupportedError(faults)
         return details
+
+    def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
+        """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
+        return saboteur_sites(net, self._choice(net))
 
     def finish(
         self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress
@@ -132,6 +140,12 @@ class RtlTarget(Target):
         if choice.arch == "lattice":
             for device in sorted(self._wanted.devices & {*PARTS}):
                 yield from lattice_shortfalls(net, choice.options, PARTS[device])
+
+    def _no_saboteurs(self, choice: Choice) -> Iterator[Diagnostic]:
+        if self.saboteurs and (choice.arch not in SABOTEURS or choice.spram):
+            which = f"the architecture {choice.arch}{' in single-port RAM' if choice.spram else ''}"
+            hint = f"saboteurs are in {', '.join(SABOTEURS)}, with --device generic"
+            yield Diagnostic("rtl-saboteurs", f"{which} has no saboteurs", "saboteurs", hint)
 
     @property
     def _wanted(self) -> Wanted:
@@ -172,6 +186,9 @@ class RtlTarget(Target):
             yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
         if self.harden is not None:
             yield from harden_faults(chosen(self.harden))
+            if self.saboteurs:
+                what = "saboteurs are made for memories without codes and registers without votes"
+                yield Diagnostic("rtl-option", what, "harden", "compile once for each")
             if self.board is not None:
                 what = "a board's UART has no registers that say what hardening found"
                 yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")

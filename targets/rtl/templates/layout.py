@@ -55,13 +55,13 @@ class Layout:
     @classmethod
     def read(cls, *, traced: bool = True, injects: bool = False) -> Layout:
         """The layout of this folder's core. Not `traced`: the core as it is delivered, its trace port not read.
-        `injects`: the one with saboteurs; ValueError if the architecture has none."""
+        `injects`: the one with saboteurs; ValueError if the folder was written without."""
         raw = json.loads((FOLDER / "core.json").read_text(encoding="utf-8"))
         raw["injects"] = injects
         if injects:
-            if not raw["injected"]:
-                raise ValueError("this architecture has no saboteurs")
-            return cls(raw | {"verilog": raw["injected"]})
+            if not raw["inject"]:
+                raise ValueError("this folder has no core with saboteurs: compile with --saboteurs")
+            return cls(raw | {"verilog": raw["inject"]["verilog"]})
         return cls(raw if traced else raw | {"trace": None, "verilog": "core.v"})
 
     @property

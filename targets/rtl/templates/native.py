@@ -82,12 +82,20 @@ def build(layout: Any, folder: Path) -> Path:
 
 
 def run(
-    program: Path, layout: Any, frames: Any, words: Any, *, pause: int, trace: bool, alone: bool = False, faults: Any = None
+    program: Path,
+    layout: Any,
+    frames: Any,
+    words: Any,
+    *,
+    pause: int,
+    trace: bool,
+    alone: bool = False,
+    faults: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Results of input frames and what was measured without the weight load: `cycles` and `seconds` of the run, and for
-    each sample the `latency` in clocks from its first code in to its last code out, and `relaxing` from its last code
-    in to its first code out. `alone`: a sample is sent when the result of the one before has come. `faults`:
-    a row for each sample, as native.cpp reads it."""
+    """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured without the
+    weight load: `cycles` and `seconds` of the run, and for each sample the `latency` in clocks from its first code in
+    to its last code out, and `relaxing` from its last code in to its first code out. `alone`: a sample is sent when the
+    result of the one before has come. `faults`: what native.cpp reads, a row for each sample."""
     given, found = program.parent / "in.bin", program.parent / "out.bin"
     with given.open("wb") as file:
         np.array([len(frames), len(words)], np.int64).tofile(file)
@@ -108,18 +116,33 @@ def run(
     with found.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
         for sample in range(len(frames)):
-            steps[sample] = made = int(np.fromfile(file, np.int64, 1)[0])
+            steps[sample], rows = np.fromfile(file, np.int64, 2)
             clocks[sample] = np.fromfile(file, np.int64, clocks.shape[1])
             y[sample] = np.fromfile(file, np.int64, y.shape[1])
-            if trace:
-                states[:made, sample] = np.fromfile(file, np.int32, made * units).reshape(made, units)
-                states[made:, sample] = states[made - 1, sample]
+            if rows:
+                traced = np.fromfile(file, np.int32, rows * units).reshape(rows, units)
+                states[:rows, sample] = traced[: layout.steps]
+                # A core that was disturbed may make more ticks than it should: the last one counts.
+                states[min(rows, layout.steps) :, sample] = traced[-1]
+                states[-1, sample] = traced[-1]
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
     results = core_layout.Results(dict(named), y, steps)
     first_in, last_in, first_out, last_out = clocks.T
     measured = {"latency": last_out - first_in + 1, "relaxing": first_out - last_in}
     return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9, **measured}
+
+
+def fault_rows(arrays: Any) -> Any:
+    """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the number of its `loads` (number
+    of the sample, ascending, address, word, word that is put back) and by them."""
+    rows, loads = arrays["faults"], arrays["loads"]
+    ends = np.searchsorted(loads[:, 0], np.arange(len(rows) + 1))
+    parts = []
+    for number, row in enumerate(rows):
+        mine = loads[ends[number] : ends[number + 1], 1:]
+        parts += [row, [len(mine)], mine.reshape(-1)]
+    return np.concatenate(parts)
 
 
 def compared(layout: Any, program: Path, words: Any) -> int:
@@ -147,31 +170,39 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--trace", action="store_true", help="write the states after every tick too")
     parser.add_argument("--clocks", action="store_true", help="with samples: run each of them alone too, to time it")
     parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
-    parser.add_argument("--faults", type=Path, help="array `faults`: samples and what is injected into each")
+    parser.add_argument("--build-only", action="store_true", help="build the core with saboteurs, and run nothing")
+    parser.add_argument("--built", action="store_true", help="run what an earlier call has built in --build")
+    parser.add_argument("--faults", type=Path, help="what to inject: arrays `samples`, `faults` and `loads`")
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
         parser.error("--inputs and --results go together")
     if given.faults is not None and given.inputs is None:
         parser.error("--faults needs --inputs and --results")
-    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None, injects=given.faults is not None)
+    injects = given.build_only or given.faults is not None
+    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None, injects=injects)
     folder = (given.build or core_layout.FOLDER / "build" / "native").resolve()
     try:
-        program = build(layout, folder)
+        program = folder / "Vcore" if given.built else build(layout, folder)
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if layout.load_words else []
+    if given.build_only:
+        return 0
+    # With saboteurs there is more room for weights, and so another layout of their memory; it starts with them.
+    loads = layout.load_words and not layout.injects
+    words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if loads else []
     if given.inputs is None:
         return 1 if compared(layout, program, words) else 0
     frames = layout.frames(core_layout.load_arrays(given.inputs))
-    # A row of faults: the number of its sample, then what native.cpp reads.
-    faults = None if given.faults is None else core_layout.load_arrays(given.faults)["faults"]
     options: dict[str, Any] = {}
-    if faults is not None:
-        frames, options = frames[faults[:, 0]], {"alone": True, "faults": faults[:, 1:]}
+    if given.faults is not None:
+        arrays = core_layout.load_arrays(given.faults)
+        frames, options = frames[arrays["samples"]], {"alone": True, "faults": fault_rows(arrays)}
     results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
     found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
-    if given.clocks:
+    if faults_given := given.faults is not None:
+        found["latency"] = measured["latency"]
+    if given.clocks and not faults_given:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
         found |= {k: timed[k] for k in ("latency", "relaxing")}
     with given.results.open("wb") as file:

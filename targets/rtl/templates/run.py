@@ -2,6 +2,7 @@
 
 python bench/run.py [--sim verilator|icarus]                     the whole bench
 python bench/run.py [--sim ...] --inputs x.npz --results y.npz   samples under `codes.NAME`, states if asked
+python bench/run.py [--sim ...] --inputs ... --results ... --deposits f.json   upsets by the simulator (deposits.py)
 """
 
 from __future__ import annotations
@@ -27,8 +28,19 @@ BUILD_ARGS = {
     "verilator": ["-Wno-WIDTH", "-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert"],
 }
 
+DEPOSIT_ARGS = {"icarus": [], "verilator": ["--public-flat-rw"]}
 
-def run(sim: str, build: Path, *, trace: bool, testcase: str | None, env: dict[str, str], verbose: bool) -> int:
+
+def run(
+    sim: str,
+    build: Path,
+    *,
+    trace: bool,
+    testcase: str | None,
+    env: dict[str, str],
+    verbose: bool,
+    module: str = "test_core",
+) -> int:
     """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run."""
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
@@ -42,12 +54,12 @@ def run(sim: str, build: Path, *, trace: bool, testcase: str | None, env: dict[s
             sources=tools.copied(layout.Layout.read(traced=trace).sources, build),
             hdl_toplevel="core",
             build_dir=build,
-            build_args=BUILD_ARGS[sim],
+            build_args=[*BUILD_ARGS[sim], *(DEPOSIT_ARGS[sim] if module == "deposits" else [])],
             timescale=("1ns", "1ps"),
             log_file=log,
         )
         found = runner.test(
-            test_module="test_core",
+            test_module=module,
             hdl_toplevel="core",
             build_dir=build,
             test_dir=build,
@@ -87,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--test", help="run this test alone")
     parser.add_argument("--inputs", type=Path, help="samples to run instead of the bench")
     parser.add_argument("--results", type=Path, help="where their results go")
+    parser.add_argument("--deposits", type=Path, help="with samples: upsets, each of one of them")
     parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
     parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
     given = parser.parse_args(argv)
@@ -96,6 +109,10 @@ def main(argv: Sequence[str]) -> int:
     if given.inputs is not None:
         env = {"CORE_INPUTS": str(given.inputs.resolve()), "CORE_RESULTS": str(given.results.resolve())}
         test, trace = "given", given.trace
+    module = "test_core" if given.deposits is None else "deposits"
+    if given.deposits is not None:
+        env["CORE_DEPOSITS"] = str(given.deposits.resolve())
+        test, trace = None, True
     for package, name in (("cocotb", "cocotb"), ("cocotbext.axi", "cocotbext-axi"), ("numpy", "numpy")):
         if importlib.util.find_spec(package) is None:
             sys.stderr.write(f"{name} is not installed: pip install {name}\n")
@@ -105,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"make takes no path like {str(build)!r}: build elsewhere, with --build /tmp/core\n")
         return 3
     try:
-        failed = run(given.sim, build, trace=trace, testcase=test, env=env, verbose=not given.quiet)
+        failed = run(given.sim, build, trace=trace, testcase=test, env=env, verbose=not given.quiet, module=module)
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
         return 3

@@ -1,0 +1,84 @@
+"""Saboteurs of the serial engine: the words that a fault of a net may name, disturbed where they are computed.
+
+| word | disturbed | so that it is wrong for |
+|---|---|---|
+| `state:NAME` | before the memory of codes, in ticks `first - 1` to `last - 1` | ticks `first` to `last` |
+| `value:NAME` of step or readout | behind the register of its operation, or its sum | ticks `first` to `last` |
+| `value:NAME` of the drive, `first` 0 | the same | the inference |
+| `value:NAME` of the drive, later | behind the memory of codes | ticks `first` to the end |
+
+A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were
+latched, before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from amaranth import Cat, Const, Mux, Value
+
+from eqcompile.toolchain.ir import infer
+
+from .plan import Plan, Sweep
+
+if TYPE_CHECKING:
+    from .engine import SerialEngine
+
+__all__ = ["Saboteur", "words_of"]
+
+
+def words_of(plan: Plan) -> dict[str, int]:
+    """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
+    computed = [op.out for sweep in plan.sweeps for op in sweep.script]
+    names = [f"state:{s.name}" for s in plan.net.states]
+    names += [f"value:{name}" for name in dict.fromkeys([*(m.out for m in plan.maps), *computed])]
+    return {name: number for number, name in enumerate(names)}
+
+
+class Saboteur:
+    """Disturbs words of the engine `ports`; `coming`: the number of the tick that reads what a step's sweep stores."""
+
+    def __init__(self, ports: SerialEngine, coming: Value) -> None:
+        self.ports, self.coming, self.words = ports, coming, words_of(ports.plan)
+        self.drive = {op.out for op in ports.net.drive}
+        self.lane_bits = (ports.plan.width - 1).bit_length()
+        self.sizes = {name: prod(found.shape) for name, found in infer(ports.net).items()}
+
+    def stored(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value, *, event: bool) -> Value:
+        """The code of a vector that a sweep stores; `event`: as the change of it sees it."""
+        number = self.words.get(f"state:{name}")
+        if number is None or sweep.block == "readout":
+            return code
+        ports, tick = self.ports, self.coming if sweep.block == "step" else Const(0, 1)
+        here = (ports.inject_first <= tick) & (tick <= ports.inject_last) & self._unit(lane, group)
+        return self._disturbed(number, code, here & ports.inject_event if event else here)
+
+    def value(self, sweep: Sweep, name: str, value: Value, lane: int, group: Value) -> Value:
+        """The value of an operation, or a sum, in a sweep."""
+        ports, unit = self.ports, self._unit(lane, group)
+        now = ports.inject_first == 0
+        if sweep.block != "drive":
+            now = (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
+        # A single number is computed beside every unit.
+        return self._disturbed(
+            self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now
+        )
+
+    def held(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
+        """The code of a vector that a sweep reads from memory."""
+        if name not in self.drive or sweep.block == "drive":
+            return code
+        ports = self.ports
+        now = (ports.inject_first != 0) & (ports.inject_first <= ports.made)
+        return self._disturbed(self.words[f"value:{name}"], code, now & self._unit(lane, group))
+
+    def _unit(self, lane: int, group: Value) -> Value:
+        return self.ports.inject_unit == Cat(Const(lane, self.lane_bits), group)
+
+    def _disturbed(self, number: int, word: Value, here: Value) -> Value:
+        ports = self.ports
+        masked = ((word.as_unsigned() ^ ports.inject_flip) | ports.inject_one) & ~ports.inject_zero
+        cut = (masked + ports.inject_add)[: len(word)]
+        chosen = ports.inject_enable & (ports.inject_word == number) & here
+        return Mux(chosen, cut.as_signed() if word.shape().signed else cut, word)

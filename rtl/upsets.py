@@ -1,0 +1,164 @@
+"""Saboteurs in every register and every memory of a core, whatever engine it has.
+
+    D ──► ((D ^ flip) | one) & ~zero ──► register          in clocks with `inject_fire`, at site `inject_site`
+
+A register takes what its logic says, disturbed: from the next clock on it reads as an upset of it would. A memory has
+one more write port that does the same to its word `inject_unit`. The elaborated core is rewritten, so that no engine
+knows of this and none has it unless asked. Registers inside memories, at their read ports, have none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth.hdl import Fragment, MemoryInstance
+
+# Amaranth rewrites statements with these itself; there is no public way, and its version is pinned.
+from amaranth.hdl._ast import Assign, Part, SwitchValue
+from amaranth.hdl._xfrm import LHSMaskCollector, StatementTransformer, ValueTransformer
+
+from .interface import MASK_BITS
+from .shell import Shell
+
+__all__ = ["Sabotaged", "Site", "sabotage"]
+
+MASKS = ("flip", "one", "zero")
+PORTS = {"fire": 1, "site": 16, "unit": 16, **dict.fromkeys(MASKS, MASK_BITS)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """`rows` words of `bits` bits, called by the path of their register or memory; of a word that is wider than
+    `MASK_BITS` each piece is a site, called by its lowest bit too.
+
+    `kind`: register; memory, which the core writes before it reads it; loaded, which starts with contents and is
+    written through the load port; rom.
+    """
+
+    name: str
+    kind: str
+    bits: int
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Sabotaged:
+    """A core to convert: its ports are those of the shell and of the injection; `inject_site` counts in `sites`."""
+
+    fragment: Fragment
+    ports: tuple[Value, ...]
+    sites: tuple[Site, ...]
+
+
+def sabotage(shell: Shell) -> Sabotaged:
+    """The core with saboteurs. Elaborates the shell, which can be done once.
+
+    Registers are called as `named` of the shell's engine says, if it has that once it is elaborated. Of several with
+    one name in one module the second is called `NAME#2`.
+    """
+    members = list(shell.signature.members)
+    own = [f"inject_{name}" for name in PORTS if f"inject_{name}" not in members]
+    port = {name: getattr(shell, f"inject_{name}", None) for name in PORTS}
+    port = {name: Signal(PORTS[name], name=f"inject_{name}") if s is None else s for name, s in port.items()}
+    top = Fragment.get(shell, None)
+    placed = _Placed(port, {id(register): name for name, register in getattr(shell.engine, "named", {}).items()})
+    for path, fragment in list(_walk(top, ())):
+        placed.registers(path, fragment)
+        for memory, name, _ in list(fragment.subfragments):
+            if isinstance(memory, MemoryInstance):
+                placed.memory((*path, name or "rom"), fragment, memory)
+    ports = [Value.cast(getattr(shell, name)) for name in members]
+    added = [port[name.removeprefix("inject_")] for name in own]
+    return Sabotaged(top, (*ports, *added), tuple(placed.sites))
+
+
+def _walk(fragment: Fragment, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Fragment]]:
+    yield path, fragment
+    for number, (inner, name, _) in enumerate(fragment.subfragments):
+        if type(inner) is Fragment:
+            yield from _walk(inner, (*path, name or f"part{number}"))
+
+
+class _Placed:
+    """The sites so far; their logic is added to the fragment that holds the register or the memory."""
+
+    def __init__(self, port: dict[str, Signal], named: dict[int, str]) -> None:
+        self.port, self.named = port, named
+        self.sites: list[Site] = []
+        self.count: Counter[str] = Counter()
+
+    def registers(self, path: tuple[str, ...], fragment: Fragment) -> None:
+        statements = fragment.statements.pop("sync", ())
+        found = LHSMaskCollector()
+        found.visit_stmt(statements)
+        following, taken = {}, []
+        for register, _ in found.masks():
+            following[id(register)] = coming = Signal.like(register, name=f"{register.name}_next")
+            fragment.add_statements("comb", coming.eq(register))
+            # What shows states to a bench is no part of the core.
+            shows = register.name.startswith("trace_")
+            name = self.named.get(id(register), register.name.removeprefix("$"))
+            taken.append(register.eq(coming if shows else self._site((*path, name), "register", coming)[0]))
+        fragment.add_statements("comb", _Ahead(following)(statements))
+        fragment.add_statements("sync", taken)
+
+    def memory(self, path: tuple[str, ...], fragment: Fragment, memory: MemoryInstance) -> None:
+        depth, width = memory._data.depth, len(memory._read_ports[0]._data)
+        written, started = bool(memory._write_ports), any(memory._data.init)
+        kind = ("loaded" if started else "memory") if written else "rom"
+        row = self.port["unit"][: (depth - 1).bit_length()]
+        held = Signal(width, name="upset_held")
+        memory.read_port(domain="comb", addr=row, data=held, en=Const(1), transparent_for=())
+        coming: Value = held
+        for port in memory._write_ports:
+            coming = Mux(port._en.any() & (port._addr == row), port._data, coming)
+        disturbed, here = self._site(path, kind, coming, depth)
+        data, enable = Signal(width, name="upset_data"), Signal(name="upset_enable")
+        fragment.add_statements("comb", [data.eq(disturbed), enable.eq(here & (self.port["unit"] < depth))])
+        memory.write_port(domain="sync", addr=row, data=data, en=enable)
+
+    def _site(self, path: tuple[str, ...], kind: str, word: Value, rows: int = 1) -> tuple[Value, Value]:
+        """The word disturbed, and whether a site in it is being disturbed."""
+        name = ".".join(path)
+        self.count[name] += 1
+        name += f"#{self.count[name]}" if self.count[name] > 1 else ""
+        pieces, hits = [], []
+        for low in range(0, len(word), MASK_BITS):
+            piece = word[low : low + MASK_BITS]
+            hit = self.port["fire"] & (self.port["site"] == len(self.sites))
+            flip, one, zero = (Mux(hit, self.port[mask][: len(piece)], 0) for mask in MASKS)
+            pieces.append(((piece ^ flip) | one) & ~zero)
+            hits.append(hit)
+            label = name if len(word) <= MASK_BITS else f"{name}.{low}"
+            self.sites.append(Site(label, kind, len(piece), rows))
+        return Cat(*pieces), Cat(*hits).any()
+
+
+class _Target(ValueTransformer):
+    """The left side of an assignment, with what follows a register in the register's place."""
+
+    def __init__(self, following: dict[int, Signal]) -> None:
+        self.following = following
+
+    def on_Signal(self, value: Any) -> Any:
+        return self.following.get(id(value), value)
+
+    def on_Part(self, value: Any) -> Any:
+        return Part(self.on_value(value.value), value.offset, value.width, value.stride)
+
+    def on_SwitchValue(self, value: Any) -> Any:
+        return SwitchValue(value.test, [(patterns, self.on_value(inner)) for patterns, inner in value.cases])
+
+
+class _Ahead(StatementTransformer):
+    """Statements that assign what follows registers instead of the registers."""
+
+    def __init__(self, following: dict[int, Signal]) -> None:
+        self.target = _Target(following)
+
+    def on_Assign(self, stmt: Any) -> Any:
+        return Assign(self.target.on_value(stmt.lhs), stmt.rhs)

