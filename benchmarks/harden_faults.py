@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.rtl.serial.engine import SerialEngine
+from eqcompile.rtl.serial.engine import LANES
+from eqcompile.rtl.serial.plan import make_plan
 from eqcompile.toolchain.contracts import Run
 from eqcompile.toolchain.ir import IntNet
 
@@ -148,8 +149,8 @@ def verilator(folder: Path, *arguments: str) -> None:
 
 def sites(build: Path, net: IntNet, entries: int) -> dict[str, list[Member]]:
     """Members of each kind of site. Of memories of weights the words that hold something."""
-    weights = SerialEngine(net).plan
-    used = {"table": weights.weights.clears + len(weights.maps), "entries": entries}
+    plan = make_plan(net, lanes=LANES, width=2)
+    used = {"table": plan.weights.clears + len(plan.maps), "entries": entries}
     found: dict[str, list[Member]] = {site: [] for site in SITES}
     flops = set(registers((build / "core.v").read_text(encoding="utf-8")))
     for high, words, name in MEMBER.findall((build / "Vcore___024root.h").read_text(encoding="utf-8")):

@@ -60,14 +60,15 @@ ENDS = """
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status`: PASS, FAIL or UNKNOWN (of SymbiYosys); `log`: all that it printed."""
+    """`status` of SymbiYosys: PASS, FAIL (a state that is reached in few clocks), or UNKNOWN (no induction, so no proof);
+    `log`: all that it printed."""
 
     status: str
     log: str
 
 
-def prove(verilog: str, folder: Path, *, span: int, ends: bool = True, fsm: bool = True) -> Verdict:
-    """Prove that the sequencer's encodings all return, and that every run `ends`, for a core with both mechanisms."""
+def prove(verilog: str, folder: Path, *, span: int) -> Verdict:
+    """Prove that the sequencer's encodings all return, and that every run ends, for a core with both mechanisms."""
     (folder / "core.v").write_text(verilog, encoding="utf-8")
     _yosys("read_verilog core.v; hierarchy -top core; proc; flatten; write_json core.json", folder)
     netlist = json.loads((folder / "core.json").read_text(encoding="utf-8"))
@@ -83,7 +84,7 @@ def prove(verilog: str, folder: Path, *, span: int, ends: bool = True, fsm: bool
         lines.append(f"  wire [{bits[own] - 1}:0] {own};")
         pins.append(f".\\{name} ({own})")
     lines += ["  reg clocks = 0;", "  always @(posedge clk) clocks <= 1;", f"  core core({', '.join(pins)});"]
-    lines += [*([FSM] if fsm else []), *([ENDS.format(span=span)] if ends else []), "endmodule", ""]
+    lines += [FSM, ENDS.format(span=span), "endmodule", ""]
     (folder / "proof.v").write_text("\n".join(lines), encoding="utf-8")
     script = [
         *("read_verilog core.v", "hierarchy -top core", "proc", "flatten"),
