@@ -60,7 +60,7 @@ ENDS = """
 
 @dataclass(frozen=True)
 class Verdict:
-    """`status` of SymbiYosys: PASS, FAIL (a state that is reached in few clocks), or UNKNOWN (no induction, so no proof);
+    """`status` of SymbiYosys: PASS, FAIL (in a state that few clocks reach), or UNKNOWN (no induction, so no proof);
     `log`: all that it printed."""
 
     status: str
