@@ -20,7 +20,9 @@ from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Format, IntNet
 
-__all__ = ["ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
+from .harden.mechanisms import FLAGS
+
+__all__ = ["HARDENED", "ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
 
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
@@ -37,6 +39,10 @@ class Register(IntEnum):
     starts. MADE: ticks made for the last result. RESULTS: results written. STALLS: clocks in which a result waited for
     the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS: of the next weight word; LOAD_DATA:
     writing it stores the word and adds one to the address.
+
+    Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
+    it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
+    found that is not repaired. A soft reset leaves them alone.
     """
 
     ID = 0x00
@@ -50,6 +56,13 @@ class Register(IntEnum):
     ERRORS = 0x20
     LOAD_ADDRESS = 0x24
     LOAD_DATA = 0x28
+    FAULTS = 0x2C
+    CORRECTED = 0x30
+    DETECTED = 0x34
+
+
+HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
+"""Registers of cores with hardening."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,10 @@ class EngineSignature(wiring.Signature):
     (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
     ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
     they add up changes as if there were none. All are stable during a sample.
+
+    `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
+    tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
+    `harden_noticed`: the same of words that nothing has read; `harden_corrected`: a stored word was repaired.
     """
 
     def __init__(
@@ -123,6 +140,7 @@ class EngineSignature(wiring.Signature):
         states: Sequence[tuple[str, int, Format]],
         load_bits: int = 0,
         inject: bool = False,
+        harden: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
         members: dict[str, In | Out] = {
@@ -140,6 +158,9 @@ class EngineSignature(wiring.Signature):
             members |= {"inject_enable": In(1), "inject_event": In(1), "inject_word": In(16), "inject_unit": In(16)}
             members |= {"inject_first": In(16), "inject_last": In(16)}
             members |= {f"inject_{mask}": In(MASK_BITS) for mask in ("flip", "one", "zero", "add")}
+        if harden:
+            members |= {"harden_idle": Out(1), "harden_tick": Out(1), "harden_corrected": Out(1)}
+            members |= {"harden_faults": Out(len(FLAGS)), "harden_noticed": Out(len(FLAGS))}
         if trace == "events":
             members |= {
                 "trace_valid": Out(1),

@@ -52,7 +52,7 @@ class Ram(wiring.Component):
 
     `init` gives the first words (the rest is 0); it must be empty for `family="up5k"`, whose RAM powers up undefined.
     `model` takes the behavioural model in place of the primitive, for Amaranth's own simulator. `wipes` adds the port
-    `read_zero`, which makes the data of that read 0.
+    `read_zero`, which makes the data of that read 0. Once elaborated, `words` is the memory, for benches.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Ram(wiring.Component):
             return m
         attrs = {"no_rw_check": 1} | ({"ram_style": "block"} if self.depth > SHALLOW else {})
         words = Memory(shape=unsigned(self.width), depth=self.depth, init=self.init, attrs=attrs)
-        m.submodules.words = words
+        m.submodules.words = self.words = words
         read = words.read_port(domain="comb" if self.wipes else "sync")
         write = words.write_port()
         m.d.comb += [

@@ -4,6 +4,7 @@ s_axis ──► framing ──► engine ──► framing ──► m_axis (TU
 s_axil ──► registers: control, status, schedule, counters, weight load
                       engine ──► trace_* (absent without a trace)
 inject_* ───────────► engine     (absent without saboteurs)
+                      engine ──► guard: watchdog, error counters (absent without hardening)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Schedule
 
+from .harden.guard import Guard
+from .harden.tmr import Triplicated
 from .interface import ID, EngineSignature, Port, Register
 
 __all__ = ["SLVERR", "Shell"]
@@ -27,6 +30,11 @@ cover the word, zero or too many steps, a weight word while the engine is busy."
 ADDRESS_BITS = 8
 COUNTER_BITS = 32
 TICK_BITS = 16
+
+
+def _is_control(register: Signal) -> bool:
+    """Registers of the shell that decide what happens next, for TMR: all but data of the buses, and counters."""
+    return not register.name.startswith("s_axil") and len(register) < COUNTER_BITS
 
 
 def _codes(tdata: Value, port: Port) -> Value:
@@ -45,6 +53,9 @@ class Shell(wiring.Component):
 
     A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone; the frame that
     it cuts off on the result side gets no TLAST.
+
+    An engine with hardening may give up a sample: its result frame is then filled up with zeros, with TUSER 0, which no
+    result has, in its last beat; what is left of the input frame is dropped.
     """
 
     def __init__(self, engine: Any, *, schedule: Schedule) -> None:
@@ -86,9 +97,10 @@ class Shell(wiring.Component):
         self.injected = tuple(name for name in inner.members if name.startswith("inject_"))
         members |= {name: inner.members[name] for name in self.injected}
         self.loads = "load_data" in inner.members
+        self.guard = Guard(span=engine.watched_span) if "harden_idle" in inner.members else None
         super().__init__(members)
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: object) -> Any:
         m = Module()
         m.submodules.engine = self.engine
         errors, stalls, results = (Signal(COUNTER_BITS) for _ in range(3))
@@ -96,11 +108,13 @@ class Shell(wiring.Component):
         self._input(m, errors)
         self._output(m, stalls, results, made)
         self._registers(m, errors, stalls, results, made)
+        if self.guard is not None:
+            self._guard(m, self.guard)
         for name in self.traced:
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
-        return m
+        return m if self.guard is None or not self.engine.voted else Triplicated(_is_control, but=("engine",))(m)
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""
@@ -108,6 +122,8 @@ class Shell(wiring.Component):
         index = Signal(range(self.x_port.beats))
         filling, cutting = Signal(), Signal()
         passing = ~(filling | cutting | self.engine.restart)
+        if self.guard is not None:
+            passing &= ~self.guard.closing
         last = Signal()
         m.d.comb += [
             last.eq(index == last_index),
@@ -125,6 +141,11 @@ class Shell(wiring.Component):
             m.d.sync += cutting.eq(0)
         with m.If(self.engine.restart):
             m.d.sync += [index.eq(0), filling.eq(0), cutting.eq(0)]
+        if self.guard is not None:
+            inside = (index != 0) & ~filling & ~cutting
+            m.d.comb += self.guard.begins.eq(index == 0)
+            with m.If(self.guard.abort):
+                m.d.sync += cutting.eq(inside | cutting)
 
     def _output(self, m: Module, stalls: Signal, results: Signal, made: Signal) -> None:
         """Beats out of the engine, TLAST on the last one of a result."""
@@ -150,6 +171,27 @@ class Shell(wiring.Component):
                     m.d.sync += [results.eq(results + 1), made.eq(self.engine.made)]
         with m.If(self.engine.restart):
             m.d.sync += index.eq(0)
+        if self.guard is not None:
+            m.d.comb += self.guard.ended.eq(self.m_axis_tvalid & self.m_axis_tready & self.m_axis_tlast)
+            with m.If(self.guard.closing):
+                m.d.comb += [self.m_axis_tvalid.eq(1), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]
+            with m.If(self.guard.abort):
+                m.d.sync += index.eq(index)
+
+    def _guard(self, m: Module, guard: Guard) -> None:
+        engine = self.engine
+        m.submodules.guard = guard
+        m.d.comb += [
+            guard.steps.eq(engine.steps),
+            guard.idle.eq(engine.harden_idle),
+            guard.tick.eq(engine.harden_tick),
+            guard.takes.eq(engine.x.valid & engine.x.ready),
+            # The host's pace counts for nothing, unless the engine waits for a beat that no frame has.
+            guard.held.eq((~engine.x.valid & (~guard.begins | guard.idle)) | (engine.y.valid & ~engine.y.ready)),
+            guard.faults.eq(engine.harden_faults),
+            guard.noticed.eq(engine.harden_noticed),
+            guard.corrected.eq(engine.harden_corrected),
+        ]
 
     def _registers(self, m: Module, errors: Signal, stalls: Signal, results: Signal, made: Signal) -> None:
         engine = self.engine
@@ -158,6 +200,8 @@ class Shell(wiring.Component):
         written, restart = Signal(), Signal()
         load_address = Signal(len(engine.load_address) if self.loads else 0)
         m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(restart)]
+        if self.guard is not None:
+            m.d.comb += [engine.restart.eq(restart | self.guard.abort), self.guard.restart.eq(restart)]
         m.d.sync += restart.eq(0)
         with m.If(results != 0):
             m.d.sync += written.eq(1)
@@ -175,6 +219,9 @@ class Shell(wiring.Component):
         }
         if self.loads:
             readable[Register.LOAD_ADDRESS] = load_address
+        if self.guard is not None:
+            readable[Register.FAULTS] = self.guard.flags
+            readable |= {Register.CORRECTED: self.guard.corrected_count, Register.DETECTED: self.guard.detected_count}
         m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
         with m.If(self.s_axil_rvalid & self.s_axil_rready):
             m.d.sync += self.s_axil_rvalid.eq(0)
@@ -216,3 +263,7 @@ class Shell(wiring.Component):
                             engine.load_enable.eq(1),
                         ]
                         m.d.sync += [load_address.eq(load_address + 1), accepted]
+                if self.guard is not None:
+                    with m.Case(Register.FAULTS >> 2), m.If(data[len(self.guard.flags) :] == 0):
+                        m.d.comb += self.guard.clear.eq(data)
+                        m.d.sync += accepted

@@ -6,10 +6,13 @@ event (row of the table, change) ──► place of the column ──► entry �
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..harden.residue import plus, residue, times
 from ..memory import Ram
 from .plan import Plan
 
@@ -25,13 +28,22 @@ class Applier(wiring.Component):
     An event is taken in a clock with `valid` and `ready`; `busy` until its last sum is written. `row` of the table says
     where its column is; with `wipe` it forgets what the sums were. Both memories answer a clock after their address.
     When not busy, `read` gives the address for all banks, `sums` their words one clock later.
+
+    With a code on the weight memory, `table_used` and `entry_used` say in which clocks its data counts; with `residue`,
+    each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`.
     """
 
-    def __init__(self, plan: Plan, *, change: Shape) -> None:
+    def __init__(self, plan: Plan, *, change: Shape, harden: Collection[str] = ()) -> None:
         self.plan, self.change_shape = plan, change
+        self.checked, self.residue = bool({"parity", "secded"} & set(harden)), "residue" in harden
         words = max(depth for depth, _ in plan.banks)
         self.word_bits = max((words - 1).bit_length(), 1)
         weights = plan.weights
+        self.banks: list[Ram] = []
+        more: dict[str, In | Out] = {"table_used": Out(1), "entry_used": Out(1)} if self.checked else {}
+        if self.residue:
+            kept = {f"bank{i}": unsigned(plan.lanes * 2) for i in range(len(plan.banks))}
+            more["residues"] = Out(data.StructLayout(kept))
         super().__init__(
             {
                 "valid": In(1),
@@ -51,6 +63,7 @@ class Applier(wiring.Component):
                         {f"bank{i}": unsigned(plan.lanes * bits) for i, (_, bits) in enumerate(plan.banks)}
                     )
                 ),
+                **more,
             }
         )
 
@@ -82,12 +95,15 @@ class Applier(wiring.Component):
         for _ in range(2):
             wipes.append(self._next(m, wipes[-1]))
         m.d.comb += self.busy.eq(waiting | Cat(*writes).any())
+        if self.checked:
+            m.d.comb += [self.table_used.eq(taken), self.entry_used.eq(writes[1].any())]
         entry = self._next(m, self.entry_data)
         word = entry[weights.codes_bits :][: self.word_bits]
         written = self._next(m, word)
         products = self._products(m, entry[: weights.codes_bits], self._next(m, self._next(m, change)))
         for number, (depth, bits) in enumerate(plan.banks):
             m.submodules[f"bank{number}"] = ram = Ram(width=plan.lanes * bits, depth=depth, wipes=True)
+            self.banks.append(ram)
             held = ram.read_data
             sums = [(held.word_select(i, bits) + product)[:bits] for i, product in enumerate(products)]
             m.d.comb += [
@@ -98,7 +114,34 @@ class Applier(wiring.Component):
                 ram.write_enable.eq(writes[3][number]),
                 self.sums[f"bank{number}"].eq(held),
             ]
+        if self.residue:
+            late = self._next(m, change)
+            self._residues(m, self._products_modulo_3(m, entry[: weights.codes_bits], self._next(m, late)))
         return m
+
+    def _residues(self, m: Module, products: list[Value]) -> None:
+        """A memory beside each bank, driven as the bank is."""
+        for number, bank in enumerate(self.banks):
+            depth = self.plan.banks[number][0]
+            m.submodules[f"residues{number}"] = ram = Ram(width=2 * self.plan.lanes, depth=depth, wipes=True)
+            held = ram.read_data
+            m.d.comb += [
+                ram.read_address.eq(bank.read_address),
+                ram.read_zero.eq(bank.read_zero),
+                ram.write_address.eq(bank.write_address),
+                ram.write_data.eq(Cat(plus(m, held.word_select(i, 2), product) for i, product in enumerate(products))),
+                ram.write_enable.eq(bank.write_enable),
+                self.residues[f"bank{number}"].eq(held),
+            ]
+
+    def _products_modulo_3(self, m: Module, codes: Value, change: Value) -> list[Value]:
+        """`_products` modulo 3."""
+        bits, factor = self.plan.weights.code_bits, residue(m, change)
+        lanes = [codes.word_select(i, bits)[:bits] for i in range(self.plan.lanes)]
+        if bits > 2:
+            return [self._next(m, times(residue(m, code.as_signed()), factor)) for code in lanes]
+        # The low bit of a code says that there is a weight, the high one its sign; 2 is -1.
+        return [self._next(m, times(Cat(code[0] & ~code[1], code[0] & code[1]), factor)) for code in lanes]
 
     def _next(self, m: Module, value: Value) -> Value:
         held = Signal(value.shape())

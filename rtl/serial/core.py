@@ -10,10 +10,13 @@ from amaranth import Array, Cat, Const, Module, Signal, Value
 from eqcompile.toolchain.ir import Format
 
 from ..datapath import decode, shape_of
+from ..harden.memory import CheckedRam
+from ..harden.residue import ResidueRam, residue
 from ..memory import Ram
 from .applier import Applier
 from .changes import ChangeList
-from .plan import plan_memory
+from .hardening import attach, code_of
+from .plan import Vector, plan_memory
 from .program import Apply, Clear, Decide, RunSweep, Show, Take
 from .saboteur import Saboteur
 from .sweep import SweepUnit
@@ -32,6 +35,8 @@ class Core:
         self.lanes = range(self.plan.width)
         self.lane_bits = (self.plan.width - 1).bit_length()
         self.m = Module()
+        self.loaded: list[Ram | CheckedRam] = []
+        self.code_rams: dict[str, list[Ram | ResidueRam]] = {}
         # Known a clock after the last decision, long before the next one.
         self.next_made, self.enough = Signal(16), Signal()
         self.saboteur = Saboteur(ports, self.next_made) if ports.inject else None
@@ -45,6 +50,8 @@ class Core:
         if self.ports.traced:
             self._trace()
         self._sequence()
+        if self.ports.harden:
+            attach(self)
         return self.m
 
     def _make_parts(self) -> None:
@@ -62,7 +69,7 @@ class Core:
         listed = {n: plan.vectors[n] for n in plan.listed}
         events = [self.ports.x_port.format, *(v.change for v in listed.values())]
         change = shape_of(Format.holding(min(f.lo for f in events), max(f.hi for f in events)))
-        self.applier = Applier(plan, change=change)
+        self.applier = Applier(plan, change=change, harden=self.ports.harden)
         self.m.submodules.applier = self.applier
         self.lists = {
             n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()
@@ -107,10 +114,15 @@ class Core:
         for ram in (made, *rams):
             m.d.comb += ram.write_data.eq(ports.load_data)
 
-    def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram:
+    def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram | CheckedRam:
         ports = self.ports
-        ram = Ram(width=width, depth=depth, init=words, family=ports.family, model=ports.model)
+        code = code_of(ports.harden, width)
+        if code is None:
+            ram = Ram(width=width, depth=depth, init=words, family=ports.family, model=ports.model)
+        else:
+            ram = CheckedRam(code, depth=depth, init=words)
         self.m.submodules[name] = ram
+        self.loaded.append(ram)
         return ram
 
     def _accumulators(self) -> None:
@@ -130,10 +142,10 @@ class Core:
     def _vectors(self) -> None:
         """Codes of group `group` of each vector, one memory a lane; sweeps write states and values of the drive."""
         plan, m = self.plan, self.m
-        self.inputs: dict[str, list[Ram]] = {}
+        self.inputs: dict[str, list[Ram | ResidueRam]] = {}
         for name, v in plan.vectors.items():
             for lane in self.lanes:
-                ram = Ram(width=v.format.bits, depth=-(-v.units // plan.width))
+                ram = self._codes_ram(v)
                 m.submodules[f"{name}_codes_{lane}"] = ram
                 m.d.comb += ram.read_address.eq(self.group)
                 m.d.sync += self.codes[name][lane].eq(decode(ram.read_data, v.format))
@@ -146,6 +158,18 @@ class Core:
                             ram.write_data.eq(self._kept(unit, name, lane)),
                             ram.write_enable.eq(unit.lane_valid[lane]),
                         ]
+                        if isinstance(ram, ResidueRam):
+                            m.d.comb += ram.write_residue.eq(residue(m, unit.stored[name][lane]))
+
+    def _codes_ram(self, v: Vector) -> Ram | ResidueRam:
+        depth = -(-v.units // self.plan.width)
+        ram: Ram | ResidueRam
+        if "residue" in self.ports.harden and v.kind != "input":
+            ram = ResidueRam(width=v.format.bits, depth=depth, signed=v.format.signed)
+        else:
+            ram = Ram(width=v.format.bits, depth=depth)
+        self.code_rams.setdefault(v.name, []).append(ram)
+        return ram
 
     def _storing(self, name: str) -> list[SweepUnit]:
         return [u for u in self.units if any(n == name for n, _ in u.sweep.stores)]

@@ -16,10 +16,13 @@ from amaranth.lib import wiring
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet, infer
 
+from ..harden.tmr import Triplicated
 from ..interface import EngineSignature, port_of
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
 from .applier import SHORTEST
+from .bounds import clock_span
 from .core import Core
+from .hardening import check_hardening, is_control
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
 from .saboteur import words_of
@@ -38,6 +41,7 @@ def check(
     width: int | None = None,
     family: Family = "generic",
     capacity: int | None = None,
+    harden: tuple[str, ...] = (),
 ) -> list[Diagnostic]:
     """What stands against this net on this engine, all that is known; empty if nothing does."""
     width = _width(lanes, width, family)
@@ -49,6 +53,7 @@ def check(
     except PlanError as e:
         return [Diagnostic("rtl-serial", e.what, e.where, e.hint)]
     weights = plan.weights
+    found += check_hardening(harden, plan, family)
     try:
         plan_memory(plan, net)
     except UnsupportedError as e:
@@ -121,6 +126,8 @@ def describe(engine: SerialEngine) -> dict[str, Any]:
         "weight_words": len(entries),
         "capacity": weights.capacity,
         "load_words": weights.load_words if engine.loadable else 0,
+        **({"harden": list(engine.harden)} if engine.harden else {}),
+        **({"clock_span": engine.watched_span} if engine.watched_span is not None else {}),
         "accumulators": [{"words": w, "bits": b * plan.lanes} for w, b in plan.banks],
         "clocks": {
             "per_event": costs,
@@ -137,7 +144,8 @@ class SerialEngine(wiring.Component):
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
     not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
     primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
-    in the weight memory for a disturbed copy of any two columns. Raises UnsupportedError with what `check` finds.
+    in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`.
+    Raises UnsupportedError with what `check` finds.
     """
 
     def __init__(
@@ -153,15 +161,16 @@ class SerialEngine(wiring.Component):
         dense: bool = False,
         model: bool = False,
         inject: bool = False,
+        harden: tuple[str, ...] = (),
     ) -> None:
         width = _width(lanes, width, family)
-        faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity)
+        faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity, harden=harden)
         if family == "up5k" and not loadable:
             faults.append(Diagnostic("rtl-option", "SPRAM holds nothing at power-up and loadable is off", net.name))
         if faults:
             raise UnsupportedError(faults)
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
-        self.dense, self.inject = dense, inject
+        self.dense, self.inject, self.harden = dense, inject, harden
         self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
         self.inject_words = words_of(self.plan)
         self.named: dict[str, Signal] = {}
@@ -177,8 +186,19 @@ class SerialEngine(wiring.Component):
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
                 load_bits=(self.plan.weights.load_words - 1).bit_length() if loadable else 0,
                 inject=inject,
+                harden=bool(harden),
             )
         )
+
+    @property
+    def watched_span(self) -> int | None:
+        """Clocks between two signs of life at most, for the watchdog; None without one."""
+        return clock_span(self.plan, self.program) if "watchdog" in self.harden else None
+
+    @property
+    def voted(self) -> bool:
+        """Whether control registers are triplicated."""
+        return "tmr" in self.harden
 
     def load_words(self, net: IntNet) -> list[int]:
         """The 32-bit words of all weights in the order of `load_address` from 0 (layout in `columns`).
@@ -188,4 +208,5 @@ class SerialEngine(wiring.Component):
         return plan_words(self.plan, net)
 
     def elaborate(self, platform: object) -> Any:
-        return ResetInserter(self.restart)(Core(self).build())
+        core = ResetInserter(self.restart)(Core(self).build())
+        return Triplicated(is_control)(core) if self.voted else core

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_json
 from eqcompile.toolchain.ir import Format, IntNet, infer
 
@@ -134,8 +135,10 @@ def _spram_model() -> str:
 def _write_verilog(shell: Any, path: Path, ports: list[Any] | None = None) -> None:
     from amaranth.back import verilog
 
+    from eqcompile.rtl.harden.tmr import kept_apart
+
     # Source locations would be paths of the machine that made the folder.
-    path.write_text(verilog.convert(shell, name=TOP, ports=ports, emit_src=False), encoding="utf-8")
+    path.write_text(kept_apart(verilog.convert(shell, name=TOP, ports=ports, emit_src=False)), encoding="utf-8")
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -150,7 +153,7 @@ def _port(port: Any) -> dict[str, Any]:
 
 def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
     """core.json: what the bench knows about the core, its memories left out."""
-    from eqcompile.rtl.interface import ID, Register
+    from eqcompile.rtl.interface import HARDENED, ID, Register
 
     signature = shell.engine.signature
     by_name = {s.name: s for s in net.states}
@@ -172,7 +175,7 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
         "verilog": traced,
         "trace": signature.trace,
         "id": ID,
-        "registers": {r.name: int(r) for r in Register},
+        "registers": {r.name: int(r) for r in Register if shell.guard is not None or r not in HARDENED},
         "steps": net.schedule.steps,
         "tolerance": net.schedule.tolerance,
         "x": _port(shell.x_port),
@@ -217,6 +220,18 @@ def _loads(choice: Choice, words: Any) -> str:
     )
 
 
+def _hardening(choice: Choice) -> str:
+    """The README's section on what was chosen; empty without a choice."""
+    names = choice.options.get("harden", ())
+    if not names:
+        return ""
+    return fill(
+        "HARDENING.md.tmpl",
+        names="\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names),
+        flags=", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS)),
+    )
+
+
 def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any], words: Any) -> str:
     x, y = shell.x_port, shell.y_port
     return fill(
@@ -232,5 +247,6 @@ def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any],
         steps=net.schedule.steps,
         tolerance=net.schedule.tolerance,
         loads=_loads(choice, words),
+        hardening=_hardening(choice),
         primitives="its vendor primitives are `SB_SPRAM256KA`" if choice.spram else "no vendor primitives",
     )

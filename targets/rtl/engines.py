@@ -28,7 +28,7 @@ class Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "serial": Architecture("SerialEngine", ("lanes",)),
+    "serial": Architecture("SerialEngine", ("harden", "lanes")),
     "parallel": Architecture("ParallelEngine", ("levels", "step_levels", "beat", "result_beat")),
     "lattice": Architecture("LatticeEngine", ("passes",)),
 }
@@ -62,7 +62,7 @@ class Choice:
         return found
 
 
-def choose(net: IntNet, arch: str, *, spram: bool = False, **options: int | None) -> Choice:
+def choose(net: IntNet, arch: str, *, spram: bool = False, **options: Any) -> Choice:
     """The architecture asked for, built with `options`, those of its own in `ARCHITECTURES`.
 
     For `auto` the first that takes the net and the options: `lattice` for a net whose step holds stencils alone, then

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from eqcompile.rtl.harden.mechanisms import MECHANISMS, chosen
+from eqcompile.rtl.harden.mechanisms import faults as harden_faults
 from eqcompile.toolchain.contracts import Given, StageProgress, Target
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from eqcompile.toolchain.ir import IntNet, check
@@ -69,6 +71,10 @@ class RtlTarget(Target):
             "help": "weight memory of serial: block RAM of any family, or the single-port RAM of the UP5K, loaded at"
             " run time (default: up5k if --synth and --board name no other device)"
         },
+    )
+    harden: str | None = field(
+        default=None,
+        metadata={"metavar": "NAME[,NAME]", "help": f"serial: protection against upsets: {', '.join(MECHANISMS)}"},
     )
     synth: str | None = field(
         default=None,
@@ -147,10 +153,11 @@ class RtlTarget(Target):
         return Wanted(parts, range(1, self.seeds + 1), self.board, self.tool_limit)
 
     @property
-    def _engine_options(self) -> dict[str, int | None]:
+    def _engine_options(self) -> dict[str, Any]:
         """What the user chose of the engine; the engine's word for no register is None."""
         given = {name: getattr(self, name) for name in ENGINE_OPTIONS if getattr(self, name) is not None}
-        return {name: None if name in REGISTERS and value == 0 else value for name, value in given.items()}
+        found = {name: None if name in REGISTERS and value == 0 else value for name, value in given.items()}
+        return found if self.harden is None else {**found, "harden": chosen(self.harden)}
 
     def _choice(self, net: IntNet) -> Choice:
         asked = self._wanted.devices
@@ -177,6 +184,14 @@ class RtlTarget(Target):
             has = ", ".join(n for n, options in known.items() if name in options)
             what = f"the architecture {self.arch} has no {name}"
             yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
+        if self.harden is not None:
+            yield from harden_faults(chosen(self.harden))
+            if self.saboteurs:
+                what = "saboteurs are made for memories without codes and registers without votes"
+                yield Diagnostic("rtl-option", what, "harden", "compile once for each")
+            if self.board is not None:
+                what = "a board's UART has no registers that say what hardening found"
+                yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")
         if self.seeds < 1:
             yield Diagnostic("rtl-option", f"{self.seeds} seeds, must be at least 1", "seeds")
         if self.tool_limit <= 0:

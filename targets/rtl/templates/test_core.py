@@ -80,6 +80,8 @@ async def back_to_back(dut: Any) -> None:
     assert await driver.read("MADE") == want.steps[-1]
     assert await driver.read("STALLS") == driver.stalled
     assert await driver.read("ERRORS") == 0
+    for name in ("FAULTS", "CORRECTED", "DETECTED"):
+        assert name not in LAYOUT.registers or await driver.read(name) == 0, f"{name} without a fault"
 
 
 @cocotb.test()

@@ -1,0 +1,93 @@
+"""The bus shell's side of hardening: counts what an engine finds, and gives up a run that went wrong.
+
+engine: faults, noticed, corrected ──► guard ──► abort ──► engine restarts; the shell ends the frames
+        idle, tick                ──► watchdog ─┘
+"""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .mechanisms import FLAGS
+from .watchdog import Watchdog
+
+__all__ = ["Guard"]
+
+COUNTER_BITS = 32
+
+
+class Guard(wiring.Component):
+    """`abort`, the clock after something was found: restart the engine, and drop what is left of the input frame.
+    `closing`: from then on until the last beat of the result frame that is owed has gone (`ended`); no sample begins.
+
+    In: `faults`, `noticed` (a bit each as in `FLAGS`; the first end the run, the others do not) and `corrected` of the
+    engine; `idle` and `tick` as in `Watchdog`; `begins`: the first beat of a frame is taken; `takes`: any beat is;
+    `owing`: a frame has begun and its result has not ended; `held`: the engine waits for its neighbours; `clear`: flags
+    to clear. Without `span` there is no watchdog.
+    """
+
+    def __init__(self, *, span: int | None) -> None:
+        self.watchdog = None if span is None else Watchdog(span)
+        flags = len(FLAGS)
+        super().__init__(
+            {
+                "steps": In(16),
+                "idle": In(1),
+                "tick": In(1),
+                "held": In(1),
+                "begins": In(1),
+                "takes": In(1),
+                "ended": In(1),
+                "restart": In(1),
+                "faults": In(flags),
+                "noticed": In(flags),
+                "corrected": In(1),
+                "clear": In(flags),
+                "abort": Out(1),
+                "closing": Out(1),
+                "flags": Out(flags),
+                "corrected_count": Out(COUNTER_BITS),
+                "detected_count": Out(COUNTER_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        own = Signal()
+        found = Signal(len(FLAGS))
+        seen = Signal(len(FLAGS))
+        owing = Signal()
+        running = Signal()
+        if self.watchdog is not None:
+            m.submodules.watchdog = dog = self.watchdog
+            m.d.comb += [
+                dog.steps.eq(self.steps),
+                dog.idle.eq(self.idle),
+                dog.tick.eq(self.tick),
+                dog.held.eq(self.held),
+                dog.restart.eq(self.restart | self.abort),
+                # Frames and samples begin together, unless one of the two has lost count.
+                own.eq(dog.late | (self.takes & (self.begins != self.idle))),
+            ]
+        m.d.comb += [
+            running.eq(~self.restart & ~self.abort),
+            found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
+            seen.eq(found | self.noticed),
+        ]
+        m.d.sync += self.abort.eq(found.any())
+        with m.If(self.begins & self.takes):
+            m.d.sync += owing.eq(1)
+        with m.If(self.ended | self.restart):
+            m.d.sync += owing.eq(0)
+        with m.If(self.abort & owing & ~self.ended & ~self.restart):
+            m.d.sync += self.closing.eq(1)
+        with m.Elif(self.ended | self.restart):
+            m.d.sync += self.closing.eq(0)
+        m.d.sync += [
+            self.flags.eq((self.flags & ~self.clear) | seen),
+            self.corrected_count.eq(self.corrected_count + self.corrected),
+            self.detected_count.eq(self.detected_count + seen.any()),
+        ]
+        return m

@@ -1,0 +1,82 @@
+"""A memory whose words are checked as they are read, and walked through while nobody reads.
+
+write_* ──► encoder ──► words ──► decoder ──► read_data, corrected, detected
+                          ▲          │
+                          └─ scrubber◄
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..memory import Ram
+from .codes import Code
+
+__all__ = ["CheckedRam"]
+
+SCRUB_CLOCKS = 4
+"""Of one word, while the memory is free."""
+
+
+class CheckedRam(wiring.Component):
+    """The ports of `memory.Ram`, with `code` on every word.
+
+    `used` says that the data of this clock, read the clock before, is used: `corrected` and `detected` tell of such
+    words, in the same clock, and `read_data` is repaired. `free` says that nobody reads: the scrubber may take the read
+    port, one clock after another; it writes a repaired word back and tells `scrubbed`, or tells `noticed` of one that
+    cannot be repaired. A word written meanwhile through the port wins.
+    """
+
+    def __init__(self, code: Code, *, depth: int, init: Sequence[int] = ()) -> None:
+        self.code, self.depth = code, depth
+        self.ram = Ram(width=code.width + code.check_bits, depth=depth, init=[code.encoded(word) for word in init])
+        self.init = tuple(init)
+        bits = self.ram.address_bits
+        super().__init__(
+            {
+                "read_address": In(bits),
+                "read_data": Out(code.width),
+                "write_address": In(bits),
+                "write_data": In(code.width),
+                "write_enable": In(1),
+                "used": In(1),
+                "free": In(1),
+                "corrected": Out(1),
+                "detected": Out(1),
+                "scrubbed": Out(1),
+                "noticed": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ram = ram = self.ram
+        at = Signal(self.ram.address_bits)
+        reading, deciding, writing = Signal(), Signal(), Signal()
+        word, bad = Signal(ram.width), Signal()
+        checked = self.code.read(m, ram.read_data)
+        again = self.write_enable | ~self.free
+        m.d.comb += [
+            ram.read_address.eq(Mux(self.free, at, self.read_address)),
+            self.read_data.eq(checked.data),
+            self.corrected.eq(self.used & checked.corrected),
+            self.detected.eq(self.used & checked.detected),
+            ram.write_address.eq(Mux(self.write_enable, self.write_address, at)),
+            ram.write_data.eq(Mux(self.write_enable, self.code.encode(self.write_data), word)),
+            ram.write_enable.eq(self.write_enable | self.scrubbed),
+            self.scrubbed.eq(writing & bad & ~self.write_enable),
+        ]
+        # A word that is written to, or read by another, in these clocks is read again.
+        m.d.sync += [reading.eq(~again & ~reading & ~deciding & ~writing), deciding.eq(0), writing.eq(0)]
+        with m.If(reading):
+            m.d.sync += [word.eq(checked.word), bad.eq(checked.corrected), deciding.eq(~self.write_enable)]
+            m.d.comb += self.noticed.eq(checked.detected & ~self.used)
+        with m.If(deciding):
+            m.d.sync += writing.eq(~self.write_enable)
+        with m.If(writing & ~self.write_enable):
+            m.d.sync += at.eq(Mux(at == self.depth - 1, 0, at + 1))
+        return m

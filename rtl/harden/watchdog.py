@@ -1,0 +1,38 @@
+"""Ends a run that has overrun the clocks, or the ticks, that the engine can take."""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Watchdog"]
+
+
+class Watchdog(wiring.Component):
+    """`late` in a clock in which the engine has run for more than `span` clocks since it was idle or made a tick, or
+    makes a tick after `steps` of them since it was idle.
+
+    `idle`: the engine waits for a sample; `tick`: it makes one; `held`: it stands still because of its neighbours, and
+    the clock does not count. Whatever its registers hold, it is idle, ticks or is `late` within `span + 1` clocks that
+    count: so a run ends, whatever happened to it, within `(steps + 1) * (span + 1)`.
+    """
+
+    def __init__(self, span: int) -> None:
+        self.span = span
+        super().__init__(
+            {"steps": In(16), "idle": In(1), "tick": In(1), "held": In(1), "restart": In(1), "late": Out(1)}
+        )
+        self.count = Signal(range(span + 1))
+        self.left = Signal(16)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.late.eq(~self.idle & ((self.count >= self.span) | (self.tick & (self.left == 0))))
+        with m.If(self.idle | self.restart):
+            m.d.sync += [self.count.eq(0), self.left.eq(self.steps)]
+        with m.Elif(self.tick):
+            m.d.sync += [self.count.eq(0), self.left.eq(self.left - 1)]
+        with m.Elif(~self.held & (self.count < self.span)):
+            m.d.sync += self.count.eq(self.count + 1)
+        return m

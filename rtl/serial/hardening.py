@@ -1,0 +1,122 @@
+"""What hardening adds to the serial engine: checks beside the datapath, and what is told to the bus shell."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from amaranth import Cat, Const, Signal, Value
+
+from eqcompile.toolchain.diagnostics import Diagnostic
+
+from ..harden.codes import Code, Parity, Secded
+from ..harden.mechanisms import FLAGS
+from ..harden.mechanisms import faults as faults_of
+from ..harden.memory import CheckedRam
+from ..harden.residue import ResidueRam, residue
+from .plan import Plan
+from .program import Decide, Take
+
+if TYPE_CHECKING:
+    from .core import Core
+
+__all__ = ["attach", "check_hardening", "code_of", "is_control"]
+
+_NAMED = re.compile(
+    r"bank|count|count_.*|busy|made|y__valid|slice_|.*_map|output_.*_sent|table_address|entry_address|"
+    r"valid|group|.*_present|.*_ticked|.*_group"
+)
+
+
+def is_control(register: Signal) -> bool:
+    """Whether a register decides what happens next, for TMR; the others hold codes, sums and products.
+
+    Registers that were made several in a line have no name: they are those of the sequencer, the applier and the lists,
+    the event that is applied among them.
+    """
+    return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
+
+
+def code_of(names: tuple[str, ...], width: int) -> Code | None:
+    """The code of the weight memory."""
+    return Parity(width) if "parity" in names else Secded(width) if "secded" in names else None
+
+
+def check_hardening(names: tuple[str, ...], plan: Plan, family: str) -> list[Diagnostic]:
+    """Why this plan cannot be hardened so."""
+    found = faults_of(names)
+    if family != "generic" and {"parity", "secded"} & set(names):
+        what = f"the single-port RAM of the {family} has no second port for a scrubber, nor bits for a code"
+        found.append(Diagnostic("rtl-harden", what, plan.net.name, "--device generic, or leave parity and secded out"))
+    if "residue" in names:
+        for m in plan.maps:
+            fmt, bits = plan.net.formats[m.source], plan.banks[m.bank][1]
+            low, high = (f(m.matrix * fmt.lo, m.matrix * fmt.hi) for f in (np.minimum, np.maximum))
+            least, most = int(low.sum(axis=1).min(initial=0)), int(high.sum(axis=1).max(initial=0))
+            if least < -(1 << (bits - 1)) or most >= 1 << (bits - 1):
+                what = f"sums of {m.out} are {least} to {most}, their {bits} bits wrap: no remainder modulo 3 is left"
+                found.append(Diagnostic("rtl-harden", what, m.out, "leave residue out"))
+    return found
+
+
+def attach(core: Core) -> None:
+    """Add the checks of a core whose other logic is there."""
+    m, ports, phases = core.m, core.ports, core.program.phases
+    found = {flag: Const(0, 1) for flag in FLAGS}
+    noticed = dict(found)
+    take = next(i for i, p in enumerate(phases) if isinstance(p, Take))
+    decide = next(i for i, p in enumerate(phases) if isinstance(p, Decide))
+    m.d.comb += ports.harden_idle.eq((core.phase == take) & (core.count == 0))
+    m.d.comb += ports.harden_tick.eq(core.phase == decide)
+    if "safe-fsm" in ports.harden:
+        unknown = Signal(name="phase_unknown")
+        m.d.comb += unknown.eq(core.phase >= len(phases))
+        with m.If(unknown):
+            m.d.sync += [core.phase.eq(0), core.count.eq(0)]
+        found["safe-fsm"] = unknown
+    rams = [ram for ram in core.loaded if isinstance(ram, CheckedRam)]
+    if rams:
+        found["weights"], noticed["weights"] = _weights(core, rams)
+    if "residue" in ports.harden:
+        found["residue"] = _residues(core)
+    m.d.comb += ports.harden_faults.eq(Cat(found[flag] for flag in FLAGS))
+    m.d.comb += ports.harden_noticed.eq(Cat(noticed[flag] for flag in FLAGS))
+
+
+def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
+    """Tell the checked memories when they are read; what they found, a clock later."""
+    m, applier = core.m, core.applier
+    wrong, seen = Signal(name="weights_wrong"), Signal(name="weights_noticed")
+    for ram in rams:
+        m.d.comb += ram.used.eq(applier.table_used if ram is core.loaded[0] else applier.entry_used)
+        m.d.comb += ram.free.eq(~applier.busy & ~applier.valid)
+    m.d.sync += wrong.eq(Cat(ram.detected for ram in rams).any())
+    m.d.sync += seen.eq(Cat(ram.noticed for ram in rams).any())
+    m.d.sync += core.ports.harden_corrected.eq(Cat(ram.corrected | ram.scrubbed for ram in rams).any())
+    return wrong, seen
+
+
+def _residues(core: Core) -> Value:
+    """Codes and sums that a sweep reads, a clock after they were read."""
+    m, plan, applier = core.m, core.plan, core.applier
+    checks: list[Value] = []
+    for unit in core.units:
+        sweep = unit.sweep
+        reading = Signal(name=f"{sweep.name}_reading")
+        m.d.sync += reading.eq(unit.valid)
+        wrong: list[Value] = []
+        # What a drive sweep finds in the memory of codes is of the sample before.
+        for name, v in plan.vectors.items() if sweep.block != "drive" else ():
+            if v.units == sweep.units:
+                wrong += [ram.mismatch for ram in core.code_rams[name] if isinstance(ram, ResidueRam)]
+        for bank in sorted({x.bank for x in plan.maps_of(sweep.block) if len(x.matrix) == sweep.units}):
+            bits = plan.banks[bank][1]
+            sums, kept = Value.cast(applier.sums[f"bank{bank}"]), Value.cast(applier.residues[f"bank{bank}"])
+            for lane in range(plan.lanes):
+                value = sums.word_select(lane, bits)[:bits].as_signed()
+                wrong.append(residue(m, value) != kept.word_select(lane, 2))
+        checks.append(reading & Cat(wrong).any())
+    bad = Signal(name="residue_wrong")
+    m.d.sync += bad.eq(Cat(checks).any())
+    return bad
