@@ -224,10 +224,10 @@ def differing(session: RtlSession, rows: Sequence[Row], faults: Sequence[Fault])
 def test_any_fault_gives_golden_s_trajectory(which: int) -> None:
     """The same fault id on both: upsets of any kind, place and window that the core takes."""
     session = opened(which)
-    table = random_faults(session.net, random.Random(which), samples=SAMPLES, ticks=session.ticks, count=900)
+    table = random_faults(session.net, random.Random(which), samples=SAMPLES, ticks=session.ticks, count=240)
     table = accepted(session.translator, table)
     places = {Place(int(p)) for p in table.upsets["place"]}
-    assert len(table) > 300
+    assert len(table) > 80
     assert places == {Place.STATE, Place.VALUE, Place.PARAM}
     assert differing(session, session.translator.rows(list(table)), list(table)) == []
     golden = GoldenEngine().open(session.net, session.inputs, near=1)
