@@ -50,7 +50,8 @@ def case(seed: int) -> Case:
 
 def by_hand() -> Case:
     """What random cases seldom meet: a register of the drive that moves while all states rest, a divisor disturbed to
-    0, a 2-bit weight with its illegal pattern, in `h <- T[W h / (|d| + 1) + d]` with d = x + 0 and a coarse T."""
+    0, a 2-bit weight with its illegal pattern, a difference held past the end of its word, in
+    `h <- T[W h / (|d| + 1) + d]` with d = x + 0 and a coarse T."""
     base = small_net([[1, -1], [0, 0]], table=[i // 8 * 8 for i in range(-128, 128)], first=-128, steps=6)
     drive = (ops.Add(out="d", a="x", b="zero"),)
     step = (
@@ -69,6 +70,7 @@ def by_hand() -> Case:
         "value:d[0]^1@0-5",
         "value:d[1]+3@1-6",
         "value:n[0]~ff@2-4",
+        "value:q[0]-100@0-5!",
         "param:W[2]^2@0-6",
         "param:W[1]~1@0-6",
         "param:W[0]^2@1-3",

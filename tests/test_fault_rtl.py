@@ -224,7 +224,7 @@ def differing(session: RtlSession, rows: Sequence[Row], faults: Sequence[Fault])
 def test_any_fault_gives_golden_s_trajectory(which: int) -> None:
     """The same fault id on both: upsets of any kind, place and window that the core takes."""
     session = opened(which)
-    table = random_faults(session.net, random.Random(which), samples=SAMPLES, ticks=session.ticks, count=240)
+    table = random_faults(session.net, random.Random(which), samples=SAMPLES, ticks=session.ticks, count=400)
     table = accepted(session.translator, table)
     places = {Place(int(p)) for p in table.upsets["place"]}
     assert len(table) > 80
