@@ -46,8 +46,8 @@ _UP5K = (
     Resource("spram", "single-port RAMs (256 kbit)", "ICESTORM_SPRAM", (("SB_SPRAM256KA", 1),)),
     Resource("dsp", "multipliers (16x16)", "ICESTORM_DSP", (("SB_MAC16", 1),)),
 )
-# Where a design fills a third of this part, nextpnr's own choice of router needs hours. This one mostly needs minutes, but
-# may not end for some seeds: the time limit ends it.
+# Where a design fills a third of this part, nextpnr's own choice of router needs hours. This one mostly needs minutes,
+# but may not end for some seeds: the time limit ends it.
 _85K = ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2")
 # Speed grade 6 is the slowest, and what the ULX3S carries.
 PARTS: dict[str, Part] = {
