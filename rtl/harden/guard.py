@@ -24,8 +24,8 @@ class Guard(wiring.Component):
 
     In: `faults`, `noticed` (a bit each as in `FLAGS`; the first end the run, the others do not) and `corrected` of the
     engine; `idle` and `tick` as in `Watchdog`; `begins`: the first beat of a frame is taken; `takes`: any beat is;
-    `owing`: a frame has begun and its result has not ended; `held`: the engine waits for its neighbours; `clear`: flags
-    to clear. Without `span` there is no watchdog.
+    `held`: the engine waits for its neighbours; `restart`: a soft reset; `clear`: flags to clear. Without `span` there
+    is no watchdog.
     """
 
     def __init__(self, *, span: int | None) -> None:
@@ -58,6 +58,7 @@ class Guard(wiring.Component):
         own = Signal()
         found = Signal(len(FLAGS))
         seen = Signal(len(FLAGS))
+        # A frame has begun and its result has not ended.
         owing = Signal()
         running = Signal()
         if self.watchdog is not None:

@@ -47,8 +47,8 @@ class Triplicated(FragmentTransformer):
     """Triplicates the registers of domain `sync` of which `control` says so, in a component and all that are in it,
     submodules named in `but` left alone.
 
-    Raises NotImplementedError for an assignment to such a register in one
-    with another, or to a part at a position that varies.
+    Raises NotImplementedError for an assignment to such a register in one with another, or to a part at a position that
+    varies; the engine that is hardened makes neither.
     """
 
     def __init__(self, control: Callable[[Signal], bool], *, but: Collection[str] = ()) -> None:
