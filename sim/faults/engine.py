@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,17 @@ class Session(ABC):
 
 
 class Engine(ABC):
-    """Abstract; registered by entry point (`eqcompile.engines`)."""
+    """Abstract; registered by entry point (`eqcompile.engines`).
+
+    `core`: what describes the core that a campaign is about, options of the target `rtl` (`core.core_target`). Engines
+    that compute the net alone heed none of them.
+    """
 
     name: ClassVar[str]
     install: ClassVar[str] = ""
+
+    def __init__(self, core: Mapping[str, Any] | None = None) -> None:
+        self.core: Mapping[str, Any] = dict(core or {})
 
     @abstractmethod
     def missing(self) -> Sequence[str]:

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain import registry
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet, check
 from ... import golden
@@ -25,6 +24,7 @@ from ...exchange import read_results, unreadable, write_codes
 from ...process import run_process
 from ...rtl_runner import VERILATOR, missing_tools
 from ..circuit import Circuit, unbounded
+from ..core import core_target
 from ..engine import RESULT, Engine, Session
 from ..outcome import Runs, observed, results
 from ..table import Fault, FaultTable, Place
@@ -42,7 +42,7 @@ BUILD_S, RUN_S = 1800.0, 6 * 3600.0
 
 
 class RtlEngine(Engine):
-    """Takes the nets that the serial core takes; `rows` says which faults."""
+    """Takes the nets that the core takes; `rows` says which faults."""
 
     name: ClassVar[str] = "rtl"
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install g++ make perl"
@@ -55,18 +55,12 @@ class RtlEngine(Engine):
         return absent + [tool for tool in VERILATOR if shutil.which(tool) is None]
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return check(net) or [*unbounded(net)] or _target().check(net)
+        return check(net) or [*unbounded(net)] or core_target(self.core).check(net)
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> RtlSession:
         """Emits the core and compiles it (some ten seconds), and runs the samples without a fault."""
         missing_tools(self.name, {}, VERILATOR, verilator=True)
-        return RtlSession(net, inputs, near)
-
-
-def _target() -> Any:
-    target: Any = registry.target_class("rtl")
-    # With a trace the core that is checked against is the only other one to convert.
-    return target(arch="serial", trace=True, saboteurs=True)
+        return RtlSession(net, inputs, near, options=self.core)
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,17 @@ class Injected:
 
 class RtlSession(Session):
     """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target, if the net
-    was compiled with saboteurs; without it one is emitted."""
+    was compiled with saboteurs; without it the core of `options` is emitted."""
 
-    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, *, core: Path | None = None) -> None:
+    def __init__(
+        self,
+        net: IntNet,
+        inputs: Mapping[str, Array],
+        near: int,
+        *,
+        core: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.net, self.near, self.inputs = net, near, inputs
         _, self.samples, _ = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
@@ -97,7 +99,7 @@ class RtlSession(Session):
         self.core = core or self._folder / "core"
         if core is None:
             self.core.mkdir()
-            _target().emit(net, self.core)
+            core_target(options or {}).emit(net, self.core)
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
