@@ -27,7 +27,7 @@ NOT_RUN = 255
 @dataclass(frozen=True)
 class ChunkResult:
     """The rows of one chunk. `faults` and `sites` are those of the table, `results` of dtype `RESULT`, `after_reset`
-    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others."""
+    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others; `mechanisms` are the session's."""
 
     number: int
     sites: tuple[str, ...]
@@ -36,6 +36,7 @@ class ChunkResult:
     after_reset: NDArray[np.uint8]
     digest: str
     seconds: float
+    mechanisms: tuple[str, ...] = ()
 
 
 def find_engine(campaign: Campaign) -> Engine:
@@ -80,6 +81,7 @@ def run_chunk(content: Content, number: int) -> ChunkResult:
         after_reset=after,
         digest=table_digest(table),
         seconds=time.perf_counter() - start,
+        mechanisms=session.mechanisms,
     )
 
 

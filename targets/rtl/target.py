@@ -192,9 +192,6 @@ class RtlTarget(Target):
             yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
         if self.harden is not None:
             yield from harden_faults(chosen(self.harden))
-            if self.saboteurs:
-                what = "saboteurs are made for memories without codes and registers without votes"
-                yield Diagnostic("rtl-option", what, "harden", "compile once for each")
             if self.board is not None:
                 what = "a board's UART has no registers that say what hardening found"
                 yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")

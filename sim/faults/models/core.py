@@ -18,15 +18,16 @@ from ..table import FaultTable, Place
 
 __all__ = ["CoreModel"]
 
-KINDS = ("register", "memory")
+KINDS = ("register", "memory", "loaded")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoreModel(EnumeratedModel):
-    """A particle flips one bit of a register, or of a memory that the core writes before it reads it.
+    """A particle flips one bit of a register or a memory.
 
-    Among them are the state of the sequencer, the registers of the bus, counters, pipelines, accumulators and lists of
-    changes: what no model of the net alone knows. Weights are model seu's. The clock is any of `clocks` from the one
+    Among them are the state of the sequencer, the registers of the bus, counters, pipelines, accumulators, lists of
+    changes and stored words of weights, and what hardening adds: check bits, remainders, copies, its own registers.
+    What no model of the net alone knows; constants in logic are left out. The clock is any of `clocks` from the one
     after the first input; where an inference ends earlier, the upset comes too late.
     """
 
