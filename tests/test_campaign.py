@@ -54,7 +54,7 @@ def define(**changes: Any) -> api.Campaign:
 
 
 def made(folder: Path, **changes: Any) -> Path:
-    api.create(define(**changes), folder, control=None, force=False)
+    api.create(define(**changes), folder, force=False)
     return folder
 
 
@@ -233,14 +233,14 @@ def test_a_campaign_is_never_half_written(tmp_path: Path) -> None:
     """Would break if a folder of something else could be replaced, or an existing campaign without being asked."""
     folder = made(tmp_path / "c")
     with pytest.raises(ArtifactError, match="output-exists"):
-        api.create(define(), folder, control=None, force=False)
-    api.create(define(seed=9), folder, control=None, force=True)
+        api.create(define(), folder, force=False)
+    api.create(define(seed=9), folder, force=True)
     assert read_campaign(folder).plan.seed == 9
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("")
     with pytest.raises(ArtifactError, match="output-foreign"):
-        api.create(define(), foreign, control=None, force=True)
+        api.create(define(), foreign, force=True)
 
 
 def test_a_chunk_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:

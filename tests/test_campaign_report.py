@@ -69,7 +69,7 @@ def campaign_of(name: str, count: int) -> Any:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign on the cube with the feed-forward net as control: every figure of the page occurs."""
     path = tmp_path_factory.mktemp("report") / "campaign"
-    api.create(campaign_of("digits_cube", 150), path, control=campaign_of("digits_mlp", 120), force=False)
+    api.create(campaign_of("digits_cube", 150), path, controls=[campaign_of("digits_mlp", 120)], force=False)
     api.resume(path, scheduler="local", workers=1)
     write(path)
     return path
@@ -181,7 +181,7 @@ def test_an_unfinished_campaign_says_so_and_an_empty_one_is_refused(tmp_path: Pa
     from eqcompile.sim.campaign.definition import read_content
 
     folder = tmp_path / "half"
-    api.create(campaign_of("digits_mlp", 450), folder, control=None, force=False)
+    api.create(campaign_of("digits_mlp", 450), folder, force=False)
     with pytest.raises(ArtifactError, match="no-results"):
         write(folder)
     with open_store(folder / STORE, write=True) as store:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from ..faults.engine import Outcome
 from ..faults.model import EnumeratedModel, FaultModel
 from ..faults.table import Fault, parse_fault
 from .chunks import find_engine, open_engine
-from .definition import CONTROL, STORE, Campaign, read_campaign, write_campaign
+from .definition import STORE, Campaign, controls_of, read_campaign, write_campaign
 from .plan import Plan, make_plan
 from .run import State, run_campaign, state_of
 from .statistics import sample_size
@@ -73,9 +73,9 @@ def define(
     return campaign
 
 
-def create(campaign: Campaign, folder: Path, *, control: Campaign | None, force: bool) -> None:
+def create(campaign: Campaign, folder: Path, *, controls: Sequence[Campaign] = (), force: bool) -> None:
     """Write the folder of a campaign that has not begun."""
-    write_campaign(campaign, folder, control=control, force=force)
+    write_campaign(campaign, folder, controls=controls, force=force)
 
 
 def resume(
@@ -85,7 +85,7 @@ def resume(
     workers: int | None,
     progress: Callable[[str, State], None] | None = None,
 ) -> dict[str, State]:
-    """Run what is missing of a campaign and of its control; where each stands, by `""` and `"control"`.
+    """Run what is missing of a campaign and of its controls; where each stands, by `""`, `"control"`, `"control2"` ...
 
     `progress(name, state)` is called as chunks are stored. Raises as `run_campaign`.
     """
@@ -101,14 +101,11 @@ def _named(progress: Callable[[str, State], None], name: str) -> Callable[[State
 
 
 def _parts(folder: Path) -> list[tuple[str, Path]]:
-    parts = [("", folder)]
-    if (folder / CONTROL).is_dir():
-        parts.append((CONTROL, folder / CONTROL))
-    return parts
+    return [("", folder), *((place.name, place) for place in controls_of(folder))]
 
 
 def standing(folder: Path) -> dict[str, Any]:
-    """What is stored of a campaign and of its control, as JSON values."""
+    """What is stored of a campaign and of its controls, as JSON values."""
     found = {}
     for name, place in _parts(folder):
         campaign = read_campaign(place)

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,21 @@ from ..faults.model import EnumeratedModel, FaultModel, Population
 from ..faults.table import FaultTable
 from .plan import Plan
 
-__all__ = ["CAMPAIGN", "CONTROL", "STORE", "Campaign", "Content", "read_campaign", "read_content", "write_campaign"]
+__all__ = [
+    "CAMPAIGN",
+    "CONTROL",
+    "STORE",
+    "Campaign",
+    "Content",
+    "controls_of",
+    "read_campaign",
+    "read_content",
+    "write_campaign",
+]
 
 CAMPAIGN, NET, INPUTS, STORE = "campaign.json", "net.onnx", "inputs.npz", "results.duckdb"
 CONTROL = "control"
+"""Folder of the first control; those of further ones are called `control2` and so on."""
 VERSION = 2
 _TOOLS = ("duckdb", "numba", "scipy", "distributed")
 
@@ -155,16 +166,23 @@ def _digest(inputs: Mapping[str, NDArray[Any]]) -> str:
     return found.hexdigest()
 
 
-def write_campaign(campaign: Campaign, folder: Path, *, control: Campaign | None = None, force: bool) -> None:
+def write_campaign(campaign: Campaign, folder: Path, *, controls: Sequence[Campaign] = (), force: bool) -> None:
     """Make the folder, or leave what was there: ArtifactError if it exists (with `force`: and is no campaign).
 
-    `control` is a campaign on another net, to compare with; its folder is `CONTROL` inside.
+    `controls` are campaigns on other nets or cores, to compare with, in folders inside (`controls_of`).
     """
     with artifact.new_folder(folder, force=force, marker=CAMPAIGN) as temporary:
         _write(campaign, temporary)
-        if control is not None:
-            (temporary / CONTROL).mkdir()
-            _write(control, temporary / CONTROL)
+        for number, control in enumerate(controls, 1):
+            place = temporary / (CONTROL if number == 1 else f"{CONTROL}{number}")
+            place.mkdir()
+            _write(control, place)
+
+
+def controls_of(folder: Path) -> list[Path]:
+    """The folders of the controls of a campaign, in the order in which they were given."""
+    found = [p for p in folder.glob(f"{CONTROL}*") if p.is_dir()]
+    return sorted(found, key=lambda p: int(p.name.removeprefix(CONTROL) or 1))
 
 
 def _write(campaign: Campaign, folder: Path) -> None:

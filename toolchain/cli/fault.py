@@ -82,10 +82,16 @@ def run(argv: Sequence[str]) -> Reply:
     _add_statistics(parser)
     _add_workers(parser)
     parser.add_argument(
-        "--control", type=Path, metavar="DIR", help="another net, as a feed-forward one, for the same campaign"
+        "--control",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="another net, as a feed-forward one, or core, as one with other hardening, for the same campaign (may be "
+        "given again)",
     )
     parser.add_argument(
-        "--control-inputs", type=Path, metavar="X.npz", help="samples for the control (default: --inputs)"
+        "--control-inputs", type=Path, metavar="X.npz", help="samples for the controls (default: --inputs)"
     )
     fault_parts.add_environment(parser)
     parser.add_argument("--force", action="store_true", help="replace a campaign that exists")
@@ -93,13 +99,11 @@ def run(argv: Sequence[str]) -> Reply:
     namespace, options = fault_parts.parse_with_model(parser, argv)
     notes = {"command": shlex.join(["eqfault", "run", *argv]), **fault_parts.environment(namespace)}
     campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, notes)
-    control = None
-    if namespace.control is not None:
-        inputs = namespace.control_inputs or namespace.inputs
-        control = fault_parts.define(namespace, namespace.control, inputs, options, notes)
+    inputs = namespace.control_inputs or namespace.inputs
+    controls = [fault_parts.define(namespace, source, inputs, options, notes) for source in namespace.control]
     from .. import registry
 
-    registry.stage("campaign-create")(campaign, namespace.output, control=control, force=namespace.force)
+    registry.stage("campaign-create")(campaign, namespace.output, controls=controls, force=namespace.force)
     return _go_on(namespace.output, namespace)
 
 
@@ -181,11 +185,10 @@ def plan(argv: Sequence[str]) -> Reply:
 def _told(document: Mapping[str, Any]) -> str:
     """What a campaign found, for people."""
     lines = []
-    for part in ("campaign", "control"):
-        if part not in document:
+    for part, d in document.items():
+        if part != "campaign" and not part.startswith("control"):
             continue
-        d = document[part]
-        head = "" if part == "campaign" else "control: "
+        head = "" if part == "campaign" else f"{part}: "
         core = "".join(f", {name} {value}" for name, value in d["core"].items())
         what = f"{d['net']}, model {d['model']}, engine {d['engine']}{core}"
         lines.append(f"{head}{what}: {d['faults']:,} faults (simulated)")

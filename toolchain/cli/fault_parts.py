@@ -85,7 +85,18 @@ def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
         what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
         raise ImportFileError(Diagnostic("artifact-changed", what, str(source), "compile it again"))
     core = {} if manifest is None else manifest["details"].get("core", {})
-    return net, core, {"path": str(source), "target": None if manifest is None else manifest["target"]}
+    origin: dict[str, Any] = {"path": str(source), "target": None if manifest is None else manifest["target"]}
+    if manifest is not None and "synthesis" in manifest["details"]:
+        origin["synthesis"] = [_figures(d) for d in manifest["details"]["synthesis"]]
+    return net, core, origin
+
+
+def _figures(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the synthesis for a part found, of what the campaign's report compares: cells of the core by kind."""
+    cells = {u["key"]: u["core"] for u in document["usage"]} or dict(document["cells"])
+    kept = ("part", "flip_flops", "fmax_mhz", "fmax_range_mhz", "tools")
+    found = {**{k: document[k] for k in kept}, "cells": cells, "seeds": len(document["seeds"])}
+    return {**found, "kind": "estimated", "how": document["kind"]}
 
 
 def define(

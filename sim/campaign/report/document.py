@@ -15,11 +15,12 @@ from ....toolchain.ir import ops, walk
 from ....toolchain.report.data import number
 from ...faults.engine import Outcome
 from ..chunks import NOT_RUN
-from ..definition import CONTROL, STORE, Campaign, read_campaign
+from ..definition import STORE, Campaign, controls_of, read_campaign
 from ..environment import rates
 from ..run import state_of
 from ..statistics import Interval, Ranked, rank, stratified, wilson_bounds
 from ..store import Store, open_store
+from .cores import compared_cores, core_of
 from .recovery import recovery
 
 __all__ = ["MEANINGS", "document"]
@@ -42,18 +43,21 @@ _RANKED, _SHOWN_IDS, _MISSIONS = 40, 20, 10_000
 
 
 def document(folder: Path, *, against: Path | None = None) -> dict[str, Any]:
-    """The whole report of a campaign folder; `against` is another campaign to compare with, by default the control
+    """The whole report of a campaign folder; `against` is another campaign to compare with, by default the controls
     inside it. Raises ArtifactError if there are no results."""
     found: dict[str, Any] = {
         "report_version": REPORT_VERSION,
         "tools": artifact.tool_versions("duckdb", "numba", "scipy"),
     }
     found |= _campaign(folder, full=True)
-    other = against or (folder / CONTROL if (folder / CONTROL / STORE).exists() else None)
-    if other is not None:
-        found["control"] = _campaign(other, full=False)
-        found["difference"] = _differences(found, found["control"])
-    return found
+    places = [against] if against else [place for place in controls_of(folder) if (place / STORE).exists()]
+    controls = [_campaign(place, full=False) for place in places]
+    compared = [{"control": control, "difference": _differences(found, control)} for control in controls]
+    if compared:
+        found |= compared[0]
+        found["further_controls"] = compared[1:]
+    cores = compared_cores([found, *controls])
+    return found | ({} if cores is None else {"cores": cores})
 
 
 def _campaign(folder: Path, *, full: bool) -> dict[str, Any]:
@@ -71,6 +75,8 @@ def _campaign(folder: Path, *, full: bool) -> dict[str, Any]:
             "reset": _reset(campaign, store),
             "sites": _sites(campaign, store),
         }
+        if campaign.engine == "rtl":
+            found["core"] = core_of(campaign, store)
         if full:
             measures = _counted(campaign)
             found["maps"] = [_map(campaign, store, *m) for m in measures]

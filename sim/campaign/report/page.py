@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from .cores_page import cores_section
 from .parts import interval, kind_mark, raw, section
 from .parts import table as table_of
 from .svg import Bar, Cell, Curve, bars, curves, heat, percent, round_up
@@ -32,7 +33,8 @@ def render(report: Mapping[str, Any]) -> str:
     campaign = report["campaign"]
     parts = [
         _outcomes(report),
-        _control(report),
+        cores_section(report),
+        *(_control(report, found) for found in _controls(report)),
         _sites(report),
         *(_map(found) for found in report["maps"]),
         *(_ticks(found) for found in report["ticks"]),
@@ -41,7 +43,6 @@ def render(report: Mapping[str, Any]) -> str:
         _recovery(report),
         _cube(report),
         _environment(report),
-        _hardening(report),
         _ids(report),
     ]
     title = escape(f"{campaign['net']}, model {campaign['model']}")
@@ -127,12 +128,14 @@ def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False
     return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
 
 
-def _control(report: Mapping[str, Any]) -> str:
-    if "control" not in report:
-        return ""
-    ours, theirs = report["campaign"]["net"], report["control"]["campaign"]["net"]
+def _controls(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [report, *report["further_controls"]] if "control" in report else []
+
+
+def _control(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    ours, theirs = report["campaign"]["net"], found["control"]["campaign"]["net"]
     drawn, rows, plain = [], [], []
-    for d in report["difference"]:
+    for d in found["difference"]:
         drawn.append(_bar(d["measure"], {"rate": d["net"]}, "#1d4ed8"))
         drawn.append(_bar("control", {"rate": d["control"]}, "#1d4ed8", faint=True))
         apart = "yes" if d["intervals_apart"] else "no"
@@ -140,8 +143,10 @@ def _control(report: Mapping[str, Any]) -> str:
         plain.append([d["measure"], *raw(d["net"]), *raw(d["control"]), apart])
     head = ["measure", ours, "low", "high", f"control: {theirs}", "low", "high", "intervals apart"]
     names = ["measure", "net", "low", "high", "control", "control_low", "control_high", "apart"]
-    c = report["control"]["campaign"]
-    note = f"The same model and seed in {theirs} ({c['family']}): {report['control']['faults']['value']:,} faults."
+    c = found["control"]["campaign"]
+    core = "".join(f", {name} {value}" for name, value in c["core"].items())
+    count = found["control"]["faults"]["value"]
+    note = f"The same model and seed in {theirs} ({c['family']}{core}): {count:,} faults."
     return section(
         "Against the control",
         "estimated",
@@ -371,15 +376,6 @@ def _mttf(row: Mapping[str, float]) -> str:
         return "no failure seen"
     hours = row["mttf_hours"]
     return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"
-
-
-def _hardening(report: Mapping[str, Any]) -> str:
-    found = report["campaign"].get("hardening")
-    if not found:
-        return ""
-    columns = list(dict.fromkeys(k for row in found for k in row))
-    rows = [[str(row.get(k, "")) for k in columns] for row in found]
-    return section("Hardening", "estimated", table_of(columns, rows), data=("hardening", columns, rows))
 
 
 def _ids(report: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Bar", "Cell", "Curve", "bars", "curves", "heat", "shade"]
+__all__ = ["Bar", "Cell", "Curve", "Dot", "bars", "curves", "dots", "heat", "shade"]
 
 INK, GRID, MUTED = "#24303c", "#dfe4ea", "#64748b"
 Map = Callable[[float], float]
@@ -47,6 +47,17 @@ class Curve:
     label: str = ""
     dashed: bool = False
     first: int = 0
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A labelled point: `value`, `low` and `high` in 0..1 over `x`, which is not negative."""
+
+    label: str
+    x: float
+    value: float
+    low: float
+    high: float
 
 
 def svg(name: str, width: float, height: float, body: Sequence[str]) -> str:
@@ -213,4 +224,38 @@ def curves(
             f'stroke-width="{max(c.width, 1.5)}"{dash}/>'
         )
         parts.append(text(edge + 26, at + 4, c.label))
+    return svg(name, width, height, parts)
+
+
+def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: int = 720, height: int = 330) -> str:
+    """Points with whiskers, both axes from 0; labels stand beside the points, the later of two close ones lower."""
+    left, right, top, bottom = 62, 190, 14, height - 44
+    x_limit, y_limit = round_up(max(d.x for d in found)), min(1.0, round_up(max(d.high for d in found)))
+    x, y = linear(0.0, x_limit, left, width - right), linear(0.0, y_limit, bottom, top)
+    parts = []
+    for k in range(6):
+        at = y(y_limit * k / 5)
+        parts += [line(left, at, width - right, at), text(left - 6, at + 4, percent(y_limit * k / 5), "end", MUTED)]
+        parts.append(text(x(x_limit * k / 5), bottom + 16, f"{x_limit * k / 5:,.0f}", "middle", MUTED))
+    taken: list[tuple[float, float]] = []
+    for d in sorted(found, key=lambda d: y(d.value)):
+        at, height_of = x(d.x), y(d.value)
+        parts += [line(at, y(d.low), at, y(d.high), INK, 1.4)]
+        parts += [line(at - 4, y(end), at + 4, y(end), INK, 1.4) for end in (d.low, d.high)]
+        parts.append(
+            f'<circle cx="{at:.1f}" cy="{height_of:.1f}" r="4.5" fill="#1d4ed8"><title>{escape(d.label)}: {d.x:,.0f}, '
+            f"{d.value:.4%} [{d.low:.4%}, {d.high:.4%}]</title></circle>"
+        )
+        place = height_of + 4
+        while any(abs(place - other) < 13 and abs(at - there) < 220 for there, other in taken):
+            place += 13
+        taken.append((at, place))
+        parts.append(text(at + 9, place, d.label))
+    parts.append(f'<path d="M{left} {top}V{bottom}H{width - right}" fill="none" stroke="{INK}"/>')
+    parts.append(text((left + width - right) / 2, height - 8, x_label, "middle"))
+    middle = (top + bottom) / 2
+    parts.append(
+        f'<text x="14" y="{middle}" text-anchor="middle" font-size="11" fill="{INK}" '
+        f'transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
+    )
     return svg(name, width, height, parts)

@@ -1,0 +1,111 @@
+"""The section of the page on cores: rates and cost side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from .parts import interval, kind_mark, raw, section, table
+from .svg import Dot, dots
+
+__all__ = ["cores_section"]
+
+DRAWN = "unprotected"
+FIGURES = (("lut", "LUT"), ("ff", "flip-flops"), ("bram", "block RAMs"))
+
+
+def cores_section(report: Mapping[str, Any]) -> str:
+    """Empty where no core is compared, and none is hardened."""
+    found = report.get("cores")
+    if not found:
+        return ""
+    rows, part = found["rows"], found["part"]
+    names = [r["outcome"] for r in rows[0]["rates"]]
+    figures = [_figures(row, part) for row in rows]
+    head = ["core", "faults", *names, *(title for _, title in FIGURES), "Fmax, MHz"]
+    shown = [
+        [row["label"], f"{row['faults']:,}", *(_rate(r) for r in row["rates"]), *_cost(costs)]
+        for row, costs in zip(rows, figures, strict=True)
+    ]
+    columns = ["core", "faults", *(f"{n}{end}" for n in names for end in ("", "_rate", "_low", "_high"))]
+    columns += ["part", *(key for key, _ in FIGURES), "fmax_mhz"]
+    plain = []
+    for row, costs in zip(rows, figures, strict=True):
+        rates = [value for r in row["rates"] for value in (r["faults"], *raw(r["rate"]))]
+        plain.append([row["label"], row["faults"], *rates, part or "", *_numbers(costs)])
+    note = (
+        "Wrong output: the label is right; unprotected: wrong label, wrong output or hang; repaired: a stored word was "
+        "corrected and the result is right. Votes repair silently: what they repair counts as masked. Counts are "
+        "simulated, rates with their intervals estimated from them."
+    )
+    body = table(head, shown, wide=0) + _told_cost(rows, part, figures) + _drawn(rows, part, figures) + _found(rows)
+    return section("Cores and their hardening", "simulated", body, note=note, data=("cores", columns, plain))
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    estimate, low, high = interval(row["rate"])
+    return f"{estimate} [{low}, {high}]"
+
+
+def _figures(row: Mapping[str, Any], part: str | None) -> Mapping[str, Any] | None:
+    return next((f for f in row["synthesis"] if f["part"] == part), None)
+
+
+def _numbers(costs: Mapping[str, Any] | None) -> list[Any]:
+    if costs is None:
+        return [""] * (len(FIGURES) + 1)
+    cells = {"ff": costs["flip_flops"], **costs["cells"]}
+    found = [*(cells.get(key) for key, _ in FIGURES), costs["fmax_mhz"]]
+    return ["" if value is None else value for value in found]
+
+
+def _cost(costs: Mapping[str, Any] | None) -> list[str]:
+    found = [
+        f"{v:.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else "absent" for v in _numbers(costs)
+    ]
+    return found
+
+
+def _told_cost(rows: list[Any], part: str | None, figures: list[Any]) -> str:
+    absent = [row["label"] for row, costs in zip(rows, figures, strict=True) if costs is None]
+    known = [costs for costs in figures if costs is not None]
+    told = ""
+    if known:
+        tools = ", ".join(dict.fromkeys(tool for costs in known for tool in costs["tools"]))
+        seeds = ", ".join(dict.fromkeys(str(costs["seeds"]) for costs in known))
+        told = f"Cells and Fmax: {part}, {seeds} seed(s), {tools}{{}}"
+        told = f'<p class="note">{escape(told).format(kind_mark("estimated"))}</p>'
+    if absent:
+        what = f"Without figures of cost: {'; '.join(absent)}. eqcompile --synth PART puts them into an artifact."
+        told += f'<p class="note">{escape(what)}</p>'
+    return told
+
+
+def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> str:
+    """Cost and benefit, of the cores that have figures."""
+    points = []
+    for row, costs in zip(rows, figures, strict=True):
+        luts = None if costs is None else costs["cells"].get("lut")
+        rate = next(r["rate"] for r in row["rates"] if r["outcome"] == DRAWN)
+        if luts is not None:
+            points.append(Dot(row["label"], float(luts), rate["estimate"], rate["low"], rate["high"]))
+    if len(points) < 2:
+        return ""
+    return dots("cores", points, x_label=f"LUTs of the core on {part} (estimated)", y_label="unprotected faults")
+
+
+def _found(rows: list[Any]) -> str:
+    shown = [
+        [
+            row["label"],
+            " and ".join(f["mechanisms"]) or "given up without a flag",
+            f"{f['faults']:,}",
+            f"{f['given_up']:,}",
+        ]
+        for row in rows
+        for f in row["found_by"]
+    ]
+    if not shown:
+        return ""
+    return table(["core", "found by", "faults", "of these given up"], shown, wide=1)
