@@ -17,6 +17,7 @@ import pytest
 from strategies import small_net
 
 from eqcompile.sim.campaign import scheduler
+from eqcompile.targets.rtl.synth import SynthReport, Usage
 from eqcompile.toolchain.artifact import MANIFEST, manifest_of, write_json
 from eqcompile.toolchain.cli.eqfault import main
 from eqcompile.toolchain.ir.serial import save
@@ -71,7 +72,9 @@ def test_a_run_writes_a_campaign_and_its_report(place: Path, capsys: pytest.Capt
 def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if faults were injected into a core that the artifact is not."""
     core = {"arch": "serial", "lanes": 2, "harden": "secded"}
-    for target, details in (("rtl", {"core": core}), ("numpy", {})):
+    usage = (Usage("lut", "LUT4", 900, 100, 24_000), Usage("bram", "block RAM", 3, 0, 56))
+    figures = SynthReport("core", "ecp5-25k", "25k", "placed", usage, 70, {"LUT4": 900}, {}, ("Yosys 9",)).to_json()
+    for target, details in (("rtl", {"core": core, "synthesis": [figures]}), ("numpy", {})):
         folder = place / target
         folder.mkdir()
         shutil.copy(place / "net.onnx", folder)
@@ -79,6 +82,13 @@ def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.Capture
         said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--n", "200", "--control", "net.onnx")
         assert said["campaign"]["core"] == details.get("core", {})
         assert said["control"]["core"] == {}
+        source = json.loads((place / "c" / "campaign.json").read_text())["source"]
+        if target == "rtl":
+            (kept,) = source["synthesis"]
+            assert (kept["part"], kept["cells"], kept["flip_flops"]) == ("ecp5-25k", {"lut": 900, "bram": 3}, 70)
+            assert (kept["fmax_mhz"], kept["kind"], kept["how"]) == (None, "estimated", "placed")
+        else:
+            assert "synthesis" not in source
         assert ("core: arch serial, lanes 2, harden secded" in (place / "c" / "report.html").read_text()) is bool(
             details
         )
@@ -101,6 +111,11 @@ def test_a_control_is_run_and_compared(place: Path, capsys: pytest.CaptureFixtur
     report = json.loads((place / "c" / "report.json").read_text())
     assert report["difference"]
     assert not any(d["intervals_apart"] for d in report["difference"])
+    said = eqfault(capsys, *RUN, "--force", "--control", "net.onnx", "--control", "net.onnx", "--n", "200")
+    assert said["control"]["outcomes"] == said["control2"]["outcomes"] == said["campaign"]["outcomes"]
+    assert eqfault(capsys, "resume", "c")["control2"] == said["control2"]
+    assert (place / "c" / "report.html").read_text().count("Against the control") == 2
+    assert len(json.loads((place / "c" / "report.json").read_text())["further_controls"]) == 1
     eqfault(capsys, *(*RUN[:-4], "-o", "d", "--n", "200", "--seed", "5"))
     assert "difference" in eqfault(capsys, "report", "d", "--against", "c")
 
