@@ -124,7 +124,8 @@ class EngineSignature(wiring.Signature):
     `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
     (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
     ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
-    they add up changes as if there were none. All are stable during a sample.
+    they add up changes as if there were none. All are stable during a sample. With `harden` the same, and a word whose
+    check a disturbance would pass by has a second number, in front of the check.
 
     `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
     tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;

@@ -69,6 +69,23 @@ def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "core"),
+    [
+        ({"lanes": 2, "harden": "tmr,parity", "trace": True}, {"arch": "serial", "lanes": 2, "harden": "tmr,parity"}),
+        ({"step_levels": 0, "seeds": 9}, {"arch": "parallel", "step_levels": 0}),
+    ],
+)
+def test_the_details_say_how_to_build_the_core_again(
+    options: dict[str, object], core: dict[str, object], tmp_path: Path
+) -> None:
+    """A campaign on the artifact would be about another core."""
+    found = emitted(tmp_path / "a", **options)
+    assert found["core"] == core
+    emitted(tmp_path / "b", **core, trace="trace" in options)
+    assert (tmp_path / "a" / "core.v").read_bytes() == (tmp_path / "b" / "core.v").read_bytes()
+
+
+@pytest.mark.parametrize(
     ("options", "spram"),
     [
         ({"synth": "up5k"}, True),
@@ -81,7 +98,8 @@ def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
 )
 def test_the_weights_go_where_the_device_has_room(options: dict[str, object], spram: bool, tmp_path: Path) -> None:
     """Single-port RAM on another device is a core that nobody can place; on the UP5K it is most of its memory."""
-    emitted(tmp_path / "core", **options)
+    said = emitted(tmp_path / "core", **options)["core"]
+    assert said == {"arch": "serial", **({"device": "up5k"} if spram else {})}
     core = (tmp_path / "core" / "core.v").read_text(encoding="utf-8")
     layout = json.loads((tmp_path / "core" / "core.json").read_text(encoding="utf-8"))
     assert ("SB_SPRAM256KA" in core) == spram

@@ -144,7 +144,8 @@ class SerialEngine(wiring.Component):
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
     not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
     primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
-    in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`.
+    in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`, with or
+    without it.
     Raises UnsupportedError with what `check` finds.
     """
 
