@@ -193,6 +193,18 @@ def test_what_a_reset_leaves_is_injected_again(tmp_path: Path) -> None:
     assert NOT_RUN not in rows(tmp_path / "param")["after_reset"]
 
 
+def test_a_reset_leaves_weights_of_a_core_as_they_are() -> None:
+    """Would break if an upset of the weight memory were healed by a reset, or one of a register were not."""
+    from eqcompile.sim.campaign.reset import left_after_reset
+    from eqcompile.sim.faults.table import FaultTable, parse_fault
+
+    kinds = ("register:engine.phase", "loaded:engine.table.words", "memory:engine.h_codes_0.words")
+    table = FaultTable.of([parse_fault(f"1/{kind}.2.0/core:{kind.split(':')[1]}[0]^4@40") for kind in kinds])
+    which, left = left_after_reset(table, 6)
+    assert which.tolist() == [1]
+    assert str(left[0]).endswith("core:engine.table.words[0]^4@0")
+
+
 def test_the_core_goes_with_the_campaign(tmp_path: Path) -> None:
     """Would break if a worker, or a resume, built another core than the one that the campaign is about."""
     from eqcompile.sim.campaign.chunks import find_engine

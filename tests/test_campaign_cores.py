@@ -132,9 +132,9 @@ def test_rates_stand_side_by_side(document: dict[str, Any]) -> None:
     """A rate that counts other rows, or a repaired fault that counts as unprotected, would sell or hide a mechanism."""
     hardened, bare, other = document["cores"]["rows"]
     assert [r["label"] for r in document["cores"]["rows"]] == [
-        "serial, secded,residue",
-        "serial, no hardening",
-        "serial, no hardening (2)",
+        "secded,residue",
+        "no hardening",
+        "no hardening (2)",
     ]
     counts = {"wrong label": 12, "wrong output": 8, "hang": 0, "unprotected": 20, "detected": 40, "repaired": 40}
     assert {r["outcome"]: r["faults"] for r in hardened["rates"]} == counts
@@ -167,12 +167,12 @@ def test_the_page_shows_cost_and_benefit(folder: Path, document: dict[str, Any])
     assert drawn is not None
     points = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>([^<]*)<', drawn[0])
     found = {label.split(":")[0]: (float(x), float(y)) for x, y, label in points}
-    assert set(found) == {"serial, secded,residue", "serial, no hardening"}
-    (x, y), (bare_x, bare_y) = found["serial, secded,residue"], found["serial, no hardening"]
+    assert set(found) == {"secded,residue", "no hardening"}
+    (x, y), (bare_x, bare_y) = found["secded,residue"], found["no hardening"]
     assert x > bare_x
     assert y > bare_y
     assert "LUTs of the core on ecp5-25k (estimated)" in drawn[0]
-    assert "Without figures of cost: serial, no hardening (2)." in text
+    assert "Without figures of cost: no hardening (2)." in text
     assert "3 seed(s), Yosys 9" in text
     (link,) = re.findall(r'download="cores.csv" href="data:text/csv;base64,([^"]+)"', text)
     rows = list(csv.DictReader(io.StringIO(base64.b64decode(link).decode())))
@@ -193,7 +193,7 @@ def test_without_any_figures_nothing_is_drawn(tmp_path: Path) -> None:
     text = (tmp_path / "c" / "report.html").read_text()
     assert 'svg class="cores"' not in text
     assert text.count("absent") >= 8
-    assert "Without figures of cost: serial, secded,residue; serial, no hardening." in text
+    assert "Without figures of cost: secded,residue; no hardening." in text
 
 
 def test_a_net_without_a_core_has_no_such_section(tmp_path: Path) -> None:

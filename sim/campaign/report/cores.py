@@ -56,11 +56,13 @@ def compared_cores(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     cores = [dict(part["core"]) for part in parts if "core" in part]
     if len(cores) < 2 and not any("harden" in c["core"] for c in cores):
         return None
-    several = len({c["net"] for c in cores}) > 1
+    nets, archs = ({c["net"] for c in cores}, {c["core"].get("arch", "serial") for c in cores})
     seen: dict[str, int] = {}
     for core in cores:
-        label = f"{core['core'].get('arch', 'serial')}, {core['core'].get('harden', 'no hardening')}"
-        label = f"{core['net']}, {label}" if several else label
+        named = ([core["net"]] if len(nets) > 1 else []) + (
+            [core["core"].get("arch", "serial")] if len(archs) > 1 else []
+        )
+        label = ", ".join([*named, core["core"].get("harden", "no hardening")])
         seen[label] = seen.get(label, 0) + 1
         core["label"] = label if seen[label] == 1 else f"{label} ({seen[label]})"
     known = [[figures["part"] for figures in c["synthesis"]] for c in cores if c["synthesis"]]

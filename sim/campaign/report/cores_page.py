@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from .parts import interval, kind_mark, raw, section, table
+from .parts import kind_mark, raw, section, table
 from .svg import Dot, dots
 
 __all__ = ["cores_section"]
@@ -23,29 +23,28 @@ def cores_section(report: Mapping[str, Any]) -> str:
     rows, part = found["rows"], found["part"]
     names = [r["outcome"] for r in rows[0]["rates"]]
     figures = [_figures(row, part) for row in rows]
-    head = ["core", "faults", *names, *(title for _, title in FIGURES), "Fmax, MHz"]
-    shown = [
-        [row["label"], f"{row['faults']:,}", *(_rate(r) for r in row["rates"]), *_cost(costs)]
-        for row, costs in zip(rows, figures, strict=True)
-    ]
+    shown = [[r["label"], f"{r['faults']:,}", *(_rate(rate) for rate in r["rates"])] for r in rows]
+    costs = [[r["label"], *_cost(figure)] for r, figure in zip(rows, figures, strict=True)]
     columns = ["core", "faults", *(f"{n}{end}" for n in names for end in ("", "_rate", "_low", "_high"))]
     columns += ["part", *(key for key, _ in FIGURES), "fmax_mhz"]
     plain = []
-    for row, costs in zip(rows, figures, strict=True):
+    for row, figure in zip(rows, figures, strict=True):
         rates = [value for r in row["rates"] for value in (r["faults"], *raw(r["rate"]))]
-        plain.append([row["label"], row["faults"], *rates, part or "", *_numbers(costs)])
+        plain.append([row["label"], row["faults"], *rates, part or "", *_numbers(figure)])
     note = (
         "Wrong output: the label is right; unprotected: wrong label, wrong output or hang; repaired: a stored word was "
         "corrected and the result is right. Votes repair silently: what they repair counts as masked. Counts are "
         "simulated, rates with their intervals estimated from them."
     )
-    body = table(head, shown, wide=0) + _told_cost(rows, part, figures) + _drawn(rows, part, figures) + _found(rows)
+    body = table(["core", "faults", *names], shown) + _found(rows)
+    body += table(["core", *(title for _, title in FIGURES), "Fmax, MHz"], costs) + _told_cost(rows, part, figures)
+    body += _drawn(rows, part, figures)
     return section("Cores and their hardening", "simulated", body, note=note, data=("cores", columns, plain))
 
 
 def _rate(row: Mapping[str, Any]) -> str:
-    estimate, low, high = interval(row["rate"])
-    return f"{estimate} [{low}, {high}]"
+    estimate, low, high = raw(row["rate"])
+    return f"{estimate:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _figures(row: Mapping[str, Any], part: str | None) -> Mapping[str, Any] | None:
