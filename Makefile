@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench rtl families examples clean
+.PHONY: help demo test test-fast lint browser bench rtl families examples clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -55,7 +55,15 @@ lint: $(VENV)/.installed
 	@echo "== mypy --strict"
 	@$(BIN)/mypy
 
-test: lint
+# A test draws the report of a campaign in it, and is skipped without.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing chromium with apt-get"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null && exit 0; fi; \
+	echo "no chromium: the test that draws a report in it is skipped. To run it: sudo apt-get install chromium"
+
+test: lint browser
 	@echo "== pytest (all)"
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
