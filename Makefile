@@ -32,6 +32,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
 	  else echo "The RTL simulators need $$tool. Install it first: sudo apt-get install $$tool" >&2; exit 1; fi; done
+	@command -v ccache >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing ccache with apt-get (Verilator's own sources are compiled once, not for every core)"; \
+	  apt-get update -qq && apt-get install -y -qq ccache; \
+	else echo "no ccache: simulators of cores take longer to build. To have it: sudo apt-get install ccache"; fi
 	@for pair in arm-none-eabi-gcc=gcc-arm-none-eabi qemu-system-arm=qemu-system-arm; do \
 	  command -v $${pair%%=*} >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
