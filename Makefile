@@ -69,11 +69,11 @@ browser:
 
 test: lint browser
 	@echo "== pytest (all)"
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-fast: lint
 	@echo "== pytest (without the tests that start a simulator)"
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not simulator"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator"
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
