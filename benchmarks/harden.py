@@ -1,31 +1,35 @@
-"""What hardening of the serial core costs, and what it finds: the ternary digits net, mechanism by mechanism.
+"""What hardening of the serial core costs on an FPGA, and what it does with upsets, on digits_ternary.
 
-    python benchmarks/harden.py cost [--only secded] [--seeds 3] [--part ecp5-25k] [--out build/bench]
-    python benchmarks/harden.py coverage [--only secded] [--faults 400] [--seed 1]
-    python benchmarks/harden.py table
+    python benchmarks/harden.py cost|coverage|table [--only CASE] [--part ecp5-25k] [--seeds 3] [--faults 400]
+                                                    [--seed 1] [--out build/bench]
 
 `cost`: cells and frequencies, estimated by place and route (Yosys, nextpnr), buses included, without a trace port.
-`coverage`: simulated (Verilator): one bit of a register or of a memory of the core as it is delivered is flipped in one
-clock of a run, drawn uniformly over bits and clocks of each kind of site; no saboteur stands in the core. Rates have
-Wilson intervals of 95 %. Both add to harden.json, `table` prints what is there: a run that is cut off loses one row.
+`coverage`: simulated (engine rtl, model core): one bit of a register or of a memory of the core with saboteurs is
+flipped in one clock of a run, drawn uniformly over bits and clocks of each kind of site. Rates have Wilson intervals of
+95 %. Both add to harden.json, `table` prints what is there: a run that is cut off loses one row.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harden_faults import SITES, Campaign
+import numpy as np
 
 from eqcompile.sim.campaign.statistics import wilson
+from eqcompile.sim.faults.engine import Outcome, Session
+from eqcompile.sim.faults.models.core import CoreModel
+from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
+from eqcompile.sim.faults.table import FaultTable
 from eqcompile.targets.rtl.synth import synthesise
 from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import tool_versions
 from rtl import digits
 
@@ -33,20 +37,30 @@ ALL = "watchdog,safe-fsm,secded,tmr,residue"
 CASES = ("none", ALL, "secded", "tmr", "residue", "parity", "watchdog,safe-fsm", "watchdog", "safe-fsm")
 RESOURCES = ("lut", "ff", "bram")
 LIMIT_S = 7200.0
+SITES: Mapping[str, str] = {
+    "weights": r"engine\.(table|entries_\d+)\.(ram\.)?words",
+    "states": r"engine\.h_codes_\d+\.(ram\.)?words",
+    "sums": r"engine\.applier\.(bank|residues)\d+\.words",
+    "control": r"(\w+\.)*(vote\d_)?(phase|moved|limit|signal|bank|count|index|cutting|closing|abort|owing|left|busy|"
+    r"made|y__valid|slice_|restart|steps|table_address|entry_address|valid|group|count_\d|\w*_map|output_\w*_sent|"
+    r"\w*_present|\w*_ticked|\w*_group)(#\d+)?",
+}
+"""Names of registers and memories; `control` are registers that decide what happens next, with and without votes."""
+COUNTER_BITS = 32
+"""Registers of so many bits count, or hold data of the buses."""
+OUTCOMES = ("masked", "healed", "repaired", "detected", "wrong output", "wrong label", "hang", "other end")
 
 
-def emit(case: str, folder: Path) -> Mapping[str, Any]:
-    """Write the core; what its engine says about itself."""
-    net, _ = digits("digits_ternary")
-    details = RtlTarget(arch="serial", harden=None if case == "none" else case).emit(net, folder)
-    engine: Mapping[str, Any] = details["engine"]
-    return engine
+def options_of(case: str) -> dict[str, Any]:
+    """What describes the core."""
+    return {"arch": "serial", **({} if case == "none" else {"harden": case})}
 
 
 def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Cells and frequency of one core."""
+    net, _ = digits("digits_ternary")
     with tempfile.TemporaryDirectory() as name:
-        emit(case, Path(name))
+        RtlTarget(**options_of(case)).emit(net, Path(name))
         report = synthesise(Path(name) / "core.v", "core", part, seeds=seeds, timeout_s=LIMIT_S)
     return {
         "part": part,
@@ -63,11 +77,60 @@ def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
 def coverage(case: str, faults: int, seed: int) -> dict[str, Any]:
     """Outcomes of `faults` flips for each kind of site."""
     net, given = digits("digits_ternary")
-    golden = registry.stage("golden")(net, given.codes, trace=False)
-    with tempfile.TemporaryDirectory() as name:
-        entries = emit(case, Path(name))["weight_words"]
-        campaign = Campaign.built(Path(name), net, given.codes, golden, entries=entries)
-        return {"seed": seed, "sites": {site: campaign.run(site, faults, seed) for site in SITES}}
+    core = options_of(case)
+    session = RtlEngine(core).open(net, given.codes, near=0)
+    found = {}
+    for number, (site, pattern) in enumerate(SITES.items()):
+        names = [n for n, cell in session.translator.cells.items() if _is_of(pattern, n, cell)]
+        model = CoreModel(words=",".join(names), clocks=int(session.undisturbed.latency.max())).on(core)
+        table = within(session, model, faults, np.random.default_rng([seed, number]))
+        bits = sum(s.units * s.bits for s in model.population(net, given.codes).sites)
+        found[site] = {"faults": faults, "bits": bits, **outcomes(session, table)}
+    return {"seed": seed, "sites": found}
+
+
+def _is_of(pattern: str, name: str, cell: Any) -> bool:
+    register = cell.kind == "register"
+    return (
+        bool(re.fullmatch(pattern, name))
+        and register == (pattern == SITES["control"])
+        and (not register or cell.bits < COUNTER_BITS)
+    )
+
+
+def within(session: RtlSession, model: CoreModel, faults: int, draw: np.random.Generator) -> FaultTable:
+    """The first `faults` of those drawn whose clock is one of their sample's fault-free run."""
+    kept: list[Any] = []
+    while len(kept) < faults:
+        table = model.draw(session.net, 2 * faults, draw, session.inputs)
+        kept += [f for f in table if f.upsets[0].first < session.undisturbed.latency[f.sample]]
+    return FaultTable.of(kept[:faults])
+
+
+def outcomes(session: Session, table: FaultTable) -> dict[str, Any]:
+    """How many faults ended how, and which mechanisms found those that were detected."""
+    rows = session.run(table)
+    counts, found = Counter({name: 0 for name in OUTCOMES}), Counter[str]()
+    for row in rows:
+        counts[_name(row)] += 1
+        if row["outcome"] == Outcome.DETECTED:
+            flags = [n for bit, n in enumerate(session.mechanisms) if int(row["flags"]) >> bit & 1]
+            found[" and ".join(flags) or "no flag"] += 1
+    return {"outcomes": dict(counts), "found_by": dict(found), "given_up": int(rows["given_up"].sum())}
+
+
+def _name(row: Any) -> str:
+    match Outcome(int(row["outcome"])):
+        case Outcome.HANG:
+            return "hang"
+        case Outcome.DETECTED:
+            return "detected"
+        case Outcome.SDC:
+            return "wrong label"
+        case Outcome.MASKED | Outcome.HEALED as ended:
+            return "repaired" if row["corrected"] else ended.name.lower()
+        case _:
+            return "wrong output" if row["output_differs"] else "other end"
 
 
 def say(text: str) -> None:
@@ -83,14 +146,15 @@ def table(document: Mapping[str, Any]) -> None:
     for case, row in costs.items():
         shown = [_against(row[k], base[k] if base and case != "none" else None) for k in (*RESOURCES, "fmax_mhz")]
         say(f"| {case} | {' | '.join(shown)} | {len(row['seeds'])} |")
-    say("\n| hardening | site | faults | masked | repaired | detected | wrong output | wrong label | hang |")
-    say("|---|---|---|---|---|---|---|---|---|")
+    say(f"\n| hardening | site | bits | faults | {' | '.join(OUTCOMES)} | found by |")
+    say(f"|{'---|' * (len(OUTCOMES) + 5)}")
     for case, row in document["coverage"].items():
         for site, found in row["sites"].items():
             n, counts = found["faults"], found["outcomes"]
-            rates = [wilson(counts[k], n, confidence=0.95) for k in counts]
+            rates = [wilson(counts[k], n, confidence=0.95) for k in OUTCOMES]
             shown = [f"{100 * r.estimate:.1f} ({100 * r.low:.1f} to {100 * r.high:.1f})" for r in rates]
-            say(f"| {case} | {site} | {n} | {' | '.join(shown)} |")
+            by = ", ".join(f"{name} {count}" for name, count in found["found_by"].items())
+            say(f"| {case} | {site} | {found['bits']:,} | {n} | {' | '.join(shown)} | {by} |")
 
 
 def _against(value: float, base: float | None) -> str:

@@ -33,7 +33,8 @@ PORTS = {"fire": 1, "site": 16, "unit": 16, **dict.fromkeys(MASKS, MASK_BITS)}
 @dataclass(frozen=True)
 class Site:
     """`rows` words of `bits` bits, called by the path of their register or memory; of a word that is wider than
-    `MASK_BITS` each piece is a site, called by its lowest bit too.
+    `MASK_BITS` each piece is a site, called by its lowest bit too. Of a memory that starts with contents the words
+    count to the last one that holds something: what is behind is room that only the core with saboteurs has.
 
     `kind`: register; memory, which the core writes before it reads it; loaded, which starts with contents and is
     written through the load port; rom.
@@ -99,8 +100,8 @@ class _Placed:
         for register, _ in found.masks():
             following[id(register)] = coming = Signal.like(register, name=f"{register.name}_next")
             fragment.add_statements("comb", coming.eq(register))
-            # What shows states to a bench is no part of the core.
-            shows = register.name.startswith("trace_")
+            # What shows states to a bench, or serves to disturb them, is no part of the core.
+            shows = register.name.startswith(("trace_", "inject_"))
             name = self.named.get(id(register), register.name.removeprefix("$"))
             taken.append(register.eq(coming if shows else self._site((*path, name), "register", coming)[0]))
         fragment.add_statements("comb", _Ahead(following)(statements))
@@ -116,7 +117,8 @@ class _Placed:
         coming: Value = held
         for port in memory._write_ports:
             coming = Mux(port._en.any() & (port._addr == row), port._data, coming)
-        disturbed, here = self._site(path, kind, coming, depth)
+        used = max((row + 1 for row, word in enumerate(memory._data.init) if word), default=depth)
+        disturbed, here = self._site(path, kind, coming, used if kind == "loaded" else depth)
         data, enable = Signal(width, name="upset_data"), Signal(name="upset_enable")
         fragment.add_statements("comb", [data.eq(disturbed), enable.eq(here & (self.port["unit"] < depth))])
         memory.write_port(domain="sync", addr=row, data=data, en=enable)

@@ -193,6 +193,18 @@ def test_what_a_reset_leaves_is_injected_again(tmp_path: Path) -> None:
     assert NOT_RUN not in rows(tmp_path / "param")["after_reset"]
 
 
+def test_the_core_goes_with_the_campaign(tmp_path: Path) -> None:
+    """Would break if a worker, or a resume, built another core than the one that the campaign is about."""
+    from eqcompile.sim.campaign.chunks import find_engine
+
+    core = {"arch": "serial", "lanes": 2, "harden": "secded"}
+    for given in (core, {}):
+        folder = made(tmp_path / str(len(given)), core=given)
+        read = read_campaign(folder)
+        assert read.core == json.loads((folder / CAMPAIGN).read_text())["core"] == given
+        assert find_engine(read).core == read._model.core == given
+
+
 def test_results_of_other_faults_are_refused(tmp_path: Path) -> None:
     """Would break if a campaign went on although its model now draws other faults."""
     folder = made(tmp_path / "c", count=450)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from strategies import small_net
 
 from eqcompile.sim.campaign import scheduler
+from eqcompile.toolchain.artifact import MANIFEST, manifest_of, write_json
 from eqcompile.toolchain.cli.eqfault import main
 from eqcompile.toolchain.ir.serial import save
 
@@ -64,6 +66,22 @@ def test_a_run_writes_a_campaign_and_its_report(place: Path, capsys: pytest.Capt
     before = (place / "c" / "results.duckdb").read_bytes()
     assert eqfault(capsys, "resume", "c")["campaign"] == campaign
     assert (place / "c" / "results.duckdb").read_bytes() == before
+
+
+def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if faults were injected into a core that the artifact is not."""
+    core = {"arch": "serial", "lanes": 2, "harden": "secded"}
+    for target, details in (("rtl", {"core": core}), ("numpy", {})):
+        folder = place / target
+        folder.mkdir()
+        shutil.copy(place / "net.onnx", folder)
+        write_json(folder / MANIFEST, manifest_of(NET, target=target, options={}, details=details))
+        said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--n", "200", "--control", "net.onnx")
+        assert said["campaign"]["core"] == details.get("core", {})
+        assert said["control"]["core"] == {}
+        assert ("core: arch serial, lanes 2, harden secded" in (place / "c" / "report.html").read_text()) is bool(
+            details
+        )
 
 
 def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

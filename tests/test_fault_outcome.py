@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from eqcompile.sim.faults.engine import Outcome
-from eqcompile.sim.faults.outcome import Facts, classify, results
+from eqcompile.sim.faults.outcome import Facts, Reported, classify, results
 
 NOTHING: dict[str, Any] = {
     "label": 3,
@@ -57,7 +58,10 @@ def test_the_first_outcome_that_applies_counts(changes: dict[str, Any], want: Ou
 def test_results_hold_the_facts() -> None:
     """A column that lands under another's name would be stored for every campaign."""
     row = results(facts(**APART), near=5)[0]
-    assert row.tolist() == (int(Outcome.NEAR), 3, -1, 9, 5, 2)
+    assert row.tolist() == (int(Outcome.NEAR), 3, -1, 9, 5, 2, False, False, 0, 0)
+    said = Reported(given_up=np.array([True]), flags=np.array([5]), corrected=np.array([7]))
+    row = results(replace(facts(output_differs=True), reported=said), near=5)[0]
+    assert row.tolist()[-4:] == (True, True, 5, 7)
 
 
 def test_software_neither_detects_nor_hangs() -> None:

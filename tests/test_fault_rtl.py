@@ -280,6 +280,20 @@ def test_upsets_of_the_hardware_leave_nothing_behind() -> None:
 
 
 @pytest.mark.simulator
+def test_an_upset_after_the_run_is_too_late() -> None:
+    """Would break if the masks of an upset of the hardware disturbed a word of the net as well."""
+    session = opened(TERNARY)
+    late = session.undisturbed.latency.max() + 10
+    names = [n for n, c in session.translator.cells.items() if c.kind != "rom" and c.bits > 7]
+    texts = [f"{s}/a.0.0/core:{name}[0]^80@{late}" for name in names[:: len(names) // 40] for s in range(SAMPLES)]
+    table = FaultTable.of([parse_fault(text) for text in texts])
+    assert set(session.run(table)["outcome"].tolist()) == {Outcome.MASKED}
+    rows = [replace(row, word=0) for row in session.translator.rows(list(table))]
+    wrong = session._results(rows, table.faults["tick"])["outcome"]
+    assert Outcome.MASKED not in wrong.tolist()
+
+
+@pytest.mark.simulator
 def test_the_sequencer_can_be_hung() -> None:
     """An upset of the sequencer's state that never ends must end the run, as a hang; a stuck one too."""
     session = opened(TERNARY)

@@ -61,7 +61,6 @@ def text_of(shell: Shell) -> str:
         ({"harden": "parity,secded"}, [("two codes for the same memory", "repairs")]),
         ({"harden": "tmr", "arch": "parallel"}, [("the architecture parallel has no harden", "use --arch serial")]),
         ({"harden": "tmr", "arch": "lattice"}, [("the architecture lattice has no harden", "use --arch serial")]),
-        ({"harden": "tmr", "saboteurs": True}, [("saboteurs are made for memories without codes", "once for each")]),
         ({"harden": "tmr", "board": "ulx3s"}, [("no registers that say what hardening found", "--board or --harden")]),
     ],
 )

@@ -69,8 +69,9 @@ class Guard(wiring.Component):
                 dog.tick.eq(self.tick),
                 dog.held.eq(self.held),
                 dog.restart.eq(self.restart | self.abort),
-                # Frames and samples begin together, unless one of the two has lost count.
-                own.eq(dog.late | (self.takes & (self.begins != self.idle))),
+                # Frames and samples begin together, unless one of the two has lost count; an engine that is idle while
+                # a result is owed has lost its sample, and nobody would send another before that result.
+                own.eq(dog.late | (self.takes & (self.begins != self.idle)) | (owing & self.idle & ~self.closing)),
             ]
         m.d.comb += [
             running.eq(~self.restart & ~self.abort),

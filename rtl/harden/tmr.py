@@ -48,11 +48,18 @@ class Triplicated(FragmentTransformer):
     submodules named in `but` left alone.
 
     Raises NotImplementedError for an assignment to such a register in one with another, or to a part at a position that
-    varies; the engine that is hardened makes neither.
+    varies; the engine that is hardened makes neither. `told` is called with number, register and copy
+    of each that is made, when the design is elaborated.
     """
 
-    def __init__(self, control: Callable[[Signal], bool], *, but: Collection[str] = ()) -> None:
-        self.control, self.but = control, but
+    def __init__(
+        self,
+        control: Callable[[Signal], bool],
+        *,
+        but: Collection[str] = (),
+        told: Callable[[int, Signal, Signal], None] = lambda number, register, copy: None,
+    ) -> None:
+        self.control, self.but, self.told = control, but, told
 
     def map_subfragments(self, fragment: Fragment, new_fragment: Fragment) -> None:
         for inner, name, at in fragment.subfragments:
@@ -75,6 +82,8 @@ class Triplicated(FragmentTransformer):
         copies = [[_copy(s, number) for s in chosen] for number in range(COPIES)]
         new.add_statements("comb", *(after.eq(s) for s, after in nexts.items()), *moved)
         for number, copy in enumerate(copies):
+            for s, held in zip(chosen, copy, strict=True):
+                self.told(number, s, held)
             module = Fragment()
             module.add_statements("sync", *(held.eq(nexts[s]) for s, held in zip(chosen, copy, strict=True)))
             new.add_subfragment(module, f"{_NAME}_{number}")

@@ -6,7 +6,7 @@ event (row of the table, change) ──► place of the column ──► entry �
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, wiring
@@ -30,11 +30,19 @@ class Applier(wiring.Component):
     When not busy, `read` gives the address for all banks, `sums` their words one clock later.
 
     With a code on the weight memory, `table_used` and `entry_used` say in which clocks its data counts; with `residue`,
-    each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`.
+    each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`. `upset`, of the number of a
+    bank, its word and the address that it was read at, is what becomes of a word on its way to `sums`.
     """
 
-    def __init__(self, plan: Plan, *, change: Shape, harden: Collection[str] = ()) -> None:
-        self.plan, self.change_shape = plan, change
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        change: Shape,
+        harden: Collection[str] = (),
+        upset: Callable[[int, Value, Value], Value] | None = None,
+    ) -> None:
+        self.plan, self.change_shape, self.upset = plan, change, upset
         self.checked, self.residue = bool({"parity", "secded"} & set(harden)), "residue" in harden
         words = max(depth for depth, _ in plan.banks)
         self.word_bits = max((words - 1).bit_length(), 1)
@@ -101,6 +109,9 @@ class Applier(wiring.Component):
         word = entry[weights.codes_bits :][: self.word_bits]
         written = self._next(m, word)
         products = self._products(m, entry[: weights.codes_bits], self._next(m, self._next(m, change)))
+        read = Signal.like(self.read, name="inject_read")
+        if self.upset is not None:
+            m.d.sync += read.eq(self.read)
         for number, (depth, bits) in enumerate(plan.banks):
             m.submodules[f"bank{number}"] = ram = Ram(width=plan.lanes * bits, depth=depth, wipes=True)
             self.banks.append(ram)
@@ -112,7 +123,7 @@ class Applier(wiring.Component):
                 ram.write_address.eq(written),
                 ram.write_data.eq(Cat(*sums)),
                 ram.write_enable.eq(writes[3][number]),
-                self.sums[f"bank{number}"].eq(held),
+                self.sums[f"bank{number}"].eq(held if self.upset is None else self.upset(number, held, read)),
             ]
         if self.residue:
             late = self._next(m, change)

@@ -66,10 +66,14 @@ class Core:
             totals |= unit.totals_made
             self.units.append(unit)
             self.m.submodules[f"sweep_{sweep.name}"] = unit
+        if self.saboteur is not None:
+            for block, reading in self.saboteur.reading.items():
+                self.m.d.sync += reading.eq(Cat(u.valid for u in self.units if u.sweep.block == block).any())
         listed = {n: plan.vectors[n] for n in plan.listed}
         events = [self.ports.x_port.format, *(v.change for v in listed.values())]
         change = shape_of(Format.holding(min(f.lo for f in events), max(f.hi for f in events)))
-        self.applier = Applier(plan, change=change, harden=self.ports.harden)
+        upset = self.saboteur.summed if self.saboteur is not None and self.saboteur.reading else None
+        self.applier = Applier(plan, change=change, harden=self.ports.harden, upset=upset)
         self.m.submodules.applier = self.applier
         self.lists = {
             n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()

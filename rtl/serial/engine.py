@@ -172,7 +172,7 @@ class SerialEngine(wiring.Component):
         self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
         self.dense, self.inject, self.harden = dense, inject, harden
         self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
-        self.inject_words = words_of(self.plan)
+        self.inject_words = words_of(self.plan, checked="residue" in harden)
         self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
         types = infer(net)
@@ -209,4 +209,8 @@ class SerialEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Any:
         core = ResetInserter(self.restart)(Core(self).build())
-        return Triplicated(is_control)(core) if self.voted else core
+        return Triplicated(is_control, told=self._name_copy)(core) if self.voted else core
+
+    def _name_copy(self, number: int, register: Signal, copy: Signal) -> None:
+        for name in [name for name, known in self.named.items() if known is register]:
+            self.named[f"vote{number}_{name}"] = copy

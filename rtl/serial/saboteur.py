@@ -6,6 +6,7 @@
 | `value:NAME` of step or readout | behind the register of its operation, or its sum | ticks `first` to `last` |
 | `value:NAME` of the drive, `first` 0 | the same | the inference |
 | `value:NAME` of the drive, later | behind the memory of codes | ticks `first` to the end |
+| `sum:NAME`, with a residue check | sums of a linear map, before their check: `add` alone | ticks `first` to `last` |
 
 A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were
 latched, before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
@@ -16,7 +17,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from amaranth import Cat, Const, Mux, Value
+from amaranth import Cat, Const, Mux, Signal, Value
 
 from eqcompile.toolchain.ir import infer
 
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["Saboteur", "words_of"]
 
 
-def words_of(plan: Plan) -> dict[str, int]:
-    """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
+BLOCKS = ("step", "readout")
+"""Whose sums can be disturbed before their check."""
+
+
+def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
+    """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it; `checked`: sums have one."""
     computed = [op.out for sweep in plan.sweeps for op in sweep.script]
     names = [f"state:{s.name}" for s in plan.net.states]
     names += [f"value:{name}" for name in dict.fromkeys([*(m.out for m in plan.maps), *computed])]
+    names += [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
     return {name: number for number, name in enumerate(names)}
 
 
@@ -40,7 +46,9 @@ class Saboteur:
     """Disturbs words of the engine `ports`; `coming`: the number of the tick that reads what a step's sweep stores."""
 
     def __init__(self, ports: SerialEngine, coming: Value) -> None:
-        self.ports, self.coming, self.words = ports, coming, words_of(ports.plan)
+        self.ports, self.coming, self.words = ports, coming, ports.inject_words
+        # Whose sums the word is that comes out of the accumulators, where that can be disturbed.
+        self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in ports.harden}
         self.drive = {op.out for op in ports.net.drive}
         self.lane_bits = (ports.plan.width - 1).bit_length()
         self.sizes = {name: prod(found.shape) for name, found in infer(ports.net).items()}
@@ -64,6 +72,23 @@ class Saboteur:
         return self._disturbed(
             self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now
         )
+
+    def summed(self, bank: int, word: Value, at: Value) -> Value:
+        """A word of a bank of accumulators, read at the address `at` of the clock before."""
+        ports, plan = self.ports, self.ports.plan
+        maps = [m for m in plan.maps if m.bank == bank and f"sum:{m.out}" in self.words]
+        if not maps:
+            return word
+        bits, lane_bits = plan.banks[bank][1], (plan.lanes - 1).bit_length()
+        mine = [self.reading[m.block] & (ports.inject_word == self.words[f"sum:{m.out}"]) for m in maps]
+        here = ports.inject_enable & Cat(mine).any() & (ports.inject_unit[lane_bits:] == at)
+        here &= (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
+        lanes = []
+        for lane in range(plan.lanes):
+            held = word.word_select(lane, bits)
+            chosen = here & (ports.inject_unit[:lane_bits] == lane) if lane_bits else here
+            lanes.append(Mux(chosen, (held + ports.inject_add)[:bits], held))
+        return Cat(lanes)
 
     def held(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
         """The code of a vector that a sweep reads from memory."""

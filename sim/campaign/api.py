@@ -41,10 +41,11 @@ def define(
     confidence: float,
     stop_at_margin: float | None,
     notes: Mapping[str, Any],
+    core: Mapping[str, Any] | None = None,
 ) -> Campaign:
-    """A campaign with its plan; writes nothing. Raises UsageError for an unknown model or engine, or without a fault
-    to inject, UnsupportedError with what model and engine say against the net."""
-    chosen: FaultModel = registry.find("faults", model)(**options)
+    """A campaign with its plan; writes nothing. `core` as in `Campaign`. Raises UsageError for an unknown model or
+    engine, or without a fault to inject, UnsupportedError with what model and engine say against the net."""
+    chosen: FaultModel = registry.find("faults", model)(**options).on(core or {})
     reasons = chosen.check(net)
     if reasons:
         raise UnsupportedError(reasons)
@@ -58,7 +59,15 @@ def define(
         stop_at_margin=stop_at_margin,
     )
     campaign = Campaign(
-        net=net, inputs=inputs, model=model, options=options, engine=engine, near=near, plan=plan, notes=notes
+        net=net,
+        inputs=inputs,
+        model=model,
+        options=options,
+        engine=engine,
+        near=near,
+        plan=plan,
+        core=core or {},
+        notes=notes,
     )
     find_engine(campaign)
     return campaign
@@ -121,6 +130,7 @@ def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
         "net": campaign.net.name,
         "model": campaign.model,
         "engine": campaign.engine,
+        "core": dict(campaign.core),
         "plan": campaign.plan.to_json(),
         "faults": state.faults,
         "finished": state.finished,

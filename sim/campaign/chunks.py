@@ -27,7 +27,7 @@ NOT_RUN = 255
 @dataclass(frozen=True)
 class ChunkResult:
     """The rows of one chunk. `faults` and `sites` are those of the table, `results` of dtype `RESULT`, `after_reset`
-    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others."""
+    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others; `mechanisms` are the session's."""
 
     number: int
     sites: tuple[str, ...]
@@ -36,11 +36,12 @@ class ChunkResult:
     after_reset: NDArray[np.uint8]
     digest: str
     seconds: float
+    mechanisms: tuple[str, ...] = ()
 
 
 def find_engine(campaign: Campaign) -> Engine:
     """The engine of a campaign. Raises MissingToolError or UnsupportedError with every reason why it cannot run it."""
-    engine: Engine = registry.find("engines", campaign.engine)()
+    engine: Engine = registry.find("engines", campaign.engine)(campaign.core)
     absent = engine.missing()
     if absent:
         what = f"engine {engine.name} needs {', '.join(absent)}"
@@ -80,6 +81,7 @@ def run_chunk(content: Content, number: int) -> ChunkResult:
         after_reset=after,
         digest=table_digest(table),
         seconds=time.perf_counter() - start,
+        mechanisms=session.mechanisms,
     )
 
 

@@ -29,15 +29,16 @@ __all__ = ["CAMPAIGN", "CONTROL", "STORE", "Campaign", "Content", "read_campaign
 
 CAMPAIGN, NET, INPUTS, STORE = "campaign.json", "net.onnx", "inputs.npz", "results.duckdb"
 CONTROL = "control"
-VERSION = 1
+VERSION = 2
 _TOOLS = ("duckdb", "numba", "scipy", "distributed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
     """`inputs`: codes `[samples, (frame,) *shape]` by input. `model` and `engine` are registered names, `options` the
-    fields of the model that were given. `near`: codes within which the end counts as near. `notes`: what else
-    `campaign.json` holds (JSON values): the command, the source, the environment."""
+    fields of the model that were given. `core`: what describes the core that faults are injected into, options of the
+    target `rtl` (empty: the serial core as it is by default). `near`: codes within which the end counts as near.
+    `notes`: what else `campaign.json` holds (JSON values): the command, the source, the environment."""
 
     net: IntNet
     inputs: Mapping[str, NDArray[np.int64]]
@@ -46,6 +47,7 @@ class Campaign:
     engine: str
     near: int
     plan: Plan
+    core: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,7 +68,7 @@ class Campaign:
 
     @cached_property
     def _model(self) -> FaultModel:
-        made: FaultModel = registry.find("faults", self.model)(**self.options)
+        made: FaultModel = registry.find("faults", self.model)(**self.options).on(self.core)
         return made
 
     @cached_property
@@ -102,6 +104,7 @@ class Campaign:
             "model": self.model,
             "options": dict(self.options),
             "engine": self.engine,
+            "core": dict(self.core),
             "near": self.near,
             "plan": self.plan.to_json(),
             "schedule": asdict(self.net.schedule),
@@ -139,7 +142,7 @@ class Content:
             net=net,
             inputs=inputs,
             plan=Plan.from_json(said["plan"]),
-            **{key: said[key] for key in ("model", "options", "engine", "near")},
+            **{key: said[key] for key in ("model", "options", "engine", "core", "near")},
             notes={key: value for key, value in said.items() if key not in known},
         )
 

@@ -6,7 +6,7 @@ commit returns, so that a killed campaign goes on from its last chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
+from ..faults.engine import RESULT
 from .chunks import ChunkResult
 
 if TYPE_CHECKING:
@@ -36,9 +37,14 @@ COLUMNS = {
     "distance_max": "INTEGER",
     "distance_end": "INTEGER",
     "differ_end": "INTEGER",
+    "output_differs": "BOOLEAN",
+    "given_up": "BOOLEAN",
+    "found_by": "VARCHAR",
+    "corrected": "INTEGER",
     "after_reset": "UTINYINT",
 }
-"""The columns of table `results`; a fault is named by (chunk, number)."""
+"""The columns of table `results`; a fault is named by (chunk, number). `found_by`: the mechanisms that reported it,
+with commas."""
 
 
 class Store:
@@ -105,12 +111,16 @@ def _rows(chunk: ChunkResult) -> dict[str, NDArray[Any]]:
         "site": sites[chunk.faults["site"]],
         "after_reset": chunk.after_reset,
         **{key: chunk.faults[key] for key in ("sample", "unit", "bit", "tick")},
-        **{
-            key: chunk.results[key]
-            for key in ("outcome", "label", "rejoin", "distance_max", "distance_end", "differ_end")
-        },
+        **{key: chunk.results[key] for key in COLUMNS if key in (RESULT.names or ())},
+        "found_by": _names(chunk.mechanisms)[chunk.results["flags"]],
     }
     return {key: np.ascontiguousarray(column) for key, column in rows.items()}
+
+
+def _names(mechanisms: Sequence[str]) -> NDArray[Any]:
+    """What each number of flags says."""
+    numbers = range(1 << len(mechanisms))
+    return np.array([",".join(n for bit, n in enumerate(mechanisms) if k >> bit & 1) for k in numbers], dtype=object)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,17 +45,23 @@ RESULT: Final = np.dtype(
     [
         *[("outcome", np.uint8), ("label", np.int32), ("rejoin", np.int32)],
         *[("distance_max", np.int32), ("distance_end", np.int32), ("differ_end", np.int32)],
+        *[("output_differs", np.bool_), ("given_up", np.bool_), ("flags", np.uint8), ("corrected", np.int32)],
     ]
 )
 """One row a fault. `label`: of the last row (last frame, last position) of the first classes output, -1 without one; a
 label of any row that differs makes an SDC. The others are about the codes that ticks latch, as a trace shows them.
 `rejoin`: ticks from the fault's first tick until all equal the clean run's for good, 0 if they never differed, -1 if
 they differ after the last tick. `distance_max`, `distance_end`: largest absolute difference of any code after any tick,
-and after the last; `differ_end`: how many codes differ after the last tick."""
+and after the last; `differ_end`: how many codes differ after the last tick; `output_differs`: a code of any output
+does. Of a core with hardening, else 0: `given_up`: it withheld its result; `flags`: a bit for each of
+`Session.mechanisms` that reported the fault; `corrected`: clocks in which it repaired a stored word. A fault that is
+corrected and MASKED or HEALED is repaired; votes repair silently, and their faults count as MASKED alone."""
 
 
 class Session(ABC):
-    """A net and its inputs, with the clean trajectory stored."""
+    """A net and its inputs, with the clean trajectory stored. `mechanisms`: names of the bits of `RESULT`'s flags."""
+
+    mechanisms: tuple[str, ...] = ()
 
     @abstractmethod
     def run(self, table: FaultTable) -> NDArray[np.void]:
@@ -72,10 +78,17 @@ class Session(ABC):
 
 
 class Engine(ABC):
-    """Abstract; registered by entry point (`eqcompile.engines`)."""
+    """Abstract; registered by entry point (`eqcompile.engines`).
+
+    `core`: what describes the core that a campaign is about, options of the target `rtl` (`core.core_target`). Engines
+    that compute the net alone heed none of them.
+    """
 
     name: ClassVar[str]
     install: ClassVar[str] = ""
+
+    def __init__(self, core: Mapping[str, Any] | None = None) -> None:
+        self.core: Mapping[str, Any] = dict(core or {})
 
     @abstractmethod
     def missing(self) -> Sequence[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,10 +139,21 @@ class Columns:
 
 
 class FaultModel(ABC):
-    """Abstract: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`)."""
+    """Abstract: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`).
+
+    `core`: what describes the core that a campaign is about (`core.core_target`); models of the net alone heed nothing
+    of it.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    core: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    def on(self, core: Mapping[str, Any]) -> Self:
+        """This model, of faults in that core."""
+        made = copy.copy(self)
+        object.__setattr__(made, "core", dict(core))
+        return made
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         """Every reason why this model has no faults in this net."""

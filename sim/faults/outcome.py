@@ -13,10 +13,19 @@ from ...toolchain.ir import IntNet
 from .. import golden
 from .engine import RESULT, Outcome
 
-__all__ = ["Facts", "Runs", "classify", "observed", "results"]
+__all__ = ["Facts", "Reported", "Runs", "classify", "observed", "results"]
 
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What hardening reports of each fault, as the columns of `RESULT`."""
+
+    given_up: Flags
+    flags: NDArray[np.integer[Any]]
+    corrected: NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Facts:
     """What was seen of each fault; the columns of `RESULT`, and what its outcome follows from.
 
     `label_differs`: a label of any row of the first classes output. `output_differs`: a code of any output. `moving`:
-    the last tick moved a state by more than the schedule's tolerance. `detected`, `hung`: hardware only (None: never).
+    the last tick moved a state by more than the schedule's tolerance. `detected`, `hung`: hardware only (None: never);
+    `reported`: what the hardware says of it.
     """
 
     label: Counts
@@ -37,6 +47,7 @@ class Facts:
     moving: Flags
     detected: Flags | None = None
     hung: Flags | None = None
+    reported: Reported | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,15 @@ class Runs:
     before: Mapping[str, NDArray[np.int64]]
 
 
-def observed(net: IntNet, runs: Runs, clean: Runs, first: NDArray[Any], *, hung: Flags | None = None) -> Facts:
+def observed(
+    net: IntNet,
+    runs: Runs,
+    clean: Runs,
+    first: NDArray[Any],
+    *,
+    hung: Flags | None = None,
+    reported: Reported | None = None,
+) -> Facts:
     """What is seen of faults by comparing whole runs with fault-free ones (whose `before` is not read). `rejoin` counts
     from the ticks `first`, where that is negative from the first one after which a state differs."""
     rows = _flat(runs.states)
@@ -70,7 +89,9 @@ def observed(net: IntNet, runs: Runs, clean: Runs, first: NDArray[Any], *, hung:
         label_differs=label_differs,
         output_differs=np.any(differs, axis=0),
         moving=(np.abs(rows[-1] - previous) > net.schedule.tolerance).any(axis=1),
+        detected=None if reported is None else reported.given_up | (reported.flags != 0),
         hung=hung,
+        reported=reported,
     )
 
 
@@ -111,6 +132,9 @@ def results(facts: Facts, near: int) -> NDArray[Any]:
     """Rows of dtype `RESULT`."""
     rows = np.zeros(len(facts.label), RESULT)
     rows["outcome"] = classify(facts, near)
-    for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end"):
+    for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end", "output_differs"):
         rows[name] = getattr(facts, name)
+    if facts.reported is not None:
+        for name in ("given_up", "flags", "corrected"):
+            rows[name] = getattr(facts.reported, name)
     return rows

@@ -91,7 +91,8 @@ def write_folder(
 
 def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
     """The core with saboteurs. What core.json says of them: the words of the net that have one, and where the weight
-    memory holds what (for each linear map the first row of its table); every register and memory."""
+    memory holds what (for each linear map the first row of its table; with a code on its words the number of the site
+    of each part's memory); every register and memory; what the bits of FAULTS say, and the span of the watchdog."""
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, choice, trace=True, inject=True)
@@ -106,11 +107,15 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
     words[: len(held)] = held
     _write_arrays(folder / "bench" / "injected.npz", {"words": words})
     sites = [asdict(site) for site in made.sites]
+    numbers_of = {site.name: number for number, site in enumerate(made.sites)}
+    parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))
     return {
         "verilog": INJECTED,
         "words": shell.engine.inject_words,
-        "weights": {**numbers, "rows": rows},
+        "weights": {**numbers, "rows": rows, "coded": [numbers_of[name] for name in parts if name in numbers_of]},
         "sites": sites,
+        "flags": list(FLAGS) if choice.options.get("harden") else [],
+        "span": getattr(shell.engine, "watched_span", None),
     }
 
 

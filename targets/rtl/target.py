@@ -122,7 +122,13 @@ class RtlTarget(Target):
         faults = shortfalls(folder, details["engine"], self._wanted)
         if faults:
             raise UnsupportedError(faults)
-        return details
+        return {**details, "core": self._described(choice)}
+
+    def _described(self, choice: Choice) -> dict[str, Any]:
+        """The options that make this core again, whatever else was asked for: `details.core` of the manifest."""
+        names = (*ENGINE_OPTIONS, "harden")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {}), **given}
 
     def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
         """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
@@ -186,9 +192,6 @@ class RtlTarget(Target):
             yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
         if self.harden is not None:
             yield from harden_faults(chosen(self.harden))
-            if self.saboteurs:
-                what = "saboteurs are made for memories without codes and registers without votes"
-                yield Diagnostic("rtl-option", what, "harden", "compile once for each")
             if self.board is not None:
                 what = "a board's UART has no registers that say what hardening found"
                 yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")

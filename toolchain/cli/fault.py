@@ -186,7 +186,9 @@ def _told(document: Mapping[str, Any]) -> str:
             continue
         d = document[part]
         head = "" if part == "campaign" else "control: "
-        lines.append(f"{head}{d['net']}, model {d['model']}, engine {d['engine']}: {d['faults']:,} faults (simulated)")
+        core = "".join(f", {name} {value}" for name, value in d["core"].items())
+        what = f"{d['net']}, model {d['model']}, engine {d['engine']}{core}"
+        lines.append(f"{head}{what}: {d['faults']:,} faults (simulated)")
         lines.append(f"  {d['plan']['how']}")
         for name, row in d["outcomes"].items():
             if row["faults"] and row["rate"]:

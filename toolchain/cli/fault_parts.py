@@ -69,8 +69,9 @@ def environment(namespace: argparse.Namespace) -> dict[str, Any]:
     return {"environment": found}
 
 
-def read_net(source: Path) -> tuple[IntNet, dict[str, Any]]:
-    """The integer net of an artifact folder or a net file, and where it comes from (JSON values).
+def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
+    """The integer net of an artifact folder or a net file, what its manifest says of the core in it (empty if it holds
+    none), and where it comes from (JSON values).
 
     Raises ArtifactError or ImportFileError if there is none, or the folder was changed.
     """
@@ -83,7 +84,8 @@ def read_net(source: Path) -> tuple[IntNet, dict[str, Any]]:
     if manifest is not None and net.digest != manifest["ir_digest"]:
         what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
         raise ImportFileError(Diagnostic("artifact-changed", what, str(source), "compile it again"))
-    return net, {"path": str(source), "target": None if manifest is None else manifest["target"]}
+    core = {} if manifest is None else manifest["details"].get("core", {})
+    return net, core, {"path": str(source), "target": None if manifest is None else manifest["target"]}
 
 
 def define(
@@ -94,7 +96,7 @@ def define(
     notes: Mapping[str, Any],
 ) -> Any:
     """The campaign that the command line describes, on the net of `source`."""
-    net, origin = read_net(source)
+    net, core, origin = read_net(source)
     codes, samples = _samples(net, inputs, namespace.limit, namespace.seed)
     return registry.stage("campaign-define")(
         net,
@@ -109,6 +111,7 @@ def define(
         confidence=namespace.confidence,
         stop_at_margin=namespace.stop_at_margin,
         notes={"source": origin, "samples": samples, **notes},
+        core=core,
     )
 
 

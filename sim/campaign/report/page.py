@@ -53,6 +53,7 @@ def _intro(report: Mapping[str, Any]) -> str:
     c = report["campaign"]
     tools = ", ".join(f"{name} {version}" for name, version in report["tools"].items())
     options = ", ".join(f"{k}={v}" for k, v in c["options"].items()) or "defaults"
+    core = ", ".join(f"{k} {v}" for k, v in c["core"].items()) or "arch serial, as it is by default"
     ended = (
         "" if report["finished"] else '<p class="bad">The campaign is not finished: these are the faults so far.</p>'
     )
@@ -63,6 +64,7 @@ def _intro(report: Mapping[str, Any]) -> str:
         f"<code>{escape(c.get('command', 'made by the API'))}</code>",
         f"{escape(c['family'])}, IR digest <code>{c['ir_digest'][:16]}</code>",
         f"engine {escape(c['engine'])}; model {escape(c['model'])} ({escape(options)}); inputs: {inputs}",
+        *([f"core: {escape(core)}"] if c["core"] or c["engine"] == "rtl" else []),
         f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection{kind_mark('measured')}",
         escape(c["plan"]["how"]),
         f"{escape(tools)}. Figures are measured on this machine, simulated by the engine, or estimated from these.",

@@ -56,8 +56,8 @@ class GpuSession(Session):
             }
             found = self.classified(part, slots)
             rows = np.zeros(len(part["tick"]), RESULT)
-            for name in RESULT.names or ():
-                rows[name] = found[name].cpu().numpy()
+            for name, column in found.items():
+                rows[name] = column.cpu().numpy()
             results[order[start : start + size]] = rows
         return results
 
@@ -87,6 +87,7 @@ class GpuSession(Session):
             "distance_max": found["far"],
             "distance_end": found["near"],
             "differ_end": found["differ"],
+            "output_differs": found["spoilt"] > 0,
         }
 
 

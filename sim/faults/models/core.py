@@ -10,23 +10,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....toolchain import registry
 from ....toolchain.diagnostics import Diagnostic, UsageError
 from ....toolchain.ir import IntNet
+from ..core import core_target
 from ..model import Columns, EnumeratedModel, Points, Population, Samples, Site, count_of
 from ..table import FaultTable, Place
 
 __all__ = ["CoreModel"]
 
-KINDS = ("register", "memory")
+KINDS = ("register", "memory", "loaded")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoreModel(EnumeratedModel):
-    """A particle flips one bit of a register, or of a memory that the core writes before it reads it.
+    """A particle flips one bit of a register or a memory.
 
-    Among them are the state of the sequencer, the registers of the bus, counters, pipelines, accumulators and lists of
-    changes: what no model of the net alone knows. Weights are model seu's. The clock is any of `clocks` from the one
+    Among them are the state of the sequencer, the registers of the bus, counters, pipelines, accumulators, lists of
+    changes and stored words of weights, and what hardening adds: check bits, remainders, copies, its own registers.
+    What no model of the net alone knows; constants in logic are left out. The clock is any of `clocks` from the one
     after the first input; where an inference ends earlier, the upset comes too late.
     """
 
@@ -43,10 +44,10 @@ class CoreModel(EnumeratedModel):
             raise UsageError(Diagnostic("fault-clocks", f"{self.clocks} clocks, must be at least 1", "--clocks"))
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return _target().check(net)  # type: ignore[no-any-return]
+        return core_target(self.core).check(net)  # type: ignore[no-any-return]
 
     def population(self, net: IntNet, samples: Samples) -> Population:
-        found = [s for s in _cells(net) if s["kind"] in KINDS]
+        found = [s for s in _cells(net, tuple(sorted(self.core.items()))) if s["kind"] in KINDS]
         patterns = [part.strip() for part in self.words.split(",")]
         if wrong := [p for p in patterns if not any(fnmatchcase(s["name"], p) for s in found)]:
             what = f"no register or memory of the core is called {', '.join(map(repr, wrong))}"
@@ -72,11 +73,6 @@ class CoreModel(EnumeratedModel):
         return columns.table([s.target for s in population.sites], [s.name for s in population.sites], points)
 
 
-def _target() -> Any:
-    target: Any = registry.target_class("rtl")
-    return target(arch="serial", saboteurs=True)
-
-
 @lru_cache(maxsize=4)
-def _cells(net: IntNet) -> tuple[dict[str, Any], ...]:
-    return tuple(_target().saboteur_sites(net))
+def _cells(net: IntNet, core: tuple[tuple[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    return tuple(core_target(dict(core)).saboteur_sites(net))

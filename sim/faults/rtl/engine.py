@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain import registry
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet, check
 from ... import golden
@@ -25,10 +24,11 @@ from ...exchange import read_results, unreadable, write_codes
 from ...process import run_process
 from ...rtl_runner import VERILATOR, missing_tools
 from ..circuit import Circuit, unbounded
+from ..core import core_target
 from ..engine import RESULT, Engine, Session
-from ..outcome import Runs, observed, results
+from ..outcome import Reported, Runs, observed, results
 from ..table import Fault, FaultTable, Place
-from .rows import Cell, Row, Translator
+from .rows import Cell, Row, Translator, fault_arrays
 from .weights import Memory
 
 __all__ = ["Injected", "RtlEngine", "RtlSession"]
@@ -37,12 +37,12 @@ Array = NDArray[np.int64]
 CHUNK = 500
 """Faults in one call of the simulator: their trajectories are held whole."""
 PATIENCE = 4
-"""Times the longest fault-free inference: what takes longer hangs."""
+"""Times the longest fault-free inference: what takes longer hangs, unless a watchdog may yet end it."""
 BUILD_S, RUN_S = 1800.0, 6 * 3600.0
 
 
 class RtlEngine(Engine):
-    """Takes the nets that the serial core takes; `rows` says which faults."""
+    """Takes the nets that the core takes; `rows` says which faults."""
 
     name: ClassVar[str] = "rtl"
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install g++ make perl"
@@ -55,29 +55,27 @@ class RtlEngine(Engine):
         return absent + [tool for tool in VERILATOR if shutil.which(tool) is None]
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return check(net) or [*unbounded(net)] or _target().check(net)
+        return check(net) or [*unbounded(net)] or core_target(self.core).check(net)
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> RtlSession:
         """Emits the core and compiles it (some ten seconds), and runs the samples without a fault."""
         missing_tools(self.name, {}, VERILATOR, verilator=True)
-        return RtlSession(net, inputs, near)
-
-
-def _target() -> Any:
-    target: Any = registry.target_class("rtl")
-    # With a trace the core that is checked against is the only other one to convert.
-    return target(arch="serial", trace=True, saboteurs=True)
+        return RtlSession(net, inputs, near, options=self.core)
 
 
 @dataclass(frozen=True)
 class Injected:
     """States `[ticks, faults, *shape]` after each tick, outputs `[faults, *shape]`, and which gave no whole result in
     time (`hung`); clocks from the first beat in to the last one out of each (`latency`), clock cycles of all (both
-    simulated), and the seconds that they took (measured)."""
+    simulated), and the seconds that they took (measured). Of a core with hardening: which runs it gave up, what FAULTS
+    reads of each (`flags`), and the clocks in which it repaired a word (`corrected`)."""
 
     states: Mapping[str, Array]
     outputs: Mapping[str, Array]
     hung: NDArray[np.bool_]
+    given_up: NDArray[np.bool_]
+    flags: Array
+    corrected: Array
     latency: Array
     cycles: int
     seconds: float
@@ -85,9 +83,17 @@ class Injected:
 
 class RtlSession(Session):
     """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target, if the net
-    was compiled with saboteurs; without it one is emitted."""
+    was compiled with saboteurs; without it the core of `options` is emitted."""
 
-    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, *, core: Path | None = None) -> None:
+    def __init__(
+        self,
+        net: IntNet,
+        inputs: Mapping[str, Array],
+        near: int,
+        *,
+        core: Path | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.net, self.near, self.inputs = net, near, inputs
         _, self.samples, _ = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
@@ -97,15 +103,17 @@ class RtlSession(Session):
         self.core = core or self._folder / "core"
         if core is None:
             self.core.mkdir()
-            _target().emit(net, self.core)
+            core_target(options or {}).emit(net, self.core)
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
         self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
+        self.mechanisms = tuple(found.get("flags", ()))
         self.limit = 0
         self.undisturbed = self._run_clean()
-        self.limit = PATIENCE * int(self.undisturbed.latency.max())
+        longest, span = int(self.undisturbed.latency.max()), found.get("span")
+        self.limit = max(PATIENCE * longest, 0 if span is None else longest + (self.ticks + 1) * (span + 1))
         self._values = lru_cache(maxsize=64)(self._values_of)
 
     @property
@@ -140,17 +148,24 @@ class RtlSession(Session):
         before = {n: v[samples] for n, v in self.before.items()}
         first = np.where([row.site >= 0 for row in rows], -1, first)
         runs, clean = Runs(found.states, found.outputs, before), Runs(states, outputs, before)
-        facts = observed(self.net, runs, clean, first, hung=found.hung)
+        reported = Reported(found.given_up, found.flags, found.corrected) if self.mechanisms else None
+        facts = observed(self.net, runs, clean, first, hung=found.hung, reported=reported)
         return results(facts, self.near)
 
     def _run_clean(self) -> Injected:
         """Every sample without a fault."""
         starts = range(0, self.samples, CHUNK)
         parts = [self.injected([Row(s) for s in range(i, min(i + CHUNK, self.samples))]) for i in starts]
+        if any((p.hung | p.given_up | (p.flags != 0) | (p.corrected != 0)).any() for p in parts):
+            what = "without a fault the core hangs, or its hardening reports something"
+            raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
         return Injected(
             {n: np.concatenate([p.states[n].astype(np.int32) for p in parts], axis=1) for n in parts[0].states},
             {n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
             np.concatenate([p.hung for p in parts]),
+            np.concatenate([p.given_up for p in parts]),
+            np.concatenate([p.flags for p in parts]),
+            np.concatenate([p.corrected for p in parts]),
             np.concatenate([p.latency for p in parts]),
             sum(p.cycles for p in parts),
             sum(p.seconds for p in parts),
@@ -162,14 +177,8 @@ class RtlSession(Session):
             given, found, faults = (Path(name) / f"{part}.npz" for part in ("x", "y", "faults"))
             used, samples = np.unique([row.sample for row in rows], return_inverse=True)
             write_codes(given, {n: codes[used] for n, codes in self.inputs.items()})
-            loads = [(i, *load) for i, row in enumerate(rows) for load in row.loads]
             with faults.open("wb") as file:
-                np.savez(
-                    file,
-                    samples=samples,
-                    faults=np.array([row.codes(self.limit) for row in rows], np.int64),
-                    loads=np.array(loads, np.int64).reshape(-1, 4),
-                )
+                np.savez(file, **fault_arrays(rows, samples, self.limit))
             paths = ("--inputs", given, "--results", found, "--faults", faults)
             self._bench("--built", "--trace", *map(str, paths), timeout_s=RUN_S)
             with unreadable(self.core):
@@ -177,7 +186,8 @@ class RtlSession(Session):
 
     def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
         steps = arrays["steps"]
-        wrong = (steps != self.ticks) & [row.every and row.site < 0 for row in rows]
+        given_up = (steps == 0) & bool(self.mechanisms)
+        wrong = (steps != self.ticks) & ~given_up & [row.every and row.site < 0 for row in rows]
         if wrong.any():
             what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
@@ -185,6 +195,9 @@ class RtlSession(Session):
             {s.name: arrays[f"state.{s.name}"].astype(np.int64) for s in self.net.states},
             {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.net.outputs},
             steps < 0,
+            given_up,
+            arrays["flags"],
+            arrays["corrected"],
             arrays["latency"],
             int(arrays["cycles"]),
             float(arrays["seconds"]),
@@ -201,11 +214,13 @@ class RtlSession(Session):
             rows = self.undisturbed.states[name]
             code = rows[tick - 1, sample] if tick else self.before[name][sample]
         else:
-            code = self._values(sample)[name][tick]
+            # The readout has one row.
+            rows = self._values(sample)[name]
+            code = rows[min(tick, len(rows) - 1)]
         return int(np.asarray(code).reshape(-1)[index])
 
     def _values_of(self, sample: int) -> dict[str, NDArray[Any]]:
-        """Every value of the step `[ticks, *shape]` of a fault-free run."""
+        """Every value of the step `[ticks, *shape]` of a fault-free run, and of the readout `[1, *shape]`."""
         machine = golden.Machine(self.net, self.ticks, "dense")
         codes, _, _ = golden.clamped_codes(self.net, {n: v[sample : sample + 1] for n, v in self.inputs.items()})
         scope: dict[str, Any] = {n: np.repeat(v[:, 0], self.ticks, axis=0) for n, v in codes.items()}
@@ -214,4 +229,7 @@ class RtlSession(Session):
         for name, rows in self.undisturbed.states.items():
             scope[name] = np.concatenate([self.before[name][None, sample], rows[:-1, sample]])
         machine.evaluate(self.net.step, scope, every)
-        return scope
+        last = {n: v[:1] for n, v in scope.items()}
+        last |= {n: rows[-1:, sample] for n, rows in self.undisturbed.states.items()}
+        machine.evaluate(self.net.readout, last, every[-1:] + 1)
+        return {**last, **scope}

@@ -19,7 +19,7 @@ from ....toolchain.ir import IntNet
 from ...exchange import read_results, unreadable, write_codes
 from ..table import Fault, Place, Upset
 from .engine import RtlSession
-from .rows import Row
+from .rows import Row, fault_arrays
 
 __all__ = ["ClosedLoop", "Loop"]
 
@@ -53,7 +53,7 @@ class ClosedLoop:
         self._program = subprocess.Popen(
             argv, cwd=self.session.core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
-        self._loads = lru_cache(maxsize=4096)(self._loads_of)
+        self._stored = lru_cache(maxsize=4096)(self._stored_of)
 
     def __enter__(self) -> ClosedLoop:
         return self
@@ -73,14 +73,8 @@ class ClosedLoop:
         cannot be given, SimulatorError if the program dies."""
         rows = [self._row(sample, tuple(upsets)) for sample, upsets in enumerate(faults)]
         write_codes(self._files["inputs"], inputs)
-        loads = [(i, *load) for i, row in enumerate(rows) for load in row.loads]
         with self._files["faults"].open("wb") as file:
-            np.savez(
-                file,
-                samples=np.arange(len(rows)),
-                faults=np.array([row.codes(0) for row in rows], np.int64),
-                loads=np.array(loads, np.int64).reshape(-1, 4),
-            )
+            np.savez(file, **fault_arrays(rows, np.arange(len(rows)), 0))
         self._ask()
         with unreadable(self.session.core):
             arrays = read_results(self._files["results"])
@@ -91,11 +85,12 @@ class ClosedLoop:
         weights = tuple(u for u in upsets if u.place is Place.PARAM)
         others = tuple(u for u in upsets if u.place is not Place.PARAM)
         (row,) = self.session.translator.rows([Fault(0, "loop", 0, -1, others)])
-        return replace(row, sample=sample, loads=self._loads(weights))
+        stored = self._stored(weights)
+        return replace(row, sample=sample, loads=stored.loads, flips=stored.flips)
 
-    def _loads_of(self, weights: tuple[Upset, ...]) -> tuple[tuple[int, int, int], ...]:
+    def _stored_of(self, weights: tuple[Upset, ...]) -> Row:
         (row,) = self.session.translator.rows([Fault(0, "loop", 0, -1, weights)])
-        return row.loads
+        return row
 
     def _ask(self) -> None:
         program = self._program

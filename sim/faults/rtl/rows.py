@@ -4,7 +4,8 @@
 |---|---|
 | state | its code as it goes to memory, and to the linear maps |
 | value | the result, behind its register or its accumulator; one of the drive, from its memory on |
-| param, a weight | the weight memory, loaded before the inference and put back after it |
+| value, a sum with a check | what the accumulator reads as, off by the difference, before the check |
+| param, a weight | the weight memory, loaded before the inference and put back after it; with a code, flipped in it |
 | core | any register, or a word of any memory, in clocks |
 
 One fault has one upset of a state, a value or a core, in one window, and any number of weights.
@@ -24,13 +25,16 @@ from ....toolchain.ir import IntNet, ops
 from ..circuit import Circuit
 from ..storage import changed, weight_names
 from ..table import Fault, Place, Upset
-from .weights import Load, Memory, NoRoomError
+from .weights import Flip, Load, Memory, NoRoomError
 
-__all__ = ["Cell", "Row", "Translator"]
+__all__ = ["Cell", "Row", "Translator", "fault_arrays"]
 
 Codes = NDArray[np.int64]
 
 
+LISTS = ("loads", "flips")
+NO_WORD = 0xFFFF
+"""The number of no word with a saboteur: the masks of a fault in the hardware are for its site alone."""
 _SHOWN = 120
 """Characters of a fault in a message."""
 
@@ -43,7 +47,7 @@ class Row:
     sample: int
     every: bool = True
     event: bool = True
-    word: int = 0
+    word: int = NO_WORD
     unit: int = 0
     first: int = 0
     last: int = 0
@@ -54,12 +58,23 @@ class Row:
     site: int = -1
     clocks: tuple[int, int] = (0, 0)
     loads: tuple[Load, ...] = ()
+    flips: tuple[Flip, ...] = ()
 
     def codes(self, limit: int) -> list[int]:
         """As native.cpp lists them. No result after `limit` clocks is a hang."""
         masks = (self.flip, self.one, self.zero, self.add)
         word = (int(self.event), self.word, self.unit, self.first, self.last)
         return [int(self.every), *word, *masks, self.site, *self.clocks, limit if self.site >= 0 else 0]
+
+
+def fault_arrays(rows: Sequence[Row], samples: Codes, limit: int) -> dict[str, Codes]:
+    """The arrays of `bench/native.py --faults`; `samples` counts in the inputs that it is given."""
+    lists = {name: [(i, *found) for i, row in enumerate(rows) for found in getattr(row, name)] for name in LISTS}
+    return {
+        "samples": samples,
+        "faults": np.array([row.codes(limit) for row in rows], np.int64),
+        **{name: np.array(found, np.int64).reshape(-1, 4) for name, found in lists.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,8 @@ class Translator:
         others = [u for u in fault.upsets if u.place is not Place.PARAM]
         if len(others) > 1:
             raise _Refused("the core disturbs one word in an inference, this fault has several")
-        row = Row(fault.sample, loads=tuple(self._loads(weights)))
+        loads, flips = self._stored(weights)
+        row = Row(fault.sample, loads=tuple(loads), flips=tuple(flips))
         if not others:
             return row
         upset = others[0]
@@ -133,7 +149,7 @@ class Translator:
         masks = {name: getattr(u, name) for name in ("flip", "one", "zero")}
         return replace(row, site=cell.number, unit=u.index, clocks=(u.first, u.last), **masks)
 
-    def _loads(self, upsets: Sequence[Upset]) -> list[Load]:
+    def _stored(self, upsets: Sequence[Upset]) -> tuple[list[Load], list[Flip]]:
         known = weight_names(self.net)
         for u in upsets:
             if u.name not in known:
@@ -143,7 +159,9 @@ class Translator:
                 what = f"{u.name} is disturbed in ticks {u.first} to {u.last}, weights are for the whole inference"
                 raise _Refused(f"{what}, 0 to {self.ticks}")
         try:
-            return self.memory.loads(upsets, self.circuit) if upsets else []
+            if self.memory.coded:
+                return self.memory.flips(upsets, self.circuit)
+            return self.memory.loads(upsets, self.circuit), []
         except NoRoomError as e:
             raise _Refused(f"the weight memory cannot hold this fault: {e}") from None
 
@@ -161,17 +179,23 @@ class Translator:
         block = next(name for name, script in self.net.blocks if any(op.out == u.name for op in script))
         if block == "drive":
             return self._drive(row, u)
-        if not u.held:
+        checked = f"sum:{u.name}" in self.words
+        if not u.held and not checked:
             return self._told(row, u, u)
-        if u.first >= self.ticks:
+        first, last = (u.first, min(u.last, self.ticks - 1)) if block == "step" else (self.ticks, self.ticks)
+        if not u.first <= last <= u.last:
             return self._told(row, None, u)
-        if row.loads:
+        if row.loads or row.flips:
             raise _Refused("an accumulator is off by a known difference, beside disturbed weights it is not known")
+        if not u.held and first != last:
+            what = f"of a sum that has a check one tick is disturbed, or all from one on, not ticks {first} to {last}"
+            raise _Refused(what)
         # What an accumulator that is only incremented is off by, from the first tick on.
         word = self.circuit.words[u.place, u.name]
-        code = self.value(u.place, u.name, u.index, row.sample, u.first)
+        code = self.value(u.place, u.name, u.index, row.sample, first)
         difference = changed(code, u, word, saturate=False) - code
-        return self._told(row, replace(u, flip=0, one=0, zero=0, add=difference) if difference else None, u)
+        off = replace(u, flip=0, one=0, zero=0, add=difference) if difference else None
+        return self._told(row, off, u, f"sum:{u.name}" if checked else None)
 
     def _drive(self, row: Row, u: Upset) -> Row:
         """Computed in tick 0; what later ticks read of it stands in a memory, and stays as it was disturbed."""
@@ -188,8 +212,8 @@ class Translator:
             raise _Refused(f"linear maps read value {u.name} of the drive, and are not told of its upsets after tick 0")
         return self._told(row, u, u)
 
-    def _told(self, row: Row, u: Upset | None, named: Upset) -> Row:
-        key = f"{named.place.name.lower()}:{named.name}"
+    def _told(self, row: Row, u: Upset | None, named: Upset, key: str | None = None) -> Row:
+        key = key or f"{named.place.name.lower()}:{named.name}"
         if key not in self.words:
             known = ", ".join(self.words)
             raise _Refused(f"{key} is no word of the core that has a saboteur", f"these have: {known}")

@@ -20,11 +20,13 @@ from ..maps import taps
 from ..storage import changed
 from ..table import Place, Upset
 
-__all__ = ["Load", "Memory", "NoRoomError"]
+__all__ = ["Flip", "Load", "Memory", "NoRoomError"]
 
 Codes = NDArray[np.int64]
 Load = tuple[int, int, int]
 """Address of the load port, the word of the fault, the word that is put back."""
+Flip = tuple[int, int, int]
+"""Site of a memory, number of a word in it, the bits of it that flip."""
 
 
 class NoRoomError(Exception):
@@ -61,6 +63,43 @@ class Memory:
                 free += 1
         return found
 
+    @property
+    def coded(self) -> bool:
+        """Whether its words have a code, which sees bits flip once they are loaded."""
+        return bool(self.layout.get("coded"))
+
+    def flips(self, upsets: Sequence[Upset], circuit: Circuit) -> tuple[list[Load], list[Flip]]:
+        """The same for a memory with a code: its columns are loaded as they are, with the words in them that only a
+        disturbed weight needs, and what the upsets change flips afterwards. Raises NoRoomError."""
+        free, codes_bits = self._used(), self.layout["lanes"] * self.layout["code_bits"]
+        loads: list[Load] = []
+        flips: list[Flip] = []
+        for (name, column), added in self._added(upsets, circuit).items():
+            row = self.layout["rows"][name] + column
+            start, length = self._held(row)
+            clean, disturbed = self._column(row), self._changed(row, added)
+            words = [word for word, _ in _ordered(disturbed)]
+            if len(words) > length or not self._alone(row):
+                if free + len(words) > self.layout["capacity"]:
+                    what = f"its columns end at word {free + len(words)}, the memory has {self.layout['capacity']}"
+                    raise NoRoomError(what)
+                start, free = free, free + len(words)
+                loads.append(self._load(row, start | (len(words) - 1) << self.layout["address_bits"]))
+            for i, word in enumerate(words):
+                # In place too: what is loaded is put back.
+                loads += self._entry(start + i, clean.get(word, 0) | word << codes_bits)
+                mask, parts = self._bits(clean.get(word, 0), disturbed.get(word, 0)), enumerate(self.layout["coded"])
+                flips += [(site, start + i, bits) for k, site in parts if (bits := mask >> 32 * k & 0xFFFFFFFF)]
+        return loads, flips
+
+    def _bits(self, clean: int, disturbed: int) -> int:
+        """The bits of a word that flip. A ternary -1 is 0 once its low bit is: the high one is not read then."""
+        lanes, bits, mask = self.layout["lanes"], self.layout["code_bits"], clean ^ disturbed
+        for lane in range(lanes if bits == 2 else 0):
+            if clean >> 2 * lane & 3 == 3 and disturbed >> 2 * lane & 3 == 0:
+                mask &= ~(2 << 2 * lane)
+        return mask
+
     def _added(self, upsets: Sequence[Upset], circuit: Circuit) -> dict[tuple[str, int], dict[int, int]]:
         """By map and column: what is added to the weight of each row."""
         codes = {u.name: self.net.param(u.name).reshape(-1).copy() for u in upsets}
@@ -81,9 +120,16 @@ class Memory:
 
     def _disturbed(self, row: int, added: Mapping[int, int]) -> list[tuple[int, int]]:
         """The entries `(word, codes)` of the column of a row of the table, with what is added to its weights."""
-        lanes, bits = self.layout["lanes"], self.layout["code_bits"]
+        return _ordered({word: codes for word, codes in self._changed(row, added).items() if codes})
+
+    def _column(self, row: int) -> dict[int, int]:
+        """Codes by word of the column of a row of the table."""
         start, length = self._held(row)
-        column = dict(self._entry_at(start + i) for i in range(length))
+        return dict(self._entry_at(start + i) for i in range(length))
+
+    def _changed(self, row: int, added: Mapping[int, int]) -> dict[int, int]:
+        """The same with what is added to its weights."""
+        lanes, bits, column = self.layout["lanes"], self.layout["code_bits"], self._column(row)
         for unit, difference in added.items():
             word, lane = divmod(unit, lanes)
             codes = column.get(word, 0)
@@ -92,7 +138,7 @@ class Memory:
                 raise NoRoomError(f"its weight becomes {code}, which a code of {bits} bits does not hold")
             mask = ((1 << bits) - 1) << bits * lane
             column[word] = (codes & ~mask) | (code << bits * lane & mask)
-        return _ordered({word: codes for word, codes in column.items() if codes})
+        return column
 
     def _held(self, row: int) -> tuple[int, int]:
         """First entry of the column of a row of the table, and how many it has."""

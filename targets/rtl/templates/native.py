@@ -42,6 +42,12 @@ def header(layout: Any) -> str:
         first += s["units"]
     trace = {"events": "#define TRACE_EVENTS", "vector": "#define TRACE_VECTOR", None: ""}[layout.trace]
     trace += "\n#define INJECTS" if layout.injects else ""
+    hardened = ""
+    if layout.injects and (flags := layout.inject.get("flags")):
+        trace += "\n#define HARDENED"
+        registers = {"Faults": layout.registers["FAULTS"], "Corrected": layout.registers["CORRECTED"]}
+        hardened = "".join(f"constexpr uint32_t k{n}Register = {at};\n" for n, at in registers.items())
+        hardened += f"constexpr uint32_t kFaultsMask = {(1 << len(flags)) - 1};\n"
     return f"""\
 #include <cstddef>
 #include <cstdint>
@@ -64,7 +70,7 @@ constexpr int64_t kIdleLimit = {IDLE_LIMIT};
 constexpr uint32_t kStepsRegister = {layout.registers["STEPS"]};
 constexpr uint32_t kLoadAddressRegister = {layout.registers["LOAD_ADDRESS"]};
 constexpr uint32_t kLoadDataRegister = {layout.registers["LOAD_DATA"]};
-"""
+{hardened}"""
 
 
 def build(layout: Any, folder: Path) -> Path:
@@ -94,8 +100,9 @@ def run(
 ) -> tuple[Any, dict[str, Any]]:
     """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured without the
     weight load: `cycles` and `seconds` of the run, and for each sample the `latency` in clocks from its first code in
-    to its last code out, and `relaxing` from its last code in to its first code out. `alone`: a sample is sent when the
-    result of the one before has come. `faults`: what native.cpp reads, a row for each sample."""
+    to its last code out, `relaxing` from its last code in to its first code out, and with faults what hardening reports
+    of each: FAULTS as `flags`, and `corrected`. `alone`: a sample is sent when the result of the one before has come.
+    `faults`: what native.cpp reads, a row for each sample."""
     given, found = program.parent / "in.bin", program.parent / "out.bin"
     with given.open("wb") as file:
         np.array([len(frames), len(words)], np.int64).tofile(file)
@@ -112,7 +119,7 @@ def run(
     units = sum(s["units"] for s in layout.states)
     steps, y = np.zeros(len(frames), np.int64), np.zeros((len(frames), layout.y["count"]), np.int64)
     states = np.zeros((layout.steps if trace else 0, len(frames), units), np.int64)
-    clocks = np.zeros((len(frames), 4), np.int64)
+    clocks = np.zeros((len(frames), 6), np.int64)
     with found.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
         for sample in range(len(frames)):
@@ -128,20 +135,22 @@ def run(
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
     results = core_layout.Results(dict(named), y, steps)
-    first_in, last_in, first_out, last_out = clocks.T
+    first_in, last_in, first_out, last_out, flags, corrected = clocks.T
     measured = {"latency": last_out - first_in + 1, "relaxing": first_out - last_in}
+    measured |= {"flags": flags, "corrected": corrected}
     return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9, **measured}
 
 
 def fault_rows(arrays: Any) -> Any:
-    """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the number of its `loads` (number
-    of the sample, ascending, address, word, word that is put back) and by them."""
-    rows, loads = arrays["faults"], arrays["loads"]
-    ends = np.searchsorted(loads[:, 0], np.arange(len(rows) + 1))
+    """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the numbers of its `loads` (number
+    of the sample, ascending, address, word, word that is put back) and `flips` (number of the sample, ascending, site,
+    number of the word, bits), and by them."""
+    rows, lists = arrays["faults"], (arrays["loads"], arrays["flips"])
+    ends = [np.searchsorted(found[:, 0], np.arange(len(rows) + 1)) for found in lists]
     parts = []
     for number, row in enumerate(rows):
-        mine = loads[ends[number] : ends[number + 1], 1:]
-        parts += [row, [len(mine)], mine.reshape(-1)]
+        mine = [found[end[number] : end[number + 1], 1:] for found, end in zip(lists, ends, strict=True)]
+        parts += [row, [len(found) for found in mine], *(found.reshape(-1) for found in mine)]
     return np.concatenate(parts)
 
 
@@ -175,7 +184,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--serve", action="store_true", help="run once for each line on the standard input, and answer it"
     )
-    parser.add_argument("--faults", type=Path, help="what to inject: arrays `samples`, `faults` and `loads`")
+    parser.add_argument("--faults", type=Path, help="what to inject: arrays `samples`, `faults`, `loads` and `flips`")
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
         parser.error("--inputs and --results go together")
@@ -214,7 +223,7 @@ def sampled(given: argparse.Namespace, layout: Any, program: Path, words: Any) -
     results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
     found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
     if faults_given := given.faults is not None:
-        found["latency"] = measured["latency"]
+        found |= {k: measured[k] for k in ("latency", "flags", "corrected")}
     if given.clocks and not faults_given:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
         found |= {k: timed[k] for k in ("latency", "relaxing")}
