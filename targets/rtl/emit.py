@@ -90,28 +90,31 @@ def write_folder(
 
 
 def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
-    """The core with saboteurs. What core.json says of them: the words of the net that have one, and where the weight
-    memory holds what (for each linear map the first row of its table); every register and memory."""
+    """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
+    holds what (for each linear map the first row of its table), or that weights are constants of the core (None);
+    every register and memory."""
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, choice, trace=True, inject=True)
     made = sabotage(shell)
     _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
-    weights = shell.engine.plan.weights
-    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
-    numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
-    rows = {m.out: row for m, row in zip(shell.engine.plan.maps, weights.rows, strict=True)}
-    words = np.zeros(weights.load_words, np.int64)
-    held = shell.engine.load_words(net)
-    words[: len(held)] = held
-    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
-    sites = [asdict(site) for site in made.sites]
     return {
         "verilog": INJECTED,
         "words": shell.engine.inject_words,
-        "weights": {**numbers, "rows": rows},
-        "sites": sites,
+        "weights": _weight_memory(net, shell.engine, folder) if shell.loads else None,
+        "sites": [asdict(site) for site in made.sites],
     }
+
+
+def _weight_memory(net: IntNet, engine: Any, folder: Path) -> dict[str, Any]:
+    weights = engine.plan.weights
+    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
+    numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
+    words = np.zeros(weights.load_words, np.int64)
+    held = engine.load_words(net)
+    words[: len(held)] = held
+    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
+    return {**numbers, "rows": {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}}
 
 
 def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:
