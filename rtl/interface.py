@@ -123,8 +123,8 @@ class EngineSignature(wiring.Signature):
     `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and element
     `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
     (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
-    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
-    they add up changes as if there were none. All are stable during a sample.
+    ticks latched, before an upset of a state. With `inject_event` linear maps that add up changes are told of an upset
+    of a state, without they add as if there were none; others do not read it. All are stable during a sample.
 
     `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
     tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;

@@ -8,8 +8,8 @@
 | `value:NAME` of the drive, later | behind the memory of codes | ticks `first` to the end |
 | `sum:NAME`, with a residue check | sums of a linear map, before their check: `add` alone | ticks `first` to `last` |
 
-A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were
-latched, before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
+The trace shows codes as they were latched, before a state's saboteur. An operation that several sweeps compute, or all
+lanes, is disturbed in each.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from amaranth import Cat, Const, Mux, Signal, Value
 
 from eqcompile.toolchain.ir import infer
 
+from ..saboteur import disturbed, numbered, within
 from .plan import Plan, Sweep
 
 if TYPE_CHECKING:
@@ -34,12 +35,11 @@ BLOCKS = ("step", "readout")
 
 
 def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
-    """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it; `checked`: sums have one."""
+    """States, sums, and what the sweeps compute; `checked`: sums before their check as well."""
     computed = [op.out for sweep in plan.sweeps for op in sweep.script]
-    names = [f"state:{s.name}" for s in plan.net.states]
-    names += [f"value:{name}" for name in dict.fromkeys([*(m.out for m in plan.maps), *computed])]
-    names += [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
-    return {name: number for number, name in enumerate(names)}
+    found = numbered((s.name for s in plan.net.states), [*(m.out for m in plan.maps), *computed])
+    sums = [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
+    return found | {name: len(found) + number for number, name in enumerate(sums)}
 
 
 class Saboteur:
@@ -59,19 +59,16 @@ class Saboteur:
         if number is None or sweep.block == "readout":
             return code
         ports, tick = self.ports, self.coming if sweep.block == "step" else Const(0, 1)
-        here = (ports.inject_first <= tick) & (tick <= ports.inject_last) & self._unit(lane, group)
-        return self._disturbed(number, code, here & ports.inject_event if event else here)
+        here = within(ports, tick) & self._unit(lane, group)
+        return disturbed(ports, number, code, here & ports.inject_event if event else here)
 
     def value(self, sweep: Sweep, name: str, value: Value, lane: int, group: Value) -> Value:
         """The value of an operation, or a sum, in a sweep."""
         ports, unit = self.ports, self._unit(lane, group)
-        now = ports.inject_first == 0
-        if sweep.block != "drive":
-            now = (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
+        now = ports.inject_first == 0 if sweep.block == "drive" else within(ports, ports.made)
         # A single number is computed beside every unit.
-        return self._disturbed(
-            self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now
-        )
+        here = now & unit if self.sizes[name] == sweep.units else now
+        return disturbed(ports, self.words[f"value:{name}"], value, here)
 
     def summed(self, bank: int, word: Value, at: Value) -> Value:
         """A word of a bank of accumulators, read at the address `at` of the clock before."""
@@ -96,14 +93,7 @@ class Saboteur:
             return code
         ports = self.ports
         now = (ports.inject_first != 0) & (ports.inject_first <= ports.made)
-        return self._disturbed(self.words[f"value:{name}"], code, now & self._unit(lane, group))
+        return disturbed(ports, self.words[f"value:{name}"], code, now & self._unit(lane, group))
 
     def _unit(self, lane: int, group: Value) -> Value:
         return self.ports.inject_unit == Cat(Const(lane, self.lane_bits), group)
-
-    def _disturbed(self, number: int, word: Value, here: Value) -> Value:
-        ports = self.ports
-        masked = ((word.as_unsigned() ^ ports.inject_flip) | ports.inject_one) & ~ports.inject_zero
-        cut = (masked + ports.inject_add)[: len(word)]
-        chosen = ports.inject_enable & (ports.inject_word == number) & here
-        return Mux(chosen, cut.as_signed() if word.shape().signed else cut, word)

@@ -2,8 +2,8 @@
 
 | upset | in the core |
 |---|---|
-| state | its code as it goes to memory, and to the linear maps |
-| value | the result, behind its register or its accumulator; one of the drive, from its memory on |
+| state | its code as it is stored, or as it is read: everything that reads it is told |
+| value | the result, behind its operation or its sum; one of the drive, from its register or memory on |
 | value, a sum with a check | what the accumulator reads as, off by the difference, before the check |
 | param, a weight | the weight memory, loaded before the inference and put back after it; with a code, flipped in it |
 | core | any register, or a word of any memory, in clocks |
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic, UsageError
-from ....toolchain.ir import IntNet, ops
+from ....toolchain.ir import IntNet, ops, walk
 from ..circuit import Circuit
 from ..storage import changed, weight_names
 from ..table import Fault, Place, Upset
@@ -90,14 +90,15 @@ class Cell:
 @dataclass(frozen=True)
 class Translator:
     """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells`: by name. `value` gives the fault-free
-    code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick."""
+    code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick. `memory`: of
+    the weights; None if they are constants of a core whose linear maps are computed anew in every tick."""
 
     net: IntNet
     circuit: Circuit
     ticks: int
     words: Mapping[str, int]
     cells: Mapping[str, Cell]
-    memory: Memory
+    memory: Memory | None
     value: Callable[[Place, str, int, int, int], int]
 
     def rows(self, faults: Sequence[Fault], *, event: bool = True) -> list[Row]:
@@ -152,6 +153,9 @@ class Translator:
     def _stored(self, upsets: Sequence[Upset]) -> tuple[list[Load], list[Flip]]:
         known = weight_names(self.net)
         for u in upsets:
+            if self.memory is None:
+                what = f"{u.name} is wired into the core, and so are all its constants, weights among them"
+                raise _Refused(what, f"--arch serial has a memory of weights; {_ELSE}")
             if u.name not in known:
                 what = f"{u.name} is wired into the core, its weights alone are in a memory that is loaded"
                 raise _Refused(what, "leave it out, as --sites state,accumulator,drive,weight does")
@@ -159,6 +163,8 @@ class Translator:
                 what = f"{u.name} is disturbed in ticks {u.first} to {u.last}, weights are for the whole inference"
                 raise _Refused(f"{what}, 0 to {self.ticks}")
         try:
+            if self.memory is None or not upsets:
+                return [], []
             if self.memory.coded:
                 return self.memory.flips(upsets, self.circuit)
             return self.memory.loads(upsets, self.circuit), []
@@ -176,7 +182,7 @@ class Translator:
         return self._told(row, u, u)
 
     def _value(self, row: Row, u: Upset) -> Row:
-        block = next(name for name, script in self.net.blocks if any(op.out == u.name for op in script))
+        block = next(name for name, script in self.net.blocks if any(op.out == u.name for op in walk(script)))
         if block == "drive":
             return self._drive(row, u)
         checked = f"sum:{u.name}" in self.words
@@ -199,7 +205,7 @@ class Translator:
 
     def _drive(self, row: Row, u: Upset) -> Row:
         """Computed in tick 0; what later ticks read of it stands in a memory, and stays as it was disturbed."""
-        read = {name for _, script in self.net.blocks[1:] for op in script for name in op.reads}
+        read = {name for _, script in self.net.blocks[1:] for op in walk(script) for name in op.reads}
         read |= {s.update for s in self.net.states} | {o.value for o in self.net.outputs}
         if u.name not in read:
             return self._told(row, u if u.first == 0 else None, u)
@@ -207,8 +213,12 @@ class Translator:
             raise _Refused(
                 f"value {u.name} of the drive is in a memory: the core changes it once, not in several ticks"
             )
+        shapes = [op.out for op in self.net.drive if isinstance(op, ops.Reshape) and op.x == u.name]
+        alike = [name for name in shapes if name in read and f"value:{name}" not in self.words]
+        if alike and u.first:
+            raise _Refused(f"value {u.name} of the drive and {alike[0]} are one word of the core: both would be upset")
         mapped = {op.x for _, s in self.net.blocks[1:] for op in s if isinstance(op, ops.Linear | ops.Stencil)}
-        if u.name in mapped and u.first:
+        if u.name in mapped and u.first and self.memory is not None:
             raise _Refused(f"linear maps read value {u.name} of the drive, and are not told of its upsets after tick 0")
         return self._told(row, u, u)
 
@@ -228,7 +238,10 @@ def _short(fault: Fault) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+_ELSE = "the engines `fast` and `golden` take every fault"
+
+
 class _Refused(Exception):
-    def __init__(self, what: str, hint: str = "the engines `fast` and `golden` take every fault") -> None:
+    def __init__(self, what: str, hint: str = _ELSE) -> None:
         super().__init__(what)
         self.what, self.hint = what, hint

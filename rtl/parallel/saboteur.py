@@ -1,0 +1,92 @@
+"""Saboteurs of the parallel engine: the words that a fault of a net may name, each in logic of its own.
+
+| word | disturbed | so that it is wrong for |
+|---|---|---|
+| `state:NAME` | behind its register, for step and readout | ticks `first` to `last` |
+| `value:NAME` of step or readout | behind the logic of its operation | ticks `first` to `last` |
+| `value:NAME` of the drive, `first` 0 | the same, before its register | the inference |
+| `value:NAME` of the drive, later | behind its register, for step and readout | ticks `first` to the end |
+
+A core with them computes every operation by itself, in its stated format, since a word that is added up with others, or
+cut to what the codes of an undisturbed run need, could not be disturbed as the net's would be. So it has the registers
+of states, inputs, buses and control that the core without them has, but others within drive and readout. An operation
+in a repeat is disturbed in each of its evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from amaranth import Module, Signal, Value
+
+from eqcompile.rtl.datapath import shape_of
+from eqcompile.toolchain.ir import Format, Interval, IntNet
+
+from ..saboteur import disturbed, numbered, within
+from .wires import Scope, Wire, Wires, filled
+
+if TYPE_CHECKING:
+    from .engine import ParallelEngine
+
+__all__ = ["Saboteur", "Upset", "words_of"]
+
+Upset = Callable[[str, Wires], Wires]
+"""The wires of a value in its stated format, disturbed if it is a word; from a name and the wires as computed."""
+
+BOOLEAN = Format(1, False)
+
+
+def words_of(net: IntNet) -> dict[str, int]:
+    """States, and the value of every operation."""
+    return numbered((s.name for s in net.states), (op.out for op in net.all_ops()))
+
+
+class Saboteur:
+    """Disturbs words of the engine `ports`, whose logic is in `m`. `tick`: the number of the tick that the step's logic
+    computes, which the engine drives."""
+
+    def __init__(self, m: Module, ports: ParallelEngine) -> None:
+        self.m, self.ports, self.words = m, ports, words_of(ports.net)
+        self.tick = Signal(16, name="inject_tick")
+
+    def computed(self, block: str) -> Upset:
+        """For the operations of drive, step or readout."""
+        ports = self.ports
+        now = {
+            "drive": ports.inject_first == 0,
+            "step": within(ports, self.tick),
+            "readout": within(ports, ports.made),
+        }[block]
+        return lambda name, wires: self._upset(f"value:{name}", wires, now)
+
+    def added_up(self, scope: Scope) -> Scope:
+        """Inputs, and values of the drive that accumulators hold."""
+        upset = self.computed("drive")
+        return {name: upset(name, wires) if f"value:{name}" in self.words else wires for name, wires in scope.items()}
+
+    def states(self, scope: Scope, tick: Value) -> Scope:
+        """Registers of states, as tick `tick` reads them."""
+        return {name: self._upset(f"state:{name}", wires, within(self.ports, tick)) for name, wires in scope.items()}
+
+    def clamped(self, scope: Scope, tick: Value) -> Scope:
+        """Registers of inputs and of values of the drive, as tick `tick` reads them."""
+        first = self.ports.inject_first
+        now = (first != 0) & (first <= tick)
+        return {n: self._upset(f"value:{n}", w, now) if f"value:{n}" in self.words else w for n, w in scope.items()}
+
+    def _upset(self, word: str, wires: Wires, now: Value) -> Wires:
+        name = word.partition(":")[2]
+        fmt, number = self.ports.net.formats.get(name, BOOLEAN), self.words.get(word)
+        active = Signal(name=f"{name}_upset")
+        self.m.d.comb += active.eq(now)
+        made = [self._word(w, f"{name}_{i}", fmt, number, active, i) for i, w in enumerate(wires.reshape(-1))]
+        return filled(wires.shape, made)
+
+    def _word(self, wire: Wire, name: str, fmt: Format, number: int | None, active: Value, unit: int) -> Wire:
+        cut, found = Signal(shape_of(fmt), name=name), Signal(shape_of(fmt), name=f"{name}_disturbed")
+        self.m.d.comb += cut.eq(wire.value)
+        here = active & (self.ports.inject_unit == unit)
+        # What a repeat carries is no word, but has a format.
+        self.m.d.comb += found.eq(cut if number is None else disturbed(self.ports, number, cut, here))
+        return Wire(found, Interval(fmt.lo, fmt.hi), wire.stage, wire.level)
