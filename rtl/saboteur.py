@@ -1,13 +1,25 @@
-"""How a saboteur disturbs a word, in every engine: as the injection port says (`interface.EngineSignature`)."""
+"""How a saboteur disturbs a word, in every engine: by a table that the injection port fills (`EngineSignature`).
+
+port ──► table of the place: element, tick ──► masks
+                                                 │
+word ──► (((word ^ flip) | one) & ~zero) + add ◄─┘ ──► disturbed word
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
-from amaranth import Mux, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib.memory import Memory
 
-__all__ = ["disturbed", "numbered", "within"]
+from eqcompile.toolchain.ir import Format
+
+__all__ = ["Elements", "Tables", "numbered"]
+
+MASKS = ("flip", "one", "zero", "add")
 
 
 def numbered(states: Iterable[str], values: Iterable[str]) -> dict[str, int]:
@@ -16,15 +28,60 @@ def numbered(states: Iterable[str], values: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
-def within(ports: Any, tick: Value) -> Value:
-    """Whether words of that tick are disturbed."""
-    return (ports.inject_first <= tick) & (tick <= ports.inject_last)
+@dataclass(frozen=True)
+class Elements:
+    """The elements of a word that one place computes, `size` of them in turn. `row`: which of them now. `mine`: the
+    element that the port of the core names is one of them, and which (`at`)."""
+
+    size: int
+    row: Value
+    mine: Value
+    at: Value
+
+    @classmethod
+    def one(cls, mine: Value) -> Elements:
+        """A place that computes a single element."""
+        return cls(1, Const(0, 1), mine, Const(0, 1))
 
 
-def disturbed(ports: Any, number: int, word: Value, here: Value) -> Value:
-    """`(((word ^ flip) | one) & ~zero) + add`, cut to its bits, if the port of `ports` names word `number` and it is
-    `here`; else `word`."""
-    flip, one, zero, add = (getattr(ports, f"inject_{mask}")[: len(word)] for mask in ("flip", "one", "zero", "add"))
-    cut = ((((word.as_unsigned() ^ flip) | one) & ~zero) + add)[: len(word)]
-    chosen = ports.inject_enable & (ports.inject_word == number) & here
-    return Mux(chosen, cut.as_signed() if word.shape().signed else cut, word)
+class Tables:
+    """The tables of the engine `ports`, one for each place where a word is computed or read."""
+
+    def __init__(self, ports: Any) -> None:
+        self.ports, self.places = ports, count()
+
+    def disturbed(
+        self, m: Module, number: int, word: Value, elements: Elements, tick: Value, *, clamp: Format | None = None
+    ) -> Signal:
+        """The word as a new table in `m` says for this element in this tick.
+
+        A sum is cut to the bits of the word, or saturates in the format `clamp` (a state). `number`: what `inject_word`
+        calls the word.
+        """
+        ports, n = self.ports, len(word)
+        tick_bits, row_bits = ports.net.schedule.steps.bit_length(), max((elements.size - 1).bit_length(), 1)
+        table = Memory(shape=unsigned(4 * n + 1), depth=1 << (row_bits + tick_bits), init=[])
+        # In a module of its own, whatever condition `m` is in.
+        m.submodules[f"inject_{number}_{next(self.places)}"] = inner = Module()
+        inner.submodules.table = table
+        write, read = table.write_port(), table.read_port(domain="comb")
+        flip, one, zero, add = (getattr(ports, f"inject_{mask}") for mask in MASKS)
+        inner.d.comb += [
+            write.addr.eq(Cat(_cut(ports.inject_tick, tick_bits), _cut(elements.at, row_bits))),
+            write.data.eq(Cat(flip[:n], one[:n], zero[:n], add[: n + 1])),
+            write.en.eq(ports.inject_arm & (ports.inject_word == number) & elements.mine),
+            read.addr.eq(Cat(_cut(tick, tick_bits), _cut(elements.row, row_bits))),
+        ]
+        flip, one, zero = (read.data[i * n : (i + 1) * n] for i in range(3))
+        masked = ((word.as_unsigned() ^ flip) | one) & ~zero
+        total = (masked.as_signed() if word.shape().signed else masked) + read.data[3 * n :].as_signed()
+        if clamp is not None:
+            total = Mux(total < clamp.lo, clamp.lo, Mux(total > clamp.hi, clamp.hi, total))
+        found = Signal(word.shape(), name=f"inject_{number}_found")
+        inner.d.comb += found.eq(total)
+        return found
+
+
+def _cut(value: Value, bits: int) -> Value:
+    """The lowest bits, with zeros above those that there are."""
+    return Cat(value[:bits], Const(0, max(bits - len(value), 0)))

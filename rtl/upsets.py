@@ -70,7 +70,8 @@ def sabotage(shell: Shell) -> Sabotaged:
     for path, fragment in list(_walk(top, ())):
         placed.registers(path, fragment)
         for memory, name, _ in list(fragment.subfragments):
-            if isinstance(memory, MemoryInstance):
+            # Tables of words to disturb are no part of the core.
+            if isinstance(memory, MemoryInstance) and not any(part.startswith("inject_") for part in path):
                 placed.memory((*path, name or ("memory" if memory._write_ports else "rom")), fragment, memory)
     ports = [Value.cast(getattr(shell, name)) for name in members]
     added = [port[name.removeprefix("inject_")] for name in own]

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ import numpy as np
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
+from eqcompile.sim.faults.rtl.masks import Told
 from eqcompile.sim.faults.rtl.rows import Row, Translator
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
 
-__all__ = ["accepted", "core_faults", "differing", "effective", "unlike_deposits"]
+__all__ = ["accepted", "changed", "core_faults", "differing", "effective", "unlike_deposits"]
 
 
 def accepted(found: Translator, table: FaultTable) -> FaultTable:
@@ -45,6 +46,17 @@ def differing(session: RtlSession, rows: Sequence[Row], faults: Sequence[Fault])
         if not same or any((got.outputs[n][i] != v[0]).any() for n, v in outputs.items()):
             wrong.append(str(fault))
     return wrong
+
+
+def changed(rows: Sequence[Row], **made: Callable[[Told], Any]) -> list[Row]:
+    """The rows with fields of their upsets, or of the masks of these, changed as functions of the upset say."""
+
+    def other(told: Told) -> Told:
+        masks = {name: f(told) for name, f in made.items() if hasattr(told.masks, name)}
+        fields = {name: f(told) for name, f in made.items() if name not in masks}
+        return replace(told, masks=replace(told.masks, **masks), **fields)
+
+    return [replace(row, upsets=tuple(other(told) for told in row.upsets)) for row in rows]
 
 
 def core_faults(

@@ -18,9 +18,9 @@ from eqcompile.sim.faults.table import Fault, Place
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet
 
-__all__ = ["disturbed_runs", "single_faults", "translator_of", "unlike_golden"]
+__all__ = ["disturbed_runs", "some_faults", "translator_of", "unlike_golden"]
 
-PORTS = ("word", "unit", "first", "last", "flip", "one", "zero", "add")
+PORTS = ("word", "unit", "tick", "flip", "one", "zero", "add")
 
 
 def translator_of(engine: Any, net: IntNet) -> Translator:
@@ -28,16 +28,13 @@ def translator_of(engine: Any, net: IntNet) -> Translator:
     return Translator(net, Circuit.of(net), net.schedule.steps, engine.inject_words, {}, None, lambda *_: 0)
 
 
-def single_faults(engine: Any, net: IntNet, rng: random.Random, *, samples: int, count: int) -> list[tuple[Fault, Row]]:
-    """Faults of one word in one window that the engine takes, and what it is told."""
+def some_faults(engine: Any, net: IntNet, rng: random.Random, *, samples: int, count: int) -> list[tuple[Fault, Row]]:
+    """Faults that the engine takes, and what it is told."""
     told = translator_of(engine, net)
     found: list[tuple[Fault, Row]] = []
     for fault in random_faults(net, rng, samples=samples, ticks=told.ticks, count=count):
-        if len(fault.upsets) != 1:
-            continue
-        (upset,) = fault.upsets
-        # What is added to a state or a held sum is translated with the code that stands there, which takes a session.
-        if upset.place is Place.PARAM or upset.held or (upset.add and upset.place is Place.STATE):
+        # What a held sum is off by is found with the code that stands there, which takes a session.
+        if any(u.place is Place.PARAM or u.held for u in fault.upsets):
             continue
         try:
             found += zip([fault], told.rows([fault]), strict=True)
@@ -62,8 +59,7 @@ def disturbed_runs(
         ctx.set(engine.y.ready, 1)
         for row in rows:
             ctx.set(engine.inject_enable, row.every)
-            for port in PORTS:
-                ctx.set(getattr(engine, f"inject_{port}"), getattr(row, port) & ((1 << 64) - 1))
+            await _written(ctx, engine, [told.codes() for told in row.upsets])
             ticks: list[dict[str, Any]] = []
             results: list[int] = []
             sent = 0
@@ -88,12 +84,24 @@ def disturbed_runs(
                     results += [signed(lane, width, y.format.signed) for lane in lanes]
                 await ctx.tick()
             found.append((ticks, results[: y.count]))
+            await _written(ctx, engine, [(*told.codes()[:3], 0, 0, 0, 0) for told in row.upsets])
 
     simulator = Simulator(engine)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
     return found
+
+
+async def _written(ctx: Any, engine: Any, rows: Sequence[Sequence[int]]) -> None:
+    """Write rows of the tables."""
+    ctx.set(engine.x.valid, 0)
+    for row in rows:
+        for port, code in zip(PORTS, row, strict=True):
+            ctx.set(getattr(engine, f"inject_{port}"), code & ((1 << 64) - 1))
+        ctx.set(engine.inject_arm, 1)
+        await ctx.tick()
+        ctx.set(engine.inject_arm, 0)
 
 
 def unlike_golden(engine: Any, net: IntNet, inputs: Mapping[str, Any], told: Sequence[tuple[Fault, Row]]) -> list[str]:

@@ -7,7 +7,6 @@ import atexit
 import random
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,17 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Mux
 from amaranth.back import verilog
 from fault_cases import random_faults
-from fault_sessions import accepted, core_faults, differing, effective, unlike_deposits
+from fault_sessions import accepted, changed, core_faults, differing, effective, unlike_deposits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtl_engines import cube_net
-from rtl_injection import single_faults, translator_of, unlike_golden
+from rtl_injection import some_faults, translator_of, unlike_golden
 from rtl_mutant_nets import subjects
 from strategies import random_inputs, random_net, with_formats
 
+from eqcompile.rtl import saboteur
 from eqcompile.rtl.lattice import saboteur as in_lattice
 from eqcompile.rtl.lattice.engine import LatticeEngine
 from eqcompile.rtl.parallel import saboteur as in_parallel
@@ -65,7 +64,7 @@ def test_any_word_of_any_net_in_the_parallel_core(
     (net, rng), (levels, step_levels, beat) = case, options
     inputs = random_inputs(net, rng, batch=SAMPLES)
     engine = ParallelEngine(net, trace=True, inject=True, levels=levels, step_levels=step_levels, beat=beat)
-    told = single_faults(engine, net, rng, samples=SAMPLES, count=60)
+    told = some_faults(engine, net, rng, samples=SAMPLES, count=60)
     assert len(told) > 8
     assert unlike_golden(engine, net, inputs, told) == []
 
@@ -76,53 +75,55 @@ def test_any_word_of_a_cube_in_the_lattice(passes: int, units: int | None) -> No
     net, rng = cube_net(2, steps=3), random.Random(passes)
     inputs = random_inputs(net, rng, batch=SAMPLES)
     engine = LatticeEngine(net, trace=True, inject=True, passes=passes, units=units)
-    told = single_faults(engine, net, rng, samples=SAMPLES, count=60)
+    told = some_faults(engine, net, rng, samples=SAMPLES, count=60)
     assert len(told) > 12
     assert unlike_golden(engine, net, inputs, told) == []
 
 
-def a_tick_late(ports: Any, tick: Any) -> Any:
-    return (ports.inject_first < tick) & (tick <= ports.inject_last + 1)
+def a_tick_late(*given: Any, **options: Any) -> Any:
+    *others, tick = given
+    return DISTURBED(*others, (tick - 1)[:16], **options)
 
 
-def not_flipped(ports: Any, number: int, word: Any, here: Any) -> Any:
-    kept = (word.as_unsigned() | ports.inject_one) & ~ports.inject_zero
-    chosen = ports.inject_enable & (ports.inject_word == number) & here
-    cut = (kept + ports.inject_add)[: len(word)]
-    return Mux(chosen, cut.as_signed() if word.shape().signed else cut, word)
+def not_saturating(*given: Any, clamp: Any = None) -> Any:
+    return DISTURBED(*given)
 
 
-def of_the_next_unit(self: Any, wire: Any, name: str, fmt: Any, number: int | None, active: Any, unit: int) -> Any:
-    return UNIT_WORD(self, wire, name, fmt, number, active, unit + 1)
+def of_the_next_unit(self: Any, word: str, cut: Any, unit: int, tick: Any, *, held: bool) -> Any:
+    return UNIT_WORD(self, word, cut, unit + 1, tick, held=held)
 
 
 def of_the_next_element(self: Any, pipe: Any, index: Any) -> Any:
-    return ELEMENT(self, pipe, index + 1)
+    return ELEMENTS(self, pipe, index + 1)
 
 
-UNIT_WORD, ELEMENT = in_parallel.Saboteur._word, in_lattice.Saboteur._here
+NOT_FLIPPED = ("one", "one", "zero", "add")
+DISTURBED = saboteur.Tables.disturbed
+UNIT_WORD, ELEMENTS = in_parallel.Saboteur._word, in_lattice.Saboteur._elements
 
 
 @pytest.mark.parametrize(
     ("arch", "where", "name", "mutant"),
     [
         ("parallel", None, "", None),
-        ("parallel", in_parallel, "within", a_tick_late),
-        ("parallel", in_parallel, "disturbed", not_flipped),
+        ("parallel", saboteur.Tables, "disturbed", a_tick_late),
+        ("parallel", saboteur.Tables, "disturbed", not_saturating),
+        ("parallel", saboteur, "MASKS", NOT_FLIPPED),
         ("parallel", in_parallel.Saboteur, "_word", of_the_next_unit),
         ("parallel", in_parallel.Saboteur, "clamped", lambda self, scope, tick: scope),
         ("lattice", None, "", None),
-        ("lattice", in_lattice, "within", a_tick_late),
-        ("lattice", in_lattice, "disturbed", not_flipped),
-        ("lattice", in_lattice.Saboteur, "_here", of_the_next_element),
+        ("lattice", saboteur.Tables, "disturbed", a_tick_late),
+        ("lattice", saboteur.Tables, "disturbed", not_saturating),
+        ("lattice", saboteur, "MASKS", NOT_FLIPPED),
+        ("lattice", in_lattice.Saboteur, "_elements", of_the_next_element),
         ("lattice", in_lattice.Saboteur, "kept", lambda self, pipe, name, value, time: value),
     ],
 )
 def test_a_wrong_saboteur_is_seen(
-    monkeypatch: pytest.MonkeyPatch, arch: str, where: Any, name: str, mutant: Callable[..., Any] | None
+    monkeypatch: pytest.MonkeyPatch, arch: str, where: Any, name: str, mutant: Any
 ) -> None:
-    """The comparisons above must notice a saboteur that acts late, elsewhere, without the flip, or not on a value of
-    the drive that stands in a register or a memory."""
+    """The comparisons above must notice a saboteur that acts late, elsewhere, without the flip, that wraps a state, or
+    does not act on a value of the drive that stands in a register or a memory."""
     net = cube_net(2, steps=3)
     # From small inputs the tables are not in saturation yet.
     inputs = {"x": np.zeros((1, 3), np.int64)}
@@ -132,6 +133,7 @@ def test_a_wrong_saboteur_is_seen(
     faults = [
         parse_fault(f"0/a.0.0/{word}[{u}]^80@{t}") for word in ("state:h", "value:d") for u in (2, 6) for t in (1, 2)
     ]
+    faults += [parse_fault(f"0/a.0.0/state:h[{u}]+200@{t}") for u in (2, 6) for t in (1, 2)]
     told = list(zip(faults, translator_of(engine, net).rows(faults), strict=True))
     wrong = unlike_golden(engine, net, inputs, told)
     assert bool(wrong) == (mutant is not None)
@@ -178,7 +180,7 @@ def test_any_fault_gives_golden_s_trajectory(arch: str) -> None:
     assert len(table) > 150
     rows = session.translator.rows(list(table))
     assert differing(session, rows, list(table)) == []
-    assert differing(session, [replace(r, first=r.first + 1, last=r.last + 1) for r in rows], list(table))
+    assert differing(session, changed(rows, tick=lambda t: t.tick + 1), list(table))
     golden = GoldenEngine().open(session.net, session.inputs, near=1)
     np.testing.assert_array_equal(session.run(table), golden.run(table))
 
@@ -233,8 +235,7 @@ WEIGHTS = "so are all its constants, weights among them"
 REFUSED = {
     "0/a.0.0/param:W[3]^1@0-7": {"parallel": f"W is wired into the core, and {WEIGHTS}", "lattice": WEIGHTS},
     "0/a.0.0/param:table[3]^1@0-7": {"parallel": "table is wired into the core", "lattice": "table is wired"},
-    "0/a.0.0/state:h[0]^1@1;state:h[1]^1@1": {"parallel": "several", "lattice": "several"},
-    "0/a.0.0/value:vx[0]^1@1-2": {"parallel": "changes it once", "lattice": "changes it once"},
+    "0/a.0.0/state:h[0]+1@1;state:h[0]^1@1": {"parallel": "changed again", "lattice": "changed again"},
     "0/a.0.0/value:line[0]^1@1": {"lattice": "value:line is no word of the core that has a saboteur"},
     "0/a.0.0/value:vx[0]^40@1": {"lattice": "vx of the drive and flat are one word"},
 }

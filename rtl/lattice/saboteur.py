@@ -1,11 +1,11 @@
 """Saboteurs of the lattice engine: the words that a fault of a net may name, disturbed on their way through the units.
 
-| word | disturbed | so that it is wrong for |
+| word | disturbed | by the row of tick |
 |---|---|---|
-| `state:NAME` | before the memories of units and cells, in ticks `first - 1` to `last - 1` | ticks `first` to `last` |
-| `value:NAME` of step or readout | behind the register of its operation, or its sum | ticks `first` to `last` |
-| `value:NAME` of the drive, `first` 0 | the same | the inference |
-| `value:NAME` of the drive, later | behind the units' memory of it | ticks `first` to the end |
+| `state:NAME` | before the memories of units and cells | that comes next |
+| `value:NAME` of step or readout | behind the register of its operation, or its sum | that is made |
+| `value:NAME` of the drive | the same | 0 |
+| | behind the units' memory of it | that is made, but 0 |
 
 A value that is another one in another shape has no place of its own, and no saboteur.
 """
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.toolchain.ir import Format, ops
 
-from ..saboteur import disturbed, numbered, within
+from ..saboteur import Elements, Tables, numbered
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -40,28 +40,30 @@ class Saboteur:
 
     def __init__(self, m: Module, ports: LatticeEngine) -> None:
         self.m, self.ports, self.words = m, ports, words_of(ports.plan)
+        self.tables = Tables(ports)
         self.places: dict[tuple[int | None, ...], tuple[Signal, Signal]] = {}
 
     def stored(self, pipe: Pipe, name: str, code: Value, index: Value, driving: Value) -> Value:
         """The code of a state that the element at `index` of a pipe stores; `driving`: for tick 0."""
-        coming = Mux(driving, 0, self.ports.made + 1)
-        return self._upset(f"state:{name}", code, within(self.ports, coming) & self._here(pipe, index))
+        coming = Signal(16, name=f"inject_{name}_tick")
+        self.m.d.comb += coming.eq(Mux(driving, 0, self.ports.made + 1))
+        return self._upset(f"state:{name}", code, self._elements(pipe, index), coming)
 
     def computed(self, pipe: Pipe, name: str, value: Value, time: int) -> Value:
         """The value of an operation, or of a map, `time` clocks after its index."""
-        ports = self.ports
-        drive = any(op.out == name for op in ports.net.drive)
-        now = ports.inject_first == 0 if drive else within(ports, ports.made)
-        return self._upset(f"value:{name}", value, now & self._here(pipe, pipe.at("", time)))
+        drive = any(op.out == name for op in self.ports.net.drive)
+        tick = Const(0, 1) if drive else self.ports.made
+        return self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), tick)
 
     def kept(self, pipe: Pipe, name: str, value: Value, time: int) -> Value:
         """A value of the drive as a step reads it from memory."""
-        first = self.ports.inject_first
-        now = (first != 0) & (first <= self.ports.made)
-        return self._upset(f"value:{name}", value, now & self._here(pipe, pipe.at("", time)))
+        made = self.ports.made
+        found = self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), made)
+        # What tick 0 reads was disturbed as it was computed.
+        return Mux(made == 0, value, found)
 
-    def _here(self, pipe: Pipe, index: Value) -> Value:
-        """Whether the element at `index` of a pipe is the one that the port names."""
+    def _elements(self, pipe: Pipe, index: Value) -> Elements:
+        """Those of a pipe, of which that at `index` is at hand."""
         elements = tuple(pipe.elements)
         if elements not in self.places:
             place, known = Signal(range(max(len(elements), 2)), name="inject_place"), Signal(name="inject_known")
@@ -72,11 +74,12 @@ class Saboteur:
                             self.m.d.comb += [place.eq(number), known.eq(1)]
             self.places[elements] = place, known
         place, known = self.places[elements]
-        return known & (index == place)
+        return Elements(len(elements), index, known, place)
 
-    def _upset(self, word: str, value: Value, here: Value) -> Value:
-        name = word.partition(":")[2]
-        shape = shape_of(self.ports.net.formats.get(name, Format(1, False)))
-        cut, found = Signal(shape, name=name), Signal(shape, name=f"{name}_disturbed")
-        self.m.d.comb += [cut.eq(value), found.eq(disturbed(self.ports, self.words[word], cut, here))]
-        return found
+    def _upset(self, word: str, value: Value, elements: Elements, tick: Value) -> Value:
+        place, _, name = word.partition(":")
+        formats = self.ports.net.formats
+        cut = Signal(shape_of(formats.get(name, Format(1, False))), name=name)
+        self.m.d.comb += cut.eq(value)
+        clamp = formats[name] if place == "state" else None
+        return self.tables.disturbed(self.m, self.words[word], cut, elements, tick, clamp=clamp)

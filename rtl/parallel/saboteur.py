@@ -1,11 +1,11 @@
 """Saboteurs of the parallel engine: the words that a fault of a net may name, each in logic of its own.
 
-| word | disturbed | so that it is wrong for |
+| word | disturbed | by the row of tick |
 |---|---|---|
-| `state:NAME` | behind its register, for step and readout | ticks `first` to `last` |
-| `value:NAME` of step or readout | behind the logic of its operation | ticks `first` to `last` |
-| `value:NAME` of the drive, `first` 0 | the same, before its register | the inference |
-| `value:NAME` of the drive, later | behind its register, for step and readout | ticks `first` to the end |
+| `state:NAME` | behind its register, for step and readout | that reads it |
+| `value:NAME` of step or readout | behind the logic of its operation | that computes it |
+| `value:NAME` of the drive | the same, before its register | 0 |
+| | behind its register, for step and readout | that reads it, but 0 |
 
 A core with them computes every operation by itself, in its stated format, since a word that is added up with others, or
 cut to what the codes of an undisturbed run need, could not be disturbed as the net's would be. So it has the registers
@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from amaranth import Module, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.toolchain.ir import Format, Interval, IntNet
 
-from ..saboteur import disturbed, numbered, within
+from ..saboteur import Elements, Tables, numbered
 from .wires import Scope, Wire, Wires, filled
 
 if TYPE_CHECKING:
@@ -48,17 +48,13 @@ class Saboteur:
 
     def __init__(self, m: Module, ports: ParallelEngine) -> None:
         self.m, self.ports, self.words = m, ports, words_of(ports.net)
+        self.tables = Tables(ports)
         self.tick = Signal(16, name="inject_tick")
 
     def computed(self, block: str) -> Upset:
         """For the operations of drive, step or readout."""
-        ports = self.ports
-        now = {
-            "drive": ports.inject_first == 0,
-            "step": within(ports, self.tick),
-            "readout": within(ports, ports.made),
-        }[block]
-        return lambda name, wires: self._upset(f"value:{name}", wires, now)
+        tick = {"drive": Const(0, 1), "step": self.tick, "readout": self.ports.made}[block]
+        return lambda name, wires: self._upset(f"value:{name}", wires, tick)
 
     def added_up(self, scope: Scope) -> Scope:
         """Inputs, and values of the drive that accumulators hold."""
@@ -67,26 +63,32 @@ class Saboteur:
 
     def states(self, scope: Scope, tick: Value) -> Scope:
         """Registers of states, as tick `tick` reads them."""
-        return {name: self._upset(f"state:{name}", wires, within(self.ports, tick)) for name, wires in scope.items()}
+        return {name: self._upset(f"state:{name}", wires, tick) for name, wires in scope.items()}
 
     def clamped(self, scope: Scope, tick: Value) -> Scope:
         """Registers of inputs and of values of the drive, as tick `tick` reads them."""
-        first = self.ports.inject_first
-        now = (first != 0) & (first <= tick)
-        return {n: self._upset(f"value:{n}", w, now) if f"value:{n}" in self.words else w for n, w in scope.items()}
+        return {
+            n: self._upset(f"value:{n}", w, tick, held=True) if f"value:{n}" in self.words else w
+            for n, w in scope.items()
+        }
 
-    def _upset(self, word: str, wires: Wires, now: Value) -> Wires:
+    def _upset(self, word: str, wires: Wires, tick: Value, *, held: bool = False) -> Wires:
+        """`held`: what tick 0 reads was disturbed as it was computed."""
         name = word.partition(":")[2]
-        fmt, number = self.ports.net.formats.get(name, BOOLEAN), self.words.get(word)
-        active = Signal(name=f"{name}_upset")
-        self.m.d.comb += active.eq(now)
-        made = [self._word(w, f"{name}_{i}", fmt, number, active, i) for i, w in enumerate(wires.reshape(-1))]
+        fmt = self.ports.net.formats.get(name, BOOLEAN)
+        made = []
+        for unit, wire in enumerate(wires.reshape(-1)):
+            cut, found = Signal(shape_of(fmt), name=f"{name}_{unit}"), Signal(shape_of(fmt), name=f"{name}_disturbed")
+            self.m.d.comb += [cut.eq(wire.value), found.eq(self._word(word, cut, unit, tick, held=held))]
+            made.append(Wire(found, Interval(fmt.lo, fmt.hi), wire.stage, wire.level))
         return filled(wires.shape, made)
 
-    def _word(self, wire: Wire, name: str, fmt: Format, number: int | None, active: Value, unit: int) -> Wire:
-        cut, found = Signal(shape_of(fmt), name=name), Signal(shape_of(fmt), name=f"{name}_disturbed")
-        self.m.d.comb += cut.eq(wire.value)
-        here = active & (self.ports.inject_unit == unit)
-        # What a repeat carries is no word, but has a format.
-        self.m.d.comb += found.eq(cut if number is None else disturbed(self.ports, number, cut, here))
-        return Wire(found, Interval(fmt.lo, fmt.hi), wire.stage, wire.level)
+    def _word(self, word: str, cut: Signal, unit: int, tick: Value, *, held: bool) -> Value:
+        if word not in self.words:
+            # What a repeat carries is no word, but has a format.
+            return cut
+        place, _, name = word.partition(":")
+        clamp = self.ports.net.formats[name] if place == "state" else None
+        mine = Elements.one(self.ports.inject_unit == unit)
+        found = self.tables.disturbed(self.m, self.words[word], cut, mine, tick, clamp=clamp)
+        return Mux(tick == 0, cut, found) if held else found
