@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench rtl families examples clean
+.PHONY: help demo test test-fast lint browser bench rtl families examples clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -32,6 +32,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
 	  else echo "The RTL simulators need $$tool. Install it first: sudo apt-get install $$tool" >&2; exit 1; fi; done
+	@command -v ccache >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing ccache with apt-get (Verilator's own sources are compiled once, not for every core)"; \
+	  apt-get update -qq && apt-get install -y -qq ccache; \
+	else echo "no ccache: simulators of cores take longer to build. To have it: sudo apt-get install ccache"; fi
 	@for pair in arm-none-eabi-gcc=gcc-arm-none-eabi qemu-system-arm=qemu-system-arm; do \
 	  command -v $${pair%%=*} >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -55,13 +59,21 @@ lint: $(VENV)/.installed
 	@echo "== mypy --strict"
 	@$(BIN)/mypy
 
-test: lint
+# A test draws the report of a campaign in it, and is skipped without.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing chromium with apt-get"; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null && exit 0; fi; \
+	echo "no chromium: the test that draws a report in it is skipped. To run it: sudo apt-get install chromium"
+
+test: lint browser
 	@echo "== pytest (all)"
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-fast: lint
 	@echo "== pytest (without the tests that start a simulator)"
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not simulator"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator"
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py

@@ -120,12 +120,14 @@ class EngineSignature(wiring.Signature):
     `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
     may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
 
-    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks, and element
-    `inject_unit` of word `inject_word` (numbers by the engine) is disturbed in ticks `inject_first` to `inject_last`
-    (`steps`: the readout): `(((word ^ inject_flip) | inject_one) & ~inject_zero) + inject_add`. The trace shows what
-    ticks latched, before an upset of a state. With `inject_event` linear maps are told of an upset of a state, without
-    they add up changes as if there were none. All are stable during a sample. With `harden` the same, and a word whose
-    check a disturbance would pass by has a second number, in front of the check.
+    `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks. A clock with
+    `inject_arm`, between two samples, says what becomes of element `inject_unit` of word `inject_word` (numbers by the
+    engine) in tick `inject_tick` (0 to `steps`, which is the readout) from then on: `(((word ^ inject_flip) |
+    inject_one) & ~inject_zero) + inject_add`, at first nothing. A sum saturates in a state, and wraps elsewhere; what
+    is added has a bit more than the word. The trace shows what ticks latched, before an upset of a state. With
+    `inject_event` linear maps that add up changes are told of an upset of a state, without they add as if there were
+    none; others do not read it. With `harden`, a word whose check a disturbance would pass by has a second number, in
+    front of the check.
 
     `harden_*` exist with `harden`, for the bus shell: `harden_idle`: the next beat begins a sample; `harden_tick`: a
     tick is made; `harden_faults`, a bit for each of `harden.mechanisms.FLAGS`: the run cannot be trusted;
@@ -156,8 +158,8 @@ class EngineSignature(wiring.Signature):
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
         if inject:
-            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_word": In(16), "inject_unit": In(16)}
-            members |= {"inject_first": In(16), "inject_last": In(16)}
+            members |= {"inject_enable": In(1), "inject_event": In(1), "inject_arm": In(1)}
+            members |= {"inject_word": In(16), "inject_unit": In(16), "inject_tick": In(16)}
             members |= {f"inject_{mask}": In(MASK_BITS) for mask in ("flip", "one", "zero", "add")}
         if harden:
             members |= {"harden_idle": Out(1), "harden_tick": Out(1), "harden_corrected": Out(1)}

@@ -70,8 +70,9 @@ def sabotage(shell: Shell) -> Sabotaged:
     for path, fragment in list(_walk(top, ())):
         placed.registers(path, fragment)
         for memory, name, _ in list(fragment.subfragments):
-            if isinstance(memory, MemoryInstance):
-                placed.memory((*path, name or "rom"), fragment, memory)
+            # Tables of words to disturb are no part of the core.
+            if isinstance(memory, MemoryInstance) and not any(part.startswith("inject_") for part in path):
+                placed.memory((*path, name or ("memory" if memory._write_ports else "rom")), fragment, memory)
     ports = [Value.cast(getattr(shell, name)) for name in members]
     added = [port[name.removeprefix("inject_")] for name in own]
     return Sabotaged(top, (*ports, *added), tuple(placed.sites))
@@ -100,7 +101,7 @@ class _Placed:
         for register, _ in found.masks():
             following[id(register)] = coming = Signal.like(register, name=f"{register.name}_next")
             fragment.add_statements("comb", coming.eq(register))
-            # What shows states to a bench, or serves to disturb them, is no part of the core.
+            # What shows states to a bench, or disturbs words for it, is no part of the core.
             shows = register.name.startswith(("trace_", "inject_"))
             name = self.named.get(id(register), register.name.removeprefix("$"))
             taken.append(register.eq(coming if shows else self._site((*path, name), "register", coming)[0]))

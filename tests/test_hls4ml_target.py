@@ -28,6 +28,9 @@ from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError, Us
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.ir import Format, IntNet, Param, Schedule, ops
 
+# One worker builds what all tests here share.
+pytestmark = pytest.mark.xdist_group("hls4ml_target")
+
 pytest.importorskip("hls4ml")
 
 CHECKPOINTS = Path(__file__).parents[1] / "examples" / "checkpoints"

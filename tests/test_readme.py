@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eqcompile.toolchain.cli import eqsim, main
+from eqcompile.toolchain.cli import eqfault, eqsim, main, tune
 from eqcompile.toolchain.cli.console import EXIT_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +30,11 @@ def test_the_commands_of_the_readme_run(
     shutil.copy(ROOT / "examples/checkpoints/digits_looped.pt", "model.pt")
     shutil.copy(ROOT / "examples/data/digits_calibration.npz", "train.npz")
     shutil.copy(ROOT / "examples/data/digits_test.npz", "test.npz")
-    typed = commands("eqcompile", "eqsim")
-    assert len(typed) >= 5
+    programs = {"eqcompile": main.main, "eqsim": eqsim.main, "eqtune": tune.main, "eqfault": eqfault.main}
+    typed = commands(*programs)
+    assert {words[0] for words in typed} == {*programs}
     for words in typed:
-        program = main.main if words[0] == "eqcompile" else eqsim.main
-        assert program(words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+        assert programs[words[0]](words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
     for words in typed:
         for option, name in zip(words, words[1:], strict=False):
             assert option != "-o" or Path(name).exists(), shlex.join(words)

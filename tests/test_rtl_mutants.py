@@ -8,6 +8,9 @@ import pytest
 import rtl_mutants
 from rtl_mutant_table import MUTANTS
 
+# One worker builds what all tests here share.
+pytestmark = pytest.mark.xdist_group("rtl_mutants")
+
 HERE = (
     "output zero-extended",
     "no rounding",

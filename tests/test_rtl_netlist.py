@@ -16,7 +16,8 @@ from eqcompile.rtl.memory import SPRAM_MODEL
 from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.synth_tools import Deadline, run_tool
 
-pytestmark = pytest.mark.simulator
+# One worker builds what all tests here share.
+pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("rtl_netlist")]
 
 SCRIPT = """\
 read_verilog -lib model.v

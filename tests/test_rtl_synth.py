@@ -28,6 +28,9 @@ from eqcompile.toolchain.artifact import read_manifest
 from eqcompile.toolchain.cli.main import main
 from eqcompile.toolchain.diagnostics import MissingToolError, UsageError
 
+# One worker builds what all tests here share.
+pytestmark = pytest.mark.xdist_group("rtl_synth")
+
 DATA = Path(__file__).parent / "data" / "synth"
 COUNTER = """\
 module counter(input clk, input rst, input [7:0] step, output reg [15:0] q);

@@ -133,7 +133,7 @@ def wide(units: int, *, largest: int) -> IntNet:
     ("net", "options", "what", "hint"),
     [
         (
-            wide(400, largest=7),
+            wide(200, largest=7),
             {"arch": "serial", "synth": "up5k", "device": "generic"},
             r"block RAMs \(4 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 30 available on",
             "--device up5k puts the weights into single-port RAM; --weights ternary needs about 50% of them",
@@ -145,7 +145,7 @@ def wide(units: int, *, largest: int) -> IntNet:
             "--lanes",
         ),
         (
-            wide(400, largest=127),
+            wide(300, largest=127),
             {"arch": "serial", "synth": "ecp5-25k"},
             r"block RAMs \(18 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 56 available on",
             "--weights ternary needs about 25% of them; fewer weight bits, or a smaller net, or part ecp5-85k",

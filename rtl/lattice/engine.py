@@ -25,6 +25,7 @@ from eqcompile.toolchain.ir import IntNet, infer
 from .cells import CLOCKS, Cells, Command, build_cells
 from .plan import check, plan_of
 from .resources import resources
+from .saboteur import Saboteur
 from .sites import Leaving, Sites, build_readout, build_sites
 
 __all__ = ["LatticeEngine", "check", "describe", "resources"]
@@ -47,10 +48,13 @@ class LatticeEngine(wiring.Component):
 
     `passes`: so many blocks of sites take turns in one block of cells; as many as a cube has planes make blocks of its
     planes. `units`: how many pipelines apply what follows the maps; None for as many as keep pace with the cells.
-    `trace`: the "vector" trace. Raises UnsupportedError with everything `check` finds.
+    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. Raises
+    UnsupportedError with everything `check` finds.
     """
 
-    def __init__(self, net: IntNet, *, trace: bool, passes: int = 1, units: int | None = None) -> None:
+    def __init__(
+        self, net: IntNet, *, trace: bool, inject: bool = False, passes: int = 1, units: int | None = None
+    ) -> None:
         faults = check(net, passes=passes, units=units)
         if faults:
             # Amaranth warns of components that are never elaborated; this one will not be.
@@ -63,10 +67,17 @@ class LatticeEngine(wiring.Component):
                 port_of(net, [(o.value, prod(infer(net)[o.value].shape)) for o in net.outputs]),
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
+                inject=inject,
             )
         )
         self._module = Module()
+        self.saboteur = Saboteur(self._module, self) if inject else None
         self._build(self._module)
+
+    @property
+    def inject_words(self) -> dict[str, int]:
+        """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
+        return {} if self.saboteur is None else self.saboteur.words
 
     def elaborate(self, platform: object) -> Elaboratable:
         return ResetInserter(self.restart)(self._module)
@@ -93,9 +104,9 @@ class LatticeEngine(wiring.Component):
         # No difference of two codes is larger than this, so a larger tolerance says the same.
         self.cap = min((1 << widest) - 1, (1 << 16) - 1)
         limit = Signal(range(self.cap + 1))
-        sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace)
+        sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace, saboteur=self.saboteur)
         finish = self._return(m, cells, sites)
-        self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving))
+        self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving, self.saboteur))
         if trace:
             for name, codes in sites.traced.items():
                 m.d.comb += [getattr(self.trace_codes, name)[i].eq(code) for i, code in enumerate(codes)]
@@ -182,6 +193,7 @@ class LatticeEngine(wiring.Component):
         rows, fmt = self.signature.y_port.count, self.signature.y_port.format
         next_steps, next_tolerance, steps = Signal(16), Signal(16), Signal(16)
         made, over, row = Signal(16), Signal(), Signal(range(max(rows, 2)))
+        moved = sites.moved if self.saboteur is None else sites.moved | self.inject_enable
         m.submodules.results = memory = Memory(shape=shape_of(fmt), depth=rows, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         m.d.comb += [
@@ -191,7 +203,7 @@ class LatticeEngine(wiring.Component):
             read.addr.eq(row),
             self.y.payload.eq(read.data),
             self.made.eq(made),
-            over.eq((made + 1 == steps) | ~sites.moved),
+            over.eq((made + 1 == steps) | ~moved),
         ]
         with m.If(self.taken & (self.number == 0)):
             m.d.sync += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]

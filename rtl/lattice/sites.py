@@ -11,6 +11,7 @@ from amaranth.lib.memory import Memory
 from eqcompile.rtl.datapath import shape_of
 
 from .plan import Plan
+from .saboteur import Saboteur
 from .unit import TABLE_CLOCKS, Pipe
 
 __all__ = ["Leaving", "Readout", "Sites", "build_readout", "build_sites"]
@@ -45,7 +46,16 @@ class Sites:
     traced: Mapping[str, list[Signal]]
 
 
-def build_sites(m: Module, plan: Plan, leaving: Leaving, tolerance: Value, fresh: Value, *, trace: bool) -> Sites:
+def build_sites(
+    m: Module,
+    plan: Plan,
+    leaving: Leaving,
+    tolerance: Value,
+    fresh: Value,
+    *,
+    trace: bool,
+    saboteur: Saboteur | None = None,
+) -> Sites:
     """A unit for each share of the cells. `fresh`: a step begins; `tolerance`: no larger than a difference of codes."""
     states = plan.net.states
     codes: list[Value] = []
@@ -63,7 +73,7 @@ def build_sites(m: Module, plan: Plan, leaving: Leaving, tolerance: Value, fresh
     clocks = 0
     for unit in range(plan.units):
         elements = plan.sites_of(unit)
-        drive, step = (Pipe(m, plan, leaving.number, elements) for _ in range(2))
+        drive, step = (Pipe(m, plan, leaving.number, elements, saboteur) for _ in range(2))
         drive.bias(plan.maps[0], leaving.sums[unit])
         drive.run(plan.net.drive)
         wanted = {s.init: s.name for s in states if s.init is not None} | {name: name for name in plan.kept}
@@ -74,7 +84,8 @@ def build_sites(m: Module, plan: Plan, leaving: Leaving, tolerance: Value, fresh
         for name in plan.kept:
             kept = _Kept(m, drive.path.shape(name), len(elements), leaving.number)
             m.d.comb += [kept.write.addr.eq(where), kept.write.data.eq(driven[name]), kept.write.en.eq(driven_valid)]
-            step.put(name, kept.found, TABLE_CLOCKS)
+            found = kept.found if saboteur is None else saboteur.kept(step, name, kept.found, TABLE_CLOCKS)
+            step.put(name, found, TABLE_CLOCKS)
         banked = (leaving.number << 1) | leaving.bank
         old = {s.name: _Kept(m, step.path.shape(s.name), 2 * len(elements), banked) for s in states}
         for name, kept in old.items():
@@ -91,13 +102,15 @@ def build_sites(m: Module, plan: Plan, leaving: Leaving, tolerance: Value, fresh
             start = Const(0) if s.init is None else driven[s.init]
             code = Signal(shape_of(plan.net.formats[s.name]), name=f"new_{s.name}")
             m.d.comb += code.eq(Mux(driven_valid, start, new[s.update]))
-            write = old[s.name].write
-            m.d.comb += [write.addr.eq((index << 1) | ~leaving.bank), write.en.eq(valid), write.data.eq(code)]
+            write, kept_code = old[s.name].write, code
+            if saboteur is not None:
+                kept_code = saboteur.stored(step, s.name, code, index, driven_valid)
+            m.d.comb += [write.addr.eq((index << 1) | ~leaving.bank), write.en.eq(valid), write.data.eq(kept_code)]
             difference = Signal(signed(len(code) + 1), name=f"difference_{s.name}", reset_less=True)
             m.d.sync += difference.eq(new[s.update] - new[s.name])
             moves.append(((difference > tolerance) | (difference < minus)) & _later(m, stepped_valid & real, 1))
             if s.name == plan.operand:
-                codes.append(code)
+                codes.append(kept_code)
             if trace:
                 _trace(m, traced[s.name], elements, index, valid, code)
     moved = Signal()
@@ -153,7 +166,7 @@ class Readout:
     clocks: int
 
 
-def build_readout(m: Module, plan: Plan, leaving: Leaving) -> Readout:
+def build_readout(m: Module, plan: Plan, leaving: Leaving, saboteur: Saboteur | None = None) -> Readout:
     """The sums of all cells of a run added up, and the operations that follow the readout's map."""
     local = plan.maps[2]
     shape = shape_of(plan.net.formats[local.out])
@@ -173,7 +186,7 @@ def build_readout(m: Module, plan: Plan, leaving: Leaving) -> Readout:
     row = Signal(range(max(rows, 2)))
     with m.If(valid):
         m.d.sync += row.eq(Mux(row == rows - 1, 0, row + 1))
-    pipe = Pipe(m, plan, row, range(rows))
+    pipe = Pipe(m, plan, row, range(rows), saboteur)
     pipe.bias(local, parts[0])
     pipe.run(plan.net.readout)
     output = plan.net.outputs[0].value

@@ -17,6 +17,7 @@ from eqcompile.toolchain.ir import Format, infer, ops
 from eqcompile.toolchain.ir.ops import Op
 
 from .plan import WEIGHTED, Plan
+from .saboteur import Saboteur
 
 __all__ = ["DSP_BITS", "TABLE_CLOCKS", "Pipe", "is_product"]
 
@@ -28,10 +29,18 @@ TABLE_CLOCKS = 2
 
 class Pipe:
     """Elements come with their number `index`; `elements[i]` is the row, in C order, of the value that number i
-    computes, None where it computes nothing. Operands are `put` with their time, in clocks after `index`."""
+    computes, None where it computes nothing. Operands are `put` with their time, in clocks after `index`. `saboteur`
+    disturbs what is computed."""
 
-    def __init__(self, m: Module, plan: Plan, index: Value, elements: Sequence[int | None]) -> None:
-        self.m, self.plan, self.elements = m, plan, elements
+    def __init__(
+        self,
+        m: Module,
+        plan: Plan,
+        index: Value,
+        elements: Sequence[int | None],
+        saboteur: Saboteur | None = None,
+    ) -> None:
+        self.m, self.plan, self.elements, self.saboteur = m, plan, elements, saboteur
         self.path = Datapath(plan.net, Clocked())
         self.held: dict[str, list[Value]] = {}
         self.start: dict[str, int] = {}
@@ -71,12 +80,15 @@ class Pipe:
         name, shape = self.plan.name(op.out), self.path.shape(op.out)
         # The sums of several maps share their adders, so this one may be narrower.
         needed = self.plan.net.formats[op.out]
-        self.put(name, decode(total, needed) if len(total) >= needed.bits else total, 0)
-        if any(bias):
-            fmt = Format.holding(min(bias), max(bias))
-            found = Signal(shape, name=name, reset_less=True)
-            self.m.d.sync += found.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))
-            self.put(name, found, TABLE_CLOCKS + 1)
+        total = decode(total, needed) if len(total) >= needed.bits else total
+        if not any(bias):
+            self.put(name, self._disturbed(name, total, 0), 0)
+            return
+        self.put(name, total, 0)
+        fmt = Format.holding(min(bias), max(bias))
+        found = Signal(shape, name=name, reset_less=True)
+        self.m.d.sync += found.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))
+        self.put(name, self._disturbed(name, found, TABLE_CLOCKS + 1), TABLE_CLOCKS + 1)
 
     def run(self, block: Iterable[Op]) -> None:
         """Add the operations of a block that follow its map."""
@@ -111,7 +123,10 @@ class Pipe:
             value, latency = self.path.evaluate(self.m, op, given), self.path.latency(op)
         held = Signal(self.path.shape(op.out), name=op.out, reset_less=True)
         self.m.d.sync += held.eq(value)
-        self.put(self.plan.name(op.out), held, time + latency + 1)
+        self.put(op.out, self._disturbed(op.out, held, time + latency + 1), time + latency + 1)
+
+    def _disturbed(self, name: str, value: Value, time: int) -> Value:
+        return value if self.saboteur is None else self.saboteur.computed(self, name, value, time)
 
     def _rescaled(self, op: ops.Rescale, given: dict[str, Value]) -> tuple[Value, int]:
         """`(x * multiplier + half) >> shift`: one multiplier block, what exceeds its operand by additions."""

@@ -22,6 +22,7 @@ from eqcompile.toolchain.ir.ranges import op_range
 from .fuse import Fused, fusible
 from .graph import AdderGraph
 from .matrix import LinearMap, bias_of, matrix_of
+from .saboteur import Upset
 from .solve import Solver, solve
 from .tables import BlockTables, in_logic, table_of
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, shifted
@@ -77,22 +78,31 @@ class Builder:
         self.registers: dict[Wire, Wire] = {}
         self.sizes = {name: t.shape for name, t in self.types.items()}
 
-    def block(self, block: Iterable[Op], scope: Scope) -> None:
-        """Add the wires of every operation of `block` to `scope`."""
+    def block(self, block: Iterable[Op], scope: Scope, upset: Upset | None = None) -> None:
+        """Add the wires of every operation of `block` to `scope`. With `upset` no operation is fused with another, and
+        the wires of each are what it makes of them."""
         given = list(block)
-        fused = fusible(given, self.net)
+        fused = fusible(given, self.net) if upset is None else {}
         waiting = {name for f in fused.values() for name in f.names}
         for op in given:
             if isinstance(op, ops.Repeat):
-                inner = {**scope, op.carry: self.get(op.init, scope)}
+                inner = dict(scope)
+                self.carry(op, op.init, inner, upset)
                 for _ in range(op.count):
-                    self.block(op.body, inner)
-                    inner[op.carry] = self.get(op.result, inner)
+                    self.block(op.body, inner, upset)
+                    self.carry(op, op.result, inner, upset)
                 scope[op.out] = inner[op.carry]
             elif op.out in fused:
                 self.sum(fused[op.out], scope)
             elif op.out not in waiting:
                 scope[op.out] = self.apply(op, scope)
+            if upset is not None:
+                scope[op.out] = upset(op.out, scope[op.out])
+
+    def carry(self, op: ops.Repeat, name: str, inner: Scope, upset: Upset | None) -> None:
+        """Set what a repeat carries."""
+        wires = self.get(name, inner)
+        inner[op.carry] = wires if upset is None else upset(op.carry, wires)
 
     def sum(self, fused: Fused, scope: Scope) -> None:
         """A linear map and what is added to it as one adder graph, if that stands still from the start."""

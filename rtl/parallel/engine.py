@@ -30,6 +30,7 @@ from eqcompile.toolchain.ir import IntNet, infer, ops, walk
 from .build import TAKEN, Builder
 from .fuse import readers_of
 from .intake import InputUnit, Intake, serial_maps
+from .saboteur import Saboteur
 from .saturate import useful_drives
 from .solve import Solver
 from .tables import Tables
@@ -70,7 +71,8 @@ class ParallelEngine(wiring.Component):
     next codes in block RAM, if a step is one clock, or all in LUTs. `beat`: codes that a beat of the input
     stream carries; `result_beat`: of the output stream (None: as many as one of the input). `input`: linear maps of the
     input by accumulators or by adder graphs; accumulators take one code a clock (None: the ones that fit `beat`).
-    `trace`: the "vector" trace. Raises UnsupportedError with everything `check` finds.
+    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. Raises
+    UnsupportedError with everything `check` finds.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ParallelEngine(wiring.Component):
         net: IntNet,
         *,
         trace: bool,
+        inject: bool = False,
         levels: int | None = 4,
         step_levels: int | None = None,
         solver: Solver = "pairs",
@@ -112,15 +115,22 @@ class ParallelEngine(wiring.Component):
                 ),
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
+                inject=inject,
             )
         )
         m = Module()
+        self.saboteur = Saboteur(m, self) if inject else None
         self.builder = Builder(m, net, levels=levels, solver=solver)
         latched = _latched(net) if tables == "block" and step_levels is None else ()
         self.stepper = Builder(m, net, levels=step_levels, solver=solver, latched=latched)
         self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
         self._build(m)
         self._module = m
+
+    @property
+    def inject_words(self) -> dict[str, int]:
+        """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
+        return {} if self.saboteur is None else self.saboteur.words
 
     def elaborate(self, platform: object) -> Elaboratable:
         return ResetInserter(self.restart)(self._module)
@@ -129,13 +139,19 @@ class ParallelEngine(wiring.Component):
         return check(net)
 
     def _build(self, m: Module) -> None:
-        builder, net = self.builder, self.net
+        builder, net, saboteur = self.builder, self.net, self.saboteur
+        upset = {block: None if saboteur is None else saboteur.computed(block) for block, _ in net.blocks}
         driven: Scope = dict(self.intake.scope)
-        builder.block((op for op in net.drive if op.out not in driven), driven)
+        rest = [op for op in net.drive if op.out not in driven]
+        if saboteur is not None:
+            driven = saboteur.added_up(driven)
+        builder.block(rest, driven, upset["drive"])
         clamped, driving = self._clamped(m, driven)
         states = {s.name: self._state(s.name, s.shape) for s in net.states}
         stepped = {**clamped, **states}
-        self.stepper.block(net.step, stepped)
+        if saboteur is not None:
+            stepped = saboteur.clamped(clamped, saboteur.tick) | saboteur.states(states, saboteur.tick)
+        self.stepper.block(net.step, stepped, upset["step"])
         updates = [self._entries(s.update, stepped, s.shape) for s in net.states]
         initial = [
             [constant(0)] * prod(s.shape) if s.init is None else self._entries(s.init, driven, s.shape)
@@ -146,7 +162,9 @@ class ParallelEngine(wiring.Component):
         self.ahead = self.step_clocks == 1
         seen = {s.name: self._state(f"seen_{s.name}", s.shape) for s in net.states} if self.ahead else states
         read = {**clamped, **seen}
-        builder.block(net.readout, read)
+        if saboteur is not None:
+            read = saboteur.clamped(clamped, self.made) | saboteur.states(seen, self.made)
+        builder.block(net.readout, read, upset["readout"])
         outputs = [w for o in net.outputs for w in builder.get(o.value, read).reshape(-1)]
         self.read_clocks = _stages(outputs)
         self.intake.delayed(self.drive_clocks)
@@ -175,7 +193,9 @@ class ParallelEngine(wiring.Component):
         read = {n for op in itertools.chain(walk(net.step), walk(net.readout)) for n in op.reads}
         read |= {o.value for o in net.outputs} | {s.update for s in net.states}
         wanted = {name: list(wires.reshape(-1)) for name, wires in driven.items() if name in read}
-        for name, within in useful_drives(net, net.step).items():
+        # A drive that is cut is no word of the net any more.
+        useful = useful_drives(net, net.step) if self.saboteur is None else {}
+        for name, within in useful.items():
             if name in wanted:
                 wanted[name] = [self.builder.saturated(w, i) for w, i in zip(wanted[name], within, strict=True)]
         clocks = _stages(itertools.chain(*wanted.values()))
@@ -216,6 +236,9 @@ class ParallelEngine(wiring.Component):
         settled = self._settled(m, states, latch, tolerance)
         over = Signal()
         known = Const(1) if self.ahead else age != 0
+        if self.saboteur is not None:
+            settled &= ~self.inject_enable
+            self._count(m, self.saboteur.tick)
         m.d.comb += over.eq((left == 0) | ((made != 0) & known & settled))
         port = self.signature.y_port
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
@@ -278,6 +301,16 @@ class ParallelEngine(wiring.Component):
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
         if self.signature.trace is not None:
             m.d.sync += self.trace_end.eq(counted)
+
+    def _count(self, m: Module, tick: Signal) -> None:
+        """The number of the tick that the logic of the step computes."""
+        if not self.ahead:
+            m.d.comb += tick.eq(self.made)
+            return
+        with m.If(self.intake.take):
+            m.d.sync += tick.eq(0)
+        with m.Else():
+            m.d.sync += tick.eq(tick + 1)
 
     def _settled(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
         """No code moved by more than the tolerance in the last step: known in the clock after the first that a step's

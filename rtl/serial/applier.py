@@ -30,8 +30,9 @@ class Applier(wiring.Component):
     When not busy, `read` gives the address for all banks, `sums` their words one clock later.
 
     With a code on the weight memory, `table_used` and `entry_used` say in which clocks its data counts; with `residue`,
-    each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`. `upset`, of the number of a
-    bank, its word and the address that it was read at, is what becomes of a word on its way to `sums`.
+    each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`. `upset`, of this
+    module, the number of a bank, its word and the address that it was read at, is what becomes of it on its way to
+    `sums`.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Applier(wiring.Component):
         *,
         change: Shape,
         harden: Collection[str] = (),
-        upset: Callable[[int, Value, Value], Value] | None = None,
+        upset: Callable[[Module, int, Value, Value], Value] | None = None,
     ) -> None:
         self.plan, self.change_shape, self.upset = plan, change, upset
         self.checked, self.residue = bool({"parity", "secded"} & set(harden)), "residue" in harden
@@ -123,7 +124,7 @@ class Applier(wiring.Component):
                 ram.write_address.eq(written),
                 ram.write_data.eq(Cat(*sums)),
                 ram.write_enable.eq(writes[3][number]),
-                self.sums[f"bank{number}"].eq(held if self.upset is None else self.upset(number, held, read)),
+                self.sums[f"bank{number}"].eq(held if self.upset is None else self.upset(m, number, held, read)),
             ]
         if self.residue:
             late = self._next(m, change)

@@ -209,7 +209,7 @@ class Core:
         code: Value = unit.stored[name][lane]
         if self.saboteur is None:
             return code
-        return self.saboteur.stored(unit.sweep, name, code, lane, unit.out_group, event=event)
+        return self.saboteur.stored(self.m, unit.sweep, name, code, lane, unit.out_group, event=event)
 
     def _is_event(self, code: Value) -> Value:
         return Const(1, 1) if self.ports.dense else code != 0

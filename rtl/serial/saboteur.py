@@ -1,15 +1,15 @@
 """Saboteurs of the serial engine: the words that a fault of a net may name, disturbed where they are computed.
 
-| word | disturbed | so that it is wrong for |
+| word | disturbed | by the row of tick |
 |---|---|---|
-| `state:NAME` | before the memory of codes, in ticks `first - 1` to `last - 1` | ticks `first` to `last` |
-| `value:NAME` of step or readout | behind the register of its operation, or its sum | ticks `first` to `last` |
-| `value:NAME` of the drive, `first` 0 | the same | the inference |
-| `value:NAME` of the drive, later | behind the memory of codes | ticks `first` to the end |
-| `sum:NAME`, with a residue check | sums of a linear map, before their check: `add` alone | ticks `first` to `last` |
+| `state:NAME` | before the memory of codes | that comes next |
+| `value:NAME` of step or readout | behind the register of its operation, or its sum | that is made |
+| `value:NAME` of the drive | the same | 0 |
+| | behind the memory of codes, as a step or the readout reads it | that is made, but 0 |
+| `sum:NAME`, with a residue check | sums of a linear map, before their check | that is made |
 
-A disturbed word is `(((word ^ flip) | one) & ~zero) + add`, cut to its bits. The trace shows codes as they were
-latched, before a state's saboteur. An operation that several sweeps compute, or all lanes, is disturbed in each.
+The trace shows codes as they were latched, before a state's saboteur. An operation that several sweeps compute, or all
+lanes, is disturbed in each.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 
 from eqcompile.toolchain.ir import infer
 
+from ..saboteur import Elements, Tables, numbered
 from .plan import Plan, Sweep
 
 if TYPE_CHECKING:
@@ -34,12 +35,11 @@ BLOCKS = ("step", "readout")
 
 
 def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
-    """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it; `checked`: sums have one."""
+    """States, sums, and what the sweeps compute; `checked`: sums before their check as well."""
     computed = [op.out for sweep in plan.sweeps for op in sweep.script]
-    names = [f"state:{s.name}" for s in plan.net.states]
-    names += [f"value:{name}" for name in dict.fromkeys([*(m.out for m in plan.maps), *computed])]
-    names += [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
-    return {name: number for number, name in enumerate(names)}
+    found = numbered((s.name for s in plan.net.states), [*(m.out for m in plan.maps), *computed])
+    sums = [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
+    return found | {name: len(found) + number for number, name in enumerate(sums)}
 
 
 class Saboteur:
@@ -47,63 +47,57 @@ class Saboteur:
 
     def __init__(self, ports: SerialEngine, coming: Value) -> None:
         self.ports, self.coming, self.words = ports, coming, ports.inject_words
+        self.tables = Tables(ports)
         # Whose sums the word is that comes out of the accumulators, where that can be disturbed.
         self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in ports.harden}
         self.drive = {op.out for op in ports.net.drive}
         self.lane_bits = (ports.plan.width - 1).bit_length()
         self.sizes = {name: prod(found.shape) for name, found in infer(ports.net).items()}
 
-    def stored(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value, *, event: bool) -> Value:
+    def stored(self, m: Module, sweep: Sweep, name: str, code: Value, lane: int, group: Value, *, event: bool) -> Value:
         """The code of a vector that a sweep stores; `event`: as the change of it sees it."""
         number = self.words.get(f"state:{name}")
         if number is None or sweep.block == "readout":
             return code
-        ports, tick = self.ports, self.coming if sweep.block == "step" else Const(0, 1)
-        here = (ports.inject_first <= tick) & (tick <= ports.inject_last) & self._unit(lane, group)
-        return self._disturbed(number, code, here & ports.inject_event if event else here)
+        tick = self.coming if sweep.block == "step" else Const(0, 1)
+        clamp = self.ports.net.formats[name]
+        found = self.tables.disturbed(m, number, code, self._elements(sweep, lane, group), tick, clamp=clamp)
+        return Mux(self.ports.inject_event, found, code) if event else found
 
-    def value(self, sweep: Sweep, name: str, value: Value, lane: int, group: Value) -> Value:
+    def value(self, m: Module, sweep: Sweep, name: str, value: Value, lane: int, group: Value) -> Value:
         """The value of an operation, or a sum, in a sweep."""
-        ports, unit = self.ports, self._unit(lane, group)
-        now = ports.inject_first == 0
-        if sweep.block != "drive":
-            now = (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
+        tick = Const(0, 1) if sweep.block == "drive" else self.ports.made
         # A single number is computed beside every unit.
-        return self._disturbed(
-            self.words[f"value:{name}"], value, now & unit if self.sizes[name] == sweep.units else now
-        )
+        single = self.sizes[name] != sweep.units
+        elements = Elements.one(Const(1)) if single else self._elements(sweep, lane, group)
+        return self.tables.disturbed(m, self.words[f"value:{name}"], value, elements, tick)
 
-    def summed(self, bank: int, word: Value, at: Value) -> Value:
+    def summed(self, m: Module, bank: int, word: Value, at: Value) -> Value:
         """A word of a bank of accumulators, read at the address `at` of the clock before."""
-        ports, plan = self.ports, self.ports.plan
-        maps = [m for m in plan.maps if m.bank == bank and f"sum:{m.out}" in self.words]
-        if not maps:
-            return word
-        bits, lane_bits = plan.banks[bank][1], (plan.lanes - 1).bit_length()
-        mine = [self.reading[m.block] & (ports.inject_word == self.words[f"sum:{m.out}"]) for m in maps]
-        here = ports.inject_enable & Cat(mine).any() & (ports.inject_unit[lane_bits:] == at)
-        here &= (ports.inject_first <= ports.made) & (ports.made <= ports.inject_last)
-        lanes = []
-        for lane in range(plan.lanes):
-            held = word.word_select(lane, bits)
-            chosen = here & (ports.inject_unit[:lane_bits] == lane) if lane_bits else here
-            lanes.append(Mux(chosen, (held + ports.inject_add)[:bits], held))
+        plan, unit = self.ports.plan, self.ports.inject_unit
+        depth, bits = plan.banks[bank]
+        lane_bits = (plan.lanes - 1).bit_length()
+        lanes = [word.word_select(lane, bits) for lane in range(plan.lanes)]
+        for x in plan.maps:
+            number = self.words.get(f"sum:{x.out}")
+            if x.bank != bank or number is None:
+                continue
+            for lane, held in enumerate(lanes):
+                elements = Elements(depth, at, unit[:lane_bits] == lane if lane_bits else Const(1), unit[lane_bits:])
+                found = self.tables.disturbed(m, number, held, elements, self.ports.made)
+                lanes[lane] = Mux(self.reading[x.block], found, held)
         return Cat(lanes)
 
-    def held(self, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
+    def held(self, m: Module, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
         """The code of a vector that a sweep reads from memory."""
         if name not in self.drive or sweep.block == "drive":
             return code
-        ports = self.ports
-        now = (ports.inject_first != 0) & (ports.inject_first <= ports.made)
-        return self._disturbed(self.words[f"value:{name}"], code, now & self._unit(lane, group))
+        made = self.ports.made
+        found = self.tables.disturbed(m, self.words[f"value:{name}"], code, self._elements(sweep, lane, group), made)
+        # What tick 0 reads was disturbed as it was computed.
+        return Mux(made == 0, code, found)
 
-    def _unit(self, lane: int, group: Value) -> Value:
-        return self.ports.inject_unit == Cat(Const(lane, self.lane_bits), group)
-
-    def _disturbed(self, number: int, word: Value, here: Value) -> Value:
-        ports = self.ports
-        masked = ((word.as_unsigned() ^ ports.inject_flip) | ports.inject_one) & ~ports.inject_zero
-        cut = (masked + ports.inject_add)[: len(word)]
-        chosen = ports.inject_enable & (ports.inject_word == number) & here
-        return Mux(chosen, cut.as_signed() if word.shape().signed else cut, word)
+    def _elements(self, sweep: Sweep, lane: int, group: Value) -> Elements:
+        unit, bits = self.ports.inject_unit, self.lane_bits
+        mine = unit[:bits] == lane if bits else Const(1)
+        return Elements(-(-sweep.units // self.ports.plan.width), group, mine, unit[bits:])

@@ -120,7 +120,7 @@ class _Line:
         unit = self.unit
         if unit.saboteur is None:
             return value
-        return unit.saboteur.value(unit.sweep, name, value, self.lane, self.group[stage])
+        return unit.saboteur.value(self.m, unit.sweep, name, value, self.lane, self.group[stage])
 
     def at(self, name: str, stage: int, out: str) -> Value:
         """`name` in the clock `stage`; a parameter as broadcast to `out`."""
@@ -146,7 +146,9 @@ class _Line:
         if name not in unit.sums:
             code = unit.codes[name][self.lane]
             saboteur = unit.saboteur
-            return code if saboteur is None else saboteur.held(unit.sweep, name, code, self.lane, self.group[FIRST])
+            if saboteur is None:
+                return code
+            return saboteur.held(self.m, unit.sweep, name, code, self.lane, self.group[FIRST])
         total = unit.sums[name][self.lane]
         bias = next(x.bias for x in unit.plan.maps if x.out == name)
         if not any(bias):

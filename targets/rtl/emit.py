@@ -90,33 +90,39 @@ def write_folder(
 
 
 def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
-    """The core with saboteurs. What core.json says of them: the words of the net that have one, and where the weight
-    memory holds what (for each linear map the first row of its table; with a code on its words the number of the site
-    of each part's memory); every register and memory; what the bits of FAULTS say, and the span of the watchdog."""
+    """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
+    holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
+    part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
+    say, and the span of the watchdog."""
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, choice, trace=True, inject=True)
     made = sabotage(shell)
     _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
-    weights = shell.engine.plan.weights
-    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
-    numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
-    rows = {m.out: row for m, row in zip(shell.engine.plan.maps, weights.rows, strict=True)}
-    words = np.zeros(weights.load_words, np.int64)
-    held = shell.engine.load_words(net)
-    words[: len(held)] = held
-    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
     sites = [asdict(site) for site in made.sites]
-    numbers_of = {site.name: number for number, site in enumerate(made.sites)}
-    parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))
+    numbers = {site.name: number for number, site in enumerate(made.sites)}
     return {
         "verilog": INJECTED,
         "words": shell.engine.inject_words,
-        "weights": {**numbers, "rows": rows, "coded": [numbers_of[name] for name in parts if name in numbers_of]},
+        "weights": _weight_memory(net, shell.engine, folder, numbers) if shell.loads else None,
         "sites": sites,
         "flags": list(FLAGS) if choice.options.get("harden") else [],
         "span": getattr(shell.engine, "watched_span", None),
     }
+
+
+def _weight_memory(net: IntNet, engine: Any, folder: Path, sites: Mapping[str, int]) -> dict[str, Any]:
+    """As `Memory` reads it; writes the words that it starts with. `sites`: numbers by name."""
+    weights = engine.plan.weights
+    numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
+    numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
+    words = np.zeros(weights.load_words, np.int64)
+    held = engine.load_words(net)
+    words[: len(held)] = held
+    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
+    rows = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
+    parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))
+    return {**numbers, "rows": rows, "coded": [sites[name] for name in parts if name in sites]}
 
 
 def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:

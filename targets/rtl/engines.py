@@ -10,7 +10,7 @@ from typing import Any, Literal
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, ops, walk
 
-__all__ = ["ARCHITECTURES", "SABOTEURS", "Arch", "Architecture", "Choice", "choose"]
+__all__ = ["ARCHITECTURES", "Arch", "Architecture", "Choice", "choose"]
 
 Arch = Literal["auto", "serial", "parallel", "lattice"]
 
@@ -34,10 +34,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-SABOTEURS = ("serial",)
-"""Architectures whose words can have saboteurs."""
-
-
 @dataclass(frozen=True)
 class Choice:
     """An architecture with its options for a net, and the reasons why it cannot take it."""
@@ -52,7 +48,7 @@ class Choice:
         return self.options.get("family") == "up5k"
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Any:
-        """The engine; `inject` gives it saboteurs, which those in `SABOTEURS` can have."""
+        """The engine; `inject` gives it saboteurs."""
         options = {**self.options, **({"inject": True} if inject else {})}
         return getattr(_module(self.arch), ARCHITECTURES[self.arch].engine)(net, trace=trace, **options)
 

@@ -16,7 +16,7 @@ from eqcompile.toolchain.ir import IntNet, check
 
 from .boards import BOARD_PARTS
 from .emit import saboteur_sites, write_folder
-from .engines import ARCHITECTURES, SABOTEURS, Arch, Choice, choose
+from .engines import ARCHITECTURES, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
 from .synth_fit import lattice_shortfalls
 from .synth_parts import PARTS
@@ -92,7 +92,7 @@ class RtlTarget(Target):
     )
 
     saboteurs: bool = field(
-        default=False, metadata={"help": "serial: also write bench/injected.v, a core with an injection port"}
+        default=False, metadata={"help": "also write bench/injected.v, a core with an injection port"}
     )
 
     def __post_init__(self) -> None:
@@ -148,10 +148,9 @@ class RtlTarget(Target):
                 yield from lattice_shortfalls(net, choice.options, PARTS[device])
 
     def _no_saboteurs(self, choice: Choice) -> Iterator[Diagnostic]:
-        if self.saboteurs and (choice.arch not in SABOTEURS or choice.spram):
-            which = f"the architecture {choice.arch}{' in single-port RAM' if choice.spram else ''}"
-            hint = f"saboteurs are in {', '.join(SABOTEURS)}, with --device generic"
-            yield Diagnostic("rtl-saboteurs", f"{which} has no saboteurs", "saboteurs", hint)
+        if self.saboteurs and choice.spram:
+            what = f"the architecture {choice.arch} in single-port RAM has no saboteurs"
+            yield Diagnostic("rtl-saboteurs", what, "saboteurs", "with --device generic it has them")
 
     @property
     def _wanted(self) -> Wanted:

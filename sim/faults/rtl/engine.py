@@ -106,7 +106,9 @@ class RtlSession(Session):
             core_target(options or {}).emit(net, self.core)
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
-        memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
+        memory = None
+        if found["weights"] is not None:
+            memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
         self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
         self.mechanisms = tuple(found.get("flags", ()))

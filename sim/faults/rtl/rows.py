@@ -2,18 +2,19 @@
 
 | upset | in the core |
 |---|---|
-| state | its code as it goes to memory, and to the linear maps |
-| value | the result, behind its register or its accumulator; one of the drive, from its memory on |
+| state | its code as it is stored, or as it is read: everything that reads it is told |
+| value | the result, behind its operation or its sum; one of the drive, from its register or memory on |
 | value, a sum with a check | what the accumulator reads as, off by the difference, before the check |
 | param, a weight | the weight memory, loaded before the inference and put back after it; with a code, flipped in it |
 | core | any register, or a word of any memory, in clocks |
 
-One fault has one upset of a state, a value or a core, in one window, and any number of weights.
+One fault has one upset of a core, or any number of states, values and weights. Those of states and values become rows
+of the tables of their saboteurs, one for each element and tick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -21,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic, UsageError
-from ....toolchain.ir import IntNet, ops
+from ....toolchain.ir import IntNet, ops, walk
 from ..circuit import Circuit
 from ..storage import changed, weight_names
 from ..table import Fault, Place, Upset
+from .masks import Masks, Told
 from .weights import Flip, Load, Memory, NoRoomError
 
 __all__ = ["Cell", "Row", "Translator", "fault_arrays"]
@@ -32,9 +34,6 @@ __all__ = ["Cell", "Row", "Translator", "fault_arrays"]
 Codes = NDArray[np.int64]
 
 
-LISTS = ("loads", "flips")
-NO_WORD = 0xFFFF
-"""The number of no word with a saboteur: the masks of a fault in the hardware are for its site alone."""
 _SHOWN = 120
 """Characters of a fault in a message."""
 
@@ -42,38 +41,38 @@ _SHOWN = 120
 @dataclass(frozen=True)
 class Row:
     """A fault as `bench/native.py` takes it. `every`: all ticks are made, settled or not; `event`: linear maps are told
-    of an upset state."""
+    of an upset state. `flip`, `one` and `zero` act on word `unit` of the `site` in its `clocks`."""
 
     sample: int
     every: bool = True
     event: bool = True
-    word: int = NO_WORD
+    upsets: tuple[Told, ...] = ()
+    site: int = -1
     unit: int = 0
-    first: int = 0
-    last: int = 0
+    clocks: tuple[int, int] = (0, 0)
     flip: int = 0
     one: int = 0
     zero: int = 0
-    add: int = 0
-    site: int = -1
-    clocks: tuple[int, int] = (0, 0)
     loads: tuple[Load, ...] = ()
     flips: tuple[Flip, ...] = ()
 
     def codes(self, limit: int) -> list[int]:
         """As native.cpp lists them. No result after `limit` clocks is a hang."""
-        masks = (self.flip, self.one, self.zero, self.add)
-        word = (int(self.event), self.word, self.unit, self.first, self.last)
-        return [int(self.every), *word, *masks, self.site, *self.clocks, limit if self.site >= 0 else 0]
+        site = (self.site, self.unit, *self.clocks, self.flip, self.one, self.zero)
+        return [int(self.every), int(self.event), *site, limit if self.site >= 0 else 0]
 
 
 def fault_arrays(rows: Sequence[Row], samples: Codes, limit: int) -> dict[str, Codes]:
     """The arrays of `bench/native.py --faults`; `samples` counts in the inputs that it is given."""
-    lists = {name: [(i, *found) for i, row in enumerate(rows) for found in getattr(row, name)] for name in LISTS}
+    found = {
+        "upsets": [(i, *told.codes()) for i, row in enumerate(rows) for told in row.upsets],
+        "loads": [(i, *load) for i, row in enumerate(rows) for load in row.loads],
+        "flips": [(i, *flip) for i, row in enumerate(rows) for flip in row.flips],
+    }
     return {
         "samples": samples,
         "faults": np.array([row.codes(limit) for row in rows], np.int64),
-        **{name: np.array(found, np.int64).reshape(-1, 4) for name, found in lists.items()},
+        **{name: np.array(held, np.int64).reshape(-1, 8 if name == "upsets" else 4) for name, held in found.items()},
     }
 
 
@@ -90,14 +89,15 @@ class Cell:
 @dataclass(frozen=True)
 class Translator:
     """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells`: by name. `value` gives the fault-free
-    code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick."""
+    code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick. `memory`: of
+    the weights; None if they are constants of a core whose linear maps are computed anew in every tick."""
 
     net: IntNet
     circuit: Circuit
     ticks: int
     words: Mapping[str, int]
     cells: Mapping[str, Cell]
-    memory: Memory
+    memory: Memory | None
     value: Callable[[Place, str, int, int, int], int]
 
     def rows(self, faults: Sequence[Fault], *, event: bool = True) -> list[Row]:
@@ -118,24 +118,39 @@ class Translator:
         return found
 
     def _row(self, fault: Fault) -> Row:
-        weights = [u for u in fault.upsets if u.place is Place.PARAM]
-        others = [u for u in fault.upsets if u.place is not Place.PARAM]
-        if len(others) > 1:
-            raise _Refused("the core disturbs one word in an inference, this fault has several")
-        loads, flips = self._stored(weights)
+        hardware = [u for u in fault.upsets if u.place is Place.CORE]
+        if hardware and len(fault.upsets) > 1:
+            raise _Refused("an upset of the hardware is one of one word in one window, this fault has several")
+        loads, flips = self._stored([u for u in fault.upsets if u.place is Place.PARAM])
         row = Row(fault.sample, loads=tuple(loads), flips=tuple(flips))
-        if not others:
-            return row
-        upset = others[0]
-        if upset.add and weights:
-            raise _Refused("an addition is made to a known code, beside disturbed weights it is not known")
-        match upset.place:
-            case Place.CORE:
-                return self._cell(row, upset)
-            case Place.STATE:
-                return self._state(row, upset)
-            case _:
-                return self._value(row, upset)
+        if hardware:
+            return self._cell(row, hardware[0])
+        found: dict[tuple[int, int, int], Masks] = {}
+        words: dict[tuple[Place, str, int], list[Upset]] = {}
+        for u in fault.upsets:
+            if u.place is not Place.PARAM:
+                words.setdefault((u.place, u.name, u.index), []).append(u)
+        for (place, _, index), upsets in words.items():
+            told = self._state(upsets) if place is Place.STATE else self._value(fault, upsets)
+            for key, tick, masks in told:
+                self._add(found, (self._number(key), index, tick), masks, saturate=place is Place.STATE)
+        ordered = sorted((at, masks) for at, masks in found.items() if masks != Masks())
+        return replace(row, upsets=tuple(Told(*at, masks) for at, masks in ordered))
+
+    def _number(self, key: str) -> int:
+        if key not in self.words:
+            known = ", ".join(self.words)
+            raise _Refused(f"{key} is no word of the core that has a saboteur", f"these have: {known}")
+        return self.words[key]
+
+    def _add(
+        self, found: dict[tuple[int, int, int], Masks], at: tuple[int, int, int], masks: Masks, *, saturate: bool
+    ) -> None:
+        """What is done to a word in a tick, after what is done to it already."""
+        both = found.get(at, Masks()).then(masks, saturate=saturate)
+        if both is None:
+            raise _Refused("a word is added to, and changed again in the same tick: no table of the core says that")
+        found[at] = both
 
     def _cell(self, row: Row, u: Upset) -> Row:
         if u.name not in self.cells:
@@ -152,6 +167,9 @@ class Translator:
     def _stored(self, upsets: Sequence[Upset]) -> tuple[list[Load], list[Flip]]:
         known = weight_names(self.net)
         for u in upsets:
+            if self.memory is None:
+                what = f"{u.name} is wired into the core, and so are all its constants, weights among them"
+                raise _Refused(what, f"--arch serial has a memory of weights; {_ELSE}")
             if u.name not in known:
                 what = f"{u.name} is wired into the core, its weights alone are in a memory that is loaded"
                 raise _Refused(what, "leave it out, as --sites state,accumulator,drive,weight does")
@@ -159,68 +177,79 @@ class Translator:
                 what = f"{u.name} is disturbed in ticks {u.first} to {u.last}, weights are for the whole inference"
                 raise _Refused(f"{what}, 0 to {self.ticks}")
         try:
+            if self.memory is None or not upsets:
+                return [], []
             if self.memory.coded:
                 return self.memory.flips(upsets, self.circuit)
             return self.memory.loads(upsets, self.circuit), []
         except NoRoomError as e:
             raise _Refused(f"the weight memory cannot hold this fault: {e}") from None
 
-    def _state(self, row: Row, u: Upset) -> Row:
-        if u.add:
-            if u.first != u.last:
-                raise _Refused("an addition to a state saturates: the core can do it in one tick only")
-            word = self.circuit.words[u.place, u.name]
-            code = self.value(u.place, u.name, u.index, row.sample, u.first)
-            mask = (code ^ changed(code, u, word, saturate=True)) & ((1 << word.format.bits) - 1)
-            return self._told(row, replace(u, flip=mask, one=0, zero=0, add=0) if mask else None, u)
-        return self._told(row, u, u)
+    def _state(self, upsets: Sequence[Upset]) -> Iterator[tuple[str, int, Masks]]:
+        for u in upsets:
+            # More than this saturates as well.
+            most = (1 << self.circuit.words[u.place, u.name].format.bits) - 1
+            masks = replace(Masks.of(u), add=min(max(u.add, -most), most))
+            for tick in range(u.first, min(u.last, self.ticks) + 1):
+                yield f"state:{u.name}", tick, masks
 
-    def _value(self, row: Row, u: Upset) -> Row:
-        block = next(name for name, script in self.net.blocks if any(op.out == u.name for op in script))
+    def _value(self, fault: Fault, upsets: Sequence[Upset]) -> Iterator[tuple[str, int, Masks]]:
+        name = upsets[0].name
+        block = next(b for b, script in self.net.blocks if any(op.out == name for op in walk(script)))
         if block == "drive":
-            return self._drive(row, u)
-        checked = f"sum:{u.name}" in self.words
-        if not u.held and not checked:
-            return self._told(row, u, u)
-        first, last = (u.first, min(u.last, self.ticks - 1)) if block == "step" else (self.ticks, self.ticks)
-        if not u.first <= last <= u.last:
-            return self._told(row, None, u)
-        if row.loads or row.flips:
-            raise _Refused("an accumulator is off by a known difference, beside disturbed weights it is not known")
+            yield from self._drive(name, upsets)
+            return
+        key = f"sum:{name}" if f"sum:{name}" in self.words else f"value:{name}"
+        self._number(key)
+        for u in upsets:
+            first, last = (u.first, min(u.last, self.ticks - 1)) if block == "step" else (self.ticks, self.ticks)
+            if not u.first <= last <= u.last:
+                continue
+            masks = Masks.of(u)
+            if u.held or key.startswith("sum:"):
+                masks = self._difference(fault, u, first, last)
+            for tick in range(max(first, u.first), last + 1):
+                yield key, tick, masks
+
+    def _difference(self, fault: Fault, u: Upset, first: int, last: int) -> Masks:
+        """What an accumulator that is only incremented, or one that has a check, is off by from tick `first` on."""
         if not u.held and first != last:
             what = f"of a sum that has a check one tick is disturbed, or all from one on, not ticks {first} to {last}"
             raise _Refused(what)
-        # What an accumulator that is only incremented is off by, from the first tick on.
+        # Sums of one map in one tick do not know of each other.
+        apart = [(o.place, o.name, o.first) == (u.place, u.name, first) and o.index != u.index for o in fault.upsets]
+        if any(o is not u and o.first <= first and not a for o, a in zip(fault.upsets, apart, strict=True)):
+            what = "an accumulator is off by a known difference: beside what is disturbed before, it is not known"
+            raise _Refused(what)
         word = self.circuit.words[u.place, u.name]
-        code = self.value(u.place, u.name, u.index, row.sample, first)
-        difference = changed(code, u, word, saturate=False) - code
-        off = replace(u, flip=0, one=0, zero=0, add=difference) if difference else None
-        return self._told(row, off, u, f"sum:{u.name}" if checked else None)
+        code = self.value(u.place, u.name, u.index, fault.sample, first)
+        return Masks(add=changed(code, u, word, saturate=False) - code)
 
-    def _drive(self, row: Row, u: Upset) -> Row:
+    def _drive(self, name: str, upsets: Sequence[Upset]) -> Iterator[tuple[str, int, Masks]]:
         """Computed in tick 0; what later ticks read of it stands in a memory, and stays as it was disturbed."""
-        read = {name for _, script in self.net.blocks[1:] for op in script for name in op.reads}
+        # A bit that is stuck from the start stays so in memory by itself.
+        key, late = f"value:{name}", any(u.last > 0 and (u.first > 0 or u.flip or u.add) for u in upsets)
+        self._number(key)
+        for u in upsets:
+            if u.first == 0:
+                yield key, 0, Masks.of(u)
+        read = {n for _, script in self.net.blocks[1:] for op in walk(script) for n in op.reads}
         read |= {s.update for s in self.net.states} | {o.value for o in self.net.outputs}
-        if u.name not in read:
-            return self._told(row, u if u.first == 0 else None, u)
-        if u.last > u.first and (u.flip or u.add):
-            raise _Refused(
-                f"value {u.name} of the drive is in a memory: the core changes it once, not in several ticks"
-            )
+        if name not in read or not late:
+            return
+        shapes = [op.out for op in self.net.drive if isinstance(op, ops.Reshape) and op.x == name]
+        alike = [n for n in shapes if n in read and f"value:{n}" not in self.words]
+        if alike:
+            raise _Refused(f"value {name} of the drive and {alike[0]} are one word of the core: both would be upset")
         mapped = {op.x for _, s in self.net.blocks[1:] for op in s if isinstance(op, ops.Linear | ops.Stencil)}
-        if u.name in mapped and u.first:
-            raise _Refused(f"linear maps read value {u.name} of the drive, and are not told of its upsets after tick 0")
-        return self._told(row, u, u)
-
-    def _told(self, row: Row, u: Upset | None, named: Upset, key: str | None = None) -> Row:
-        key = key or f"{named.place.name.lower()}:{named.name}"
-        if key not in self.words:
-            known = ", ".join(self.words)
-            raise _Refused(f"{key} is no word of the core that has a saboteur", f"these have: {known}")
-        if u is None:
-            return row
-        masks = {name: getattr(u, name) for name in ("flip", "one", "zero", "add")}
-        return replace(row, word=self.words[key], unit=u.index, first=u.first, last=u.last, **masks)
+        if name in mapped and self.memory is not None:
+            raise _Refused(f"linear maps read value {name} of the drive, and are not told of its upsets after tick 0")
+        held: dict[tuple[int, int, int], Masks] = {}
+        for tick in range(1, self.ticks + 1):
+            for u in upsets:
+                if u.first <= tick <= u.last:
+                    self._add(held, (0, 0, 0), Masks.of(u), saturate=False)
+            yield key, tick, held.get((0, 0, 0), Masks())
 
 
 def _short(fault: Fault) -> str:
@@ -228,7 +257,10 @@ def _short(fault: Fault) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+_ELSE = "the engines `fast` and `golden` take every fault"
+
+
 class _Refused(Exception):
-    def __init__(self, what: str, hint: str = "the engines `fast` and `golden` take every fault") -> None:
+    def __init__(self, what: str, hint: str = _ELSE) -> None:
         super().__init__(what)
         self.what, self.hint = what, hint

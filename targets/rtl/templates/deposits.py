@@ -32,9 +32,12 @@ def found(dut: Any, path: str) -> Any:
 
 
 def clear(dut: Any, layout: Layout) -> None:
-    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same."""
+    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same.
+
+    Memories that are not called `words` have no name of their own in the Verilog, and are left as they are.
+    """
     for site in layout.inject["sites"]:
-        if site["kind"] == "memory":
+        if site["kind"] == "memory" and ".words" in site["name"]:
             # Of a wide memory each piece is a site.
             path, _, _ = site["name"].rpartition(".words")
             for row in range(site["rows"]):

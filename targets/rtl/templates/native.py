@@ -142,10 +142,10 @@ def run(
 
 
 def fault_rows(arrays: Any) -> Any:
-    """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the numbers of its `loads` (number
-    of the sample, ascending, address, word, word that is put back) and `flips` (number of the sample, ascending, site,
-    number of the word, bits), and by them."""
-    rows, lists = arrays["faults"], (arrays["loads"], arrays["flips"])
+    """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the numbers of its `upsets` (number
+    of the sample, ascending, word, unit, tick, flip, one, zero, add), `loads` (number of the sample, address, word,
+    what is put back) and `flips` (number of the sample, site, number of the word, bits), and by them."""
+    rows, lists = arrays["faults"], (arrays["upsets"], arrays["loads"], arrays["flips"])
     ends = [np.searchsorted(found[:, 0], np.arange(len(rows) + 1)) for found in lists]
     parts = []
     for number, row in enumerate(rows):
@@ -184,7 +184,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--serve", action="store_true", help="run once for each line on the standard input, and answer it"
     )
-    parser.add_argument("--faults", type=Path, help="what to inject: arrays `samples`, `faults`, `loads` and `flips`")
+    parser.add_argument(
+        "--faults", type=Path, help="what to inject: arrays `samples`, `faults`, `upsets`, `loads` and `flips`"
+    )
     given = parser.parse_args(argv)
     if (given.inputs is None) != (given.results is None):
         parser.error("--inputs and --results go together")
