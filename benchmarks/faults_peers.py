@@ -28,7 +28,22 @@ BATCH, ROUNDS, ONES = 1024, 8, 300
 BITS = 8
 VERSIONS = {"seu-injection-framework": "1.3.0", "pytorchfi": "0.6.0", "mrfi": "2.1.0"}
 
-Labels = tuple[NDArray[np.int64], float]
+Labels = tuple[NDArray[np.int64], float, float]
+"""Labels, and the seconds that they took: wall-clock, and CPU of all threads."""
+
+
+class Clock:
+    """Seconds of wall-clock and of CPU within its `with` blocks."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self.began = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter() - self.began[0]
+        self.cpu += time.process_time() - self.began[1]
 
 
 @dataclass(frozen=True)
@@ -130,9 +145,8 @@ def batches(size: int, count: int) -> Iterator[slice]:
 
 def again(network: Network, given: Faults, size: int, count: int) -> Labels:
     """The whole net again for each batch of faults, no injector."""
-    found = []
-    start = time.perf_counter()
-    with torch.no_grad():
+    found, clock = [], Clock()
+    with torch.no_grad(), clock:
         for part in batches(size, count):
             drive = network.drive(given.inputs(part))
             h = torch.zeros_like(drive)
@@ -144,7 +158,7 @@ def again(network: Network, given: Faults, size: int, count: int) -> Labels:
                 if tick < network.ticks:
                     h = network.tick(h, drive)
             found.append(network.read(h))
-    return torch.cat(found).numpy(), time.perf_counter() - start
+    return torch.cat(found).numpy(), clock.wall, clock.cpu
 
 
 def one_by_one(network: Network, given: Faults) -> Labels:
@@ -176,11 +190,11 @@ def seu_injection(network: Network, given: Faults) -> Labels:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         injector = Listed(network, criterion, device="cpu", x=given.x[:1])
         found.clear()
-        start = time.perf_counter()
-        injector.run_injector(0, "armed")
-        seconds = time.perf_counter() - start
+        clock = Clock()
+        with clock:
+            injector.run_injector(0, "armed")
     network.bit = None
-    return np.array(found), seconds
+    return np.array(found), clock.wall, clock.cpu
 
 
 def pytorchfi_run(network: Network, given: Faults, size: int, count: int) -> Labels:
@@ -189,24 +203,23 @@ def pytorchfi_run(network: Network, given: Faults, size: int, count: int) -> Lab
 
     logging.disable(logging.CRITICAL)
     injector = core.fault_injection(network, size, input_shape=[network.w_in.shape[0]], layer_types=[Register])
-    found, seconds = [], 0.0
+    found, clock = [], Clock()
     with torch.no_grad():
         for part in batches(size, count):
             x = given.inputs(part)
             values = clean_values(network, given, part, x)
-            start = time.perf_counter()
-            model = injector.declare_neuron_fi(
-                batch=list(range(size)),
-                layer_num=given.tick[part].tolist(),
-                dim1=given.unit[part].tolist(),
-                dim2=[None] * size,
-                dim3=[None] * size,
-                value=values,
-            )
-            found.append(model(x))
-            seconds += time.perf_counter() - start
+            with clock:
+                model = injector.declare_neuron_fi(
+                    batch=list(range(size)),
+                    layer_num=given.tick[part].tolist(),
+                    dim1=given.unit[part].tolist(),
+                    dim2=[None] * size,
+                    dim3=[None] * size,
+                    value=values,
+                )
+                found.append(model(x))
     injector.fi_reset()
-    return torch.cat(found).numpy(), seconds
+    return torch.cat(found).numpy(), clock.wall, clock.cpu
 
 
 def clean_values(network: Network, given: Faults, part: slice, x: Tensor) -> list[float]:
@@ -250,18 +263,17 @@ faultinject:
                  for t in range(network.ticks + 1)]  # fmt: skip
     modes = [model.get_activation_configs("error_mode", module_fullname=f"registers.{t}", is_out=True, strict=True)
              for t in range(network.ticks + 1)]  # fmt: skip
-    found, seconds = [], 0.0
+    found, clock = [], Clock()
     with torch.no_grad():
         for part in batches(size, count):
             x = given.inputs(part)
-            start = time.perf_counter()
-            for tick in range(network.ticks + 1):
-                rows = np.flatnonzero(given.tick[part] == tick)
-                selectors[tick].positions = [(rows * len(network.w_rec) + given.unit[part][rows]).tolist()]
-                modes[tick].bit = [given.bit[part][rows].tolist()]
-            found.append(model(x))
-            seconds += time.perf_counter() - start
-    return torch.cat(found).numpy(), seconds
+            with clock:
+                for tick in range(network.ticks + 1):
+                    rows = np.flatnonzero(given.tick[part] == tick)
+                    selectors[tick].positions = [(rows * len(network.w_rec) + given.unit[part][rows]).tolist()]
+                    modes[tick].bit = [given.bit[part][rows].tolist()]
+                found.append(model(x))
+    return torch.cat(found).numpy(), clock.wall, clock.cpu
 
 
 def mrfi_one(network: Network, given: Faults) -> Labels:

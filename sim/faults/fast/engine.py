@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from math import prod
 from typing import Any, ClassVar
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet, check, infer, ops, walk
 from ..circuit import Circuit, unbounded
-from ..engine import Engine, Session
-from ..outcome import Facts, results
+from ..engine import RESULT, Engine, Outcome, Session
+from ..outcome import Facts, classify
 from ..table import Fault, FaultTable, Place
 from . import codes
 from .clean import clean_run, without_tolerance
@@ -50,39 +51,26 @@ class FastEngine(Engine):
 
 class _FastSession(Session):
     def __init__(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], near: int) -> None:
-        self.net, self.near = net, near
+        self.net = net
         self.circuit = Circuit.of(net)
         unrolled = unroll(without_tolerance(net))
         self.layout: Layout = compile_net(unrolled.net)
         done = clean_run(unrolled.net, inputs, self.layout, net.schedule.tolerance)
         self.samples, self.ticks = len(done.label), done.row_of.shape[1] - 1
         self.done = done
-        self.memory = Memory.of(net, self.layout, done)
+        self.memory = Memory.of(net, self.layout, done, near)
+        self.usual = np.stack([done.label, done.far], axis=1).astype(np.int64)
+        self.verdict = _verdicts()
         self.words = _Words(net, self.circuit, self.layout, unrolled.copies)
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
-        self.circuit.check(table, samples=self.samples, ticks=self.ticks)
-        first = table.faults["tick"].astype(np.int64)
-        facts = self._facts(table, np.zeros((0, 0), np.int64))
-        last = facts[:, codes.LAST]
-        column = facts.T
-        found = Facts(
-            label=column[codes.LABEL],
-            rejoin=np.where(last < 0, 0, np.where(last == self.ticks - 1, -1, last + 1 - first)).astype(np.int32),
-            distance_max=column[codes.DISTANCE_MAX],
-            distance_end=column[codes.DISTANCE_END],
-            differ_end=column[codes.DIFFER_END],
-            label_differs=facts[:, codes.LABEL_DIFFERS] != 0,
-            output_differs=facts[:, codes.OUTPUT_DIFFERS] != 0,
-            moving=facts[:, codes.MOVING] != 0,
-        )
-        return results(found, self.near)
+        return self._run(table, np.zeros((0, 0), np.int64))
 
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:
         table = FaultTable.of([fault])
-        self.circuit.check(table, samples=self.samples, ticks=self.ticks)
-        rows = self._rows(fault.sample)
-        self._facts(table, rows)
+        # A sample that there is not is refused below, with all else that is wrong.
+        rows = self._rows(min(max(fault.sample, 0), self.samples - 1))
+        self._run(table, rows)
         return self._named(rows)
 
     def clean(self, sample: int) -> Mapping[str, NDArray[np.int64]]:
@@ -101,65 +89,103 @@ class _FastSession(Session):
             start += size
         return found
 
-    def _facts(self, table: FaultTable, trace: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Columns of `codes` for each fault; deviations of the last one are written into `trace` if it has rows."""
+    def _run(self, table: FaultTable, trace: NDArray[np.int64]) -> NDArray[np.void]:
+        """Results of all faults; deviations of the last one are written into `trace` if it has rows."""
         from .kernel import relax_many
+        from .queue import enqueue, survey
 
-        # Faults of one sample follow each other, so that its rows, and theirs, are in the nearest cache.
-        sample = table.faults["sample"]
-        order = np.argsort(sample.astype(np.uint16 if self.samples <= 1 << 16 else np.int64), kind="stable")
-        faults, upsets, target, targets = self.words.of(table.take(order))
-        facts = np.zeros((len(table), codes.FACT_COLUMNS), np.int32)
-        sample = faults["sample"]
-        facts[:, codes.LABEL], facts[:, codes.MOVING] = self.done.label[sample], self.done.far[sample]
-        threads = min(len(os.sched_getaffinity(0)), max(len(order) // 64, 1))
-        ends = np.linspace(0, len(order), (threads * PIECES if threads > 1 else 1) + 1).astype(np.int64)
-        most = int(faults["count"].max(initial=0))
+        count, ticks = len(table), self.ticks
+        threads = min(len(os.sched_getaffinity(0)), max(count // 64, 1))
+        pieces = threads * PIECES if threads > 1 else 1
+        ends = np.linspace(0, count, pieces + 1).astype(np.int64)
+        words, targets = self.words.of(table.names)
+        counts = np.zeros((pieces, self.samples), np.int64)
 
-        def work(thread: int) -> None:
-            scratch = self.memory.scratch(most)
-            net, clean, rows = self.memory.net, self.memory.clean, self.done.row_of
-            for first, end in zip(ends[thread:-1:threads], ends[thread + 1 :: threads], strict=True):
-                relax_many(first, end, faults, rows, upsets, target, targets, facts, trace, net, scratch, clean)
+        def check(piece: int) -> bool:
+            rows = len(table.upsets) * np.arange(piece, piece + 2) // pieces
+            span = ends[piece : piece + 2]
+            return int(survey(*span, *rows, table.faults, table.upsets, words, ticks, counts[piece])) >= 0
 
-        if threads == 1:
-            work(0)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, range(threads)))
-        found = np.empty_like(facts)
-        found[order] = facts
+        with _pool(threads) as every:
+            if not all(every(check, range(pieces))):
+                self.circuit.check(table, samples=self.samples, ticks=ticks)
+                raise AssertionError("the survey refuses what the check does not")
+            faults, upsets, copies = _copied(table, words)
+            bounds = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+            offsets = bounds[:-1] + np.cumsum(counts, axis=0) - counts
+            queue, found = np.empty((count, 2), np.int64), np.zeros(count, RESULT)
+            fused = self.memory.fused and not len(copies)
+
+            def sort(piece: int) -> None:
+                where, label = offsets[piece], self.usual[:, 0]
+                span = ends[piece : piece + 2]
+                enqueue(*span, fused, faults, upsets, words, targets, where, label, Outcome.MASKED, queue, found)
+
+            every(sort, range(pieces))
+            most = int(faults["count"].max(initial=0))
+            left = iter(range(pieces))
+
+            def work(_: int) -> None:
+                scratch, dense = self.memory.scratch(most), self.memory.dense()
+                for piece in left:
+                    relax_many(
+                        *ends[piece : piece + 2], queue, bounds, self.usual, self.done.row_of, faults, upsets, words,
+                        copies, targets, self.verdict, found, trace, self.memory.net, scratch, self.memory.clean, dense,
+                    )  # fmt: skip
+
+            every(work, range(threads))
         return found
 
 
+@contextmanager
+def _pool(threads: int) -> Iterator[Callable[[Callable[[int], Any], Iterable[int]], list[Any]]]:
+    """Something that maps: over threads, or in this one alone."""
+    if threads == 1:
+        yield lambda work, numbers: [work(n) for n in numbers]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            yield lambda work, numbers: list(pool.map(work, numbers))
+
+
+def _verdicts() -> NDArray[np.uint8]:
+    """Outcomes `[label differs, output differs, moving, sign of rejoin + 1, near]`, as `classify` says."""
+    label, output, moving, rejoin, near = np.indices((2, 2, 2, 3, 2)).reshape(5, -1).astype(np.int32)
+    none = np.zeros_like(label)
+    facts = Facts(
+        label=none,
+        rejoin=rejoin - 1,
+        distance_max=none,
+        distance_end=1 - near,
+        differ_end=none,
+        label_differs=label != 0,
+        output_differs=output != 0,
+        moving=moving != 0,
+    )
+    return classify(facts, 0).reshape(2, 2, 2, 3, 2)
+
+
 class _Words:
-    """Upsets of a table as rows of numbers."""
+    """What upsets may name, as rows of numbers."""
 
     def __init__(self, net: IntNet, circuit: Circuit, layout: Layout, copies: Mapping[str, Sequence[str]]) -> None:
         self.circuit, self.layout, self.copies = circuit, layout, copies
         self.block = {op.out: number for number, (_, block) in enumerate(net.blocks) for op in walk(block)}
 
-    def of(self, table: FaultTable) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Faults and upsets, for each upset its row of the last array, whose columns are `codes.TO_*`. An upset of an
-        operation in a repeat is one of each of its copies."""
-        faults, upsets = table.faults, table.upsets
-        key = upsets["place"].astype(np.int64) * len(table.names) + upsets["name"]
-        first, many = (np.zeros(len(Place) * len(table.names), np.int64) for _ in range(2))
+    def of(self, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row `4 * name + place` of the first array is what `codes.WORD_*` say, 0 for what the net has not; rows of the
+        second are `codes.TO_*` of each target. An operation in a repeat has a target for each of its copies."""
+        words = np.zeros((len(Place) * len(names), codes.WORD_COLUMNS), np.int64)
         rows: list[list[int]] = []
-        for k in np.flatnonzero(np.bincount(key, minlength=len(first))):
-            found = self._targets(Place(int(k) // len(table.names)), table.names[int(k) % len(table.names)])
-            first[k], many[k] = len(rows), len(found)
-            rows += found
-        target = first[key]
-        if (many > 1).any():
-            ends = np.concatenate([[0], np.cumsum(many[key])])
-            which = np.repeat(np.arange(len(upsets)), many[key])
-            upsets, target = upsets[which], target[which] + np.arange(len(which)) - ends[which]
-            faults = faults.copy()
-            start = ends[faults["start"]]
-            faults["count"] = ends[table.faults["start"] + faults["count"]] - start
-            faults["start"] = start
-        return faults, upsets, target, np.array(rows, np.int64).reshape(-1, codes.TO_COLUMNS)
+        for number, name in enumerate(names):
+            for place in Place:
+                word = self.circuit.words.get((place, name))
+                if word is not None:
+                    found = self._targets(place, name)
+                    held = place is Place.VALUE and name in self.circuit.held
+                    size, bits = self.circuit.sizes[place, name], word.format.bits
+                    words[len(Place) * number + place] = [len(rows), len(found), size, bits, held]
+                    rows += found
+        return words, np.array(rows, np.int64).reshape(-1, codes.TO_COLUMNS)
 
     def _targets(self, place: Place, name: str) -> list[list[int]]:
         word = self.circuit.words[place, name]
@@ -174,6 +200,21 @@ class _Words:
             where = (codes.IN_DRIVE, codes.IN_STEP, codes.IN_READOUT)[self.block[name]]
             found.append([where, self.layout.op[copy], value, int(self.layout.graph.base[value]), *fmt])
         return found
+
+
+def _copied(table: FaultTable, words: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+    """Faults and upsets of which each has one target, and the rows of the targets; none where all have one anyway."""
+    faults, upsets = table.faults, table.upsets
+    if (words[:, codes.WORD_TARGETS] <= 1).all():
+        return faults, upsets, np.zeros(0, np.int64)
+    word = words[len(Place) * upsets["name"].astype(np.int64) + upsets["place"]]
+    many = word[:, codes.WORD_TARGETS]
+    ends = np.concatenate([[0], np.cumsum(many)])
+    which = np.repeat(np.arange(len(upsets)), many)
+    faults = faults.copy()
+    faults["start"] = ends[table.faults["start"]]
+    faults["count"] = ends[table.faults["start"] + table.faults["count"]] - faults["start"]
+    return faults, upsets[which], word[which, codes.WORD_TARGET] + np.arange(len(which)) - ends[which]
 
 
 def _large(net: IntNet) -> list[Diagnostic]:

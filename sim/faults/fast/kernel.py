@@ -8,9 +8,6 @@ Without numba these are plain functions.
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
-
 import numpy as np
 from numba import njit
 
@@ -18,6 +15,8 @@ from .codes import (
     DIFFER_END,
     DISTANCE_END,
     DISTANCE_MAX,
+    FACTS,
+    FRESH,
     IN_DRIVE,
     IN_PARAM,
     IN_STATE,
@@ -29,9 +28,11 @@ from .codes import (
     M_CONSTANT,
     M_EVERY,
     M_FRAMES,
+    M_FUSED,
     M_HELD,
     M_HELD_WIDTH,
     M_LIMITS,
+    M_NEAR,
     M_OP,
     M_OUTPUT,
     M_OUTPUTS,
@@ -48,14 +49,18 @@ from .codes import (
     TO_VALUE,
     W_ACTIVE,
     W_COUNT,
+    W_FACT,
     W_LATCH_COUNT,
     W_LATCH_LIST,
     W_LATCHED,
     W_PLACE,
 )
-from .elements import deviates, forget, get, upset, usual
-from .latches import begin, farthest, forget_latched, forget_states, latch_all, load
+from .dense import tick_on
+from .digest import DIGEST
+from .elements import deviates, forget, get, upset, usual, word_of
+from .latches import begin, farthest, forget_latched, forget_states, latch, latch_all, load
 from .operations import evaluate, forget_block
+from .units import fused, reaches
 
 __all__ = ["relax_many"]
 
@@ -69,14 +74,15 @@ def _place(sample, frame, m, w):
     w[W_PLACE + 3] = m[M_READ] + place * m[M_READ_WIDTH] - m[limits + 2]
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
-def _judge(last, number, facts, m, w, clean):
+@njit(nogil=True, error_model="numpy")
+def _judge(last, m, w, clean):
     """What the readout says of outputs and labels; `last`: of the fault's label, too."""
+    facts = w[W_FACT]
     for o in range(m[M_OUTPUTS]):
         value, classes = m[m[M_OUTPUT] + 2 * o], m[m[M_OUTPUT] + 2 * o + 1]
         if not deviates(value, m, w, clean):
             continue
-        facts[number, OUTPUT_DIFFERS] = 1
+        w[facts + OUTPUT_DIFFERS] = 1
         if classes == 0:
             continue
         start = m[m[M_BASE] + value]
@@ -88,13 +94,13 @@ def _judge(last, number, facts, m, w, clean):
                 if usual(e, m, w, clean) > usual(plain, m, w, clean):
                     plain = e
             if best != plain:
-                facts[number, LABEL_DIFFERS] = 1
+                w[facts + LABEL_DIFFERS] = 1
             if last:
-                facts[number, LABEL] = best - row
+                w[facts + LABEL] = best - row
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _scan(start, end, tick, last, ups, target, targets, w):
+def _scan(start, end, tick, last, ups, words, copies, targets, w):
     """List the upsets that act in this tick; how many, what they are in (a bit each), and the next tick that others act
     in (`last` if none)."""
     active, kinds, change = 0, 0, last
@@ -104,34 +110,37 @@ def _scan(start, end, tick, last, ups, target, targets, w):
         elif ups[k]["last"] >= tick:
             w[w[W_ACTIVE] + active] = k - start
             active += 1
-            kinds |= 1 << targets[target[k], TO_IN]
+            kinds |= 1 << targets[word_of(k, ups, words, copies), TO_IN]
             change = min(change, np.int64(ups[k]["last"]) + 1)
     return active, kinds, change
 
 
 @njit(nogil=True, error_model="numpy")
-def _apply(kind, start, active, tick, ups, target, targets, m, w, clean):
+def _apply(kind, start, active, tick, ups, words, copies, targets, m, w, clean):
     """Apply the active upsets of one kind."""
     for k in range(active):
         at = w[w[W_ACTIVE] + k]
-        if targets[target[start + at], TO_IN] == kind:
-            upset(start + at, at, tick, ups, target, targets, m, w, clean)
+        to = targets[word_of(start + at, ups, words, copies)]
+        if to[TO_IN] == kind:
+            upset(start + at, at, tick, ups, to, m, w, clean)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _forget_params(start, end, target, targets, m, w):
+def _forget_params(start, end, ups, words, copies, targets, m, w):
     for k in range(start, end):
-        if targets[target[k], TO_IN] == IN_PARAM:
-            forget(targets[target[k], TO_VALUE], m, w)
+        to = targets[word_of(k, ups, words, copies)]
+        if to[TO_IN] == IN_PARAM:
+            forget(to[TO_VALUE], m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _toggles(start, active, tick, ups, target, targets, w):
-    """Whether an at changes a register of the drive again in the next tick."""
+def _toggles(start, active, tick, ups, words, copies, targets, w):
+    """Whether an upset changes a register of the drive again in the next tick."""
     for k in range(active):
         at = start + w[w[W_ACTIVE] + k]
         up = ups[at]
-        if targets[target[at], TO_IN] == IN_DRIVE and up["last"] > tick and (up["flip"] != 0 or up["add"] != 0):
+        inside = targets[word_of(at, ups, words, copies), TO_IN]
+        if inside == IN_DRIVE and up["last"] > tick and (up["flip"] != 0 or up["add"] != 0):
             return True
     return False
 
@@ -146,107 +155,233 @@ def _held(m, w, clean):
     return False
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _note(following, worst, old, m, w):
+    """What is known after a tick that left buffer `old`, and of those that repeat it before `following`."""
+    facts = w[W_FACT]
+    if w[w[W_LATCH_COUNT] + old]:
+        w[facts + LAST] = following - 1
+        w[facts + DISTANCE_MAX] = max(w[facts + DISTANCE_MAX], worst)
+        w[facts + DISTANCE_END] = worst
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _trace(tick, following, old, trace, m, w):
+    """Write what deviates after ticks `tick` to `following - 1` into the rows of `trace`, if it has any."""
+    states = m[m[M_LIMITS] + 4]
+    for k in range(w[w[W_LATCH_COUNT] + old] if len(trace) else 0):
+        e = w[w[W_LATCH_LIST] + old * states + k]
+        for t in range(tick, following):
+            trace[t, e] = w[w[W_LATCHED] + old * states + e]
+
+
 @njit(nogil=True, error_model="numpy")
-def _relax(sample, start, end, row_of, ups, target, targets, number, facts, trace, m, w, clean):
-    """Fault `number`: fill its facts (0 before, the label that of the fault-free run), and what deviates into `trace`
-    if it has rows."""
+def _coast(source, old, tick, end, moved, sample, row_of, trace, m, w, clean, dense):
+    """Fused ticks, and readouts, of the indices `tick` to `end - 1`, in which no upset acts but those of the states
+    that buffer `source` has; `source` is `old` without. Ends early once nothing deviates.
+
+    Gives the buffer of the last tick, the index that follows, and how far that tick moved the states, as `farthest`.
+    """
+    steps, width, counts = m[M_STEPS], m[M_VARYING], w[W_LATCH_COUNT]
+    ticks = steps * m[M_FRAMES]
+    while tick < end and w[counts + source]:
+        row, frame = row_of[sample, tick] * width, tick // steps
+        w[W_PLACE] = row
+        if tick > 0 and tick == frame * steps and (m[M_EVERY] or tick == ticks):
+            _place(sample, frame - 1, m, w)
+            fused(1, source, source, 0, 0, m, w, clean)
+            _judge(tick == ticks, m, w, clean)
+            forget_block(2, m, w)
+        following = tick + 1
+        if tick < ticks:
+            _place(sample, frame, m, w)
+            after = row_of[sample, tick + 1] * width
+            worst, moves = tick_on(source, old, row, after, m, w, clean, dense)
+            moved = np.int64(moves)
+            if not moves:
+                # A fixed point: until a frame begins every tick repeats it.
+                following = max(following, min(end, (frame + 1) * steps))
+            elif tick == ticks - 1:
+                moved = np.int64(farthest(old, row, after, w[w[W_FACT] + MOVING], m, w, clean))
+            forget_latched(old, m, w)
+            forget_latched(source, m, w)
+            old = 1 - old
+            source = old
+            _note(following, min(worst, np.int64(2147483647)), old, m, w)
+            _trace(tick, following, old, trace, m, w)
+        tick = following
+    return old, tick, moved
+
+
+@njit(nogil=True, error_model="numpy")
+def _end(old, moved, m, w):
+    """The last facts of a fault that left buffer `old`."""
+    facts, count = w[W_FACT], w[w[W_LATCH_COUNT] + old]
+    w[facts + DIFFER_END] = count
+    if count == 0:
+        w[facts + DISTANCE_END] = 0
+    w[facts + MOVING] = moved == 2
+    forget_latched(old, m, w)
+
+
+@njit(nogil=True, error_model="numpy")
+def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w, clean, dense):
+    """A fault of upsets `start` to `end - 1`: fill its facts (0 before, but the label that of the fault-free run), and
+    what deviates into `trace` if it has rows."""
     steps, width = m[M_STEPS], m[M_VARYING]
     ticks = steps * m[M_FRAMES]
     counts = w[W_LATCH_COUNT]
-    facts[number, LAST] = -1
-    old, tick, constants, moved = 0, np.int64(0), False, 0
+    old, tick, constants, moved = np.int64(0), np.int64(0), False, np.int64(0)
     while True:
-        active, kinds, change = _scan(start, end, tick, ticks + 1, ups, target, targets, w)
-        if active == 0 and w[counts + old] == 0 and not _held(m, w, clean):
+        active, kinds, change = _scan(start, end, tick, ticks + 1, ups, words, copies, targets, w)
+        if active == 0 and not _held(m, w, clean):
             forget_block(0, m, w)
-            if change > ticks:
-                break
-            tick = change
-            continue
+            if w[counts + old] == 0:
+                if change > ticks:
+                    break
+                tick = change
+                continue
+            if m[m[M_FUSED]]:
+                if constants:
+                    _forget_params(start, end, ups, words, copies, targets, m, w)
+                    constants = False
+                old, tick, moved = _coast(old, old, tick, change, moved, sample, row_of, trace, m, w, clean, dense)
+                if tick > ticks:
+                    break
+                continue
         begins = tick < ticks and tick % steps == 0
         row = row_of[sample, tick] * width
         w[W_PLACE] = row
         _place(sample, max(tick - 1, 0) // steps, m, w)
         if constants:
-            _forget_params(start, end, target, targets, m, w)
+            _forget_params(start, end, ups, words, copies, targets, m, w)
         constants = (kinds >> IN_PARAM) & 1 != 0
         if constants:
-            _apply(IN_PARAM, start, active, tick, ups, target, targets, m, w, clean)
+            _apply(IN_PARAM, start, active, tick, ups, words, copies, targets, m, w, clean)
         if not begins and (kinds >> IN_DRIVE) & 1:
-            _apply(IN_DRIVE, start, active, tick, ups, target, targets, m, w, clean)
+            _apply(IN_DRIVE, start, active, tick, ups, words, copies, targets, m, w, clean)
         if tick > 0:
             load(old, m, w)
             if (kinds >> IN_STATE) & 1:
-                _apply(IN_STATE, start, active, tick, ups, target, targets, m, w, clean)
+                _apply(IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
             if tick % steps == 0 and (m[M_EVERY] or tick == ticks):
-                evaluate(2, start, active, tick, ups, target, targets, m, w, clean)
-                _judge(tick == ticks, number, facts, m, w, clean)
+                evaluate(2, start, active, tick, ups, words, copies, targets, m, w, clean)
+                _judge(tick == ticks, m, w, clean)
                 forget_block(2, m, w)
         if tick == ticks:
             break
         if begins:
             forget_block(0, m, w)
             _place(sample, tick // steps, m, w)
-            evaluate(0, start, active, tick, ups, target, targets, m, w, clean)
+            evaluate(0, start, active, tick, ups, words, copies, targets, m, w, clean)
             if tick == 0:
                 begin(m, w, clean)
                 load(old, m, w)
-                _apply(IN_STATE, start, active, tick, ups, target, targets, m, w, clean)
-        evaluate(1, start, active, tick, ups, target, targets, m, w, clean)
+                _apply(IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
+        evaluate(1, start, active, tick, ups, words, copies, targets, m, w, clean)
         after = row_of[sample, tick + 1] * width
         worst = min(latch_all(old, after, m, w, clean), np.int64(2147483647))
-        far = facts[number, MOVING] if tick == ticks - 1 else -1
-        moved = farthest(old, row, after, far, m, w, clean)
+        far = w[w[W_FACT] + MOVING] if tick == ticks - 1 else -1
+        moved = np.int64(farthest(old, row, after, far, m, w, clean))
         forget_block(1, m, w)
         forget_states(m, w)
         forget_latched(old, m, w)
         old = 1 - old
         following = tick + 1
-        if moved == 0 and not _toggles(start, active, tick, ups, target, targets, w):
+        if moved == 0 and not _toggles(start, active, tick, ups, words, copies, targets, w):
             # A fixed point of the disturbed step: until other upsets act, or a frame begins, every tick repeats it.
             following = max(following, min(change, (tick // steps + 1) * steps))
-        if w[counts + old]:
-            facts[number, LAST] = following - 1
-            facts[number, DISTANCE_MAX] = max(np.int64(facts[number, DISTANCE_MAX]), worst)
-            facts[number, DISTANCE_END] = worst
-        for k in range(w[counts + old] if len(trace) else 0):
-            e = w[w[W_LATCH_LIST] + old * m[m[M_LIMITS] + 4] + k]
-            for t in range(tick, following):
-                trace[t, e] = w[w[W_LATCHED] + old * m[m[M_LIMITS] + 4] + e]
+        _note(following, worst, old, m, w)
+        _trace(tick, following, old, trace, m, w)
         tick = following
-    facts[number, DIFFER_END] = w[counts + old]
-    if w[counts + old] == 0:
-        facts[number, DISTANCE_END] = 0
-    facts[number, MOVING] = moved == 2
-    forget_latched(old, m, w)
+    _end(old, moved, m, w)
     forget_block(0, m, w)
     forget_states(m, w)
-    _forget_params(start, end, target, targets, m, w)
+    _forget_params(start, end, ups, words, copies, targets, m, w)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _conclude(first, result, verdict, m, w):
+    """Write the row of a fault whose first tick was `first`."""
+    facts = w[W_FACT]
+    last, ticks = w[facts + LAST], m[M_STEPS] * m[M_FRAMES]
+    rejoin = np.int64(0)
+    if last == ticks - 1:
+        rejoin = np.int64(-1)
+    elif last >= 0:
+        rejoin = last + 1 - first
+    near = np.int64(w[facts + DISTANCE_END] <= m[M_NEAR])
+    result["label"], result["rejoin"], result["differ_end"] = w[facts + LABEL], rejoin, w[facts + DIFFER_END]
+    result["distance_max"], result["distance_end"] = w[facts + DISTANCE_MAX], w[facts + DISTANCE_END]
+    result["outcome"] = verdict[
+        w[facts + LABEL_DIFFERS], w[facts + OUTPUT_DIFFERS], w[facts + MOVING], np.sign(rejoin) + 1, near
+    ]
 
 
 def _compiled(digest):
     @njit(nogil=True, cache=True, error_model="numpy")
-    def relax_many(first, last, faults, row_of, ups, target, targets, facts, trace, m, w, clean):
+    def relax_many(
+        first, last, queue, bounds, usual, row_of, faults, ups, words, copies, targets, verdict, results, trace, m, w,
+        clean, dense,
+    ):  # fmt: skip
+        sample = np.searchsorted(bounds, first, side="right") - 1
+        facts, counts, steps = w[W_FACT], w[W_LATCH_COUNT], m[M_STEPS]
+        ticks = steps * m[M_FRAMES]
         for i in range(first, last):
-            sample, start = np.int64(faults[i]["sample"]), faults[i]["start"]
-            end = start + np.int64(faults[i]["count"])
-            _relax(sample, start, end, row_of, ups, target, targets, i, facts, trace, m, w, clean)
+            while bounds[sample + 1] <= i:
+                sample += 1
+            if w[facts + FRESH] != sample + 1:
+                for k in range(FACTS):
+                    w[facts + k] = 0
+                w[facts + LAST], w[facts + LABEL], w[facts + MOVING] = -1, usual[sample, 0], usual[sample, 1]
+                w[facts + FRESH] = sample + 1
+            number, change = queue[i, 0] & 0xFFFFFFFF, queue[i, 1]
+            if change >= 0:
+                e, tick = queue[i, 0] >> 32, change >> 32
+                reads = tick > 0 and tick % steps == 0
+                if not reads and not reaches(e, m):
+                    continue
+                row = row_of[sample, tick] * m[M_VARYING]
+                latch(2, e, np.int64(clean[row + e]) ^ ((change << 32) >> 32), m, w)
+                old, source, moved = np.int64(0), np.int64(2), np.int64(0)
+                if not reads:
+                    # Most flips end here: nothing that a tick latches deviates.
+                    w[W_PLACE] = row
+                    _place(sample, tick // steps, m, w)
+                    after = row_of[sample, tick + 1] * m[M_VARYING]
+                    worst, moves = tick_on(2, 0, row, after, m, w, clean, dense)
+                    if w[counts + 1] == 0:
+                        forget_latched(2, m, w)
+                        continue
+                    moved = np.int64(1)
+                    if tick == ticks - 1:
+                        moved = np.int64(farthest(0, row, after, usual[sample, 1], m, w, clean))
+                    forget_latched(2, m, w)
+                    old = source = np.int64(1)
+                    tick += 1
+                    _note(tick, min(worst, np.int64(2147483647)), old, m, w)
+                    _trace(tick - 1, tick, old, trace, m, w)
+                old, tick, moved = _coast(
+                    source, old, tick, ticks + 1, moved, sample, row_of, trace, m, w, clean, dense
+                )
+                forget_latched(2, m, w)
+                _end(old, moved, m, w)
+            else:
+                start = faults[number]["start"]
+                end = start + np.int64(faults[number]["count"])
+                _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w, clean, dense)
+            w[facts + FRESH] = 0
+            if w[facts + LAST] >= 0 or w[facts + OUTPUT_DIFFERS]:
+                _conclude(np.int64(faults[number]["tick"]), results[number], verdict, m, w)
         return digest
 
     return relax_many
 
 
-def _digest():
-    """Of all sources here: numba's cache knows this file and the variables of a closure, but not the files it calls."""
-    folder = resources.files(__package__)
-    sources = b"".join((folder / name).read_bytes() for name in _SOURCES)
-    return int.from_bytes(hashlib.sha256(sources).digest()[:4], "big")
+relax_many = _compiled(DIGEST)
+"""Faults at places `first` to `last - 1` of the queue, one after the other (see `queue` for it and for `bounds`).
 
-
-_SOURCES = ("codes.py", "elements.py", "latches.py", "operations.py", "kernel.py")
-relax_many = _compiled(_digest())
-"""Faults `first` to `last - 1`, one after the other, each with its rows of `ups` and of `target` (a row of `targets`).
-
-`facts[i]` of fault i comes with the fault-free label, and in `MOVING` how many states the last tick moves beyond the
-tolerance without a fault. If `trace` has rows, it gets what deviates.
+`usual[sample]`: the fault-free label, and how many states the last tick moves beyond the tolerance without a fault.
+`words`: a row for each name and place, see `codes`; `verdict`: the outcome by what `_conclude` knows. Rows of `results`
+are written where a state or an output deviates. If `trace` has rows, it gets what deviates.
 """

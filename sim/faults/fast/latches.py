@@ -1,4 +1,5 @@
-"""Latches of the kernel: two buffers hold by how much the states deviate before a tick and after it. See `kernel`."""
+"""Latches of the kernel: two buffers hold the states that deviate before a tick and after it, a third those that a
+transient upset is in. See `kernel`."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ from .codes import (
     W_LATCHED,
     W_LISTED,
 )
-from .elements import forget, get, put, usual, wrap
+from .elements import forget, get, ix, put, usual, wrap
 
-__all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch_all", "load"]
+__all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch", "latch_all", "load"]
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -39,22 +40,22 @@ def forget_states(m, w):
         forget(m[m[M_STATE] + n * STATE_COLUMNS + STATE_VALUE], m, w)
 
 
-@njit(nogil=True, error_model="numpy")
-def _latch(buffer, e, code, m, w):
-    at = buffer * m[m[M_LIMITS] + 4]
-    w[w[W_LATCHED] + at + e] = code
-    w[w[W_LATCH_MARK] + at + e] = 1
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def latch(buffer, e, code, m, w):
+    start = buffer * m[ix(m[M_LIMITS] + 4)]
+    w[ix(w[W_LATCHED] + start + e)] = code
+    w[ix(w[W_LATCH_MARK] + start + e)] = 1
     count = w[W_LATCH_COUNT] + buffer
-    w[w[W_LATCH_LIST] + at + w[count]] = e
-    w[count] += 1
+    w[ix(w[W_LATCH_LIST] + start + w[ix(count)])] = e
+    w[ix(count)] += 1
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_latched(buffer, m, w):
-    at, count = buffer * m[m[M_LIMITS] + 4], w[W_LATCH_COUNT] + buffer
-    for k in range(w[count]):
-        w[w[W_LATCH_MARK] + at + w[w[W_LATCH_LIST] + at + k]] = 0
-    w[count] = 0
+    start, count = buffer * m[ix(m[M_LIMITS] + 4)], w[W_LATCH_COUNT] + buffer
+    for k in range(w[ix(count)]):
+        w[ix(w[W_LATCH_MARK] + start + w[ix(w[W_LATCH_LIST] + start + k)])] = 0
+    w[ix(count)] = 0
 
 
 @njit(nogil=True, error_model="numpy")
@@ -70,7 +71,7 @@ def begin(m, w, clean):
             code = get(m[m[M_GATHER] + m[state + STATE_GATHER] + i], m, w, clean)
             code = wrap(code, m[state + STATE_BITS], m[state + STATE_SIGNED])
             if code != usual(base + i, m, w, clean):
-                _latch(0, base + i, code, m, w)
+                latch(0, base + i, code, m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -99,12 +100,12 @@ def latch_all(old, after, m, w, clean):
             code = wrap(w[w[W_CUR] + 2 * source], m[state + STATE_BITS], m[state + STATE_SIGNED])
             plain = np.int64(clean[after + e])
             if code != plain:
-                _latch(1 - old, e, code, m, w)
+                latch(1 - old, e, code, m, w)
                 worst = max(worst, abs(code - plain))
     return worst
 
 
-@njit(nogil=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy")
 def farthest(old, row, after, far, m, w, clean):
     """How far the tick moved a state at most, as 0, 1 (it moved) or 2 (beyond the tolerance); `far`: how many states
     the fault-free run moves beyond it, -1 if that does not matter."""

@@ -64,9 +64,9 @@ from .codes import (
     W_TOUCHED,
     WEIGHT,
 )
-from .elements import forget, get, half_up, put, upset, usual, wrap
+from .elements import forget, get, half_up, put, upset, usual, word_of, wrap
 
-__all__ = ["evaluate", "forget_block"]
+__all__ = ["clamped", "combine", "evaluate", "forget_block"]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -90,34 +90,17 @@ def _operand(op, number, i, m, w, clean):
     return get(m[m[M_GATHER] + m[slot + SLOT_GATHER] + i], m, w, clean)
 
 
-@njit(nogil=True, error_model="numpy")
-def _result(op, i, m, w, clean):
-    """Result i of an operation that is no sum."""
-    kind = m[op + KIND]
-    if kind == MAX or kind == DOT:
-        return _listed_result(op, i, m, w, clean)
-    a, shift, first = _operand(op, 0, i, m, w, clean), m[op + SHIFT], m[op + FIRST]
-    table = m[op + TABLE]
-    if kind == LOOKUP:
-        at = min(max(a, first), first + m[m[M_SIZE] + table] - 1) - first
-        return get(m[m[M_BASE] + table] + at, m, w, clean)
-    if kind == COPY:
-        return a
-    if kind == ABS:
-        return abs(a)
-    if kind == EMBED:
-        return get(m[m[M_BASE] + table] + a * first + i % first, m, w, clean)
-    if kind == INTERPOLATE:
-        at = min(max(a, first), first + (m[m[M_SIZE] + table] << shift) - 1) - first
-        segment, fraction = at >> shift, at & ((1 << shift) - 1)
-        base = get(m[m[M_BASE] + table] + segment, m, w, clean)
-        slope = get(m[m[M_BASE] + m[op + SLOPE]] + segment, m, w, clean)
-        return base + half_up(slope * fraction, shift)
-    b = _operand(op, 1, i, m, w, clean)
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def combine(kind, a, b, c, shift, factor):
+    """A result of an operation that works entry by entry and has no table."""
     if kind == RESCALE:
         return half_up(a * b, shift)
     if kind == ADD:
         return a + b
+    if kind == COPY:
+        return a
+    if kind == ABS:
+        return abs(a)
     if kind == SUB:
         return a - b
     if kind == MUL:
@@ -125,13 +108,43 @@ def _result(op, i, m, w, clean):
     if kind == GREATER:
         return np.int64(a > b)
     if kind == DAMP:
-        return a + half_up((b - a) * m[op + FACTOR], shift)
+        return a + half_up((b - a) * factor, shift)
     if kind == DIVIDE:
         divisor = max(b, np.int64(1))
         return ((a << shift) + divisor // 2) // divisor
     if a:
         return b
-    return _operand(op, 2, i, m, w, clean)
+    return c
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def clamped(a, first, size):
+    """The entry of a table that `a` reads."""
+    return min(max(a, first), first + size - 1) - first
+
+
+@njit(nogil=True, error_model="numpy")
+def _result(op, i, m, w, clean):
+    """Result i of an operation that is no sum."""
+    kind, slots = m[op + KIND], m[op + SLOTS]
+    if kind == MAX or kind == DOT:
+        return _listed_result(op, i, m, w, clean)
+    a, b, c = _operand(op, 0, i, m, w, clean), np.int64(0), np.int64(0)
+    shift, first, table = m[op + SHIFT], m[op + FIRST], m[op + TABLE]
+    if kind == LOOKUP:
+        return get(m[m[M_BASE] + table] + clamped(a, first, m[m[M_SIZE] + table]), m, w, clean)
+    if kind == EMBED:
+        return get(m[m[M_BASE] + table] + a * first + i % first, m, w, clean)
+    if kind == INTERPOLATE:
+        at = clamped(a, first, m[m[M_SIZE] + table] << shift)
+        base = get(m[m[M_BASE] + table] + (at >> shift), m, w, clean)
+        slope = get(m[m[M_BASE] + m[op + SLOPE]] + (at >> shift), m, w, clean)
+        return base + half_up(slope * (at & ((1 << shift) - 1)), shift)
+    if slots > 1:
+        b = _operand(op, 1, i, m, w, clean)
+    if slots > 2:
+        c = _operand(op, 2, i, m, w, clean)
+    return combine(kind, a, b, c, shift, m[op + FACTOR])
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -201,7 +214,7 @@ def _touched(op, m, w, clean):
 
 
 @njit(nogil=True, error_model="numpy")
-def evaluate(which, start, active, tick, ups, target, targets, m, w, clean):
+def evaluate(which, start, active, tick, ups, words, copies, targets, m, w, clean):
     """Evaluate what deviates in one block of operations: 0 drive, 1 step, 2 readout."""
     for number in range(m[m[M_BLOCKS] + which], m[m[M_BLOCKS] + which + 1]):
         op = m[M_OP] + number * OP_COLUMNS
@@ -221,8 +234,9 @@ def evaluate(which, start, active, tick, ups, target, targets, m, w, clean):
                 put(base + i, value, out, m, w)
         for k in range(active):
             at = w[w[W_ACTIVE] + k]
-            if targets[target[start + at], TO_OP] == number:
-                upset(start + at, at, tick, ups, target, targets, m, w, clean)
+            to = targets[word_of(start + at, ups, words, copies)]
+            if to[TO_OP] == number:
+                upset(start + at, at, tick, ups, to, m, w, clean)
 
 
 @njit(nogil=True, error_model="numpy")
