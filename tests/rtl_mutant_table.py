@@ -110,8 +110,8 @@ APPLIER = of(
     ("sums of another map", "bank.eq(1 << kind)", "bank.eq(2 >> kind)"),
     ("signs exchanged", "Mux(code[1], minus, plus)", "Mux(code[1], plus, minus)"),
     ("weights unsigned", "code.as_signed() * change", "code.as_unsigned() * change"),
-    ("accumulators not cleared", "ram.read_zero.eq(wipes[2] & writes[2][number])", "ram.read_zero.eq(0)"),
-    ("every event clears", "ram.read_zero.eq(wipes[2] & writes[2][number])", "ram.read_zero.eq(writes[2][number])"),
+    ("accumulators not cleared", "ram.read_zero.eq(wipes[-1] & writes[-2][number])", "ram.read_zero.eq(0)"),
+    ("every event clears", "ram.read_zero.eq(wipes[-1] & writes[-2][number])", "ram.read_zero.eq(writes[-2][number])"),
     ("idle while sums are written", "self.busy.eq(waiting | Cat(*writes).any())", "self.busy.eq(waiting)"),
     ("idle while an event waits", "self.busy.eq(waiting | Cat(*writes).any())", "self.busy.eq(Cat(*writes).any())"),
     (

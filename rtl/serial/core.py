@@ -14,6 +14,7 @@ from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
 from ..memory import Ram
 from .applier import Applier
+from .bounds import late_result
 from .changes import ChangeList
 from .hardening import attach, code_of
 from .plan import Vector, plan_memory
@@ -129,15 +130,19 @@ class Core:
         """The sums of group `group`: one slice of an accumulator word, a register behind the memory."""
         plan, m = self.plan, self.m
         inner = (plan.lanes // plan.width - 1).bit_length()
-        slice_ = Signal(max(inner, 1))
+        self.slice_ = Signal(max(inner, 1))
         m.d.comb += self.applier.read.eq(self.group[inner:])
-        m.d.sync += slice_.eq(self.group[:inner])
+        m.d.sync += self.slice_.eq(self.group[:inner])
         for x in plan.maps:
             bits = plan.banks[x.bank][1]
             word = Value.cast(self.applier.sums[f"bank{x.bank}"])
-            piece = word.word_select(slice_, bits * plan.width) if inner else word
+            piece = self.slice_of(word, bits)
             for lane in self.lanes:
                 m.d.sync += self.sums[x.out][lane].eq(decode(piece.word_select(lane, bits), x.format))
+
+    def slice_of(self, word: Value, bits: int) -> Value:
+        """Of an accumulator word, `bits` a row, the rows of the group that it was read for."""
+        return word.word_select(self.slice_, bits * self.plan.width) if self.plan.lanes > self.plan.width else word
 
     def _vectors(self) -> None:
         """Codes of group `group` of each vector, one memory a lane; sweeps write states and values of the drive."""
@@ -332,9 +337,15 @@ class Core:
         with m.If(~sent & ~self.applier.busy):
             m.d.comb += unit.valid.eq(1)
             m.d.sync += sent.eq(1)
+        waits = late_result(self.plan, unit.sweep, ports.harden)
         with m.If(unit.out_valid):
             m.d.sync += ports.y.payload.eq(Array(shown)[self.count[: self.lane_bits]] if self.lane_bits else shown[0])
-            m.d.sync += ports.y.valid.eq(1)
+            m.d.sync += ports.y.valid.eq(waits == 0)
+        if waits:
+            checked = Signal(waits, name=f"output_{phase.output}_late_sent")
+            m.d.sync += checked.eq(Cat(unit.out_valid, checked))
+            with m.If(checked[-1]):
+                m.d.sync += ports.y.valid.eq(1)
         with m.If(ports.y.valid & ports.y.ready):
             m.d.sync += [ports.y.valid.eq(0), sent.eq(0), self.count.eq(self.count + 1)]
             with m.If(self.count == phase.units - 1):

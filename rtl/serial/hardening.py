@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth import Cat, Const, Signal, Value
+from amaranth import Cat, Const, Module, Signal, Value
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 
@@ -98,25 +98,37 @@ def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
 
 
 def _residues(core: Core) -> Value:
-    """Codes and sums that a sweep reads, a clock after they were read."""
-    m, plan, applier = core.m, core.plan, core.applier
+    """Codes and sums that a sweep reads, `ALARM - 1` clocks after their address: memory, register, check, and all."""
+    m, plan = core.m, core.plan
+    codes = {name: [_next(m, r.mismatch) for r in core.code_rams[name] if isinstance(r, ResidueRam)] for name in core.codes}
+    sums = [_sums(core, bank) for bank in range(len(plan.banks))]
     checks: list[Value] = []
     for unit in core.units:
         sweep = unit.sweep
-        reading = Signal(name=f"{sweep.name}_reading")
-        m.d.sync += reading.eq(unit.valid)
+        reading: Value = unit.valid
+        for _ in range(3):
+            reading = _next(m, reading)
         wrong: list[Value] = []
         # What a drive sweep finds in the memory of codes is of the sample before.
         for name, v in plan.vectors.items() if sweep.block != "drive" else ():
             if v.units == sweep.units:
-                wrong += [ram.mismatch for ram in core.code_rams[name] if isinstance(ram, ResidueRam)]
+                wrong += codes[name]
         for bank in sorted({x.bank for x in plan.maps_of(sweep.block) if len(x.matrix) == sweep.units}):
-            bits = plan.banks[bank][1]
-            sums, kept = Value.cast(applier.sums[f"bank{bank}"]), Value.cast(applier.residues[f"bank{bank}"])
-            for lane in range(plan.lanes):
-                value = sums.word_select(lane, bits)[:bits].as_signed()
-                wrong.append(residue(m, value) != kept.word_select(lane, 2))
+            wrong += sums[bank]
         checks.append(reading & Cat(wrong).any())
-    bad = Signal(name="residue_wrong")
-    m.d.sync += bad.eq(Cat(checks).any())
-    return bad
+    return _next(m, Cat(checks).any())
+
+
+def _sums(core: Core, bank: int) -> list[Value]:
+    """Whether the sums of the group of three clocks ago have other remainders than those kept, for each lane."""
+    m, plan, bits = core.m, core.plan, core.plan.banks[bank][1]
+    words = [(Value.cast(core.applier.sums[f"bank{bank}"]), bits), (Value.cast(core.applier.residues[f"bank{bank}"]), 2)]
+    sums, kept = (_next(m, core.slice_of(word, width)) for word, width in words)
+    lanes = [(sums.word_select(i, bits)[:bits].as_signed(), kept.word_select(i, 2)) for i in core.lanes]
+    return [_next(m, residue(m, value) != remainder) for value, remainder in lanes]
+
+
+def _next(m: Module, value: Value) -> Signal:
+    held = Signal(value.shape(), name="checked")
+    m.d.sync += held.eq(value)
+    return held
