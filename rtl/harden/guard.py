@@ -46,6 +46,7 @@ class Guard(wiring.Component):
                 "noticed": In(flags),
                 "corrected": In(1),
                 "clear": In(flags),
+                "aborts": Out(1),
                 "abort": Out(1),
                 "closing": Out(1),
                 "flags": Out(flags),
@@ -80,7 +81,8 @@ class Guard(wiring.Component):
             running.eq(~self.restart & ~self.abort),
             found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
         ]
-        m.d.sync += [self.abort.eq(found.any()), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
+        m.d.comb += self.aborts.eq(found.any())
+        m.d.sync += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
         with m.If(self.begins & self.takes):
             m.d.sync += owing.eq(1)
         with m.If(self.ended | self.restart):

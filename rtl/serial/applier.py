@@ -30,8 +30,8 @@ class Applier(wiring.Component):
 
     An event is taken in a clock with `valid` and `ready`; `busy` until its last sum is written. `row` of the table says
     where its column is; with `wipe` it forgets what the sums were. Both memories answer a clock after their address,
-    with a code on them after `reading_clocks`. When not busy, `read` gives the address for all banks, `sums` their words
-    one clock later.
+    with a code on them after `reading_clocks`. When not busy, `read` gives the address for all banks, `sums` their
+    words one clock later.
 
     With a code on the weight memory, `table_used` and `entry_used` say in which clocks its data counts; with `residue`,
     each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`.
@@ -40,7 +40,7 @@ class Applier(wiring.Component):
     def __init__(self, plan: Plan, *, change: Shape, harden: Collection[str] = ()) -> None:
         self.plan, self.change_shape = plan, change
         self.reading, self.residue = reading_clocks(harden), "residue" in harden
-        self.checked = self.reading > 1
+        self.checked, self.foresees = self.reading > 1, bool(harden)
         words = max(depth for depth, _ in plan.banks)
         self.word_bits = max((words - 1).bit_length(), 1)
         weights = plan.weights
@@ -80,7 +80,16 @@ class Applier(wiring.Component):
         change, wipe = Signal(self.change_shape), Signal()
         waiting, fetched, kind = Signal(), Signal(), Signal.like(self.bank)
         coming, forgets, taken = Signal(self.change_shape), Signal(), Signal()
-        m.d.comb += [taken.eq(fetched & (~active | (left == 0))), self.ready.eq(~waiting | taken)]
+        ends = left == 0
+        if self.foresees:
+            # What `left == 0` will say, so that the stream's handshake need not wait for it.
+            foreseen = Signal(name="foreseen")
+            with m.If(active):
+                m.d.sync += foreseen.eq(left == 1)
+            with m.If(taken):
+                m.d.sync += foreseen.eq(self.table_data[weights.address_bits :] == 0)
+            ends = foreseen
+        m.d.comb += [taken.eq(fetched & (~active | ends)), self.ready.eq(~waiting | taken)]
         standing: Value = waiting
         for _ in range(self.reading - 1):
             standing = self._next(m, standing & ~taken)
@@ -90,7 +99,7 @@ class Applier(wiring.Component):
             m.d.sync += [coming.eq(self.change), forgets.eq(self.wipe)]
         with m.If(active):
             m.d.sync += [self.entry_address.eq(self.entry_address + 1), left.eq(left - 1)]
-            with m.If(left == 0):
+            with m.If(ends):
                 m.d.sync += [active.eq(0), bank.eq(0)]
         with m.If(taken):
             start, more = self.table_data[: weights.address_bits], self.table_data[weights.address_bits :]

@@ -53,8 +53,8 @@ def _clocks(plan: Plan, phases: Iterable[Phase], harden: Collection[str]) -> int
                 total += event + drain + -(-sweep.units // plan.width) + clocks_of(plan, sweep)[1] + 3
             case Apply(source=source):
                 groups = -(-plan.vectors[source].units // plan.width)
-                # A change is read in two clocks and waits for the one before; a lane ends in one.
-                total += groups * plan.width * (event + 3) + 2 * plan.width + 4
+                # A change is read in two clocks, with votes in three, and waits for the one before; a lane ends in one.
+                total += groups * plan.width * (event + 3 + ("tmr" in harden)) + 2 * plan.width + 4
             case Decide():
                 total += 1
             case Show(index=index, units=units):

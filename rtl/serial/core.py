@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amaranth import Array, Cat, Const, Module, Signal, Value
+from amaranth import Array, Cat, Const, Module, Signal, Value, signed
 
 from eqcompile.toolchain.ir import Format
 
@@ -73,7 +73,8 @@ class Core:
         self.applier = Applier(plan, change=change, harden=self.ports.harden)
         self.m.submodules.applier = self.applier
         self.lists = {
-            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()
+            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change), late="tmr" in self.ports.harden)
+            for n, v in listed.items()
         }
         for name, made in self.lists.items():
             self.m.submodules[f"changes_{name}"] = made
@@ -82,7 +83,13 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
-        self.m.d.comb += self.next_made.eq(self.ports.made + 1)
+        self.least: Value = -self.tolerated
+        if self.ports.harden:
+            least = Signal(signed(17), name="tolerance_least")
+            self.m.d.sync += least.eq(self.least)
+            self.least = least
+        # With votes the sum and the comparison take a clock each.
+        self.m.d["sync" if self.ports.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
         self.m.d.sync += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
@@ -201,7 +208,7 @@ class Core:
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
                 m.d.comb += made.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
             if v.kind == "state":
-                far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
+                far = [(c > self.tolerated) | (c < self.least) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
 
@@ -283,8 +290,14 @@ class Core:
                 ram.write_data.eq(code),
                 ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
             ]
+        if opens and ports.harden:
+            # They follow until the first beat is taken: wide registers do not wait for the stream's handshake.
+            with m.If(self.count == 0):
+                m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
         with m.If(taken):
-            if opens:
+            if opens and ports.harden:
+                m.d.sync += ports.busy.eq(1)
+            elif opens:
                 with m.If(self.count == 0):
                     m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
                     m.d.sync += [ports.busy.eq(1), ports.made.eq(0)]

@@ -106,8 +106,8 @@ def describe(engine: SerialEngine) -> dict[str, Any]:
 
     A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for each
     word of its column that is not zero (2 at least, 3 with a code on the weight memory; `clocks.per_event` is the mean
-    over the columns of the map, and the most), and `clocks.sweeps` for each sweep of its block: drive and readout once, step once a tick; within the few
-    clocks that pipelines take to drain.
+    over the columns of the map, and the most), and `clocks.sweeps` for each sweep of its block: drive and readout once,
+    step once a tick; within the few clocks that pipelines take to drain.
     """
     plan, weights = engine.plan, engine.plan.weights
     table, entries = plan_memory(plan, engine.net)

@@ -25,15 +25,15 @@ __all__ = ["attach", "check_hardening", "code_of", "is_control"]
 
 _NAMED = re.compile(
     r"bank|count|count_.*|busy|made|y__valid|slice_|.*_map|output_.*_sent|table_address|entry_address|"
-    r"valid|group|.*_present|.*_ticked|.*_group"
+    r"valid|group|kind|wipe|lane|done|arrived|enough|tolerated|tolerance_least|.*_present|.*_ticked|.*_group"
 )
 
 
 def is_control(register: Signal) -> bool:
     """Whether a register decides what happens next, for TMR; the others hold codes, sums and products.
 
-    Registers that were made several in a line have no name: they are those of the sequencer, the applier and the lists,
-    the event that is applied among them.
+    Registers that were made several in a line have no name but the last: they are those of the sequencer, the applier
+    and the lists, the event that is applied among them.
     """
     return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
 
@@ -90,7 +90,8 @@ def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
     wrong, seen = Signal(name="weights_wrong"), Signal(name="weights_noticed")
     for ram in rams:
         m.d.comb += ram.used.eq(applier.table_used if ram is core.loaded[0] else applier.entry_used)
-        m.d.comb += ram.free.eq(~applier.busy & ~applier.valid)
+        # An event that is taken in this clock reads in the next one.
+        m.d.comb += ram.free.eq(~applier.busy)
     m.d.sync += wrong.eq(Cat(ram.detected for ram in rams).any())
     m.d.sync += seen.eq(Cat(ram.noticed for ram in rams).any())
     m.d.sync += core.ports.harden_corrected.eq(Cat(ram.corrected | ram.scrubbed for ram in rams).any())
@@ -100,7 +101,9 @@ def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
 def _residues(core: Core) -> Value:
     """Codes and sums that a sweep reads, `ALARM - 1` clocks after their address: memory, register, check, and all."""
     m, plan = core.m, core.plan
-    codes = {name: [_next(m, r.mismatch) for r in core.code_rams[name] if isinstance(r, ResidueRam)] for name in core.codes}
+    codes = {
+        name: [_next(m, r.mismatch) for r in core.code_rams[name] if isinstance(r, ResidueRam)] for name in core.codes
+    }
     sums = [_sums(core, bank) for bank in range(len(plan.banks))]
     checks: list[Value] = []
     for unit in core.units:
@@ -121,8 +124,11 @@ def _residues(core: Core) -> Value:
 
 def _sums(core: Core, bank: int) -> list[Value]:
     """Whether the sums of the group of three clocks ago have other remainders than those kept, for each lane."""
-    m, plan, bits = core.m, core.plan, core.plan.banks[bank][1]
-    words = [(Value.cast(core.applier.sums[f"bank{bank}"]), bits), (Value.cast(core.applier.residues[f"bank{bank}"]), 2)]
+    m, bits = core.m, core.plan.banks[bank][1]
+    words = [
+        (Value.cast(core.applier.sums[f"bank{bank}"]), bits),
+        (Value.cast(core.applier.residues[f"bank{bank}"]), 2),
+    ]
     sums, kept = (_next(m, core.slice_of(word, width)) for word, width in words)
     lanes = [(sums.word_select(i, bits)[:bits].as_signed(), kept.word_select(i, 2)) for i in core.lanes]
     return [_next(m, residue(m, value) != remainder) for value, remainder in lanes]
