@@ -200,8 +200,12 @@ class Shell(wiring.Component):
         written, restart = Signal(), Signal()
         load_address = Signal(len(engine.load_address) if self.loads else 0)
         m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(restart)]
+        asks = Signal()
         if self.guard is not None:
-            m.d.comb += [engine.restart.eq(restart | self.guard.abort), self.guard.restart.eq(restart)]
+            # One register for the host's restarts and the guard's: the longest paths begin there.
+            both = Signal(name="restart")
+            m.d.sync += both.eq(asks | self.guard.aborts)
+            m.d.comb += [engine.restart.eq(both), self.guard.restart.eq(restart)]
         m.d.sync += restart.eq(0)
         with m.If(results != 0):
             m.d.sync += written.eq(1)
@@ -249,6 +253,8 @@ class Shell(wiring.Component):
             with m.If(self.s_axil_wstrb.all()), m.Switch(self.s_axil_awaddr[2:]):
                 with m.Case(Register.CONTROL >> 2):
                     m.d.sync += [restart.eq(data[0]), accepted]
+                    if self.guard is not None:
+                        m.d.comb += asks.eq(data[0])
                 with m.Case(Register.STEPS >> 2), m.If(fits & (data != 0)):
                     m.d.sync += [steps.eq(data), accepted]
                 with m.Case(Register.TOLERANCE >> 2), m.If(fits):

@@ -30,6 +30,10 @@ SHOWN = {
     "abort": "guard.abort",
     "count": "guard.watchdog.count",
     "left": "guard.watchdog.left",
+    "was_idle": "guard.watchdog.was_idle",
+    "was_tick": "guard.watchdog.was_tick",
+    "was_held": "guard.watchdog.was_held",
+    "late": "guard.watchdog.late",
 }
 """Names of the wrapper, and of the flattened core."""
 
@@ -46,14 +50,18 @@ ENDS = """
     if (idle || restart) ticks <= 0;
     else if (tick) ticks <= ticks + 1;
   end
-  // Idle, a tick or a restart after span + 1 clocks that count, and idle or a restart after 65536 ticks, at most.
+  // Idle, a tick or a restart after span + 3 clocks that count, and idle or a restart after 65538 ticks, at most.
   always @* begin
-    assert (age <= {span} + 1);
-    assert (ticks <= 65536);
-    // Why: the counters of the core run with those of the wrapper. Without these it is no induction.
-    assert (count >= {span} || age <= count);
-    assert (age <= {span} || abort);
-    assert (ticks + left <= 65535 || abort);
+    assert (age <= {span} + 3);
+    assert (ticks <= 65538);
+    // Why: the counters of the core run a clock behind those of the wrapper. Without these it is no induction.
+    assert (!(was_idle || was_tick) || age == 0);
+    assert (!was_idle || ticks == 0);
+    assert (count >= {span} || was_idle || was_tick || age <= count + !was_held);
+    assert (age <= {span} + !was_held || was_idle || was_tick || late || abort);
+    assert (age <= {span} + 2 || abort);
+    assert (ticks + left <= 65535 + was_tick || was_idle || late || abort);
+    assert (ticks <= 65537 || abort);
   end
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from rtl_engines import cube_net
 from rtl_mutant import Mutant
 from rtl_mutant_nets import subjects
 from rtl_proof import prove
-from strategies import small_net
+from strategies import small_net, with_formats
 
 from eqcompile.rtl.harden import guard, memory, residue, tmr
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
@@ -33,7 +34,7 @@ from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.engines import Choice
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import IntNet, Output, ops
 
 ALL = ("watchdog", "safe-fsm", "secded", "tmr", "residue")
 
@@ -42,8 +43,14 @@ def plain() -> IntNet:
     return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 
 
-def core_of(harden: tuple[str, ...]) -> Shell:
-    shell: Shell = shell_of(plain(), Choice("serial", {"lanes": 2, "harden": harden}, ()), trace=False)
+def with_readout() -> IntNet:
+    """The same, whose output is sums of weights and states."""
+    readout = (ops.Linear(out="z", x="h", weight="W"),)
+    return with_formats(replace(plain(), readout=readout, outputs=(Output("z", "z", "values", 1.0),)))
+
+
+def core_of(harden: tuple[str, ...], net: IntNet | None = None) -> Shell:
+    shell: Shell = shell_of(net or plain(), Choice("serial", {"lanes": 2, "harden": harden}, ()), trace=False)
     return shell
 
 
@@ -131,7 +138,8 @@ class Driven:
     """A core in Amaranth's simulator: frames in, `(codes, TUSER of the last beat)` out, registers at the end."""
 
     def __init__(self, shell: Shell) -> None:
-        self.shell, self.clock = shell, 0
+        self.shell, self.clock, self.age = shell, 0, 0
+        """`age`: clocks since the last beat of the frame before."""
 
     def run(self, frames: list[list[int]], upset: Any = None, *, load: list[int] | None = None) -> dict[str, Any]:
         """`upset(ctx, clock)` is called in every clock; `load`: weight words stored before the last frame."""
@@ -160,6 +168,7 @@ class Driven:
                     ctx.set(shell.s_axis_tvalid, sent < len(codes))
                     ctx.set(shell.s_axis_tdata, codes[min(sent, len(codes) - 1)] & bits)
                     ctx.set(shell.s_axis_tlast, sent == len(codes) - 1)
+                    self.age = self.clock - start
                     if upset is not None:
                         upset(ctx, self.clock)
                     ports = (shell.s_axis_tready, shell.m_axis_tvalid, shell.m_axis_tdata, shell.m_axis_tlast)
@@ -190,15 +199,17 @@ class Driven:
 class Built:
     """The core as it is elaborated, so that a test can reach its registers and memories."""
 
-    def __init__(self, harden: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, harden: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, net: IntNet | None = None, frames: int = 1
+    ) -> None:
         def attach(core: Any) -> None:
             self.core = core
             hardening.attach(core)
 
         monkeypatch.setattr("eqcompile.rtl.serial.core.attach", attach)
-        self.shell = core_of(harden)
-        self.frames = [[3, -7, 5], [100, 0, -128], [3, -7, 5], [3, -7, 5]]
-        run = golden.run(plain(), {"x": np.array(self.frames)})
+        self.shell = core_of(harden, net)
+        self.frames = [[3, -7, 5], [100, 0, -128], [3, -7, 5], *[[3, -7, 5]] * frames]
+        run = golden.run(net or plain(), {"x": np.array(self.frames)})
         bits = (1 << self.shell.y_port.tdata_bits) - 1
         codes = np.concatenate([o.reshape(len(self.frames), -1) for o in run.outputs.values()], axis=1)
         self.want = [([int(c) & bits for c in row], int(n)) for row, n in zip(codes, run.steps, strict=True)]
@@ -285,6 +296,51 @@ def test_remainders_find_wrong_states_and_sums(monkeypatch: pytest.MonkeyPatch) 
                 assert result in (want, (zeros, 0))
             seen |= {(memory_of, found["FAULTS"])}
     assert {(m, 1 << FLAGS.index("residue")) for m in ("states", "sums")} <= seen
+
+
+READS = 40
+"""Clocks before the last beat in which each a bit is flipped: more than an output takes from memory to stream."""
+
+
+def last_reads(which: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
+    """A bit of what an output is computed from, flipped in each of the last clocks of a run: whether the run was given
+    up, and FAULTS. Nothing wrong may have left with a TUSER of a result."""
+    built = Built(("residue",), monkeypatch, with_readout() if which == "sums" else plain(), READS)
+    # Frames that are alike take alike many clocks.
+    ages: list[int] = []
+    clean = Driven(built.shell)
+    assert clean.run(built.frames, lambda ctx, now: ages.append(clean.age))["results"] == built.want
+    runs = Driven(built.shell)
+    done: list[int] = []
+
+    def upset(ctx: Any, now: int) -> None:
+        done.append(runs.age)
+        frame = done.count(0) - 1
+        if runs.age == ages[-1] + 1 - (len(built.frames) - frame):
+            ram = built.bank() if which == "sums" else built.core.code_rams["h"][0].ram
+            # The unit that is read last.
+            ctx.set(ram.words.data[1], int(ctx.get(ram.words.data[1])) ^ 0b1000)
+
+    found = runs.run(built.frames, upset)
+    for (codes, made), (want, ticks) in zip(found["results"], built.want, strict=True):
+        given_up = made == 0
+        assert made == (0 if given_up else ticks)
+        assert given_up or codes == want
+        assert all(c in (w, 0) for c, w in zip(codes, want, strict=True))
+    return [(made == 0, found["FAULTS"]) for _, made in found["results"]]
+
+
+@pytest.mark.parametrize("which", ["states", "sums"])
+def test_what_the_last_read_finds_ends_the_run_before_its_last_beat(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that is told of after the result has left is none. Mutant: an output that does not wait for it."""
+    found = last_reads(which, monkeypatch)
+    assert {given_up for given_up, _ in found} == {False, True}
+    assert {flags for _, flags in found} == {1 << FLAGS.index("residue")}
+    monkeypatch.setattr("eqcompile.rtl.serial.core.late_result", lambda *_: 1)
+    with pytest.raises(AssertionError, match=r"assert \(False or"):
+        last_reads(which, monkeypatch)
 
 
 MUTANTS = (

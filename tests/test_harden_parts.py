@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eqcompile.rtl.harden import tmr
 from eqcompile.rtl.harden.codes import Code, Parity, Secded
-from eqcompile.rtl.harden.memory import CheckedRam
+from eqcompile.rtl.harden.memory import LATENCY, CheckedRam
 from eqcompile.rtl.harden.residue import ResidueRam, plus, residue, times
 from eqcompile.rtl.harden.tmr import COPIES, Triplicated, kept_apart
 from eqcompile.rtl.harden.watchdog import Watchdog
@@ -177,7 +177,7 @@ def test_a_read_is_repaired_and_only_what_is_used_counts() -> None:
         ctx.set(words[3], int(ctx.get(words[3])) ^ 0b11)
         for address, used, want in ((2, 0, (3, 0, 0)), (2, 1, (3, 1, 0)), (3, 1, (None, 0, 1)), (3, 0, (None, 0, 0))):
             ctx.set(ram.read_address, address)
-            await ctx.tick()
+            await ctx.tick().repeat(LATENCY)
             ctx.set(ram.used, used)
             data, corrected, detected = (int(ctx.get(p)) for p in (ram.read_data, ram.corrected, ram.detected))
             assert (want[0] in (None, data), corrected, detected) == (True, *want[1:])
@@ -238,7 +238,7 @@ def test_a_code_with_one_wrong_bit_has_another_remainder() -> None:
             word = int(ctx.get(words[0]))
             for mask in (0, 1, 2, 4, 8, 16, 32):
                 ctx.set(words[0], word ^ mask)
-                await ctx.tick()
+                await ctx.tick().repeat(2)
                 assert int(ctx.get(ram.mismatch)) == (mask != 0), (code, mask)
 
     driven(ram, bench)
@@ -319,11 +319,11 @@ def ran(dog: Watchdog, *, ticks_at: int | None, idle_after: int | None, clocks: 
 
 def test_the_watchdog_ends_what_stands_still_and_what_ticks_too_often() -> None:
     """A run that never ends, and one that is given up although it was in time."""
-    assert ran(Watchdog(10), ticks_at=None, idle_after=None, clocks=12) == [10, 11]
+    assert ran(Watchdog(10), ticks_at=None, idle_after=None, clocks=14) == [12, 13]
     assert ran(Watchdog(10), ticks_at=None, idle_after=10, clocks=40) == []
-    assert ran(Watchdog(10), ticks_at=None, idle_after=None, clocks=24, held=12) == [22, 23]
+    assert ran(Watchdog(10), ticks_at=None, idle_after=None, clocks=26, held=12) == [24, 25]
     assert ran(Watchdog(10), ticks_at=8, idle_after=25, clocks=40) == []
-    assert ran(Watchdog(10), ticks_at=8, idle_after=None, clocks=33)[0] == 31
+    assert ran(Watchdog(10), ticks_at=8, idle_after=None, clocks=35)[0] == 33
 
 
 def test_a_code_that_finds_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,17 +194,18 @@ def clocks_of_columns(engine: SerialEngine, number: int) -> Array:
     held = (padded.reshape(-1, lanes, matrix.shape[1]) != 0).any(axis=1)
     even, odd = held[::2].sum(axis=0), held[1::2].sum(axis=0)
     count = np.maximum(even, 1) + np.where(even + odd > 1, np.maximum(odd, 1), odd)
-    return np.maximum(count, 2)
+    return np.maximum(count, 3 if "secded" in engine.harden else 2)
 
 
-def test_events_cost_what_describe_says() -> None:
+@pytest.mark.parametrize(("lanes", "harden", "most"), [(4, (), 8), (16, ("secded", "residue", "tmr"), 3)])
+def test_events_cost_what_describe_says(lanes: int, harden: tuple[str, ...], most: int) -> None:
     """Cycles that do not depend on activity, or a model of cycles that is wrong: zeros must be free."""
     rng = np.random.default_rng(10)
     net = loop(rng, top=1, inputs=40, units=32)
-    engine = SerialEngine(net, trace=True, lanes=4)
+    engine = SerialEngine(net, trace=True, lanes=lanes, harden=harden)
     few, many = np.zeros((1, 40), np.int64), np.full((1, 40), 255, np.int64)
     cost = describe(engine)["clocks"]
-    assert cost["per_event"]["fed"]["most"] == 8
+    assert cost["per_event"]["fed"]["most"] == most
     fed, held, shown = (clocks_of_columns(engine, number) for number in range(3))
     assert fed.mean() == cost["per_event"]["fed"]["mean"]
     for codes in (few, many):
@@ -217,7 +218,7 @@ def test_events_cost_what_describe_says() -> None:
         ticks = int(run.steps[0])
         model = int((codes == 0).sum()) + int((fed * (codes != 0)).sum()) + changes + final
         model += sweeps["drive_32"] + ticks * sweeps["step_32"] + sweeps["scan_h"]
-        _, clocks = simulate(SerialEngine(net, lanes=4), stream(net, {"x": codes}))
+        _, clocks = simulate(SerialEngine(net, lanes=lanes, harden=harden), stream(net, {"x": codes}))
         assert model <= clocks <= model + 12 * ticks + 120
 
 

@@ -19,8 +19,9 @@ COUNTER_BITS = 32
 
 
 class Guard(wiring.Component):
-    """`abort`, the clock after something was found: restart the engine, and drop what is left of the input frame.
+    """`abort`, the clock after something was told: restart the engine, and drop what is left of the input frame.
     `closing`: from then on until the last beat of the result frame that is owed has gone (`ended`); no sample begins.
+    Flags and counts follow a clock later.
 
     In: `faults`, `noticed` (a bit each as in `FLAGS`; the first end the run, the others do not) and `corrected` of the
     engine; `idle` and `tick` as in `Watchdog`; `begins`: the first beat of a frame is taken; `takes`: any beat is;
@@ -45,6 +46,7 @@ class Guard(wiring.Component):
                 "noticed": In(flags),
                 "corrected": In(1),
                 "clear": In(flags),
+                "aborts": Out(1),
                 "abort": Out(1),
                 "closing": Out(1),
                 "flags": Out(flags),
@@ -56,8 +58,10 @@ class Guard(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         own = Signal()
+        # Of the clock before: the streams' handshakes stand at the end of long paths.
+        took, began, idle = Signal(), Signal(), Signal()
         found = Signal(len(FLAGS))
-        seen = Signal(len(FLAGS))
+        seen, corrected = Signal(len(FLAGS)), Signal()
         # A frame has begun and its result has not ended.
         owing = Signal()
         running = Signal()
@@ -71,14 +75,15 @@ class Guard(wiring.Component):
                 dog.restart.eq(self.restart | self.abort),
                 # Frames and samples begin together, unless one of the two has lost count; an engine that is idle while
                 # a result is owed has lost its sample, and nobody would send another before that result.
-                own.eq(dog.late | (self.takes & (self.begins != self.idle)) | (owing & self.idle & ~self.closing)),
+                own.eq(dog.late | (took & (began != idle)) | (owing & self.idle & ~self.closing)),
             ]
+            m.d.sync += [took.eq(self.takes & running), began.eq(self.begins), idle.eq(self.idle)]
         m.d.comb += [
             running.eq(~self.restart & ~self.abort),
             found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
-            seen.eq(found | self.noticed),
         ]
-        m.d.sync += self.abort.eq(found.any())
+        m.d.comb += self.aborts.eq(found.any())
+        m.d.sync += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
         with m.If(self.begins & self.takes):
             m.d.sync += owing.eq(1)
         with m.If(self.ended | self.restart):
@@ -89,7 +94,7 @@ class Guard(wiring.Component):
             m.d.sync += self.closing.eq(0)
         m.d.sync += [
             self.flags.eq((self.flags & ~self.clear) | seen),
-            self.corrected_count.eq(self.corrected_count + self.corrected),
+            self.corrected_count.eq(self.corrected_count + corrected),
             self.detected_count.eq(self.detected_count + seen.any()),
         ]
         return m

@@ -1,8 +1,8 @@
 """A memory whose words are checked as they are read, and walked through while nobody reads.
 
-write_* ──► encoder ──► words ──► decoder ──► read_data, corrected, detected
-                          ▲          │
-                          └─ scrubber◄
+write_* ──► encoder ──► words ──► register ──► decoder ──► read_data, corrected, detected
+                          ▲                       │
+                          └────── scrubber ◄──────┘
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from amaranth.lib.wiring import In, Out
 from ..memory import Ram
 from .codes import Code
 
-__all__ = ["CheckedRam"]
+__all__ = ["LATENCY", "CheckedRam"]
 
+LATENCY = 2
+"""Clocks from an address to its data: the decoder has one of its own, since a block RAM takes most of one."""
 SCRUB_CLOCKS = 4
 """Of one word, while the memory is free."""
 
 
 class CheckedRam(wiring.Component):
-    """The ports of `memory.Ram`, with `code` on every word.
+    """The ports of `memory.Ram`, with `code` on every word and `LATENCY` clocks for a read.
 
-    `used` says that the data of this clock, read the clock before, is used: `corrected` and `detected` tell of such
-    words, in the same clock, and `read_data` is repaired. `free` says that nobody reads: the scrubber may take the read
-    port, one clock after another; it writes a repaired word back and tells `scrubbed`, or tells `noticed` of one that
-    cannot be repaired. A word written meanwhile through the port wins.
+    `used` says that the data of this clock is used: `corrected` and `detected` tell of such words, in the same clock,
+    and `read_data` is repaired. `free` says that nobody reads: the scrubber may take the read port, one clock after
+    another; it writes a repaired word back and tells `scrubbed`, or tells `noticed` of one that cannot be repaired. A
+    word that is written or read by others meanwhile is left to a later turn: no read meets a word as it is written.
     """
 
     def __init__(self, code: Code, *, depth: int, init: Sequence[int] = ()) -> None:
@@ -57,8 +59,8 @@ class CheckedRam(wiring.Component):
         m.submodules.ram = ram = self.ram
         at = Signal(self.ram.address_bits)
         reading, deciding, writing = Signal(), Signal(), Signal()
-        word, bad = Signal(ram.width), Signal()
-        checked = self.code.read(m, ram.read_data)
+        read, word, bad = Signal(ram.width), Signal(ram.width), Signal()
+        checked = self.code.read(m, read)
         again = self.write_enable | ~self.free
         m.d.comb += [
             ram.read_address.eq(Mux(self.free, at, self.read_address)),
@@ -68,15 +70,12 @@ class CheckedRam(wiring.Component):
             ram.write_address.eq(Mux(self.write_enable, self.write_address, at)),
             ram.write_data.eq(Mux(self.write_enable, self.code.encode(self.write_data), word)),
             ram.write_enable.eq(self.write_enable | self.scrubbed),
-            self.scrubbed.eq(writing & bad & ~self.write_enable),
+            self.scrubbed.eq(writing & bad & ~again),
         ]
-        # A word that is written to, or read by another, in these clocks is read again.
-        m.d.sync += [reading.eq(~again & ~reading & ~deciding & ~writing), deciding.eq(0), writing.eq(0)]
-        with m.If(reading):
-            m.d.sync += [word.eq(checked.word), bad.eq(checked.corrected), deciding.eq(~self.write_enable)]
-            m.d.comb += self.noticed.eq(checked.detected & ~self.used)
-        with m.If(deciding):
-            m.d.sync += writing.eq(~self.write_enable)
-        with m.If(writing & ~self.write_enable):
+        m.d.sync += [read.eq(ram.read_data), word.eq(checked.word), bad.eq(checked.corrected)]
+        m.d.sync += reading.eq(~again & ~reading & ~deciding & ~writing)
+        m.d.sync += [deciding.eq(reading & ~again), writing.eq(deciding & ~again)]
+        m.d.comb += self.noticed.eq(deciding & ~again & checked.detected)
+        with m.If(writing & ~again):
             m.d.sync += at.eq(Mux(at == self.depth - 1, 0, at + 1))
         return m

@@ -53,7 +53,7 @@ def residue(m: Module, value: Value) -> Value:
 
 class ResidueRam(wiring.Component):
     """The ports of `memory.Ram` for one code a word, and its remainder: `write_residue` is stored with the word, and
-    `mismatch` says that the data of this clock has another one."""
+    `mismatch` says that the data of the clock before had another one: it is told of a register behind the memory."""
 
     def __init__(self, *, width: int, depth: int, signed: bool) -> None:
         self.ram, self.signed = Ram(width=width + 2, depth=depth), signed
@@ -73,15 +73,16 @@ class ResidueRam(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ram = ram = self.ram
-        code = ram.read_data[:-2]
-        found = Signal(2)
+        held, found = Signal(ram.width), Signal(2)
+        code = held[:-2]
+        m.d.sync += held.eq(ram.read_data)
         m.d.comb += [
             ram.read_address.eq(self.read_address),
             ram.write_address.eq(self.write_address),
             ram.write_data.eq(Cat(self.write_data, self.write_residue)),
             ram.write_enable.eq(self.write_enable),
-            self.read_data.eq(code),
+            self.read_data.eq(ram.read_data[:-2]),
             found.eq(residue(m, code.as_signed() if self.signed else code)),
-            self.mismatch.eq(found != ram.read_data[-2:]),
+            self.mismatch.eq(found != held[-2:]),
         ]
         return m

@@ -10,12 +10,12 @@ __all__ = ["Watchdog"]
 
 
 class Watchdog(wiring.Component):
-    """`late` in a clock in which the engine has run for more than `span` clocks since it was idle or made a tick, or
-    makes a tick after `steps` of them since it was idle.
+    """`late` two clocks after the engine has run for more than `span` clocks since it was idle or made a tick, or has
+    made a tick after `steps` of them since it was idle.
 
     `idle`: the engine waits for a sample; `tick`: it makes one; `held`: it stands still because of its neighbours, and
-    the clock does not count. Whatever its registers hold, it is idle, ticks or is `late` within `span + 1` clocks that
-    count: so a run ends, whatever happened to it, within `(steps + 1) * (span + 1)`.
+    the clock does not count. Whatever its registers hold, it is idle, ticks or is `late` within `span + 3` clocks that
+    count: so a run ends, whatever happened to it, within `(steps + 1) * (span + 3)`.
     """
 
     def __init__(self, span: int) -> None:
@@ -28,11 +28,15 @@ class Watchdog(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.late.eq(~self.idle & ((self.count >= self.span) | (self.tick & (self.left == 0))))
-        with m.If(self.idle | self.restart):
+        # Of the clock before: they stand at the end of long paths of the engine.
+        idle, tick, held = Signal(name="was_idle"), Signal(name="was_tick"), Signal(name="was_held")
+        m.d.sync += [idle.eq(self.idle), tick.eq(self.tick), held.eq(self.held)]
+        overdue = (self.count >= self.span) | (tick & (self.left == 0))
+        m.d.sync += self.late.eq(~idle & ~self.restart & overdue)
+        with m.If(idle | self.restart):
             m.d.sync += [self.count.eq(0), self.left.eq(self.steps)]
-        with m.Elif(self.tick):
+        with m.Elif(tick):
             m.d.sync += [self.count.eq(0), self.left.eq(self.left - 1)]
-        with m.Elif(~self.held & (self.count < self.span)):
+        with m.Elif(~held & (self.count < self.span)):
             m.d.sync += self.count.eq(self.count + 1)
         return m

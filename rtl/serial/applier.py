@@ -12,22 +12,26 @@ from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..harden.memory import LATENCY
 from ..harden.residue import plus, residue, times
 from ..memory import Ram
 from .plan import Plan
 
-__all__ = ["Applier"]
+__all__ = ["Applier", "reading_clocks"]
 
-SHORTEST = 2
-"""Clocks that an event takes at least: its row stands at the table for one."""
+
+def reading_clocks(harden: Collection[str]) -> int:
+    """Clocks from an address of the weight memory to its data. An event takes one more at least."""
+    return LATENCY if {"parity", "secded"} & set(harden) else 1
 
 
 class Applier(wiring.Component):
     """Accumulators of all maps in banks, and the adders in front of them.
 
     An event is taken in a clock with `valid` and `ready`; `busy` until its last sum is written. `row` of the table says
-    where its column is; with `wipe` it forgets what the sums were. Both memories answer a clock after their address.
-    When not busy, `read` gives the address for all banks, `sums` their words one clock later.
+    where its column is; with `wipe` it forgets what the sums were. Both memories answer a clock after their address,
+    with a code on them after `reading_clocks`. When not busy, `read` gives the address for all banks, `sums` their
+    words one clock later.
 
     With a code on the weight memory, `table_used` and `entry_used` say in which clocks its data counts; with `residue`,
     each sum is kept modulo 3 as well, computed apart, and `residues` are those of `sums`. `upset`, of this
@@ -44,7 +48,8 @@ class Applier(wiring.Component):
         upset: Callable[[Module, int, Value, Value], Value] | None = None,
     ) -> None:
         self.plan, self.change_shape, self.upset = plan, change, upset
-        self.checked, self.residue = bool({"parity", "secded"} & set(harden)), "residue" in harden
+        self.reading, self.residue = reading_clocks(harden), "residue" in harden
+        self.checked, self.foresees = self.reading > 1, bool(harden)
         words = max(depth for depth, _ in plan.banks)
         self.word_bits = max((words - 1).bit_length(), 1)
         weights = plan.weights
@@ -84,14 +89,26 @@ class Applier(wiring.Component):
         change, wipe = Signal(self.change_shape), Signal()
         waiting, fetched, kind = Signal(), Signal(), Signal.like(self.bank)
         coming, forgets, taken = Signal(self.change_shape), Signal(), Signal()
-        m.d.comb += [taken.eq(fetched & (~active | (left == 0))), self.ready.eq(~waiting | taken)]
-        m.d.sync += fetched.eq(waiting & ~taken)
+        ends = left == 0
+        if self.foresees:
+            # What `left == 0` will say, so that the stream's handshake need not wait for it.
+            foreseen = Signal(name="foreseen")
+            with m.If(active):
+                m.d.sync += foreseen.eq(left == 1)
+            with m.If(taken):
+                m.d.sync += foreseen.eq(self.table_data[weights.address_bits :] == 0)
+            ends = foreseen
+        m.d.comb += [taken.eq(fetched & (~active | ends)), self.ready.eq(~waiting | taken)]
+        standing: Value = waiting
+        for _ in range(self.reading - 1):
+            standing = self._next(m, standing & ~taken)
+        m.d.sync += fetched.eq(standing & ~taken)
         with m.If(self.ready):
             m.d.sync += [waiting.eq(self.valid), self.table_address.eq(self.row), kind.eq(self.bank)]
             m.d.sync += [coming.eq(self.change), forgets.eq(self.wipe)]
         with m.If(active):
             m.d.sync += [self.entry_address.eq(self.entry_address + 1), left.eq(left - 1)]
-            with m.If(left == 0):
+            with m.If(ends):
                 m.d.sync += [active.eq(0), bank.eq(0)]
         with m.If(taken):
             start, more = self.table_data[: weights.address_bits], self.table_data[weights.address_bits :]
@@ -99,17 +116,20 @@ class Applier(wiring.Component):
             m.d.sync += [bank.eq(1 << kind), change.eq(coming), wipe.eq(forgets)]
         # By clock: which banks take the word, and whether they forget.
         writes, wipes = [Value.cast(bank)], [Value.cast(wipe)]
-        for _ in range(3):
+        for _ in range(self.reading + 2):
             writes.append(self._next(m, writes[-1]))
-        for _ in range(2):
+        for _ in range(self.reading + 1):
             wipes.append(self._next(m, wipes[-1]))
         m.d.comb += self.busy.eq(waiting | Cat(*writes).any())
         if self.checked:
-            m.d.comb += [self.table_used.eq(taken), self.entry_used.eq(writes[1].any())]
+            m.d.comb += [self.table_used.eq(taken), self.entry_used.eq(writes[self.reading].any())]
         entry = self._next(m, self.entry_data)
         word = entry[weights.codes_bits :][: self.word_bits]
         written = self._next(m, word)
-        products = self._products(m, entry[: weights.codes_bits], self._next(m, self._next(m, change)))
+        changes = [Value.cast(change)]
+        for _ in range(self.reading + 1):
+            changes.append(self._next(m, changes[-1]))
+        products = self._products(m, entry[: weights.codes_bits], changes[-1])
         read = Signal.like(self.read, name="inject_read")
         if self.upset is not None:
             m.d.sync += read.eq(self.read)
@@ -120,15 +140,15 @@ class Applier(wiring.Component):
             sums = [(held.word_select(i, bits) + product)[:bits] for i, product in enumerate(products)]
             m.d.comb += [
                 ram.read_address.eq(Mux(self.busy, word, self.read)),
-                ram.read_zero.eq(wipes[2] & writes[2][number]),
+                ram.read_zero.eq(wipes[-1] & writes[-2][number]),
                 ram.write_address.eq(written),
                 ram.write_data.eq(Cat(*sums)),
-                ram.write_enable.eq(writes[3][number]),
+                ram.write_enable.eq(writes[-1][number]),
                 self.sums[f"bank{number}"].eq(held if self.upset is None else self.upset(m, number, held, read)),
             ]
         if self.residue:
-            late = self._next(m, change)
-            self._residues(m, self._products_modulo_3(m, entry[: weights.codes_bits], self._next(m, late)))
+            factor = self._next(m, residue(m, changes[-2]))
+            self._residues(m, self._products_modulo_3(m, entry[: weights.codes_bits], factor))
         return m
 
     def _residues(self, m: Module, products: list[Value]) -> None:
@@ -146,9 +166,9 @@ class Applier(wiring.Component):
                 self.residues[f"bank{number}"].eq(held),
             ]
 
-    def _products_modulo_3(self, m: Module, codes: Value, change: Value) -> list[Value]:
-        """`_products` modulo 3."""
-        bits, factor = self.plan.weights.code_bits, residue(m, change)
+    def _products_modulo_3(self, m: Module, codes: Value, factor: Value) -> list[Value]:
+        """`_products` modulo 3; `factor`: the change, modulo 3."""
+        bits = self.plan.weights.code_bits
         lanes = [codes.word_select(i, bits)[:bits] for i in range(self.plan.lanes)]
         if bits > 2:
             return [self._next(m, times(residue(m, code.as_signed()), factor)) for code in lanes]

@@ -14,10 +14,11 @@ class ChangeList(Elaboratable):
 
     `push[lane]` stores `change[lane]` of unit `group * width + lane`. While `run`, entries come out as `unit` and
     `value` with `valid`, the next after a clock with `take`; `finished` after the last. `rewind` starts over, `clear`
-    empties the list as well.
+    empties the list as well. `late`: a register behind the memories, where logic in front of `value` takes its time.
     """
 
-    def __init__(self, *, units: int, width: int, shape: Shape) -> None:
+    def __init__(self, *, units: int, width: int, shape: Shape, late: bool = False) -> None:
+        self.late = late
         self.groups, self.width, self.shape = -(-units // width), width, shape
         self.group_bits = max((self.groups - 1).bit_length(), 1)
         self.lane_bits = (width - 1).bit_length()
@@ -31,6 +32,7 @@ class ChangeList(Elaboratable):
         m = Module()
         entry, lane = Signal(range(self.groups + 1)), Signal(range(max(self.width, 2)))
         pending, done = Signal(), Signal()
+        arrived = Signal(name="arrived") if self.late else pending
         counts, entries = [], []
         bits = self.shape.width
         for i in range(self.width):
@@ -47,11 +49,15 @@ class ChangeList(Elaboratable):
             with m.Elif(self.push[i]):
                 m.d.sync += count.eq(count + 1)
             counts.append(count)
-            entries.append(ram.read_data)
+            entries.append(self._read(m, ram))
         end, read = _pick(counts, lane), _pick(entries, lane)
         with m.If(self.take):
             m.d.sync += self.valid.eq(0)
-        with m.If(pending):
+        if self.late:
+            m.d.sync += arrived.eq(pending)
+            with m.If(pending):
+                m.d.sync += pending.eq(0)
+        with m.If(arrived):
             change = read[:bits]
             m.d.sync += [
                 pending.eq(0),
@@ -59,7 +65,7 @@ class ChangeList(Elaboratable):
                 self.value.eq(change.as_signed() if self.shape.signed else change),
                 self.unit.eq(Cat(lane[: self.lane_bits], read[bits:])),
             ]
-        with m.Elif(self.run & ~done):
+        with m.Elif(self.run & ~done & ~pending if self.late else self.run & ~done):
             with m.If(entry == end):
                 m.d.sync += [entry.eq(0), lane.eq(Mux(lane == self.width - 1, 0, lane + 1))]
                 m.d.sync += done.eq(lane == self.width - 1)
@@ -68,7 +74,16 @@ class ChangeList(Elaboratable):
         m.d.comb += self.finished.eq(done & ~self.valid)
         with m.If(self.rewind | self.clear):
             m.d.sync += [entry.eq(0), lane.eq(0), done.eq(0), pending.eq(0), self.valid.eq(0)]
+            if self.late:
+                m.d.sync += arrived.eq(0)
         return m
+
+    def _read(self, m: Module, ram: Ram) -> Value:
+        if not self.late:
+            return ram.read_data
+        held = Signal(ram.width)
+        m.d.sync += held.eq(ram.read_data)
+        return held
 
 
 def _pick(values: list[Value], index: Signal) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amaranth import Array, Cat, Const, Module, Signal, Value
+from amaranth import Array, Cat, Const, Module, Signal, Value, signed
 
 from eqcompile.toolchain.ir import Format
 
@@ -14,6 +14,7 @@ from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
 from ..memory import Ram
 from .applier import Applier
+from .bounds import late_result
 from .changes import ChangeList
 from .hardening import attach, code_of
 from .plan import Vector, plan_memory
@@ -76,7 +77,8 @@ class Core:
         self.applier = Applier(plan, change=change, harden=self.ports.harden, upset=upset)
         self.m.submodules.applier = self.applier
         self.lists = {
-            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change)) for n, v in listed.items()
+            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change), late="tmr" in self.ports.harden)
+            for n, v in listed.items()
         }
         for name, made in self.lists.items():
             self.m.submodules[f"changes_{name}"] = made
@@ -85,7 +87,13 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
-        self.m.d.comb += self.next_made.eq(self.ports.made + 1)
+        self.least: Value = -self.tolerated
+        if self.ports.harden:
+            least = Signal(signed(17), name="tolerance_least")
+            self.m.d.sync += least.eq(self.least)
+            self.least = least
+        # With votes the sum and the comparison take a clock each.
+        self.m.d["sync" if self.ports.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
         self.m.d.sync += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
@@ -133,15 +141,19 @@ class Core:
         """The sums of group `group`: one slice of an accumulator word, a register behind the memory."""
         plan, m = self.plan, self.m
         inner = (plan.lanes // plan.width - 1).bit_length()
-        slice_ = Signal(max(inner, 1))
+        self.slice_ = Signal(max(inner, 1))
         m.d.comb += self.applier.read.eq(self.group[inner:])
-        m.d.sync += slice_.eq(self.group[:inner])
+        m.d.sync += self.slice_.eq(self.group[:inner])
         for x in plan.maps:
             bits = plan.banks[x.bank][1]
             word = Value.cast(self.applier.sums[f"bank{x.bank}"])
-            piece = word.word_select(slice_, bits * plan.width) if inner else word
+            piece = self.slice_of(word, bits)
             for lane in self.lanes:
                 m.d.sync += self.sums[x.out][lane].eq(decode(piece.word_select(lane, bits), x.format))
+
+    def slice_of(self, word: Value, bits: int) -> Value:
+        """Of an accumulator word, `bits` a row, the rows of the group that it was read for."""
+        return word.word_select(self.slice_, bits * self.plan.width) if self.plan.lanes > self.plan.width else word
 
     def _vectors(self) -> None:
         """Codes of group `group` of each vector, one memory a lane; sweeps write states and values of the drive."""
@@ -200,7 +212,7 @@ class Core:
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
                 m.d.comb += made.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
             if v.kind == "state":
-                far = [(c > self.tolerated) | (c < -self.tolerated) for c in change]
+                far = [(c > self.tolerated) | (c < self.least) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.sync += self.moved.eq(1)
 
@@ -282,8 +294,14 @@ class Core:
                 ram.write_data.eq(code),
                 ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
             ]
+        if opens and ports.harden:
+            # They follow until the first beat is taken: wide registers do not wait for the stream's handshake.
+            with m.If(self.count == 0):
+                m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
         with m.If(taken):
-            if opens:
+            if opens and ports.harden:
+                m.d.sync += ports.busy.eq(1)
+            elif opens:
                 with m.If(self.count == 0):
                     m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
                     m.d.sync += [ports.busy.eq(1), ports.made.eq(0)]
@@ -336,9 +354,15 @@ class Core:
         with m.If(~sent & ~self.applier.busy):
             m.d.comb += unit.valid.eq(1)
             m.d.sync += sent.eq(1)
+        waits = late_result(self.plan, unit.sweep, ports.harden)
         with m.If(unit.out_valid):
             m.d.sync += ports.y.payload.eq(Array(shown)[self.count[: self.lane_bits]] if self.lane_bits else shown[0])
-            m.d.sync += ports.y.valid.eq(1)
+            m.d.sync += ports.y.valid.eq(waits == 0)
+        if waits:
+            checked = Signal(waits, name=f"output_{phase.output}_late_sent")
+            m.d.sync += checked.eq(Cat(unit.out_valid, checked))
+            with m.If(checked[-1]):
+                m.d.sync += ports.y.valid.eq(1)
         with m.If(ports.y.valid & ports.y.ready):
             m.d.sync += [ports.y.valid.eq(0), sent.eq(0), self.count.eq(self.count + 1)]
             with m.If(self.count == phase.units - 1):

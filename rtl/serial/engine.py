@@ -19,7 +19,7 @@ from eqcompile.toolchain.ir import IntNet, infer
 from ..harden.tmr import Triplicated
 from ..interface import EngineSignature, port_of
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
-from .applier import SHORTEST
+from .applier import reading_clocks
 from .bounds import clock_span
 from .core import Core
 from .hardening import check_hardening, is_control
@@ -105,16 +105,17 @@ def describe(engine: SerialEngine) -> dict[str, Any]:
     """What was built, and the clocks that each phase takes: JSON values.
 
     A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for each
-    word of its column that is not zero (2 at least; `clocks.per_event` is the mean over the columns of the map, and the
-    most), and `clocks.sweeps` for each sweep of its block: drive and readout once, step once a tick; within the few
-    clocks that pipelines take to drain.
+    word of its column that is not zero (2 at least, 3 with a code on the weight memory; `clocks.per_event` is the mean
+    over the columns of the map, and the most), and `clocks.sweeps` for each sweep of its block: drive and readout once,
+    step once a tick; within the few clocks that pipelines take to drain.
     """
     plan, weights = engine.plan, engine.plan.weights
     table, entries = plan_memory(plan, engine.net)
+    shortest = 1 + reading_clocks(engine.harden)
     costs = {}
     for number, m in enumerate(plan.maps):
         rows = table[weights.rows[number] :][: m.matrix.shape[1]]
-        clocks = [max((row >> weights.address_bits) + 1, SHORTEST) for row in rows]
+        clocks = [max((row >> weights.address_bits) + 1, shortest) for row in rows]
         costs[m.out] = {"mean": sum(clocks) / len(clocks), "most": max(clocks)}
     return {
         "architecture": "serial",
@@ -194,7 +195,7 @@ class SerialEngine(wiring.Component):
     @property
     def watched_span(self) -> int | None:
         """Clocks between two signs of life at most, for the watchdog; None without one."""
-        return clock_span(self.plan, self.program) if "watchdog" in self.harden else None
+        return clock_span(self.plan, self.program, self.harden) if "watchdog" in self.harden else None
 
     @property
     def voted(self) -> bool:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth import Cat, Const, Signal, Value
+from amaranth import Cat, Const, Module, Signal, Value
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 
@@ -25,15 +25,15 @@ __all__ = ["attach", "check_hardening", "code_of", "is_control"]
 
 _NAMED = re.compile(
     r"bank|count|count_.*|busy|made|y__valid|slice_|.*_map|output_.*_sent|table_address|entry_address|"
-    r"valid|group|.*_present|.*_ticked|.*_group"
+    r"valid|group|kind|wipe|lane|done|arrived|enough|tolerated|tolerance_least|.*_present|.*_ticked|.*_group"
 )
 
 
 def is_control(register: Signal) -> bool:
     """Whether a register decides what happens next, for TMR; the others hold codes, sums and products.
 
-    Registers that were made several in a line have no name: they are those of the sequencer, the applier and the lists,
-    the event that is applied among them.
+    Registers that were made several in a line have no name but the last: they are those of the sequencer, the applier
+    and the lists, the event that is applied among them.
     """
     return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
 
@@ -90,7 +90,8 @@ def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
     wrong, seen = Signal(name="weights_wrong"), Signal(name="weights_noticed")
     for ram in rams:
         m.d.comb += ram.used.eq(applier.table_used if ram is core.loaded[0] else applier.entry_used)
-        m.d.comb += ram.free.eq(~applier.busy & ~applier.valid)
+        # An event that is taken in this clock reads in the next one.
+        m.d.comb += ram.free.eq(~applier.busy)
     m.d.sync += wrong.eq(Cat(ram.detected for ram in rams).any())
     m.d.sync += seen.eq(Cat(ram.noticed for ram in rams).any())
     m.d.sync += core.ports.harden_corrected.eq(Cat(ram.corrected | ram.scrubbed for ram in rams).any())
@@ -98,25 +99,42 @@ def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
 
 
 def _residues(core: Core) -> Value:
-    """Codes and sums that a sweep reads, a clock after they were read."""
-    m, plan, applier = core.m, core.plan, core.applier
+    """Codes and sums that a sweep reads, `ALARM - 1` clocks after their address: memory, register, check, and all."""
+    m, plan = core.m, core.plan
+    codes = {
+        name: [_next(m, r.mismatch) for r in core.code_rams[name] if isinstance(r, ResidueRam)] for name in core.codes
+    }
+    sums = [_sums(core, bank) for bank in range(len(plan.banks))]
     checks: list[Value] = []
     for unit in core.units:
         sweep = unit.sweep
-        reading = Signal(name=f"{sweep.name}_reading")
-        m.d.sync += reading.eq(unit.valid)
+        reading: Value = unit.valid
+        for _ in range(3):
+            reading = _next(m, reading)
         wrong: list[Value] = []
         # What a drive sweep finds in the memory of codes is of the sample before.
         for name, v in plan.vectors.items() if sweep.block != "drive" else ():
             if v.units == sweep.units:
-                wrong += [ram.mismatch for ram in core.code_rams[name] if isinstance(ram, ResidueRam)]
+                wrong += codes[name]
         for bank in sorted({x.bank for x in plan.maps_of(sweep.block) if len(x.matrix) == sweep.units}):
-            bits = plan.banks[bank][1]
-            sums, kept = Value.cast(applier.sums[f"bank{bank}"]), Value.cast(applier.residues[f"bank{bank}"])
-            for lane in range(plan.lanes):
-                value = sums.word_select(lane, bits)[:bits].as_signed()
-                wrong.append(residue(m, value) != kept.word_select(lane, 2))
+            wrong += sums[bank]
         checks.append(reading & Cat(wrong).any())
-    bad = Signal(name="residue_wrong")
-    m.d.sync += bad.eq(Cat(checks).any())
-    return bad
+    return _next(m, Cat(checks).any())
+
+
+def _sums(core: Core, bank: int) -> list[Value]:
+    """Whether the sums of the group of three clocks ago have other remainders than those kept, for each lane."""
+    m, bits = core.m, core.plan.banks[bank][1]
+    words = [
+        (Value.cast(core.applier.sums[f"bank{bank}"]), bits),
+        (Value.cast(core.applier.residues[f"bank{bank}"]), 2),
+    ]
+    sums, kept = (_next(m, core.slice_of(word, width)) for word, width in words)
+    lanes = [(sums.word_select(i, bits)[:bits].as_signed(), kept.word_select(i, 2)) for i in core.lanes]
+    return [_next(m, residue(m, value) != remainder) for value, remainder in lanes]
+
+
+def _next(m: Module, value: Value) -> Signal:
+    held = Signal(value.shape(), name="checked")
+    m.d.sync += held.eq(value)
+    return held

@@ -61,12 +61,12 @@ class Driver:
     @classmethod
     async def started(cls, dut: Any, layout: Layout) -> Driver:
         """A driver of a core that runs and was reset."""
-        # The buses read handshakes from the first clock on: nothing may be undefined by then.
+        driver = cls(dut, layout)
+        # The buses read handshakes from the first clock on: nothing may be undefined by then, as they leave their data.
         for name in INPUTS:
             getattr(dut, name).value = 0
         dut.rst.value = 1
         await Timer(1, "ns")
-        driver = cls(dut, layout)
         Clock(dut.clk, CLOCK_NS, unit="ns").start()
         cocotb.start_soon(driver._watch())
         await driver.reset()
