@@ -238,6 +238,15 @@ def test_upsets_of_the_hardware_leave_nothing_behind() -> None:
 
 
 @pytest.mark.simulator
+def test_an_upset_that_comes_too_late_changes_nothing() -> None:
+    """Would break if the masks of an upset of a register disturbed a word of the net too."""
+    session = opened(TERNARY)
+    texts = [f"{s}/a.0.0/core:engine.h_codes_{s % 2}.words[{s}]^{1 << s:x}@100000" for s in range(SAMPLES)]
+    found = session.run(FaultTable.of([parse_fault(text) for text in texts]))
+    assert found["outcome"].tolist() == [Outcome.MASKED] * SAMPLES
+
+
+@pytest.mark.simulator
 def test_the_sequencer_can_be_hung() -> None:
     """An upset of the sequencer's state that never ends must end the run, as a hang; a stuck one too."""
     session = opened(TERNARY)

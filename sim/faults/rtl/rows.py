@@ -31,6 +31,8 @@ __all__ = ["Cell", "Row", "Translator"]
 Codes = NDArray[np.int64]
 
 
+_NO_WORD = 0xFFFF
+"""Masks of a register go to the port that words of the net share: none of these may be named."""
 _SHOWN = 120
 """Characters of a fault in a message."""
 
@@ -132,7 +134,7 @@ class Translator:
         if (u.flip | u.one | u.zero) >> cell.bits or u.add or u.held:
             raise _Refused(f"{u.name} has bits 0 to {cell.bits - 1}, and these alone can be disturbed")
         masks = {name: getattr(u, name) for name in ("flip", "one", "zero")}
-        return replace(row, site=cell.number, unit=u.index, clocks=(u.first, u.last), **masks)
+        return replace(row, word=_NO_WORD, site=cell.number, unit=u.index, clocks=(u.first, u.last), **masks)
 
     def _loads(self, upsets: Sequence[Upset]) -> list[Load]:
         known = weight_names(self.net)
