@@ -26,16 +26,15 @@ from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.harden.tmr import Triplicated
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer, ops, walk
+from eqcompile.toolchain.ir import IntNet, infer, walk
 
 from .build import TAKEN, Builder
-from .fuse import readers_of
 from .hardening import Protected, check_hardening, is_control
 from .intake import InputUnit, Intake, serial_maps
 from .saboteur import Saboteur
 from .saturate import useful_drives
 from .solve import Solver
-from .tables import Tables
+from .tables import Tables, latched_lookups
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
 
 __all__ = ["ParallelEngine", "check", "describe"]
@@ -128,7 +127,7 @@ class ParallelEngine(wiring.Component):
         m = Module()
         self.saboteur = Saboteur(m, self) if inject else None
         self.builder = Builder(m, net, levels=levels, solver=solver)
-        latched = _latched(net, self.protect) if tables == "block" and step_levels is None else {}
+        latched = latched_lookups(net, self.protect) if tables == "block" and step_levels is None else {}
         self.stepper = Builder(m, net, levels=step_levels, solver=solver, latched=latched)
         self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
         self._build(m)
@@ -350,21 +349,6 @@ class ParallelEngine(wiring.Component):
         flags = Signal(-(-len(moved) // 2), name="moved")
         m.d.sync += flags.eq(Cat(Cat(moved[i : i + 2]).any() for i in range(0, len(moved), 2)))
         return ~flags.any()
-
-
-def _latched(net: IntNet, protect: Protected) -> dict[str, set[int]]:
-    """Lookups whose entries are the next codes of a state that starts from zeros, and nothing else: for each the
-    elements whose register can be that of a block RAM, which has no three of them."""
-    readers, types = readers_of(net), infer(net)
-    starting = {s.update: s for s in net.states if s.init is None}
-    return {
-        op.out: {*range(prod(types[op.out].shape))} - {*protect.get(starting[op.out].name, ())}
-        for op in net.step
-        if isinstance(op, ops.Lookup)
-        and readers[op.out] == 1
-        and op.out in starting
-        and starting[op.out].shape == types[op.out].shape
-    }
 
 
 def _held(m: Module, wire: Wire) -> Wire:

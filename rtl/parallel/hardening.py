@@ -45,7 +45,8 @@ def check_hardening(names: Collection[str], protect: Protected, net: IntNet) -> 
         found.append(Diagnostic("rtl-harden", what, net.name, "add tmr to --harden"))
     sizes = {s.name: prod(s.shape) for s in net.states}
     for name, units in protect.items():
-        if name not in sizes or not all(0 <= u < sizes[name] for u in units):
-            what = f"units {min(units)} to {max(units)} of state {name}, the net has {sizes.get(name, 0)} of them"
+        wrong = [unit for unit in units if not 0 <= unit < sizes.get(name, 0)]
+        if wrong:
+            what = f"units {', '.join(map(str, wrong))} of state {name}, the net has {sizes.get(name, 0)} of them"
             found.append(Diagnostic("rtl-harden", what, net.name))
     return found

@@ -57,7 +57,7 @@ def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iter
     if digest != net.digest:
         what = f"the campaign is of the net {digest}, this one is {net.digest}"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), "run the campaign on the net that is compiled"))
-    states = [(name, unit) for (kind, _, name), unit in found if kind == "state" and unit < sizes.get(name, 0)]
+    states = [(name, unit) for (kind, _, name), unit in found if kind == "state" and 0 <= unit < sizes.get(name, 0)]
     if not states:
         what = f"ranks {len(found)} units, and none of a state"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), "eqfault run --model seu --sites state ranks them"))
