@@ -20,9 +20,9 @@ REPORT = "report.json"
 def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, ...]]:
     """At least `share` of all units of all states of `net`, by state, ascending.
 
-    `path`: of a campaign's folder, or of its report. Units go by their rank in the first measure of the report (wrong
-    labels, where the net tells any); those that no fault made wrong come last, by number. Raises UsageError if there is
-    no such report, or it is of another net, or ranks no unit of a state.
+    `path`: of a campaign's folder, or of its report. Units go by their rank in the measures of the report, one after
+    the other (wrong labels, where the net tells any; what does not heal); those without a hit come last, by number.
+    Raises UsageError if there is no such report, or it is of another net, or ranks no unit of a state.
     """
     file = path / REPORT if path.is_dir() else path
     sizes = {s.name: prod(s.shape) for s in net.states}
@@ -47,7 +47,8 @@ def _read(file: Path) -> Any:
 
 def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iterator[tuple[str, int]]:
     try:
-        digest, rows = report["campaign"]["ir_digest"], report["units"][0]["rows"]
+        digest = report["campaign"]["ir_digest"]
+        rows = [row for measure in report["units"] for row in measure["rows"]]
         found = [(str(row["site"]).partition(":"), int(row["unit"])) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"is no report of a campaign: {type(error).__name__} {error}"
@@ -60,5 +61,6 @@ def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iter
     states = [(name, unit) for (kind, _, name), unit in found if kind == "state" and 0 <= unit < sizes.get(name, 0)]
     if not states:
         what = f"ranks {len(found)} units, and none of a state"
-        raise UsageError(Diagnostic("rtl-protect", what, str(file), "eqfault run --model seu --sites state ranks them"))
+        hint = "eqfault run --model seu --sites state ranks them, with enough faults"
+        raise UsageError(Diagnostic("rtl-protect", what, str(file), hint))
     yield from states
