@@ -1,12 +1,14 @@
-"""Is a fault the same on golden and in the core? Upsets of digits_ternary, every state after every tick compared.
+"""Is a fault the same on golden and in the core? Upsets of a digits net, every state after every tick compared.
 
-    python benchmarks/faults_cross.py [--faults N] [--seed S] [--rerun N] [--out build/bench]
+    python benchmarks/faults_cross.py [--arch A] [--faults N] [--seed S] [--rerun N] [--out build/bench]
 
-Half of the faults flip a bit of a state (any sample, unit, bit and tick), half a stored bit of a weight, as model seu
-draws them; some more are in accumulators, in values of the drive, transients and stuck bits. A trajectory differs if
-any code of any tick or output does. Mutants must be seen: the same faults a tick late, a bit beside, in a neighbour,
-and with sums that are not told. With `--rerun` N upsets of the memory of states are also cocotb deposits: with a
-simulator started anew for each, and all in one process. Times are measured, the building of simulators left out. Ends
+digits_ternary in the cores serial and parallel, digits_cube in the lattice. Half of the faults flip a bit of a state
+(any sample, unit, bit and tick), half, in the serial core, a stored bit of a weight, as model seu draws them; in the
+others, whose weights are constants, a bit of an accumulator. Some more are in accumulators, in values of the drive,
+transients and stuck bits. A trajectory differs if any code of any tick or output does. Mutants must be seen: the same
+faults a tick late, a bit beside, in a neighbour, and, in the serial core, with sums that are not told. With `--rerun`,
+in the serial core, N upsets of the memory of states are also cocotb deposits: with a simulator started anew for each,
+and all in one process. Times are measured, the building of simulators left out. Ends
 with 1 if a trajectory differs or a mutant's do not.
 """
 
@@ -27,7 +29,7 @@ import numpy as np
 
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine, together
-from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
+from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.rtl.rows import Row
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.toolchain import data, pipeline, registry
@@ -41,16 +43,18 @@ OTHERS = {
     "accumulators, incremented": ("seu", {"sites": "accumulator", "accumulators": "event"}),
     "values of the drive": ("seu", {"sites": "drive"}),
     "transients of a word": ("set", {"wrong": "word"}),
-    "stuck at 0": ("stuck", {"sites": "state,accumulator,weight"}),
+    "stuck at 0": ("stuck", {"sites": "state,accumulator"}),
+    "weights stuck at 0": ("stuck", {"sites": "weight"}),
     "stuck at 1, 3 ticks": ("stuck", {"sites": "state,accumulator", "at": 1, "duration": 3}),
 }
+NETS = {"serial": "digits_ternary", "parallel": "digits_ternary", "lattice": "digits_cube"}
 
 
-def lowered() -> Any:
-    """The IntNet of digits_ternary."""
+def lowered(name: str) -> Any:
+    """The IntNet of a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         request = pipeline.CompileRequest(
-            model=EXAMPLES / "checkpoints" / "digits_ternary.pt",
+            model=EXAMPLES / "checkpoints" / f"{name}.pt",
             target=registry.target_class("numpy")(),
             output=Path(folder) / "net",
             calibration=EXAMPLES / "data" / "digits_calibration.npz",
@@ -160,34 +164,45 @@ def unequal(arrays: dict[str, Any], found: Any, numbers: Sequence[int]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=sorted(NETS), default="serial")
     parser.add_argument("--faults", type=int, default=10000, metavar="N")
     parser.add_argument("--seed", type=int, default=5, metavar="S")
     parser.add_argument("--rerun", type=int, default=0, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     given = parser.parse_args()
-    net = lowered()
+    if given.rerun and given.arch != "serial":
+        parser.error("--rerun names memories of the serial core")
+    net = lowered(NETS[given.arch])
     codes, _ = data.encode(net, data.read_inputs(TEST, net, limit=360))
-    session = RtlEngine().open(net, codes, near=1)
-    said: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="eqcompile-cross-") as folder:
+        registry.target_class("rtl")(arch=given.arch, trace=True, saboteurs=True).emit(net, Path(folder))
+        session = RtlSession(net, codes, 1, core=Path(folder))
+        return crossed(session, codes, given)
+
+
+def crossed(session: RtlSession, codes: Any, given: argparse.Namespace) -> int:
+    serial = given.arch == "serial"
+    said: dict[str, Any] = {"arch": given.arch, "net": NETS[given.arch]}
     if given.rerun:
         said["rerun"] = rerun(session, given.rerun, given.seed)
         sys.stdout.write(json.dumps(said["rerun"], indent=1) + "\n")
-    cross = Cross(session, GoldenEngine().open(net, codes, near=1), codes)
-    half = given.faults // 2
+    cross = Cross(session, GoldenEngine().open(session.net, codes, near=1), codes)
+    half, second = given.faults // 2, "weight" if serial else "accumulator"
     states = cross.drawn("seu", {"sites": "state"}, given.faults - half, given.seed)
-    weights = cross.drawn("seu", {"sites": "weight"}, half, given.seed)
     few = states.take(slice(0, CHUNK))
     cross.compare("mutant: a tick late", few, {"first": lambda r: r.first + 1, "last": lambda r: r.last + 1})
     cross.compare("mutant: the next bit", few, {"flip": lambda r: r.flip << 1 if r.flip < 128 else 1})
-    cross.compare("mutant: sums are not told", few, {"event": lambda r: False})
+    if serial:
+        cross.compare("mutant: sums are not told", few, {"event": lambda r: False})
     cross.compare("mutant: the neighbour", few, {"unit": lambda r: r.unit ^ 1})
     cross.compare("states", states)
-    cross.compare("weights", weights)
-    for kind, (model, options) in OTHERS.items():
+    cross.compare(f"{second}s", cross.drawn("seu", {"sites": second}, half, given.seed))
+    others = {kind: v for kind, v in OTHERS.items() if serial or kind not in ("accumulators", "weights stuck at 0")}
+    for kind, (model, options) in others.items():
         cross.compare(kind, cross.drawn(model, options, max(given.faults // 40, 1), given.seed))
     said["cross"] = cross.rows
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "faults_cross.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    (given.out / f"faults_cross_{given.arch}.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     head = ("faults", "count", "differ", "per_second", "other_s")
     sys.stdout.write(table(head, [[str(r[k]) for k in head] for r in cross.rows]) + "\n")
     differ = sum(v for k, v in said.get("rerun", {}).items() if k.endswith("_differ"))

@@ -114,7 +114,7 @@ class Shell(wiring.Component):
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
-        return m if self.guard is None or not self.engine.voted else Triplicated(_is_control, but=("engine",))(m)
+        return Triplicated(_is_control, but=("engine",))(m) if getattr(self.engine, "voted", False) else m
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""

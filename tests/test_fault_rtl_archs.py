@@ -196,6 +196,8 @@ def test_upsets_of_the_hardware_leave_nothing_behind(arch: str) -> None:
     assert {Outcome.HANG, Outcome.MASKED, Outcome.HEALED} <= set(found["outcome"].tolist())
     backwards = np.arange(len(table))[::-1]
     np.testing.assert_array_equal(session.run(table.take(backwards)), found[backwards])
+    late = [replace(f, upsets=tuple(replace(u, first=10**6, last=10**6) for u in f.upsets)) for f in faults[:50]]
+    assert set(session.run(FaultTable.of(late))["outcome"].tolist()) == {Outcome.MASKED}
 
 
 @pytest.mark.simulator

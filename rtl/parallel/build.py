@@ -65,12 +65,18 @@ LEVELS: Mapping[type[Op], int] = {
 
 class Builder:
     """Adds the logic of one net to `m`. `levels` is the most additions between two registers, None for no register.
-    `latched`: lookups whose entries go to a register with reset 0 and nowhere else."""
+    `latched`: elements of lookups whose entries go to a register with reset 0 and nowhere else."""
 
     def __init__(
-        self, m: Module, net: IntNet, *, levels: int | None, solver: Solver, latched: Collection[str] = ()
+        self,
+        m: Module,
+        net: IntNet,
+        *,
+        levels: int | None,
+        solver: Solver,
+        latched: Mapping[str, Collection[int]] | None = None,
     ) -> None:
-        self.m, self.net, self.levels, self.solver, self.latched = m, net, levels, solver, latched
+        self.m, self.net, self.levels, self.solver, self.latched = m, net, levels, solver, latched or {}
         self.logic = Datapath(net)
         self.block_tables = BlockTables()
         self.types = self.logic.types
@@ -194,7 +200,7 @@ class Builder:
         if isinstance(op, ops.Add):
             return self.add(operands[op.a], operands[op.b])
         if isinstance(op, ops.Lookup):
-            return self.lookup(op, operands[op.x])
+            return self.lookup(op, operands[op.x], row)
         cost = LEVELS.get(type(op), 1)
         names = list(operands)
         found = dict(zip(names, self.ready(list(operands.values()), cost), strict=True))
@@ -207,14 +213,14 @@ class Builder:
         interval = op_range(op, ranges, self.sizes, self.net.param)
         return self._late(found.values(), Wire(narrowed(value, interval), interval), cost)
 
-    def lookup(self, op: ops.Lookup, x: Wire) -> Wire:
+    def lookup(self, op: ops.Lookup, x: Wire, row: int) -> Wire:
         """An entry of a table, by the bits of `x` that change."""
         table = table_of(self.net.param(op.table), op.first, x)
         interval = Interval(int(table.entries.min()), int(table.entries.max()))
         if interval.lo == interval.hi:
             return constant(interval.lo)
         long = len(table.entries) > BLOCK_ENTRIES and _holding(x.core_range()).bits <= BLOCK_BITS
-        if long and op.out in self.latched:
+        if long and row in self.latched.get(op.out, ()):
             return Wire(narrowed(self.block_tables.add(self.m, table, x), interval), interval, x.stage, x.level)
         cost = LEVELS[ops.Lookup]
         (x,) = self.ready([x], cost)

@@ -23,25 +23,27 @@ from amaranth import Cat, Const, Elaboratable, Module, Mux, ResetInserter, Signa
 from amaranth.lib import wiring
 
 from eqcompile.rtl.datapath import shape_of
+from eqcompile.rtl.harden.tmr import Triplicated
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer, ops, walk
+from eqcompile.toolchain.ir import IntNet, infer, walk
 
 from .build import TAKEN, Builder
-from .fuse import readers_of
+from .hardening import Protected, check_hardening, is_control
 from .intake import InputUnit, Intake, serial_maps
 from .saboteur import Saboteur
 from .saturate import useful_drives
 from .solve import Solver
-from .tables import Tables
+from .tables import Tables, latched_lookups
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
 
 __all__ = ["ParallelEngine", "check", "describe"]
 
 
-def check(net: IntNet) -> list[Diagnostic]:
-    """Every reason why the engine cannot take `net`, by node."""
-    found = [
+def check(net: IntNet, *, harden: tuple[str, ...] = (), protect: Protected | None = None) -> list[Diagnostic]:
+    """Every reason why the engine cannot take `net` with these options, by node."""
+    found = check_hardening(harden, protect or {}, net)
+    found += [
         Diagnostic(
             "rtl-operation",
             f"{op.mnemonic} is no operation of the parallel engine",
@@ -71,7 +73,8 @@ class ParallelEngine(wiring.Component):
     next codes in block RAM, if a step is one clock, or all in LUTs. `beat`: codes that a beat of the input
     stream carries; `result_beat`: of the output stream (None: as many as one of the input). `input`: linear maps of the
     input by accumulators or by adder graphs; accumulators take one code a clock (None: the ones that fit `beat`).
-    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. Raises
+    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. `harden`: tmr
+    votes over registers of the control, and of the states of units in `protect`, whose tables are in LUTs. Raises
     UnsupportedError with everything `check` finds.
     """
 
@@ -88,7 +91,10 @@ class ParallelEngine(wiring.Component):
         tables: Tables = "block",
         beat: int = 1,
         result_beat: int | None = None,
+        harden: tuple[str, ...] = (),
+        protect: Protected | None = None,
     ) -> None:
+        self.harden, self.protect = harden, protect or {}
         faults = self._refusals(net)
         least = {"levels": levels, "step_levels": step_levels, "beat": beat, "result_beat": result_beat}
         for name, value in least.items():
@@ -121,7 +127,7 @@ class ParallelEngine(wiring.Component):
         m = Module()
         self.saboteur = Saboteur(m, self) if inject else None
         self.builder = Builder(m, net, levels=levels, solver=solver)
-        latched = _latched(net) if tables == "block" and step_levels is None else ()
+        latched = latched_lookups(net, self.protect) if tables == "block" and step_levels is None else {}
         self.stepper = Builder(m, net, levels=step_levels, solver=solver, latched=latched)
         self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
         self._build(m)
@@ -132,11 +138,20 @@ class ParallelEngine(wiring.Component):
         """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
         return {} if self.saboteur is None else self.saboteur.words
 
+    @property
+    def voted(self) -> bool:
+        """Whether registers are triplicated, and those of the bus shell's control with them."""
+        return "tmr" in self.harden
+
     def elaborate(self, platform: object) -> Elaboratable:
-        return ResetInserter(self.restart)(self._module)
+        core = ResetInserter(self.restart)(self._module)
+        if not self.voted:
+            return core
+        protected = {id(register) for register in self.protected}
+        return Triplicated(lambda register: is_control(register) or id(register) in protected)(core)
 
     def _refusals(self, net: IntNet) -> list[Diagnostic]:
-        return check(net)
+        return check(net, harden=self.harden, protect=self.protect)
 
     def _build(self, m: Module) -> None:
         builder, net, saboteur = self.builder, self.net, self.saboteur
@@ -167,6 +182,12 @@ class ParallelEngine(wiring.Component):
         builder.block(net.readout, read, upset["readout"])
         outputs = [w for o in net.outputs for w in builder.get(o.value, read).reshape(-1)]
         self.read_clocks = _stages(outputs)
+        self.protected = [
+            Value.cast(held[name].reshape(-1)[unit].value)
+            for name, units in self.protect.items()
+            for unit in units
+            for held in ((states, seen) if self.ahead else (states,))
+        ]
         self.intake.delayed(self.drive_clocks)
         self._control(
             m,
@@ -330,17 +351,6 @@ class ParallelEngine(wiring.Component):
         return ~flags.any()
 
 
-def _latched(net: IntNet) -> list[str]:
-    """Lookups whose entries are the next codes of a state that starts from zeros, and nothing else."""
-    readers, types = readers_of(net), infer(net)
-    starting = {s.update: s.shape for s in net.states if s.init is None}
-    return [
-        op.out
-        for op in net.step
-        if isinstance(op, ops.Lookup) and readers[op.out] == 1 and starting.get(op.out) == types[op.out].shape
-    ]
-
-
 def _held(m: Module, wire: Wire) -> Wire:
     """`wire` in a register of its own."""
     if wire.is_constant:
@@ -371,6 +381,8 @@ def describe(engine: ParallelEngine) -> dict[str, Any]:
         "intake_clocks": engine.signature.x_port.beats,
         "result_clocks": engine.signature.y_port.beats,
         "block_tables": engine.stepper.block_tables.readers,
+        **({"harden": list(engine.harden)} if engine.harden else {}),
+        **({"protected": {name: list(units) for name, units in engine.protect.items()}} if engine.protect else {}),
         "registers": sum(len(b.registers) for b in builders),
         "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in graphs.items()},
         "accumulators": sum(len(intake.scope[op.out].reshape(-1)) for op in serial_maps(engine.net, engine.input)),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,13 @@ from amaranth.lib.memory import Memory
 from numpy.typing import NDArray
 
 from eqcompile.rtl.datapath import decode, shape_of
-from eqcompile.toolchain.ir import Format
+from eqcompile.toolchain.ir import Format, IntNet, infer, ops
 
+from .fuse import readers_of
+from .hardening import Protected
 from .wires import Wire
 
-__all__ = ["BlockTables", "CoreTable", "Tables", "blocks", "in_logic", "table_of"]
+__all__ = ["BlockTables", "CoreTable", "Tables", "blocks", "in_logic", "latched_lookups", "table_of"]
 
 Tables = Literal["logic", "block"]
 """Where tables lie: in LUTs, or in block RAM where their entries are the next codes of a state: no LUTs then."""
@@ -67,6 +70,21 @@ def table_of(entries: Array, first: int, x: Wire) -> CoreTable:
     steps = np.flatnonzero(np.diff(found))
     start, end = (int(steps[0]), int(steps[-1]) + 1) if len(steps) else (0, 0)
     return CoreTable(int(cores[start]), found[start : end + 1])
+
+
+def latched_lookups(net: IntNet, protect: Protected) -> dict[str, set[int]]:
+    """Lookups whose entries are the next codes of a state that starts from zeros, and nothing else: for each the
+    elements whose register can be that of a block RAM. Protected ones have three registers, a block RAM has one."""
+    readers, types = readers_of(net), infer(net)
+    starting = {s.update: s for s in net.states if s.init is None}
+    return {
+        op.out: {*range(prod(types[op.out].shape))} - {*protect.get(starting[op.out].name, ())}
+        for op in net.step
+        if isinstance(op, ops.Lookup)
+        and readers[op.out] == 1
+        and op.out in starting
+        and starting[op.out].shape == types[op.out].shape
+    }
 
 
 def lut_bits(address: int, words: int, width: int) -> int:

@@ -236,9 +236,13 @@ def _hardening(choice: Choice) -> str:
     names = choice.options.get("harden", ())
     if not names:
         return ""
+    listed = "\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names)
+    if choice.arch == "parallel":
+        units = "; ".join(f"{state} {', '.join(map(str, n))}" for state, n in choice.options.get("protect", {}).items())
+        return fill("VOTES.md.tmpl", names=listed, units=units or "none")
     return fill(
         "HARDENING.md.tmpl",
-        names="\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names),
+        names=listed,
         flags=", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS)),
     )
 

@@ -29,7 +29,7 @@ class Architecture:
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "serial": Architecture("SerialEngine", ("harden", "lanes")),
-    "parallel": Architecture("ParallelEngine", ("levels", "step_levels", "beat", "result_beat")),
+    "parallel": Architecture("ParallelEngine", ("harden", "protect", "levels", "step_levels", "beat", "result_beat")),
     "lattice": Architecture("LatticeEngine", ("passes",)),
 }
 
@@ -78,7 +78,8 @@ def choose(net: IntNet, arch: str, *, spram: bool = False, **options: Any) -> Ch
 
 def _checked(net: IntNet, arch: str, spram: bool, options: Mapping[str, Any]) -> Choice:
     if arch == "parallel":
-        return Choice(arch, options, tuple(_module(arch).check(net)))
+        hardening = {name: options[name] for name in ("harden", "protect") if name in options}
+        return Choice(arch, options, tuple(_module(arch).check(net, **hardening)))
     if arch == "lattice":
         return Choice(arch, options, tuple(_module(arch).check(net, **options)))
     chosen = {**options, **({"family": "up5k"} if spram else {})}

@@ -18,6 +18,7 @@ from .boards import BOARD_PARTS
 from .emit import saboteur_sites, write_folder
 from .engines import ARCHITECTURES, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
+from .protect import ranked_units
 from .synth_fit import lattice_shortfalls
 from .synth_parts import PARTS
 
@@ -26,6 +27,8 @@ __all__ = ["RtlTarget"]
 MAX_STEPS = (1 << 16) - 1
 ENGINE_OPTIONS = {"lanes": 1, "levels": 0, "step_levels": 0, "beat": 1, "result_beat": 1, "passes": 1}
 """Options of engines, and the least that each may be."""
+PROTECT_SHARE = 0.25
+"""Of the units, where none is asked for."""
 REGISTERS = ("levels", "step_levels")
 """Of these the ones whose 0 means that there are no registers."""
 
@@ -74,7 +77,21 @@ class RtlTarget(Target):
     )
     harden: str | None = field(
         default=None,
-        metadata={"metavar": "NAME[,NAME]", "help": f"serial: protection against upsets: {', '.join(MECHANISMS)}"},
+        metadata={
+            "metavar": "NAME[,NAME]",
+            "help": f"protection against upsets: {', '.join(MECHANISMS)} (serial), tmr (parallel)",
+        },
+    )
+    protect: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "CAMPAIGN",
+            "help": "parallel, with --harden tmr: folder or report.json of a campaign; the states of the units that it"
+            " ranks highest are triplicated",
+        },
+    )
+    protect_share: float | None = field(
+        default=None, metadata={"metavar": "SHARE", "help": "of the units, for --protect: above 0 to 1 (default: 0.25)"}
     )
     synth: str | None = field(
         default=None,
@@ -162,13 +179,18 @@ class RtlTarget(Target):
         """What the user chose of the engine; the engine's word for no register is None."""
         given = {name: getattr(self, name) for name in ENGINE_OPTIONS if getattr(self, name) is not None}
         found = {name: None if name in REGISTERS and value == 0 else value for name, value in given.items()}
-        return found if self.harden is None else {**found, "harden": chosen(self.harden)}
+        found |= {} if self.harden is None else {"harden": chosen(self.harden)}
+        return found if self.protect is None else {**found, "protect": self.protect}
 
     def _choice(self, net: IntNet) -> Choice:
         asked = self._wanted.devices
         spram = self.device == "up5k" if self.device is not None else asked == {"up5k"}
         arch = "serial" if self.device == "up5k" else self.arch
-        return choose(net, arch, spram=spram, **self._engine_options)
+        options = self._engine_options
+        if self.protect is not None:
+            share = PROTECT_SHARE if self.protect_share is None else self.protect_share
+            options["protect"] = ranked_units(Path(self.protect), net, share)
+        return choose(net, arch, spram=spram, **options)
 
     def _faults(self) -> Iterator[Diagnostic]:
         if self.arch != "auto" and self.arch not in ARCHITECTURES:
@@ -194,6 +216,15 @@ class RtlTarget(Target):
             if self.board is not None:
                 what = "a board's UART has no registers that say what hardening found"
                 yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")
+        if self.protect_share is not None and not 0 < self.protect_share <= 1:
+            what = f"a share of {self.protect_share:g} of the units, must be above 0 and at most 1"
+            yield Diagnostic("rtl-option", what, "protect_share")
+        if self.protect_share is not None and self.protect is None:
+            what = "a share of the units is to be protected, and no campaign ranks them"
+            yield Diagnostic("rtl-option", what, "protect_share", "add --protect CAMPAIGN")
+        if self.protect is not None and "tmr" not in chosen(self.harden or ""):
+            what = "units are to be protected, and no mechanism does it"
+            yield Diagnostic("rtl-option", what, "protect", "add --harden tmr")
         if self.seeds < 1:
             yield Diagnostic("rtl-option", f"{self.seeds} seeds, must be at least 1", "seeds")
         if self.tool_limit <= 0:

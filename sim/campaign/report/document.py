@@ -39,7 +39,7 @@ MEANINGS: Mapping[Outcome, str] = {
     Outcome.HANG: "the hardware did not end",
 }
 _FEWEST = 20
-_RANKED, _SHOWN_IDS, _MISSIONS = 40, 20, 10_000
+_RANKED, _SHOWN_IDS, _MISSIONS = 10_000, 20, 10_000
 
 
 def document(folder: Path, *, against: Path | None = None) -> dict[str, Any]:

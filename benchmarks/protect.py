@@ -1,0 +1,245 @@
+"""What it costs and brings to protect the units that a campaign ranks highest: a digits net in the parallel core.
+
+    python benchmarks/protect.py cells [--shares 0,0.1,0.25,0.5,1] [--net digits_ternary] [--out build/bench]
+    python benchmarks/protect.py upsets [--simulated 0.25] [--faults 4000]
+    python benchmarks/protect.py table
+
+A campaign of upsets of states (`--campaign` faults, engine fast, simulated) ranks the units. `cells`: of a core without
+hardening and with `--harden tmr` and each share of the units, by Yosys alone for ECP5 (estimated, no place and route,
+buses included). `upsets` (simulated, Verilator): one bit flips in one clock of an inference, uniformly over bits and
+clocks, of the registers of states alone, and of all registers (those of the core with saboteurs, which computes each
+operation by itself and so has more of them within drive and readout than the one that is delivered). A trajectory is
+disturbed if a code of any state after any tick, or of an output, is not that of the undisturbed core; rates have Wilson
+intervals of 95 %.
+
+The core without votes, and those of `--simulated`, are simulated. For other shares the table says what would be left
+of the first one's disturbed trajectories and wrong outputs if upsets of protected registers did nothing, as they do in
+the simulated ones (`voted`: disturbed by upsets of copies, of how many). Each run adds to protect.json row by row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth.back import verilog
+
+from eqcompile.rtl.harden.tmr import kept_apart
+from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign.report.write import write
+from eqcompile.sim.campaign.statistics import wilson
+from eqcompile.sim.faults.rtl.engine import CHUNK, RtlSession
+from eqcompile.sim.faults.rtl.rows import Row
+from eqcompile.sim.faults.table import Fault, Place, Upset
+from eqcompile.targets.rtl.emit import shell_of, write_folder
+from eqcompile.targets.rtl.engines import choose
+from eqcompile.targets.rtl.protect import ranked_units
+from eqcompile.targets.rtl.synth_tools import Deadline, run_tool
+from eqcompile.toolchain.artifact import tool_versions
+from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain.ir import IntNet
+from rtl import digits
+
+LIMIT_S = 7200.0
+SAMPLES = 60
+KINDS = {"states": r"engine\.(vote_copy_\d\.vote\d_)?(seen_)?({names})_\d+", "all": ".*"}
+CELLS = {"LUT4": ("LUT4",), "carry": ("CCU2C",), "flip-flops": ("TRELLIS_FF",), "block RAMs": ("DP16KD",)}
+OUTCOMES = ("disturbed", "wrong output", "wrong label", "no result")
+SEEN = ("", "seen_")
+"""What the two registers of a state begin with: the one that runs ahead, and its copy."""
+BARE = "no votes"
+
+
+def ranked(net: IntNet, codes: Mapping[str, Any], folder: Path, count: int, seed: int) -> Path:
+    """The folder of a campaign on states, with its report."""
+    plan = {"count": count, "seed": seed, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
+    made = api.define(net, codes, model="seu", options={"sites": "state"}, engine="fast", near=1, **plan)
+    api.create(made, folder, control=None, force=False)
+    api.resume(folder, scheduler="local", workers=1)
+    write(folder)
+    return folder
+
+
+def options_of(net: IntNet, campaign: Path, share: float | None) -> dict[str, Any]:
+    """Of the parallel engine; None is no hardening."""
+    if share is None:
+        return {}
+    return {"harden": ("tmr",), **({"protect": ranked_units(campaign, net, share)} if share else {})}
+
+
+def written(net: IntNet, options: Mapping[str, Any], folder: Path) -> Path:
+    """The Verilog of the core as it is delivered."""
+    shell = shell_of(net, choose(net, "parallel", **options), trace=False)
+    file = folder / "core.v"
+    file.write_text(kept_apart(verilog.convert(shell, name="core", emit_src=False)), encoding="utf-8")
+    return file
+
+
+def cells_of(core: Path) -> dict[str, int]:
+    """Cells of a core by Yosys, all its modules together."""
+    with tempfile.TemporaryDirectory() as name:
+        script = f"read_verilog {core.resolve()}; synth_ecp5 -top core; tee -q -o stat.json stat -json"
+        status, log = run_tool("yosys", ["-q", "-p", script], cwd=Path(name), deadline=Deadline.after(LIMIT_S))
+        if status != 0:
+            raise SystemExit(log)
+        counts = json.loads((Path(name) / "stat.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+    return {label: sum(counts.get(cell, 0) for cell in kinds) for label, kinds in CELLS.items()}
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Flips of single bits: in which registers, of how many bits in all, and what became of each."""
+
+    bits: int
+    names: Sequence[str]
+    found: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        voted = np.array(["vote_copy" in name for name in self.names])
+        counts = {outcome: int(flags.sum()) for outcome, flags in self.found.items()}
+        copies = {"faults": int(voted.sum()), "disturbed": int((self.found["disturbed"] & voted).sum())}
+        return {"bits": self.bits, "faults": len(self.names), "outcomes": counts, "voted": copies}
+
+    def left(self, protect: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Outcomes without the flips in registers of protected units."""
+        gone = {f"engine.{kind}{state}_{unit}" for state, units in protect.items() for unit in units for kind in SEEN}
+        kept = np.array([name not in gone for name in self.names])
+        return {outcome: int((flags & kept).sum()) for outcome, flags in self.found.items()}
+
+
+def upsets(session: RtlSession, kind: str, count: int, seed: int) -> Flips:
+    """`count` flips in registers of a kind."""
+    states = "|".join(re.escape(s.name) for s in session.net.states)
+    pattern = KINDS[kind].format(names=states)
+    cells = {n: c for n, c in session.translator.cells.items() if c.kind == "register" and re.fullmatch(pattern, n)}
+    names, sizes = list(cells), np.array([c.bits for c in cells.values()])
+    source = np.random.default_rng([seed, list(KINDS).index(kind)])
+    clean = session.injected([Row(s, every=False) for s in range(session.samples)])
+    sample = source.integers(session.samples, size=count)
+    clock = source.integers(clean.latency[sample])
+    which = source.choice(len(cells), size=count, p=sizes / sizes.sum())
+    bit = source.integers(sizes[which])
+    faults = [
+        Fault(int(s), "register", 0, 0, (Upset(Place.CORE, names[w], 0, int(c), int(c), flip=1 << int(b)),))
+        for s, w, b, c in zip(sample, which, bit, clock, strict=True)
+    ]
+    # The core ends once settled, as it does in use.
+    rows = [replace(row, every=False) for row in session.translator.rows(faults)]
+    found: dict[str, list[Any]] = {outcome: [] for outcome in OUTCOMES}
+    for at in range(0, count, CHUNK):
+        got, mine = session.injected(rows[at : at + CHUNK]), sample[at : at + CHUNK]
+        wrong, label, moved = (np.zeros(len(mine), bool) for _ in range(3))
+        for name, codes in got.outputs.items():
+            want = clean.outputs[name][mine]
+            wrong |= (codes != want).reshape(len(mine), -1).any(axis=1)
+            label |= codes.argmax(axis=-1) != want.argmax(axis=-1)
+        for name, rows_of in got.states.items():
+            moved |= (rows_of != clean.states[name][:, mine]).any(axis=(0, *range(2, rows_of.ndim)))
+        flags = (moved | wrong | got.hung, wrong & ~got.hung, label & ~got.hung, got.hung)
+        for outcome, flag in zip(OUTCOMES, flags, strict=True):
+            found[outcome].append(flag)
+    return Flips(int(sizes.sum()), [names[w] for w in which], {o: np.concatenate(f) for o, f in found.items()})
+
+
+def simulated(net: IntNet, codes: Mapping[str, Any], options: Mapping[str, Any], given: Any) -> dict[str, Flips]:
+    """Upsets of each kind in the core of these options."""
+    with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
+        write_folder(net, choose(net, "parallel", **options), Path(name), trace=True, saboteurs=True)
+        session = RtlSession(net, {n: v[:SAMPLES] for n, v in codes.items()}, 1, core=Path(name))
+        return {kind: upsets(session, kind, given.faults, given.seed) for kind in KINDS}
+
+
+def said(document: Mapping[str, Any]) -> str:
+    """Both tables, of what is there so far."""
+    rows = document["rows"]
+    head = ["protected", *CELLS, *(f"{o}, left of the states'" for o in ("disturbed", "wrong output"))]
+    bare = rows.get(BARE, {}).get("upsets", {}).get("states")
+    cost = []
+    for share, row in rows.items():
+        cells = [str(row.get("cells", {}).get(label, "-")) for label in CELLS]
+        left = row.get("left") if bare else None
+        shown = ["-"] * 2 if left is None else [_rate(left[o], bare["faults"]) for o in ("disturbed", "wrong output")]
+        cost.append([share, *cells, *shown])
+    text = table(head, cost)
+    parts = [(s, k, p) for s, row in rows.items() for k, p in row.get("upsets", {}).items()]
+    found = [
+        [s, k, str(p["bits"]), str(p["faults"]), *(_rate(p["outcomes"][o], p["faults"]) for o in OUTCOMES)]
+        + [f"{p['voted']['disturbed']} of {p['voted']['faults']}"]
+        for s, k, p in parts
+    ]
+    return f"{text}\n\n{table(['protected', 'registers', 'bits', 'faults', *OUTCOMES, 'voted'], found)}"
+
+
+def _rate(count: int, faults: int) -> str:
+    r = wilson(count, faults, confidence=0.95)
+    return f"{100 * r.estimate:.2f} % [{100 * r.low:.2f}, {100 * r.high:.2f}]"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("cells", "upsets", "table"))
+    parser.add_argument("--net", default="digits_ternary")
+    parser.add_argument("--shares", default="0,0.1,0.25,0.5,1", help="of cells and of what is left")
+    parser.add_argument("--simulated", default="0.25", help="shares whose core is simulated too")
+    parser.add_argument("--campaign", type=int, default=20000, metavar="N")
+    parser.add_argument("--faults", type=int, default=4000, metavar="N", help="for each kind of register")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "protect.json"
+    if given.what != "table":
+        net, data = digits(given.net)
+        with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
+            campaign = ranked(net, data.codes, Path(name) / "campaign", given.campaign, given.seed)
+            measure = cells if given.what == "cells" else rates
+            measure(net, data.codes, campaign, given, file)
+    sys.stdout.write(said(_read(file)) + "\n")
+    return 0
+
+
+def cells(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
+    for share in (None, *_shares(given.shares)):
+        with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
+            found = cells_of(written(net, options_of(net, campaign, share), Path(name)))
+        _add(file, given, share, {"cells": found})
+
+
+def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
+    bare = simulated(net, codes, {}, given)
+    _add(file, given, None, {"upsets": {kind: flips.to_json() for kind, flips in bare.items()}})
+    for share in _shares(given.shares):
+        protect = options_of(net, campaign, share).get("protect", {})
+        _add(file, given, share, {"left": bare["states"].left(protect)})
+    for share in _shares(given.simulated):
+        found = simulated(net, codes, options_of(net, campaign, share), given)
+        _add(file, given, share, {"upsets": {kind: flips.to_json() for kind, flips in found.items()}})
+
+
+def _shares(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def _add(file: Path, given: Any, share: float | None, row: Mapping[str, Any]) -> None:
+    document = _read(file)
+    document |= {"net": given.net, "tools": tool_versions("amaranth", "verilator"), "seed": given.seed}
+    document["rows"].setdefault(BARE if share is None else f"{100 * share:g} %", {}).update(row)
+    file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    sys.stderr.write(f"{share}: {json.dumps(row)}\n")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": {}}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

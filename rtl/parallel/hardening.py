@@ -1,0 +1,52 @@
+"""What the parallel engine triplicates: registers of the control, and the states of chosen units.
+
+The register of a state is written in every tick, so what a vote masks there never lived longer than one; a unit has two
+of them where the states run ahead. Its sums and its drive are not protected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from math import prod
+
+from amaranth import Signal
+
+from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.ir import IntNet
+
+from ..harden.mechanisms import faults as faults_of
+
+__all__ = ["Protected", "check_hardening", "is_control"]
+
+Protected = Mapping[str, Collection[int]]
+"""Units of each state, by number in C order."""
+
+_NAMED = re.compile(
+    r"number|waiting|last|adding_\d|full|age|left|next_.*|tolerance|made|moved|primed|fsm_state|beats_left"
+)
+
+
+def is_control(register: Signal) -> bool:
+    """Whether a register decides what happens next. Those that were made several in a line have no name: the schedule,
+    and a code on its way to the accumulators."""
+    return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
+
+
+def check_hardening(names: Collection[str], protect: Protected, net: IntNet) -> list[Diagnostic]:
+    """Why the engine cannot be hardened so."""
+    found = faults_of(tuple(names))
+    others = sorted({*names} - {"tmr"})
+    if others and not found:
+        what = f"the parallel engine has no {', '.join(others)}"
+        found.append(Diagnostic("rtl-harden", what, net.name, "it has tmr; the serial engine has all mechanisms"))
+    if protect and "tmr" not in names:
+        what = "registers of chosen units are to be protected, and no mechanism does it"
+        found.append(Diagnostic("rtl-harden", what, net.name, "add tmr to --harden"))
+    sizes = {s.name: prod(s.shape) for s in net.states}
+    for name, units in protect.items():
+        wrong = [unit for unit in units if not 0 <= unit < sizes.get(name, 0)]
+        if wrong:
+            what = f"units {', '.join(map(str, wrong))} of state {name}, the net has {sizes.get(name, 0)} of them"
+            found.append(Diagnostic("rtl-harden", what, net.name))
+    return found

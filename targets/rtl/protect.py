@@ -1,0 +1,66 @@
+"""Which units of a net are protected: those that the report of a campaign ranks highest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.ir import IntNet
+
+__all__ = ["ranked_units"]
+
+REPORT = "report.json"
+
+
+def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, ...]]:
+    """At least `share` of all units of all states of `net`, by state, ascending.
+
+    `path`: of a campaign's folder, or of its report. Units go by their rank in the measures of the report, one after
+    the other (wrong labels, where the net tells any; what does not heal); those without a hit come last, by number.
+    Raises UsageError if there is no such report, or it is of another net, or ranks no unit of a state.
+    """
+    file = path / REPORT if path.is_dir() else path
+    sizes = {s.name: prod(s.shape) for s in net.states}
+    ranked = list(dict.fromkeys(_ranked(file, _read(file), net, sizes)))
+    rest = [(name, unit) for name, size in sizes.items() for unit in range(size)]
+    every = list(dict.fromkeys([*ranked, *rest]))
+    chosen = every[: math.ceil(round(share * len(every), 9))]
+    return {
+        n: tuple(sorted(u for name, u in chosen if name == n)) for n in sizes if any(n == name for name, _ in chosen)
+    }
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        what, hint = f"cannot read: {error.strerror}", "eqfault report FOLDER writes the report of a campaign"
+        raise UsageError(Diagnostic("rtl-protect", what, str(file), hint)) from error
+    except ValueError as error:
+        raise UsageError(Diagnostic("rtl-protect", f"is no JSON: {error}", str(file), f"give {REPORT}")) from error
+
+
+def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iterator[tuple[str, int]]:
+    try:
+        digest = report["campaign"]["ir_digest"]
+        rows = [row for measure in report["units"] for row in measure["rows"]]
+        found = [(str(row["site"]).partition(":"), int(row["unit"])) for row in rows]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        what = f"is no report of a campaign: {type(error).__name__} {error}"
+        raise UsageError(
+            Diagnostic("rtl-protect", what, str(file), "give the report.json of eqfault report")
+        ) from error
+    if digest != net.digest:
+        what = f"the campaign is of the net {digest}, this one is {net.digest}"
+        raise UsageError(Diagnostic("rtl-protect", what, str(file), "run the campaign on the net that is compiled"))
+    states = [(name, unit) for (kind, _, name), unit in found if kind == "state" and 0 <= unit < sizes.get(name, 0)]
+    if not states:
+        what = f"ranks {len(found)} units, and none of a state"
+        hint = "eqfault run --model seu --sites state ranks them, with enough faults"
+        raise UsageError(Diagnostic("rtl-protect", what, str(file), hint))
+    yield from states
