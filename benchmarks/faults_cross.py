@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import numpy as np
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine, together
 from eqcompile.sim.faults.rtl.engine import RtlSession
+from eqcompile.sim.faults.rtl.masks import Told
 from eqcompile.sim.faults.rtl.rows import Row
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.toolchain import data, pipeline, registry
@@ -45,6 +46,11 @@ OTHERS = {
     "transients of a word": ("set", {"wrong": "word"}),
     "stuck at 0": ("stuck", {"sites": "state,accumulator"}),
     "weights stuck at 0": ("stuck", {"sites": "weight"}),
+    "adjacent words": ("mbu", {"sites": "state", "across": "words"}),
+    "dead units": ("dead", {"share": "0.3"}),
+    "noise in every tick": ("noise", {"sigma": 0.1}),
+    "dropped events": ("events", {}),
+    "several kinds at once": ("combined", {"parts": "seu,set"}),
     "stuck at 1, 3 ticks": ("stuck", {"sites": "state,accumulator", "at": 1, "duration": 3}),
 }
 NETS = {"serial": "digits_ternary", "parallel": "digits_ternary", "lattice": "digits_cube"}
@@ -76,14 +82,14 @@ class Cross:
         maker = registry.find("faults", model)(**options)
         return maker.draw(self.session.net, count, np.random.default_rng(seed), self.codes)  # type: ignore[no-any-return]
 
-    def compare(self, kind: str, faults: FaultTable, change: dict[str, Any] | None = None) -> None:
-        """`change`: what a mutant does to a row (a function of it, by field)."""
+    def compare(self, kind: str, faults: FaultTable, change: Callable[[Row], Row] | None = None) -> None:
+        """`change`: what a mutant does to a row."""
         differ, seconds, start = 0, 0.0, time.perf_counter()
         for at in range(0, len(faults), CHUNK):
             part = list(faults.take(slice(at, at + CHUNK)))
             rows = self.session.translator.rows(part)
             if change is not None:
-                rows = [replace(r, **{field: made(r) for field, made in change.items()}) for r in rows]
+                rows = [change(r) for r in rows]
             found = self.session.injected(rows)
             seconds += found.seconds
             differ += int(self._wrong(part, found).sum())
@@ -104,6 +110,16 @@ class Cross:
             for n, right in outputs.items():
                 wrong[numbers] |= (found.outputs[n][numbers] != right).reshape(len(numbers), -1).any(axis=1)
         return wrong
+
+
+def each(change: Callable[[Told], Told]) -> Callable[[Row], Row]:
+    """The change of a row that changes each of its upsets so."""
+    return lambda row: replace(row, upsets=tuple(change(told) for told in row.upsets))
+
+
+def next_bit(told: Told) -> Told:
+    flip = told.masks.flip
+    return replace(told, masks=replace(told.masks, flip=flip << 1 if flip < 128 else 1))
 
 
 def rerun(session: RtlSession, count: int, seed: int) -> dict[str, Any]:
@@ -190,11 +206,11 @@ def crossed(session: RtlSession, codes: Any, given: argparse.Namespace) -> int:
     half, second = given.faults // 2, "weight" if serial else "accumulator"
     states = cross.drawn("seu", {"sites": "state"}, given.faults - half, given.seed)
     few = states.take(slice(0, CHUNK))
-    cross.compare("mutant: a tick late", few, {"first": lambda r: r.first + 1, "last": lambda r: r.last + 1})
-    cross.compare("mutant: the next bit", few, {"flip": lambda r: r.flip << 1 if r.flip < 128 else 1})
+    cross.compare("mutant: a tick late", few, each(lambda u: replace(u, tick=u.tick + 1)))
+    cross.compare("mutant: the next bit", few, each(next_bit))
     if serial:
-        cross.compare("mutant: sums are not told", few, {"event": lambda r: False})
-    cross.compare("mutant: the neighbour", few, {"unit": lambda r: r.unit ^ 1})
+        cross.compare("mutant: sums are not told", few, lambda row: replace(row, event=False))
+    cross.compare("mutant: the neighbour", few, each(lambda u: replace(u, unit=u.unit ^ 1)))
     cross.compare("states", states)
     cross.compare(f"{second}s", cross.drawn("seu", {"sites": second}, half, given.seed))
     others = {kind: v for kind, v in OTHERS.items() if serial or kind not in ("accumulators", "weights stuck at 0")}

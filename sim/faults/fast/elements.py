@@ -32,7 +32,7 @@ __all__ = ["deviates", "forget", "get", "half_up", "ix", "put", "upset", "usual"
 
 
 ix = np.uint64
-"""An index that is known not to be negative: numba then leaves out its wrap to the end, a third of the time."""
+"""An index that is known not to be negative: numba then leaves out the test for one, which every access has."""
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

@@ -206,7 +206,7 @@ class Translator:
             if not u.first <= last <= u.last:
                 continue
             masks = Masks.of(u)
-            if u.held or key.startswith("sum:"):
+            if key.startswith("sum:") or (u.held and masks.bits):
                 masks = self._difference(fault, u, first, last)
             for tick in range(max(first, u.first), last + 1):
                 yield key, tick, masks
