@@ -29,7 +29,8 @@ from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
 from eqcompile.sim.faults.table import FaultTable, parse_fault
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 
-pytestmark = pytest.mark.simulator
+# One worker builds what all tests here share.
+pytestmark = [pytest.mark.simulator, pytest.mark.xdist_group("harden_faults")]
 
 NET = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 INPUTS = {"x": np.array([[3, -7, 5], [100, 0, -128], [-3, 70, 50]])}

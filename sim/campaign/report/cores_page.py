@@ -23,8 +23,8 @@ def cores_section(report: Mapping[str, Any]) -> str:
     rows, part = found["rows"], found["part"]
     names = [r["outcome"] for r in rows[0]["rates"]]
     figures = [_figures(row, part) for row in rows]
-    shown = [[r["label"], f"{r['faults']:,}", *(_rate(rate) for rate in r["rates"])] for r in rows]
-    costs = [[r["label"], *_cost(figure)] for r, figure in zip(rows, figures, strict=True)]
+    shown = [[r["label"], *(_rate(rate) for rate in r["rates"])] for r in rows]
+    costs = [[r["label"], f"{r['faults']:,}", *_cost(figure)] for r, figure in zip(rows, figures, strict=True)]
     columns = ["core", "faults", *(f"{n}{end}" for n in names for end in ("", "_rate", "_low", "_high"))]
     columns += ["part", *(key for key, _ in FIGURES), "fmax_mhz"]
     plain = []
@@ -36,15 +36,17 @@ def cores_section(report: Mapping[str, Any]) -> str:
         "corrected and the result is right. Votes repair silently: what they repair counts as masked. Counts are "
         "simulated, rates with their intervals estimated from them."
     )
-    body = table(["core", "faults", *names], shown) + _found(rows)
-    body += table(["core", *(title for _, title in FIGURES), "Fmax, MHz"], costs) + _told_cost(rows, part, figures)
+    body = table(["core", *(f"{name}, %" for name in names)], shown) + _found(rows)
+    body += table(["core", "faults run", *(title for _, title in FIGURES), "Fmax, MHz"], costs) + _told_cost(
+        rows, part, figures
+    )
     body += _drawn(rows, part, figures)
     return section("Cores and their hardening", "simulated", body, note=note, data=("cores", columns, plain))
 
 
 def _rate(row: Mapping[str, Any]) -> str:
     estimate, low, high = raw(row["rate"])
-    return f"{estimate:.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * estimate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _figures(row: Mapping[str, Any], part: str | None) -> Mapping[str, Any] | None:

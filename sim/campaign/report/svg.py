@@ -246,7 +246,7 @@ def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: 
             f'<circle cx="{at:.1f}" cy="{height_of:.1f}" r="4.5" fill="#1d4ed8"><title>{escape(d.label)}: {d.x:,.0f}, '
             f"{d.value:.4%} [{d.low:.4%}, {d.high:.4%}]</title></circle>"
         )
-        place = height_of + 4
+        place = min(height_of + 4, bottom - 6)
         while any(abs(place - other) < 13 and abs(at - there) < 220 for there, other in taken):
             place += 13
         taken.append((at, place))
