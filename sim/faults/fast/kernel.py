@@ -313,6 +313,7 @@ def _conclude(first, result, verdict, m, w):
     near = np.int64(w[facts + DISTANCE_END] <= m[M_NEAR])
     result["label"], result["rejoin"], result["differ_end"] = w[facts + LABEL], rejoin, w[facts + DIFFER_END]
     result["distance_max"], result["distance_end"] = w[facts + DISTANCE_MAX], w[facts + DISTANCE_END]
+    result["output_differs"] = w[facts + OUTPUT_DIFFERS] != 0
     result["outcome"] = verdict[
         w[facts + LABEL_DIFFERS], w[facts + OUTPUT_DIFFERS], w[facts + MOVING], np.sign(rejoin) + 1, near
     ]
