@@ -167,6 +167,27 @@ def test_a_word_that_is_written_wins_over_the_scrubber() -> None:
         driven(ram, bench)
 
 
+def test_the_scrubber_does_not_write_while_others_read() -> None:
+    """A word that is read as it is written is no defined data, in whichever clock the reading begins."""
+    repaired = []
+    for clock in range(10):
+        ram = CheckedRam(Secded(4), depth=2, init=[3, 3])
+
+        async def bench(ctx: Any, ram: CheckedRam = ram, clock: int = clock) -> None:
+            words = ram.ram.words.data
+            ctx.set(words[0], int(ctx.get(words[0])) ^ 1)
+            ctx.set(ram.free, 1)
+            await ctx.tick().repeat(clock + 1)
+            ctx.set(ram.free, 0)
+            before = int(ctx.get(words[0]))
+            repaired.append(before == Secded(4).encoded(3))
+            await ctx.tick().repeat(6)
+            assert int(ctx.get(words[0])) == before, clock
+
+        driven(ram, bench)
+    assert set(repaired) == {False, True}
+
+
 def test_a_read_is_repaired_and_only_what_is_used_counts() -> None:
     """A stale word on the read port that alarms, or a weight that is used as it stands."""
     ram = CheckedRam(Secded(8), depth=4, init=[1, 2, 3, 4])
