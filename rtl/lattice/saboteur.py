@@ -60,6 +60,10 @@ class Saboteur:
         now = (first != 0) & (first <= self.ports.made)
         return self._upset(f"value:{name}", value, now & self._here(pipe, pipe.at("", time)))
 
+    def kept_moving(self, moved: Value) -> Value:
+        """A sample whose words may be disturbed never settles: it makes all its steps."""
+        return moved | self.ports.inject_enable
+
     def _here(self, pipe: Pipe, index: Value) -> Value:
         """Whether the element at `index` of a pipe is the one that the port names."""
         elements = tuple(pipe.elements)
