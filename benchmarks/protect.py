@@ -1,6 +1,6 @@
 """What it costs and brings to protect the units that a campaign ranks highest: a digits net in the parallel core.
 
-    python benchmarks/protect.py cells [--shares 0,0.1,0.25,0.5,1] [--net digits_ternary] [--out build/bench]
+    python benchmarks/protect.py cells [--shares none,0,0.1,0.25,0.5,1] [--net digits_ternary] [--out build/bench]
     python benchmarks/protect.py upsets [--simulated 0.25] [--faults 4000]
     python benchmarks/protect.py table
 
@@ -56,6 +56,8 @@ OUTCOMES = ("disturbed", "wrong output", "wrong label", "no result")
 SEEN = ("", "seen_")
 """What the two registers of a state begin with: the one that runs ahead, and its copy."""
 BARE = "no votes"
+SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""What is left is told of these."""
 
 
 def ranked(net: IntNet, codes: Mapping[str, Any], folder: Path, count: int, seed: int) -> Path:
@@ -85,12 +87,11 @@ def written(net: IntNet, options: Mapping[str, Any], folder: Path) -> Path:
 
 def cells_of(core: Path) -> dict[str, int]:
     """Cells of a core by Yosys, all its modules together."""
-    with tempfile.TemporaryDirectory() as name:
-        script = f"read_verilog {core.resolve()}; synth_ecp5 -top core; tee -q -o stat.json stat -json"
-        status, log = run_tool("yosys", ["-q", "-p", script], cwd=Path(name), deadline=Deadline.after(LIMIT_S))
-        if status != 0:
-            raise SystemExit(log)
-        counts = json.loads((Path(name) / "stat.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+    script = f"read_verilog {core.name}; synth_ecp5 -top core; tee -q -o stat.json stat -json"
+    status, log = run_tool("yosys", ["-q", "-p", script], cwd=core.parent, deadline=Deadline.after(LIMIT_S))
+    if status != 0:
+        raise SystemExit(log)
+    counts = json.loads((core.parent / "stat.json").read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
     return {label: sum(counts.get(cell, 0) for cell in kinds) for label, kinds in CELLS.items()}
 
 
@@ -187,7 +188,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("cells", "upsets", "table"))
     parser.add_argument("--net", default="digits_ternary")
-    parser.add_argument("--shares", default="0,0.1,0.25,0.5,1", help="of cells and of what is left")
+    parser.add_argument("--shares", default="none,0,0.1,0.25,0.5,1", help="of cells; none is no hardening")
     parser.add_argument("--simulated", default="0.25", help="shares whose core is simulated too")
     parser.add_argument("--campaign", type=int, default=20000, metavar="N")
     parser.add_argument("--faults", type=int, default=4000, metavar="N", help="for each kind of register")
@@ -207,7 +208,7 @@ def main() -> int:
 
 
 def cells(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
-    for share in (None, *_shares(given.shares)):
+    for share in _shares(given.shares):
         with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
             found = cells_of(written(net, options_of(net, campaign, share), Path(name)))
         _add(file, given, share, {"cells": found})
@@ -216,7 +217,7 @@ def cells(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, fil
 def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
     bare = simulated(net, codes, {}, given)
     _add(file, given, None, {"upsets": {kind: flips.to_json() for kind, flips in bare.items()}})
-    for share in _shares(given.shares):
+    for share in SHARES:
         protect = options_of(net, campaign, share).get("protect", {})
         _add(file, given, share, {"left": bare["states"].left(protect)})
     for share in _shares(given.simulated):
@@ -224,8 +225,8 @@ def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, fil
         _add(file, given, share, {"upsets": {kind: flips.to_json() for kind, flips in found.items()}})
 
 
-def _shares(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
+def _shares(text: str) -> list[float | None]:
+    return [None if part == "none" else float(part) for part in text.split(",")]
 
 
 def _add(file: Path, given: Any, share: float | None, row: Mapping[str, Any]) -> None:

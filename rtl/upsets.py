@@ -26,6 +26,8 @@ from .shell import Shell
 
 __all__ = ["Sabotaged", "Site", "sabotage"]
 
+PIECE_BITS = MASK_BITS - 1
+"""Tables of upsets hold masks below 2**63."""
 MASKS = ("flip", "one", "zero")
 PORTS = {"fire": 1, "site": 16, "unit": 16, **dict.fromkeys(MASKS, MASK_BITS)}
 
@@ -33,7 +35,7 @@ PORTS = {"fire": 1, "site": 16, "unit": 16, **dict.fromkeys(MASKS, MASK_BITS)}
 @dataclass(frozen=True)
 class Site:
     """`rows` words of `bits` bits, called by the path of their register or memory; of a word that is wider than
-    `MASK_BITS` each piece is a site, called by its lowest bit too. Of a memory that starts with contents the words
+    `PIECE_BITS` each piece is a site, called by its lowest bit too. Of a memory that starts with contents the words
     count to the last one that holds something: what is behind is room that only the core with saboteurs has.
 
     `kind`: register; memory, which the core writes before it reads it; loaded, which starts with contents and is
@@ -130,13 +132,13 @@ class _Placed:
         self.count[name] += 1
         name += f"#{self.count[name]}" if self.count[name] > 1 else ""
         pieces, hits = [], []
-        for low in range(0, len(word), MASK_BITS):
-            piece = word[low : low + MASK_BITS]
+        for low in range(0, len(word), PIECE_BITS):
+            piece = word[low : low + PIECE_BITS]
             hit = self.port["fire"] & (self.port["site"] == len(self.sites))
             flip, one, zero = (Mux(hit, self.port[mask][: len(piece)], 0) for mask in MASKS)
             pieces.append(((piece ^ flip) | one) & ~zero)
             hits.append(hit)
-            label = name if len(word) <= MASK_BITS else f"{name}.{low}"
+            label = name if len(word) <= PIECE_BITS else f"{name}.{low}"
             self.sites.append(Site(label, kind, len(piece), rows))
         return Cat(*pieces), Cat(*hits).any()
 

@@ -33,7 +33,8 @@ from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable, Place, parse_fault
-from eqcompile.targets.rtl.emit import shell_of, write_folder
+from eqcompile.targets.rtl.emit import saboteur_sites, shell_of, write_folder
+from eqcompile.targets.rtl.engines import Choice
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet, ops
 
@@ -217,6 +218,14 @@ NAMED = {
 }
 """Registers whose names say which they are. Not the lattice's counters: past the end of a table of three entries they
 read what Verilog leaves open."""
+
+
+def test_a_fault_can_name_every_bit_of_a_wide_register() -> None:
+    """Would break if a bit above the 63rd were a site's: the masks of a table of faults end below it."""
+    sites = {s["name"]: s["bits"] for s in saboteur_sites(cube_net(3, steps=2), Choice("parallel", {}, ()))}
+    # A column of 27 weights of 5 bits.
+    assert [sites[f"engine.word.{low}"] for low in (0, 63, 126)] == [63, 63, 9]
+    assert max(sites.values()) == 63
 
 
 def reshaped(net: IntNet) -> IntNet:

@@ -193,7 +193,6 @@ class LatticeEngine(wiring.Component):
         rows, fmt = self.signature.y_port.count, self.signature.y_port.format
         next_steps, next_tolerance, steps = Signal(16), Signal(16), Signal(16)
         made, over, row = Signal(16), Signal(), Signal(range(max(rows, 2)))
-        moved = sites.moved if self.saboteur is None else sites.moved | self.inject_enable
         m.submodules.results = memory = Memory(shape=shape_of(fmt), depth=rows, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         m.d.comb += [
@@ -203,7 +202,7 @@ class LatticeEngine(wiring.Component):
             read.addr.eq(row),
             self.y.payload.eq(read.data),
             self.made.eq(made),
-            over.eq((made + 1 == steps) | ~moved),
+            over.eq((made + 1 == steps) | ~sites.moved),
         ]
         with m.If(self.taken & (self.number == 0)):
             m.d.sync += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]

@@ -259,7 +259,7 @@ class ParallelEngine(wiring.Component):
         known = Const(1) if self.ahead else age != 0
         if self.saboteur is not None:
             settled &= ~self.inject_enable
-            self._count(m, self.saboteur.tick)
+            self.saboteur.count(self.intake.take, ahead=self.ahead)
         m.d.comb += over.eq((left == 0) | ((made != 0) & known & settled))
         port = self.signature.y_port
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
@@ -322,16 +322,6 @@ class ParallelEngine(wiring.Component):
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
         if self.signature.trace is not None:
             m.d.sync += self.trace_end.eq(counted)
-
-    def _count(self, m: Module, tick: Signal) -> None:
-        """The number of the tick that the logic of the step computes."""
-        if not self.ahead:
-            m.d.comb += tick.eq(self.made)
-            return
-        with m.If(self.intake.take):
-            m.d.sync += tick.eq(0)
-        with m.Else():
-            m.d.sync += tick.eq(tick + 1)
 
     def _settled(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
         """No code moved by more than the tolerance in the last step: known in the clock after the first that a step's

@@ -44,12 +44,22 @@ def words_of(net: IntNet) -> dict[str, int]:
 
 class Saboteur:
     """Disturbs words of the engine `ports`, whose logic is in `m`. `tick`: the number of the tick that the step's logic
-    computes, which the engine drives."""
+    computes, once it is told to `count`."""
 
     def __init__(self, m: Module, ports: ParallelEngine) -> None:
         self.m, self.ports, self.words = m, ports, words_of(ports.net)
         self.tables = Tables(ports)
         self.tick = Signal(16, name="inject_tick")
+
+    def count(self, take: Value, *, ahead: bool) -> None:
+        """Number the ticks from that clock on in which a sample is taken; `ahead`: states run on in every clock."""
+        if not ahead:
+            self.m.d.comb += self.tick.eq(self.ports.made)
+            return
+        with self.m.If(take):
+            self.m.d.sync += self.tick.eq(0)
+        with self.m.Else():
+            self.m.d.sync += self.tick.eq(self.tick + 1)
 
     def computed(self, block: str) -> Upset:
         """For the operations of drive, step or readout."""
