@@ -1,9 +1,10 @@
 """Do the cores compute what golden computes, on the whole test set, in every simulator?
 
-    python benchmarks/rtl_equal.py [--only WORD ...] [--samples N] [--out build/bench]
+    python benchmarks/rtl_equal.py [--only WORD ...] [--harden NAMES] [--samples N] [--out build/bench]
 
 The trained digits nets are compiled for every architecture of the target `rtl`; each core runs the 360 test digits in
 each simulator, and every state after every step, every output and every number of steps is compared with golden.
+`clocks`: of all samples back to back, by their number. `--harden`: only cores that can be hardened so.
 Prints the table and writes rtl_equal.json; both name what an architecture refuses, and why. Steps and mismatches are
 simulated, seconds measured, with building the simulator. Ends with 1 if anything differs.
 """
@@ -29,13 +30,13 @@ from eqcompile.toolchain.diagnostics import UnsupportedError
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
 NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
-HEAD = ("net", "arch", "simulator", "samples", "steps", "codes", "mismatches", "seconds")
+HEAD = ("net", "arch", "simulator", "samples", "steps", "codes", "mismatches", "clocks", "seconds")
 TIMEOUT_S = 6 * 3600.0
 
 Row = dict[str, Any]
 
 
-def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[str, str, dict[str, int]]]:
+def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Net, architecture and options: every pair, and the cube plane by plane besides."""
     for net in nets:
         for arch in architectures:
@@ -45,7 +46,7 @@ def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[s
 
 
 def rows(
-    net: str, arch: str, options: Mapping[str, int], simulators: Sequence[str], samples: int, folder: Path
+    net: str, arch: str, options: Mapping[str, Any], simulators: Sequence[str], samples: int, folder: Path
 ) -> Iterator[Row]:
     """A row for each simulator, or one for the refusal."""
     name = " ".join([arch, *(f"{k}={v}" for k, v in options.items())])
@@ -80,6 +81,7 @@ def rows(
             "mismatches": found.mismatches + found.output_mismatches + found.step_mismatches,
             "seconds": round(seconds, 1),
             "cycles": got.details["cycles"],
+            "clocks": round(got.details["cycles"] / found.samples, 1),
             "cycles_per_second": got.details["cycles_per_second"],
             "equal": found.ok,
         }
@@ -95,6 +97,7 @@ def shown(found: Sequence[Row]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="nets, architectures, simulators")
+    parser.add_argument("--harden", metavar="NAMES", help="mechanisms, with commas")
     parser.add_argument("--samples", type=int, default=360, metavar="N", help="of the test set (default: all 360)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
     given = parser.parse_args(argv)
@@ -109,8 +112,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise"):
-        for case in cases(chosen(NETS), chosen(list(ARCHITECTURES))):
-            for row in rows(*case, chosen(list(simulators)), given.samples, Path(folder)):
+        taking = [n for n, a in ARCHITECTURES.items() if given.harden is None or "harden" in a.options]
+        for net, arch, options in cases(chosen(NETS), [n for n in chosen(list(ARCHITECTURES)) if n in taking]):
+            hardened = options if given.harden is None else {**options, "harden": given.harden}
+            for row in rows(net, arch, hardened, chosen(list(simulators)), given.samples, Path(folder)):
                 found.append(row)
                 sys.stderr.write(f"{json.dumps(row)}\n")
                 document = json.dumps({"test_set": TEST.name, "results": found}, indent=1)
