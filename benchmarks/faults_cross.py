@@ -50,7 +50,7 @@ OTHERS = {
     "dead units": ("dead", {"share": "0.3"}),
     "noise in every tick": ("noise", {"sigma": 0.1}),
     "dropped events": ("events", {}),
-    "several kinds at once": ("combined", {"parts": "seu,set"}),
+    "several kinds at once": ("combined", {"parts": "noise,set"}),
     "stuck at 1, 3 ticks": ("stuck", {"sites": "state,accumulator", "at": 1, "duration": 3}),
 }
 NETS = {"serial": "digits_ternary", "parallel": "digits_ternary", "lattice": "digits_cube"}

@@ -87,7 +87,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranked") / "campaign"
     plan = {"count": 400, "seed": 1, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
     made = api.define(NET, INPUTS, model="seu", options={"sites": "state"}, engine="golden", near=1, **plan)
-    api.create(made, folder, control=None, force=False)
+    api.create(made, folder, controls=[], force=False)
     api.resume(folder, scheduler="local", workers=1)
     write(folder)
     return folder
@@ -112,6 +112,11 @@ def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) ->
     details = target.emit(NET, tmp_path / "core")
     assert details["arch"] == "parallel"
     assert details["engine"]["protected"] == {"h": sorted(order[:2])}
+    # A campaign on this core has the units, not a report that may be gone.
+    assert details["core"]["protect"] == f"h={','.join(map(str, sorted(order[:2])))}"
+    (tmp_path / "again").mkdir()
+    RtlTarget(**details["core"]).emit(NET, tmp_path / "again")
+    assert (tmp_path / "again" / "core.v").read_bytes() == (tmp_path / "core" / "core.v").read_bytes()
     readme = (tmp_path / "core" / "README.md").read_text()
     assert f"units: h {', '.join(map(str, sorted(order[:2])))}." in readme
     assert "FAULTS" not in readme
@@ -141,6 +146,7 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
         ({"protect": "x", "harden": "tmr", "arch": "serial"}, "the architecture serial has no protect"),
         ({"protect": "x", "harden": "tmr", "protect_share": 0.0}, "must be above 0 and at most 1"),
         ({"harden": "tmr", "protect_share": 0.5}, "no campaign ranks them"),
+        ({"harden": "tmr", "protect": "h=1", "protect_share": 0.5}, "no campaign ranks them"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], what: str) -> None:

@@ -106,7 +106,7 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
         "words": shell.engine.inject_words,
         "weights": _weight_memory(net, shell.engine, folder, numbers) if shell.loads else None,
         "sites": sites,
-        "flags": list(FLAGS) if choice.options.get("harden") else [],
+        "flags": list(FLAGS) if shell.guard is not None else [],
         "span": getattr(shell.engine, "watched_span", None),
     }
 

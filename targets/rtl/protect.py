@@ -1,10 +1,11 @@
-"""Which units of a net are protected: those that the report of a campaign ranks highest."""
+"""Which units of a net are protected: those that the report of a campaign ranks highest, or that are named."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,25 @@ from typing import Any
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
 
-__all__ = ["ranked_units"]
+__all__ = ["named_units", "ranked_units", "written_units"]
 
 REPORT = "report.json"
+
+
+_NAMED = re.compile(r"[^=;]+=\d+(,\d+)*(;[^=;]+=\d+(,\d+)*)*")
+
+
+def named_units(text: str) -> dict[str, tuple[int, ...]] | None:
+    """Units by state of a text as `h=3,17;g=0`; None if it is no such text."""
+    if not _NAMED.fullmatch(text):
+        return None
+    parts = (part.split("=") for part in text.split(";"))
+    return {name: tuple(sorted({int(unit) for unit in units.split(",")})) for name, units in parts}
+
+
+def written_units(units: Mapping[str, Sequence[int]]) -> str:
+    """The text that `named_units` reads."""
+    return ";".join(f"{name}={','.join(map(str, held))}" for name, held in units.items())
 
 
 def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from .boards import BOARD_PARTS
 from .emit import saboteur_sites, write_folder
 from .engines import ARCHITECTURES, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
-from .protect import ranked_units
+from .protect import named_units, ranked_units, written_units
 from .synth_fit import lattice_shortfalls
 from .synth_parts import PARTS
 
@@ -87,7 +87,7 @@ class RtlTarget(Target):
         metadata={
             "metavar": "CAMPAIGN",
             "help": "parallel, with --harden tmr: folder or report.json of a campaign; the states of the units that it"
-            " ranks highest are triplicated",
+            " ranks highest are triplicated; or the units themselves, as h=3,17",
         },
     )
     protect_share: float | None = field(
@@ -145,6 +145,8 @@ class RtlTarget(Target):
         """The options that make this core again, whatever else was asked for: `details.core` of the manifest."""
         names = (*ENGINE_OPTIONS, "harden")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if "protect" in choice.options:
+            given["protect"] = written_units(choice.options["protect"])
         return {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {}), **given}
 
     def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
@@ -189,7 +191,7 @@ class RtlTarget(Target):
         options = self._engine_options
         if self.protect is not None:
             share = PROTECT_SHARE if self.protect_share is None else self.protect_share
-            options["protect"] = ranked_units(Path(self.protect), net, share)
+            options["protect"] = named_units(self.protect) or ranked_units(Path(self.protect), net, share)
         return choose(net, arch, spram=spram, **options)
 
     def _faults(self) -> Iterator[Diagnostic]:
@@ -219,7 +221,7 @@ class RtlTarget(Target):
         if self.protect_share is not None and not 0 < self.protect_share <= 1:
             what = f"a share of {self.protect_share:g} of the units, must be above 0 and at most 1"
             yield Diagnostic("rtl-option", what, "protect_share")
-        if self.protect_share is not None and self.protect is None:
+        if self.protect_share is not None and (self.protect is None or named_units(self.protect)):
             what = "a share of the units is to be protected, and no campaign ranks them"
             yield Diagnostic("rtl-option", what, "protect_share", "add --protect CAMPAIGN")
         if self.protect is not None and "tmr" not in chosen(self.harden or ""):
