@@ -43,7 +43,8 @@ SITES: Mapping[str, str] = {
     "sums": r"engine\.applier\.(bank|residues)\d+\.words",
     "control": r"(\w+\.)*(vote\d_)?(phase|moved|limit|signal|bank|count|index|cutting|closing|abort|owing|left|busy|"
     r"made|y__valid|slice_|restart|steps|table_address|entry_address|valid|group|count_\d|\w*_map|output_\w*_sent|"
-    r"\w*_present|\w*_ticked|\w*_group)(#\d+)?",
+    r"\w*_present|\w*_ticked|\w*_group|kind|wipe|lane|done|foreseen|arrived|tolerance\w*|enough|late|was_\w+|idle|flags|"
+    r"corrected|harden_corrected|checked|writing|bad|at|weights_\w+|\w+_wrong)(#\d+)?",
 }
 """Names of registers and memories; `control` are registers that decide what happens next, with and without votes."""
 COUNTER_BITS = 32
