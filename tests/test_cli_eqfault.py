@@ -94,6 +94,16 @@ def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.Capture
         )
 
 
+def test_a_core_that_is_not_described_is_no_default_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if faults were injected into the core without hardening, since the folder does not tell of it."""
+    folder = place / "old"
+    folder.mkdir()
+    shutil.copy(place / "net.onnx", folder)
+    write_json(folder / MANIFEST, manifest_of(NET, target="rtl", options={}, details={}))
+    assert main(["run", "old", *RUN[2:], "--n", "20"]) == 3
+    assert "does not say which core" in capsys.readouterr().err
+
+
 def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if a rate were printed without how sure it is."""
     assert main([*RUN, "--n", "200"]) == 0

@@ -84,6 +84,9 @@ def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
     if manifest is not None and net.digest != manifest["ir_digest"]:
         what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
         raise ImportFileError(Diagnostic("artifact-changed", what, str(source), "compile it again"))
+    if manifest is not None and manifest["target"] == "rtl" and "core" not in manifest["details"]:
+        what = "the manifest does not say which core this is: the folder was written by an older eqcompile"
+        raise ImportFileError(Diagnostic("artifact-core", what, str(source), "compile it again"))
     core = {} if manifest is None else manifest["details"].get("core", {})
     origin: dict[str, Any] = {"path": str(source), "target": None if manifest is None else manifest["target"]}
     if manifest is not None and "synthesis" in manifest["details"]:
