@@ -178,6 +178,26 @@ def test_a_fault_that_the_core_cannot_be_given_is_refused(text: str) -> None:
     assert text in str(error.value)
 
 
+def test_two_changes_of_a_word_in_a_tick_are_one() -> None:
+    """Would break if the second were made to the word as it was before the first, or what no table says were told."""
+    rng, told = random.Random(4), 0
+
+    def made(word: int, m: Masks) -> int:
+        return ((word ^ m.flip | m.one) & ~m.zero) + m.add
+
+    for _ in range(2000):
+        first, second = (
+            Masks(*(rng.randrange(8) if rng.random() < 0.6 else 0 for _ in range(3)), add=rng.choice((0, 0, 3)))
+            for _ in range(2)
+        )
+        both = first.then(second, saturate=False)
+        told += both is not None
+        assert (both is None) == bool(first.add and second.bits)
+        if both is not None:
+            assert [made(w, both) % 8 for w in range(8)] == [made(made(w, first), second) % 8 for w in range(8)]
+    assert told > 500
+
+
 def test_all_refusals_are_told_at_once() -> None:
     """Would break if a user met them one by one."""
     with pytest.raises(UsageError) as error:

@@ -209,13 +209,7 @@ def curves(
             f'<polyline points="{points}" fill="none" stroke="{c.colour}" stroke-width="{c.width}" '
             f'stroke-opacity="{c.opacity}" stroke-linejoin="round"{dash}/>'
         )
-    parts.append(f'<path d="M{left} {top}V{bottom}H{width - right}" fill="none" stroke="{INK}"/>')
-    parts.append(text((left + width - right) / 2, height - 8, x_label, "middle"))
-    middle = (top + bottom) / 2
-    parts.append(
-        f'<text x="14" y="{middle}" text-anchor="middle" font-size="11" fill="{INK}" '
-        f'transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
-    )
+    parts += _axes(left, top, width - right, bottom, x_label, y_label)
     for k, c in enumerate([c for c in found if c.label]):
         at, edge = top + 8 + 18 * k, width - right + 14
         dash = ' stroke-dasharray="6 4"' if c.dashed else ""
@@ -225,6 +219,17 @@ def curves(
         )
         parts.append(text(edge + 26, at + 4, c.label))
     return svg(name, width, height, parts)
+
+
+def _axes(left: float, top: float, right: float, bottom: float, x_label: str, y_label: str) -> list[str]:
+    """Both axes with what they show; the label of x stands below the numbers."""
+    middle = (top + bottom) / 2
+    upright = (
+        f'<text x="14" y="{middle}" text-anchor="middle" font-size="11" fill="{INK}" '
+        f'transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
+    )
+    frame = f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{INK}"/>'
+    return [frame, text((left + right) / 2, bottom + 36, x_label, "middle"), upright]
 
 
 def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: int = 720, height: int = 330) -> str:
@@ -251,11 +256,5 @@ def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: 
             place += 13
         taken.append((at, place))
         parts.append(text(at + 9, place, d.label))
-    parts.append(f'<path d="M{left} {top}V{bottom}H{width - right}" fill="none" stroke="{INK}"/>')
-    parts.append(text((left + width - right) / 2, height - 8, x_label, "middle"))
-    middle = (top + bottom) / 2
-    parts.append(
-        f'<text x="14" y="{middle}" text-anchor="middle" font-size="11" fill="{INK}" '
-        f'transform="rotate(-90 14 {middle})">{escape(y_label)}</text>'
-    )
+    parts += _axes(left, top, width - right, bottom, x_label, y_label)
     return svg(name, width, height, parts)
