@@ -6,7 +6,10 @@ from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Watchdog"]
+__all__ = ["DELAY", "Watchdog"]
+
+DELAY = 3
+"""Clocks over the span within which it speaks, whatever its registers hold."""
 
 
 class Watchdog(wiring.Component):

@@ -93,12 +93,14 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
     """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
     holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
     part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
-    say, and the span of the watchdog."""
+    say, and the clocks after which the watchdog ends a run that shows no sign of life."""
+    from eqcompile.rtl.harden.watchdog import DELAY
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, choice, trace=True, inject=True)
     made = sabotage(shell)
     _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
+    span = getattr(shell.engine, "watched_span", None)
     sites = [asdict(site) for site in made.sites]
     numbers = {site.name: number for number, site in enumerate(made.sites)}
     return {
@@ -107,7 +109,7 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
         "weights": _weight_memory(net, shell.engine, folder, numbers) if shell.loads else None,
         "sites": sites,
         "flags": list(FLAGS) if shell.guard is not None else [],
-        "span": getattr(shell.engine, "watched_span", None),
+        "span": None if span is None else span + DELAY,
     }
 
 

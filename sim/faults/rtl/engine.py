@@ -115,7 +115,7 @@ class RtlSession(Session):
         self.limit = 0
         self.undisturbed = self._run_clean()
         longest, span = int(self.undisturbed.latency.max()), found.get("span")
-        self.limit = max(PATIENCE * longest, 0 if span is None else longest + (self.ticks + 1) * (span + 1))
+        self.limit = max(PATIENCE * longest, 0 if span is None else longest + (self.ticks + 1) * span)
         self._values = lru_cache(maxsize=64)(self._values_of)
 
     @property
