@@ -37,11 +37,11 @@ import numpy as np
 from nets import inputs as random_images
 from numpy.typing import NDArray
 
-from eqcompile.sim import golden
+from eqcompile.quantize.lower import lower
 from eqcompile.targets.c.target import CTarget
-from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet, IntNet
 
 HERE = Path(__file__).parent
@@ -96,7 +96,7 @@ def samples(model: str, mnist: Path | None) -> Floats:
 
 def measured(model: str, x: Floats) -> list[Row]:
     float_net = import_model(CHECKPOINTS / model).net
-    net = registry.stage("quantize")(float_net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
+    net = lower(float_net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
     codes = data.encode(net, {"x": x})[0]["x"]
     told = golden.run(net, {"x": codes}, trace=False, evaluation="event")
     labels = golden.labels(told.outputs["logits"])

@@ -26,11 +26,14 @@ import numpy as np
 from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
+from eqcompile.app.cli.show import table
+from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.artifact import manifest_of, write_json
-from eqcompile.toolchain.cli.show import table
-from eqcompile.toolchain.contracts import QuantizeOptions, Target
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions, Target
 from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -55,14 +58,12 @@ def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[C
     for name in NETS:
         source = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
         calibration = data.read_inputs(CALIBRATION, source)
-        net = registry.stage("quantize")(source, QuantizeOptions(), calibration=calibration).net
+        net = lower(source, QuantizeOptions(), calibration=calibration).net
         yield name, net, [data.encode(net, data.read_inputs(TEST, net, limit=samples))[0]["x"]]
     if mnist is not None:
         x, _ = images(mnist)
         # A tanh state lies in -1..1 and a pixel in 0..1, so no data is needed.
-        net = registry.stage("quantize")(
-            import_model(CHECKPOINT).net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None
-        ).net
+        net = lower(import_model(CHECKPOINT).net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
         yield "mnist_ternary", net, batches(data.encode(net, {"x": x})[0]["x"])
 
 
@@ -88,8 +89,8 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
             else:
                 folders[title] = (target, emitted(form, net, Path(temporary) / str(len(folders))))
         for number, codes in enumerate(parts):
-            golden = registry.stage("golden")(net, {"x": codes})
-            told = registry.stage("golden")(net, {"x": codes[:few]})
+            golden = run_golden(net, {"x": codes})
+            told = run_golden(net, {"x": codes[:few]})
             for title, (target, folder) in folders.items():
                 for simulator in registry.simulators_of(target):
                     made = registry.find("simulators", simulator)()
@@ -101,7 +102,7 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
                     given = {"x": codes[:few] if short else codes}
                     got = made.run(folder, given, trace=True, timeout_s=TIMEOUT_S)
                     seconds = time.perf_counter() - start
-                    same = registry.stage("compare")(told if short else golden, got)
+                    same = compare(told if short else golden, got)
                     row = found.setdefault((title, simulator), dict.fromkeys(SUMS, 0) | {"equal": True})
                     row["samples"] += same.samples
                     row["steps"] += same.ticks * same.samples

@@ -22,12 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import numpy as np
 from zoo_nets import NAMES, zoo_net
 
+from eqcompile.app.cli.show import table
+from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import manifest_of, write_json
-from eqcompile.toolchain.cli.show import table
-from eqcompile.toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.reference import run_reference
 
 HEAD = ("checkpoint", "family", "target", "simulator", "samples", "steps", "mismatches", "labels")
@@ -39,12 +42,12 @@ def rows(name: str, targets: list[str], folder: Path) -> Iterator[dict[str, Any]
     net, inputs = zoo_net(name)
     row: dict[str, Any] = {"checkpoint": name, "family": net.family}
     try:
-        lowered = registry.stage("quantize")(net, QuantizeOptions(), calibration=inputs).net
+        lowered = lower(net, QuantizeOptions(), calibration=inputs).net
     except UnsupportedError as error:
         yield {**row, "refused": "quantize", "why": sorted({d.what.split(": ", 1)[-1] for d in error.diagnostics})}
         return
     codes, _ = encode(lowered, inputs)
-    golden = registry.stage("golden")(lowered, codes)
+    golden = run_golden(lowered, codes)
     real = run_reference(net, inputs)
     output = lowered.outputs[0]
     same = golden.outputs[output.name].argmax(-1) == real.outputs[output.name].argmax(-1)
@@ -61,7 +64,7 @@ def rows(name: str, targets: list[str], folder: Path) -> Iterator[dict[str, Any]
         write_json(artifact / "manifest.json", manifest_of(lowered, target=target_name, options={}, details=details))
         for simulator, kind in registry.simulators_of(target_name).items():
             got = kind().run(artifact, codes, trace=True, timeout_s=TIMEOUT_S)
-            found = registry.stage("compare")(golden, got, states=bool(lowered.states))
+            found = compare(golden, got, states=bool(lowered.states))
             yield {
                 **row,
                 "target": target_name,

@@ -40,11 +40,12 @@ import numpy as np
 from mnist import CHECKPOINT, images
 from numpy.typing import NDArray
 
+from eqcompile.quantize.lower import lower
 from eqcompile.sim.faults.engine import Session
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.contracts import QuantizeOptions
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import IntNet
 
 TICKS, SAMPLES, SEED, REPEATS = 20, 1000, 0, 3
@@ -64,7 +65,7 @@ def lowered(density: float | None) -> IntNet:
         params = tuple(replace(p, value=random) if p.name == "W_rec_ternary" else p for p in net.params)
         net = replace(net, params=params)
     options = QuantizeOptions(input_range=(0.0, 1.0))
-    made: IntNet = registry.stage("quantize")(net, options, calibration=None).net
+    made: IntNet = lower(net, options, calibration=None).net
     return replace(made, schedule=replace(made.schedule, steps=TICKS))
 
 

@@ -27,14 +27,15 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.app import compile as pipeline
+from eqcompile.app.cli.show import table
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine, together
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.rtl.masks import Told
 from eqcompile.sim.faults.rtl.rows import Row
 from eqcompile.sim.faults.table import FaultTable
-from eqcompile.toolchain import data, pipeline, registry
-from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain import data, registry
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"

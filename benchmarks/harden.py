@@ -28,7 +28,7 @@ from eqcompile.sim.faults.engine import Outcome, Session
 from eqcompile.sim.faults.models.core import CoreModel
 from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
 from eqcompile.sim.faults.table import FaultTable
-from eqcompile.targets.rtl.synth import synthesise
+from eqcompile.targets.rtl.synth.flow import synthesise
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import tool_versions
 from rtl import digits

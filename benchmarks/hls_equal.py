@@ -22,9 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eqcompile.toolchain import data, pipeline, registry
-from eqcompile.toolchain.cli.show import table
+from eqcompile.app import compile as pipeline
+from eqcompile.app.cli.show import table
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.golden import run as run_golden
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
@@ -53,7 +56,7 @@ def row_of(net: str, form: str, samples: int, folder: Path) -> Row:
     except UnsupportedError as error:
         return {**row, "refused": [d.what for d in error.diagnostics]}
     codes, _ = data.encode(lowered, data.read_inputs(TEST, lowered, limit=samples))
-    golden = registry.stage("golden")(lowered, codes)
+    golden = run_golden(lowered, codes)
     copy = folder / "copy"
     shutil.copytree(request.output, copy)
     start = time.perf_counter()
@@ -63,7 +66,7 @@ def row_of(net: str, form: str, samples: int, folder: Path) -> Row:
     start = time.perf_counter()
     got = registry.find("simulators", "hls4ml-csim")().run(request.output, codes, trace=True, timeout_s=TIMEOUT_S)
     ran = time.perf_counter() - start
-    found = registry.stage("compare")(golden, got)
+    found = compare(golden, got)
     return {
         **row,
         "samples": found.samples,

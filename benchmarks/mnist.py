@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.sim import golden
-from eqcompile.toolchain import data, reference, registry
-from eqcompile.toolchain.contracts import QuantizeOptions
+from eqcompile.quantize.lower import lower
+from eqcompile.toolchain import data, golden, reference
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
 
 CHECKPOINT = Path(__file__).parents[1] / "examples" / "checkpoints" / "mnist_ternary.npz"
@@ -70,7 +70,7 @@ def integer(net: EqNet, x: Floats, y: NDArray[np.int64], told: NDArray[np.int64]
     """Print what the integer network does with states of `bits` bits. It needs no calibration data but the range of the
     inputs: a tanh state lies in -1..1."""
     options = QuantizeOptions(state_bits=bits, input_range=(0.0, 1.0))
-    lowered = registry.stage("quantize")(net, options, calibration=None).net
+    lowered = lower(net, options, calibration=None).net
     limit = lowered.schedule.steps
     labels, steps, last, changed, events, dense, event = [], [], [], [], 0, 0, 0
     for part in batches(data.encode(lowered, {"x": x})[0]["x"]):

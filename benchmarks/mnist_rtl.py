@@ -22,15 +22,16 @@ import numpy as np
 from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
-from eqcompile.sim import golden
+from eqcompile.app.cli.show import table
+from eqcompile.quantize.lower import lower
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
 from eqcompile.targets.rtl.emit import write_folder
 from eqcompile.targets.rtl.engines import Choice
-from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.cli.show import table
-from eqcompile.toolchain.contracts import QuantizeOptions, Run, Simulator
+from eqcompile.toolchain import data, golden
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator
 from eqcompile.toolchain.ir import IntNet
 
 FEW = 8
@@ -41,7 +42,7 @@ HEAD = ("core", "simulator", "images", "steps compared", "mismatches", "accuracy
 def mnist_net() -> IntNet:
     """The trained net as integers; a tanh state lies in -1..1 and a pixel in 0..1, so no data is needed."""
     options = QuantizeOptions(input_range=(0.0, 1.0))
-    found: IntNet = registry.stage("quantize")(import_model(CHECKPOINT).net, options, calibration=None).net
+    found: IntNet = lower(import_model(CHECKPOINT).net, options, calibration=None).net
     return found
 
 
@@ -51,7 +52,7 @@ def compared(
     """One row: a simulator of an emitted core on these images."""
     began = time.perf_counter()
     got = simulator.run(folder, {"x": codes}, trace=True, timeout_s=TIMEOUT_S)
-    found = registry.stage("compare")(want, got, states=True)
+    found = compare(want, got, states=True)
     timed = got.details.get("latency")
     return {
         "simulator": simulator.name,

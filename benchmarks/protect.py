@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 from amaranth.back import verilog
 
+from eqcompile.app.cli.show import table
+from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden.tmr import kept_apart
 from eqcompile.sim.campaign import api
-from eqcompile.sim.campaign.report.write import write
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.rtl.engine import CHUNK, RtlSession
 from eqcompile.sim.faults.rtl.rows import Row
@@ -42,9 +43,8 @@ from eqcompile.sim.faults.table import Fault, Place, Upset
 from eqcompile.targets.rtl.emit import shell_of, write_folder
 from eqcompile.targets.rtl.engines import choose
 from eqcompile.targets.rtl.protect import ranked_units
-from eqcompile.targets.rtl.synth_tools import Deadline, run_tool
+from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 from eqcompile.toolchain.artifact import tool_versions
-from eqcompile.toolchain.cli.show import table
 from eqcompile.toolchain.ir import IntNet
 from rtl import digits
 

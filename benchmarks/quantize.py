@@ -22,11 +22,11 @@ import numpy as np
 from mnist import images
 from numpy.typing import NDArray
 
-from eqcompile.sim import golden
-from eqcompile.toolchain import artifact, data, registry
+from eqcompile.quantize.lower import lower
+from eqcompile.toolchain import artifact, data, golden
 from eqcompile.toolchain.certificate import certify
-from eqcompile.toolchain.contracts import QuantizeOptions
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
 from eqcompile.toolchain.reference import run_reference
 
@@ -105,9 +105,7 @@ def measure(task: Task) -> list[dict[str, Any]]:
     rows = []
     for name, options, bar in ROWS:
         start = time.perf_counter()
-        lowered = registry.stage("quantize")(
-            task.net, QuantizeOptions(**options), calibration={"x": task.calibration}
-        ).net
+        lowered = lower(task.net, QuantizeOptions(**options), calibration={"x": task.calibration}).net
         seconds = time.perf_counter() - start
         codes = data.encode(lowered, {"x": task.x})[0]["x"]
         found = np.concatenate([golden.run(lowered, {"x": p}, trace=False).outputs["logits"] for p in parts(codes)])

@@ -26,7 +26,8 @@ from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import IntNet
 from rtl import digits
 
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, nargs="+", default=[5, 10], metavar="K")
     options = parser.parse_args(argv)
     net, given = digits("digits_ternary")
-    golden = registry.stage("golden")(net, given.codes)
+    golden = run_golden(net, given.codes)
     cost = clocks(net, given.codes["x"], golden, options.every)
     usual = cost.pop("without")
     sys.stdout.write(f"clocks an inference: {usual:.0f}, {golden.steps.mean():.1f} ticks (mean, computed)\n")

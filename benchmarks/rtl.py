@@ -24,15 +24,17 @@ import numpy as np
 from mnist import images
 from mnist_rtl import mnist_net
 
+from eqcompile.quantize.lower import lower
 from eqcompile.sim.native_runner import NativeSimulator
-from eqcompile.targets.rtl.synth import DoesNotFitError, synthesise
-from eqcompile.targets.rtl.synth_clocks import Clocks, clocks_of
-from eqcompile.targets.rtl.synth_tools import SynthesisError
+from eqcompile.targets.rtl.synth.clocks import Clocks, clocks_of
+from eqcompile.targets.rtl.synth.flow import DoesNotFitError, synthesise
+from eqcompile.targets.rtl.synth.tools import SynthesisError
 from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.toolchain import data, registry
+from eqcompile.toolchain import data
 from eqcompile.toolchain.artifact import tool_versions
-from eqcompile.toolchain.contracts import Given, QuantizeOptions, Run
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import Given, QuantizeOptions, Run
 from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -44,7 +46,7 @@ def digits(name: str) -> tuple[IntNet, Given]:
     with np.load(EXAMPLES / "data" / "digits_calibration.npz") as file:
         calibration = {"x": file["x"]}
     float_net = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
-    net: IntNet = registry.stage("quantize")(float_net, QuantizeOptions(), calibration=calibration).net
+    net: IntNet = lower(float_net, QuantizeOptions(), calibration=calibration).net
     codes, _ = data.encode(net, data.read_inputs(EXAMPLES / "data" / "digits_test.npz", net))
     return net, Given(codes, "the digits test set")
 
@@ -90,7 +92,7 @@ def mnist_cases(path: Path) -> tuple[Case, ...]:
 def run(net: IntNet, given: Given, folder: Path) -> tuple[Clocks, int]:
     """Clocks of every sample, and how many samples differ from golden in an output or in ticks made."""
     got = NativeSimulator(clocks=True).run(folder, given.codes, trace=False, timeout_s=LIMIT_S)
-    golden: Run = registry.stage("golden")(net, given.codes, trace=False)
+    golden: Run = run_golden(net, given.codes, trace=False)
     differ = got.steps != golden.steps
     for name, want in golden.outputs.items():
         differ |= (got.outputs[name] != want).reshape(len(differ), -1).any(axis=1)

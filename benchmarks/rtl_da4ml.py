@@ -33,7 +33,7 @@ from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.parallel.build import Builder
 from eqcompile.rtl.parallel.solve import solve
 from eqcompile.rtl.parallel.wires import Wire, constant, narrowed, shifted
-from eqcompile.targets.rtl.synth import synthesise
+from eqcompile.targets.rtl.synth.flow import synthesise
 from eqcompile.toolchain.ir import Format, Interval, IntNet
 from rtl import TERNARY
 

@@ -22,10 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.app import compile as pipeline
+from eqcompile.app.cli.show import table
 from eqcompile.targets.rtl.engines import ARCHITECTURES
-from eqcompile.toolchain import data, pipeline, registry
-from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.golden import run as run_golden
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
@@ -66,12 +69,12 @@ def rows(
         yield {**row, "refused": [f"{d.where}: {d.what}" for d in error.diagnostics]}
         return
     codes, _ = data.encode(lowered, data.read_inputs(TEST, lowered, limit=samples))
-    golden = registry.stage("golden")(lowered, codes)
+    golden = run_golden(lowered, codes)
     for simulator in simulators:
         start = time.perf_counter()
         got = registry.find("simulators", simulator)().run(request.output, codes, trace=True, timeout_s=TIMEOUT_S)
         seconds = time.perf_counter() - start
-        found = registry.stage("compare")(golden, got)
+        found = compare(golden, got)
         yield {
             **row,
             "simulator": simulator,

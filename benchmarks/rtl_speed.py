@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from eqcompile.app.cli.show import table
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.cli.show import table
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.golden import run as run_golden
 from rtl import TERNARY
 
 AGAINST, NATIVE, BAR = "cocotb-verilator", "verilator-native", 20.0
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     net, given = TERNARY()
     codes = {name: array[: options.samples] for name, array in given.codes.items()}
-    golden = registry.stage("golden")(net, codes, trace=False)
+    golden = run_golden(net, codes, trace=False)
     found: dict[str, list[float]] = {name: [] for name in registry.simulators_of("rtl")}
     clocks: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # By turns, so that other work on the machine slows all of them.
             for name, simulator in registry.simulators_of("rtl").items():
                 got = simulator().run(Path(folder), codes, trace=False, timeout_s=LIMIT_S)
-                registry.stage("compare")(golden, got, states=False).require()
+                compare(golden, got, states=False).require()
                 found[name].append(got.details["cycles_per_second"])
                 clocks[name] = got.details["cycles"]
     rates = {name: statistics.median(r) for name, r in found.items()}

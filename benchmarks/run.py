@@ -28,6 +28,8 @@ import nets
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.quantize.lower import lower
+
 REPEATS = 5
 Row = dict[str, Any]
 
@@ -61,7 +63,7 @@ def row(name: str, ours: list[float], peer: str, theirs: list[float], limit: str
 
 def start_up() -> list[Row]:
     """`eqcompile --help` as a whole process, beside a bare interpreter and one that imports torch."""
-    command = [sys.executable, "-m", "eqcompile.toolchain.cli.main", "--help"]
+    command = [sys.executable, "-m", "eqcompile.app.cli.main", "--help"]
     ours = seconds(lambda: subprocess.run(command, check=True, capture_output=True))
     rows = []
     for peer, code in (("python -c pass", "pass"), ("python -c 'import torch'", "import torch")):
@@ -73,7 +75,8 @@ def start_up() -> list[Row]:
 
 def compile_time(folder: Path) -> list[Row]:
     """Checkpoint to `numpy` artifact, warm (imports done), beside PyTorch's exporter on the same net unrolled."""
-    from eqcompile.toolchain import pipeline, registry
+    from eqcompile.app import compile as pipeline
+    from eqcompile.toolchain import registry
 
     checkpoint = folder / "mnist_size.pt"
     nets.write_checkpoint(checkpoint)
@@ -151,15 +154,15 @@ def peak_macs() -> float:
 
 
 def int_net(folder: Path) -> tuple[Any, NDArray[np.int64]]:
-    from eqcompile.toolchain import data, registry
-    from eqcompile.toolchain.contracts import QuantizeOptions
+    from eqcompile.toolchain import data
     from eqcompile.toolchain.importers.api import import_model
+    from eqcompile.toolchain.interfaces import QuantizeOptions
 
     checkpoint = folder / "mnist_size.pt"
     nets.write_checkpoint(checkpoint)
     imported = import_model(checkpoint, family="models.LoopedMLP", settings={"steps": nets.STEPS})
     x = {"x": nets.inputs(1024)}
-    net = registry.stage("quantize")(imported.net, QuantizeOptions(), calibration={"x": x["x"][:64]}).net
+    net = lower(imported.net, QuantizeOptions(), calibration={"x": x["x"][:64]}).net
     codes, _ = data.encode(net, x)
     return net, codes["x"]
 
@@ -169,7 +172,7 @@ def inference(folder: Path) -> list[Row]:
     import onnxruntime
     import torch
 
-    from eqcompile.sim import golden
+    from eqcompile.toolchain import golden
 
     torch.set_num_threads(1)
     net, codes = int_net(folder)

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from eqcompile.toolchain import artifact, registry
-from eqcompile.toolchain.contracts import Imported, QuantizeOptions, TuneOptions
+from eqcompile.quantize.qat.stage import tune
+from eqcompile.toolchain import artifact
 from eqcompile.toolchain.data import Inputs
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import Imported, QuantizeOptions, TuneOptions
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 ROWS = (("ternary", 8), ("ternary", 4), ("int8", 4))
@@ -68,7 +69,7 @@ def mnist(path: Path) -> Task:
 def measure(task: Task, weights: str, state_bits: int) -> dict[str, Any]:
     name, imported, train, test, options = task
     began = time.perf_counter()
-    tuned = registry.stage("tune")(
+    tuned = tune(
         imported,
         train,
         TuneOptions(quantize=QuantizeOptions(weights=weights, state_bits=state_bits), **options),

@@ -33,13 +33,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from train import load, write
 
-from eqcompile.sim import golden
+from eqcompile.app import compile as pipeline
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.sim.faults.rtl.loop import ClosedLoop
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
-from eqcompile.toolchain import data, pipeline, registry
+from eqcompile.toolchain import data, golden, registry
 from eqcompile.toolchain.diagnostics import EqcompileError
 from eqcompile.toolchain.ir import IntNet
 

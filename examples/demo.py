@@ -17,9 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from eqcompile.toolchain import data, pipeline, registry, report
-from eqcompile.toolchain.cli.show import table
+from eqcompile.app import compile as pipeline
+from eqcompile.app import report
+from eqcompile.app.cli.show import table
+from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.diagnostics import EqcompileError
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.reference import run_reference
 
 HERE = Path(__file__).parent
@@ -88,7 +91,7 @@ def accuracy(result: pipeline.CompileResult) -> report.Accuracy:
     codes, _ = data.encode(result.net, inputs)
     name = result.net.outputs[0].name
     real = run_reference(result.imported.net, inputs).outputs[name].argmax(-1)
-    integer = registry.stage("golden")(result.net, codes, trace=False).outputs[name].argmax(-1)
+    integer = run_golden(result.net, codes, trace=False).outputs[name].argmax(-1)
     right = inputs.labels
     return report.Accuracy(len(right), int((real == right).sum()), int((integer == right).sum()), TEST.name)
 

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eqcompile.toolchain.cli.eqfault import main as eqfault
-from eqcompile.toolchain.cli.main import main as eqcompile
+from eqcompile.app.cli.eqfault import main as eqfault
+from eqcompile.app.cli.main import main as eqcompile
 
 HERE = Path(__file__).parent
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from eqcompile.toolchain.interfaces import Lowered
+
 from ..toolchain.certificate import Block, certify, recurrent_weights
-from ..toolchain.contracts import Lowered
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet, Param
 from .ground import Ground

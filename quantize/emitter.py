@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
 from ..toolchain.ir import Encoding, EqNet, IntNet, Output, State, ops
 from ..toolchain.ir.ops import Op
 from .bounds import Bounds

@@ -8,10 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Assumption, Lowered, QuantizeOptions
+from eqcompile.toolchain.interfaces import Assumption, Lowered, QuantizeOptions
+from eqcompile.toolchain.reference import run_reference
+
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import Encoding, EqNet, Param, RangeError, ops, verify
-from ..toolchain.reference import run_reference
 from .bounds import Bounds, Range
 from .emitter import Emitter
 from .grids import Grids

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import Encoding, EqNet, Format
 from .bounds import Range, widest

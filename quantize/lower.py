@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Lowered, QuantizeOptions
+from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
+
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import EqNet, infer, ops, walk
 from ..toolchain.ir.ops import Op

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.reference import run_reference
+
 from ..toolchain.ir import Encoding, EqNet, ops
 from ..toolchain.ir.ops import Op
-from ..toolchain.reference import run_reference
 from .grids import Grids
 
 __all__ = ["Moments", "measure"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..toolchain.contracts import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet
 from .plan import Map

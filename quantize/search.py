@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contraction import labels_agreeing
-from ..toolchain.contracts import FloatRun, QuantizeOptions
+from eqcompile.toolchain.interfaces import FloatRun, QuantizeOptions
+from eqcompile.toolchain.reference import run_reference
+
+from ..toolchain.agreement import labels_agreeing
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet
-from ..toolchain.reference import run_reference
 from .exact import kind_of, on_grid, top_code
 from .ground import Ground
 from .lower import check_supported

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+
 from ..toolchain.artifact import read_manifest
-from ..toolchain.contracts import Progress, Run, Simulator
 from .exchange import demand, unreadable
 from .process import run_process
 

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Progress, Run
+from eqcompile.toolchain.interfaces import Progress, Run
+
 from ..toolchain.diagnostics import Diagnostic, MissingToolError
 from .script_runner import ScriptSimulator
 

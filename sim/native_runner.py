@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Progress, Run, Simulator
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+
 from .rtl_runner import VERILATOR, missing_tools, run_bench
 
 __all__ = ["NativeSimulator"]

@@ -16,7 +16,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Progress, Run, Simulator
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+
 from .exchange import demand, read_results, states_of, unreadable, write_codes
 from .process import run_process
 

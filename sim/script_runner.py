@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.contracts import Progress, Run, Simulator
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+
 from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
 from .process import run_process
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("toolchain", "quantize", "targets", "rtl", "sim")
+PACKAGES = ("app", "toolchain", "quantize", "targets", "rtl", "sim")
 ALLOWED = {
+    "app": {"toolchain", "quantize", "targets", "rtl", "sim"},
     "toolchain": set(),
     "quantize": {"toolchain"},
     "targets": {"toolchain", "rtl"},

@@ -1,7 +1,5 @@
-"""What is installed: importers, targets, simulators and pipeline stages, found by entry point.
-
-`toolchain` imports no sibling; it reaches them here, by the same way as a stranger's plug-in.
-"""
+"""What is installed of what a stranger may plug in: families, targets, simulators, fault models and engines, each
+found by its entry point. Those of eqcompile register the same way."""
 
 from __future__ import annotations
 
@@ -10,10 +8,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .contracts import Simulator, Target
 from .diagnostics import Diagnostic, MissingToolError, UsageError
+from .interfaces import Simulator, Target
 
-__all__ = ["find", "names", "simulators_of", "stage", "target_class", "targets"]
+__all__ = ["find", "names", "simulators_of", "target_class", "targets"]
 
 PREFIX = "eqcompile."
 
@@ -24,7 +22,7 @@ def _group(group: str) -> dict[str, EntryPoint]:
 
 
 def names(group: str) -> tuple[str, ...]:
-    """Registered names of a group (`"families"`, `"targets"`, `"simulators"`, `"stages"`), sorted; loads nothing."""
+    """Registered names of a group (`"families"`, `"targets"`, `"simulators"`, ...), sorted; loads nothing."""
     return tuple(_group(group))
 
 
@@ -48,11 +46,6 @@ def find(group: str, name: str) -> Any:
         raise MissingToolError(
             Diagnostic("missing-tool", f"{name} needs a package that is not installed: {error}", found.value)
         ) from error
-
-
-def stage(name: str) -> Any:
-    """A function of the pipeline that lives in a sibling package: `quantize`, `golden`, `compare`."""
-    return find("stages", name)
 
 
 def target_class(name: str) -> type[Target]:

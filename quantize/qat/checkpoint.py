@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.interfaces import Imported
+
 from ...toolchain import registry
-from ...toolchain.contracts import Imported
 from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedError
 from ...toolchain.importers.family import Family, Tensors
 from ...toolchain.importers.load import LoadedFile, load_file

@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...toolchain import data, registry
-from ...toolchain.contracts import QuantizeOptions, Run
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run
+
+from ...toolchain import data
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ...toolchain.ir import EqNet, IntNet
 from ..ground import Ground
@@ -119,7 +121,7 @@ class Learner(nn.Module):
         self._demand_finite()
         net = self.lowered()
         codes, _ = data.encode(net, inputs)
-        run: Run = registry.stage("golden")(net, codes, trace=True)
+        run: Run = run_golden(net, codes, trace=True)
         network = Network(self.source, self.values())
         drive = network.drive({i.name: _real(codes[i.name], i.encoding) for i in net.inputs})
         batch = len(next(iter(codes.values())))

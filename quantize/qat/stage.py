@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from importlib.util import find_spec
 
-from ...toolchain.contracts import Imported, StageProgress, Tuned, TuneOptions
+from eqcompile.toolchain.interfaces import Imported, StageProgress, Tuned, TuneOptions
+
 from ...toolchain.data import Inputs
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from ..options import check_options

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...toolchain import data, registry
-from ...toolchain.contracts import StageProgress, Tuned, TuneOptions
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import StageProgress, Tuned, TuneOptions
+from eqcompile.toolchain.reference import run_reference
+
+from ...toolchain import data
 from ...toolchain.data import Inputs
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import EqNet, IntNet
-from ...toolchain.reference import run_reference
 from ..lower import lower
 from .checkpoint import Checkpoint
 from .learner import Learner
@@ -173,7 +175,7 @@ def _in_chunks(function: Any, arrays: Mapping[str, Array]) -> Array:
 
 def _judge(net: IntNet, output: str, samples: _Labelled) -> tuple[float, float]:
     """Accuracy and cross-entropy of the integers, by golden."""
-    golden = registry.stage("golden")
+    golden = run_golden
     scale = next(o.scale for o in net.outputs if o.name == output) or 1.0
     codes = _in_chunks(lambda x: golden(net, data.encode(net, x)[0], trace=False).outputs[output], samples.arrays)
     return _right(codes, samples.labels), float(

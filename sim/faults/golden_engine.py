@@ -1,4 +1,4 @@
-"""Engine `golden`: the interpreter of `sim/golden.py` with its words disturbed. The definition of right for faults."""
+"""Engine `golden`: the interpreter `toolchain/golden` with its words disturbed. The definition of right for faults."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.golden.event import Accumulator
+
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import Interval, IntNet, check, ops, walk
 from ...toolchain.ir.ops import Op
-from .. import golden
-from ..event import Accumulator
 from .circuit import Circuit, format_ranges, unbounded
 from .engine import RESULT, Engine, Session
 from .outcome import Runs, observed, results

@@ -20,10 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet, check, ops
-from .. import golden
 from ..exchange import demand
 from ..lava_runner import INSTALL, run_network
 from .circuit import Circuit, unbounded

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...toolchain.contracts import Target
+from eqcompile.toolchain.interfaces import Target
+
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import Input, IntNet, check, infer, ops, value_ranges
 from .layout import narrowest

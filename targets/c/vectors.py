@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain import registry
-from ...toolchain.contracts import Run
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Run
+
 from ...toolchain.ir import IntNet
 
 __all__ = ["vectors"]
@@ -29,7 +30,7 @@ def vectors(net: IntNet) -> tuple[str, str]:
         shape = (FRAMES, *i.shape) if framed else i.shape
         ends = [np.full(shape, code, np.int64) for code in (0, hi, lo)]
         inputs[i.name] = np.stack([*ends, source.integers(lo, hi, shape, endpoint=True)])
-    golden: Run = registry.stage("golden")(net, inputs)
+    golden: Run = run_golden(net, inputs)
     given = _input([i.name for i in net.inputs], inputs, framed=framed, trace=True)
     return given, "\n".join([*_output(net, golden, FRAMES if framed else 1), ""])
 

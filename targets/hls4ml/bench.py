@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain import registry
-from ...toolchain.contracts import Run
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Run
+
 from ...toolchain.ir import IntNet
 from .scope import Port
 from .templates import fill
@@ -37,7 +38,7 @@ def write_vectors(net: IntNet, folder: Path, *, ticks: bool) -> int:
         lo, hi = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
         ends = [np.full(i.shape, code, np.int64) for code in (0, hi, lo)]
         inputs[i.name] = np.stack([*ends, *source.integers(lo, hi, (UNIFORM, *i.shape), endpoint=True)])
-    golden: Run = registry.stage("golden")(net, inputs)
+    golden: Run = run_golden(net, inputs)
     batch = len(golden.steps)
     outputs = [*golden.outputs.values(), *([golden.steps] if ticks else [])]
     data = folder / "tb_data"

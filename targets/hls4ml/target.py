@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+from eqcompile.toolchain.interfaces import Target
+
 from ...toolchain.artifact import tool_versions
-from ...toolchain.contracts import Target
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from ...toolchain.ir import Input, IntNet, check, infer, table_reach
 from .bench import title_of, write_bench, write_vectors

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eqcompile.toolchain.contracts import Target
 from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.interfaces import Target
 from eqcompile.toolchain.ir import Interval, IntNet, ops, value_ranges, walk
 
 from .chips import CHIPS, ChipName

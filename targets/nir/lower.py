@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.reference.operations import evaluate
+
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import IntNet, State, infer, ops, value_ranges
 from ...toolchain.ir.ops import Op
-from ...toolchain.reference_ops import evaluate
 from .circuit import Circuit, Term, TooWideError, Wire
 
 __all__ = ["lower", "state_node"]

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...toolchain.contracts import Target
+from eqcompile.toolchain.interfaces import Target
+
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import IntNet, check, infer
 from .lower import lower

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain.contracts import Target
+from eqcompile.toolchain.interfaces import Target
+
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import Input, IntNet, check, table_reach
 from .kernel import kernel_source, label_keys, run_arguments

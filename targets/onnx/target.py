@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from ...toolchain.contracts import Target
+from eqcompile.toolchain.interfaces import Target
+
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check, table_reach
 from ...toolchain.ir.onnx_functions import OPSET

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from eqcompile.toolchain.artifact import write_json
-from eqcompile.toolchain.contracts import Given, StageProgress
 from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.interfaces import Given, StageProgress
 from eqcompile.toolchain.ir import IntNet
 
-from .boards import BOARD_PARTS, board_tools, write_board
+from .board.write import BOARD_PARTS, board_tools, write_board
 from .emit import TOP, files_of
 from .engines import Choice
-from .synth import SynthReport, synthesise, tools_of
-from .synth_clocks import clocks_or_note
-from .synth_fit import known_shortfalls
-from .synth_parts import PARTS
-from .synth_tools import require
+from .synth.clocks import clocks_or_note
+from .synth.fit import known_shortfalls
+from .synth.flow import SynthReport, synthesise, tools_of
+from .synth.parts import PARTS
+from .synth.tools import require
 
 __all__ = ["Wanted", "finish_folder", "need_tools", "shortfalls"]
 

@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Literal
 
 from eqcompile.rtl.harden.mechanisms import MECHANISMS, chosen
 from eqcompile.rtl.harden.mechanisms import faults as harden_faults
-from eqcompile.toolchain.contracts import Given, StageProgress, Target
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
+from eqcompile.toolchain.interfaces import Given, StageProgress, Target
 from eqcompile.toolchain.ir import IntNet, check
 
-from .boards import BOARD_PARTS
+from .board.write import BOARD_PARTS
 from .emit import saboteur_sites, write_folder
 from .engines import ARCHITECTURES, Arch, Choice, choose
 from .finish import Wanted, finish_folder, need_tools, shortfalls
 from .protect import named_units, ranked_units, written_units
-from .synth_fit import lattice_shortfalls
-from .synth_parts import PARTS
+from .synth.fit import lattice_shortfalls
+from .synth.parts import PARTS
 
 __all__ = ["RtlTarget"]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain import registry
-from eqcompile.toolchain.contracts import Run
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import Format, Input, IntNet, Param, ops
 
 __all__ = ["bench_inputs", "expected", "thinned", "tolerant"]
@@ -30,7 +30,7 @@ def bench_inputs(net: IntNet) -> dict[str, Codes]:
 
 def expected(net: IntNet, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
     """The arrays of a vector file: `codes.NAME`, `state.NAME` after every tick, `output.NAME`, `steps`."""
-    golden: Run = registry.stage("golden")(net, inputs, trace=True)
+    golden: Run = run_golden(net, inputs, trace=True)
     found = {f"codes.{name}": codes for name, codes in inputs.items()}
     found |= {f"state.{name}": codes for name, codes in golden.states.items()}
     found |= {f"output.{name}": codes for name, codes in golden.outputs.items()}

@@ -29,11 +29,14 @@ from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net
 from zoo_nets import zoo_net
 
+from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import manifest_of, write_json
-from eqcompile.toolchain.contracts import QuantizeOptions, Run, Target
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Target
 from eqcompile.toolchain.ir import IntNet, ops
 
 TIMEOUT_S = 300.0
@@ -66,7 +69,7 @@ def plain() -> tuple[IntNet, Codes]:
 @cache
 def family(name: str) -> tuple[IntNet, Codes]:
     net, inputs = zoo_net(name)
-    lowered = registry.stage("quantize")(net, QuantizeOptions(), calibration=inputs)
+    lowered = lower(net, QuantizeOptions(), calibration=inputs)
     codes, _ = encode(lowered.net, inputs)
     return lowered.net, codes
 
@@ -112,7 +115,7 @@ def simulated(simulator: str, folder: Path, inputs: Codes) -> Run:
 
 
 def agree(net: IntNet, inputs: Codes, got: Run) -> Any:
-    return registry.stage("compare")(registry.stage("golden")(net, inputs), got)
+    return compare(run_golden(net, inputs), got)
 
 
 @pytest.mark.parametrize(("target", "simulator", "name"), marked(CASES))
@@ -312,8 +315,8 @@ def test_every_registered_simulator_has_its_target() -> None:
 STRANGER = """
 import dataclasses
 from typing import ClassVar
-from eqcompile.sim.golden import run
-from eqcompile.toolchain.contracts import Simulator, Target
+from eqcompile.toolchain.golden import run
+from eqcompile.toolchain.interfaces import Simulator, Target
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StrangerTarget(Target):

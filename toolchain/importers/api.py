@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..contracts import Imported
 from ..diagnostics import Diagnostic, EqcompileError, ImportFileError, UsageError
+from ..interfaces import Imported
 from ..ir import EqNet
 from ..ir.verify import check
 from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state

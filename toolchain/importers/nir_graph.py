@@ -26,8 +26,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import Imported
 from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError
+from ..interfaces import Imported
 from ..ir import EqNet, Input, Output, Param, Schedule, State, ops
 from ..ir.net import OutputKind
 from ..ir.ops import Op

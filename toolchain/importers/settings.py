@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import Assumption
 from ..diagnostics import Diagnostic, UsageError
+from ..interfaces import Assumption
 from .containers import READ_ERRORS
 from .family import Family, Setting
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+
 from ....toolchain.ir import IntNet
-from ... import golden
 from .graph import Layout
 
 __all__ = ["CleanRun", "clean_run"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+
 from ....toolchain.ir import IntNet, Output
-from ... import golden
 from .plan import Plan
 
 __all__ = ["Clean", "clean_run"]

@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+
 from ....toolchain.diagnostics import Diagnostic, UsageError
 from ....toolchain.ir import IntNet, infer, ops
-from ... import golden
 from ..maps import Taps, Weighted, taps
 from ..model import Columns, FaultModel, Points, Population, Samples, Site, count_of, ticks_of
 from ..table import FaultTable, Place

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import golden
+
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet, check
-from ... import golden
 from ...exchange import read_results, unreadable, write_codes
 from ...process import run_process
 from ...rtl_runner import VERILATOR, missing_tools

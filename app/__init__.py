@@ -1,0 +1,1 @@
+"""The roof: command line, compilation, reports and the public API. The one room that imports every other."""

@@ -1,0 +1,225 @@
+"""What every command shares: one way to run, to fail, to print and to show progress.
+
+Standard output holds the reply (text, or one JSON document with `--json`); errors and progress go to standard error.
+With `--json` an error is a JSON document on standard output too: `{"error": [diagnostic, ...]}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import difflib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UsageError
+
+__all__ = ["EXIT_CODES", "INTERRUPTED", "Parser", "Reply", "end_on_termination", "replacing", "run", "stage_progress"]
+
+INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_DEBUG = "EQCOMPILE_DEBUG"
+_AGAIN_S = 0.01
+
+EXIT_CODES: tuple[tuple[int, str], ...] = (
+    (0, "done"),
+    (1, "a defect of eqcompile or of a plug-in (EQCOMPILE_DEBUG=1 shows the traceback)"),
+    (2, "wrong command line or argument"),
+    (3, "a model or data file cannot be read as what it claims to be"),
+    (4, "a net breaks a rule of the IR"),
+    (5, "the model or the target does not take an operation of this net"),
+    (6, "the output cannot be written, or a folder given is not an artifact"),
+    (7, "an optional tool is not installed (compile: only if --verify or --simulator was given)"),
+    (8, "a simulator or a synthesis tool died or hung, or results differ from golden (no artifact is left)"),
+    (INTERRUPTED, "interrupted or terminated (no artifact is left)"),
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a command answers: the JSON document, the same for people, and the exit code."""
+
+    document: Mapping[str, Any]
+    text: str
+    exit_code: int = 0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports as diagnostics do and lists the exit codes in its help."""
+
+    def __init__(self, *, prog: str, description: str, examples: str, add_help: bool = True) -> None:
+        codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"examples:\n{examples}\n\nexit codes:\n{codes}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=add_help,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(Diagnostic("usage", message, hint=f"{self.prog} --help"))
+
+    def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse; an unknown option is reported with the nearest known one."""
+        namespace, rest = self.parse_known_args(argv)
+        if not rest:
+            return namespace
+        known = [s for action in self._actions for s in action.option_strings]
+        faults = []
+        for word in rest:
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1) if word.startswith("-") else []
+            hint = f"did you mean {near[0]}? {self.prog} --help" if near else f"{self.prog} --help"
+            kind = "option" if word.startswith("-") else "argument"
+            faults.append(Diagnostic(f"unknown-{kind}", f"there is no {kind} {word!r} here", hint=hint))
+        raise UsageError(faults)
+
+
+def end_on_termination() -> None:
+    """Treat SIGTERM as Ctrl-C: temporary outputs vanish, and whatever was started is ended. For the process's own entry
+    only."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
+    atexit.register(_end_children)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised within a finalizer: an interruption there would be no interruption."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
+def _end_children() -> None:
+    """End programs that are still there: an interruption may come while one is being started, and libraries start some
+    (Amaranth: Yosys) that they do not end. Where the system does not list them, they end by themselves."""
+    for listed in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = listed.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            number = int(listed.parent.name)
+            if int(parent) == os.getpid():
+                end = os.killpg if os.getpgid(number) == number else os.kill
+                end(number, signal.SIGTERM)
+
+
+def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
+    """Run a command, print its reply or its failure, and return the exit code. Raises nothing."""
+    as_json = "--json" in argv
+    try:
+        # A simulator that prints must not spoil the one document on standard output.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            reply = command(argv)
+        _write(reply.document if as_json else reply.text)
+    except EqcompileError as error:
+        return _failed(error.diagnostics, as_json, error.exit_code)
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+    except BrokenPipeError:
+        # The reader of a pipe left; point stdout elsewhere, so that Python's own flush at exit does not fail again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a user sees one line, not a traceback
+        if os.environ.get(_DEBUG):
+            traceback.print_exc(file=sys.stderr)
+        if _is_interruption(error):
+            return _interrupted(as_json)
+        text = " ".join(str(error).split()) or "no message"
+        defect = Diagnostic(
+            "defect",
+            f"{type(error).__name__}: {text}",
+            hint=f"this is a defect of eqcompile or of a plug-in; run again with {_DEBUG}=1 for the traceback",
+        )
+        return _failed((defect,), as_json, 1)
+    else:
+        return reply.exit_code
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether an interruption made something fail: Python itself raises others in its place, at some imports."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _interrupted(as_json: bool) -> int:
+    return _failed((Diagnostic("interrupted", "interrupted; no output was written"),), as_json, INTERRUPTED)
+
+
+def _failed(diagnostics: Sequence[Diagnostic], as_json: bool, code: int) -> int:
+    if as_json:
+        _write({"error": [d.to_json() for d in diagnostics]})
+    else:
+        sys.stderr.write("\n".join(str(d) for d in diagnostics) + "\n")
+    return code
+
+
+def _write(reply: Mapping[str, Any] | str) -> None:
+    text = reply if isinstance(reply, str) else json.dumps(reply, indent=2, allow_nan=False)
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A callback `(stage, done, total)` that draws a bar on standard error; None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    bars: dict[str, Any] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[stage] = tqdm(total=total, desc=stage, leave=False, file=sys.stderr)
+        bars[stage].total = total
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a temporary sibling of the file `path`, which takes its place on success and vanishes on any failure.
+
+    Raises ArtifactError if `path` exists without `force`, is a folder, or cannot be written.
+    """
+    if path.is_dir():
+        raise ArtifactError(Diagnostic("output-is-folder", "the output file is a folder", str(path), "choose another"))
+    if path.exists() and not force:
+        raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise ArtifactError(
+            Diagnostic("output-not-writable", f"cannot write: {error.strerror}", str(path), "choose another -o")
+        ) from error
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

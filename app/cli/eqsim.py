@@ -1,0 +1,71 @@
+"""`eqsim`: run inputs through an artifact or a checkpoint and write what comes out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import console
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Run inputs through an artifact folder (in its simulator, or in golden) or a checkpoint (in the float64 reference).
+
+The input file is an .npz with the key x (or the name of each input). The output file is an .npz with one key for each
+output (logits: integer codes of an artifact, real values of a checkpoint), labels where the output tells classes,
+steps, and with --trace one key state.NAME for each state, [tick, sample, ...]."""
+_EXAMPLES = """\
+  eqsim out -i test.npz -o results.npz
+  eqsim out -i test.npz -o golden.npz --simulator golden --trace
+  eqsim model.pt -i test.npz -o float.npz"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `eqsim` with `argv` (default: the process's arguments); return the exit code."""
+    if argv is None:
+        console.end_on_termination()
+    return console.run(_command, sys.argv[1:] if argv is None else argv)
+
+
+def _command(argv: Sequence[str]) -> console.Reply:
+    from .compile import add_model_options
+    from .numbers import integer, positive_seconds
+
+    parser = console.Parser(prog="eqsim", description=_DESCRIPTION, examples=_EXAMPLES)
+    parser.add_argument("source", type=Path, metavar="DIR|MODEL", help="artifact folder or checkpoint")
+    parser.add_argument("-i", "--input", type=Path, required=True, metavar="X.npz", help="samples")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="results")
+    parser.add_argument("--limit", type=integer(1), metavar="N", help="run the first N samples only")
+    parser.add_argument("--trace", action="store_true", help="write every state after every tick too")
+    parser.add_argument("--simulator", metavar="NAME", help="golden, or one of the target's (default: its first)")
+    parser.add_argument("--timeout", type=positive_seconds, default=600.0, metavar="S", help="limit (default 600 s)")
+    parser.add_argument("--force", action="store_true", help="replace an output that exists")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    add_model_options(parser.add_argument_group("a checkpoint"))
+    namespace = parser.parse_all(argv)
+    from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+
+    from . import simulate
+
+    if namespace.source.is_dir():
+        if namespace.family or namespace.set or namespace.config:
+            what = "--family, --set and --config describe a checkpoint, this is an artifact folder"
+            raise UsageError(Diagnostic("usage", what, str(namespace.source)))
+        job = simulate.artifact_job
+    elif namespace.simulator is not None:
+        what = "a checkpoint runs in the float64 reference and has no simulator"
+        hint = "compile it first, or leave --simulator out"
+        raise UsageError(Diagnostic("usage", what, str(namespace.source), hint))
+    else:
+        job = simulate.checkpoint_job
+    with console.replacing(namespace.output, force=namespace.force) as temporary, console.stage_progress() as progress:
+        document = job(namespace, temporary, progress)
+    from . import show
+
+    return console.Reply(document, show.simulation(document))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

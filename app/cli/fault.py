@@ -1,0 +1,238 @@
+"""`eqfault run`, `resume`, `report` and `plan`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+
+from .console import INTERRUPTED, Parser, Reply
+from .numbers import fraction, integer
+
+__all__ = ["plan", "report", "resume", "run"]
+
+_EXAMPLES = """\
+  eqfault run out --model seu --inputs test.npz -o campaign
+  eqfault run out --model seu --n exhaustive --target fast --control mlp -o campaign
+  eqfault run --model seu --help           this help with the options of model seu"""
+
+
+def _parser(name: str, text: str) -> Parser:
+    return Parser(prog=f"eqfault {name}", description=text, examples=_EXAMPLES)
+
+
+def _add_statistics(parser: Any) -> None:
+    group = parser.add_argument_group("statistics")
+    group.add_argument(
+        "--margin", type=fraction, default=0.01, metavar="M", help="half width of the interval of a rate (default 1%%)"
+    )
+    group.add_argument("--confidence", type=fraction, default=0.95, metavar="C", help="of all intervals (default 95%%)")
+    group.add_argument(
+        "--stop-at-margin",
+        type=fraction,
+        metavar="M",
+        help="look at a few points that are fixed beforehand, and stop once every outcome is known to +/- M",
+    )
+
+
+def _add_workers(parser: Any) -> None:
+    parser.add_argument(
+        "--scheduler", default="local", metavar="S", help="local, or HOST:PORT of a dask scheduler (default local)"
+    )
+    parser.add_argument(
+        "--workers", type=integer(1), metavar="N", help="local processes (default: one for each processor)"
+    )
+
+
+def _add_model(parser: Any, *, required: bool) -> None:
+    parser.add_argument("--model", required=required, metavar="M", help="fault model; `eqfault models` lists them")
+    parser.add_argument("--inputs", type=Path, metavar="X.npz", help="samples (default: 16 generated ones)")
+    parser.add_argument("--limit", type=integer(1), metavar="N", help="take the first N samples only")
+
+
+def _add_campaign(parser: Any) -> None:
+    parser.add_argument("--target", default="golden", metavar="E", help="engine that injects (default golden)")
+    parser.add_argument(
+        "--n", type=_count, default="auto", metavar="N", help="faults: a number, auto or exhaustive (default auto)"
+    )
+    parser.add_argument("--seed", type=integer(0), default=0, metavar="S", help="of everything drawn (default 0)")
+    parser.add_argument(
+        "--near", type=integer(0), default=1, metavar="K", help="codes within which an end counts as near (default 1)"
+    )
+
+
+def _count(text: str) -> int | str:
+    return text if text in ("auto", "exhaustive") else integer(1)(text)
+
+
+def run(argv: Sequence[str]) -> Reply:
+    """Make a campaign, run it, and report."""
+    from . import fault_parts
+
+    parser = _parser("run", "Draw faults, inject them into a compiled net, and report what became of them.")
+    parser.add_argument("source", type=Path, metavar="DIR", help="artifact folder, or net.onnx")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="CAMPAIGN", help="folder of the campaign")
+    _add_model(parser, required=True)
+    _add_campaign(parser)
+    _add_statistics(parser)
+    _add_workers(parser)
+    parser.add_argument(
+        "--control",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="another net, as a feed-forward one, or core, as one with other hardening, for the same campaign (may be "
+        "given again)",
+    )
+    parser.add_argument(
+        "--control-inputs", type=Path, metavar="X.npz", help="samples for the controls (default: --inputs)"
+    )
+    fault_parts.add_environment(parser)
+    parser.add_argument("--force", action="store_true", help="replace a campaign that exists")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    namespace, options = fault_parts.parse_with_model(parser, argv)
+    notes = {"command": shlex.join(["eqfault", "run", *argv]), **fault_parts.environment(namespace)}
+    campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, notes)
+    inputs = namespace.control_inputs or namespace.inputs
+    controls = [fault_parts.define(namespace, source, inputs, options, notes) for source in namespace.control]
+    from eqcompile.sim.campaign import api
+
+    api.create(campaign, namespace.output, controls=controls, force=namespace.force)
+    return _go_on(namespace.output, namespace)
+
+
+def resume(argv: Sequence[str]) -> Reply:
+    """Go on with a campaign."""
+    parser = _parser("resume", "Go on with a campaign that was interrupted or killed: no fault is lost or doubled.")
+    parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
+    _add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    namespace = parser.parse_all(argv)
+    return _go_on(namespace.output, namespace)
+
+
+def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
+    from eqcompile.sim.campaign import api
+
+    from ..report.campaign.write import write
+
+    try:
+        with _bars() as progress:
+            api.resume(folder, scheduler=namespace.scheduler, workers=namespace.workers, progress=progress)
+        write(folder)
+    except KeyboardInterrupt:
+        document = {**api.standing(folder), "interrupted": True, "folder": str(folder)}
+        text = f"{_told(document)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
+        return Reply(document, text, INTERRUPTED)
+    document = {**api.standing(folder), "folder": str(folder), "report": str(folder / "report.html")}
+    return Reply(document, f"{_told(document)}\n{folder / 'report.html'}")
+
+
+def report(argv: Sequence[str]) -> Reply:
+    """Write the report of what is stored."""
+    from ..report.campaign.write import write
+
+    parser = _parser("report", "Write report.html and report.json of what a campaign holds so far.")
+    parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
+    parser.add_argument("--against", type=Path, metavar="CAMPAIGN", help="another campaign to compare with")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    namespace = parser.parse_all(argv)
+    document = write(namespace.output, against=namespace.against)
+    return Reply(document, str(namespace.output / "report.html"))
+
+
+def plan(argv: Sequence[str]) -> Reply:
+    """How many faults are needed."""
+    from eqcompile.sim.campaign.statistics import sample_size
+
+    from . import fault_parts
+
+    parser = _parser("plan", "How many faults a margin needs, of a net's population or of one that is given.")
+    parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
+    parser.add_argument("--population", type=integer(1), metavar="N", help="faults there are, in place of DIR")
+    _add_model(parser, required=False)
+    _add_campaign(parser)
+    _add_statistics(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    namespace, options = fault_parts.parse_with_model(parser, argv)
+    if namespace.source is None:
+        population = namespace.population
+        found = {
+            "population": population,
+            "margin": namespace.margin,
+            "confidence": namespace.confidence,
+            "faults": sample_size(population, margin=namespace.margin, confidence=namespace.confidence),
+            "infinite_population": sample_size(None, margin=namespace.margin, confidence=namespace.confidence),
+            "how": "N / (1 + e^2 (N - 1) / (t^2 p (1 - p))) at p = 0.5, Leveugle et al., DATE 2009",
+            "kind": "estimated",
+        }
+        return Reply(found, f"{found['faults']:,} faults ({found['infinite_population']:,} of infinitely many)")
+    if namespace.population is not None or namespace.model is None:
+        what = "give DIR and --model, or --population alone"
+        raise UsageError(Diagnostic("usage", what, hint="eqfault plan --help"))
+    campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, {})
+    document = {"net": campaign.net.name, "model": namespace.model, **campaign.plan.to_json(), "kind": "estimated"}
+    return Reply(document, campaign.plan.how)
+
+
+def _told(document: Mapping[str, Any]) -> str:
+    """What a campaign found, for people."""
+    lines = []
+    for part, d in document.items():
+        if part != "campaign" and not part.startswith("control"):
+            continue
+        head = "" if part == "campaign" else f"{part}: "
+        core = "".join(f", {name} {value}" for name, value in d["core"].items())
+        what = f"{d['net']}, model {d['model']}, engine {d['engine']}{core}"
+        lines.append(f"{head}{what}: {d['faults']:,} faults (simulated)")
+        lines.append(f"  {d['plan']['how']}")
+        for name, row in d["outcomes"].items():
+            if row["faults"] and row["rate"]:
+                rate = row["rate"]
+                lines.append(
+                    f"  {name:<10} {row['faults']:>9,}  {rate['estimate']:8.3%}  "
+                    f"[{rate['low']:.3%}, {rate['high']:.3%}]"
+                )
+        if d["stopped_at_margin"]:
+            lines.append(f"  stopped: every outcome is known to +/- {d['margin']:.3%}")
+        elif d["finished"] and d["plan"]["looks"] and d["margin"] > d["plan"]["stop_at_margin"]:
+            lines.append(f"  all faults injected, the widest interval is +/- {d['margin']:.3%}")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str, Any], None] | None]:
+    """Draws a bar for each campaign with the widest interval so far; None where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    bars: dict[str, Any] = {}
+
+    def progress(name: str, state: Any) -> None:
+        if name not in bars:
+            for bar in bars.values():
+                bar.close()
+            size = state.plan.size
+            # Faults of an earlier run are there already: they must not count for the rate.
+            bars[name] = tqdm(
+                total=size, initial=state.faults, desc=name or "faults", unit="fault", leave=False, file=sys.stderr
+            )
+        bar = bars[name]
+        if state.faults:
+            bar.set_postfix_str(f"+/- {state.margin:.2%}", refresh=False)
+        bar.update(state.faults - bar.n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()

@@ -1,0 +1,152 @@
+"""What the commands of `eqfault` share: the net, the samples, the model with its options, the environment."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir.serial import load
+
+if TYPE_CHECKING:
+    from eqcompile.sim.campaign.definition import Campaign
+
+from ..compile import MAX_GIVEN, NET_FILE
+from .console import Parser
+from .numbers import integer, positive_seconds
+from .options import add_field_options, field_options
+
+__all__ = ["add_environment", "define", "environment", "parse_with_model", "read_net"]
+
+_GENERATED = 16
+
+
+def parse_with_model(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Parse with the options of the model that `--model` names."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--model", nargs="?")
+    name = first.parse_known_args(argv)[0].model
+    if name is not None:
+        model = registry.find("faults", name)
+        add_field_options(parser, model, f"options of model {name} ({model.summary})")
+    namespace = parser.parse_all(argv)
+    return namespace, field_options(namespace)
+
+
+def add_environment(parser: Any) -> None:
+    """Options that turn outcomes into rates of failure."""
+    group = parser.add_argument_group("environment (rates of upsets and failures in the report)")
+    group.add_argument(
+        "--env", metavar="E", help="sealevel, avionics, leo, geo or FILE.toml: flux, or upsets per bit and day"
+    )
+    group.add_argument(
+        "--part", metavar="P", help="class of the part: its cross-section or rate per bit (or in FILE.toml)"
+    )
+    group.add_argument("--scrub", type=positive_seconds, metavar="S", help="period of scrubbing the weights")
+    group.add_argument("--mission", type=positive_seconds, metavar="S", help="length of the simulated mission")
+    group.add_argument("--devices", type=integer(1), default=1, metavar="N", help="devices in the mission (default 1)")
+
+
+def environment(namespace: argparse.Namespace) -> dict[str, Any]:
+    """The environment as JSON values for the notes of a campaign; nothing without `--env`."""
+    if namespace.env is None:
+        given = [f"--{name}" for name in ("part", "scrub", "mission") if getattr(namespace, name) is not None]
+        if given:
+            raise UsageError(Diagnostic("usage", f"{', '.join(given)} without an environment", hint="add --env"))
+        return {}
+    from eqcompile.sim.campaign.environment.rates import read
+
+    found = read(
+        namespace.env,
+        part=namespace.part,
+        scrub_s=namespace.scrub,
+        mission_s=namespace.mission,
+        devices=namespace.devices,
+    )
+    return {"environment": found}
+
+
+def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
+    """The integer net of an artifact folder or a net file, what its manifest says of the core in it (empty if it holds
+    none), and where it comes from (JSON values).
+
+    Raises ArtifactError or ImportFileError if there is none, or the folder was changed.
+    """
+    manifest = read_manifest(source) if source.is_dir() else None
+    path = source / NET_FILE if source.is_dir() else source
+    net = load(path)
+    if not isinstance(net, IntNet):
+        what = "the file holds a float net, faults are injected into integers"
+        raise ImportFileError(Diagnostic("not-integers", what, str(path), "compile it first"))
+    if manifest is not None and net.digest != manifest["ir_digest"]:
+        what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
+        raise ImportFileError(Diagnostic("artifact-changed", what, str(source), "compile it again"))
+    if manifest is not None and manifest["target"] == "rtl" and "core" not in manifest["details"]:
+        what = "the manifest does not say which core this is: the folder was written by an older eqcompile"
+        raise ImportFileError(Diagnostic("artifact-core", what, str(source), "compile it again"))
+    core = {} if manifest is None else manifest["details"].get("core", {})
+    origin: dict[str, Any] = {"path": str(source), "target": None if manifest is None else manifest["target"]}
+    if manifest is not None and "synthesis" in manifest["details"]:
+        origin["synthesis"] = [_figures(d) for d in manifest["details"]["synthesis"]]
+    return net, core, origin
+
+
+def _figures(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What the synthesis for a part found, of what the campaign's report compares: cells of the core by kind."""
+    cells = {u["key"]: u["core"] for u in document["usage"]} or dict(document["cells"])
+    kept = ("part", "flip_flops", "fmax_mhz", "fmax_range_mhz", "tools")
+    found = {**{k: document[k] for k in kept}, "cells": cells, "seeds": len(document["seeds"])}
+    return {**found, "kind": "estimated", "how": document["kind"]}
+
+
+def define(
+    namespace: argparse.Namespace,
+    source: Path,
+    inputs: Path | None,
+    options: Mapping[str, Any],
+    notes: Mapping[str, Any],
+) -> Campaign:
+    """The campaign that the command line describes, on the net of `source`."""
+    from eqcompile.sim.campaign import api
+
+    net, core, origin = read_net(source)
+    codes, samples = _samples(net, inputs, namespace.limit, namespace.seed)
+    return api.define(
+        net,
+        codes,
+        model=namespace.model,
+        options=options,
+        engine=namespace.target,
+        near=namespace.near,
+        count=namespace.n,
+        seed=namespace.seed,
+        margin=namespace.margin,
+        confidence=namespace.confidence,
+        stop_at_margin=namespace.stop_at_margin,
+        notes={"source": origin, "samples": samples, **notes},
+        core=core,
+    )
+
+
+def _samples(
+    net: IntNet, path: Path | None, limit: int | None, seed: int
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
+    if path is not None:
+        given, _ = data.encode(net, data.read_inputs(path, net, limit=limit or MAX_GIVEN))
+        return given, {"source": f"{len(next(iter(given.values())))} of {path.name}"}
+    count = limit or _GENERATED
+    generator = np.random.default_rng(seed)
+    codes: dict[str, NDArray[np.int64]] = {}
+    for i in net.inputs:
+        low, high = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
+        lead = (count, 4) if net.schedule.frames else (count,)
+        codes[i.name] = generator.integers(low, high, (*lead, *i.shape), dtype=np.int64, endpoint=True)
+    return codes, {"source": f"{count} generated, uniform codes, seed {seed}: give --inputs for real ones"}

@@ -1,0 +1,68 @@
+"""`eqfault replay` and `eqfault models`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eqcompile.toolchain import registry
+
+from . import console
+
+__all__ = ["command", "models"]
+
+_EXAMPLES = """\
+  eqfault replay campaign 3/state:h.12.6/state:h[12]^40@5
+  eqfault replay campaign 0.17 --target golden -o states.npz"""
+
+
+def command(argv: Sequence[str]) -> console.Reply:
+    """Inject one fault again and show how the net moves away and back."""
+    text = "Inject one fault of a campaign again and tell its distance to the clean run, tick by tick."
+    parser = console.Parser(prog="eqfault replay", description=text, examples=_EXAMPLES)
+    parser.add_argument("campaign", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
+    parser.add_argument("fault", metavar="ID", help="id of a fault, or CHUNK.NUMBER of the table of results")
+    parser.add_argument("--target", metavar="E", help="engine (default: the campaign's)")
+    parser.add_argument("-o", "--output", type=Path, metavar="Y.npz", help="also write every state after every tick")
+    parser.add_argument("--force", action="store_true", help="replace an output that exists")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    namespace = parser.parse_all(argv)
+    from eqcompile.sim.campaign import api
+
+    found = api.replay(namespace.campaign, namespace.fault, engine=namespace.target)
+    states = found.pop("states")
+    if namespace.output is not None:
+        import numpy as np
+
+        with (
+            console.replacing(namespace.output, force=namespace.force) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.savez(file, **{f"state.{name}": codes for name, codes in states.items()})
+        found["output"] = str(namespace.output)
+    lines = [
+        found["fault"],
+        f"{found['net']} on engine {found['engine']} (simulated)",
+        "  tick  codes differ  distance",
+    ]
+    lines += [f"  {row['tick']:>4}  {row['differ']:>12,}  {row['distance']:>8,}" for row in found["ticks"]]
+    return console.Reply(found, "\n".join(lines))
+
+
+def models(argv: Sequence[str]) -> console.Reply:
+    """List fault models and engines."""
+    text = "List the fault models and the engines that are installed."
+    parser = console.Parser(prog="eqfault models", description=text, examples="  eqfault models --json")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.parse_all(argv)
+    found = {name: registry.find("faults", name).summary for name in registry.names("faults")}
+    engines = {}
+    for name in registry.names("engines"):
+        engine = registry.find("engines", name)()
+        absent = list(engine.missing())
+        engines[name] = {"missing": absent, "install": engine.install if absent else ""}
+    lines = ["models", *(f"  {name:<16} {summary}" for name, summary in found.items()), "engines"]
+    for name, said in engines.items():
+        state = f"needs {', '.join(said['missing'])}: {said['install']}" if said["missing"] else "installed"
+        lines.append(f"  {name:<16} {state}")
+    return console.Reply({"models": found, "engines": engines}, "\n".join(lines))

@@ -1,0 +1,98 @@
+"""`eqcompile inspect`: what a checkpoint, a saved net or an artifact folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.certificate import certify
+from eqcompile.toolchain.diagnostics import ImportFileError
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.importers.detect import all_families, fit
+from eqcompile.toolchain.importers.family import Tensors
+from eqcompile.toolchain.importers.load import load_file
+from eqcompile.toolchain.interfaces import Imported
+from eqcompile.toolchain.ir import Net, infer
+from eqcompile.toolchain.ir.serial import load
+
+from ..compile import NET_FILE
+from ..report.data import plain
+from . import show
+from .compile import add_model_options
+from .console import Parser, Reply
+from .families import describe
+from .options import parse_settings
+from .weights import weights_of
+
+__all__ = ["command", "describe_net"]
+
+
+def command(argv: Sequence[str]) -> Reply:
+    """Describe one file or folder; a checkpoint whose family is open is answered with the families that fit."""
+    parser = Parser(
+        prog="eqcompile inspect",
+        description="Show what a checkpoint, a net.onnx or an artifact folder holds.",
+        examples="  eqcompile inspect model.pt\n  eqcompile inspect out --json",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint, net (.onnx) or artifact folder")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    add_model_options(parser)
+    namespace = parser.parse_all(argv)
+    path: Path = namespace.model
+    if path.is_dir():
+        manifest = read_manifest(path)
+        net = load(path / NET_FILE)
+        found = describe_net(path, f"artifact for {manifest['target']}", net) | {"manifest": manifest}
+    elif path.suffix == ".onnx":
+        found = describe_net(path, "saved net", load(path))
+    else:
+        found = _checkpoint(path, namespace.family, parse_settings(namespace.set), namespace.config)
+    return Reply(found, show.inspection(found))
+
+
+def _checkpoint(path: Path, family: str | None, settings: Mapping[str, str], config: Path | None) -> dict[str, Any]:
+    try:
+        imported = import_model(path, family=family, settings=settings, config=config)
+    except ImportFileError as error:
+        if any(d.code == "family-ambiguous" for d in error.diagnostics):
+            return _candidates(path)
+        raise
+    return describe_net(path, "checkpoint", imported.net, imported)
+
+
+def _candidates(path: Path) -> dict[str, Any]:
+    tensors = Tensors(path.name, load_file(path).arrays)
+    fitting = [f for f in all_families().values() if fit(f, tensors).exact]
+    return {
+        "file": str(path),
+        "what": "checkpoint",
+        "candidates": [describe(f) for f in fitting],
+        "tensors": {key: list(tensors[key].shape) for key in tensors},
+    }
+
+
+def describe_net(path: Path, what: str, net: Net, imported: Imported | None = None) -> dict[str, Any]:
+    """A net as JSON values: shapes, settings, weights with density and spectral norm, canonical text."""
+    types = infer(net)
+    stated = {} if imported is None else imported.given
+    certificate = certify(net)
+    given = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
+    assumed = [] if imported is None else [asdict(a) for a in imported.assumed]
+    return {
+        "file": str(path),
+        "what": what,
+        "family": net.family,
+        "digest": net.digest,
+        "inputs": {i.name: list(i.shape) for i in net.inputs},
+        "states": {s.name: list(s.shape) for s in net.states},
+        "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
+        "steps": net.schedule.steps,
+        "settings": {"given": given, "assumed": plain(assumed)},
+        "ignored_tensors": [] if imported is None else list(imported.ignored),
+        "weights": weights_of(net),
+        "certificate": certificate.to_json() | {"lines": certificate.lines()},
+        "text": str(net),
+    }

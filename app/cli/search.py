@@ -1,0 +1,156 @@
+"""`eqcompile search`: the smallest widths with which a net keeps its labels."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eqcompile.toolchain import artifact, data
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
+from ..report.pareto import front, picture
+from . import show
+from .compile import add_model_options
+from .console import Parser, Reply, replacing, stage_progress
+from .numbers import fraction, integer
+from .options import parse_settings
+
+__all__ = ["command"]
+
+_DESCRIPTION = """\
+Find the smallest widths of weights (each tensor its own: int8 to int3, ternary), states and inputs with which the
+integer net tells the labels of the float64 net for a share of the inputs.
+
+Every other input chooses the widths (search half), the rest judges them (validation half). Starting from the widest,
+the step that saves most bits is tried first; a width that fails is kept. Agreement is simulated (golden)."""
+_EXAMPLES = """\
+  eqcompile search model.pt --inputs test.npz --calibrate train.npz --target-agreement 0.999 -o widths
+  eqcompile search model.pt --inputs test.npz --target-agreement 0.98 -o widths --state-bits 6 --json"""
+_JSON, _PICTURE = "search.json", "pareto.svg"
+
+
+def command(argv: Sequence[str]) -> Reply:
+    """Search as the command line says."""
+    namespace = _parsed(argv)
+    folder: Path = namespace.output
+    imported = import_model(
+        namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
+    )
+    inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
+    calibration = None if namespace.calibrate is None else data.read_inputs(namespace.calibrate, imported.net)
+    options = QuantizeOptions(
+        per_row=not namespace.per_tensor, state_bits=namespace.state_bits, input_bits=namespace.input_bits
+    )
+    from eqcompile.quantize.search import search
+
+    with (
+        replacing(folder / _JSON, force=namespace.force) as document_file,
+        replacing(folder / _PICTURE, force=namespace.force) as picture_file,
+        stage_progress() as progress,
+    ):
+        found = search(
+            imported.net,
+            options,
+            calibration=calibration,
+            inputs=inputs,
+            target=namespace.target_agreement,
+            progress=None if progress is None else lambda done, total: progress("search", done, total),
+        ).to_json()
+        document = {
+            "model": namespace.model.name,
+            "family": imported.family,
+            "inputs": namespace.inputs.name,
+            "calibration": "the search half" if namespace.calibrate is None else namespace.calibrate.name,
+            **found,
+            "front": front(found["trials"]),
+            "command": _command_line(namespace, found["best"]),
+            "tools": artifact.tool_versions(),
+            "output": str(folder),
+        }
+        artifact.write_json(document_file, document)
+        picture_file.write_text(picture(found), encoding="utf-8")
+    return Reply(document, _text(document))
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="eqcompile search", description=_DESCRIPTION, examples=_EXAMPLES)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
+    parser.add_argument("--inputs", type=Path, required=True, metavar="X.npz", help="inputs (key x) to keep labels on")
+    parser.add_argument("--calibrate", type=Path, metavar="C.npz", help="calibration inputs (default: the search half)")
+    parser.add_argument(
+        "--target-agreement", type=fraction, default=0.999, metavar="A", help="share of equal labels (default 0.999)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"for {_JSON} and {_PICTURE}")
+    parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")
+    parser.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="widest states (default 8)")
+    parser.add_argument("--input-bits", type=integer(2, 16), default=8, metavar="N", help="widest inputs (default 8)")
+    parser.add_argument("--per-tensor", action="store_true", help="one weight scale a tensor")
+    parser.add_argument("--force", action="store_true", help="replace a result that exists")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    add_model_options(parser.add_argument_group("the model"))
+    return parser.parse_all(argv)
+
+
+def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str:
+    """How to compile with the widths that were found."""
+    words = ["eqcompile", str(namespace.model), "--target", "numpy", "-o", "out"]
+    words += ["--calibrate", str(namespace.calibrate or namespace.inputs)]
+    for name, kind in best["weights"].items():
+        words += ["--weights", f"{name}={kind}"]
+    words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
+    words += ["--per-tensor"] if namespace.per_tensor else []
+    words += [] if namespace.family is None else ["--family", namespace.family]
+    words += [] if namespace.config is None else ["--config", str(namespace.config)]
+    for setting in namespace.set:
+        words += ["--set", setting]
+    return shlex.join(words)
+
+
+def _text(d: Mapping[str, Any]) -> str:
+    widest, best, validation = d["widest"], d["best"], d["validation"]
+    head = ["tried", "bits", "labels equal", "share", "kept"]
+    rows = [
+        [
+            _changed(t),
+            f"{t['bits']:,}",
+            f"{t['labels_equal']} of {t['labels']}",
+            f"{t['agreement']:.4f}",
+            "yes" if t["accepted"] else "no",
+        ]
+        for t in d["trials"]
+    ]
+    kept = ", ".join(d["exact_tensors"])
+    met = "meets" if validation["meets_target"] else "MISSES"
+    lines = [
+        f"{d['model']}: {d['family']}, labels of {d['inputs']}, calibrated on {d['calibration']}",
+        show.table(head, rows),
+        (
+            f"widths      {', '.join(f'{n} {k}' for n, k in best['weights'].items())}; "
+            f"states {best['state_bits']} bits, inputs {best['input_bits']} bits"
+        ),
+        *([f"            {kept}: holds codes already, which are kept"] if kept else []),
+        (
+            f"memory      {best['bits']:,} bits of weights, states and inputs; {best['bits'] / widest['bits']:.1%} of "
+            f"the widest ({widest['bits']:,})"
+        ),
+        f"search      {best['labels_equal']} of {best['labels']} labels equal ({best['agreement']:.4f}) [simulated]",
+        (
+            f"validation  {validation['labels_equal']} of {validation['labels']} labels equal "
+            f"({validation['agreement']:.4f}) [simulated]: {met} the target {d['target_agreement']:g}"
+        ),
+        f"compile     {d['command']}",
+        f"written     {d['output']} ({_JSON}, {_PICTURE})",
+    ]
+    return "\n".join(lines)
+
+
+def _changed(trial: Mapping[str, Any]) -> str:
+    name = trial["changed"]
+    if not name:
+        return "widest"
+    value = trial["weights"].get(name) or trial[name.replace(" ", "_")]
+    return f"{name} {value}"

@@ -1,0 +1,122 @@
+"""What `eqsim` does once its command line is read."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain import data
+from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import FloatRun, Run, StageProgress
+from eqcompile.toolchain.ir import IntNet, Net
+from eqcompile.toolchain.ir.serial import load
+from eqcompile.toolchain.reference import run_reference
+
+from ..compile import NET_FILE, simulators_for
+from ..report.data import number, plain
+from .options import parse_settings
+
+__all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
+
+GOLDEN = "golden"
+
+
+def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
+    """Run an artifact folder and write the results to `target`; return the JSON document."""
+    folder: Path = namespace.source
+    manifest = read_manifest(folder)
+    net = load(folder / NET_FILE)
+    if not isinstance(net, IntNet) or net.digest != manifest["ir_digest"]:
+        what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
+        raise ImportFileError(Diagnostic("artifact-changed", what, str(folder), "compile it again"))
+    codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=namespace.limit))
+    name, run = _runner(namespace, folder, net, manifest["target"])
+    tick = None if progress is None else lambda done, total: progress(name, done, total)
+    start = time.perf_counter()
+    result: Run = run(codes, tick)
+    seconds = time.perf_counter() - start
+    keys = _write(target, net, result, result.states if namespace.trace else {})
+    return _document(namespace, name, net, result, seconds, keys, "simulated") | {
+        "saturated": number(saturated, "measured", "input values", "clipped by the input format"),
+        "output_scale": {o.name: o.scale for o in net.outputs},
+        "details": {"kind": "simulated", "how": f"counters of {name}", **plain(result.details)},
+    }
+
+
+def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
+    """Run a checkpoint in the float64 reference and write the results to `target`; return the JSON document."""
+    imported = import_model(
+        namespace.source, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
+    )
+    inputs = data.read_inputs(namespace.input, imported.net, limit=namespace.limit)
+    tick = None if progress is None else lambda done, total: progress("reference", done, total)
+    start = time.perf_counter()
+    result = run_reference(imported.net, inputs, trace=namespace.trace, progress=tick)
+    seconds = time.perf_counter() - start
+    keys = _write(target, imported.net, result, result.trace or {})
+    return _document(namespace, "float64 reference", imported.net, result, seconds, keys, "measured")
+
+
+def _runner(
+    namespace: argparse.Namespace, folder: Path, net: IntNet, target: str
+) -> tuple[str, Callable[[dict[str, NDArray[np.int64]], Callable[[int, int], None] | None], Run]]:
+    if namespace.simulator == GOLDEN:
+        golden = run_golden
+        return GOLDEN, lambda codes, tick: golden(net, codes, trace=namespace.trace, progress=tick)
+    known = simulators_for(target, None if namespace.simulator is None else [namespace.simulator])
+    if not known:
+        what = f"target {target} has no simulator"
+        raise UsageError(Diagnostic("no-simulator", what, str(folder), f"--simulator {GOLDEN}"))
+    name, simulator = next(iter(known.items()))
+    return name, lambda codes, tick: simulator().run(
+        folder, codes, trace=namespace.trace, timeout_s=namespace.timeout, progress=tick
+    )
+
+
+def _write(path: Path, net: Net, result: Run | FloatRun, states: Mapping[str, NDArray[Any]]) -> list[str]:
+    arrays: dict[str, NDArray[Any]] = dict(result.outputs)
+    classes = [o.name for o in net.outputs if o.kind == "classes"]
+    for name in classes:
+        arrays["labels" if len(classes) == 1 else f"labels.{name}"] = result.outputs[name].argmax(axis=-1)
+    arrays["steps"] = result.steps
+    arrays |= {f"state.{name}": codes for name, codes in states.items()}
+    if len(arrays) != len(result.outputs) + len(classes) + 1 + len(states) or "file" in arrays:
+        what = f"the outputs {', '.join(result.outputs)} share names with labels, steps or file"
+        raise UsageError(Diagnostic("output-name", what, net.name, "rename the outputs of the net"))
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return list(arrays)
+
+
+def _document(
+    namespace: argparse.Namespace,
+    name: str,
+    net: Net,
+    result: Run | FloatRun,
+    seconds: float,
+    keys: list[str],
+    kind: Any,
+) -> dict[str, Any]:
+    return {
+        "source": str(namespace.source),
+        "family": net.family,
+        "digest": net.digest,
+        "simulator": name,
+        "samples": number(len(result.steps), "measured", "samples"),
+        "steps": {
+            "smallest": number(int(result.steps.min()), kind, "steps"),
+            "largest": number(int(result.steps.max()), kind, "steps"),
+        },
+        "seconds": number(seconds, "measured", "s", "wall-clock time on this machine"),
+        "output": str(namespace.output),
+        "keys": keys,
+    }

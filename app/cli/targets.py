@@ -1,0 +1,69 @@
+"""`eqcompile targets`: what is installed, and how to install the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.diagnostics import MissingToolError
+
+from .console import Parser, Reply
+from .show import table
+
+__all__ = ["command"]
+
+
+def command(argv: Sequence[str]) -> Reply:
+    """List every registered target; a missing tool or a plug-in that cannot be loaded is a row, never an error."""
+    parser = Parser(
+        prog="eqcompile targets",
+        description="List the targets: whether their tools are installed, and the simulators that check them.",
+        examples="  eqcompile targets --json",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.parse_all(argv)
+    rows = [_row(name) for name in registry.names("targets")]
+    lines = [
+        table(
+            ["target", "state", "simulators", "summary"],
+            [[r["name"], _state(r), ", ".join(r["simulators"]) or "none", r["summary"]] for r in rows],
+        )
+    ]
+    lines += [f"install the tools of {r['name']}: {r['install']}" for r in rows if r["missing"] and r["install"]]
+    return Reply({"targets": rows}, "\n".join(lines))
+
+
+def _row(name: str) -> dict[str, Any]:
+    try:
+        target = registry.target_class(name)
+    except MissingToolError as error:
+        return {
+            "name": name,
+            "summary": "",
+            "installed": False,
+            "missing": [d.what for d in error.diagnostics],
+            "install": "",
+            "simulators": [],
+        }
+    simulators = []
+    for simulator in registry.names("simulators"):
+        # A simulator of a plug-in that cannot be loaded says nothing about other targets.
+        with contextlib.suppress(MissingToolError):
+            if registry.find("simulators", simulator).target == name:
+                simulators.append(simulator)
+    # Absence is a property of the class; its options have defaults, so that it can be made without a command line.
+    missing = list(target().missing())
+    return {
+        "name": name,
+        "summary": target.summary,
+        "installed": not missing,
+        "missing": missing,
+        "install": target.install,
+        "simulators": simulators,
+    }
+
+
+def _state(row: dict[str, Any]) -> str:
+    return "installed" if row["installed"] else f"missing: {', '.join(row['missing'])}"

@@ -1,0 +1,209 @@
+"""`eqtune`: fine-tune a checkpoint for the integers that it will become."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import console
+
+if TYPE_CHECKING:
+    import argparse
+
+    from eqcompile.toolchain.interfaces import QuantizeOptions, Tuned
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Fine-tune a checkpoint so that it stays accurate as integers.
+
+Every batch is run by the golden interpreter on the net as it would be lowered at that moment: rounded weights, states
+and sums, activation tables, all steps. Gradients pass straight through the rounding (Brevitas quantizers for weights)
+and back through the last ticks of the relaxation. The result is a checkpoint of the same family, which eqcompile
+lowers to the very integers that were measured here, given the same options and --calibrate D.npz."""
+_EXAMPLES = """\
+  eqtune model.pt --data train.npz --weights ternary -o tuned.pt
+  eqtune model.pt --data train.npz --test test.npz --weights int4 --state-bits 4 --epochs 50 -o tuned.pt --json
+  eqcompile tuned.pt --target numpy --weights ternary --calibrate train.npz -o out"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `eqtune` with `argv` (default: the process's arguments); return the exit code."""
+    if argv is None:
+        console.end_on_termination()
+    return console.run(_command, sys.argv[1:] if argv is None else argv)
+
+
+def _parser() -> console.Parser:
+    from .compile import add_model_options
+    from .numbers import finite, integer
+    from .widths import KINDS, weights
+
+    parser = console.Parser(prog="eqtune", description=_DESCRIPTION, examples=_EXAMPLES)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
+    parser.add_argument("--data", type=Path, required=True, metavar="D.npz", help="samples (key x) and their labels")
+    parser.add_argument("--test", type=Path, metavar="X.npz", help="samples that are only measured, at the end")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="the trained checkpoint")
+    parser.add_argument("--force", action="store_true", help="replace an output that exists")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    add_model_options(parser.add_argument_group("the model"))
+    integers = parser.add_argument_group("the integers")
+    integers.add_argument(
+        "--weights",
+        type=weights,
+        action="append",
+        default=[],
+        metavar="[TENSOR=]KIND",
+        help=f"codes of all weights, or of one (again for more): {', '.join(KINDS)} (default ternary)",
+    )
+    integers.add_argument("--per-tensor", action="store_true", help="one weight scale a tensor (default: one a row)")
+    integers.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
+    integers.add_argument("--input-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
+    training = parser.add_argument_group("training")
+    training.add_argument("--epochs", type=integer(1), metavar="N", help="(default 150)")
+    training.add_argument("--lr", type=finite, metavar="R", help="first learning rate, then a cosine (default 0.006)")
+    training.add_argument("--batch", type=integer(1), metavar="N", help="samples a batch (default 128)")
+    training.add_argument("--ticks", type=integer(1), metavar="N", help="last ticks that gradients reach (default all)")
+    training.add_argument(
+        "--hold-out", type=finite, metavar="F", help="share of the data that chooses the epoch (default 0.1)"
+    )
+    training.add_argument(
+        "--distill",
+        type=finite,
+        metavar="F",
+        help="share of the loss that asks for the float net's probabilities (default 0.5)",
+    )
+    training.add_argument(
+        "--noise",
+        type=finite,
+        metavar="F",
+        help="noise on the training inputs, in their standard deviations (default 0.4)",
+    )
+    training.add_argument("--seed", type=integer(0), metavar="N", help="(default 0)")
+    return parser
+
+
+def _command(argv: Sequence[str]) -> console.Reply:
+    namespace = _parser().parse_all(argv)
+    from eqcompile.quantize.qat.stage import tune
+    from eqcompile.toolchain import data
+    from eqcompile.toolchain.importers.api import import_model
+    from eqcompile.toolchain.interfaces import QuantizeOptions, TuneOptions
+
+    from .options import parse_settings
+    from .widths import widths_of
+
+    integers = QuantizeOptions(
+        **{"weights": "ternary", **widths_of(namespace.weights)},
+        per_row=not namespace.per_tensor,
+        state_bits=namespace.state_bits,
+        input_bits=namespace.input_bits,
+    )
+    names = ("epochs", "lr", "batch", "ticks", "hold_out", "distill", "noise", "seed")
+    given = {n: getattr(namespace, n) for n in names if getattr(namespace, n) is not None}
+    options = TuneOptions(quantize=integers, **given)
+    with console.replacing(namespace.output, force=namespace.force) as temporary, console.stage_progress() as progress:
+        imported = import_model(
+            namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
+        )
+        samples = data.read_inputs(namespace.data, imported.net)
+        test = None if namespace.test is None else data.read_inputs(namespace.test, imported.net)
+        start = time.perf_counter()
+        tuned = tune(imported, samples, options, test=test, progress=progress)
+        seconds = time.perf_counter() - start
+        _write(temporary, tuned.checkpoint)
+        _demand_same(temporary, tuned, integers, samples)
+    document = _document(namespace, integers, imported.family, tuned, seconds)
+    return console.Reply(document, _text(document))
+
+
+def _write(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    import torch
+
+    state = {key: torch.tensor(array) for key, array in checkpoint["state_dict"].items()}
+    with path.open("wb") as file:
+        torch.save({**checkpoint, "state_dict": state}, file)
+
+
+def _demand_same(path: Path, tuned: Tuned, options: QuantizeOptions, samples: Mapping[str, Any]) -> None:
+    """The file as written lowers to the net that was measured, or it is not kept."""
+    from eqcompile.quantize.lower import lower
+    from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
+    from eqcompile.toolchain.importers.api import import_model
+
+    net = lower(import_model(path).net, options, calibration=samples).net
+    if net.digest != tuned.net.digest:
+        what = f"the checkpoint lowers to {net.digest[:12]}, the net that was measured is {tuned.net.digest[:12]}"
+        raise SimulatorError(Diagnostic("tune-changed", what, path.name, "please report this with the checkpoint"))
+
+
+def _document(
+    namespace: argparse.Namespace, integers: QuantizeOptions, family: str, tuned: Tuned, seconds: float
+) -> dict[str, Any]:
+    from ..report.data import number
+
+    return {
+        "source": str(namespace.model),
+        "output": str(namespace.output),
+        "family": family,
+        "weights": integers.weights,
+        "widths": dict(integers.widths),
+        "state_bits": namespace.state_bits,
+        "digest": tuned.net.digest,
+        "accuracy": {
+            name: {
+                "samples": number(tuned.samples[name], "measured", "samples"),
+                "float_before": number(found["float"], "measured", "fraction", "float64 reference"),
+                "integers_before": number(found["before"], "measured", "fraction", "golden, without training"),
+                "integers_after": number(found["after"], "measured", "fraction", "golden"),
+            }
+            for name, found in tuned.accuracy.items()
+        },
+        "trained_on": number(tuned.samples["trained"], "measured", "samples"),
+        "epoch": number(tuned.epoch, "measured", "epochs", f"chosen of {len(tuned.history)}"),
+        "seconds": number(seconds, "measured", "s", "wall-clock time on this machine"),
+        "frozen": dict(tuned.frozen),
+        "history": list(tuned.history),
+        "compile_options": _compile_options(integers, namespace.data),
+    }
+
+
+def _compile_options(options: QuantizeOptions, path: Path) -> str:
+    """What `eqcompile` has to be told to make the same integers."""
+    words = [f"--weights {options.weights}", *(f"--weights {name}={kind}" for name, kind in options.widths.items())]
+    words += [] if options.per_row else ["--per-tensor"]
+    words += [f"--state-bits {options.state_bits}", f"--input-bits {options.input_bits}"]
+    return " ".join([*words, f"--calibrate {path}"])
+
+
+def _text(d: Mapping[str, Any]) -> str:
+    from .show import table
+
+    rows = [
+        [
+            name,
+            str(a["samples"]["value"]),
+            *(f"{a[k]['value']:.4f}" for k in ("float_before", "integers_before", "integers_after")),
+        ]
+        for name, a in d["accuracy"].items()
+    ]
+    head = ["samples", "count", "float", "integers before", "integers after"]
+    lines = [table(head, rows)] if rows else ["no samples were held out or given as --test: nothing was measured"]
+    lines += [
+        "accuracy [measured]: float by the float64 reference, integers by golden",
+        (
+            f"trained on {d['trained_on']['value']} samples for {len(d['history'])} epochs in "
+            f"{d['seconds']['value']:.1f} s [measured]; epoch {d['epoch']['value']} is kept"
+        ),
+        *(f"not trained: {name}: {why}" for name, why in d["frozen"].items()),
+        f"written: {d['output']}, lowers to net {d['digest'][:12]}",
+        f"next: eqcompile {d['output']} --target T -o DIR {d['compile_options']}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

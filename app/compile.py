@@ -1,0 +1,362 @@
+"""From a checkpoint to a verified artifact: the functions behind `eqcompile`, without any printing.
+
+result = compile_model(CompileRequest(model=Path("m.pt"), target=NumpyTarget(), output=Path("out")))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.quantize.lower import lower
+from eqcompile.toolchain import artifact, data, registry
+from eqcompile.toolchain.agreement import Agreement, agree
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import (
+    FloatRun,
+    Given,
+    Imported,
+    Lowered,
+    QuantizeOptions,
+    Run,
+    Simulator,
+    StageProgress,
+    Target,
+)
+from eqcompile.toolchain.ir import EqNet, IntNet, verify
+from eqcompile.toolchain.ir.serial import save
+from eqcompile.toolchain.reference import run_reference
+
+from .contraction import Contraction, contraction_of
+
+__all__ = [
+    "DEFAULT_SAMPLES",
+    "DEFAULT_TIMEOUT_S",
+    "NET_FILE",
+    "CompileRequest",
+    "CompileResult",
+    "Samples",
+    "Verification",
+    "compile_model",
+    "simulators_for",
+]
+
+Array = NDArray[Any]
+
+NET_FILE = "net.onnx"
+DEFAULT_SAMPLES = 16
+DEFAULT_TIMEOUT_S = 600.0
+MAX_GIVEN = 10_000
+"""Samples of the user's inputs that a target may run over for its figures."""
+MAX_JUDGED = 1000
+"""Samples of the user's inputs on which the cost of a contraction is counted."""
+_GENERATED_FRAMES = 4
+_GENERATOR_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRequest:
+    """What to compile and how. `simulators`: names, or None for all of the target's; `samples`: how many inputs are
+    run through reference, golden and simulators; without `verify` no simulator is run."""
+
+    model: Path
+    target: Target
+    output: Path
+    family: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Path | None = None
+    quantize: QuantizeOptions = field(default_factory=QuantizeOptions)
+    calibration: Path | None = None
+    inputs: Path | None = None
+    samples: int = DEFAULT_SAMPLES
+    verify: bool = True
+    simulators: Sequence[str] | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs that were run: real values, codes, how many input values saturated, and where they come from."""
+
+    real: Mapping[str, Array]
+    codes: Mapping[str, NDArray[np.int64]]
+    saturated: int
+    source: str
+    generated: bool
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.codes.values())))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One simulator against golden. `status`: `equal` (a difference raises instead), or `missing` with the `reason` and
+    its `install` command. `steps`: ticks compared, summed over samples; `values`: state and output codes compared."""
+
+    simulator: str
+    status: Literal["equal", "missing"]
+    samples: int = 0
+    steps: int = 0
+    values: int = 0
+    mismatches: int = 0
+    labels_equal: int | None = None
+    seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    install: str = ""
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """Everything that a report says. `target_details` is what the target's `emit` returned."""
+
+    request: CompileRequest
+    imported: Imported
+    lowered: Lowered
+    samples: Samples
+    golden: Run
+    reference: FloatRun
+    agreement: Agreement
+    verifications: tuple[Verification, ...]
+    target_details: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    contraction: Contraction
+
+    @property
+    def net(self) -> IntNet:
+        return self.lowered.net
+
+
+def compile_model(request: CompileRequest, *, progress: StageProgress | None = None) -> CompileResult:
+    """Import, quantize, emit and verify; the artifact folder appears only if everything held.
+
+    A simulator whose tool is absent is recorded as `missing` and does not stop the compilation. Raises
+    EqcompileErrors: see `diagnostics`; SimulatorError on the first divergence from golden.
+    """
+    report = progress or (lambda stage, done, total: None)
+    simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
+    imported = import_model(
+        request.model, family=request.family, settings=dict(request.settings), config=request.config
+    )
+    calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
+    real, source, generated = _real_samples(request, imported.net, calibration)
+    with artifact.new_folder(request.output, force=request.force) as folder:
+        report("quantize", 0, 1)
+        lowered: Lowered = lower(imported.net, request.quantize, calibration=calibration)
+        net = lowered.net
+        verify(net)
+        report("quantize", 1, 1)
+        refusals = request.target.check(net)
+        if refusals:
+            raise UnsupportedError(refusals)
+        codes, saturated = data.encode(net, real)
+        samples = Samples(real, codes, saturated, source, generated)
+        report("golden", 0, 1)
+        golden: Run = run_golden(net, codes, trace=True)
+        report("golden", 1, 1)
+        report("reference", 0, 1)
+        reference = run_reference(imported.net, real, trace=True)
+        report("reference", 1, 1)
+        details = _joined(request.target.emit(net, folder), request.target.emit_source(imported.net, folder))
+        save(net, folder / NET_FILE)
+        manifest = artifact.manifest_of(
+            net, target=request.target.name, options=target_options(request.target), details=details
+        )
+        manifest["source"] = _provenance(request, imported)
+        judged = _judged(request, imported.net, calibration, samples)
+        contraction = contraction_of(
+            imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
+        )
+        manifest["contraction"] = contraction.to_json()
+        artifact.write_json(folder / artifact.MANIFEST, manifest)
+        checks = tuple(
+            _verify(name, simulator, folder, request, samples, golden, net, report)
+            for name, simulator in simulators.items()
+        )
+        details = _joined(
+            details, request.target.finish(net, folder, lambda: _given(request, net, calibration), report)
+        )
+        manifest["details"] = details
+        manifest["verification"] = [asdict(v) for v in checks]
+        artifact.write_json(folder / artifact.MANIFEST, manifest)
+    return CompileResult(
+        request=request,
+        imported=imported,
+        lowered=lowered,
+        samples=samples,
+        golden=golden,
+        reference=reference,
+        agreement=agree(net, golden, reference),
+        verifications=checks,
+        target_details=details,
+        manifest=manifest,
+        contraction=contraction,
+    )
+
+
+def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[Simulator]]:
+    """The simulators of a target by name, or those of `names`.
+
+    Raises UsageError, naming the nearest one, for an unknown simulator, one of another target, and none at all.
+    """
+    known = registry.simulators_of(target)
+    if names is None:
+        return known
+    faults = []
+    for name in names:
+        if name not in known:
+            other = registry.find("simulators", name).target
+            faults.append(
+                Diagnostic(
+                    "simulator-of-other-target",
+                    f"simulator {name} runs artifacts of {other}, not of {target}",
+                    "--simulator",
+                    f"simulators of {target}: {', '.join(known) or 'none'}",
+                )
+            )
+    if faults:
+        raise UsageError(faults)
+    return {name: known[name] for name in names}
+
+
+def target_options(target: Target) -> dict[str, Any]:
+    """The fields of a target, which is a dataclass."""
+    return asdict(target)  # type: ignore[call-overload,no-any-return]
+
+
+def generate(net: EqNet, count: int, low: float, high: float, generator: np.random.Generator) -> dict[str, Array]:
+    """Inputs where none are given: numbers uniform in `[low, high]`, indices uniform below `rows`."""
+    lead = (count, _GENERATED_FRAMES) if net.schedule.frames else (count,)
+    return {
+        i.name: generator.integers(0, i.rows or 1, (*lead, *i.shape))
+        if i.kind == "index"
+        else generator.uniform(low, high, (*lead, *i.shape))
+        for i in net.inputs
+    }
+
+
+def _joined(emitted: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
+    summary = [*emitted.get("summary", ()), *finished.get("summary", ())]
+    return {**emitted, **finished} | ({"summary": summary} if summary else {})
+
+
+def _judged(
+    request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None, samples: Samples
+) -> tuple[Mapping[str, Array], str]:
+    """The inputs on which the cost of a contraction is counted: the user's, if there are any, up to `MAX_JUDGED`."""
+    if request.inputs is not None:
+        real: Mapping[str, Array] = data.read_inputs(request.inputs, net, limit=MAX_JUDGED)
+        return real, f"the first {_length(real)} of {request.inputs.name}"
+    if request.calibration is not None and calibration is not None:
+        real = {name: array[:MAX_JUDGED] for name, array in calibration.items()}
+        return real, f"the first {_length(real)} of {request.calibration.name}"
+    return samples.real, samples.source
+
+
+def _given(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> Given | None:
+    """The first `MAX_GIVEN` inputs of the user's file, as codes; None without a file."""
+    path, real = request.inputs, calibration
+    if path is not None:
+        real = data.read_inputs(path, net, limit=MAX_GIVEN)
+    elif request.calibration is not None and calibration is not None:
+        path, real = request.calibration, {name: array[:MAX_GIVEN] for name, array in calibration.items()}
+    if path is None or real is None:
+        return None
+    return Given(data.encode(net, real)[0], f"the first {_length(real)} of {path.name}")
+
+
+def _real_samples(
+    request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None
+) -> tuple[Mapping[str, Array], str, bool]:
+    if request.inputs is not None:
+        given = data.read_inputs(request.inputs, net, limit=request.samples)
+        return given, f"the first {_length(given)} of {request.inputs.name}", False
+    if calibration is not None:
+        calibrated_on = "" if request.calibration is None else request.calibration.name
+        first = {name: array[: request.samples] for name, array in calibration.items()}
+        return first, f"the first {_length(first)} of {calibrated_on}", False
+    low, high = request.quantize.input_range
+    generator = np.random.default_rng(_GENERATOR_SEED)
+    real = generate(net, request.samples, low, high, generator)
+    return real, f"generated, uniform in [{low:g}, {high:g}], seed {_GENERATOR_SEED}", True
+
+
+def _length(arrays: Mapping[str, Array]) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _provenance(request: CompileRequest, imported: Imported) -> dict[str, Any]:
+    with request.model.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": request.model.name,
+        "sha256": sha256,
+        "family": imported.family,
+        "given": dict(imported.given),
+        "assumed": [asdict(a) for a in imported.assumed],
+        "eqnet_digest": imported.net.digest,
+        "quantize": asdict(request.quantize),
+    }
+
+
+def _verify(
+    name: str,
+    simulator: type[Simulator],
+    folder: Path,
+    request: CompileRequest,
+    samples: Samples,
+    golden: Run,
+    net: IntNet,
+    report: StageProgress,
+) -> Verification:
+    start = time.perf_counter()
+    report(name, 0, samples.count)
+    try:
+        got = simulator().run(
+            folder,
+            samples.codes,
+            trace=True,
+            timeout_s=request.timeout_s,
+            progress=lambda done, total: report(name, done, total),
+        )
+    except MissingToolError as error:
+        hints = [d.hint for d in error.diagnostics if d.hint]
+        return Verification(
+            name,
+            "missing",
+            reason="; ".join(d.what for d in error.diagnostics),
+            install=hints[0] if hints else request.target.install,
+        )
+    seconds = time.perf_counter() - start
+    comparison = compare(golden, got, states=bool(net.states))
+    comparison.require()
+    return Verification(
+        name,
+        "equal",
+        samples=comparison.samples,
+        steps=comparison.ticks * comparison.samples,
+        values=comparison.values + comparison.outputs,
+        mismatches=comparison.mismatches + comparison.output_mismatches + comparison.step_mismatches,
+        labels_equal=_labels_equal(net, golden, got),
+        seconds=seconds,
+        details=got.details,
+    )
+
+
+def _labels_equal(net: IntNet, golden: Run, got: Run) -> int | None:
+    classes = [o.name for o in net.outputs if o.kind == "classes"]
+    if not classes:
+        return None
+    return sum(int((golden.outputs[n].argmax(-1) == got.outputs[n].argmax(-1)).sum()) for n in classes)

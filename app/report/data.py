@@ -1,0 +1,219 @@
+"""The report as JSON values. Every number that is a result stands in an object that says its `kind`:
+
+- `measured`: read off the file, or computed by running on this machine (the unit and `how` say what);
+- `simulated`: out of golden or a simulator of the hardware;
+- `estimated`: out of a model of the hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from eqcompile.toolchain import artifact
+from eqcompile.toolchain.ir import IntNet, ops
+
+from ..compile import CompileResult, Verification, target_options
+from .relaxation import relaxation
+
+__all__ = ["Accuracy", "Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
+
+Kind = Literal["measured", "simulated", "estimated"]
+REPORT_VERSION = 1
+_GROUP = 6
+_TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Correct labels of `samples` labelled inputs: by the float64 reference, and by the integers (golden)."""
+
+    samples: int
+    float_correct: int
+    int_correct: int
+    source: str
+
+
+def number(value: float, kind: Kind, unit: str, how: str = "") -> dict[str, Any]:
+    """A number with its kind; `how` says where it comes from."""
+    return {"value": value, "kind": kind, "unit": unit} | ({"how": how} if how else {})
+
+
+def document(
+    results: Sequence[CompileResult], *, command: Sequence[str], accuracies: Mapping[Path, Accuracy] | None = None
+) -> dict[str, Any]:
+    """The whole report. `accuracies` are by model path."""
+    found = accuracies or {}
+    return {
+        "report_version": REPORT_VERSION,
+        "command": list(command),
+        "tools": artifact.tool_versions(*_TOOLS),
+        "results": [
+            result_document(r, accuracy=found.get(r.request.model)) | {"relaxation": relaxation(r)} for r in results
+        ],
+    }
+
+
+def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) -> dict[str, Any]:
+    """One compilation, without the relaxation curves."""
+    request, imported, net = result.request, result.imported, result.net
+    labelled = {} if accuracy is None else {"accuracy": _accuracy(accuracy)}
+    return {
+        "model": {
+            "file": request.model.name,
+            "sha256": result.manifest["source"]["sha256"],
+            "family": imported.family,
+            "family_from": "the command line" if request.family else "the file",
+            "eqnet_digest": imported.net.digest,
+            "inputs": {i.name: list(i.shape) for i in net.inputs},
+            "states": {s.name: list(s.shape) for s in net.states},
+            "outputs": [o.name for o in net.outputs],
+            "steps": net.schedule.steps,
+            "ignored_tensors": list(imported.ignored),
+        },
+        "settings": {"given": _given(result), "assumed": [plain(asdict(a)) for a in imported.assumed]},
+        "quantization": {
+            "options": _options(result),
+            "calibration": None if request.calibration is None else request.calibration.name,
+            "choices": {
+                "kind": "measured",
+                "how": "computed from the tensors and the calibration data",
+                "rows": [plain(c) for c in result.lowered.choices],
+            },
+            "assumed": [plain(asdict(a)) for a in result.lowered.assumed],
+        },
+        "contraction": plain(result.contraction.to_json()),
+        "ir_digest": net.digest,
+        "accumulators": {
+            "kind": "measured",
+            "unit": "bits",
+            "how": "proved by interval arithmetic on the actual codes",
+            "values": accumulators(net),
+        },
+        "samples": {
+            "source": result.samples.source,
+            "generated": result.samples.generated,
+            "count": number(result.samples.count, "measured", "samples"),
+            "saturated": number(result.samples.saturated, "measured", "input values", "clipped by the input format"),
+        },
+        "agreement": _agreement(result),
+        "settling": _settling(result),
+        "target": {
+            "name": request.target.name,
+            "options": plain(target_options(request.target)),
+            "details": {"kind": "estimated", "how": "stated by the target at emission", **plain(result.target_details)},
+        },
+        "verification": [_verification(v) for v in result.verifications],
+        "output": str(request.output),
+    } | labelled
+
+
+def accumulators(net: IntNet) -> dict[str, int]:
+    """Proved width in bits of every exact sum, by value name."""
+    sums = (ops.Linear, ops.Stencil, ops.Conv, ops.MatMul)
+    return {op.out: net.formats[op.out].bits for op in net.all_ops() if isinstance(op, sums)}
+
+
+def _options(result: CompileResult) -> dict[str, Any]:
+    """The options that had a say: a range of the inputs is assumed only where there is no calibration data."""
+    options: dict[str, Any] = plain(asdict(result.request.quantize))
+    if result.request.calibration is not None:
+        del options["input_range"]
+    return options
+
+
+def _given(result: CompileResult) -> list[dict[str, Any]]:
+    request = result.request
+    stated = "the file" if request.config is None else f"{request.config.name} or the file"
+    return [
+        {"name": name, "value": plain(value), "source": "--set" if name in request.settings else stated}
+        for name, value in result.imported.given.items()
+    ]
+
+
+def _accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    return {
+        "source": accuracy.source,
+        "samples": number(accuracy.samples, "measured", "samples"),
+        "float": number(accuracy.float_correct / accuracy.samples, "measured", "fraction", "float64 reference"),
+        "integer": number(accuracy.int_correct / accuracy.samples, "simulated", "fraction", "golden"),
+    }
+
+
+def _agreement(result: CompileResult) -> dict[str, Any]:
+    a = result.agreement
+    how = f"golden against the float64 reference, {a.samples} samples"
+    labels = {} if a.labels_equal is None else {"labels_equal": number(a.labels_equal, "measured", "labels", how)}
+    return labels | {
+        "labels": number(a.labels, "measured", "labels"),
+        "state_error": {n: number(v, "measured", "state units", how) for n, v in a.state_error.items()},
+        "state_error_lsb": {n: number(v, "measured", "LSB", how) for n, v in a.state_error_lsb.items()},
+        "output_error": {n: number(v, "measured", "output units", how) for n, v in a.output_error.items()},
+    }
+
+
+def _settling(result: CompileResult) -> dict[str, Any]:
+    steps = result.golden.steps
+    how = f"steps until no state moved by more than {result.net.schedule.tolerance} LSB, or the budget"
+    return {
+        "smallest": number(int(steps.min()), "simulated", "steps", how),
+        "median": number(float(np.median(steps)), "simulated", "steps", how),
+        "largest": number(int(steps.max()), "simulated", "steps", how),
+    }
+
+
+def _verification(v: Verification) -> dict[str, Any]:
+    if v.status == "missing":
+        return {"simulator": v.simulator, "status": v.status, "reason": v.reason, "install": v.install}
+    numbers = {
+        "samples": number(v.samples, "simulated", "samples"),
+        "steps": number(v.steps, "simulated", "steps", "steps compared with golden, all samples together"),
+        "values": number(v.values, "simulated", "codes", "state and output codes compared with golden"),
+        "mismatches": number(v.mismatches, "simulated", "codes"),
+        "seconds": number(v.seconds, "measured", "s", "wall-clock time of the simulation on this machine"),
+    }
+    if v.labels_equal is not None:
+        numbers["labels_equal"] = number(v.labels_equal, "simulated", "labels", "labels equal to those of golden")
+    details = {"kind": "simulated", "how": f"counters of {v.simulator}", **plain(v.details)}
+    return {"simulator": v.simulator, "status": v.status, **numbers, "details": details}
+
+
+def told(details: Mapping[str, Any]) -> list[str]:
+    """What people are shown of a runner's or a target's details: its own summary, else its counters with their kind."""
+    if "summary" in details:
+        return [str(line) for line in details["summary"]]
+    groups = ((n, g) for n, g in details.items() if isinstance(g, dict) and "kind" in g)
+    return [f"{name}: {scalars(found)} [{found['kind']}]" for name, found in groups]
+
+
+def scalars(counters: Mapping[str, Any]) -> str:
+    """Counters of a runner as a line of text, lists left out; a group of few numbers in brackets."""
+    parts = []
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            inner = scalars(value) if len(value) <= _GROUP else ""
+            parts += [f"{name} ({inner})"] if inner else []
+        elif name != "kind" and not isinstance(value, list):
+            parts.append(f"{name} {value:,.5g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(parts)
+
+
+def plain(value: Any) -> Any:
+    """JSON values: NumPy scalars and arrays, tuples, paths and infinities turned into what JSON has."""
+    match value:
+        case Mapping():
+            return {str(k): plain(v) for k, v in value.items()}
+        case np.ndarray() | np.generic():
+            return plain(value.tolist())
+        case list() | tuple():
+            return [plain(v) for v in value]
+        case float() if not np.isfinite(value):
+            return str(value)
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)

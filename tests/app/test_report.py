@@ -1,0 +1,241 @@
+"""Reports: the JSON holds every number with its kind, the page holds nothing else and needs nothing else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from eqcompile.app import compile as pipeline
+from eqcompile.app import report
+from eqcompile.app.report.picture import panels
+from eqcompile.app.report.relaxation import relaxation
+from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.toolchain.diagnostics import ArtifactError
+from eqcompile.toolchain.golden import run as run_golden
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> pipeline.CompileResult:
+    request = pipeline.CompileRequest(
+        model=EXAMPLES / "checkpoints" / "digits_looped.pt",
+        target=NumpyTarget(),
+        output=tmp_path_factory.mktemp("artifact") / "out",
+        calibration=EXAMPLES / "data" / "digits_calibration.npz",
+        samples=5,
+    )
+    return pipeline.compile_model(request)
+
+
+@pytest.fixture(scope="module")
+def document(result: pipeline.CompileResult) -> dict[str, Any]:
+    accuracy = report.Accuracy(360, 342, 333, "digits_test.npz")
+    made = report.document([result], command=["eqcompile"], accuracies={result.request.model: accuracy})
+    found: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
+    return found
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; collects text and attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(k, v or "") for k, v in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(k, v or "") for k, v in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.text.append(text)
+
+
+def parsed(document: Mapping[str, Any]) -> Page:
+    page = Page()
+    page.feed(report.render_page(document))
+    page.close()
+    return page
+
+
+def test_the_page_is_well_formed_and_loads_nothing(document: dict[str, Any]) -> None:
+    """Would break if the page needed a network, ran a script, or left a tag open."""
+    page = parsed(document)
+    assert page.open == []
+    assert page.tags & {"script", "link", "iframe", "img"} == set()
+    for name, value in page.attributes:
+        if name in ("href", "src", "xlink:href"):
+            assert value.startswith("data:image/png;base64,")
+    rest = re.sub(r'"data:image/png;base64,[^"]*"', "", report.render_page(document))
+    assert re.findall(r"//[a-z]|url\(|@import", rest) == []
+
+
+def test_every_number_of_the_page_comes_from_the_document(document: dict[str, Any]) -> None:
+    """Would break if the page held a number of its own: each one changed in the JSON must change on the page."""
+    changed = copy.deepcopy(document)
+    r = changed["results"][0]
+    marks = {
+        "steps": (r["verification"][0]["steps"], 987_001),
+        "values": (r["verification"][0]["values"], 987_002),
+        "mismatches": (r["verification"][0]["mismatches"], 987_003),
+        "samples": (r["verification"][0]["samples"], 987_004),
+        "labels": (r["agreement"]["labels_equal"], 987_005),
+        "settled": (r["settling"]["median"], 987_006),
+    }
+    for place, value in marks.values():
+        assert f"{value:,}" not in report.render_page(changed)
+        place["value"] = value
+    page = report.render_page(changed)
+    for _, value in marks.values():
+        assert f"{value:,}" in page
+    r["accuracy"]["integer"]["value"] = 0.123
+    r["agreement"]["state_error_lsb"]["h"]["value"] = 55.5
+    page = report.render_page(changed)
+    assert "12.3%" in page
+    assert "55.5 LSB" in page
+
+
+def test_a_mismatch_is_shown_as_bad(document: dict[str, Any]) -> None:
+    """Would break if a failed comparison looked like a passed one."""
+    assert 'class="bad"' not in report.render_page(document)
+    changed = copy.deepcopy(document)
+    changed["results"][0]["verification"][0]["mismatches"]["value"] = 1
+    assert 'class="bad"' in report.render_page(changed)
+
+
+def test_text_from_files_cannot_become_markup(document: dict[str, Any]) -> None:
+    """Would break if a name in an untrusted checkpoint could put a script into the report."""
+    changed = copy.deepcopy(document)
+    for place, key in (
+        (changed["results"][0]["model"], "file"),
+        (changed["results"][0]["model"], "family"),
+        (changed["results"][0]["relaxation"]["units"], "state"),
+        (changed["results"][0]["samples"], "source"),
+    ):
+        place[key] = "<script>alert(1)</script>"
+    changed["results"][0]["quantization"]["choices"]["rows"][0]["name"] = "<b>"
+    changed["command"] = ["<i>"]
+    assert parsed(changed).tags & {"script", "b", "i"} == set()
+
+
+def test_a_simulator_that_is_missing_is_on_the_page(document: dict[str, Any]) -> None:
+    """Would break if an artifact that nobody ran looked verified."""
+    changed = copy.deepcopy(document)
+    missing = {"simulator": "lava", "status": "missing", "reason": "lava-nc is not installed", "install": "pip it"}
+    changed["results"][0]["verification"] = [missing]
+    text = " ".join(parsed(changed).text)
+    assert "not verified: lava-nc is not installed; pip it" in text
+    changed["results"][0]["verification"] = []
+    assert "not verified" in " ".join(parsed(changed).text)
+
+
+def test_curves_are_those_of_golden(result: pipeline.CompileResult) -> None:
+    """Would break if a curve were of other codes, shifted by a tick, or of the wrong axis."""
+    curves = relaxation(result)
+    codes = result.golden.states["h"]
+    padded = np.concatenate([np.zeros_like(codes[:1]), codes])
+    for sample in range(5):
+        for tick in range(30):
+            move = np.abs(padded[tick + 1, sample] - padded[tick, sample])
+            assert curves["movement"]["samples"][sample][tick] == move.max()
+    changing = [(padded[t + 1] != padded[t]).mean() for t in range(30)]
+    np.testing.assert_allclose(curves["changing"]["mean"], changing)
+    np.testing.assert_array_equal(curves["units"]["codes"], codes[:, 0])
+    assert curves["first_tick"] == 1
+    logits = curves["logits"]
+    assert logits["ticks"] == list(range(1, 31))
+    assert logits["codes"][-1] == result.golden.outputs["logits"][0].tolist()
+    one = run_golden
+    first = {n: c[:1] for n, c in result.samples.codes.items()}
+    net = replace(result.net, schedule=replace(result.net.schedule, steps=4))
+    assert logits["codes"][3] == one(net, first, trace=False).outputs["logits"][0].tolist()
+
+
+def test_pictures_are_xml_with_title_units_and_labels(document: dict[str, Any]) -> None:
+    """Would break if a panel could not be drawn, or an axis had no label."""
+    drawn = panels(document["results"][0]["relaxation"])
+    assert len(drawn) == 4
+    for svg in drawn:
+        texts = [t.text or "" for t in ElementTree.fromstring(svg).iter("text")]
+        assert len(texts) > 6
+        assert any("tick" in t for t in texts)
+    assert "LSB" in drawn[0]
+    assert "fraction of 64 units" in drawn[1]
+    assert "State h, sample 0" in drawn[2]
+
+
+def test_a_net_that_never_moves_can_be_drawn(document: dict[str, Any]) -> None:
+    """Would break if all-zero curves divided by zero."""
+    curves = copy.deepcopy(document["results"][0]["relaxation"])
+    curves["movement"]["samples"] = [[0] * 30]
+    curves["changing"]["mean"] = [0.0] * 30
+    curves["units"]["codes"] = [[0]]
+    curves["logits"]["codes"] = [[0, 0]] * 30
+    for svg in panels(curves):
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg
+
+
+def test_the_line_of_the_largest_movement_is_where_the_numbers_are(document: dict[str, Any]) -> None:
+    """Would break if the scale were wrong: doubling 1 + movement must be one equal distance on the axis."""
+    curves = copy.deepcopy(document["results"][0]["relaxation"])
+    curves["movement"]["samples"] = [[0, 1, 3, 7]]
+    root = ElementTree.fromstring(panels(curves)[0])
+    points = list(root.iter("polyline"))[-1].attrib["points"].split()
+    heights = [float(p.split(",")[1]) for p in points]
+    steps = np.diff(heights)
+    assert (steps < 0).all()
+    np.testing.assert_allclose(steps, steps[0], atol=0.15)
+
+
+def test_files_are_written_and_replaced_only_with_force(result: pipeline.CompileResult, tmp_path: Path) -> None:
+    """Would break if a report were overwritten unasked, or the page and the JSON differed."""
+    folder = tmp_path / "a" / "b"
+    made = report.write([result], folder, command=["eqcompile"])
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json"]
+    stored = json.loads((folder / "report.json").read_text())
+    assert stored == json.loads(json.dumps(made))
+    assert (folder / "report.html").read_text() == report.render_page(stored)
+    with pytest.raises(ArtifactError, match="there is a report already"):
+        report.write([result], folder, command=["eqcompile"])
+    report.write([result], folder, command=["eqcompile", "again"], force=True)
+    assert json.loads((folder / "report.json").read_text())["command"] == ["eqcompile", "again"]
+    with pytest.raises(ArtifactError, match="cannot write"):
+        report.write([result], Path("/proc/nowhere"), command=["eqcompile"])
+
+
+def test_several_results_share_one_table(document: dict[str, Any]) -> None:
+    """Would break if the overview showed the first network only."""
+    changed = copy.deepcopy(document)
+    second = copy.deepcopy(changed["results"][0])
+    second["model"]["file"] = "other.pt"
+    second["target"]["name"] = "loihi"
+    changed["results"].append(second)
+    table = report.render_page(changed).split("</table>")[0]
+    assert table.count("<tr>") == 3
+    assert "other.pt" in table
+    assert "loihi" in table
+    assert "95.0%" in table

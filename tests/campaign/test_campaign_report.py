@@ -1,0 +1,251 @@
+"""The report: numbers from the store, a page without a network, the same in a browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eqcompile.app.report.campaign.page import render
+from eqcompile.app.report.campaign.recovery import proved_bound
+from eqcompile.app.report.campaign.svg import shade
+from eqcompile.app.report.campaign.write import write
+from eqcompile.quantize.lower import lower
+from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign.definition import STORE
+from eqcompile.sim.campaign.environment.rates import read
+from eqcompile.sim.campaign.store import open_store
+from eqcompile.toolchain.data import encode, read_inputs
+from eqcompile.toolchain.diagnostics import ArtifactError
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ENVIRONMENT = {"environment": read("avionics", part="amd-7-series-config", scrub_s=60.0, mission_s=None, devices=10)}
+
+
+def net_of(name: str) -> Any:
+    imported = import_model(EXAMPLES / "checkpoints" / f"{name}.pt")
+    with np.load(EXAMPLES / "data" / "digits_calibration.npz") as held:
+        lowered = lower(imported.net, QuantizeOptions(), calibration={"x": held["x"].astype(np.float64)})
+    return lowered.net
+
+
+def campaign_of(name: str, count: int) -> Any:
+    net = net_of(name)
+    codes, _ = encode(net, read_inputs(EXAMPLES / "data" / "digits_test.npz", net, limit=12))
+    return api.define(
+        net,
+        codes,
+        model="seu",
+        options={"sites": "state,weight"},
+        engine="golden",
+        near=1,
+        count=count,
+        seed=1,
+        margin=0.01,
+        confidence=0.95,
+        stop_at_margin=None,
+        notes=ENVIRONMENT,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign on the cube with the feed-forward net as control: every figure of the page occurs."""
+    path = tmp_path_factory.mktemp("report") / "campaign"
+    api.create(campaign_of("digits_cube", 150), path, controls=[campaign_of("digits_mlp", 120)], force=False)
+    api.resume(path, scheduler="local", workers=1)
+    write(path)
+    return path
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def test_counts_are_those_of_the_store(folder: Path) -> None:
+    """Would break if a figure counted other rows than the ones that were stored."""
+    found = report_of(folder)
+    with open_store(folder / STORE, write=False) as store:
+        table = store.table()
+    for row in found["outcomes"]:
+        code = [o.value for o in api.Outcome if o.name.lower() == row["outcome"]][0]
+        assert row["faults"] == int((table["outcome"] == code).sum())
+        assert row["rate"]["low"] <= row["faults"] / 150 <= row["rate"]["high"]
+    assert sum(r["faults"] for r in found["outcomes"]) == sum(r["faults"] for r in found["reset"]) == 150
+    assert sum(r["faults"] for r in found["sites"]) == 150
+    for drawn in found["maps"]:
+        assert sum(c["faults"] for c in drawn["cells"]) == 150
+        wrong = {"wrong label": (4, 7), "not healed": (2, 3, 4, 5, 7)}[drawn["measure"]]
+        assert sum(c["hits"] for c in drawn["cells"]) == int(np.isin(table["outcome"], wrong).sum())
+    assert sum(found["cube"]["faults"]) == sum(r["faults"] for r in found["sites"] if r["site"] == "state:h")
+    assert found["control"]["faults"]["value"] == 120
+    assert found["environment"]["total"]["bits"] == sum(r["bits"] for r in found["environment"]["sites"])
+
+
+def test_every_result_says_its_kind(folder: Path) -> None:
+    """Would break if a number could be read as measured that was estimated."""
+
+    def check(value: Any, kind: str) -> None:
+        if isinstance(value, dict):
+            kind = value.get("kind", kind)
+            assert kind in {"measured", "simulated", "estimated", "proved", ""}
+            if {"estimate", "low", "high"} <= set(value):
+                assert kind == "estimated", value
+            for inner in value.values():
+                check(inner, kind)
+        elif isinstance(value, list):
+            for inner in value:
+                check(inner, kind)
+
+    check({k: v for k, v in report_of(folder).items() if k != "campaign"}, "")
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br", "rect", "line", "polyline", "path", "image"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(folder: Path) -> None:
+    """Would break if the page needed a network, a script of another host, or had a tag left open."""
+    text = (folder / "report.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    loaded = [a.get(k) or "" for _, a in page.tags for k in ("src", "href", "xlink:href") if k in a]
+    assert loaded
+    assert all(u.startswith("data:text/csv;base64,") for u in loaded)
+    assert "<script" not in text
+    assert "url(" not in text
+    titles = re.findall(r"<h2>([^<]+)<", text)
+    for wanted in ("What became", "Against the control", "By site", "Site by bit", "Recovery", "Slices", "Environment"):
+        assert any(t.startswith(wanted) for t in titles), (wanted, titles)
+    assert len(re.findall(r"<h2>[^<]+<span class=\"kind\">", text)) == len(titles)
+
+
+def test_each_csv_holds_the_numbers_of_its_figure(folder: Path) -> None:
+    """Would break if a download were empty or of another figure."""
+    text = (folder / "report.html").read_text()
+    files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', text))
+    assert len(files) >= 9
+    rows = {n: list(csv.DictReader(io.StringIO(base64.b64decode(c).decode()))) for n, c in files.items()}
+    assert all(rows.values())
+    found = report_of(folder)
+    assert [int(r["faults"]) for r in rows["outcomes.csv"]] == [o["faults"] for o in found["outcomes"]]
+    assert len(rows["cube.csv"]) == 125
+    assert {r["outcome"] for r in rows["recovery.csv"]} <= {o["outcome"] for o in found["outcomes"]}
+
+
+def test_text_of_a_net_cannot_become_markup(folder: Path) -> None:
+    """Would break if the name of a net, a site or a command could add a script to the page."""
+    found = report_of(folder)
+    evil = "<script>alert(1)</script>"
+    found["campaign"] |= {"net": evil, "family": evil, "command": evil, "model": evil}
+    found["sites"][0]["site"] = found["maps"][0]["cells"][0]["site"] = evil
+    found["environment"]["title"] = evil
+    found["wrong_ids"] = [evil]
+    assert "<script" not in render(found)
+
+
+def test_an_unfinished_campaign_says_so_and_an_empty_one_is_refused(tmp_path: Path) -> None:
+    """Would break if a report of half a campaign looked like a whole one."""
+    from eqcompile.sim.campaign.chunks import run_chunk
+    from eqcompile.sim.campaign.definition import read_content
+
+    folder = tmp_path / "half"
+    api.create(campaign_of("digits_mlp", 450), folder, force=False)
+    with pytest.raises(ArtifactError, match="no-results"):
+        write(folder)
+    with open_store(folder / STORE, write=True) as store:
+        store.append(run_chunk(read_content(folder), 1))
+    found = write(folder)
+    assert not found["finished"]
+    assert "not finished" in (folder / "report.html").read_text()
+
+
+def test_shades_run_from_white_to_dark() -> None:
+    """Would break if a larger rate could look lighter."""
+    light = [sum(int(shade(k / 20)[i : i + 2], 16) for i in (1, 3, 5)) for k in range(21)]
+    assert light == sorted(light, reverse=True)
+    assert shade(0.0) == "#ffffff"
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_a_browser_draws_every_figure_without_a_complaint(folder: Path, tmp_path: Path) -> None:
+    """Would break if a figure had no size, text ran out of the page, or the browser met an error in the file."""
+    assert CHROMIUM is not None
+    page = (folder / "report.html").read_text()
+    probe = """<script>addEventListener('load', () => {
+      const boxes = [...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect());
+      const out = [...document.querySelectorAll('svg text')].filter(t => {
+        const a = t.getBoundingClientRect(), b = t.closest('svg').getBoundingClientRect();
+        return a.left < b.left - 1 || a.right > b.right + 1; }).map(t => t.textContent);
+      const empty = boxes.filter(b => b.width < 20 || b.height < 20).length;
+      const wide = document.documentElement.scrollWidth - innerWidth;
+      const bad = /NaN|undefined/.test(document.querySelector('h1').parentNode.innerText);
+      document.title = JSON.stringify({figures: boxes.length, empty, out, wide, bad});
+    })</script></body>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.replace("</body>", probe))
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1200,900",
+            "--virtual-time-budget=5000",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            probed.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    said = json.loads(re.findall(r"<title>(\{.*?\})</title>", done.stdout)[0].replace("&quot;", '"'))
+    assert said["figures"] >= 10
+    assert said["empty"] == 0
+    assert said["out"] == []
+    assert said["wide"] <= 0
+    assert said["bad"] is False
+
+
+def test_the_bound_stands_beside_a_contraction_and_nowhere_else() -> None:
+    """A curve that is proved of no net must not be drawn beside its runs."""
+    looped, cube = campaign_of("digits_looped", 1), campaign_of("digits_cube", 1)
+    found = proved_bound(looped, [64.0, 2.0], 4)
+    assert found is not None
+    assert found["kind"] == "proved"
+    assert 0.0 < found["factor"] < 1.0
+    assert found["distance"][0] == pytest.approx(64.0)
+    assert all(a > b for a, b in itertools.pairwise(found["contraction"]))
+    assert all(far >= near for far, near in zip(found["distance"], found["contraction"], strict=True))
+    assert proved_bound(cube, [64.0], 4) is None

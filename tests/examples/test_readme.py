@@ -1,0 +1,61 @@
+"""What the README tells a newcomer to type works as it is written."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eqcompile.app.cli import eqfault, eqsim, main, tune
+from eqcompile.app.cli.console import EXIT_CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(*names: str) -> list[list[str]]:
+    """Every line of a code block that starts with one of `names`, comments left out, as words."""
+    blocks = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words for words in lines if words and words[0] in names]
+
+
+@pytest.mark.simulator
+def test_the_commands_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newcomer copies these lines; one that fails costs a user."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "examples/checkpoints/digits_looped.pt", "model.pt")
+    shutil.copy(ROOT / "examples/data/digits_calibration.npz", "train.npz")
+    shutil.copy(ROOT / "examples/data/digits_test.npz", "test.npz")
+    programs = {"eqcompile": main.main, "eqsim": eqsim.main, "eqtune": tune.main, "eqfault": eqfault.main}
+    typed = commands(*programs)
+    assert {words[0] for words in typed} == {*programs}
+    for words in typed:
+        assert programs[words[0]](words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+    for words in typed:
+        for option, name in zip(words, words[1:], strict=False):
+            assert option != "-o" or Path(name).exists(), shlex.join(words)
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    """`make` would answer with an error of its own."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {words[1] for words in commands("make")} | set(re.findall(r"`make ([a-z-]+)", README))
+    assert {"demo", "test"} <= named
+    assert named <= targets
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    """Scripts rely on them."""
+    table = re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE)
+    assert [int(code) for code, _ in table] == [code for code, _ in EXIT_CODES]
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """A dead link is a page that a reader needed."""
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

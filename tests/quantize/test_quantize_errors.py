@@ -1,0 +1,102 @@
+"""What must not be lowered, and how the user is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from quantize_nets import loop, net
+
+from eqcompile.quantize.lower import lower
+from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
+from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.ir import Format, State, Stop, ops
+
+Array = NDArray[Any]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (QuantizeOptions(state_bits=1), ["option-bits", "state_bits is 1, must be an integer in 2..16"]),
+        (QuantizeOptions(state_bits=17), ["option-bits", "state_bits is 17, must be an integer in 2..16"]),
+        (QuantizeOptions(input_bits=0), ["option-bits", "input_bits is 0"]),
+        (QuantizeOptions(weights="int9"), ["option-weights", "'int9'", "one of ternary, int2, int3"]),
+        (QuantizeOptions(input_range=(1.0, 1.0)), ["option-range", "1.0 to 1.0"]),
+        (QuantizeOptions(tolerance=-1), ["option-tolerance", "-1"]),
+        (QuantizeOptions(state_bits=99, weights="float"), ["state_bits is 99", "'float'"]),
+    ],
+)
+def test_options_out_of_range_are_named(options: QuantizeOptions, words: list[str]) -> None:
+    """Every wrong option is reported with its value and what would be right, all in one run."""
+    made = loop(np.random.default_rng(0)).net
+    with pytest.raises(UsageError) as caught:
+        lower(made, options, calibration=None)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_unsupported_node_is_named() -> None:
+    """One run names each node without an integer form, its block, its tensors, and the stop rule."""
+    made = net(
+        {"mask": np.ones(4, np.int64), "gain": np.ones((4, 4)), "W": np.eye(4)},
+        x=(4,),
+        states=[State("h", (4,), "wrapped"), State("g", (4, 4), "grown")],
+        drive=[ops.Normalize(out="normed", x="x", axes=(-1,), groups=1, eps=1e-5, eps_on="variance")],
+        step=[
+            ops.Softmax(out="attention", x="h", mask="mask"),
+            ops.Linear(out="mapped", x="attention", weight="W"),
+            ops.Mod(out="wrapped", x="mapped", period=6.28),
+            ops.Mul(out="grown", a="h", b="gain"),
+        ],
+        output="h",
+        stop=Stop("h", 1e-3, 5, 2.0),
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        lower(made, QuantizeOptions(), calibration=None)
+    found = [(d.code, d.where) for d in caught.value.diagnostics]
+    assert found == [
+        ("unsupported-op", "test.Net: drive.normed"),
+        ("unsupported-op", "test.Net: step.attention, seed:mask"),
+        ("unsupported-op", "test.Net: step.wrapped"),
+        ("unsupported-op", "test.Net: step.grown, seed:gain"),
+        ("unsupported-stop", "test.Net: h"),
+    ]
+
+
+def test_calibration_faults_are_named() -> None:
+    """Calibration data of the wrong name, shape or content must not set a scale."""
+    made = loop(np.random.default_rng(0)).net
+    cases: dict[str, dict[str, Array]] = {
+        "missing-input": {},
+        "unknown-input": {"x": np.zeros((2, 5)), "y": np.zeros(3)},
+        "input-shape": {"x": np.zeros((2, 6))},
+        "input-values": {"x": np.full((2, 5), np.nan)},
+    }
+    for code, data in cases.items():
+        with pytest.raises(UsageError, match=code):
+            lower(made, QuantizeOptions(), calibration=data)
+    with pytest.raises(UsageError, match=r"no such value(.|\n)*range-value"):
+        lower(made, QuantizeOptions(), calibration=None, ranges={"q": (0.0, 1.0), "x": (1.0, 0.0)})
+
+
+def test_given_ranges_win_over_calibration() -> None:
+    """A range that the user states sets the input codes, whatever the data says."""
+    made = loop(np.random.default_rng(0)).net
+    lowered = lower(made, QuantizeOptions(), calibration={"x": np.zeros((1, 5))}, ranges={"x": (0.0, 2.0)})
+    encoding = lowered.net.inputs[0].encoding
+    assert encoding is not None
+    assert encoding.format == Format(8, False)
+    assert encoding.scale * 255 >= 2.0
+    assert lowered.assumed == ()
+
+
+def test_values_too_wide_for_a_word_are_refused() -> None:
+    """A bias of absurd size is a diagnostic, not an overflow in the cast to integers."""
+    made = loop(np.random.default_rng(0)).net
+    huge = replace(made, params=tuple(replace(p, value=p.value * 1e30) if p.name == "b" else p for p in made.params))
+    with pytest.raises(UnsupportedError, match="too-wide"):
+        lower(huge, QuantizeOptions(), calibration=None)

@@ -1,0 +1,152 @@
+"""Post-training quantization: scales and codes of least error, on weights alone and on calibration data."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from quantize_nets import inputs_of, loop
+
+from eqcompile.quantize.fit import best_scale, descend, nearest
+from eqcompile.quantize.ground import Ground
+from eqcompile.quantize.lower import lower
+from eqcompile.quantize.moments import Moments
+from eqcompile.quantize.weights import quantize_weights
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
+Array = NDArray[Any]
+PROFILE = settings(max_examples=40, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def moments_of(data: Array) -> Moments:
+    return Moments(len(data), data.mean(axis=0), data.mean(axis=0), data.T @ data / len(data))
+
+
+def error_of(weights: Array, importance: Array, scale: float, top: int) -> float:
+    return float((importance * (weights - scale * nearest(weights, scale, top)) ** 2).sum())
+
+
+@given(seed=seeds, top=st.sampled_from([1, 3, 7, 15]), n=st.integers(1, 12), weighted=st.booleans())
+@PROFILE
+def test_no_scale_is_better(seed: int, top: int, n: int, weighted: bool) -> None:
+    """The sweep claims the optimum over all scales: a fine grid of them must find nothing better."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=n)
+    importance = rng.uniform(0.1, 3.0, n) if weighted else np.ones(n)
+    scale = best_scale(weights, importance, top)
+    found = error_of(weights, importance, scale, top)
+    for other in np.linspace(1e-3, 2.0 * np.abs(weights).max(), 700):
+        assert found <= error_of(weights, importance, float(other), top) * (1 + 1e-9) + 1e-15
+    assert error_of(weights, importance, 1.3 * scale, top) > found
+
+
+def test_ternary_is_the_exact_optimum() -> None:
+    """Every assignment of -1, 0, +1 with its best scale, tried one by one, is no better."""
+    weights = np.random.default_rng(1).normal(size=(3, 6))
+    made = quantize_weights(weights, "ternary", per_row=True)
+    for row, codes, scale in zip(weights, made.codes, made.scale, strict=True):
+        errors = []
+        for q in product((-1, 0, 1), repeat=6):
+            q = np.array(q)
+            s = (q @ row) / max(q @ q, 1)
+            errors.append(((row - s * q) ** 2).sum())
+        assert ((row - scale * codes) ** 2).sum() == pytest.approx(min(errors), rel=1e-12)
+
+
+def test_wide_groups_are_within_a_hair_of_the_optimum() -> None:
+    """For a tensor of many codes some scales are tried: the best must be as good as that of a fine grid."""
+    weights = np.random.default_rng(2).normal(size=3000)
+    ones = np.ones_like(weights)
+    found = error_of(weights, ones, best_scale(weights, ones, 127), 127)
+    best = min(error_of(weights, ones, float(s), 127) for s in np.linspace(0.01, 0.04, 400))
+    assert found <= best * 1.02
+
+
+@given(seed=seeds, top=st.sampled_from([1, 7]), shared=st.booleans(), one=st.booleans())
+@PROFILE
+def test_descent_never_raises_the_error(seed: int, top: int, shared: bool, one: bool) -> None:
+    """Coordinate descent is monotone for one scale or many and for moments of a matrix or of each row; and its codes
+    stay in range."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(4, 6))
+    data = rng.normal(size=(4, 9, 6)) @ rng.normal(size=(6, 6))
+    moment = np.einsum("rsn,rsm->rnm", data, data) + 0.1 * np.eye(6)
+    if shared:
+        moment = moment[0]
+
+    def error(codes: Array, scale: Array) -> float:
+        e = weights - np.broadcast_to(scale, (4,))[:, None] * codes
+        return float(np.einsum("rn,rnm,rm->", e, np.broadcast_to(moment, (4, 6, 6)), e))
+
+    scale = np.array([0.4]) if one else rng.uniform(0.2, 0.6, 4)
+    codes = np.clip(np.rint(weights / (scale[:, None] if scale.size > 1 else scale)), -top, top)
+    after, fitted = descend(weights, codes, scale, moment, top)
+    assert error(after, fitted) <= error(codes, scale) * (1 + 1e-9)
+    assert np.abs(after).max() <= top
+    assert fitted.shape == scale.shape
+
+
+def test_codes_make_up_for_one_another() -> None:
+    """With correlated inputs the error of the sums falls well below that of nearest codes: else calibration is idle."""
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=(8, 40))
+    data = rng.normal(size=(500, 5)) @ rng.normal(size=(5, 40)) + 0.1 * rng.normal(size=(500, 40))
+
+    def error(codes: Array, scale: Array) -> float:
+        return float(((data @ (weights - scale[:, None] * codes).T) ** 2).mean())
+
+    plain = quantize_weights(weights, "int3", per_row=True)
+    fitted = quantize_weights(weights, "int3", per_row=True, moments=moments_of(data))
+    assert error(fitted.codes, fitted.scale) < 0.3 * error(plain.codes, plain.scale)
+    assert (plain.metric, fitted.metric) == ("weights", "sums")
+
+
+def test_inputs_that_never_occur_do_not_set_the_scale() -> None:
+    """A pixel that is always 0 may have any weight: a large one must not coarsen the codes of the others."""
+    rng = np.random.default_rng(4)
+    data = np.concatenate([rng.normal(size=(200, 5)), np.zeros((200, 1))], axis=1)
+    weights = np.concatenate([rng.uniform(0.5, 1.0, (3, 5)), np.full((3, 1), 3.0)], axis=1)
+    plain = quantize_weights(weights, "int3", per_row=True)
+    fitted = quantize_weights(weights, "int3", per_row=True, moments=moments_of(data))
+    assert (fitted.scale < 0.8 * plain.scale).all()
+    assert (np.abs(fitted.codes[:, 5]) == 3).all()
+
+
+def test_moments_are_those_of_the_float_run() -> None:
+    """What is minimised is measured on what reaches the weights: input codes in the drive, states of every tick."""
+    made = loop(np.random.default_rng(5), steps=4)
+    x = inputs_of(np.random.default_rng(6), made.net, 20)
+    found = Ground.of(made.net, QuantizeOptions(state_bits=4), calibration=x, ranges={}).moments
+    h = np.zeros((20, len(made.W)))
+    ticks = []
+    for _ in range(4):
+        ticks.append(h)
+        h = np.tanh(x["x"] @ made.A.T + made.b + made.c + h @ made.W.T)
+    states = np.concatenate(ticks)
+    read = np.clip(np.rint(states * 8), -7, 7) / 8
+    np.testing.assert_allclose(found["recurrent"].mean_x, states.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found["recurrent"].mean_y, read.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found["recurrent"].second, read.T @ read / len(read), atol=1e-12)
+    assert np.abs(found["drive"].mean_x - x["x"].mean(axis=0)).max() < 1e-12
+    assert found["recurrent"].count == 80
+    assert found["logits"].count == 20
+
+
+def test_biases_take_the_mean_of_the_error() -> None:
+    """Coarse weights shift the mean of a sum; the corrected bias takes it back, and the report says which did."""
+    made = loop(np.random.default_rng(7), units=16, inputs=12)
+    x = {"x": np.random.default_rng(8).uniform(0.5, 1.0, (200, 12))}
+    lowered = lower(made.net, QuantizeOptions(weights="ternary"), calibration=x)
+    rows = {r["name"]: r for r in lowered.choices if r["what"] == "bias"}
+    assert set(rows) == {"b", "c", "r"}
+    assert all(r["largest_change"] > 0.0 for r in rows.values())
+    assert not [r for r in lower(made.net, QuantizeOptions(), calibration=None).choices if r["what"] == "bias"]
+    exact = loop(np.random.default_rng(9), ternary_scale=0.11)
+    again = lower(exact.net, QuantizeOptions(), calibration=inputs_of(np.random.default_rng(0), exact.net))
+    assert not [r for r in again.choices if r["what"] == "bias"]

@@ -1,0 +1,219 @@
+"""Widths of single tensors, a contraction that is asked for, and the search for the smallest widths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from quantize_nets import inputs_of, loop
+
+from eqcompile.app.cli.main import main
+from eqcompile.app.report.pareto import front
+from eqcompile.quantize.lower import lower
+from eqcompile.quantize.search import search
+from eqcompile.toolchain.certificate import certify
+from eqcompile.toolchain.diagnostics import UsageError
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LOOPED = EXAMPLES / "checkpoints" / "digits_looped.pt"
+LAZY = EXAMPLES / "checkpoints" / "digits_lazy.pt"
+CALIBRATION = EXAMPLES / "data" / "digits_calibration.npz"
+TEST = EXAMPLES / "data" / "digits_test.npz"
+
+
+def test_a_tensor_has_its_own_width() -> None:
+    """A short name, a dotted key and the full name all mean the tensor; the others keep the common width."""
+    source = import_model(LOOPED).net
+    for name in ("W_rec", "W_rec.weight", "W_rec_weight"):
+        made = lower(source, QuantizeOptions(weights="int6", widths={name: "int3"}), calibration=None)
+        kinds = {r["name"]: r["kind"] for r in made.choices if r["what"] == "tensor"}
+        assert kinds == {"W_in_weight": "int6", "W_rec_weight": "int3", "W_out_weight": "int6"}
+        assert np.abs(made.net.param("W_rec_weight")).max() <= 3
+
+
+def test_every_unknown_tensor_is_named_with_those_there_are() -> None:
+    """A width that silently applies to nothing would pass for chosen."""
+    source = import_model(LOOPED).net
+    with pytest.raises(UsageError) as caught:
+        lower(source, QuantizeOptions(widths={"W": "int4", "Wrec": "int4"}), calibration=None)
+    first, second = caught.value.diagnostics
+    assert "begins several weights" in first.what
+    assert "stands for no weight" in second.what
+    assert "W_in_weight, W_rec_weight, W_out_weight" in second.hint
+    with pytest.raises(UsageError, match="int9"):
+        lower(source, QuantizeOptions(widths={"W_rec": "int9"}), calibration=None)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_a_contraction_is_obtained_and_said(alpha: float) -> None:
+    """The bound asked for holds for the integers, is not missed by much, and the row says by how much weights fell."""
+    made = loop(np.random.default_rng(0), alpha=alpha, gain=3.0)
+    x = inputs_of(np.random.default_rng(1), made.net, 30)
+    plain = lower(made.net, QuantizeOptions(), calibration=x)
+    assert certify(plain.net).bound > 0.8
+    weak = lower(made.net, QuantizeOptions(contract=0.8), calibration=x)
+    bound = certify(weak.net).bound
+    assert 0.79 < bound <= 0.8
+    (row,) = [r for r in weak.choices if r["what"] == "contraction"]
+    assert (row["asked"], row["bound"]) == (0.8, bound)
+    assert set(row["factors"]) == {"W"}
+    assert 0.0 < row["factors"]["W"] < 1.0
+    assert np.array_equal(weak.net.param("A"), plain.net.param("A"))
+    assert not [r for r in plain.choices if r["what"] == "contraction"]
+
+
+def test_a_contraction_that_holds_already_changes_nothing() -> None:
+    """Weights must not be touched for a bound that the net has."""
+    made = loop(np.random.default_rng(2), gain=0.3)
+    plain = lower(made.net, QuantizeOptions(), calibration=None)
+    asked = lower(made.net, QuantizeOptions(contract=0.95), calibration=None)
+    assert asked.net == plain.net
+    assert asked.choices[-1]["factors"] == {}
+
+
+def test_a_contraction_that_cannot_be_had_is_refused() -> None:
+    """A gate holds its state whatever the weights; damping alone may be above what is asked; both must say why."""
+    with pytest.raises(UsageError, match="a gate holds its state"):
+        lower(import_model(LAZY).net, QuantizeOptions(contract=0.9), calibration=None)
+    made = loop(np.random.default_rng(3), alpha=0.3, gain=2.0)
+    with pytest.raises(UsageError, match=r"without any weight .* is 0\.7"):
+        lower(made.net, QuantizeOptions(contract=0.6), calibration=None)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        lower(made.net, QuantizeOptions(contract=1.5), calibration=None)
+
+
+def test_compile_says_what_a_contraction_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """L before and after, and the labels without and with it, in text, JSON and the manifest."""
+    argv = [str(LOOPED), "--target", "numpy", "-o", str(tmp_path / "out"), "--calibrate", str(CALIBRATION)]
+    argv += ["--inputs", str(TEST), "--contract", "0.5", "--weights", "W_rec=int4", "--no-verify"]
+    assert main([*argv, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)["contraction"]
+    assert document["integer"] <= 0.5 < document["float"]
+    cost = document["cost"]
+    assert cost["labels"] == 360
+    assert cost["labels_equal_with"] < cost["labels_equal_without"]
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["contraction"]["cost"] == cost
+    assert main([*argv, "--force"]) == 0
+    text = capsys.readouterr().out
+    assert "L float 1.0" in text
+    assert f"{cost['labels_equal_without']} of 360 without it, {cost['labels_equal_with']} with it" in text
+    assert main(["inspect", str(tmp_path / "out")]) == 0
+    assert "certified: contracts, L = 0.4" in capsys.readouterr().out
+
+
+def test_a_net_that_contracts_less_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ternary rounding raises the norm of this net's recurrent weights: silence would be the fault."""
+    argv = [str(LOOPED), "--target", "numpy", "--calibrate", str(CALIBRATION), "--no-verify"]
+    assert main([*argv, "-o", str(tmp_path / "a"), "--weights", "ternary"]) == 0
+    assert "WARNING: as far as is proved, the integer net contracts less" in capsys.readouterr().out
+    assert main([*argv, "-o", str(tmp_path / "b")]) == 0
+    assert "WARNING" not in capsys.readouterr().out
+
+
+def test_the_search_narrows_until_labels_change() -> None:
+    """Every accepted step meets the target, costs less than the one before, and the last is what a lowering with these
+    widths gives; a target of little finds narrower widths than one of much."""
+    made = loop(np.random.default_rng(4), units=12)
+    x = inputs_of(np.random.default_rng(5), made.net, 60)
+    strict, loose = (
+        search(made.net, QuantizeOptions(), calibration=None, inputs=x, target=target) for target in (0.99, 0.6)
+    )
+    for found, target in ((strict, 0.99), (loose, 0.6)):
+        accepted = [t for t in found.trials if t.accepted]
+        assert all(t.agreement >= target for t in accepted)
+        assert [t.bits for t in accepted] == sorted((t.bits for t in accepted), reverse=True)
+        assert all(t.agreement < target for t in found.trials if not t.accepted)
+        assert found.best.labels == found.validation_labels == 30
+    assert loose.best.bits < strict.best.bits < strict.trials[0].bits
+    best = strict.best
+    options = QuantizeOptions(widths=best.kinds, state_bits=best.state_bits, input_bits=best.input_bits)
+    first = {"x": x["x"][0::2]}
+    kinds = {r["name"]: r["kind"] for r in lower(made.net, options, calibration=first).choices if r["what"] == "tensor"}
+    assert kinds == dict(best.kinds)
+
+
+def test_the_validation_half_chooses_nothing() -> None:
+    """Other validation inputs must leave every trial as it was."""
+    made = loop(np.random.default_rng(6), units=6)
+    x = inputs_of(np.random.default_rng(7), made.net, 40)["x"]
+    other = x.copy()
+    other[1::2] = np.random.default_rng(8).uniform(-1.0, 1.0, other[1::2].shape)
+    found = [
+        search(made.net, QuantizeOptions(), calibration=None, inputs={"x": data}, target=0.9).trials
+        for data in (x, other)
+    ]
+    assert [t.to_json() for t in found[0]] == [t.to_json() for t in found[1]]
+
+
+def test_tensors_that_hold_codes_are_left_alone() -> None:
+    """A ternary tensor has nothing to narrow: trying would waste runs and count bits that are not saved."""
+    made = loop(np.random.default_rng(9), ternary_scale=0.11)
+    x = inputs_of(np.random.default_rng(10), made.net, 30)
+    found = search(made.net, QuantizeOptions(), calibration=None, inputs=x, target=0.5)
+    assert found.kept == ("A", "W", "R")
+    assert {t.changed for t in found.trials} <= {"", "state bits", "input bits"}
+    assert set(found.best.kinds.values()) == {"ternary"}
+
+
+def test_a_target_out_of_reach_is_refused() -> None:
+    """Not even the widest setting keeps all labels: the numbers must be said, no result given."""
+    made = loop(np.random.default_rng(11), units=8)
+    x = inputs_of(np.random.default_rng(12), made.net, 200)
+    with pytest.raises(UsageError, match=r"at the widest setting \d+ of 100"):
+        search(made.net, QuantizeOptions(state_bits=2, input_bits=2), calibration=None, inputs=x, target=0.999)
+    with pytest.raises(UsageError, match="cannot be split"):
+        search(made.net, QuantizeOptions(), calibration=None, inputs={"x": x["x"][:1]}, target=0.5)
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    """A trial that costs more and keeps less must not be drawn as a choice."""
+    trials = [{"bits": b, "agreement": a} for b, a in ((10, 0.9), (5, 0.8), (7, 0.8), (8, 0.95), (4, 0.2))]
+    assert [(t["bits"], t["agreement"]) for t in front(trials)] == [(4, 0.2), (5, 0.8), (8, 0.95)]
+
+
+def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The printed command line must compile, with the widths that were found; a result is not overwritten unasked."""
+    argv = ["search", str(LOOPED), "--inputs", str(TEST), "--calibrate", str(CALIBRATION), "--samples", "40"]
+    argv += ["--target-agreement", "0.95", "--state-bits", "4", "--input-bits", "2", "-o", str(tmp_path / "s")]
+    assert main([*argv, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "s" / "search.json").read_text()) == document
+    assert document["validation"]["labels"] == document["best"]["labels"] == 20
+    drawn = ElementTree.parse(tmp_path / "s" / "pareto.svg").getroot()
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == len(document["trials"]) + 1
+    assert main(argv) == 6
+    assert "output-exists" in capsys.readouterr().err
+    assert main([*argv, "--force"]) == 0
+    text = capsys.readouterr().out
+    assert document["command"] in text
+    assert "validation " in text
+    words = document["command"].split()[1:]
+    words[words.index("out")] = str(tmp_path / "out")
+    assert main([*words, "--no-verify", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["quantization"]["choices"]["rows"]
+    found = {r["name"]: r["kind"] for r in rows if r["what"] == "tensor"}
+    assert found == document["best"]["weights"]
+
+
+def test_an_interrupted_search_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the midst must leave neither half a result nor a temporary file."""
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eqcompile.quantize.search.labels_agreeing", interrupted)
+    argv = ["search", str(LOOPED), "--inputs", str(TEST), "-o", str(tmp_path / "s"), "--samples", "4"]
+    assert main(argv) == 130
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_the_same_tensor_twice_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which of two widths was meant is not for the program to guess."""
+    argv = [str(LOOPED), "--target", "numpy", "-o", str(tmp_path / "o"), "--weights", "int4", "--weights", "int5"]
+    assert main(argv) == 2
+    assert "given twice for all tensors" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+# amaranth: UnusedElaboratable=no
+"""Votes in the parallel core: which registers, what becomes of upsets in them, and whose report says which units."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fault_sessions import core_faults
+from rtl_engines import differences, simulate
+from strategies import random_inputs, small_net
+
+from eqcompile.app.report.campaign.write import write
+from eqcompile.rtl.harden import tmr
+from eqcompile.rtl.parallel.engine import ParallelEngine, describe
+from eqcompile.sim.campaign import api
+from eqcompile.sim.faults.engine import Outcome
+from eqcompile.sim.faults.rtl.engine import RtlSession
+from eqcompile.sim.faults.table import FaultTable
+from eqcompile.targets.rtl.emit import write_folder
+from eqcompile.targets.rtl.engines import Choice
+from eqcompile.targets.rtl.protect import ranked_units
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
+
+# A table long enough for block RAM.
+NET = small_net(
+    [[1, -1, 0], [0, 1, 1], [-1, 0, 1]],
+    table=[int(np.clip(v // 2, -128, 127)) for v in range(-300, 300)],
+    first=-300,
+    steps=6,
+)
+INPUTS = random_inputs(NET, random.Random(1), batch=3)
+VOTED = {"harden": ("tmr",), "protect": {"h": (0, 2)}}
+
+
+@pytest.mark.parametrize("step_levels", [None, 1])
+@pytest.mark.parametrize("units", [(), (1,), (0, 1, 2)])
+def test_results_stay_golden_s(step_levels: int | None, units: tuple[int, ...]) -> None:
+    """A vote, or a table in logic instead of block RAM, that changes a code."""
+    protect = {"h": units} if units else {}
+    engine = ParallelEngine(NET, trace=True, step_levels=step_levels, harden=("tmr",), protect=protect)
+    assert differences(NET, INPUTS, simulate(engine, NET, INPUTS)) == []
+    assert describe(engine)["block_tables"] == (3 - len(units) if step_levels is None else 0)
+
+
+def outcomes(folder: Path) -> dict[str, set[int]]:
+    """What becomes of flips in registers: of a protected unit and of control, each copy, and of an unprotected one."""
+    session = RtlSession(NET, INPUTS, 1, core=folder)
+    clocks = int(session.undisturbed.latency.max())
+    names = {
+        "protected": ("engine.vote_copy_1.vote1_h_0", "engine.vote_copy_1.vote1_seen_h_2"),
+        "control": ("engine.vote_copy_0.vote0_fsm_state", "vote_copy_2", "engine.vote_copy_0.vote0_left"),
+        "bare": ("engine.h_1", "engine.seen_h_1"),
+    }
+    return {
+        kind: set(session.run(FaultTable.of(core_faults(session, 120, 1, clocks, begins)))["outcome"].tolist())
+        for kind, begins in names.items()
+    }
+
+
+@pytest.mark.simulator
+def test_upsets_of_protected_registers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A register that has one copy after all, or a vote that one copy decides; an unprotected unit shows that upsets
+    of these registers are seen."""
+    write_folder(NET, Choice("parallel", VOTED, ()), tmp_path, trace=True, saboteurs=True)
+    found = outcomes(tmp_path)
+    assert found["protected"] == found["control"] == {Outcome.MASKED}
+    assert found["bare"] - {Outcome.MASKED}
+
+
+@pytest.mark.simulator
+def test_a_vote_that_one_copy_decides_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above must notice it."""
+    monkeypatch.setattr(tmr, "majority", lambda a, b, c: b)
+    write_folder(NET, Choice("parallel", VOTED, ()), tmp_path, trace=True, saboteurs=True)
+    assert outcomes(tmp_path)["protected"] - {Outcome.MASKED}
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small campaign of upsets of states, with its report."""
+    folder = tmp_path_factory.mktemp("ranked") / "campaign"
+    plan = {"count": 400, "seed": 1, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
+    made = api.define(NET, INPUTS, model="seu", options={"sites": "state"}, engine="golden", near=1, **plan)
+    api.create(made, folder, controls=[], force=False)
+    api.resume(folder, scheduler="local", workers=1)
+    write(folder)
+    return folder
+
+
+def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) -> None:
+    """Units in another order, or another number of them, than was asked for; a folder that does not tell."""
+    report = json.loads((campaign / "report.json").read_text())
+    order = [row["unit"] for row in report["units"][0]["rows"]]
+    assert len(order) == 3
+    for share, count in ((0.1, 1), (1 / 3, 1), (0.34, 2), (1.0, 3)):
+        assert ranked_units(campaign, NET, share) == {"h": tuple(sorted(order[:count]))}
+    rows = report["units"][0]["rows"]
+    for measures, second in (([rows[1:2]], [0, 1, 2]), ([rows[1:2], rows[:1]], order)):
+        report["units"] = [{"rows": found} for found in measures]
+        (tmp_path / "cut.json").write_text(json.dumps(report))
+        # Then by the next measure; those without a hit in any come last, by number.
+        next_one = next(unit for unit in second if unit != order[1])
+        assert ranked_units(tmp_path / "cut.json", NET, 0.6) == {"h": tuple(sorted((order[1], next_one)))}
+    (tmp_path / "core").mkdir()
+    target = RtlTarget(harden="tmr", protect=str(campaign), protect_share=0.6)
+    details = target.emit(NET, tmp_path / "core")
+    assert details["arch"] == "parallel"
+    assert details["engine"]["protected"] == {"h": sorted(order[:2])}
+    # A campaign on this core has the units, not a report that may be gone.
+    assert details["core"]["protect"] == f"h={','.join(map(str, sorted(order[:2])))}"
+    (tmp_path / "again").mkdir()
+    RtlTarget(**details["core"]).emit(NET, tmp_path / "again")
+    assert (tmp_path / "again" / "core.v").read_bytes() == (tmp_path / "core" / "core.v").read_bytes()
+    readme = (tmp_path / "core" / "README.md").read_text()
+    assert f"units: h {', '.join(map(str, sorted(order[:2])))}." in readme
+    assert "FAULTS" not in readme
+    assert "keep_hierarchy" in (tmp_path / "core" / "core.v").read_text()
+
+
+def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -> None:
+    """Would break if units were chosen by another net's faults, by none, or a traceback told of a wrong file."""
+    good = json.loads((campaign / "report.json").read_text())
+    other = {**good, "campaign": {**good["campaign"], "ir_digest": "another"}}
+    sums = {**good, "units": [{"rows": [{"site": "accumulator:w", "unit": 1}]}]}
+    found = {"no": "no JSON", "list": "is no report", "other": "of the net another", "sums": "none of a state"}
+    for name, value in (("no", "{"), ("list", "[]"), ("other", json.dumps(other)), ("sums", json.dumps(sums))):
+        (tmp_path / name).write_text(value)
+        with pytest.raises(UsageError, match=found[name]) as error:
+            RtlTarget(harden="tmr", protect=str(tmp_path / name)).check(NET)
+        assert error.value.diagnostics[0].hint
+    with pytest.raises(UsageError, match="cannot read") as error:
+        RtlTarget(harden="tmr", protect=str(tmp_path)).check(NET)
+    assert "eqfault report" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"protect": "x"}, "no mechanism does it"),
+        ({"protect": "x", "harden": "tmr", "arch": "serial"}, "the architecture serial has no protect"),
+        ({"protect": "x", "harden": "tmr", "protect_share": 0.0}, "must be above 0 and at most 1"),
+        ({"harden": "tmr", "protect_share": 0.5}, "no campaign ranks them"),
+        ({"harden": "tmr", "protect": "h=1", "protect_share": 0.5}, "no campaign ranks them"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict[str, Any], what: str) -> None:
+    """A core without the protection that was asked for looks just like one that has it."""
+    with pytest.raises(UsageError, match=what):
+        RtlTarget(**options)
+
+
+def test_what_the_engine_has_not_is_refused(tmp_path: Path) -> None:
+    """Would break if a mechanism were left out silently, or a unit that is not there accepted."""
+    with pytest.raises(UnsupportedError, match="the parallel engine has no watchdog"):
+        RtlTarget(arch="parallel", harden="tmr,watchdog").emit(NET, tmp_path)
+    with pytest.raises(UnsupportedError, match="units 3 of state h, the net has 3 of them"):
+        ParallelEngine(NET, trace=False, harden=("tmr",), protect={"h": (1, 3)})
+    with pytest.raises(UnsupportedError, match="add tmr to --harden"):
+        ParallelEngine(NET, trace=False, protect={"h": (1,)})

@@ -1,0 +1,127 @@
+"""Small float nets made from a seed, for the tests of quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.golden import run
+from eqcompile.toolchain.ir import EqNet, Input, IntNet, Output, Param, Schedule, State, ops, verify
+from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.reference import run_reference
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`h <- (1-a) h + a tanh(A x + b + W h + c)`, logits `R h + r`, and its tensors."""
+
+    net: EqNet
+    A: Array
+    b: Array
+    W: Array
+    c: Array
+    R: Array
+    r: Array
+    alpha: float
+
+
+def ternary(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Array:
+    return scale * rng.integers(-1, 2, shape).astype(np.float64)
+
+
+def loop(
+    rng: np.random.Generator,
+    *,
+    units: int = 8,
+    inputs: int = 5,
+    alpha: float = 1.0,
+    steps: int = 3,
+    gain: float = 0.9,
+    ternary_scale: float | None = None,
+    tolerance: int = 0,
+) -> Loop:
+    """A loop whose recurrent map has the largest row sum `gain`; ternary weights if a scale is given."""
+    if ternary_scale is None:
+        a, w, r = rng.normal(size=(units, inputs)), rng.normal(size=(units, units)), rng.normal(size=(3, units))
+    else:
+        a, w, r = (ternary(rng, s, 1.0) for s in ((units, inputs), (units, units), (3, units)))
+        w = w * ternary_scale
+    if ternary_scale is None:
+        w *= gain / np.abs(w).sum(axis=1).max()
+    b, c, offset = rng.normal(size=units) / 4, rng.normal(size=units) / 4, rng.normal(size=3)
+    step: list[Op] = [
+        ops.Linear(out="recurrent", x="h", weight="W", bias="c"),
+        ops.Add(out="pre", a="drive", b="recurrent"),
+        ops.Activation(out="new", x="pre", kind="tanh"),
+    ]
+    if alpha < 1.0:
+        step.append(ops.Damp(out="next", old="h", new="new", alpha=alpha))
+    made = net(
+        {"A": a, "b": b, "W": w, "c": c, "R": r, "r": offset},
+        x=(inputs,),
+        states=[State("h", (units,), step[-1].out)],
+        drive=[ops.Linear(out="drive", x="x", weight="A", bias="b")],
+        step=step,
+        readout=[ops.Linear(out="logits", x="h", weight="R", bias="r")],
+        output="logits",
+        steps=steps,
+    )
+    return Loop(made, a, b, w, c, r, offset, alpha)
+
+
+def net(
+    params: dict[str, Any],
+    *,
+    x: tuple[int, ...] | Input,
+    states: Sequence[State],
+    drive: Sequence[Op] = (),
+    step: Sequence[Op],
+    readout: Sequence[Op] = (),
+    output: str,
+    steps: int = 3,
+    **schedule: Any,
+) -> EqNet:
+    """A verified net; params are float64 unless they hold integers."""
+    arrays = {n: np.asarray(v) for n, v in params.items()}
+    made = EqNet(
+        name="test",
+        family="test.Net",
+        inputs=(x if isinstance(x, Input) else Input("x", x),),
+        params=tuple(
+            Param(n, v if v.dtype == np.int64 else v.astype(np.float64), f"seed:{n}") for n, v in arrays.items()
+        ),
+        states=tuple(states),
+        drive=tuple(drive),
+        step=tuple(step),
+        readout=tuple(readout),
+        outputs=(Output("out", output, "classes" if output == "logits" else "values"),),
+        schedule=Schedule(steps, **schedule),
+    )
+    verify(made)
+    return made
+
+
+def inputs_of(rng: np.random.Generator, made: EqNet, batch: int = 8) -> dict[str, Array]:
+    """Samples of every input, uniform in [-1, 1]."""
+    return {i.name: rng.uniform(-1.0, 1.0, (batch, *i.shape)) for i in made.inputs}
+
+
+def state_errors(lowered: IntNet, reference: EqNet, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Largest error of each state over the batch: `[ticks, *shape]`."""
+    codes, saturated = encode(lowered, inputs)
+    assert saturated == 0
+    golden = run(lowered, codes, trace=True)
+    real = run_reference(reference, inputs, trace=True)
+    assert real.trace is not None
+    errors = {}
+    for s in lowered.states:
+        assert s.frac is not None
+        errors[s.name] = np.abs(golden.states[s.name] * 2.0**-s.frac - real.trace[s.name]).max(axis=1)
+    return errors

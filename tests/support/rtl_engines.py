@@ -1,0 +1,178 @@
+"""Running an engine in Amaranth's simulator and comparing it with golden; a lattice to run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.sim import Simulator
+from numpy.typing import NDArray
+from strategies import with_formats
+
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+
+Array = NDArray[np.int64]
+
+
+def neighbours(side: int) -> np.ndarray:
+    """Sites `[side**3, 27]` around each site of a cube, -1 outside."""
+    sites = np.indices((side,) * 3).reshape(3, -1).T
+    rows = []
+    for offset in itertools.product((-1, 0, 1), repeat=3):
+        near = sites + offset
+        inside = ((near >= 0) & (near < side)).all(axis=1)
+        rows.append(np.where(inside, near @ [side * side, side, 1], -1))
+    return np.array(rows).T
+
+
+def cube_net(side: int = 3, *, steps: int = 4, seed: int = 0) -> IntNet:
+    """A neural cube: weights of its own at each site, a rescale per site, an activation, damping."""
+    rng, sites = np.random.default_rng(seed), side**3
+    return with_formats(
+        IntNet(
+            name="cube",
+            family="test",
+            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
+            params=(
+                Param("V", rng.integers(-9, 10, (sites, 3)), "test"),
+                Param("W", rng.integers(-127, 128, (sites, 27)), "test"),
+                Param("N", neighbours(side), "test"),
+                Param("b", rng.integers(-99, 100, sites), "test"),
+                Param("m", rng.integers(1, 9, sites), "test"),
+                Param("T", np.clip(np.arange(-200, 200), -128, 127), "test"),
+                Param("U", rng.integers(-3, 4, (2, sites)), "test"),
+            ),
+            states=(State("h", (sites,), "next", frac=7),),
+            drive=(ops.Linear(out="d", x="x", weight="V"),),
+            step=(
+                ops.Stencil(out="near", x="h", weight="W", index="N", bias="b"),
+                ops.Rescale(out="scaled", x="near", multiplier="m", shift=8),
+                ops.Add(out="pre", a="scaled", b="d"),
+                ops.Lookup(out="new", x="pre", table="T", first=-200),
+                ops.DampFixed(out="next", old="h", new="new", multiplier=3, shift=2),
+            ),
+            readout=(ops.Linear(out="logits", x="h", weight="U"),),
+            outputs=(Output("o", "logits", "classes", 1.0),),
+            schedule=Schedule(steps),
+            formats={"h": Format(8, True)},
+        )
+    )
+
+
+@dataclass
+class Seen:
+    """`ticks[sample]`: `{state: flat codes}` for each; `outputs[sample]`: flat codes; `clocks`: of all."""
+
+    ticks: list[list[dict[str, Array]]]
+    outputs: list[Array]
+    made: list[int]
+    clocks: int
+
+
+def signed(pattern: int, bits: int, is_signed: bool) -> int:
+    return pattern - (1 << bits) if is_signed and pattern >> (bits - 1) else pattern
+
+
+def simulate(
+    engine: Any,
+    net: IntNet,
+    inputs: Mapping[str, Array],
+    *,
+    stall: Callable[[], bool] = lambda: False,
+    steps: int | None = None,
+    tolerance: int | None = None,
+    restart_at: int | None = None,
+    limit: int = 20000,
+) -> Seen:
+    """Feed all samples, read all results; `stall` says for each clock and port whether it waits. With `restart_at` the
+    engine is restarted in that clock and everything is fed again."""
+    samples = len(next(iter(inputs.values())))
+    codes = np.concatenate([inputs[i.name].reshape(samples, -1) for i in net.inputs], axis=1)
+    port, names = engine.signature.y_port, [(s, f) for s, _, f in engine.signature.states]
+    ticks: list[dict[str, Array]] = []
+    results: list[list[int]] = []
+    made: list[int] = []
+    given = engine.signature.x_port
+    bits, mask = given.format.bits, (1 << given.format.bits) - 1
+    clocks = 0
+
+    async def bench(ctx: Any) -> None:
+        nonlocal clocks
+        ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
+        ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
+        sent = 0
+        padded = np.pad(codes, ((0, 0), (0, -given.count % given.beat)), constant_values=-1) & mask
+        beats = padded.reshape(-1, given.beat).tolist()
+        flat = [sum(code << bits * i for i, code in enumerate(beat)) for beat in beats]
+        while len(made) < samples:
+            clocks += 1
+            assert clocks < limit, "the engine hangs"
+            offered = sent < len(flat) and not stall()
+            taken = not stall()
+            ctx.set(engine.restart, clocks == restart_at)
+            if clocks == restart_at:
+                offered = taken = False
+            ctx.set(engine.x.valid, offered)
+            ctx.set(engine.x.payload, flat[sent] if offered else (1 << bits * given.beat) - 1)
+            ctx.set(engine.y.ready, taken)
+            if offered and ctx.get(engine.x.ready):
+                sent += 1
+            if ctx.get(engine.trace_end):
+                row = ctx.get(engine.trace_codes)
+                ticks.append(
+                    {n: np.array([signed(int(c), f.bits, f.signed) for c in getattr(row, n)]) for n, f in names}
+                )
+            if ctx.get(engine.y.valid):
+                assert ctx.get(engine.busy)
+                if taken:
+                    if not results or len(results[-1]) == port.count:
+                        results.append([])
+                    word, width = ctx.get(engine.y.payload), port.format.bits
+                    for lane in range(port.beat):
+                        code = signed(word >> width * lane & ((1 << width) - 1), width, port.format.signed)
+                        if len(results[-1]) < port.count:
+                            results[-1].append(code)
+                        else:
+                            assert code == 0, "a lane beyond the last code is not 0"
+                    if len(results[-1]) == port.count:
+                        made.append(ctx.get(engine.made))
+            if clocks == restart_at:
+                sent = 0
+                ticks.clear()
+                results.clear()
+                made.clear()
+            await ctx.tick()
+        assert not ctx.get(engine.busy), "busy after the last result was taken"
+
+    simulator = Simulator(engine)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    split, at = [], 0
+    for count in made:
+        split.append(ticks[at : at + count])
+        at += count
+    assert at == len(ticks), f"{len(ticks)} ticks were traced, the results count {at}"
+    return Seen(split, [np.array(r) for r in results], made, clocks)
+
+
+def differences(net: IntNet, inputs: Mapping[str, Array], seen: Seen) -> list[str]:
+    """Where `seen` is not golden: made, every state after every tick, outputs."""
+    want = golden.run(net, inputs)
+    found = []
+    for k, count in enumerate(want.steps):
+        if seen.made[k] != count:
+            found.append(f"sample {k}: made {seen.made[k]}, golden {count}")
+            continue
+        for t in range(count):
+            for s in net.states:
+                if not np.array_equal(seen.ticks[k][t][s.name], want.states[s.name][t, k].reshape(-1)):
+                    found.append(f"sample {k} tick {t}: {s.name}")
+        outputs = np.concatenate([want.outputs[o.name][k].reshape(-1) for o in net.outputs])
+        if not np.array_equal(seen.outputs[k], outputs):
+            found.append(f"sample {k}: outputs {seen.outputs[k]}, golden {outputs}")
+    return found

@@ -1,0 +1,153 @@
+"""The nir target: graphs of affine maps, thresholds and delays that hold an IntNet without loss."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from numpy.typing import NDArray
+from strategies import EXTRAS, int_runs, random_inputs, random_net, small_net
+from zoo_nets import zoo_net
+
+from eqcompile.quantize.lower import lower
+from eqcompile.targets.nir.lower import lower as lower_nir
+from eqcompile.targets.nir.target import NirTarget
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run
+from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.reference import run_reference
+
+Codes = dict[str, NDArray[np.int64]]
+HELD = tuple(e for e in EXTRAS if e != "divide")
+
+
+def evaluator(folder: Path) -> ModuleType:
+    """The emitted `run.py`, in this process."""
+    spec = importlib.util.spec_from_file_location("emitted_nir", folder / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_folder(folder: Path, net: IntNet, inputs: Codes, change: Callable[[Any], None] | None = None) -> Run:
+    """The artifact evaluated, after `change` of its graph."""
+    module = evaluator(folder)
+    graph = nir.read(folder / "net.nir")
+    if change:
+        change(graph)
+    host = json.loads((folder / "net.json").read_text(encoding="utf-8"))
+    codes = inputs if net.schedule.frames else {n: x[:, None] for n, x in inputs.items()}
+    found = module.relax(module.Graph(graph), host, codes)
+    states = {s.name: found[f"state.{s.name}"] for s in net.states}
+    return Run(states=states, outputs={o.name: found[o.name] for o in net.outputs}, steps=found["steps"])
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(int_runs(extras=HELD, max_states=1, max_steps=4))
+def test_every_state_of_every_step_is_golden(tmp_path: Path, run: tuple[IntNet, Codes]) -> None:
+    """A bit that is found wrong, a step at the wrong place, or a state that starts or latches at the wrong tick."""
+    net, inputs = run
+    assume(NirTarget().check(net) == [])
+    NirTarget().emit(net, tmp_path)
+    compare(golden.run(net, inputs), run_folder(tmp_path, net, inputs)).require()
+
+
+def test_most_random_nets_are_held() -> None:
+    """The property above compares something: each operation that is written occurs in a net that is taken."""
+    taken: set[str] = set()
+    for seed in range(150):
+        net = random_net(random.Random(seed), extras=HELD)
+        if not lower_nir(net)[1]:
+            taken |= {op.mnemonic for op in net.all_ops()}
+    assert taken >= {"linear", "stencil", "conv", "add", "sub", "mul", "abs", "greater", "select", "reduce", "reshape"}
+    assert taken >= {"repeat", "rescale", "lookup", "interpolate", "damp_fixed"}
+
+
+@pytest.mark.parametrize("name", ["LoopedMLP_release_sn", "TernaryEqProp_release_t0.13_best", "LazyEqProp_release_sn"])
+def test_trained_families_are_held(name: str) -> None:
+    """Tables of 8 bits, dampings, gates and saturations of real nets."""
+    net, inputs = zoo_net(name)
+    assert NirTarget().check(lower(net, QuantizeOptions(), calibration=inputs).net) == []
+
+
+def test_the_graph_is_of_the_package(tmp_path: Path) -> None:
+    """The `nir` package reads the file with its own type check, to the same nodes and edges."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6, init=[3, -4])
+    NirTarget().emit(net, tmp_path)
+    read, (made, _) = nir.read(tmp_path / "net.nir"), lower_nir(net)
+    assert sorted(read.edges) == sorted(made.edges)
+    assert {n: type(x).__name__ for n, x in read.nodes.items()} == {n: type(x).__name__ for n, x in made.nodes.items()}
+    for name, node in made.nodes.items():
+        for key in {"weight", "bias", "scale", "threshold", "delay"} & set(vars(node)):
+            np.testing.assert_array_equal(getattr(read.nodes[name], key), getattr(node, key))
+
+
+def shift_a_step(graph: Any) -> None:
+    next(n for n in graph.nodes.values() if isinstance(n, nir.Threshold)).threshold += 1.0
+
+
+def drop_an_edge(graph: Any) -> None:
+    graph.edges.remove(next(e for e in graph.edges if "step" in e[0]))
+
+
+def start_elsewhere(graph: Any) -> None:
+    graph.nodes["param-h0-bias"].weight[0, 0] -= 7.0
+
+
+@pytest.mark.parametrize("change", [shift_a_step, drop_an_edge, start_elsewhere])
+def test_a_changed_graph_is_caught(tmp_path: Path, change: Callable[[Any], None]) -> None:
+    """The comparison must be able to fail."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6, init=[3, -4])
+    inputs = {"x": np.array([[1, 0], [-2, 2], [0, 1], [-3, -3]])}
+    NirTarget().emit(net, tmp_path)
+    want = golden.run(net, inputs)
+    compare(want, run_folder(tmp_path, net, inputs)).require()
+    assert not compare(want, run_folder(tmp_path, net, inputs, change)).ok
+
+
+def test_what_is_not_held_is_named() -> None:
+    """Every operation without an exact form, and a table with too many steps, each by its name."""
+    faults = []
+    for seed in range(60):
+        net = random_net(random.Random(seed), spaces=("tokens",))
+        found = NirTarget().check(net)
+        named = {op.out for op in net.all_ops() if isinstance(op, (ops.MatMul, ops.Divide, ops.Embedding))}
+        assert named <= {d.where for d in found}
+        faults += list(found)
+    assert {"matmul", "divide", "embedding"} <= {d.what.split()[0] for d in faults}
+    long = small_net([[1]], table=[k % 2 for k in range(1100)], first=-550, steps=2)
+    assert [d.where for d in NirTarget().check(long)] == ["y"]
+
+
+def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None:
+    """IntNet, NIR file, EqNet: the float64 reference of what was read gives golden's codes."""
+    compared = 0
+    for seed in range(12):
+        source = random.Random(seed)
+        net = random_net(source, extras=HELD, frames=False, tolerance=0, max_states=1)
+        if lower_nir(net)[1]:
+            continue
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        NirTarget().emit(net, folder)
+        inputs = random_inputs(net, source)
+        again = import_model(folder / "net.nir", settings={"outputs": "values"})
+        assert again.given["steps"] == net.schedule.steps
+        found = run_reference(again.net, {n: x.reshape(len(x), -1) for n, x in inputs.items()})
+        for name, codes in golden.run(net, inputs).outputs.items():
+            np.testing.assert_array_equal(found.outputs[name], codes.reshape(len(codes), -1))
+        compared += 1
+    assert compared >= 4

@@ -1,0 +1,124 @@
+"""The emitted folder by itself, and the simulators that run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import small_net
+
+from eqcompile.sim.native_runner import NativeSimulator
+from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError
+from eqcompile.toolchain.golden import run
+from eqcompile.toolchain.interfaces import Simulator
+from eqcompile.toolchain.ir import IntNet
+
+TIMEOUT_S = 240.0
+pytestmark = pytest.mark.simulator
+
+
+@cache
+def plain() -> IntNet:
+    return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+
+
+@pytest.fixture(scope="module", params=["serial", "up5k", "parallel", "beats"])
+def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("a core = one") / request.param  # what make cannot quote
+    folder.mkdir()
+    device = "up5k" if request.param == "up5k" else None
+    arch = {"up5k": "serial", "beats": "parallel"}.get(request.param, request.param)
+    beats = {"beat": 2, "result_beat": 3} if request.param == "beats" else {}
+    RtlTarget(arch=arch, device=device, trace=arch == "parallel", **beats).emit(plain(), folder)
+    return folder
+
+
+def bench(core: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The folder's own bench, in an environment in which `import eqcompile` fails."""
+    hidden = tmp_path / "hidden" / "eqcompile"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('hidden')\n", encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(hidden.parent)}
+    argv = [sys.executable, "-B", "bench/run.py", "--build", str(tmp_path / "build"), *arguments]
+    return subprocess.run(argv, cwd=core, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+
+
+def test_the_bench_passes_where_eqcompile_is_not_installed(core: Path, tmp_path: Path) -> None:
+    """The folder is given to people who have nothing but it."""
+    done = bench(core, tmp_path, "--sim", "icarus")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "TESTS=12 PASS=12 FAIL=0" in done.stdout + done.stderr
+
+
+def test_the_bench_fails_on_a_wrong_vector(core: Path, tmp_path: Path) -> None:
+    """One wrong code of one state after one tick must end the bench with a failure that names it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(core, copy)
+    path = copy / "vectors" / "vectors.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["state.h"][1, 4, 2] += 1
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
+    done = bench(copy, tmp_path, "--sim", "icarus", "--quiet", "--test", "back_to_back")
+    assert done.returncode == 1
+    assert "state h[2] of sample 4 after tick 1: expected" in done.stderr
+
+
+@pytest.mark.parametrize("simulator", [VerilatorSimulator, NativeSimulator])
+def test_a_simulator_agrees_with_golden(simulator: type[Simulator], core: Path) -> None:
+    """Every state of every tick of many samples, not of the vectors alone."""
+    inputs = {"x": np.random.default_rng(3).integers(-6, 7, (100, 3))}
+    got = simulator().run(core, inputs, trace=True, timeout_s=TIMEOUT_S)
+    compare(run(plain(), inputs), got).require()
+    assert got.details["cycles"] > 100 * 3
+
+
+def test_the_clocks_of_a_sample_are_counted_alone(core: Path) -> None:
+    """A latency that holds the wait for the sample before would be the throughput under another name."""
+    inputs = {"x": np.array([[0, 0, 0], [5, -3, 1], [0, 0, 0], [0, 0, 0]])}
+    details = NativeSimulator(clocks=True).run(core, inputs, trace=False, timeout_s=TIMEOUT_S).details
+    latency, relaxing = details["latency"], details["relaxing"]
+    assert latency[0] == latency[2] == latency[3]
+    assert latency[1] >= latency[0]
+    assert all(0 < r < a for r, a in zip(relaxing, latency, strict=True))
+    assert details["cycles"] <= sum(latency) + 4 * len(latency)
+
+
+@pytest.mark.parametrize("simulator", [IcarusSimulator, NativeSimulator])
+def test_a_core_runs_without_a_trace(simulator: type[Simulator], core: Path) -> None:
+    """Outputs and step counts do not depend on whether anybody watches."""
+    inputs = {"x": np.array([[1, 0, -1], [5, -3, 0]])}
+    got = simulator().run(core, inputs, trace=False, timeout_s=TIMEOUT_S)
+    assert dict(got.states) == {}
+    compare(run(plain(), inputs), got, states=False).require()
+
+
+@pytest.mark.parametrize("simulator", [IcarusSimulator, NativeSimulator])
+def test_a_core_that_does_not_build_is_an_error(simulator: type[Simulator], core: Path, tmp_path: Path) -> None:
+    """The tool's own words are what helps its user."""
+    copy = tmp_path / "copy"
+    shutil.copytree(core, copy)
+    for path in (copy / "core.v", copy / "bench" / "traced.v"):
+        path.write_text("module core(; endmodule\n", encoding="utf-8")
+    with pytest.raises(SimulatorError, match="(?i)syntax error"):
+        simulator().run(copy, {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)
+
+
+@pytest.mark.parametrize("simulator", [IcarusSimulator, VerilatorSimulator, NativeSimulator])
+def test_a_missing_tool_is_named_with_its_command(
+    simulator: type[Simulator], core: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its tool a simulator is a listed state, not a traceback."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingToolError, match="apt-get install"):
+        simulator().run(core, {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)

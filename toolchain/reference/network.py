@@ -1,0 +1,233 @@
+"""Float64 interpreter of an EqNet: what the source model computes in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..diagnostics import Diagnostic, UsageError
+from ..interfaces import FloatRun
+from ..ir import EqNet
+from ..ir.net import Input, State
+from ..ir.ops import Op, Repeat
+from .operations import evaluate
+
+__all__ = ["run_reference"]
+
+Array = NDArray[Any]
+Watch = Callable[[Op, Callable[[str], Array]], None]
+
+
+def run_reference(
+    net: EqNet,
+    inputs: Mapping[str, Array],
+    *,
+    trace: bool = False,
+    ranges: bool = False,
+    watch: Watch | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatRun:
+    """Evaluate a verified net in float64 on `inputs[name]` of shape `[batch, (frame,) *shape]`.
+
+    Numbers may have any real dtype, indices any integer one. `trace` keeps every state after every tick; `ranges`
+    records the smallest and largest entry of every input, state (its initial value included) and operation value that
+    is a number. `watch(op, operand)` is called before each evaluation of an operation (those in the body of a repeat
+    included); `operand(name)` is the value it reads, batch axis first. `progress(done, total)` is called after each
+    tick.
+
+    Raises UsageError with every fault of the inputs, or when a state stops being finite.
+    """
+    arrays, frames = _checked(net, inputs)
+    batch = len(next(iter(arrays.values())))
+    run = _Run(net, batch, ranges, watch)
+    total = net.schedule.steps * frames
+    history: dict[str, list[Array]] = {s.name: [] for s in net.states}
+    emitted: list[dict[str, Array]] = []
+    ticks = 0
+    # A diverging state is reported with its name and tick, not as a warning of NumPy.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for frame in range(frames):
+            run.clamp({n: a[:, frame] if net.schedule.frames else a for n, a in arrays.items()})
+            if frame == 0:
+                run.initialise()
+            for made in range(1, net.schedule.steps + 1):
+                old = run.states
+                run.tick()
+                ticks += 1
+                _check_finite(run.states, ticks)
+                if trace:
+                    for name, value in run.states.items():
+                        history[name].append(value)
+                if progress is not None:
+                    progress(ticks, total)
+                if _stops(net, old, run.states, made):
+                    break
+            if net.schedule.emit == "every" or frame == frames - 1:
+                emitted.append(run.read())
+    every = net.schedule.emit == "every"
+    return FloatRun(
+        states=run.states,
+        outputs={
+            o.name: np.stack([e[o.name] for e in emitted], axis=1) if every else emitted[-1][o.name]
+            for o in net.outputs
+        },
+        steps=np.full(batch, ticks, np.int64),
+        trace={n: np.stack(h) for n, h in history.items()} if trace else None,
+        ranges=run.seen,
+    )
+
+
+@dataclass
+class _Run:
+    """Values of one evaluation. `drive` holds inputs and drive values; step and readout values live for one call."""
+
+    net: EqNet
+    batch: int
+    record: bool
+    watch: Watch | None
+    states: dict[str, Array] = field(default_factory=dict)
+    seen: dict[str, tuple[float, float]] = field(default_factory=dict)
+    drive: dict[str, Array] = field(default_factory=dict)
+    _params: dict[str, Array] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._params = {p.name: p.value for p in self.net.params}
+
+    def clamp(self, inputs: Mapping[str, Array]) -> None:
+        self.drive = dict(inputs)
+        for name, value in inputs.items():
+            if value.dtype.kind == "f":
+                self._note(name, value)
+        self._evaluate(self.net.drive, self.drive)
+
+    def initialise(self) -> None:
+        for s in self.net.states:
+            self.states[s.name] = self._initial(s)
+            self._note(s.name, self.states[s.name])
+
+    def tick(self) -> None:
+        scope = self.drive | self.states
+        self._evaluate(self.net.step, scope)
+        latched = {s.name: self._full(self._value(scope, s.update), s.shape) for s in self.net.states}
+        for name, value in latched.items():
+            self._note(name, value)
+        self.states = latched
+
+    def read(self) -> dict[str, Array]:
+        scope = self.drive | self.states
+        self._evaluate(self.net.readout, scope)
+        results = {o.name: self._value(scope, o.value) for o in self.net.outputs}
+        return {n: self._full(v, v.shape[1:]) for n, v in results.items()}
+
+    def _initial(self, state: State) -> Array:
+        if state.init is None:
+            return np.zeros((self.batch, *state.shape))
+        value = self._value(self.drive, state.init)
+        missing = (1,) * (1 + len(state.shape) - value.ndim)
+        return self._full(value.reshape(value.shape[:1] + missing + value.shape[1:]), state.shape)
+
+    def _full(self, value: Array, shape: tuple[int, ...]) -> Array:
+        """A value that only depends on parameters has a batch axis of size 1: repeat it."""
+        return np.array(np.broadcast_to(value, (self.batch, *shape)))
+
+    def _value(self, scope: Mapping[str, Array], name: str) -> Array:
+        return scope[name] if name in scope else self._params[name][None]
+
+    def _evaluate(self, block: Iterable[Op], scope: dict[str, Array]) -> None:
+        for op in block:
+            if isinstance(op, Repeat):
+                value = self._value(scope, op.init)
+                inner = dict(scope)
+                for _ in range(op.count):
+                    inner[op.carry] = value
+                    self._note(op.carry, value)
+                    self._evaluate(op.body, inner)
+                    value = self._value(inner, op.result)
+            else:
+                if self.watch is not None:
+                    self.watch(op, lambda name: self._value(scope, name))
+                value = evaluate(op, lambda name: self._value(scope, name), self._params.__getitem__)
+            scope[op.out] = value
+            self._note(op.out, value)
+
+    def _note(self, name: str, value: Array) -> None:
+        if not self.record or value.dtype.kind == "b":
+            return
+        lo, hi = float(value.min()), float(value.max())
+        before = self.seen.get(name, (lo, hi))
+        self.seen[name] = (min(lo, before[0]), max(hi, before[1]))
+
+
+def _stops(net: EqNet, old: Mapping[str, Array], new: Mapping[str, Array], made: int) -> bool:
+    stop = net.schedule.stop
+    if stop is None:
+        return False
+    moved = (new[stop.state] - old[stop.state]).reshape(len(new[stop.state]), -1)
+    bound = stop.epsilon * (stop.loose if made > stop.loose_after else 1.0)
+    return bool(np.sqrt((moved * moved).sum(axis=1)).max() < bound)
+
+
+def _check_finite(states: Mapping[str, Array], tick: int) -> None:
+    faults = [
+        Diagnostic(
+            "diverged",
+            f"{int((~np.isfinite(value)).sum())} of {value.size} entries of state {name} are not finite after "
+            f"{tick} ticks",
+            name,
+            "the float model itself diverges on this input: check the settings of its family and the input's scale",
+        )
+        for name, value in states.items()
+        if not np.isfinite(value).all()
+    ]
+    if faults:
+        raise UsageError(faults)
+
+
+def _checked(net: EqNet, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
+    """The inputs as float64 or int64, and the number of frames (1 without frames)."""
+    known = {i.name for i in net.inputs}
+    faults = [
+        Diagnostic("unknown-input", f"there is no input {n!r}", net.name, f"inputs: {', '.join(sorted(known))}")
+        for n in sorted(set(inputs) - known)
+    ]
+    arrays: dict[str, Array] = {}
+    for i in net.inputs:
+        if i.name not in inputs:
+            faults.append(Diagnostic("missing-input", f"input {i.name!r} is not given", net.name))
+            continue
+        array = np.asarray(inputs[i.name])
+        faults += _input_faults(i, array, frames=net.schedule.frames)
+        arrays[i.name] = array
+    if not faults:
+        lead = 2 if net.schedule.frames else 1
+        sizes = {n: a.shape[:lead] for n, a in arrays.items()}
+        if len(set(sizes.values())) != 1:
+            faults.append(Diagnostic("input-batch", f"inputs differ in their leading axes: {sizes}", net.name))
+    if faults:
+        raise UsageError(faults)
+    typed = {i.name: arrays[i.name].astype(np.int64 if i.kind == "index" else np.float64) for i in net.inputs}
+    return typed, next(iter(typed.values())).shape[1] if net.schedule.frames else 1
+
+
+def _input_faults(i: Input, array: Array, *, frames: bool) -> list[Diagnostic]:
+    lead = ("batch", "frames") if frames else ("batch",)
+    want = f"[{', '.join([*lead, *map(str, i.shape)])}]"
+    if array.ndim != len(lead) + len(i.shape) or array.shape[len(lead) :] != i.shape:
+        return [Diagnostic("input-shape", f"the input has shape {list(array.shape)}, the net needs {want}", i.name)]
+    if array.size == 0:
+        return [Diagnostic("input-empty", f"the input has shape {list(array.shape)}: nothing to run", i.name)]
+    if i.kind == "index":
+        if array.dtype.kind not in "iu":
+            return [Diagnostic("input-dtype", f"the input is {array.dtype}, an index must be an integer", i.name)]
+        lo, hi = int(array.min()), int(array.max())
+        if lo < 0 or (i.rows is not None and hi >= i.rows):
+            return [Diagnostic("input-range", f"indices go from {lo} to {hi}, must be in 0..{i.rows}-1", i.name)]
+        return []
+    if array.dtype.kind not in "fiub":
+        return [Diagnostic("input-dtype", f"the input is {array.dtype}, must be a real number", i.name)]
+    bad = int((~np.isfinite(array)).sum())
+    return [Diagnostic("input-not-finite", f"{bad} of {array.size} entries are NaN or infinite", i.name)] if bad else []
