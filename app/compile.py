@@ -217,7 +217,7 @@ def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[S
     faults = []
     for name in names:
         if name not in known:
-            other = registry.find("simulators", name).target
+            other = registry.find_class("simulators", name, Simulator).target
             faults.append(
                 Diagnostic(
                     "simulator-of-other-target",

@@ -33,7 +33,7 @@ from eqcompile.toolchain.artifact import manifest_of, write_json
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import QuantizeOptions, Target
+from eqcompile.toolchain.interfaces import QuantizeOptions, Simulator, Target
 from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -93,7 +93,7 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
             told = run_golden(net, {"x": codes[:few]})
             for title, (target, folder) in folders.items():
                 for simulator in registry.simulators_of(target):
-                    made = registry.find("simulators", simulator)()
+                    made = registry.find_class("simulators", simulator, Simulator)()
                     short = made.suite == "few"
                     if short and number:
                         continue

@@ -41,7 +41,8 @@ from mnist import CHECKPOINT, images
 from numpy.typing import NDArray
 
 from eqcompile.quantize.lower import lower
-from eqcompile.sim.faults.engine import Session
+from eqcompile.sim.faults.engine import Engine, Session
+from eqcompile.sim.faults.model import FaultModel
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.importers.api import import_model
@@ -70,7 +71,7 @@ def lowered(density: float | None) -> IntNet:
 
 
 def opened(engine: str, net: IntNet, codes: dict[str, NDArray[np.int64]]) -> Session:
-    session: Session = registry.find("engines", engine)().open(net, codes, near=1)
+    session: Session = registry.find_class("engines", engine, Engine)().open(net, codes, near=1)
     return session
 
 
@@ -99,7 +100,7 @@ def fast(
     start = time.perf_counter()
     session = opened("fast", net, codes)
     ready = time.perf_counter() - start
-    model = registry.find("faults", "seu")(sites="state")
+    model = registry.find_class("faults", "seu", FaultModel)(sites="state")
     table = model.draw(net, count, np.random.default_rng(SEED), codes)
     start = time.perf_counter()
     session.run(table.take(slice(0, 1)))

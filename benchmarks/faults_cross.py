@@ -31,6 +31,7 @@ from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.show import table
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine, together
+from eqcompile.sim.faults.model import FaultModel
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.rtl.masks import Told
 from eqcompile.sim.faults.rtl.rows import Row
@@ -80,7 +81,7 @@ class Cross:
         self.good = True
 
     def drawn(self, model: str, options: dict[str, Any], count: int, seed: int) -> FaultTable:
-        maker = registry.find("faults", model)(**options)
+        maker = registry.find_class("faults", model, FaultModel)(**options)
         return maker.draw(self.session.net, count, np.random.default_rng(seed), self.codes)  # type: ignore[no-any-return]
 
     def compare(self, kind: str, faults: FaultTable, change: Callable[[Row], Row] | None = None) -> None:

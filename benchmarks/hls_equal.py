@@ -28,6 +28,7 @@ from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Simulator
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
@@ -64,7 +65,9 @@ def row_of(net: str, form: str, samples: int, folder: Path) -> Row:
     compiled = time.perf_counter() - start
     shutil.rmtree(copy)
     start = time.perf_counter()
-    got = registry.find("simulators", "hls4ml-csim")().run(request.output, codes, trace=True, timeout_s=TIMEOUT_S)
+    got = registry.find_class("simulators", "hls4ml-csim", Simulator)().run(
+        request.output, codes, trace=True, timeout_s=TIMEOUT_S
+    )
     ran = time.perf_counter() - start
     found = compare(golden, got)
     return {

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from eqcompile.rtl.serial.engine import SerialEngine, describe
 from eqcompile.rtl.serial.plan import Plan, plan_memory
 from eqcompile.sim.campaign.statistics import wilson
-from eqcompile.sim.faults.engine import Outcome
+from eqcompile.sim.faults.engine import Engine, Outcome
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.golden import run as run_golden
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"clocks an inference: {usual:.0f}, {golden.steps.mean():.1f} ticks (mean, computed)\n")
     for name, more in cost.items():
         sys.stdout.write(f"  every {name}: {more:+.0f} ({100 * more / usual:+.0f} %)\n")
-    session = registry.find("engines", "fast")().open(net, given.codes, near=0)
+    session = registry.find_class("engines", "fast", Engine)().open(net, given.codes, near=0)
     samples, ticks = len(given.codes["x"]), net.schedule.steps
     for word in ("recurrent_linear", "drive"):
         faults = drawn(net, word, samples, options.faults, options.seed)

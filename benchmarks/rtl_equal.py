@@ -29,6 +29,7 @@ from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Simulator
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
@@ -72,7 +73,9 @@ def rows(
     golden = run_golden(lowered, codes)
     for simulator in simulators:
         start = time.perf_counter()
-        got = registry.find("simulators", simulator)().run(request.output, codes, trace=True, timeout_s=TIMEOUT_S)
+        got = registry.find_class("simulators", simulator, Simulator)().run(
+            request.output, codes, trace=True, timeout_s=TIMEOUT_S
+        )
         seconds = time.perf_counter() - start
         found = compare(golden, got)
         yield {

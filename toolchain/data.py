@@ -14,7 +14,7 @@ from .diagnostics import Diagnostic, ImportFileError, UsageError
 from .importers.arrays import NPY_MAGIC, NpzFile, read_npy
 from .importers.containers import regular_file
 from .ir import IntNet, Net
-from .ir.net import Input
+from .ir.parts import Input
 from .ir.types import infer
 
 __all__ = ["Inputs", "encode", "read_inputs"]

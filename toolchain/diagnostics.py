@@ -15,6 +15,7 @@ __all__ = [
     "EqcompileError",
     "ImportFileError",
     "MissingToolError",
+    "PluginError",
     "SimulatorError",
     "UnsupportedError",
     "UsageError",
@@ -92,6 +93,10 @@ class MissingToolError(EqcompileError, ImportError):
     """An optional tool is not installed; the hint is its install command."""
 
     exit_code = 7
+
+
+class PluginError(EqcompileError, RuntimeError):
+    """A plug-in of another package is broken: it fails to load, or is not what its entry point promises."""
 
 
 class SimulatorError(EqcompileError, RuntimeError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from eqcompile.toolchain.importers.detect import all_families
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.importers.family import Family
 
 from .console import Parser, Reply
@@ -23,7 +24,8 @@ def command(argv: Sequence[str]) -> Reply:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
-    rows = [describe(f) for f in all_families().values()]
+    loaded = registry.load_all("families", Family)
+    rows = [describe(f) for f in loaded.entries.values()]
     text = table(
         ["family", "settings", "summary"],
         [
@@ -31,7 +33,9 @@ def command(argv: Sequence[str]) -> Reply:
             for r in rows
         ],
     )
-    return Reply({"families": rows}, text)
+    lines = [f"unavailable: {u.name} ({u.entry_point}): {u.reason}" for u in loaded.unavailable]
+    document = {"families": rows, "unavailable": [asdict(u) for u in loaded.unavailable]}
+    return Reply(document, "\n".join([text, *lines]))
 
 
 def describe(family: Family) -> dict[str, Any]:

@@ -35,7 +35,9 @@ def parse_with_model(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Name
     first.add_argument("--model", nargs="?")
     name = first.parse_known_args(argv)[0].model
     if name is not None:
-        model = registry.find("faults", name)
+        from eqcompile.sim.faults.model import FaultModel
+
+        model = registry.find_class("faults", name, FaultModel)
         add_field_options(parser, model, f"options of model {name} ({model.summary})")
     namespace = parser.parse_all(argv)
     return namespace, field_options(namespace)

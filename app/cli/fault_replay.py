@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from eqcompile.toolchain import registry
@@ -55,14 +56,22 @@ def models(argv: Sequence[str]) -> console.Reply:
     parser = console.Parser(prog="eqfault models", description=text, examples="  eqfault models --json")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
-    found = {name: registry.find("faults", name).summary for name in registry.names("faults")}
+    from eqcompile.sim.faults.engine import Engine
+    from eqcompile.sim.faults.model import FaultModel
+
+    loaded = registry.load_classes("faults", FaultModel)
+    injectors = registry.load_classes("engines", Engine)
+    found = {name: model.summary for name, model in loaded.entries.items()}
+    unavailable = [*loaded.unavailable, *injectors.unavailable]
     engines = {}
-    for name in registry.names("engines"):
-        engine = registry.find("engines", name)()
+    for name, injector in injectors.entries.items():
+        engine = injector()
         absent = list(engine.missing())
         engines[name] = {"missing": absent, "install": engine.install if absent else ""}
     lines = ["models", *(f"  {name:<16} {summary}" for name, summary in found.items()), "engines"]
     for name, said in engines.items():
         state = f"needs {', '.join(said['missing'])}: {said['install']}" if said["missing"] else "installed"
         lines.append(f"  {name:<16} {state}")
-    return console.Reply({"models": found, "engines": engines}, "\n".join(lines))
+    lines += [f"unavailable: {u.name} ({u.entry_point}): {u.reason}" for u in unavailable]
+    document = {"models": found, "engines": engines, "unavailable": [asdict(u) for u in unavailable]}
+    return console.Reply(document, "\n".join(lines))

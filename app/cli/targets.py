@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import MissingToolError
+from eqcompile.toolchain.diagnostics import MissingToolError, PluginError
 
 from .console import Parser, Reply
 from .show import table
@@ -38,7 +37,7 @@ def command(argv: Sequence[str]) -> Reply:
 def _row(name: str) -> dict[str, Any]:
     try:
         target = registry.target_class(name)
-    except MissingToolError as error:
+    except (MissingToolError, PluginError) as error:
         return {
             "name": name,
             "summary": "",
@@ -47,12 +46,6 @@ def _row(name: str) -> dict[str, Any]:
             "install": "",
             "simulators": [],
         }
-    simulators = []
-    for simulator in registry.names("simulators"):
-        # A simulator of a plug-in that cannot be loaded says nothing about other targets.
-        with contextlib.suppress(MissingToolError):
-            if registry.find("simulators", simulator).target == name:
-                simulators.append(simulator)
     # Absence is a property of the class; its options have defaults, so that it can be made without a command line.
     missing = list(target().missing())
     return {
@@ -61,7 +54,7 @@ def _row(name: str) -> dict[str, Any]:
         "installed": not missing,
         "missing": missing,
         "install": target.install,
-        "simulators": simulators,
+        "simulators": list(registry.simulators_of(name)),
     }
 
 

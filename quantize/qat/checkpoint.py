@@ -51,7 +51,7 @@ class Checkpoint:
         self.imported = imported
         self.net: EqNet = imported.net
         self.file: LoadedFile = load_file(imported.path)
-        self.family: Family = registry.find("families", imported.family)
+        self.family = registry.find("families", imported.family, Family)
         self.tensors = Tensors(self.file.label, self.file.arrays)
         self.settings = resolve(
             self.family, user=dict(imported.given), config={}, stated={}, label=self.file.label

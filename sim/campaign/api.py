@@ -45,7 +45,7 @@ def define(
 ) -> Campaign:
     """A campaign with its plan; writes nothing. `core` as in `Campaign`. Raises UsageError for an unknown model or
     engine, or without a fault to inject, UnsupportedError with what model and engine say against the net."""
-    chosen: FaultModel = registry.find("faults", model)(**options).on(core or {})
+    chosen = registry.find_class("faults", model, FaultModel)(**options).on(core or {})
     reasons = chosen.check(net)
     if reasons:
         raise UnsupportedError(reasons)

@@ -41,7 +41,7 @@ class ChunkResult:
 
 def find_engine(campaign: Campaign) -> Engine:
     """The engine of a campaign. Raises MissingToolError or UnsupportedError with every reason why it cannot run it."""
-    engine: Engine = registry.find("engines", campaign.engine)(campaign.core)
+    engine = registry.find_class("engines", campaign.engine, Engine)(campaign.core)
     absent = engine.missing()
     if absent:
         what = f"engine {engine.name} needs {', '.join(absent)}"

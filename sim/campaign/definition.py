@@ -79,7 +79,7 @@ class Campaign:
 
     @cached_property
     def _model(self) -> FaultModel:
-        made: FaultModel = registry.find("faults", self.model)(**self.options).on(self.core)
+        made = registry.find_class("faults", self.model, FaultModel)(**self.options).on(self.core)
         return made
 
     @cached_property

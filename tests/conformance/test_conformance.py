@@ -36,7 +36,7 @@ from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
 from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Target
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
 from eqcompile.toolchain.ir import IntNet, ops
 
 TIMEOUT_S = 300.0
@@ -88,7 +88,9 @@ EXAMPLES = ("plain", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 TARGETS = registry.names("targets")
 PAIRS = [(target, simulator) for target in TARGETS for simulator in registry.simulators_of(target)]
 SUITES = {"all": EXAMPLES, "small": [n for n in EXAMPLES if n not in FAMILIES], "few": ("plain", FAMILIES[0])}
-CASES = [(*pair, name) for pair in PAIRS for name in SUITES[registry.find("simulators", pair[1]).suite]]
+CASES = [
+    (*pair, name) for pair in PAIRS for name in SUITES[registry.find_class("simulators", pair[1], Simulator).suite]
+]
 
 
 def marked(cases: Sequence[tuple[str, ...]]) -> list[Any]:
@@ -110,7 +112,9 @@ def emitted(target: Target, net: IntNet, folder: Path) -> Path:
 
 
 def simulated(simulator: str, folder: Path, inputs: Codes) -> Run:
-    run: Run = registry.find("simulators", simulator)().run(folder, inputs, trace=True, timeout_s=TIMEOUT_S)
+    run: Run = registry.find_class("simulators", simulator, Simulator)().run(
+        folder, inputs, trace=True, timeout_s=TIMEOUT_S
+    )
     return run
 
 
@@ -154,7 +158,7 @@ def test_random_nets_compute_what_golden_computes(target: str, simulator: str, t
     if backend.missing():
         return
     folders = (tmp_path / str(number) for number in itertools.count())
-    suite = registry.find("simulators", simulator).suite
+    suite = registry.find_class("simulators", simulator, Simulator).suite
 
     @settings(
         max_examples=FUZZED[suite],
@@ -308,7 +312,7 @@ def test_a_changed_weight_is_caught(target: str, simulator: str, tmp_path: Path)
 
 def test_every_registered_simulator_has_its_target() -> None:
     """A simulator whose target is misspelt would never run."""
-    found = {name: registry.find("simulators", name).target for name in registry.names("simulators")}
+    found = {name: registry.find_class("simulators", name, Simulator).target for name in registry.names("simulators")}
     assert set(found.values()) <= set(TARGETS)
 
 

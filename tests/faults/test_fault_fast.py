@@ -26,6 +26,7 @@ from eqcompile.sim.faults.engine import Engine
 from eqcompile.sim.faults.fast import engine as fast
 from eqcompile.sim.faults.fast import fuse
 from eqcompile.sim.faults.golden_engine import GoldenEngine
+from eqcompile.sim.faults.model import FaultModel
 from eqcompile.sim.faults.table import FaultTable, parse_fault
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.diagnostics import UsageError
@@ -115,7 +116,7 @@ def looped(seed: int) -> Case:
     generator = np.random.default_rng(seed)
     inputs = {"x": generator.integers(-60, 60, (SAMPLES, FRAMES, size) if frames else (SAMPLES, size))}
     ticks = net.schedule.steps * (FRAMES if frames else 1)
-    flips = registry.find("faults", "seu")(sites="state").draw(net, 20, generator, inputs)
+    flips = registry.find_class("faults", "seu", FaultModel)(sites="state").draw(net, 20, generator, inputs)
     table_of = FaultTable.of([*flips, *random_faults(net, rng, samples=SAMPLES, ticks=ticks, count=10)])
     return net, inputs, table_of, GoldenEngine().open(net, inputs, near=1).run(table_of)
 
@@ -233,9 +234,9 @@ def test_trained_nets_give_the_same_results(name: str, model: str) -> None:
     """Every model's faults in every committed net: widths, tables and gates that random nets may not have."""
     net, codes = digits(name)
     count = 4 if model == "noise" else 25
-    table = registry.find("faults", model)().draw(net, count, np.random.default_rng(1), codes)
-    want = registry.find("engines", "golden")().open(net, codes, near=1).run(table)
-    got = registry.find("engines", "fast")().open(net, codes, near=1).run(table)
+    table = registry.find_class("faults", model, FaultModel)().draw(net, count, np.random.default_rng(1), codes)
+    want = registry.find_class("engines", "golden", Engine)().open(net, codes, near=1).run(table)
+    got = registry.find_class("engines", "fast", Engine)().open(net, codes, near=1).run(table)
     np.testing.assert_array_equal(got, want)
 
 
@@ -247,7 +248,7 @@ def test_the_mnist_net_gives_the_same_results() -> None:
     generator = np.random.default_rng(0)
     codes = {"x": generator.integers(0, 256, (5, 784)) * (generator.random((5, 784)) < 0.2)}
     for sites, count in (("state,accumulator,drive", 400), ("table,weight,constant", 40)):
-        table = registry.find("faults", "seu")(sites=sites).draw(net, count, generator, codes)
+        table = registry.find_class("faults", "seu", FaultModel)(sites=sites).draw(net, count, generator, codes)
         want = GoldenEngine().open(net, codes, near=1).run(table)
         np.testing.assert_array_equal(fast.FastEngine().open(net, codes, near=1).run(table), want)
 
@@ -256,7 +257,7 @@ def test_threads_do_not_change_results() -> None:
     """Pieces of work share no memory but the results, whatever thread takes them."""
     net, codes = digits("digits_ternary")
     opened = fast.FastEngine().open(net, codes, near=1)
-    table = registry.find("faults", "seu")().draw(net, 5000, np.random.default_rng(2), codes)
+    table = registry.find_class("faults", "seu", FaultModel)().draw(net, 5000, np.random.default_rng(2), codes)
     parts = [opened.run(table.take(slice(i, i + 40))) for i in range(0, len(table), 40)]
     np.testing.assert_array_equal(opened.run(table), np.concatenate(parts))
 

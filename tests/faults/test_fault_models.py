@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from strategies import small_net
 
 from eqcompile.sim.faults.golden_engine import GoldenEngine
-from eqcompile.sim.faults.model import EnumeratedModel
+from eqcompile.sim.faults.model import EnumeratedModel, FaultModel
 from eqcompile.sim.faults.table import Place, parse_fault
 from eqcompile.toolchain import golden, registry
 from eqcompile.toolchain.diagnostics import UsageError
@@ -30,7 +30,7 @@ def inputs(samples: int = 2) -> Codes:
 
 
 def model(name: str, **options: Any) -> Any:
-    return registry.find("faults", name)(**options)
+    return registry.find_class("faults", name, FaultModel)(**options)
 
 
 @pytest.mark.parametrize("name", registry.names("faults"))

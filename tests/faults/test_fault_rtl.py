@@ -20,7 +20,7 @@ from strategies import random_inputs, small_net
 from eqcompile.rtl.serial import core
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.sim.faults.circuit import Circuit
-from eqcompile.sim.faults.engine import Outcome
+from eqcompile.sim.faults.engine import Engine, Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
 from eqcompile.sim.faults.rtl.masks import Masks, Told
@@ -209,7 +209,7 @@ def test_all_refusals_are_told_at_once() -> None:
 def test_engines_without_a_core_refuse_its_registers(engine: str) -> None:
     """Would break if a fault of the hardware were run where there is none."""
     net = net_of(TERNARY)
-    session = registry.find("engines", engine)().open(net, inputs_of(net), near=1)
+    session = registry.find_class("engines", engine, Engine)().open(net, inputs_of(net), near=1)
     with pytest.raises(UsageError, match="registers or memories of an RTL core"):
         session.run(FaultTable.of([parse_fault("0/a.0.0/core:engine.phase[0]^1@5")]))
 

@@ -84,7 +84,7 @@ def example(name: str) -> Example:
     with np.load(ZOO / f"{name}.npz") as file:
         arrays = {k: file[k] for k in file.files}
     meta = json.loads(str(arrays["meta"]))
-    family = registry.find("families", meta["family"])
+    family = registry.find("families", meta["family"], Family)
     stated = settings_from_config(family, meta["config"], meta["forward_kwargs"])
     settings = {s.name: s.default for s in family.settings} | stated | meta["size"]
     weights = {k.removeprefix("weights/"): v for k, v in arrays.items() if k.startswith("weights/")}
@@ -133,7 +133,7 @@ def test_every_family_has_a_file() -> None:
     with_file = {example(n).family.key for n in NAMES}
     assert set(registry.names("families")) - with_file == set(WITHOUT_FILE)
     for name in registry.names("families"):
-        family = registry.find("families", name)
+        family = registry.find("families", name, Family)
         assert family.key == name
         assert "steps" in {s.name for s in family.settings}
 
@@ -244,7 +244,7 @@ CONFUSED = [
 def test_families_with_equal_keys_differ(name: str, wrong: str) -> None:
     """Equal keys and shapes, other networks: the family key must decide, and the comparison must see it."""
     e = example(name)
-    family = registry.find("families", wrong)
+    family = registry.find("families", wrong, Family)
     assert fit(family, e.tensors).exact
     assumed = {s.name: s.default for s in family.settings} | {"steps": e.settings["steps"]}
     confused = replace(e, family=family, settings=assumed, states={"h": e.states["h"]})
@@ -350,14 +350,14 @@ def test_settings_out_of_range_are_refused(name: str, settings: dict[str, Any], 
 
 def test_config_names_become_settings() -> None:
     """Arguments of the call win over those of the class; training arguments are no settings."""
-    looped = registry.find("families", "models.LoopedMLP")
+    looped = registry.find("families", "models.LoopedMLP", Family)
     assert settings_from_config(looped, {"max_steps": 25, "lr": 0.1, "hidden_dim": 3}, {}) == {"steps": 25}
     assert settings_from_config(looped, {"max_steps": 25}, {"steps": 12}) == {"steps": 12}
     assert settings_from_config(looped, {"max_steps": None}, None) == {}
-    resonance = registry.find("families", "models.TemporalResonanceEqProp")
+    resonance = registry.find("families", "models.TemporalResonanceEqProp", Family)
     want = {"steps": 5, "alpha": 0.3, "frames": True}
     assert settings_from_config(resonance, {"alpha": 0.3}, {"steps_per_frame": 5}) == want
-    homeostatic = registry.find("families", "archive.HomeostaticEqProp")
+    homeostatic = registry.find("families", "archive.HomeostaticEqProp", Family)
     with pytest.raises(EqcompileError, match="apply_homeostasis"):
         settings_from_config(homeostatic, {}, {"apply_homeostasis": True})
 
@@ -394,6 +394,6 @@ def test_prediction_is_optional() -> None:
     arrays = {k: v for k, v in e.tensors.arrays.items() if "predictors" not in k and "layer_norms.1" not in k}
     single = replace(e, tensors=Tensors("single", arrays))
     assert fit(e.family, single.tensors).exact
-    modern = replace(single, family=registry.find("families", "archive.ModernEqProp"))
+    modern = replace(single, family=registry.find("families", "archive.ModernEqProp", Family))
     assert np.array_equal(single.run(single.net()).states["h"], modern.run(modern.net()).states["h"])
     assert not any(isinstance(op, ops.Sub) for op in single.net().step)

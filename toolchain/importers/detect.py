@@ -17,8 +17,8 @@ _SHOWN = 8
 
 
 def all_families() -> dict[str, Family]:
-    """Every registered family, by key."""
-    return {name: registry.find("families", name) for name in registry.names("families")}
+    """Every registered family that can be loaded, by key."""
+    return dict(registry.load_all("families", Family).entries)
 
 
 @dataclass(frozen=True)

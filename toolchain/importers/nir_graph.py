@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError
 from ..interfaces import Imported
 from ..ir import EqNet, Input, Output, Param, Schedule, State, ops
-from ..ir.net import OutputKind
 from ..ir.ops import Op
+from ..ir.parts import OutputKind
 from ..ir.verify import check
 from .family import Family, Setting
 from .nir_file import read_graph

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
 from ..interfaces import Imported
 from ..ir import EqNet, Input, Output, Param, Schedule, State, ops
-from ..ir.net import OutputKind
 from ..ir.ops import Op
+from ..ir.parts import OutputKind
 from ..ir.verify import check
 from .family import Family, Setting
 from .qonnx_file import QUANTIZERS, attributes, quantized, read_model

@@ -1,20 +1,8 @@
 """The intermediate representation: operations, the two net levels, verifier, text and serialisation."""
 
 from . import ops
-from .net import (
-    Encoding,
-    EqNet,
-    Format,
-    Input,
-    IntNet,
-    Net,
-    Output,
-    Param,
-    Schedule,
-    State,
-    Stop,
-    walk,
-)
+from .net import EqNet, IntNet, Net
+from .parts import Circuit, Encoding, Format, Input, Output, Param, Schedule, State, Stop, walk
 from .ranges import Interval, RangeError, table_reach, value_ranges
 from .types import OpError, ValueType, infer
 from .verify import LEGAL, MAX_BITS, check, verify
@@ -22,6 +10,7 @@ from .verify import LEGAL, MAX_BITS, check, verify
 __all__ = [
     "LEGAL",
     "MAX_BITS",
+    "Circuit",
     "Encoding",
     "EqNet",
     "Format",

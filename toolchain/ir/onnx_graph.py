@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .net import IntNet, Net, Stop
+from .net import IntNet, Net
 from .onnx_functions import DOMAIN, OPSET, attributes_of, function_of
 from .ops import Op, Repeat
+from .parts import Stop
 from .types import ValueKind, ValueType, infer
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import ArtifactError, Diagnostic, EqcompileError, ImportFileError
-from .net import EqNet, Format, Input, IntNet, Output, Param, Schedule, State
+from .net import EqNet, IntNet
 from .onnx_graph import build_model
 from .onnx_read import ReadError, decode, read_blocks, read_param
+from .parts import Format, Input, Output, Param, Schedule, State
 from .verify import MAX_BITS, check, verify
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 
 import numpy as np
 
-from .net import IntNet, Net, Param
 from .ops import Op, Repeat
+from .parts import Circuit, Format, Param
 from .types import OpError, ValueType, infer
 
 __all__ = ["digest", "param_digest", "render"]
@@ -23,25 +23,27 @@ def param_digest(param: Param) -> str:
     return hashlib.sha256(head + little.tobytes()).hexdigest()
 
 
-def digest(net: Net) -> str:
+def digest(net: Circuit, formats: Mapping[str, Format] | None) -> str:
     """SHA-256 of the canonical text without provenance, which holds every parameter's own digest."""
-    return hashlib.sha256(render(net, provenance=False).encode()).hexdigest()
+    return hashlib.sha256(render(net, formats, provenance=False).encode()).hexdigest()
 
 
-def render(net: Net, *, provenance: bool = True) -> str:
-    """Canonical text. With `provenance`, names and sources are shown; without, only what has meaning."""
+def render(net: Circuit, formats: Mapping[str, Format] | None, *, provenance: bool = True) -> str:
+    """Canonical text, of an EqNet where `formats` is None, else of an IntNet. With `provenance`, names and sources are
+    shown; without, only what has meaning."""
     try:
         types = infer(net)
     except (OpError, KeyError):
         types = {}
-    formats = net.formats if isinstance(net, IntNet) else {}
+    level = "eqnet" if formats is None else "intnet"
+    formats = formats or {}
 
     def typed(name: str) -> str:
         kind = "boolean" if name in types and types[name].kind == "boolean" else ""
         width = kind or str(formats.get(name, ""))
         return f"{width}{_shape(types.get(name))}"
 
-    head = f"{'intnet' if isinstance(net, IntNet) else 'eqnet'} {{"
+    head = f"{level} {{"
     if provenance:
         head = head.replace(" {", f' "{net.name}" family "{net.family}" {{')
     lines = [head]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import ops
-from .net import Net
 from .ops import Op
+from .parts import Circuit
 
 __all__ = ["OpError", "ValueType", "infer", "infer_op", "infer_ops"]
 
@@ -31,7 +31,7 @@ class ValueType:
     kind: ValueKind = "number"
 
 
-def infer(net: Net) -> dict[str, ValueType]:
+def infer(net: Circuit) -> dict[str, ValueType]:
     """Type of every input, parameter, state and operation value of a net (bodies of repeats included).
 
     Raises OpError on the first operation that does not fit.

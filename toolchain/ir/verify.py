@@ -9,8 +9,9 @@ import numpy as np
 
 from ..diagnostics import Diagnostic, VerifyError
 from . import ops
-from .net import Format, IntNet, Net, walk
+from .net import IntNet, Net
 from .ops import Op
+from .parts import Format, walk
 from .ranges import Interval, RangeError, value_ranges
 from .types import OpError, ValueType, infer
 

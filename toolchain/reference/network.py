@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..diagnostics import Diagnostic, UsageError
 from ..interfaces import FloatRun
 from ..ir import EqNet
-from ..ir.net import Input, State
 from ..ir.ops import Op, Repeat
+from ..ir.parts import Input, State
 from .operations import evaluate
 
 __all__ = ["run_reference"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
-from eqcompile.toolchain.interfaces import Given, Run
+from eqcompile.toolchain.interfaces import Given, Run, Simulator
 
 __all__ = ["Clocks", "clocks_of", "clocks_or_note", "count_clocks", "vectors_of_bench"]
 
@@ -67,7 +67,7 @@ def count_clocks(folder: Path, given: Given | None, *, timeout_s: float) -> Cloc
     Raises MissingToolError if Verilator is absent, SimulatorError if the core does not run.
     """
     inputs = given or vectors_of_bench(folder)
-    simulator = registry.find("simulators", SIMULATOR)(clocks=True)
+    simulator = registry.find_class("simulators", SIMULATOR, Simulator)(clocks=True)  # type: ignore[call-arg]
     return clocks_of(simulator.run(folder, inputs.codes, trace=False, timeout_s=timeout_s), inputs.source)
 
 

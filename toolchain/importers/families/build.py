@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError, UsageError
 from ...ir import EqNet, Input, OpError, Output, Param, Schedule, State, Stop, ops
-from ...ir.net import OutputKind
 from ...ir.ops import ActivationKind, Op
+from ...ir.parts import OutputKind
 from ...ir.types import ValueType, infer_op
 from ..family import Setting, Tensors
 
