@@ -63,7 +63,7 @@ def row(name: str, ours: list[float], peer: str, theirs: list[float], limit: str
 
 def start_up() -> list[Row]:
     """`eqcompile --help` as a whole process, beside a bare interpreter and one that imports torch."""
-    command = [sys.executable, "-m", "eqcompile.app.cli.main", "--help"]
+    command = [sys.executable, "-m", "eqcompile", "--help"]
     ours = seconds(lambda: subprocess.run(command, check=True, capture_output=True))
     rows = []
     for peer, code in (("python -c pass", "pass"), ("python -c 'import torch'", "import torch")):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eqcompile.app.cli.eqfault import main as eqfault
+from eqcompile.app.cli.main import eqfault
 from eqcompile.app.cli.main import main as eqcompile
 
 HERE = Path(__file__).parent

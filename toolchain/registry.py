@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .diagnostics import Diagnostic, EqcompileError, MissingToolError, PluginError, UsageError
-from .interfaces import Simulator, Target
+
+if TYPE_CHECKING:
+    # `interfaces` imports NumPy, which a list of names must not wait for.
+    from .interfaces import Simulator, Target
 
 __all__ = [
     "Loaded",
@@ -103,11 +106,15 @@ def load_classes(group: str, base: type[T]) -> Loaded[type[T]]:
 
 def target_class(name: str) -> type[Target]:
     """The target's dataclass. Raises as `find` does."""
+    from .interfaces import Target
+
     return find_class("targets", name, Target)
 
 
 def simulators_of(target: str) -> dict[str, type[Simulator]]:
     """Every simulator that can be loaded and runs artifacts of `target`, by name."""
+    from .interfaces import Simulator
+
     return {name: s for name, s in load_classes("simulators", Simulator).entries.items() if s.target == target}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 
+from .commands import COMMANDS, listing
 from .console import Parser, Reply, stage_progress
 from .numbers import finite, fraction, integer, positive_seconds
 from .widths import weights, widths_of
@@ -16,17 +17,14 @@ from .widths import weights, widths_of
 __all__ = ["command"]
 
 _MISSING_TOOL = 7
-_DESCRIPTION = """\
+_DESCRIPTION = f"""\
 Compile a trained equilibrium network for a target, and prove that the artifact computes what the network computes: it
 is run through the target's simulator and compared with the golden interpreter at every state and step.
 
-  eqcompile MODEL --target T -o DIR    compile (this help)
-  eqcompile inspect MODEL              what a checkpoint, a net or an artifact holds
-  eqcompile targets                    what is installed, and how to install the rest
-  eqcompile families                   what can be imported, and its settings
-  eqcompile search MODEL -o DIR        the smallest widths that keep a share of the labels
-  eqcompile synth DIR --part P         what an artifact of the rtl target costs on an FPGA, and how fast it runs
-  eqcompile --target T --help          this help with the options of target T"""
+{listing(COMMANDS)}
+  eqcompile help COMMAND, eqcompile --version
+
+`eqcompile --target T --help` adds the options of target T."""
 _EXAMPLES = """\
   eqcompile model.pt --target loihi --chip loihi2 -o out --calibrate train.npz
   eqcompile model.pt --target numpy -o out --family models.LoopedMLP --set steps=20 --verify 64 --json
@@ -157,10 +155,16 @@ def command(argv: Sequence[str]) -> Reply:
 
 
 def _missing(namespace: argparse.Namespace) -> list[Diagnostic]:
-    wanted = (("model", "MODEL"), ("target", "--target T"), ("output", "-o DIR"))
+    from eqcompile.toolchain.registry import names
+
+    required = (
+        ("model", "MODEL", "eqcompile --help"),
+        ("target", "--target T", f"one of {', '.join(names('targets'))}; `eqcompile targets` says what is installed"),
+        ("output", "-o DIR", "eqcompile --help"),
+    )
     return [
-        Diagnostic("usage", f"{shown} is missing", hint="eqcompile --help")
-        for name, shown in wanted
+        Diagnostic("usage", f"{argument} is missing", hint=hint)
+        for name, argument, hint in required
         if getattr(namespace, name) is None
     ]
 

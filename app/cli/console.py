@@ -23,12 +23,32 @@ from typing import Any, NoReturn
 
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UsageError
 
-__all__ = ["EXIT_CODES", "INTERRUPTED", "Parser", "Reply", "end_on_termination", "replacing", "run", "stage_progress"]
+__all__ = [
+    "EXIT_CODES",
+    "INTERRUPTED",
+    "RENAMED",
+    "Parser",
+    "Reply",
+    "end_on_termination",
+    "replacing",
+    "run",
+    "stage_progress",
+]
 
 INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _DEBUG = "EQCOMPILE_DEBUG"
 _AGAIN_S = 0.01
+
+RENAMED = {
+    "--contract": "--max-lipschitz",
+    "--control": "--baseline",
+    "--control-inputs": "--baseline-inputs",
+    "--n": "--faults",
+    "--near": "--near-lsb",
+    "--target": "--engine",
+}
+"""New names of options. A command that has only the new one refuses the old one and names the new one."""
 
 EXIT_CODES: tuple[tuple[int, str], ...] = (
     (0, "done"),
@@ -71,11 +91,17 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(Diagnostic("usage", message, hint=f"{self.prog} --help"))
 
     def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse; an unknown option is reported with the nearest known one."""
+        """Parse; an unknown option is reported with the nearest known one, a renamed one with its new name."""
+        known = [s for action in self._actions for s in action.option_strings]
+        options = [word.partition("=")[0] for word in argv]
+        renamed = [(o, RENAMED[o]) for o in options if o not in known and RENAMED.get(o) in known]
+        if renamed:
+            raise UsageError(
+                [Diagnostic("renamed-option", f"{old} has a new name", old, f"use {new}") for old, new in renamed]
+            )
         namespace, rest = self.parse_known_args(argv)
         if not rest:
             return namespace
-        known = [s for action in self._actions for s in action.option_strings]
         faults = []
         for word in rest:
             near = difflib.get_close_matches(word.split("=")[0], known, n=1) if word.startswith("-") else []

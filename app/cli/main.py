@@ -1,49 +1,45 @@
-"""`eqcompile`: compile a trained equilibrium network, inspect one, or list the targets."""
+"""The entry points: `eqcompile`, and `eqsim`, `eqfault`, `eqtune`, which are short names of its commands."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from . import console
-
-__all__ = ["main"]
+__all__ = ["eqfault", "eqsim", "eqtune", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `eqcompile` with `argv` (default: the process's arguments); return the exit code."""
-    if argv is None:
-        console.end_on_termination()
-    return console.run(_command, sys.argv[1:] if argv is None else argv)
+    return _enter((), argv)
 
 
-def _command(argv: Sequence[str]) -> console.Reply:
-    # A command is imported when it is asked for: help must not wait for NumPy.
-    match argv[:1]:
-        case ["targets"]:
-            from . import targets
+def eqsim(argv: Sequence[str] | None = None) -> int:
+    """`eqcompile run`."""
+    return _enter(("run",), argv)
 
-            return targets.command(argv[1:])
-        case ["inspect"]:
-            from . import inspect
 
-            return inspect.command(argv[1:])
-        case ["families"]:
-            from . import families
+def eqfault(argv: Sequence[str] | None = None) -> int:
+    """`eqcompile fault`."""
+    return _enter(("fault",), argv)
 
-            return families.command(argv[1:])
-        case ["search"]:
-            from . import search
 
-            return search.command(argv[1:])
-        case ["synth"]:
-            from . import synth
+def eqtune(argv: Sequence[str] | None = None) -> int:
+    """`eqcompile tune`."""
+    return _enter(("tune",), argv)
 
-            return synth.command(argv[1:])
-        case _:
-            from . import compile
 
-            return compile.command(argv)
+def _enter(command: Sequence[str], argv: Sequence[str] | None) -> int:
+    try:
+        from . import commands, console
+
+        if argv is None:
+            console.end_on_termination()
+    except KeyboardInterrupt:
+        sys.stderr.write("error[interrupted]: interrupted; no output was written\n")
+        return 130
+    words = sys.argv[1:] if argv is None else argv
+    # A short name has a version too, which its command does not know.
+    return console.run(commands.run_command, words if words[:1] == ["--version"] else [*command, *words])
 
 
 if __name__ == "__main__":

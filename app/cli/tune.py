@@ -1,8 +1,7 @@
-"""`eqtune`: fine-tune a checkpoint for the integers that it will become."""
+"""`eqcompile tune` (`eqtune`): fine-tune a checkpoint for the integers that it will become."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from eqcompile.toolchain.interfaces import QuantizeOptions, Tuned
 
-__all__ = ["main"]
+__all__ = ["command"]
 
 _DESCRIPTION = """\
 Fine-tune a checkpoint so that it stays accurate as integers.
@@ -25,16 +24,9 @@ and sums, activation tables, all steps. Gradients pass straight through the roun
 and back through the last ticks of the relaxation. The result is a checkpoint of the same family, which eqcompile
 lowers to the very integers that were measured here, given the same options and --calibrate D.npz."""
 _EXAMPLES = """\
-  eqtune model.pt --data train.npz --weights ternary -o tuned.pt
-  eqtune model.pt --data train.npz --test test.npz --weights int4 --state-bits 4 --epochs 50 -o tuned.pt --json
+  eqcompile tune model.pt --data train.npz --weights ternary -o tuned.pt
+  eqcompile tune model.pt --data train.npz --test test.npz --weights int4 --state-bits 4 --epochs 50 -o tuned.pt --json
   eqcompile tuned.pt --target numpy --weights ternary --calibrate train.npz -o out"""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `eqtune` with `argv` (default: the process's arguments); return the exit code."""
-    if argv is None:
-        console.end_on_termination()
-    return console.run(_command, sys.argv[1:] if argv is None else argv)
 
 
 def _parser() -> console.Parser:
@@ -42,7 +34,7 @@ def _parser() -> console.Parser:
     from .numbers import finite, integer
     from .widths import KINDS, weights
 
-    parser = console.Parser(prog="eqtune", description=_DESCRIPTION, examples=_EXAMPLES)
+    parser = console.Parser(prog="eqcompile tune", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
     parser.add_argument("--data", type=Path, required=True, metavar="D.npz", help="samples (key x) and their labels")
     parser.add_argument("--test", type=Path, metavar="X.npz", help="samples that are only measured, at the end")
@@ -86,7 +78,8 @@ def _parser() -> console.Parser:
     return parser
 
 
-def _command(argv: Sequence[str]) -> console.Reply:
+def command(argv: Sequence[str]) -> console.Reply:
+    """Train as the command line says."""
     namespace = _parser().parse_all(argv)
     from eqcompile.quantize.qat.stage import tune
     from eqcompile.toolchain import data
@@ -203,7 +196,3 @@ def _text(d: Mapping[str, Any]) -> str:
         f"next: eqcompile {d['output']} --target T -o DIR {d['compile_options']}",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

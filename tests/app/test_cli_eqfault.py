@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from strategies import small_net
 
-from eqcompile.app.cli.eqfault import main
+from eqcompile.app.cli.main import eqfault as main
 from eqcompile.sim.campaign import scheduler
 from eqcompile.targets.rtl.synth.flow import SynthReport, Usage
 from eqcompile.toolchain.artifact import MANIFEST, manifest_of, write_json
@@ -221,7 +221,7 @@ def _group_lives(group: int) -> bool:
 @pytest.mark.simulator
 def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
     """Would break if Ctrl-C left processes behind, or the wrong exit code."""
-    argv = [sys.executable, "-m", "eqcompile.app.cli.eqfault", *RUN[:-1], "2", "--n", "400", "--seed", "1"]
+    argv = [sys.executable, "-m", "eqcompile", "fault", *RUN[:-1], "2", "--n", "400", "--seed", "1"]
     slow = {**os.environ, "PYTHONPATH": str(place)}
     (place / "sitecustomize.py").write_text(
         "import signal, time\n"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eqcompile.app.cli import eqsim
-from eqcompile.app.cli.main import main
+from eqcompile.app.cli.main import eqsim, main
 from eqcompile.sim.numpy_runner import NumpySimulator
 from eqcompile.toolchain import data
 from eqcompile.toolchain.golden import run as run_golden
@@ -44,7 +43,7 @@ def test_an_artifact_gives_goldens_codes(simulator: str | None, artifact: Path, 
     codes, _ = data.encode(net, data.read_inputs(TEST, net, limit=5))  # type: ignore[arg-type]
     golden = run_golden(net, codes, trace=True)
     argv = [str(artifact), "-i", str(TEST), "-o", str(tmp_path / "y.npz"), "--trace", "--limit", "5"]
-    assert eqsim.main(argv + ([] if simulator is None else ["--simulator", simulator])) == 0
+    assert eqsim(argv + ([] if simulator is None else ["--simulator", simulator])) == 0
     found = arrays(tmp_path / "y.npz")
     assert set(found) == {"logits", "labels", "steps", *(f"state.{s.name}" for s in net.states)}
     np.testing.assert_array_equal(found["logits"], golden.outputs["logits"])
@@ -57,7 +56,7 @@ def test_an_artifact_gives_goldens_codes(simulator: str | None, artifact: Path, 
 def test_a_checkpoint_gives_the_float_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if a checkpoint were quantized on the way, or cut to fewer steps."""
     argv = [str(LAZY), "-i", str(TEST), "-o", str(tmp_path / "y.npz"), "--trace", "--limit", "3", "--json"]
-    assert eqsim.main(argv) == 0
+    assert eqsim(argv) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["simulator"] == "float64 reference"
     assert document["samples"]["value"] == 3
@@ -73,7 +72,7 @@ def test_a_checkpoint_gives_the_float_reference(tmp_path: Path, capsys: pytest.C
 
 def test_without_trace_there_are_no_states(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if every run wrote its trace, which may be large."""
-    assert eqsim.main([str(artifact), "-i", str(TEST), "-o", str(tmp_path / "y.npz")]) == 0
+    assert eqsim([str(artifact), "-i", str(TEST), "-o", str(tmp_path / "y.npz")]) == 0
     assert set(arrays(tmp_path / "y.npz")) == {"logits", "labels", "steps"}
     assert "360 samples [measured] through numpy" in capsys.readouterr().out
 
@@ -81,7 +80,7 @@ def test_without_trace_there_are_no_states(artifact: Path, tmp_path: Path, capsy
 def test_json_says_scale_digest_and_kinds(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if codes came without the scale that gives them meaning."""
     argv = [str(artifact), "-i", str(TEST), "-o", str(tmp_path / "y.npz"), "--simulator", "golden", "--json"]
-    assert eqsim.main(argv) == 0
+    assert eqsim(argv) == 0
     document = json.loads(capsys.readouterr().out)
     net = load(artifact / "net.onnx")
     assert document["digest"] == net.digest
@@ -95,10 +94,10 @@ def test_an_output_that_exists_needs_force(artifact: Path, tmp_path: Path, capsy
     target = tmp_path / "y.npz"
     target.write_bytes(b"mine")
     argv = [str(artifact), "-i", str(TEST), "-o", str(target), "--limit", "1"]
-    assert eqsim.main(argv) == 6
+    assert eqsim(argv) == 6
     assert "error[output-exists]" in capsys.readouterr().err
     assert target.read_bytes() == b"mine"
-    assert eqsim.main([*argv, "--force"]) == 0
+    assert eqsim([*argv, "--force"]) == 0
     assert len(arrays(target)["labels"]) == 1
 
 
@@ -113,7 +112,7 @@ def test_an_interrupted_run_leaves_no_file(
     monkeypatch.setattr(NumpySimulator, "run", interrupted)
     target = tmp_path / "y.npz"
     target.write_bytes(b"mine")
-    assert eqsim.main([str(artifact), "-i", str(TEST), "-o", str(target), "--force"]) == 130
+    assert eqsim([str(artifact), "-i", str(TEST), "-o", str(target), "--force"]) == 130
     assert capsys.readouterr().err.startswith("error[interrupted]")
     assert [p.name for p in tmp_path.iterdir()] == ["y.npz"]
     assert target.read_bytes() == b"mine"
@@ -130,7 +129,7 @@ def test_an_artifact_whose_net_was_swapped_is_refused(
     manifest = json.loads((changed / "manifest.json").read_text())
     manifest["ir_digest"] = "0" * 64
     (changed / "manifest.json").write_text(json.dumps(manifest))
-    assert eqsim.main([str(changed), "-i", str(TEST), "-o", str(tmp_path / "y.npz")]) == 3
+    assert eqsim([str(changed), "-i", str(TEST), "-o", str(tmp_path / "y.npz")]) == 3
     assert "error[artifact-changed]" in capsys.readouterr().err
 
 
@@ -140,7 +139,7 @@ def test_data_of_a_wrong_shape_is_told_with_both_shapes(
     """Would break if a wrong file were a traceback of NumPy."""
     wrong = tmp_path / "x.npz"
     np.savez(wrong, x=np.zeros((2, 7)))
-    assert eqsim.main([str(artifact), "-i", str(wrong), "-o", str(tmp_path / "y.npz")]) == 3
+    assert eqsim([str(artifact), "-i", str(wrong), "-o", str(tmp_path / "y.npz")]) == 3
     err = capsys.readouterr().err
     assert "7" in err
     assert "64" in err
@@ -196,11 +195,11 @@ def test_a_mistake_of_eqsim_is_named_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     paths = {"MODEL": str(LAZY), "ARTIFACT": str(artifact), "DATA": str(CALIBRATION)}
     argv = [paths.get(a, a) for a in argv]
-    assert eqsim.main(argv) == exit_code
+    assert eqsim(argv) == exit_code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"error[{code}]" in captured.err
     assert words in captured.err
     assert list(tmp_path.iterdir()) == []
-    assert eqsim.main([*argv, "--json"]) == exit_code
+    assert eqsim([*argv, "--json"]) == exit_code
     assert json.loads(capsys.readouterr().out)["error"][0]["code"] == code

@@ -15,23 +15,23 @@ MAX_MODULES = 160
 
 PROGRAM = """
 import importlib, json, sys
-from eqcompile.app.cli import {module}
-code = {module}.main({argv})
+from eqcompile.app.cli.main import {program}
+code = {program}({argv})
 sys.stderr.write(json.dumps([code, sorted(sys.modules)]))
 """
 
 
-def modules_after(module: str, argv: list[str]) -> tuple[int, set[str]]:
-    program = PROGRAM.format(module=module, argv=argv)
+def modules_after(name: str, argv: list[str]) -> tuple[int, set[str]]:
+    program = PROGRAM.format(program=name, argv=argv)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     code, names = json.loads(done.stderr.splitlines()[-1])
     return code, set(names)
 
 
-@pytest.mark.parametrize("module", ["main", "eqsim", "eqfault"])
-def test_help_imports_nothing_heavy(module: str) -> None:
+@pytest.mark.parametrize("name", ["main", "eqsim", "eqfault", "eqtune"])
+def test_help_imports_nothing_heavy(name: str) -> None:
     """Would break if a module imported by `--help` imported NumPy, ONNX or PyTorch at its top."""
-    code, names = modules_after(module, ["--help"])
+    code, names = modules_after(name, ["--help"])
     assert code == 0
     assert names & HEAVY == set()
     assert len(names) < MAX_MODULES, sorted(names)

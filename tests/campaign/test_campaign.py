@@ -104,7 +104,7 @@ def test_killed_at_random_moments_it_resumes_without_loss(tmp_path: Path) -> Non
     """Would break if a row could be lost or doubled by kill -9 during an injection, a commit or the start."""
     options = {"model": "random-toy", "count": 12_000}
     folder = made(tmp_path / "killed", **options)
-    argv = [sys.executable, "-m", "eqcompile.app.cli.eqfault", "resume", str(folder), "--workers", "1"]
+    argv = [sys.executable, "-m", "eqcompile", "fault", "resume", str(folder), "--workers", "1"]
     environment = {**os.environ, "TOY_SECONDS": "0.15"}
     lots, seen = random.Random(5), []
     for _ in range(6):

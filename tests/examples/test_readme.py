@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eqcompile.app.cli import eqfault, eqsim, main, tune
 from eqcompile.app.cli.console import EXIT_CODES
+from eqcompile.app.cli.main import eqfault, eqsim, eqtune, main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_the_commands_of_the_readme_run(
     shutil.copy(ROOT / "examples/checkpoints/digits_looped.pt", "model.pt")
     shutil.copy(ROOT / "examples/data/digits_calibration.npz", "train.npz")
     shutil.copy(ROOT / "examples/data/digits_test.npz", "test.npz")
-    programs = {"eqcompile": main.main, "eqsim": eqsim.main, "eqtune": tune.main, "eqfault": eqfault.main}
+    programs = {"eqcompile": main, "eqsim": eqsim, "eqtune": eqtune, "eqfault": eqfault}
     typed = commands(*programs)
     assert {words[0] for words in typed} == {*programs}
     for words in typed:

@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from eqcompile.app.cli import tune
-from eqcompile.app.cli.main import main
+from eqcompile.app.cli.main import eqtune, main
 from eqcompile.quantize.lower import lower
 from eqcompile.quantize.qat import stage
 from eqcompile.toolchain import data, golden
@@ -36,7 +36,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(samples: Path, out: Path, *more: str, model: Path = LOOPED) -> int:
     argv = [str(model), "--data", str(samples), "-o", str(out), "--epochs", "3", "--batch", "64", "--json", *more]
-    return tune.main(argv)
+    return eqtune(argv)
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> Mapping[str, Any]:
@@ -83,7 +83,7 @@ def test_single_widths_and_the_text(samples: Path, tmp_path: Path, capsys: pytes
     """Would break if a width of one tensor were lost on the way, or the command that follows could not be pasted."""
     out = tmp_path / "tuned.pt"
     argv = [str(LOOPED), "--data", str(samples), "-o", str(out), "--epochs", "1", "--weights", "W_out=int4"]
-    assert tune.main(argv) == 0
+    assert eqtune(argv) == 0
     text = capsys.readouterr().out
     options = text.split("-o DIR ")[1].splitlines()[0].split()
     argv = [str(out), "--target", "numpy", "-o", str(tmp_path / "out"), "--no-verify", *options]
@@ -190,5 +190,5 @@ def test_the_command_is_installed() -> None:
     from importlib.metadata import entry_points
 
     (found,) = entry_points(group="console_scripts", name="eqtune")
-    assert found.load() is tune.main
+    assert found.load() is eqtune
     assert "torch" in sys.modules  # by this test module alone: see test_start_time for the commands

@@ -1,14 +1,13 @@
-"""`eqsim`: run inputs through an artifact or a checkpoint and write what comes out."""
+"""`eqcompile run` (`eqsim`): run inputs through an artifact or a checkpoint and write what comes out."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import console
 
-__all__ = ["main"]
+__all__ = ["command"]
 
 _DESCRIPTION = """\
 Run inputs through an artifact folder (in its simulator, or in golden) or a checkpoint (in the float64 reference).
@@ -17,23 +16,17 @@ The input file is an .npz with the key x (or the name of each input). The output
 output (logits: integer codes of an artifact, real values of a checkpoint), labels where the output tells classes,
 steps, and with --trace one key state.NAME for each state, [tick, sample, ...]."""
 _EXAMPLES = """\
-  eqsim out -i test.npz -o results.npz
-  eqsim out -i test.npz -o golden.npz --simulator golden --trace
-  eqsim model.pt -i test.npz -o float.npz"""
+  eqcompile run out -i test.npz -o results.npz
+  eqcompile run out -i test.npz -o golden.npz --simulator golden --trace
+  eqcompile run model.pt -i test.npz -o float.npz"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `eqsim` with `argv` (default: the process's arguments); return the exit code."""
-    if argv is None:
-        console.end_on_termination()
-    return console.run(_command, sys.argv[1:] if argv is None else argv)
-
-
-def _command(argv: Sequence[str]) -> console.Reply:
+def command(argv: Sequence[str]) -> console.Reply:
+    """Run as the command line says."""
     from .compile import add_model_options
     from .numbers import integer, positive_seconds
 
-    parser = console.Parser(prog="eqsim", description=_DESCRIPTION, examples=_EXAMPLES)
+    parser = console.Parser(prog="eqcompile run", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("source", type=Path, metavar="DIR|MODEL", help="artifact folder or checkpoint")
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="X.npz", help="samples")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="results")
@@ -65,7 +58,3 @@ def _command(argv: Sequence[str]) -> console.Reply:
     from . import show
 
     return console.Reply(document, show.simulation(document))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
