@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
-from ..toolchain.diagnostics import Diagnostic, UsageError
+from ..toolchain.diagnostics import UsageError
+from ..toolchain.inputs import check_inputs
 from ..toolchain.ir import Encoding, EqNet, Format
 from .bounds import Range, widest
 
@@ -37,7 +38,9 @@ def input_spans(
     Raises UsageError with every fault of the calibration data.
     """
     if calibration is not None:
-        _check_calibration(net, calibration)
+        _, faults = check_inputs(net, calibration, content="reals", where="calibration data")
+        if faults:
+            raise UsageError(faults)
     found: dict[str, Span] = {}
     for i in net.inputs:
         if i.kind == "index":
@@ -50,29 +53,6 @@ def input_spans(
         else:
             found[i.name] = Span(options.input_range, "assumed")
     return found
-
-
-def _check_calibration(net: EqNet, calibration: Mapping[str, Array]) -> None:
-    lead = 2 if net.schedule.frames else 1
-    known = {i.name: i for i in net.inputs}
-    names = ", ".join(known)
-    faults = [
-        Diagnostic("unknown-input", f"the calibration data has {n!r}, the net has no such input", n, f"inputs: {names}")
-        for n in sorted(set(calibration) - set(known))
-    ]
-    for name, i in known.items():
-        if name not in calibration:
-            faults.append(Diagnostic("missing-input", f"the calibration data has no {name!r}", name))
-            continue
-        data = np.asarray(calibration[name])
-        if data.ndim != lead + len(i.shape) or data.shape[lead:] != i.shape or data.size == 0:
-            axes = "[batch, frame, " if net.schedule.frames else "[batch, "
-            want = axes + ", ".join(map(str, i.shape)) + "]"
-            faults.append(Diagnostic("input-shape", f"calibration data is {list(data.shape)}, must be {want}", name))
-        elif data.dtype.kind not in "fiub" or not np.isfinite(data).all():
-            faults.append(Diagnostic("input-values", f"calibration data of {data.dtype} is not all finite", name))
-    if faults:
-        raise UsageError(faults)
 
 
 def choose_encoding(bits: int, bounds: Range, data: Array | None) -> Encoding:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from .diagnostics import Diagnostic, ImportFileError, UsageError
 from .importers.arrays import NPY_MAGIC, NpzFile, read_npy
 from .importers.containers import regular_file
+from .inputs import check_inputs
 from .ir import IntNet, Net
-from .ir.parts import Input
 from .ir.types import infer
 
 __all__ = ["Inputs", "encode", "read_inputs"]
@@ -71,7 +71,7 @@ def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
     if len(net.inputs) == 1 and net.inputs[0].name not in held and "x" in held:
         held = {net.inputs[0].name: held["x"]}
     first = {key: array[:limit] if array.ndim else array for key, array in held.items()}
-    arrays, faults = _checked(net, first, path.name)
+    arrays, faults = check_inputs(net, first, content="reals", where=path.name, others=True, hint=_SAVE)
     told = None
     if labels is not None and not faults:
         told, faults = _labels(net, labels[:limit] if labels.ndim else labels, arrays, path.name)
@@ -85,7 +85,7 @@ def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, N
 
     IEEE double division, round half to even. Raises ImportFileError as `read_inputs` does.
     """
-    arrays, faults = _checked(net, inputs, "inputs")
+    arrays, faults = check_inputs(net, inputs, content="reals", where="inputs", others=True, hint=_SAVE)
     if faults:
         raise ImportFileError(faults)
     codes: dict[str, NDArray[np.int64]] = {}
@@ -100,58 +100,6 @@ def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, N
         saturated += int(((real < lo) | (real > hi)).sum())
         codes[i.name] = np.clip(real, lo, hi).astype(np.int64)
     return codes, saturated
-
-
-def _checked(
-    net: Net, inputs: Mapping[str, NDArray[Any]], where: str
-) -> tuple[dict[str, NDArray[Any]], list[Diagnostic]]:
-    """The net's inputs as float64 or int64, and every fault: absent, wrong shape, type or content, unequal batches."""
-    arrays: dict[str, NDArray[Any]] = {}
-    faults: list[Diagnostic] = []
-    lead = 2 if net.schedule.frames else 1
-    for i in net.inputs:
-        if i.name not in inputs:
-            held = ", ".join(key[:40] for key in inputs) or "none of the keys wanted"
-            also = " (or x)" if len(net.inputs) == 1 and i.name != "x" else ""
-            what = f"there is no array {i.name}{also}, the net reads it; there is {held}"
-            faults.append(Diagnostic("input-missing", what, where, _SAVE))
-            continue
-        array = np.asarray(inputs[i.name])
-        fault = _input_fault(i, array, net.schedule.frames)
-        if fault is None:
-            arrays[i.name] = array.astype(np.float64 if i.kind == "number" else np.int64)
-        else:
-            faults.append(Diagnostic(fault[0], fault[1], f"{where}:{i.name}", fault[2]))
-    counts = {name: array.shape[:lead] for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{name} {list(shape)}" for name, shape in counts.items())
-        what = f"the inputs have different numbers of samples{' or frames' if lead == 2 else ''}: {shown}"
-        faults.append(Diagnostic("input-batch", what, where))
-    return arrays, faults
-
-
-def _input_fault(i: Input, array: NDArray[Any], frames: bool) -> tuple[str, str, str] | None:
-    """Code, text and hint of the first fault of one input's array."""
-    axes = ["batch", "frame"] if frames else ["batch"]
-    want = f"[{', '.join([*axes, *map(str, i.shape)])}]"
-    if array.ndim != len(axes) + len(i.shape) or array.shape[len(axes) :] != i.shape:
-        return "input-shape", f"{i.name} has shape {list(array.shape)}, the net wants {want}", ""
-    if array.size == 0:
-        return "input-empty", f"{i.name} has shape {list(array.shape)}: there are no samples in it", ""
-    if i.kind == "number":
-        if array.dtype.kind not in "biuf":
-            return "input-type", f"{i.name} has elements of type {array.dtype}, the net wants numbers", ""
-        if not np.isfinite(array).all():
-            nan, inf = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-            return "input-not-finite", f"{i.name} has {nan} NaN and {inf} infinite of {array.size} entries", ""
-        return None
-    if array.dtype.kind not in "iu":
-        return "input-type", f"{i.name} has elements of type {array.dtype}, the net wants integer indices", ""
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or (i.rows is not None and high >= i.rows):
-        top = "" if i.rows is None else f" to {i.rows - 1}"
-        return "input-range", f"{i.name} has indices {low} to {high}, the net wants 0{top}", ""
-    return None
 
 
 def _labels(

@@ -14,8 +14,18 @@ from eqcompile.toolchain import golden
 from ...toolchain.ir import IntNet
 from .engine import RESULT, Outcome
 
-__all__ = ["Facts", "Reported", "Runs", "classify", "observed", "results"]
+__all__ = ["Facts", "Reported", "Runs", "classify", "observed", "outcome_table", "results"]
 
+PRECEDENCE = (
+    Outcome.HANG,
+    Outcome.DETECTED,
+    Outcome.SDC,
+    Outcome.MASKED,
+    Outcome.HEALED,
+    Outcome.NEAR,
+    Outcome.UNSETTLED,
+)
+"""The first that applies counts; OTHER where none does."""
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int32]
 
@@ -111,22 +121,41 @@ def _flat(states: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def classify(facts: Facts, near: int) -> NDArray[np.uint8]:
-    """`Outcome` of each fault: the first that applies, in the order that its docstring gives."""
+    """`Outcome` of each fault `[faults]` uint8: the first of `PRECEDENCE` that applies."""
     silent = ~facts.output_differs
-    applies = [
-        (facts.hung, Outcome.HANG),
-        (facts.detected, Outcome.DETECTED),
-        (facts.label_differs, Outcome.SDC),
-        ((facts.rejoin == 0) & silent, Outcome.MASKED),
-        ((facts.rejoin > 0) & silent, Outcome.HEALED),
-        (facts.distance_end <= near, Outcome.NEAR),
-        (facts.moving, Outcome.UNSETTLED),
-    ]
-    found = np.full(len(facts.label), Outcome.OTHER, np.uint8)
-    for flags, outcome in reversed(applies):
+    applies = {
+        Outcome.HANG: facts.hung,
+        Outcome.DETECTED: facts.detected,
+        Outcome.SDC: facts.label_differs,
+        Outcome.MASKED: (facts.rejoin == 0) & silent,
+        Outcome.HEALED: (facts.rejoin > 0) & silent,
+        Outcome.NEAR: facts.distance_end <= near,
+        Outcome.UNSETTLED: facts.moving,
+    }
+    outcomes = np.full(len(facts.label), Outcome.OTHER, np.uint8)
+    for outcome in reversed(PRECEDENCE):
+        flags = applies[outcome]
         if flags is not None:
-            found[flags] = outcome
-    return found
+            outcomes[flags] = outcome
+    return outcomes
+
+
+def outcome_table() -> NDArray[np.uint8]:
+    """What `classify` says of every case without hardware, for engines that classify in compiled code or on a GPU:
+    outcomes `[label differs, output differs, moving, sign of rejoin + 1, near]`, shape (2, 2, 2, 3, 2)."""
+    label, output, moving, rejoin, near = np.indices((2, 2, 2, 3, 2)).reshape(5, -1).astype(np.int32)
+    none = np.zeros_like(label)
+    facts = Facts(
+        label=none,
+        rejoin=rejoin - 1,
+        distance_max=none,
+        distance_end=1 - near,
+        differ_end=none,
+        label_differs=label != 0,
+        output_differs=output != 0,
+        moving=moving != 0,
+    )
+    return classify(facts, 0).reshape(2, 2, 2, 3, 2)
 
 
 def results(facts: Facts, near: int) -> NDArray[Any]:

@@ -1,9 +1,9 @@
-"""The GPU engine's PyTorch form against golden's, every column of every result; the kernel is measured elsewhere."""
+"""The GPU engine against golden, every column of every result: its kernel runs under Triton's interpreter."""
 
 from __future__ import annotations
 
+import importlib.util
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,22 @@ from strategies import random_inputs, random_net, small_net
 
 from eqcompile.sim.faults.engine import Outcome, Session
 from eqcompile.sim.faults.golden_engine import GoldenEngine
-from eqcompile.sim.faults.gpu import fallback, plan, source
+from eqcompile.sim.faults.gpu import plan, resident, source
 from eqcompile.sim.faults.gpu.engine import GpuEngine
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet
 
 SEEDS = range(24)
+interpreted = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "triton")), reason="Triton is not installed"
+)
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter in place of a GPU."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
 def drawn_net(source: random.Random) -> IntNet:
@@ -64,6 +73,7 @@ def differing(net: IntNet, codes: Any, seed: int, count: int = 60) -> int:
     return int((tried.run(table) != right.run(table)).sum())
 
 
+@interpreted
 @pytest.mark.parametrize("seed", SEEDS)
 def test_results_are_goldens(seed: int) -> None:
     """Cutting a fault short where it rejoins the clean run must not change a column of its result."""
@@ -83,6 +93,7 @@ def test_enough_random_nets_are_taken() -> None:
     assert sum(taken) >= 10
 
 
+@interpreted
 def test_trajectories_are_goldens() -> None:
     """A replay shows the run that the result was read from."""
     net, codes = loop()
@@ -93,40 +104,64 @@ def test_trajectories_are_goldens() -> None:
         assert (tried.clean(1)[name] == right.clean(1)[name]).all()
 
 
-def ends_a_tick_early(text: Callable[..., Any]) -> Callable[..., Any]:
-    def changed(self: fallback.Fallback, t: int, *rest: Any) -> None:
-        if t != self.clean.ticks - 1:
-            text(self, t, *rest)
-
-    return changed
-
-
-def forgets_the_sign(word: Any, slot: Any, stated: Any) -> Any:
-    ones = (1 << stated.bits) - 1
-    return ((((word ^ slot["flip"]) | slot["one"]) & ~slot["zero"]) & ones) + slot["add"]
-
-
-def test_mutants_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison that passes a wrong engine proves nothing."""
+@interpreted
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("t < ticks) & ((latest", "t < ticks - 1) & ((latest"),
+        ("spoilt = tl.maximum(spoilt, tl.max(w, 1))", "pass"),
+        ("w = (w ^ 128) - 128", "pass"),
+        (" != i, other=e", " < i, other=e"),
+        ("tick == t", "tick == t + 1"),
+    ],
+)
+def test_mutants_are_noticed(monkeypatch: pytest.MonkeyPatch, right: str, wrong: str) -> None:
+    """A comparison that passes a wrong kernel proves nothing."""
     net, codes = loop()
     assert differing(net, codes, 0, 200) == 0
-    mutants: list[tuple[Any, str, Any]] = [
-        (fallback.Fallback, "_tick", ends_a_tick_early(fallback.Fallback._tick)),
-        (fallback.Fallback, "_read", lambda *_: None),
-        (fallback, "_changed", forgets_the_sign),
-    ]
-    for where, name, mutant in mutants:
-        with monkeypatch.context() as patched:
-            patched.setattr(where, name, mutant)
-            assert differing(net, codes, 0, 200) > 0, name
+    loaded = resident._loaded
+    mutated: list[str] = []
+
+    def mutant(text: str) -> Any:
+        mutated.append(text.replace(right, wrong))
+        assert mutated[-1] != text
+        return loaded(mutated[-1])
+
+    monkeypatch.setattr(resident, "_loaded", mutant)
+    assert differing(net, codes, 0, 200) > 0
 
 
+@interpreted
+@pytest.mark.parametrize("kind", ["interpolate", "damp"])
+def test_rounding_binds_tighter_than_the_sum_around_it(kind: str) -> None:
+    """`a + (b + c >> k)` in the text of the kernel, without its brackets, shifts the sum."""
+    taken = [
+        (net, seed)
+        for seed in range(60)
+        for net in [drawn_net(random.Random(seed))]
+        if not GpuEngine().check(net) and any(kind in op.mnemonic for op in net.step)
+    ][:3]
+    assert taken
+    for net, seed in taken:
+        assert differing(net, random_inputs(net, random.Random(seed)), seed) == 0
+
+
+def test_without_a_gpu_the_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A form of the engine that is slower than `fast` on every CPU serves nobody."""
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr("eqcompile.sim.faults.gpu.engine._has_driver", lambda: False)
+    assert "a CUDA device" in GpuEngine().missing()
+
+
+@interpreted
 @pytest.mark.parametrize(
     ("upset", "why"),
     [
         (Upset(Place.VALUE, "y", 0, 1, 1, flip=1), "no upset of a state"),
         (Upset(Place.STATE, "nowhere", 0, 1, 1, flip=1), "no state of the net"),
         (Upset(Place.STATE, "h", 3, 1, 1, flip=1), "outside its state"),
+        (Upset(Place.STATE, "h", 0, 2, 2, flip=0x200), "bit that its word has not"),
+        (Upset(Place.STATE, "h", 0, 2, 2, flip=1, held=True), "holds a state"),
         (Upset(Place.STATE, "h", 0, 1, 2, flip=1), "more than one tick"),
         (Upset(Place.STATE, "h", 0, 7, 7, flip=1), "later than tick 6"),
     ],
@@ -139,6 +174,7 @@ def test_faults_that_the_kernel_has_no_form_for_are_refused(upset: Upset, why: s
         session.run(FaultTable.of([Fault(0, "site", 0, 0, (upset,))]))
 
 
+@interpreted
 def test_a_sample_that_is_not_there_is_refused() -> None:
     """Clean codes of a sample beyond the last would be somebody else's memory."""
     net, codes = loop()
@@ -147,6 +183,7 @@ def test_a_sample_that_is_not_there_is_refused() -> None:
         GpuEngine().open(net, codes, near=1).run(FaultTable.of([Fault(3, "site", 0, 0, (upset,))]))
 
 
+@interpreted
 def test_outcomes_of_every_kind_occur() -> None:
     """An engine in which no fault ever matters would equal golden on faults that never matter."""
     net, codes = loop()

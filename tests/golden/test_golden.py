@@ -241,7 +241,7 @@ def test_an_invalid_net_is_not_run() -> None:
         ({"x": np.zeros((1, 3), np.int64)}, "input-shape"),
         ({"x": np.zeros(2, np.int64)}, "input-shape"),
         ({"x": np.zeros((1, 1, 2), np.int64)}, "input-shape"),
-        ({"x": np.zeros((0, 2), np.int64)}, "input-shape"),
+        ({"x": np.zeros((0, 2), np.int64)}, "input-empty"),
         ({"x": np.array([[0, 128]])}, "input-range"),
         ({"x": np.array([[-129, 0]])}, "input-range"),
     ],

@@ -71,10 +71,10 @@ def test_calibration_faults_are_named() -> None:
     """Calibration data of the wrong name, shape or content must not set a scale."""
     made = loop(np.random.default_rng(0)).net
     cases: dict[str, dict[str, Array]] = {
-        "missing-input": {},
-        "unknown-input": {"x": np.zeros((2, 5)), "y": np.zeros(3)},
+        "input-missing": {},
+        "input-unknown": {"x": np.zeros((2, 5)), "y": np.zeros(3)},
         "input-shape": {"x": np.zeros((2, 6))},
-        "input-values": {"x": np.full((2, 5), np.nan)},
+        "input-not-finite": {"x": np.full((2, 5), np.nan)},
     }
     for code, data in cases.items():
         with pytest.raises(UsageError, match=code):

@@ -308,8 +308,8 @@ GOOD = np.ones((2, 3))
 @pytest.mark.parametrize(
     ("net", "inputs", "codes"),
     [
-        (VECTOR, {"x": GOOD}, ["missing-input"]),
-        (VECTOR, {"x": GOOD, "z": GOOD, "q": GOOD}, ["unknown-input"]),
+        (VECTOR, {"x": GOOD}, ["input-missing"]),
+        (VECTOR, {"x": GOOD, "z": GOOD, "q": GOOD}, ["input-unknown"]),
         (VECTOR, {"x": GOOD, "z": np.ones((2, 4))}, ["input-shape"]),
         (VECTOR, {"x": np.ones(3), "z": GOOD}, ["input-shape"]),
         (VECTOR, {"x": GOOD, "z": np.ones((1, 3))}, ["input-batch"]),

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import Diagnostic, SimulatorError, UsageError
+from ..inputs import check_inputs
 from ..interfaces import Progress, Run
-from ..ir import Input, Interval, IntNet, infer, ops, value_ranges, verify, walk
+from ..ir import Interval, IntNet, infer, ops, value_ranges, verify, walk
 from ..ir.ops import Op
 from .event import Accumulator, ConvMap, LinearMap, StencilMap, WeightedMap, exact_dtype
 
@@ -278,42 +279,9 @@ def _half_up(x: Value, shift: int) -> Value:
 
 def clamped_codes(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Array], int, int]:
     """Input codes `[batch, frame, *shape]` (one frame where the schedule has none), batch and number of frames."""
-    known = {i.name for i in net.inputs}
-    faults = [
-        Diagnostic(
-            "input-unknown", f"{name!r} is no input of {net.name}", hint=f"its inputs: {', '.join(sorted(known))}"
-        )
-        for name in sorted(set(inputs) - known)
-    ]
-    codes: dict[str, Array] = {}
-    for i in net.inputs:
-        if i.name not in inputs:
-            faults.append(Diagnostic("input-missing", f"input {i.name} is not given", net.name))
-            continue
-        value = np.asarray(inputs[i.name])
-        found = _input_faults(net, i, value)
-        faults += found
-        if not found:
-            codes[i.name] = value.astype(np.int64) if net.schedule.frames else value.astype(np.int64)[:, None]
-    leads = {name: value.shape[:2] for name, value in codes.items()}
-    if len(set(leads.values())) > 1:
-        faults.append(Diagnostic("input-batch", f"inputs differ in samples and frames: {leads}", net.name))
+    arrays, faults = check_inputs(net, inputs, content="codes", where=net.name)
     if faults:
         raise UsageError(faults)
-    batch, frames = next(iter(leads.values()))
+    codes = {name: value if net.schedule.frames else value[:, None] for name, value in arrays.items()}
+    batch, frames = next(iter(codes.values())).shape[:2]
     return codes, batch, frames
-
-
-def _input_faults(net: IntNet, i: Input, value: Value) -> list[Diagnostic]:
-    lead = 2 if net.schedule.frames else 1
-    axes = "[batch, frame, " if net.schedule.frames else "[batch, "
-    want = f"{axes}{str(list(i.shape))[1:]}"
-    if not np.issubdtype(value.dtype, np.integer):
-        return [Diagnostic("input-dtype", f"input {i.name} is {value.dtype}, must be integer codes", net.name)]
-    if value.shape[lead:] != i.shape or value.ndim != lead + len(i.shape) or 0 in value.shape[:lead]:
-        return [Diagnostic("input-shape", f"input {i.name} is {list(value.shape)}, must be {want}", net.name)]
-    lo, hi = (0, (i.rows or 0) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
-    if value.size and (int(value.min()) < lo or int(value.max()) > hi):
-        what = f"input {i.name} has codes {int(value.min())} to {int(value.max())}, must be in {lo} to {hi}"
-        return [Diagnostic("input-range", what, net.name)]
-    return []

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import Diagnostic, UsageError
+from ..inputs import check_inputs
 from ..interfaces import FloatRun
 from ..ir import EqNet
 from ..ir.ops import Op, Repeat
-from ..ir.parts import Input, State
+from ..ir.parts import State
 from .operations import evaluate
 
 __all__ = ["run_reference"]
@@ -189,45 +190,7 @@ def _check_finite(states: Mapping[str, Array], tick: int) -> None:
 
 def _checked(net: EqNet, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
     """The inputs as float64 or int64, and the number of frames (1 without frames)."""
-    known = {i.name for i in net.inputs}
-    faults = [
-        Diagnostic("unknown-input", f"there is no input {n!r}", net.name, f"inputs: {', '.join(sorted(known))}")
-        for n in sorted(set(inputs) - known)
-    ]
-    arrays: dict[str, Array] = {}
-    for i in net.inputs:
-        if i.name not in inputs:
-            faults.append(Diagnostic("missing-input", f"input {i.name!r} is not given", net.name))
-            continue
-        array = np.asarray(inputs[i.name])
-        faults += _input_faults(i, array, frames=net.schedule.frames)
-        arrays[i.name] = array
-    if not faults:
-        lead = 2 if net.schedule.frames else 1
-        sizes = {n: a.shape[:lead] for n, a in arrays.items()}
-        if len(set(sizes.values())) != 1:
-            faults.append(Diagnostic("input-batch", f"inputs differ in their leading axes: {sizes}", net.name))
+    arrays, faults = check_inputs(net, inputs, content="reals", where=net.name)
     if faults:
         raise UsageError(faults)
-    typed = {i.name: arrays[i.name].astype(np.int64 if i.kind == "index" else np.float64) for i in net.inputs}
-    return typed, next(iter(typed.values())).shape[1] if net.schedule.frames else 1
-
-
-def _input_faults(i: Input, array: Array, *, frames: bool) -> list[Diagnostic]:
-    lead = ("batch", "frames") if frames else ("batch",)
-    want = f"[{', '.join([*lead, *map(str, i.shape)])}]"
-    if array.ndim != len(lead) + len(i.shape) or array.shape[len(lead) :] != i.shape:
-        return [Diagnostic("input-shape", f"the input has shape {list(array.shape)}, the net needs {want}", i.name)]
-    if array.size == 0:
-        return [Diagnostic("input-empty", f"the input has shape {list(array.shape)}: nothing to run", i.name)]
-    if i.kind == "index":
-        if array.dtype.kind not in "iu":
-            return [Diagnostic("input-dtype", f"the input is {array.dtype}, an index must be an integer", i.name)]
-        lo, hi = int(array.min()), int(array.max())
-        if lo < 0 or (i.rows is not None and hi >= i.rows):
-            return [Diagnostic("input-range", f"indices go from {lo} to {hi}, must be in 0..{i.rows}-1", i.name)]
-        return []
-    if array.dtype.kind not in "fiub":
-        return [Diagnostic("input-dtype", f"the input is {array.dtype}, must be a real number", i.name)]
-    bad = int((~np.isfinite(array)).sum())
-    return [Diagnostic("input-not-finite", f"{bad} of {array.size} entries are NaN or infinite", i.name)] if bad else []
+    return arrays, next(iter(arrays.values())).shape[1] if net.schedule.frames else 1

@@ -17,7 +17,7 @@ from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet, check, infer, ops, walk
 from ..circuit import Circuit, unbounded
 from ..engine import RESULT, Engine, Outcome, Session
-from ..outcome import Facts, classify
+from ..outcome import outcome_table
 from ..table import Fault, FaultTable, Place
 from . import codes
 from .clean import clean_run, without_tolerance
@@ -60,7 +60,7 @@ class _FastSession(Session):
         self.done = done
         self.memory = Memory.of(net, self.layout, done, near)
         self.usual = np.stack([done.label, done.far], axis=1).astype(np.int64)
-        self.verdict = _verdicts()
+        self.verdict = outcome_table()
         self.words = _Words(net, self.circuit, self.layout, unrolled.copies)
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
@@ -145,23 +145,6 @@ def _pool(threads: int) -> Iterator[Callable[[Callable[[int], Any], Iterable[int
     else:
         with ThreadPoolExecutor(threads) as pool:
             yield lambda work, numbers: list(pool.map(work, numbers))
-
-
-def _verdicts() -> NDArray[np.uint8]:
-    """Outcomes `[label differs, output differs, moving, sign of rejoin + 1, near]`, as `classify` says."""
-    label, output, moving, rejoin, near = np.indices((2, 2, 2, 3, 2)).reshape(5, -1).astype(np.int32)
-    none = np.zeros_like(label)
-    facts = Facts(
-        label=none,
-        rejoin=rejoin - 1,
-        distance_max=none,
-        distance_end=1 - near,
-        differ_end=none,
-        label_differs=label != 0,
-        output_differs=output != 0,
-        moving=moving != 0,
-    )
-    return classify(facts, 0).reshape(2, 2, 2, 3, 2)
 
 
 class _Words:

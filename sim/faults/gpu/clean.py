@@ -1,16 +1,16 @@
-"""The clean run as the GPU engine needs it: states that each tick reads, and what stands still."""
+"""The clean run as the GPU engine needs it: states and lookups of each tick, and what stands still."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain import golden
+from eqcompile.toolchain.ir import ops
 
-from ....toolchain.ir import IntNet, Output
 from .plan import Plan
 
 __all__ = ["Clean", "clean_run"]
@@ -21,10 +21,12 @@ Array = NDArray[np.int64]
 @dataclass(frozen=True, eq=False)
 class Clean:
     """`states`: by state, codes that tick t reads, `[T + 1, samples, units]` (the readout reads the last);
-    `held`: by value, `[samples, units]`; `outputs`: by output, `[samples, codes]`."""
+    `held`: by value, `[samples, units]`; `lookups`: by lookup of the step, its operand and its result, each
+    `[T, samples, units]`; `outputs`: by output, `[samples, codes]`."""
 
     states: Mapping[str, Array]
     held: Mapping[str, Array]
+    lookups: Mapping[str, tuple[Array, Array]]
     outputs: Mapping[str, Array]
 
     @property
@@ -49,40 +51,29 @@ def clean_run(plan: Plan, inputs: Mapping[str, NDArray[np.int64]]) -> Clean:
     """Golden's run of input codes `[samples, *shape]`."""
     net = plan.net
     run = golden.run(net, inputs)
-    wanted = [*plan.held, *(s.init for s in net.states if s.init is not None and s.init not in net.param_names)]
-    held = _held(net, tuple(dict.fromkeys(wanted)), inputs)
-    samples = len(run.steps)
-    states = {}
-    for s in net.states:
-        codes = run.states[s.name].reshape(*run.states[s.name].shape[:2], -1)
-        first = np.zeros(codes.shape[1:], np.int64)
-        if s.init is not None:
-            first += plan.params[s.init] if s.init in net.param_names else held[s.init]
-        states[s.name] = np.concatenate([first[None], codes])
-    return Clean(states, held, {n: v.reshape(samples, -1) for n, v in run.outputs.items()})
-
-
-def _held(net: IntNet, names: tuple[str, ...], inputs: Mapping[str, NDArray[np.int64]]) -> dict[str, Array]:
-    """Values that no state reaches, as golden computes them: as outputs of the same net, the drive ending with them."""
-    if not names:
-        return {}
-    moving = {s.name for s in net.states}
-    still = []
-    for op in net.step:
-        if moving & set(op.reads):
-            moving.add(op.out)
-        else:
-            still.append(op)
-    gone = {op.out for op in net.readout}
-    shown = tuple(Output(name=f"held{i}", value=n, kind="values", scale=1.0) for i, n in enumerate(names))
-    drive_only = replace(
-        net,
-        drive=(*net.drive, *still),
-        step=tuple(op for op in net.step if op.out in moving),
-        readout=(),
-        outputs=shown,
-        schedule=replace(net.schedule, steps=1),
-        formats={n: f for n, f in net.formats.items() if n not in gone},
+    codes, samples, _ = golden.clamped_codes(net, inputs)
+    machine, every = golden.Machine(net, samples, "dense"), np.arange(samples)
+    values: golden.Scope = {name: code[:, 0] for name, code in codes.items()}
+    machine.evaluate(net.drive, values, every)
+    first = machine.initial(values)
+    states = {name: np.concatenate([start[None], run.states[name]]) for name, start in first.items()}
+    read = [op for op in plan.step if isinstance(op, ops.Lookup)]
+    rows: dict[str, list[tuple[Array, Array]]] = {op.out: [] for op in read}
+    for t in range(net.schedule.steps):
+        values |= {name: trajectory[t] for name, trajectory in states.items()}
+        machine.evaluate(net.step, values, every)
+        for op in read:
+            rows[op.out].append((values[op.x], values[op.out]))
+    return Clean(
+        states={name: v.reshape(*v.shape[:2], -1) for name, v in states.items()},
+        held={name: values[name].reshape(samples, -1) for name in plan.held},
+        lookups={
+            name: (_flat([x for x, _ in r], samples), _flat([y for _, y in r], samples)) for name, r in rows.items()
+        },
+        outputs={name: v.reshape(samples, -1) for name, v in run.outputs.items()},
     )
-    read = golden.run(drive_only, inputs, trace=False)
-    return {name: read.outputs[o.name].reshape(len(read.steps), -1) for name, o in zip(names, shown, strict=True)}
+
+
+def _flat(rows: list[Array], samples: int) -> Array:
+    """`[ticks, samples, codes]`."""
+    return np.stack(rows).reshape(len(rows), samples, -1)

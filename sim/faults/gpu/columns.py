@@ -32,10 +32,14 @@ def columns_of(table: FaultTable, net: IntNet, samples: int, ticks: int) -> tupl
     owner = np.repeat(np.arange(len(faults)), faults["count"])
     state = numbers[upsets["name"]] if len(numbers) else np.zeros(0, np.int32)
     sizes = np.array([int(np.prod(s.shape)) for s in net.states])
+    bits = np.array([net.formats[s.name].bits for s in net.states])
+    reach = upsets["flip"] | upsets["one"] | upsets["zero"]
     wrong = [
         _fault("is no upset of a state", upsets["place"] != Place.STATE, table, owner),
         _fault("names no state of the net", (upsets["place"] == Place.STATE) & (state < 0), table, owner),
         _fault("is outside its state", (state >= 0) & (upsets["index"] >= sizes[state]), table, owner),
+        _fault("disturbs a bit that its word has not", (state >= 0) & (reach >> bits[state] != 0), table, owner),
+        _fault("holds a state", upsets["held"], table, owner),
         _fault("lasts for more than one tick", upsets["first"] != upsets["last"], table, owner),
         _fault("acts in several ticks", upsets["first"] != faults["tick"][owner], table, owner),
         _fault(f"is later than tick {ticks}", upsets["first"] > ticks, table, owner),

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain.ir import ops
 from .clean import Clean
-from .evaluate import Evaluator
 from .plan import Plan
 from .source import SLOT, kernel_of, padded
 
@@ -33,19 +31,18 @@ _WARPS = 4
 
 
 class Resident:
-    """What does not change between the faults of a session, on a CUDA device."""
+    """What does not change between the faults of a session, on a device of PyTorch that runs the kernel."""
 
     def __init__(self, plan: Plan, clean: Clean, device: str) -> None:
         import torch
 
         self.plan, self.clean, self.device = plan, clean, device
-        looked = _looked_up(plan, clean)
         self.clean_label = torch.from_numpy(clean.labels(plan).astype(np.int32)).to(device)
         self.sources: dict[str, Any] = {
             "state": lambda name: _rows(clean.states[name]),
             "held": lambda name: _rows(clean.held[name]).astype(np.int32),
-            "index": lambda name: _rows(looked[name][0]),
-            "entry": lambda name: _rows(looked[name][1]),
+            "index": lambda name: _rows(clean.lookups[name][0]),
+            "entry": lambda name: _rows(clean.lookups[name][1]),
             "matrix": lambda name: _matrix(plan.matrices[name]),
             "row": lambda name: _rows(plan.params[name]).astype(np.int32),
             "table": lambda name: plan.params[name].astype(np.int32),
@@ -102,21 +99,6 @@ def _loaded(text: str) -> Any:
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         return module.relax
-
-
-def _looked_up(plan: Plan, clean: Clean) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Operand and result `[T, samples, units]` of every lookup of the step, in the clean run."""
-    import torch
-
-    wanted = [op for op in plan.step if isinstance(op, ops.Lookup)]
-    evaluator = Evaluator(plan, "cpu")
-    held = {n: torch.from_numpy(v) for n, v in clean.held.items()}
-    rows: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {op.out: [] for op in wanted}
-    for t in range(clean.ticks):
-        known = evaluator.block(plan.step, {n: torch.from_numpy(v[t]) for n, v in clean.states.items()} | held)
-        for op in wanted:
-            rows[op.out].append((known[plan.resolve(op.x)].numpy(), known[op.out].numpy()))
-    return {n: (np.stack([x for x, _ in r]), np.stack([y for _, y in r])) for n, r in rows.items()}
 
 
 def _rows(codes: NDArray[np.int64]) -> NDArray[Any]:

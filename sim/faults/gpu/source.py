@@ -190,8 +190,8 @@ class _Writer:
         wide = op.out in self.plan.wide
 
         def half_up(product: str, shift: int) -> str:
-            rounded = f"(({product}) + {(1 << shift) >> 1}) >> {shift}"
-            return f"({rounded}).to(tl.int32)" if wide else rounded
+            rounded = f"((({product}) + {(1 << shift) >> 1}) >> {shift})"
+            return f"{rounded}.to(tl.int32)" if wide else rounded
 
         def factor(name: str) -> str:
             return f"{value(name)}.to(tl.int64)" if wide else value(name)
