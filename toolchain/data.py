@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diagnostics import Diagnostic, ImportFileError, UsageError
-from .importers.arrays import NPY_MAGIC, NpzFile, read_npy
-from .importers.containers import regular_file
+from .importers.files.arrays import NPY_MAGIC, NpzFile, read_npy
+from .importers.files.containers import regular_file
 from .inputs import check_inputs
 from .ir import IntNet, Net
 from .ir.types import infer

@@ -13,7 +13,7 @@ from eqcompile.toolchain.diagnostics import ImportFileError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.detect import all_families, fit
 from eqcompile.toolchain.importers.family import Tensors
-from eqcompile.toolchain.importers.load import load_file
+from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.interfaces import Imported
 from eqcompile.toolchain.ir import Net, infer
 from eqcompile.toolchain.ir.serial import load

@@ -13,8 +13,9 @@ from eqcompile.toolchain.interfaces import Imported
 
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedError
+from ...toolchain.importers.detect import unprefixed
 from ...toolchain.importers.family import Family, Tensors
-from ...toolchain.importers.load import LoadedFile, load_file
+from ...toolchain.importers.files.load import LoadedFile, load_file
 from ...toolchain.importers.settings import resolve
 from ...toolchain.ir import EqNet
 
@@ -50,8 +51,8 @@ class Checkpoint:
             raise UnsupportedError(Diagnostic("tune-family", what, str(imported.path), hint))
         self.imported = imported
         self.net: EqNet = imported.net
-        self.file: LoadedFile = load_file(imported.path)
         self.family = registry.find("families", imported.family, Family)
+        self.file: LoadedFile = unprefixed(load_file(imported.path), [self.family])
         self.tensors = Tensors(self.file.label, self.file.arrays)
         self.settings = resolve(
             self.family, user=dict(imported.given), config={}, stated={}, label=self.file.label

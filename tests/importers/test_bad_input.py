@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import KNOWN, npy_of, npz_of, only, refusal, repacked, saved, state, written
+from checkpoint_files import KNOWN, npy_of, npz_of, only, refusal, saved, state, written
+from torch.nn.utils.parametrizations import spectral_norm
 
-from eqcompile.toolchain.diagnostics import ImportFileError, MissingToolError
+from eqcompile.toolchain.diagnostics import ImportFileError
 from eqcompile.toolchain.importers.api import import_model
-
-
-def test_reading_a_pt_without_torch_says_how_to_install_it(tmp_path: Path) -> None:
-    """PyTorch is optional: its absence is a listed state with an install command."""
-    path = written(tmp_path, saved(state()))
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from pathlib import Path\n"
-        "from eqcompile.toolchain.importers.load import load_file\n"
-        "from eqcompile.toolchain.diagnostics import MissingToolError\n"
-        f"try: load_file(Path({str(path)!r}))\n"
-        "except MissingToolError as e: print(e)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install torch" in done.stdout
-    assert issubclass(MissingToolError, ImportError)
 
 
 def not_a_network() -> dict[str, tuple[Any, str]]:
@@ -39,7 +23,10 @@ def not_a_network() -> dict[str, tuple[Any, str]]:
     old = {"config": {}, "embedding": {}, "model": state(), "output_head": {}, "test_acc": 0.5}
     return {
         "tensor": (torch.zeros(3, 2), "one tensor [3, 2], no network"),
-        "list": ([torch.zeros(2)], "holds a list, no network"),
+        "list": ([torch.zeros(2), 1], "holds a list, no network"),
+        "none": (None, "holds None, no network"),
+        "dtype": (torch.float32, "holds an object (torch.float32), no network"),
+        "two-networks": ({"model": state(), "net": state()}, "the entries model, net each hold tensors"),
         "empty": ({}, "empty dictionary"),
         "empty-state": ({"model_state_dict": {}}, "no tensors"),
         "optimizer": (adam.state_dict(), "state of an optimizer"),
@@ -108,10 +95,23 @@ def test_other_formats_are_told_apart(tmp_path: Path, data: bytes, text: str) ->
     assert text in only(refusal(written(tmp_path, data))).what
 
 
-def test_torchscript_is_refused(tmp_path: Path) -> None:
-    """A TorchScript archive holds code and loads by another way."""
-    data = repacked(saved(state()), {"constants.pkl": b"\x80\x02)."})
-    assert only(refusal(written(tmp_path, data))).code == "torchscript"
+def test_torchscript_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """A TorchScript archive holds code, compressed in part: the message must not speak of compression."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), tmp_path / "net.pt")
+    fault = only(refusal(tmp_path / "net.pt"))
+    assert fault.code == "torchscript"
+    assert "state_dict" in fault.hint
+
+
+def test_what_a_failed_save_leaves_is_told_from_an_archive(tmp_path: Path) -> None:
+    """torch.save(model) fails for spectral norm and leaves a file: its user must hear of state_dict."""
+    with pytest.raises(RuntimeError, match="state_dict"):
+        torch.save(spectral_norm(torch.nn.Linear(3, 3)), tmp_path / "net.pt")
+    fault = only(refusal(tmp_path / "net.pt"))
+    assert "failed torch.save" in fault.what
+    assert "state_dict" in fault.hint
 
 
 def test_weights_that_do_not_chain_name_keys_and_shapes(tmp_path: Path) -> None:

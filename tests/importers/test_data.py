@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from eqcompile.toolchain.data import encode, read_inputs
 from eqcompile.toolchain.diagnostics import ImportFileError, UsageError
-from eqcompile.toolchain.importers import containers
+from eqcompile.toolchain.importers.files import containers
 from eqcompile.toolchain.ir import Encoding, EqNet, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
 

@@ -18,7 +18,7 @@ from eqcompile.toolchain.importers.detect import all_families
 from eqcompile.toolchain.importers.families.looped import ARCHIVE_LOOPED_MLP, MODELS_LOOPED_MLP
 from eqcompile.toolchain.importers.families.ternary import MODELS_TERNARY
 from eqcompile.toolchain.importers.family import Family, Setting, Tensors
-from eqcompile.toolchain.importers.load import load_file
+from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import EqNet, Input, Output, Param, Schedule, State, ops
 

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eqcompile.toolchain.diagnostics import ImportFileError, UnsupportedError, UsageError
-from eqcompile.toolchain.importers import qonnx_graph
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.importers.graphs import qonnx
 from eqcompile.toolchain.reference import run_reference
 
 STEPS, INPUTS, UNITS, CLASSES = 6, 5, 7, 3
@@ -143,8 +143,8 @@ def test_what_brevitas_exports_relaxes_as_qonnx_runs_it(tmp_path: Path) -> None:
 def test_another_rounding_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the executor agreed with wrong weights, the tests above would prove nothing."""
     pytest.importorskip("qonnx")
-    right = qonnx_graph.quantized
-    monkeypatch.setattr(qonnx_graph, "quantized", lambda *a: right(*a) + np.float32(0.01))
+    right = qonnx.quantized
+    monkeypatch.setattr(qonnx, "quantized", lambda *a: right(*a) + np.float32(0.01))
     assert not same(step_graph(), tmp_path)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, ImportFileError
 from eqcompile.toolchain.importers.families.looped import MODELS_LOOPED_MLP
-from eqcompile.toolchain.importers.load import load_file
+from eqcompile.toolchain.importers.files.load import load_file
 
 KNOWN = {MODELS_LOOPED_MLP.key: MODELS_LOOPED_MLP}
 

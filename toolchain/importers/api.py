@@ -15,12 +15,12 @@ from ..ir import EqNet
 from ..ir.verify import check
 from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state
 from .config import settings_from_config, width_faults
-from .containers import regular_file
-from .detect import detect
+from .detect import all_families, detect, named, unprefixed
 from .family import Family, Tensors, normalise
-from .load import LoadedFile, load_file
-from .nir_file import HDF5_MAGIC
-from .qonnx_file import is_onnx
+from .files.containers import regular_file
+from .files.load import LoadedFile, load_file
+from .files.nir_file import HDF5_MAGIC
+from .files.onnx_file import is_onnx
 from .settings import read_config, resolve
 
 __all__ = ["import_model"]
@@ -58,7 +58,7 @@ def import_model(
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
     `assumed`). `known` replaces the registered families. The net returned is verified.
 
-    Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (PyTorch).
+    Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (the package nir).
     """
     user_config = {} if config is None else read_config(config)
     start = _start(path)
@@ -67,6 +67,9 @@ def import_model(
     if is_onnx(start):
         return _import_qonnx(path, family, settings or {}, user_config)
     file, user = _plain_layers(load_file(path), settings or {}, user_config)
+    known = all_families() if known is None else known
+    name = family or file.family
+    file = unprefixed(file, known.values() if name is None else named(name, known))
     tensors = _Recorded(file.label, file.arrays)
     faults = _norm_faults(tensors)
     try:
@@ -85,7 +88,7 @@ def import_model(
     tensors.read.clear()
     net = _build(chosen, tensors, resolved.values, file)
     ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
-    return Imported(net, chosen.key, path, resolved.assumed, resolved.given, ignored)
+    return Imported(net, chosen.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored)
 
 
 def _plain_layers(
@@ -112,7 +115,7 @@ def _start(path: Path) -> bytes:
 
 
 def _import_nir(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
-    from .nir_graph import NIR_FAMILY, import_nir
+    from .graphs.nir import NIR_FAMILY, import_nir
 
     if family not in (None, NIR_FAMILY):
         what = f"the file is a NIR graph, not a checkpoint of {family}"
@@ -121,7 +124,7 @@ def _import_nir(path: Path, family: str | None, settings: Mapping[str, Any], con
 
 
 def _import_qonnx(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
-    from .qonnx_graph import QONNX_FAMILY, import_qonnx
+    from .graphs.qonnx import QONNX_FAMILY, import_qonnx
 
     if family not in (None, QONNX_FAMILY):
         what = f"the file is an ONNX graph, not a checkpoint of {family}"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import registry
 from ..diagnostics import Diagnostic, ImportFileError, UsageError
+from ..interfaces import Assumption
 from .family import Family, Tensors, normalise
+from .files.load import LoadedFile
 
-__all__ = ["Fit", "all_families", "detect", "fit"]
+__all__ = ["Fit", "all_families", "detect", "fit", "named", "unprefixed"]
+
+_PREFIXES = ("model.", "net.", "network.", "module.")
+"""What a module that holds the network, such as a LightningModule, puts before all its keys."""
 
 _SHOWN = 8
 
@@ -70,7 +75,7 @@ def detect(
         hint = "install eqcompile again: families are found by its entry points"
         raise UsageError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
     chosen = None
-    if stated is not None and (asked is None or _named(stated, known)):
+    if stated is not None and (asked is None or named(stated, known)):
         chosen = _choose(stated, tensors, known, said_by_file=True)
     if asked is not None:
         wanted = _choose(asked, tensors, known, said_by_file=False, agreeing=chosen)
@@ -92,7 +97,25 @@ def detect(
     return chosen
 
 
-def _named(name: str, known: Mapping[str, Family]) -> list[Family]:
+def unprefixed(file: LoadedFile, families: Iterable[Family]) -> LoadedFile:
+    """The file without prefixes that all its keys share, where one of `families` fits only then; else as it is.
+
+    A prefix that was removed is an assumption: the file does not say that the rest is a network of its own.
+    """
+    families, prefix, arrays = list(families), "", dict(file.arrays)
+    while not any(fit(f, Tensors(file.label, arrays)).exact for f in families):
+        shared = next((p for p in _PREFIXES if all(key.startswith(p) for key in arrays)), None)
+        if shared is None:
+            return file
+        prefix += shared
+        arrays = {key.removeprefix(shared): array for key, array in arrays.items()}
+    if not prefix:
+        return file
+    assumed = Assumption("prefix", prefix, "all keys of the file begin with it; it was removed")
+    return replace(file, arrays=arrays, assumed=(*file.assumed, assumed))
+
+
+def named(name: str, known: Mapping[str, Family]) -> list[Family]:
     """Families that a full key or a bare class name may mean."""
     if name in known:
         return [known[name]]
@@ -102,7 +125,7 @@ def _named(name: str, known: Mapping[str, Family]) -> list[Family]:
 def _choose(
     name: str, tensors: Tensors, known: Mapping[str, Family], *, said_by_file: bool, agreeing: Family | None = None
 ) -> Family:
-    variants = _named(name, known)
+    variants = named(name, known)
     if agreeing is not None and agreeing in variants:
         return agreeing
     if not variants:

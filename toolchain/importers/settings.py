@@ -15,8 +15,8 @@ import numpy as np
 
 from ..diagnostics import Diagnostic, UsageError
 from ..interfaces import Assumption
-from .containers import READ_ERRORS
 from .family import Family, Setting
+from .files.containers import READ_ERRORS
 
 __all__ = ["Resolved", "read_config", "resolve"]
 

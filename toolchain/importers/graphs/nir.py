@@ -26,15 +26,15 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError
-from ..interfaces import Imported
-from ..ir import EqNet, Input, Output, Param, Schedule, State, ops
-from ..ir.ops import Op
-from ..ir.parts import OutputKind
-from ..ir.verify import check
-from .family import Family, Setting
-from .nir_file import read_graph
-from .settings import resolve
+from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError
+from ...interfaces import Imported
+from ...ir import EqNet, Input, Output, Param, Schedule, State, ops
+from ...ir.ops import Op
+from ...ir.parts import OutputKind
+from ...ir.verify import check
+from ..family import Family, Setting
+from ..files.nir_file import read_graph
+from ..settings import resolve
 
 __all__ = ["NIR_FAMILY", "import_nir"]
 

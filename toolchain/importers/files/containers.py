@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from ..diagnostics import Diagnostic, ImportFileError
+from ...diagnostics import Diagnostic, ImportFileError
 
 __all__ = ["READ_ERRORS", "UNPACK_FREE", "UNPACK_RATIO", "damaged", "open_zip", "regular_file"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics import Diagnostic, ImportFileError, MissingToolError
+from ...diagnostics import Diagnostic, ImportFileError, MissingToolError
 from .containers import READ_ERRORS, UNPACK_FREE, UNPACK_RATIO, damaged
 
 __all__ = ["HDF5_MAGIC", "read_graph"]

@@ -12,24 +12,30 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError
+from ...diagnostics import Diagnostic, ImportFileError
+from ...interfaces import Assumption
 from .arrays import NPY_MAGIC, NpzFile, is_safetensors, load_safetensors
 from .containers import READ_ERRORS, open_zip, regular_file
-from .pt import LEGACY_MAGIC, as_array, is_torch_zip, load_pt, refuse_pickle
+from .pickles import Opaque, StoredTensor
+from .pt import LEGACY_MAGIC, SAVE_STATE, TorchFile, is_torch_zip, read_pt, refuse_pickle
 
 __all__ = ["LoadedFile", "load_file"]
 
-_SAVE_STATE = "save the network with torch.save(model.state_dict(), path)"
 _COMPILED = "_orig_mod."
 _PARALLEL = "module."
+_WRAPPERS = {"model_state_dict": "trainer file", "state_dict": "model file"}
+_ENTRIES = ("model", "net", "network", "model_state", "params")
+"""Names under which training scripts put a state_dict among other things; which of them is taken is an assumption."""
 
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """Tensors of one file by the file's own keys, wrapper prefixes removed, and what the file says about them.
+    """Tensors of one file by the file's own keys, without the prefixes of torch.compile and DataParallel, and what the
+    file says about them.
 
     `family` is the network's class as the file states it (`package.Class`, or a bare class name), None if it does
-    not; `config` holds constructor arguments, `forward_kwargs` arguments of the call. `wrapper` names the form.
+    not; `config` holds constructor arguments, `forward_kwargs` arguments of the call. `wrapper` names the form;
+    `assumed` says which part of the file was taken for the network where its form does not.
     """
 
     label: str
@@ -38,16 +44,17 @@ class LoadedFile:
     config: Mapping[str, Any] = field(default_factory=dict)
     forward_kwargs: Mapping[str, Any] = field(default_factory=dict)
     wrapper: str = "state_dict"
+    assumed: tuple[Assumption, ...] = ()
 
 
 def load_file(path: Path) -> LoadedFile:
-    """Read a checkpoint: a torch file (bare state_dict, trainer file, or a dictionary with `state_dict`, `key`,
-    `config`, `forward_kwargs`), a `.safetensors` file (metadata `family`, `config`) or an `.npz` (members
-    `__family__`, `__config__`).
+    """Read a checkpoint: a torch file (bare state_dict, trainer file, a file of Lightning, a dictionary with
+    `state_dict`, `key`, `config`, `forward_kwargs` or with a state_dict under another usual name, or a list of tensors,
+    which are called 0, 1, ...), a `.safetensors` file (metadata `family`, `config`) or an `.npz` (members `__family__`,
+    `__config__`). PyTorch is not needed.
 
     Nothing in the file is executed and no size in it is believed. Raises ImportFileError with every fault found:
-    unreadable or damaged file, no network in it, keys or types that are not a network's, NaN or infinite entries;
-    MissingToolError if PyTorch is needed and absent.
+    unreadable or damaged file, no network in it, keys or types that are not a network's, NaN or infinite entries.
     """
     regular_file(path)
     try:
@@ -65,7 +72,7 @@ def _load(data: bytes, label: str) -> LoadedFile:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _load_zip(data, label)
     if data.startswith(LEGACY_MAGIC):
-        return _unwrap(load_pt(data, label), label)
+        return _unwrap(read_pt(data, label), label)
     if is_safetensors(data):
         arrays, metadata = load_safetensors(data, label)
         config = _config_text(metadata.get("config"), label)
@@ -73,7 +80,7 @@ def _load(data: bytes, label: str) -> LoadedFile:
     if data.startswith(b"\x80"):
         raise refuse_pickle(data, label)
     if data.startswith(NPY_MAGIC):
-        _refuse("file-no-network", "this is a single array, not a network", label, _SAVE_STATE)
+        _refuse("file-no-network", "this is a single array, not a network", label, SAVE_STATE)
     if data.startswith(b"version https://git-lfs"):
         _refuse("file-lfs-pointer", "this is a Git LFS pointer, the model was not fetched", label, "git lfs pull")
     ending = Path(label).suffix
@@ -85,8 +92,15 @@ def _load(data: bytes, label: str) -> LoadedFile:
 def _load_zip(data: bytes, label: str) -> LoadedFile:
     with open_zip(BytesIO(data), label, len(data), compressed=True) as archive:
         names = archive.namelist()
+    if any(n.endswith("/constants.pkl") for n in names):
+        what = "this is a TorchScript archive, which holds code"
+        _refuse("torchscript", what, label, SAVE_STATE)
     if is_torch_zip(names):
-        return _unwrap(load_pt(data, label), label)
+        return _unwrap(read_pt(data, label), label)
+    if any(n.endswith("/version") for n in names):
+        what = "the file is what a failed torch.save leaves: it holds no network"
+        hint = f"torch.save(model) fails for models with spectral norm and other parametrizations: {SAVE_STATE}"
+        _refuse("file-no-network", what, label, hint)
     if not any(n.endswith(".npy") for n in names):
         shown = ", ".join(n[:40] for n in names[:4]) or "nothing"
         what = f"this zip archive is neither a torch file nor an .npz: it holds {shown}"
@@ -110,16 +124,20 @@ def _config_text(text: str | None, label: str) -> Mapping[str, Any]:
     return _config(config, "config", label)
 
 
-def _unwrap(value: Any, label: str) -> LoadedFile:
+def _unwrap(file: TorchFile, label: str) -> LoadedFile:
     """The state_dict inside the object of a torch file."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        _refuse("file-no-network", f"the file holds one tensor {list(value.shape)}, no network", label, _SAVE_STATE)
+    value = file.value
+    if isinstance(value, StoredTensor):
+        _refuse("file-no-network", f"the file holds one tensor {list(value.shape)}, no network", label, SAVE_STATE)
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, StoredTensor) for v in value):
+        numbered = {str(i): tensor for i, tensor in enumerate(value)}
+        names = "0" if len(value) == 1 else f"0 to {len(value) - 1}"
+        called = Assumption("tensor names", names, f"the file holds a {type(value).__name__} of tensors without names")
+        return LoadedFile(label, _tensors(numbered, file, label), wrapper="list", assumed=(called,))
     if not isinstance(value, dict):
-        _refuse("file-no-network", f"the file holds a {type(value).__name__}, no network", label, _SAVE_STATE)
+        _refuse("file-no-network", f"the file holds {_kind(value)}, no network", label, SAVE_STATE)
     if not value:
-        _refuse("file-no-network", "the file holds an empty dictionary, no network", label, _SAVE_STATE)
+        _refuse("file-no-network", "the file holds an empty dictionary, no network", label, SAVE_STATE)
     keys = set(value)
     if {"config", "embedding", "model", "output_head"} <= keys:
         what = (
@@ -128,21 +146,48 @@ def _unwrap(value: Any, label: str) -> LoadedFile:
         )
         _refuse("file-archive-v1", what, label, "train the network with one of the families of `eqcompile families`")
     if {"state", "param_groups"} <= keys and "model_state_dict" not in keys:
-        _refuse("file-no-network", "the file holds the state of an optimizer, no network", label, _SAVE_STATE)
-    for name, wrapper in (("model_state_dict", "trainer file"), ("state_dict", "model file")):
-        if name in keys:
-            if not isinstance(value[name], dict):
-                what = f"{name} is a {type(value[name]).__name__}, must be a dictionary of tensors"
-                _refuse("file-no-network", what, label, _SAVE_STATE)
-            return LoadedFile(
-                label,
-                _keys(_tensors(value[name], label), label),
-                _stated(value, label),
-                _config(value.get("config", {}), "config", label),
-                _config(value.get("forward_kwargs", {}), "forward_kwargs", label),
-                wrapper,
-            )
-    return LoadedFile(label, _keys(_tensors(value, label), label))
+        _refuse("file-no-network", "the file holds the state of an optimizer, no network", label, SAVE_STATE)
+    name, assumed = _entry(value, label)
+    if name is None:
+        return LoadedFile(label, _keys(_tensors(value, file, label), label))
+    state = value[name]
+    if not isinstance(state, dict):
+        _refuse("file-no-network", f"{name} is {_kind(state)}, must be a dictionary of tensors", label, SAVE_STATE)
+    config = "config" if "config" in keys else "hyper_parameters"
+    return LoadedFile(
+        label,
+        _keys(_tensors(state, file, label), label),
+        _stated(value, label),
+        _config(value.get(config, {}), config, label),
+        _config(value.get("forward_kwargs", {}), "forward_kwargs", label),
+        _WRAPPERS.get(name, f"dictionary with {name}"),
+        assumed,
+    )
+
+
+def _entry(value: Mapping[Any, Any], label: str) -> tuple[str | None, tuple[Assumption, ...]]:
+    """The entry that holds the state_dict, None if the dictionary itself is one."""
+    stated = next((name for name in _WRAPPERS if name in value), None)
+    if stated is not None or any(isinstance(v, StoredTensor) and v.shape for v in value.values()):
+        return stated, ()
+    names = [n for n in _ENTRIES if isinstance(value.get(n), dict) and _holds_tensors(value[n])]
+    if len(names) > 1:
+        what = f"the entries {', '.join(names)} each hold tensors, and nothing says which is the network"
+        _refuse("file-several", what, label, f"save that entry alone: torch.save(file[{names[0]!r}], path)")
+    if not names:
+        return None, ()
+    return names[0], (Assumption("state_dict", names[0], "the entry of the file that holds tensors"),)
+
+
+def _holds_tensors(value: Mapping[Any, Any]) -> bool:
+    return any(isinstance(v, StoredTensor) for v in value.values())
+
+
+def _kind(value: Any) -> str:
+    """What an entry is, in words."""
+    names = {dict: "a dictionary", StoredTensor: "a tensor", type(None): "None"}
+    text = names.get(type(value), f"a {type(value).__name__}")
+    return f"an object ({value.name.replace(' ', '.')})" if isinstance(value, Opaque) else text
 
 
 def _stated(value: Mapping[str, Any], label: str) -> str | None:
@@ -164,24 +209,22 @@ def _config(value: Any, name: str, label: str) -> Mapping[str, Any]:
     return dict(value)
 
 
-def _tensors(state: Mapping[Any, Any], label: str) -> dict[str, NDArray[Any]]:
-    import torch
-
+def _tensors(state: Mapping[Any, Any], file: TorchFile, label: str) -> dict[str, NDArray[Any]]:
     arrays = {}
     faults = []
     for key, tensor in state.items():
         if not isinstance(key, str):
             what = f"the state_dict has a key of type {type(key).__name__} ({str(key)[:40]}), must be a string"
-            faults.append(Diagnostic("key-not-string", what, label, _SAVE_STATE))
-        elif not isinstance(tensor, torch.Tensor):
-            inside = isinstance(tensor, dict) and any(isinstance(t, torch.Tensor) for t in tensor.values())
-            hint = f"save that entry alone: torch.save(file[{key[:80]!r}], path)" if inside else _SAVE_STATE
-            what = f"the entry is a {type(tensor).__name__}, must be a tensor"
+            faults.append(Diagnostic("key-not-string", what, label, SAVE_STATE))
+        elif not isinstance(tensor, StoredTensor):
+            inside = isinstance(tensor, dict) and _holds_tensors(tensor)
+            hint = f"save that entry alone: torch.save(file[{key[:80]!r}], path)" if inside else SAVE_STATE
+            what = f"the entry is {_kind(tensor)}, must be a tensor"
             faults.append(Diagnostic("entry-not-tensor", what, f"{label}:{key[:80]}", hint))
         else:
             try:
-                arrays[key] = as_array(tensor)
-            except (TypeError, ValueError, RuntimeError) as error:
+                arrays[key] = file.array(tensor)
+            except ValueError as error:
                 what = f"the tensor {' '.join(str(error).split())[:200]}"
                 faults.append(Diagnostic("tensor-type", what, f"{label}:{key[:80]}", "save it as float32"))
     if faults:
@@ -192,7 +235,7 @@ def _tensors(state: Mapping[Any, Any], label: str) -> dict[str, NDArray[Any]]:
 def _keys(arrays: Mapping[str, NDArray[Any]], label: str) -> dict[str, NDArray[Any]]:
     """The same arrays without the prefixes that torch.compile and DataParallel put before keys."""
     if not arrays:
-        _refuse("file-no-network", "the file holds no tensors, no network", label, _SAVE_STATE)
+        _refuse("file-no-network", "the file holds no tensors, no network", label, SAVE_STATE)
     plain = {key: key.replace(_COMPILED, "") for key in arrays}
     parallel = all(k.startswith(_PARALLEL) for k in plain.values())
     found: dict[str, NDArray[Any]] = {}

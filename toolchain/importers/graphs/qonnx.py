@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
-from ..interfaces import Imported
-from ..ir import EqNet, Input, Output, Param, Schedule, State, ops
-from ..ir.ops import Op
-from ..ir.parts import OutputKind
-from ..ir.verify import check
-from .family import Family, Setting
-from .qonnx_file import QUANTIZERS, attributes, quantized, read_model
-from .settings import resolve
+from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
+from ...interfaces import Imported
+from ...ir import EqNet, Input, Output, Param, Schedule, State, ops
+from ...ir.ops import Op
+from ...ir.parts import OutputKind
+from ...ir.verify import check
+from ..family import Family, Setting
+from ..files.onnx_file import QUANTIZERS, attributes, quantized, read_model
+from ..settings import resolve
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError
+from ...diagnostics import Diagnostic, ImportFileError
 from .containers import READ_ERRORS, damaged, open_zip
 
 __all__ = ["NPY_MAGIC", "Header", "NpzFile", "is_safetensors", "load_safetensors", "read_npy"]

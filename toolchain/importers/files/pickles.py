@@ -1,9 +1,9 @@
-"""Reading a pickle as data: a survey of what it would make, made without making it.
+"""Reading a pickle as data: what it would make, without making it.
 
-`survey` walks the opcodes of a checkpoint's pickle and keeps inert descriptions only. It imports nothing, calls
-nothing and allocates no tensor, so sizes can be judged, and names refused, before any unpickler sees the bytes. It
-takes the opcodes that `torch.save` writes (the set of torch's own weights-only unpickler, less what a dense
-checkpoint does not need) and refuses all others.
+`survey` walks the opcodes of a checkpoint's pickle and builds the same tree of dictionaries, lists and numbers, with a
+`StoredTensor` where a tensor stands and an `Opaque` for every other object. It imports nothing, calls nothing and
+allocates no tensor, so sizes can be judged and names refused before a number is read. It takes the opcodes that
+`torch.save` writes for tensors and plain values and refuses all others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["PickleError", "Storage", "StoredTensor", "Survey", "foreign_globals", "survey"]
+__all__ = ["Opaque", "PickleError", "Storage", "StoredTensor", "Survey", "foreign_globals", "survey"]
 
 STORAGES: Mapping[str, tuple[str, int]] = {
     "torch DoubleStorage": ("float64", 8),
@@ -33,10 +33,19 @@ STORAGES: Mapping[str, tuple[str, int]] = {
 
 _REBUILD = "torch._utils _rebuild_tensor_v2"
 _PARAMETER = "torch._utils _rebuild_parameter"
-_ORDERED = "collections OrderedDict"
+_DICTIONARIES = frozenset(("collections OrderedDict", "collections Counter"))
+_RECORDS = frozenset(
+    (
+        "argparse Namespace",
+        "lightning.fabric.utilities.data AttributeDict",
+        "lightning_fabric.utilities.data AttributeDict",
+        "pytorch_lightning.utilities.parsing AttributeDict",
+    )
+)
+"""Tables of options that training scripts put beside the weights: dictionaries here, their attributes dropped."""
 _PLAIN = frozenset(("torch Size", "torch device"))
 _DTYPES = frozenset(f"torch {name}" for name, _ in STORAGES.values())
-_ALLOWED = frozenset((*STORAGES, _REBUILD, _PARAMETER, _ORDERED, *_PLAIN, *_DTYPES))
+_ALLOWED = frozenset((*STORAGES, _REBUILD, _PARAMETER, *_DICTIONARIES, *_RECORDS, *_PLAIN, *_DTYPES))
 _CONSTANTS = frozenset(("NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"))
 _CONSTANT_VALUES: Mapping[str, Any] = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
 _EMPTY: Mapping[str, type[Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -68,20 +77,19 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
-class _Global:
+class Opaque:
+    """A name that the pickle mentions (a dtype, a class), or the result of a harmless call that was not made."""
+
     name: str
-
-
-@dataclass(frozen=True)
-class _Inert:
-    """The result of a harmless call that was not made."""
 
 
 @dataclass
 class Survey:
-    """The storages and tensors that a pickle would make, a name for each tensor (by identity: the last dictionary key
-    it was put under), and the offset behind the pickle's last byte."""
+    """The value that a pickle would make, with its storages by key and its tensors in order of appearance; a name for
+    each tensor (by identity: the last dictionary key it was put under); and the offset behind the pickle's last byte.
+    """
 
+    value: Any = None
     storages: dict[str, Storage] = field(default_factory=dict)
     tensors: list[StoredTensor] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
@@ -99,19 +107,19 @@ def _dotted(name: str) -> str:
 def foreign_globals(data: bytes) -> list[str]:
     """Every global that the first pickle in `data` names outside the allowed set, as `module.name`, as far as the
     bytes can be read; nothing is imported."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     pushed: list[str | None] = [None, None]
     with _quiet(), suppress(ValueError):
         for opcode, arg, _ in pickletools.genops(data):
             if opcode.name in ("GLOBAL", "INST"):
                 if arg not in _ALLOWED:
-                    found[_dotted(str(arg))] = None
+                    names[_dotted(str(arg))] = None
             elif opcode.name == "STACK_GLOBAL":
                 module, name = pushed[-2:]
-                found[f"{module}.{name}" if module and name else "a name that it computes"] = None
+                names[f"{module}.{name}" if module and name else "a name that it computes"] = None
             elif opcode.name != "MEMOIZE":
                 pushed.append(arg if isinstance(arg, str) else None)
-    return list(found)
+    return list(names)
 
 
 def survey(data: bytes) -> Survey:
@@ -181,21 +189,23 @@ class _Machine:
         elif name == "GLOBAL":
             if arg not in _ALLOWED:
                 raise PickleError(f"it names {_dotted(arg)}")
-            stack.append(_Global(arg))
+            stack.append(Opaque(arg))
         elif name == "REDUCE":
             arguments = stack.pop()
             stack.append(self._call(stack.pop(), arguments))
+        elif name == "NEWOBJ" and stack[-1] == () and isinstance(stack[-2], Opaque) and stack[-2].name in _RECORDS:
+            stack[-2:] = [{}]
         elif name == "BINPERSID":
             stack.append(self._storage(stack.pop()))
         elif name == "BUILD":
-            # On a tensor torch's unpickler would run `set_`, which could undo the sizes judged here.
+            # A tensor's state would replace the sizes that are judged here.
             state = stack.pop()
             if not isinstance(stack[-1], dict) or not isinstance(state, dict):
                 raise PickleError("it sets the attributes of something that is not a dictionary")
         elif name == "STOP":
-            stack.pop()
+            self.survey.value = stack.pop()
         elif name != "PROTO":
-            raise PickleError(f"it uses the opcode {name}, which weights-only loading does not take")
+            raise PickleError(f"it uses the opcode {name}, which no checkpoint of tensors needs")
 
     def _to_mark(self) -> list[Any]:
         items = self.stack
@@ -220,16 +230,16 @@ class _Machine:
             target[key] = value
 
     def _call(self, function: Any, arguments: Any) -> Any:
-        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, Opaque) or not isinstance(arguments, tuple):
             raise PickleError("it calls something that has no name")
         if function.name == _REBUILD:
             return self._tensor(arguments)
         if function.name == _PARAMETER and arguments and isinstance(arguments[0], StoredTensor):
             return arguments[0]
-        if function.name == _ORDERED and not arguments:
-            return {}
+        if function.name in _DICTIONARIES and (not arguments or isinstance(arguments[0], dict)):
+            return arguments[0] if arguments else {}
         if function.name in _PLAIN and all(isinstance(a, (str, int, tuple)) for a in arguments):
-            return _Inert()
+            return Opaque(function.name)
         raise PickleError(f"it calls {_dotted(function.name)} with arguments that torch.save does not write")
 
     def _tensor(self, arguments: tuple[Any, ...]) -> StoredTensor:
@@ -245,7 +255,7 @@ class _Machine:
     def _storage(self, token: Any) -> Storage:
         # Six entries in files older than torch 1.6, the last one for views, which this reader does not take.
         good = isinstance(token, tuple) and len(token) >= 5 and token[0] == "storage" and token[5:] in ((), (None,))
-        if not good or not isinstance(token[1], _Global) or token[1].name not in STORAGES:
+        if not good or not isinstance(token[1], Opaque) or token[1].name not in STORAGES:
             raise PickleError("it refers to data that is not a plain tensor storage")
         _, kind, key, location, elements = token[:5]
         if not isinstance(key, str) or not isinstance(location, str) or type(elements) is not int or elements < 0:

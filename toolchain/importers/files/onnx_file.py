@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError, UnsupportedError
+from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
