@@ -129,6 +129,12 @@ def _families(argv: Sequence[str]) -> Reply:
     return families.command(argv)
 
 
+def _doctor(argv: Sequence[str]) -> Reply:
+    from . import doctor
+
+    return doctor.command(argv)
+
+
 COMMANDS: tuple[Command, ...] = (
     Command("inspect", "MODEL", "what a checkpoint, a net or an artifact holds", _inspect),
     Command("run", "DIR -i X.npz -o Y.npz", "inputs through an artifact or a checkpoint", _run, "eqsim"),
@@ -138,4 +144,5 @@ COMMANDS: tuple[Command, ...] = (
     Command("synth", "DIR --part P", "cells and frequency of an rtl artifact on an FPGA", _synth),
     Command("targets", "", "what can be compiled for, and how to install the rest", _targets),
     Command("families", "", "what can be imported, and its settings", _families),
+    Command("doctor", "", "what is installed, and what to do next", _doctor),
 )

@@ -10,6 +10,7 @@ import argparse
 import atexit
 import contextlib
 import difflib
+import errno
 import json
 import os
 import signal
@@ -17,11 +18,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UsageError
+from eqcompile.toolchain.diagnostics import (
+    ArtifactError,
+    Diagnostic,
+    EqcompileError,
+    MissingToolError,
+    UsageError,
+)
 
 __all__ = [
     "EXIT_CODES",
@@ -39,6 +46,7 @@ INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _DEBUG = "EQCOMPILE_DEBUG"
 _AGAIN_S = 0.01
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 RENAMED = {
     "--contract": "--max-lipschitz",
@@ -111,10 +119,22 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(faults)
 
 
+class _Signals:
+    """Whether an interruption arrived: some imports turn its KeyboardInterrupt into another exception and drop it."""
+
+    arrived = False
+
+    @classmethod
+    def interrupt(cls, number: int, frame: object) -> NoReturn:
+        cls.arrived = True
+        raise KeyboardInterrupt
+
+
 def end_on_termination() -> None:
     """Treat SIGTERM as Ctrl-C: temporary outputs vanish, and whatever was started is ended. For the process's own entry
     only."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _Signals.interrupt)
     sys.unraisablehook = _interrupt_again
     atexit.register(_end_children)
 
@@ -147,8 +167,6 @@ def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             reply = command(argv)
         _write(reply.document if as_json else reply.text)
-    except EqcompileError as error:
-        return _failed(error.diagnostics, as_json, error.exit_code)
     except KeyboardInterrupt:
         return _interrupted(as_json)
     except BrokenPipeError:
@@ -159,28 +177,59 @@ def run(command: Callable[[Sequence[str]], Reply], argv: Sequence[str]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user sees one line, not a traceback
-        if os.environ.get(_DEBUG):
-            traceback.print_exc(file=sys.stderr)
-        if _is_interruption(error):
+        if _Signals.arrived or _is_interruption(error):
             return _interrupted(as_json)
-        text = " ".join(str(error).split()) or "no message"
-        defect = Diagnostic(
-            "defect",
-            f"{type(error).__name__}: {text}",
-            hint=f"this is a defect of eqcompile or of a plug-in; run again with {_DEBUG}=1 for the traceback",
-        )
-        return _failed((defect,), as_json, 1)
+        failure = error if isinstance(error, EqcompileError) else _explained(error)
+        if failure.exit_code == 1 and os.environ.get(_DEBUG):
+            traceback.print_exc(file=sys.stderr)
+        package, diagnostics = _absent_package(error), failure.diagnostics
+        if package and isinstance(failure, MissingToolError):
+            diagnostics = tuple(_with_install(diagnostics, package))
+        return _failed(diagnostics, as_json, failure.exit_code)
     else:
         return reply.exit_code
 
 
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether an interruption made something fail: Python itself raises others in its place, at some imports."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it came of."""
     while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether an interruption made something fail: Python itself raises others in its place, at some imports."""
+    return any(isinstance(e, KeyboardInterrupt) for e in _chain(error))
+
+
+def _explained(error: Exception) -> EqcompileError:
+    """What an exception that nobody expected says of the machine, or else that it is a defect."""
+    for e in _chain(error):
+        # NumPy's `tofile` says only that fewer items were written than it had.
+        if isinstance(e, OSError) and (e.errno in _FULL or str(e).endswith(" written")) or "No space left" in str(e):
+            where = getattr(e, "filename", None) or ""
+            what = f"the disk is full or a quota is spent: {' '.join(str(e).split())}"
+            return ArtifactError(Diagnostic("disk-full", what, str(where), "free some space, or choose another -o"))
+    package = _absent_package(error)
+    if package and not package.startswith("eqcompile"):
+        return MissingToolError(Diagnostic("missing-tool", f"the Python package {package} is not installed"))
+    text = " ".join(str(error).split()) or "no message"
+    hint = f"this is a defect of eqcompile or of a plug-in; run again with {_DEBUG}=1 for the traceback"
+    return EqcompileError(Diagnostic("defect", f"{type(error).__name__}: {text}", hint=hint))
+
+
+def _absent_package(error: BaseException | None) -> str:
+    """The package that an exception says is not installed; empty if it says none."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return "" if error is None else error.name or ""
+
+
+def _with_install(diagnostics: Sequence[Diagnostic], package: str) -> Sequence[Diagnostic]:
+    """The diagnostics, each with the command that installs `package` where it has no hint of its own."""
+    from .packages import install_command
+
+    return [d if d.hint else replace(d, hint=install_command(package)) for d in diagnostics]
 
 
 def _interrupted(as_json: bool) -> int:

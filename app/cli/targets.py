@@ -11,7 +11,7 @@ from eqcompile.toolchain.diagnostics import MissingToolError, PluginError
 from .console import Parser, Reply
 from .show import table
 
-__all__ = ["command"]
+__all__ = ["command", "describe"]
 
 
 def command(argv: Sequence[str]) -> Reply:
@@ -23,7 +23,7 @@ def command(argv: Sequence[str]) -> Reply:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
-    rows = [_row(name) for name in registry.names("targets")]
+    rows = [describe(name) for name in registry.names("targets")]
     lines = [
         table(
             ["target", "state", "simulators", "summary"],
@@ -34,7 +34,8 @@ def command(argv: Sequence[str]) -> Reply:
     return Reply({"targets": rows}, "\n".join(lines))
 
 
-def _row(name: str) -> dict[str, Any]:
+def describe(name: str) -> dict[str, Any]:
+    """A target as JSON values; one that cannot be loaded has no summary, and its reasons under `missing`."""
     try:
         target = registry.target_class(name)
     except (MissingToolError, PluginError) as error:

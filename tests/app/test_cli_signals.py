@@ -72,3 +72,17 @@ def test_what_an_interruption_became_is_an_interruption(capsys: pytest.CaptureFi
 
     assert console.run(command, []) == console.INTERRUPTED
     assert capsys.readouterr().err == "error[interrupted]: interrupted; no output was written\n"
+
+
+def test_an_interruption_that_a_library_turned_into_an_error_is_an_interruption(tmp_path: Path) -> None:
+    """Interrupted while NumPy's extension modules load, its import raises an ImportError that holds no trace of it."""
+    command = """
+        def command(argv):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                pass
+            raise ImportError("Error importing numpy")
+    """
+    assert ended(tmp_path, command) == (130, "error[interrupted]: interrupted; no output was written\n")
