@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import artifact, data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
+from eqcompile.toolchain.artifact import CoreDescription, Manifest, Source, Verification
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
@@ -34,7 +35,6 @@ from eqcompile.toolchain.interfaces import (
     Target,
 )
 from eqcompile.toolchain.ir import EqNet, IntNet, verify
-from eqcompile.toolchain.ir.serial import save
 from eqcompile.toolchain.reference import run_reference
 
 from .contraction import Contraction, contraction_of
@@ -42,7 +42,6 @@ from .contraction import Contraction, contraction_of
 __all__ = [
     "DEFAULT_SAMPLES",
     "DEFAULT_TIMEOUT_S",
-    "NET_FILE",
     "CompileRequest",
     "CompileResult",
     "Samples",
@@ -53,7 +52,6 @@ __all__ = [
 
 Array = NDArray[Any]
 
-NET_FILE = "net.onnx"
 DEFAULT_SAMPLES = 16
 DEFAULT_TIMEOUT_S = 600.0
 MAX_GIVEN = 10_000
@@ -101,24 +99,6 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """One simulator against golden. `status`: `equal` (a difference raises instead), or `missing` with the `reason` and
-    its `install` command. `steps`: ticks compared, summed over samples; `values`: state and output codes compared."""
-
-    simulator: str
-    status: Literal["equal", "missing"]
-    samples: int = 0
-    steps: int = 0
-    values: int = 0
-    mismatches: int = 0
-    labels_equal: int | None = None
-    seconds: float = 0.0
-    details: Mapping[str, Any] = field(default_factory=dict)
-    reason: str = ""
-    install: str = ""
-
-
-@dataclass(frozen=True)
 class CompileResult:
     """Everything that a report says. `target_details` is what the target's `emit` returned."""
 
@@ -131,7 +111,7 @@ class CompileResult:
     agreement: Agreement
     verifications: tuple[Verification, ...]
     target_details: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     contraction: Contraction
 
     @property
@@ -170,17 +150,21 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         reference = run_reference(imported.net, real, trace=True)
         report("reference", 1, 1)
         details = _joined(request.target.emit(net, folder), request.target.emit_source(imported.net, folder))
-        save(net, folder / NET_FILE)
-        manifest = artifact.manifest_of(
-            net, target=request.target.name, options=target_options(request.target), details=details
-        )
-        manifest["source"] = _provenance(request, imported)
         judged = _judged(request, imported.net, calibration, samples)
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
         )
-        manifest["contraction"] = contraction.to_json()
-        artifact.write_json(folder / artifact.MANIFEST, manifest)
+        core = details.pop("core", None)
+        manifest = artifact.manifest_of(
+            net,
+            target=request.target.name,
+            options=target_options(request.target),
+            details=details,
+            core=core if isinstance(core, CoreDescription) else None,
+            source=_provenance(request, imported),
+            contraction=contraction.to_json(),
+        )
+        artifact.seal(folder, net, manifest)
         checks = tuple(
             _verify(name, simulator, folder, request, samples, golden, net, report)
             for name, simulator in simulators.items()
@@ -188,9 +172,8 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         details = _joined(
             details, request.target.finish(net, folder, lambda: _given(request, net, calibration), report)
         )
-        manifest["details"] = details
-        manifest["verification"] = [asdict(v) for v in checks]
-        artifact.write_json(folder / artifact.MANIFEST, manifest)
+        details.pop("core", None)
+        manifest = artifact.seal(folder, net, replace(manifest, details=details, verification=checks)).manifest
     return CompileResult(
         request=request,
         imported=imported,
@@ -297,18 +280,18 @@ def _length(arrays: Mapping[str, Array]) -> int:
     return len(next(iter(arrays.values())))
 
 
-def _provenance(request: CompileRequest, imported: Imported) -> dict[str, Any]:
+def _provenance(request: CompileRequest, imported: Imported) -> Source:
     with request.model.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "file": request.model.name,
-        "sha256": sha256,
-        "family": imported.family,
-        "given": dict(imported.given),
-        "assumed": [asdict(a) for a in imported.assumed],
-        "eqnet_digest": imported.net.digest,
-        "quantize": asdict(request.quantize),
-    }
+    return Source(
+        file=request.model.name,
+        sha256=sha256,
+        family=imported.family,
+        given=dict(imported.given),
+        assumed=imported.assumed,
+        eqnet_digest=imported.net.digest,
+        quantize=request.quantize,
+    )
 
 
 def _verify(

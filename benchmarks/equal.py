@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from eqcompile.app.cli.show import table
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
@@ -69,9 +69,9 @@ def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[C
 
 def emitted(target: Target, net: IntNet, folder: Path) -> Path:
     folder.mkdir()
-    details = target.emit(net, folder)
+    details = {k: v for k, v in target.emit(net, folder).items() if k != "core"}
     options = dataclasses.asdict(target)  # type: ignore[call-overload]
-    write_json(folder / "manifest.json", manifest_of(net, target=target.name, options=options, details=details))
+    seal(folder, net, manifest_of(net, target=target.name, options=options, details=details))
     return folder
 
 

@@ -25,7 +25,7 @@ from zoo_nets import NAMES, zoo_net
 from eqcompile.app.cli.show import table
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UnsupportedError
@@ -60,8 +60,8 @@ def rows(name: str, targets: list[str], folder: Path) -> Iterator[dict[str, Any]
             continue
         artifact = folder / f"{name}-{target_name}"
         artifact.mkdir()
-        details = target.emit(lowered, artifact)
-        write_json(artifact / "manifest.json", manifest_of(lowered, target=target_name, options={}, details=details))
+        details = {k: v for k, v in target.emit(lowered, artifact).items() if k != "core"}
+        seal(artifact, lowered, manifest_of(lowered, target=target_name, options={}, details=details))
         for simulator, kind in registry.simulators_of(target_name).items():
             got = kind().run(artifact, codes, trace=True, timeout_s=TIMEOUT_S)
             found = compare(golden, got, states=bool(lowered.states))

@@ -6,14 +6,15 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+from eqcompile.toolchain.ir import IntNet, infer
 
-from ..toolchain.artifact import read_manifest
 from .exchange import demand, unreadable
 from .process import run_process
 
@@ -55,18 +56,19 @@ class _Built(Simulator):
         progress: Progress | None = None,
     ) -> Run:
         demand(self.name, packages={}, programs=self.programs)
-        manifest = read_manifest(folder)
-        framed = bool(manifest["schedule"]["frames"])
+        artifact = Artifact.open(folder)
+        schedule = artifact.net.schedule
+        framed = schedule.frames
         with tempfile.TemporaryDirectory(prefix="eqcompile-c-") as name:
             build = Path(name)
-            given = _input([i["name"] for i in manifest["inputs"]], inputs, framed=framed, trace=trace)
+            given = _input([i.name for i in artifact.net.inputs], inputs, framed=framed, trace=trace)
             (build / "in.txt").write_text(given, encoding="utf-8")
             for argv in self.goals(build):
                 run_process(argv, cwd=folder, timeout_s=timeout_s)
             with unreadable(folder):
                 lines = (build / "out.txt").read_text(encoding="utf-8").splitlines()
                 frames = next(iter(inputs.values())).shape[1] if framed else 1
-                return _read(iter(lines), manifest, len(next(iter(inputs.values()))), frames, trace=trace)
+                return _read(iter(lines), artifact.net, len(next(iter(inputs.values()))), frames, trace=trace)
 
 
 class HostSimulator(_Built):
@@ -91,12 +93,12 @@ class CortexMSimulator(_Built):
         return (["make", "--silent", f"BUILD={build}", "run-qemu"],)
 
 
-def _read(lines: Iterator[str], manifest: Mapping[str, Any], batch: int, frames: int, *, trace: bool) -> Run:
+def _read(lines: Iterator[str], net: IntNet, batch: int, frames: int, *, trace: bool) -> Run:
     """Results of `main.c`; ValueError or StopIteration if the lines are not those."""
-    ticks, every = manifest["schedule"]["steps"], manifest["schedule"]["emit"] == "every"
-    shapes = {s["name"]: tuple(s["shape"]) for s in manifest["states"]}
+    ticks, every = net.schedule.steps, net.schedule.emit == "every"
+    shapes = {s.name: s.shape for s in net.states}
     states = {n: np.zeros((ticks * frames, batch, *shape), np.int64) for n, shape in shapes.items() if trace}
-    outputs: dict[str, list[NDArray[np.int64]]] = {o["name"]: [] for o in manifest["outputs"]}
+    outputs: dict[str, list[NDArray[np.int64]]] = {o.name: [] for o in net.outputs}
     steps = np.zeros(batch, np.int64)
     for sample in range(batch):
         for frame in range(frames):
@@ -107,15 +109,13 @@ def _read(lines: Iterator[str], manifest: Mapping[str, Any], batch: int, frames:
                 for name, found in outputs.items():
                     found.append(_codes(next(lines), f"output {name}"))
         steps[sample] = int(_codes(next(lines), "steps")[0])
-    return Run(states=states, outputs=_shaped(outputs, manifest, batch), steps=steps)
+    return Run(states=states, outputs=_shaped(outputs, net, batch), steps=steps)
 
 
-def _shaped(
-    found: Mapping[str, list[NDArray[np.int64]]], manifest: Mapping[str, Any], batch: int
-) -> dict[str, NDArray[np.int64]]:
-    shapes, every = manifest["details"]["output_shapes"], manifest["schedule"]["emit"] == "every"
-    lead = (batch, -1) if every else (batch,)
-    return {name: np.stack(rows).reshape(*lead, *shapes[name]) for name, rows in found.items()}
+def _shaped(rows: Mapping[str, list[NDArray[np.int64]]], net: IntNet, batch: int) -> dict[str, NDArray[np.int64]]:
+    types = infer(net)
+    lead = (batch, -1) if net.schedule.emit == "every" else (batch,)
+    return {o.name: np.stack(rows[o.name]).reshape(*lead, *types[o.value].shape) for o in net.outputs}
 
 
 def _codes(line: str, head: str) -> NDArray[np.int64]:

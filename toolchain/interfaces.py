@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .diagnostics import Diagnostic
 from .ir import EqNet, IntNet
+from .options import Assumption, QuantizeOptions
 
 __all__ = [
     "Assumption",
@@ -35,15 +36,6 @@ Progress = Callable[[int, int], None]
 """`progress(done, total)`: called now and then during long work."""
 StageProgress = Callable[[str, int, int], None]
 """`progress(stage, done, total)`."""
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """A value that the file does not hold and that was taken from a default; `source` says whose default."""
-
-    name: str
-    value: Any
-    source: str
 
 
 @dataclass(frozen=True)
@@ -89,25 +81,6 @@ class Run:
     outputs: Mapping[str, NDArray[np.int64]]
     steps: NDArray[np.int64]
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeOptions:
-    """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
-
-    `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
-    `widths`: the same for single weights, by name. `input_range`: used where no calibration data is given.
-    `contract`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
-    """
-
-    weights: str = "int8"
-    per_row: bool = True
-    state_bits: int = 8
-    input_bits: int = 8
-    input_range: tuple[float, float] = (-1.0, 1.0)
-    tolerance: int = 0
-    widths: Mapping[str, str] = field(default_factory=dict)
-    contract: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.artifact import read_manifest
-from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, ImportFileError, UsageError
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.ir.serial import load
 
 if TYPE_CHECKING:
     from eqcompile.sim.campaign.definition import Campaign
 
-from ..compile import MAX_GIVEN, NET_FILE
+from ..compile import MAX_GIVEN
 from .console import Parser
 from .numbers import integer, positive_seconds
 from .options import add_field_options, field_options
@@ -80,25 +80,24 @@ def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
     """The integer net of an artifact folder or a net file, what its manifest says of the core in it (empty if it holds
     none), and where it comes from (JSON values).
 
-    Raises ArtifactError or ImportFileError if there is none, or the folder was changed.
+    Raises ArtifactError if the folder is none or was changed, ImportFileError if the file is no integer net.
     """
-    manifest = read_manifest(source) if source.is_dir() else None
-    path = source / NET_FILE if source.is_dir() else source
-    net = load(path)
-    if not isinstance(net, IntNet):
-        what = "the file holds a float net, faults are injected into integers"
-        raise ImportFileError(Diagnostic("not-integers", what, str(path), "compile it first"))
-    if manifest is not None and net.digest != manifest["ir_digest"]:
-        what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
-        raise ImportFileError(Diagnostic("artifact-changed", what, str(source), "compile it again"))
-    if manifest is not None and manifest["target"] == "rtl" and "core" not in manifest["details"]:
-        what = "the manifest does not say which core this is: the folder was written by an older eqcompile"
-        raise ImportFileError(Diagnostic("artifact-core", what, str(source), "compile it again"))
-    core = {} if manifest is None else manifest["details"].get("core", {})
-    origin: dict[str, Any] = {"path": str(source), "target": None if manifest is None else manifest["target"]}
-    if manifest is not None and "synthesis" in manifest["details"]:
-        origin["synthesis"] = [_figures(d) for d in manifest["details"]["synthesis"]]
-    return net, core, origin
+    if not source.is_dir():
+        net = load(source)
+        if not isinstance(net, IntNet):
+            what = "the file holds a float net, faults are injected into integers"
+            raise ImportFileError(Diagnostic("not-integers", what, str(source), "compile it first"))
+        return net, {}, {"path": str(source), "target": None}
+    artifact = Artifact.open(source)
+    manifest = artifact.manifest
+    if manifest.target == "rtl" and manifest.core is None:
+        what = "the manifest does not say which core this is"
+        raise ArtifactError(Diagnostic("artifact-core", what, str(source), "compile it again"))
+    core = dict(manifest.core.options) if manifest.target == "rtl" and manifest.core is not None else {}
+    origin: dict[str, Any] = {"path": str(source), "target": manifest.target}
+    if isinstance(documents := manifest.details.get("synthesis"), list):
+        origin["synthesis"] = [_figures(d) for d in documents]
+    return artifact.net, core, origin
 
 
 def _figures(document: Mapping[str, Any]) -> dict[str, Any]:

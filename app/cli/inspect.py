@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import ImportFileError
 from eqcompile.toolchain.importers.api import import_model
@@ -17,8 +17,8 @@ from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.interfaces import Imported
 from eqcompile.toolchain.ir import Net, infer
 from eqcompile.toolchain.ir.serial import load
+from eqcompile.toolchain.typed_json import encode
 
-from ..compile import NET_FILE
 from ..report.data import plain
 from . import show
 from .compile import add_model_options
@@ -43,9 +43,9 @@ def command(argv: Sequence[str]) -> Reply:
     namespace = parser.parse_all(argv)
     path: Path = namespace.model
     if path.is_dir():
-        manifest = read_manifest(path)
-        net = load(path / NET_FILE)
-        found = describe_net(path, f"artifact for {manifest['target']}", net) | {"manifest": manifest}
+        artifact = Artifact.open(path)
+        what = f"artifact for {artifact.manifest.target}"
+        found = describe_net(path, what, artifact.net) | {"manifest": encode(artifact.manifest)}
     elif path.suffix == ".onnx":
         found = describe_net(path, "saved net", load(path))
     else:

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain import data
-from eqcompile.toolchain.artifact import read_manifest
-from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import FloatRun, Run, StageProgress
 from eqcompile.toolchain.ir import IntNet, Net
-from eqcompile.toolchain.ir.serial import load
 from eqcompile.toolchain.reference import run_reference
 
-from ..compile import NET_FILE, simulators_for
+from ..compile import simulators_for
 from ..report.data import number, plain
 from .options import parse_settings
 
@@ -33,13 +32,10 @@ GOLDEN = "golden"
 def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
     """Run an artifact folder and write the results to `target`; return the JSON document."""
     folder: Path = namespace.source
-    manifest = read_manifest(folder)
-    net = load(folder / NET_FILE)
-    if not isinstance(net, IntNet) or net.digest != manifest["ir_digest"]:
-        what = f"{NET_FILE} has digest {net.digest[:12]}, the manifest says {manifest['ir_digest'][:12]}"
-        raise ImportFileError(Diagnostic("artifact-changed", what, str(folder), "compile it again"))
+    artifact = Artifact.open(folder)
+    net = artifact.net
     codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=namespace.limit))
-    name, run = _runner(namespace, folder, net, manifest["target"])
+    name, run = _runner(namespace, folder, net, artifact.manifest.target)
     tick = None if progress is None else lambda done, total: progress(name, done, total)
     start = time.perf_counter()
     result: Run = run(codes, tick)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from eqcompile.targets.rtl.synth.flow import synthesise_artifact
 from eqcompile.toolchain import data
-from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Given
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.ir.serial import load
 
-from ..compile import MAX_GIVEN, NET_FILE
+from ..compile import MAX_GIVEN
 from .console import Parser, Reply, stage_progress
 from .numbers import integer, positive_seconds
 
@@ -44,22 +43,19 @@ def command(argv: Sequence[str]) -> Reply:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
-    synthesise = synthesise_artifact
+    artifact = Artifact.open(namespace.folder)
     with stage_progress() as progress:
-        report = synthesise(
-            namespace.folder,
+        report = synthesise_artifact(
+            artifact,
             namespace.part,
             seeds=range(1, namespace.seeds + 1),
             timeout_s=namespace.timeout,
-            given=None if namespace.inputs is None else _given(namespace.folder, namespace.inputs),
+            given=None if namespace.inputs is None else _given(artifact.net, namespace.inputs),
             progress=None if progress is None else lambda done, total: progress("synthesis", done, total),
         )
     return Reply(report.to_json(), report.text())
 
 
-def _given(folder: Path, path: Path) -> Given:
-    net = load(folder / NET_FILE)
-    if not isinstance(net, IntNet):
-        raise ArtifactError(Diagnostic("not-rtl", f"{NET_FILE} is no integer net", str(folder), "compile it again"))
+def _given(net: IntNet, path: Path) -> Given:
     codes, _ = data.encode(net, data.read_inputs(path, net, limit=MAX_GIVEN))
     return Given(codes, f"the first {len(next(iter(codes.values())))} of {path.name}")

@@ -65,7 +65,7 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
     return {
         "model": {
             "file": request.model.name,
-            "sha256": result.manifest["source"]["sha256"],
+            "sha256": None if result.manifest.source is None else result.manifest.source.sha256,
             "family": imported.family,
             "family_from": "the command line" if request.family else "the file",
             "eqnet_digest": imported.net.digest,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from eqcompile.toolchain.interfaces import Target
 
+from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import Input, IntNet, check, infer, ops, value_ranges
 from .layout import narrowest
@@ -73,6 +74,7 @@ class CTarget(Target):
             (folder / "vectors" / name).write_text(text, encoding="utf-8")
         files = [f"{self.prefix}.h", f"{self.prefix}.c", *FILES, "vectors/in.txt", "vectors/out.txt"]
         return {
+            "core": self._core(net),
             "files": files,
             "output_shapes": {o.name: list(infer(net)[o.value].shape) for o in net.outputs},
             "ram_bytes": source.ram,
@@ -82,6 +84,12 @@ class CTarget(Target):
                 f"{source.ram} bytes of RAM, {source.flash} of weights and tables (computed, checked by the compiler)"
             ],
         }
+
+    def _core(self, net: IntNet) -> CoreDescription:
+        if self.kernel == "dense":
+            return CoreDescription()
+        maps = tuple(op.out for op in net.all_ops() if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)))
+        return CoreDescription(evaluation="event", accumulators=maps)
 
     def _values(self, net: IntNet, source: Source) -> dict[str, object]:
         shapes = {name: t.shape for name, t in infer(net).items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eqcompile.toolchain.artifact import write_json
+from eqcompile.toolchain.artifact import CoreDescription, write_arrays, write_json
 from eqcompile.toolchain.ir import IntNet
 
 from .chips import ChipName
@@ -52,6 +52,7 @@ def write_folder(
     _write(folder / "mapping.txt", "\n\n".join(mapping_text(p) for p in placements.values()))
     _write(folder / "README.md", _readme(net, parts, placement))
     return {
+        "core": CoreDescription(evaluation="event", accumulators=tuple(s.name for s in parts.synapses)),
         "populations": {p.name: p.units for p in parts.populations},
         "synapses": {s.name: {"storage": placement.storage[s.name], "nonzero": s.matrix.count} for s in parts.synapses},
         "depth": parts.depth,
@@ -88,7 +89,7 @@ def _weights(parts: Partition, folder: Path) -> None:
     for p in parts.populations:
         for name in _params(p, parts.net):
             arrays[f"param.{name}"] = parts.net.param(name).astype(np.int32)
-    np.savez(folder / "weights.npz", **arrays)
+    write_arrays(folder / "weights.npz", arrays)
 
 
 def _links(parts: Partition) -> list[dict[str, Any]]:

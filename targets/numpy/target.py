@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Target
 
+from ...toolchain.artifact import write_arrays
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import Input, IntNet, check, table_reach
 from .kernel import kernel_source, label_keys, run_arguments
@@ -39,8 +40,7 @@ class NumpyTarget(Target):
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
-        with (folder / "weights.npz").open("wb") as file:
-            np.savez(file, **{p.name: _narrow(p.value) for p in net.params})
+        write_arrays(folder / "weights.npz", {p.name: _narrow(p.value) for p in net.params})
         title = json.dumps(net.name)
         (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
         (folder / "README.md").write_text(_readme(net), encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
-from eqcompile.toolchain.artifact import tool_versions, write_json
+from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
 from eqcompile.toolchain.ir import Format, IntNet, infer
 
 from .engines import Choice
@@ -36,9 +36,7 @@ def shell_of(net: IntNet, choice: Choice, *, trace: bool, inject: bool = False) 
     return Shell(choice.engine(net, trace=trace, inject=inject), schedule=net.schedule)
 
 
-def write_folder(
-    net: IntNet, choice: Choice, folder: Path, *, trace: bool, saboteurs: bool = False
-) -> Mapping[str, Any]:
+def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool, saboteurs: bool = False) -> dict[str, Any]:
     """Write the folder; return the details for the manifest.
 
     Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
@@ -67,18 +65,19 @@ def write_folder(
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
     inputs = bench_inputs(net)
     found = expected(net, inputs)
-    _write_arrays(vectors / "vectors.npz", found)
+    write_arrays(vectors / "vectors.npz", found)
     ending = tolerant(net, found)
     tolerance = {"tolerance": np.array(ending.schedule.tolerance)}
-    _write_arrays(vectors / "tolerant.npz", {**expected(ending, inputs), **tolerance})
+    write_arrays(vectors / "tolerant.npz", {**expected(ending, inputs), **tolerance})
     if words is not None:
         other = thinned(net)
-        _write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
+        write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
-        _write_arrays(vectors / "reloaded.npz", {**expected(other, inputs), **loaded})
+        write_arrays(vectors / "reloaded.npz", {**expected(other, inputs), **loaded})
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, choice, shell, details, words), encoding="utf-8")
     return {
+        "accumulators": [m.out for m in shell.engine.plan.maps] if choice.arch == "serial" else [],
         "files": files_of(folder),
         "arch": choice.arch,
         "engine": details,
@@ -121,7 +120,7 @@ def _weight_memory(net: IntNet, engine: Any, folder: Path, sites: Mapping[str, i
     words = np.zeros(weights.load_words, np.int64)
     held = engine.load_words(net)
     words[: len(held)] = held
-    _write_arrays(folder / "bench" / "injected.npz", {"words": words})
+    write_arrays(folder / "bench" / "injected.npz", {"words": words})
     rows = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
     parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))
     return {**numbers, "rows": rows, "coded": [sites[name] for name in parts if name in sites]}
@@ -152,11 +151,6 @@ def _write_verilog(shell: Any, path: Path, ports: list[Any] | None = None) -> No
 
     # Source locations would be paths of the machine that made the folder.
     path.write_text(kept_apart(verilog.convert(shell, name=TOP, ports=ports, emit_src=False)), encoding="utf-8")
-
-
-def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
 
 
 def _port(port: Any) -> dict[str, Any]:

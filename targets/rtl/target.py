@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from eqcompile.rtl.harden.mechanisms import MECHANISMS, chosen
 from eqcompile.rtl.harden.mechanisms import faults as harden_faults
+from eqcompile.toolchain.artifact import CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from eqcompile.toolchain.interfaces import Given, StageProgress, Target
 from eqcompile.toolchain.ir import IntNet, check
@@ -139,15 +140,17 @@ class RtlTarget(Target):
         faults = shortfalls(folder, details["engine"], self._wanted)
         if faults:
             raise UnsupportedError(faults)
-        return {**details, "core": self._described(choice)}
+        return {**details, "core": self._described(choice, details.pop("accumulators"))}
 
-    def _described(self, choice: Choice) -> dict[str, Any]:
-        """The options that make this core again, whatever else was asked for: `details.core` of the manifest."""
+    def _described(self, choice: Choice, accumulators: Sequence[str]) -> CoreDescription:
+        """What the manifest says of the core, with the options that make it again, whatever else was asked for."""
         names = (*ENGINE_OPTIONS, "harden")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if "protect" in choice.options:
             given["protect"] = written_units(choice.options["protect"])
-        return {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {}), **given}
+        options = {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {}), **given}
+        evaluation: Literal["dense", "event"] = "event" if accumulators else "dense"
+        return CoreDescription(evaluation=evaluation, accumulators=tuple(accumulators), options=options)
 
     def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
         """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,7 +22,7 @@ from eqcompile.app.cli.numbers import finite
 from eqcompile.app.cli.options import add_target_options, build_target, parse_settings
 from eqcompile.sim.numpy_runner import NumpySimulator
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from eqcompile.toolchain.interfaces import QuantizeOptions, Target
 from eqcompile.toolchain.ir.serial import load
@@ -64,11 +64,12 @@ def test_compile_writes_a_whole_artifact_and_says_what(tmp_path: Path, capsys: p
     assert compiled(out=tmp_path / "out") == 0
     text = capsys.readouterr().out
     assert {"net.onnx", "manifest.json", "kernel.py"} <= {p.name for p in (tmp_path / "out").iterdir()}
-    manifest = read_manifest(tmp_path / "out")
-    assert manifest["ir_digest"] == load(tmp_path / "out" / "net.onnx").digest
-    assert manifest["ir_digest"] in text
-    assert manifest["source"]["file"] == LOOPED.name
-    assert manifest["verification"][0]["status"] == "equal"
+    manifest = Artifact.open(tmp_path / "out").manifest
+    assert manifest.ir_digest == load(tmp_path / "out" / "net.onnx").digest
+    assert manifest.ir_digest in text
+    assert manifest.source is not None
+    assert manifest.source.file == LOOPED.name
+    assert manifest.verification[0].status == "equal"
     assert "models.LoopedMLP (family from the file)" in text
     assert re.search(r"numpy +16 +480 +\d+ +0 +16 equal", text), text
     assert "of 16 labels equal [measured]" in text
@@ -90,7 +91,7 @@ def test_compile_json_is_one_document_and_every_result_has_its_kind(
     assert check["mismatches"]["value"] == 0
     assert document["samples"]["count"]["value"] == 4
     assert document["agreement"]["labels"]["value"] == 4
-    assert document["ir_digest"] == read_manifest(tmp_path / "out")["ir_digest"]
+    assert document["ir_digest"] == Artifact.open(tmp_path / "out").manifest.ir_digest
 
 
 def test_the_check_for_kinds_finds_a_bare_number() -> None:
@@ -112,10 +113,9 @@ def test_generated_samples_are_the_same_each_time(tmp_path: Path) -> None:
     """Would break if a run could not be repeated."""
     for name in ("a", "b"):
         assert main([str(LOOPED), "--target", "numpy", "-o", str(tmp_path / name), "--verify", "3"]) == 0
-    a, b = (read_manifest(tmp_path / n) for n in ("a", "b"))
-    for manifest in (a, b):
-        manifest["verification"][0].pop("seconds")
-    assert a == b
+    a, b = (Artifact.open(tmp_path / n).manifest for n in ("a", "b"))
+    again = [replace(check, seconds=b.verification[0].seconds) for check in a.verification]
+    assert replace(a, verification=tuple(again)) == b
 
 
 def test_assumed_settings_are_shown_with_their_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,9 +145,10 @@ def test_quantization_options_reach_the_net(tmp_path: Path) -> None:
     assert net.inputs[0].encoding is not None
     assert net.inputs[0].encoding.format.bits == 5
     assert net.schedule.tolerance == 1
-    manifest = read_manifest(tmp_path / "out")
-    assert manifest["source"]["quantize"]["weights"] == "ternary"
-    assert manifest["source"]["quantize"]["per_row"] is False
+    source = Artifact.open(tmp_path / "out").manifest.source
+    assert source is not None
+    assert source.quantize.weights == "ternary"
+    assert source.quantize.per_row is False
 
 
 def test_no_verify_runs_no_simulator(
@@ -180,7 +181,7 @@ def test_a_missing_simulator_leaves_the_artifact_and_says_not_verified(
     assert compiled(*asked, out=tmp_path / "out") == code
     text = capsys.readouterr().out
     assert "NOT VERIFIED: lava-nc is not installed; install with: pip install lava-nc" in text
-    assert read_manifest(tmp_path / "out")["verification"][0]["status"] == "missing"
+    assert Artifact.open(tmp_path / "out").manifest.verification[0].status == "missing"
 
 
 def test_targets_lists_every_target_and_what_is_missing(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from strategies import small_net
 from eqcompile.app.cli.main import eqfault as main
 from eqcompile.sim.campaign import scheduler
 from eqcompile.targets.rtl.synth.flow import SynthReport, Usage
-from eqcompile.toolchain.artifact import MANIFEST, manifest_of, write_json
+from eqcompile.toolchain.artifact import CoreDescription, manifest_of, seal
 from eqcompile.toolchain.ir.serial import save
 
 NET = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
@@ -74,13 +73,13 @@ def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.Capture
     core = {"arch": "serial", "lanes": 2, "harden": "secded"}
     usage = (Usage("lut", "LUT4", 900, 100, 24_000), Usage("bram", "block RAM", 3, 0, 56))
     figures = SynthReport("core", "ecp5-25k", "25k", "placed", usage, 70, {"LUT4": 900}, {}, ("Yosys 9",)).to_json()
-    for target, details in (("rtl", {"core": core, "synthesis": [figures]}), ("numpy", {})):
+    for target, details in (("rtl", {"synthesis": [figures]}), ("numpy", {})):
         folder = place / target
         folder.mkdir()
-        shutil.copy(place / "net.onnx", folder)
-        write_json(folder / MANIFEST, manifest_of(NET, target=target, options={}, details=details))
+        described = CoreDescription(options=core) if details else None
+        seal(folder, NET, manifest_of(NET, target=target, options={}, details=details, core=described))
         said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--n", "200", "--control", "net.onnx")
-        assert said["campaign"]["core"] == details.get("core", {})
+        assert said["campaign"]["core"] == (core if details else {})
         assert said["control"]["core"] == {}
         source = json.loads((place / "c" / "campaign.json").read_text())["source"]
         if target == "rtl":
@@ -98,9 +97,8 @@ def test_a_core_that_is_not_described_is_no_default_one(place: Path, capsys: pyt
     """Would break if faults were injected into the core without hardening, since the folder does not tell of it."""
     folder = place / "old"
     folder.mkdir()
-    shutil.copy(place / "net.onnx", folder)
-    write_json(folder / MANIFEST, manifest_of(NET, target="rtl", options={}, details={}))
-    assert main(["run", "old", *RUN[2:], "--n", "20"]) == 3
+    seal(folder, NET, manifest_of(NET, target="rtl", options={}, details={}))
+    assert main(["run", "old", *RUN[2:], "--n", "20"]) == 6
     assert "does not say which core" in capsys.readouterr().err
 
 

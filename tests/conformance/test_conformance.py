@@ -31,10 +31,10 @@ from zoo_nets import zoo_net
 
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.artifact import Artifact, manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
-from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
+from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError, SimulatorError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
 from eqcompile.toolchain.ir import IntNet, ops
@@ -105,9 +105,9 @@ def made(name: str) -> Target:
 def emitted(target: Target, net: IntNet, folder: Path) -> Path:
     """The artifact as the pipeline leaves it: emitted, with its manifest."""
     folder.mkdir()
-    details = target.emit(net, folder)
-    manifest = manifest_of(net, target=target.name, options=dataclasses.asdict(target), details=details)  # type: ignore[call-overload]
-    write_json(folder / "manifest.json", manifest)
+    details = {k: v for k, v in target.emit(net, folder).items() if k != "core"}
+    options = dataclasses.asdict(target)  # type: ignore[call-overload]
+    seal(folder, net, manifest_of(net, target=target.name, options=options, details=details))
     return folder
 
 
@@ -300,6 +300,9 @@ def test_a_changed_weight_is_caught(target: str, simulator: str, tmp_path: Path)
     broken = tmp_path / "broken"
     shutil.copytree(whole, broken)
     assert changed_codes(broken) > 0
+    with pytest.raises(ArtifactError, match="artifact-changed"):
+        Artifact.open(broken)
+    seal(broken, net, Artifact.open(whole).manifest)
     if made(target).missing():
         return
     try:

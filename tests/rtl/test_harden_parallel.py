@@ -113,9 +113,9 @@ def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) ->
     assert details["arch"] == "parallel"
     assert details["engine"]["protected"] == {"h": sorted(order[:2])}
     # A campaign on this core has the units, not a report that may be gone.
-    assert details["core"]["protect"] == f"h={','.join(map(str, sorted(order[:2])))}"
+    assert details["core"].options["protect"] == f"h={','.join(map(str, sorted(order[:2])))}"
     (tmp_path / "again").mkdir()
-    RtlTarget(**details["core"]).emit(NET, tmp_path / "again")
+    RtlTarget(**details["core"].options).emit(NET, tmp_path / "again")
     assert (tmp_path / "again" / "core.v").read_bytes() == (tmp_path / "core" / "core.v").read_bytes()
     readme = (tmp_path / "core" / "README.md").read_text()
     assert f"units: h {', '.join(map(str, sorted(order[:2])))}." in readme

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
-from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.ir import IntNet
 
 FLAGS = ["-std=c++11", "-w", "-O0", '-DWEIGHTS_DIR="firmware/weights"', "-Ifirmware/ap_types", "-Ifirmware"]
@@ -33,7 +33,7 @@ def emitted(net: IntNet, folder: Path, **options: Any) -> Path:
     target = Hls4mlTarget(**options)
     assert list(target.check(net)) == []
     details = target.emit(net, folder)
-    write_json(folder / "manifest.json", manifest_of(net, target="hls4ml", options=asdict(target), details=details))
+    seal(folder, net, manifest_of(net, target="hls4ml", options=asdict(target), details=details))
     return folder
 
 

@@ -19,7 +19,7 @@ from eqcompile.quantize.lower import lower
 from eqcompile.sim.c_runner import CortexMSimulator, HostSimulator
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import golden
-from eqcompile.toolchain.artifact import manifest_of, write_json
+from eqcompile.toolchain.artifact import Artifact, manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 from eqcompile.toolchain.importers.api import import_model
@@ -36,8 +36,8 @@ def emitted(net: IntNet, folder: Path, **options: Any) -> Path:
     folder.mkdir()
     target = CTarget(**options)
     assert list(target.check(net)) == []
-    details = target.emit(net, folder)
-    write_json(folder / "manifest.json", manifest_of(net, target="c", options=asdict(target), details=details))
+    details = {k: v for k, v in target.emit(net, folder).items() if k != "core"}
+    seal(folder, net, manifest_of(net, target="c", options=asdict(target), details=details))
     return folder
 
 
@@ -263,10 +263,12 @@ def test_a_program_that_does_not_build_or_print_is_reported(tmp_path: Path) -> N
     net = wide_net(-8, 7)
     folder = emitted(net, tmp_path / "c")
     main = folder / "main.c"
-    text = main.read_text(encoding="utf-8")
+    text, manifest = main.read_text(encoding="utf-8"), Artifact.open(folder).manifest
     main.write_text(text.replace('put("steps");', ""), encoding="utf-8")
+    seal(folder, net, manifest)
     with pytest.raises(SimulatorError, match="expected 'steps"):
         HostSimulator().run(folder, uniform(net, 1), trace=True, timeout_s=60.0)
     main.write_text(text + "\nwires crossed;\n", encoding="utf-8")
+    seal(folder, net, manifest)
     with pytest.raises(SimulatorError, match="wires"):
         HostSimulator().run(folder, uniform(net, 1), trace=True, timeout_s=60.0)

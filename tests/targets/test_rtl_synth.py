@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_files import saved, state, written
+from strategies import small_net
 
 from eqcompile.app.cli.main import main
 from eqcompile.targets.rtl.synth import tools as synth_tools
@@ -25,7 +26,7 @@ from eqcompile.targets.rtl.synth.memory import gathered
 from eqcompile.targets.rtl.synth.parse import cell_counts, device_utilisation, timing_of
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.tools import INSTALL, Deadline, SynthesisError, run_tool
-from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.artifact import Artifact, manifest_of, seal
 from eqcompile.toolchain.diagnostics import MissingToolError, UsageError
 
 # One worker builds what all tests here share.
@@ -265,10 +266,10 @@ def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
 ) -> None:
     """Would break if `--synth` and `eqcompile synth` said different things, or counted clocks of other samples."""
     made = json.loads((artifact / "synth.json").read_text(encoding="utf-8"))["parts"]
-    manifest = read_manifest(artifact)
+    manifest = Artifact.open(artifact).manifest
     assert [p["part"] for p in made] == ["up5k", "xilinx"]
-    assert manifest["details"]["synthesis"] == made
-    assert {"synth.json", "core.v"} <= set(manifest["details"]["files"])
+    assert manifest.details["synthesis"] == made
+    assert {"synth.json", "core.v"} <= set(manifest.files)
     argv = [
         "synth",
         str(artifact),
@@ -287,7 +288,7 @@ def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
     median, mhz = made[0]["clocks"]["latency"]["median"], made[0]["fmax_mhz"]
     assert made[0]["times"]["latency_us"]["median"] == pytest.approx(median / mhz)
     assert made[1]["fmax_mhz"] is made[1]["times"] is None
-    shown = "\n".join(manifest["details"]["summary"])
+    shown = "\n".join(manifest.details["summary"])
     assert "synthesis only, no place and route" in shown
     assert f"latency: {median / mhz:.2f} us median" in shown
 
@@ -296,7 +297,7 @@ def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
 def test_without_a_simulator_the_figures_say_so(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if an absent Verilator cost the figures of synthesis, or left the times out without a word."""
     monkeypatch.setenv("PATH", "")
-    report = synthesise_artifact(artifact, "xilinx", seeds=(), timeout_s=LIMIT_S)
+    report = synthesise_artifact(Artifact.open(artifact), "xilinx", seeds=(), timeout_s=LIMIT_S)
     assert report.clocks is None
     assert "clocks not simulated: g++ is not installed; apt-get install g++" in report.text()
 
@@ -320,13 +321,13 @@ def test_an_interrupt_in_synthesis_leaves_nothing(
 
 def test_only_a_whole_artifact_of_rtl_is_synthesised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if `eqcompile synth` took another target's folder, or one without a core."""
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text('{"manifest_version": 1, "target": "rtl"}', encoding="utf-8")
+    net = small_net([[1]], table=[-1, 0, 1], first=-1, steps=1)
+    seal(tmp_path, net, manifest_of(net, target="rtl", options={}, details={}))
     assert main(["synth", str(tmp_path), "--part", "virtex"]) == 2
     assert "known: ecp5-25k" in capsys.readouterr().err
     assert main(["synth", str(tmp_path), "--part", "up5k"]) == 6
     assert "core.v" in capsys.readouterr().err
-    manifest.write_text('{"manifest_version": 1, "target": "numpy"}', encoding="utf-8")
+    seal(tmp_path, net, manifest_of(net, target="numpy", options={}, details={}))
     assert main(["synth", str(tmp_path), "--part", "up5k"]) == 6
     assert "only rtl is synthesised" in capsys.readouterr().err
 

@@ -1,15 +1,14 @@
-"""Read operations back from an ONNX graph, and dataclasses from JSON: typed, bounded, nothing trusted."""
+"""Read operations back from an ONNX graph: typed, bounded, nothing trusted."""
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..typed_json import ReadError, decode
 from . import ops
 from .onnx_functions import DOMAIN
 from .onnx_graph import REPEAT
@@ -19,59 +18,12 @@ from .verify import LEGAL
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-__all__ = ["ReadError", "decode", "read_blocks", "read_param"]
+__all__ = ["read_blocks", "read_param"]
 
 CLASSES: Mapping[str, type[Op]] = {cls.mnemonic: cls for cls in LEGAL}
 
-LIMIT = 1 << 63
 EMPTY_AXIS = 1 << 16
 """An empty parameter needs no bytes, whatever its other axes claim; loops run over them."""
-
-
-class ReadError(ValueError):
-    """A part of the file is not what eqcompile writes; the message says which."""
-
-
-def decode(hint: Any, value: Any, where: str) -> Any:
-    """`value` (JSON) as the annotated type `hint`: a dataclass, tuple, union with None, Literal, str, bool, int, float.
-
-    Raises ReadError on any other type, on unknown or missing fields, and on integers beyond 64 bits.
-    """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return decode(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise ReadError(f"{where} is {value!r}, must be one of {arguments}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ReadError(f"{where} is a {type(value).__name__}, must be a list")
-        return tuple(decode(arguments[0], v, f"{where}[{k}]") for k, v in enumerate(value))
-    if is_dataclass(hint):
-        return _decode_fields(hint, value, where)
-    if hint is float and type(value) is int:
-        value = float(value)
-    if type(value) is not hint:
-        raise ReadError(f"{where} is {type(value).__name__} {value!r:.60}, must be {getattr(hint, '__name__', hint)}")
-    if isinstance(value, int) and not -LIMIT <= value < LIMIT:
-        raise ReadError(f"{where} is beyond 64 bits")
-    return value
-
-
-def _decode_fields(cls: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ReadError(f"{where} is a {type(value).__name__}, must be an object")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}
-    unknown = sorted(set(value) - set(known))
-    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
-    missing = sorted(required - set(value))
-    if unknown or missing:
-        raise ReadError(f"{where}: unknown fields {unknown}, missing fields {missing}")
-    return cls(**{n: decode(hints[n], v, f"{where}.{n}") for n, v in value.items()})
 
 
 def read_param(tensor: TensorProto) -> np.ndarray[Any, Any]:

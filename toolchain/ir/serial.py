@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import ArtifactError, Diagnostic, EqcompileError, ImportFileError
+from ..typed_json import ReadError, decode
 from .net import EqNet, IntNet
 from .onnx_graph import build_model
-from .onnx_read import ReadError, decode, read_blocks, read_param
+from .onnx_read import read_blocks, read_param
 from .parts import Format, Input, Output, Param, Schedule, State
 from .verify import MAX_BITS, check, verify
 

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eqcompile.toolchain.artifact import read_manifest
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UnsupportedError, UsageError
 from eqcompile.toolchain.interfaces import Given
+from eqcompile.toolchain.typed_json import JsonObject
 
 from .clocks import Clocks, clocks_or_note
 from .fit import hint_for, known_shortfalls
@@ -239,7 +240,7 @@ def synthesise(
 
 
 def synthesise_artifact(
-    folder: Path,
+    artifact: Artifact,
     part: str,
     *,
     seeds: Sequence[int],
@@ -249,18 +250,25 @@ def synthesise_artifact(
 ) -> SynthReport:
     """Synthesise the core of an artifact of the `rtl` target, and count its clocks on `given` or on its own vectors.
 
-    Raises ArtifactError if `folder` is none, SimulatorError if its core does not run, and what `synthesise` raises.
+    Raises ArtifactError if it is of another target, SimulatorError if its core does not run, and what `synthesise`
+    raises.
     """
-    manifest = read_manifest(folder)
-    if manifest["target"] != "rtl":
-        what = f"an artifact of target {manifest['target']}, only rtl is synthesised"
+    folder, manifest = artifact.folder, artifact.manifest
+    if manifest.target != "rtl":
+        what = f"an artifact of target {manifest.target}, only rtl is synthesised"
         raise ArtifactError(Diagnostic("not-rtl", what, str(folder), "compile with --target rtl"))
     chosen, core = part_named(part), folder / "core.v"
     require(tools_of(chosen))
-    require_fit(core, manifest.get("details", {}).get("engine", {}), chosen)
+    require_fit(core, engine_of(manifest.details), chosen)
     clocks, notes = clocks_or_note(folder, given, timeout_s=timeout_s)
     report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
     return replace(report, clocks=clocks, notes=notes)
+
+
+def engine_of(details: JsonObject) -> Mapping[str, Any]:
+    """What the engine says about itself in the details of a manifest; empty if it is not there."""
+    engine = details.get("engine")
+    return engine if isinstance(engine, Mapping) else {}
 
 
 def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:

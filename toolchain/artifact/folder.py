@@ -1,4 +1,4 @@
-"""Artifact folders: written to a temporary sibling, renamed when whole; `manifest.json` says what they are."""
+"""Folders that are written to a temporary sibling and renamed when whole."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from .diagnostics import ArtifactError, Diagnostic
-from .ir import IntNet
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["MANIFEST", "manifest_of", "new_folder", "read_manifest", "tool_versions", "write_json"]
+from ..diagnostics import ArtifactError, Diagnostic
+
+__all__ = ["MANIFEST", "NET_FILE", "new_folder", "tool_versions", "write_arrays", "write_json"]
 
 MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
+NET_FILE = "net.onnx"
 
 
 @contextmanager
@@ -65,60 +66,27 @@ def new_folder(path: Path, *, force: bool, marker: str = MANIFEST) -> Iterator[P
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Pretty JSON with a final newline; NaN and Infinity are refused (ValueError)."""
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """An .npz file, compressed, whose bytes depend on the arrays alone: `numpy.savez` stores the time."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with file.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array)  # type: ignore[no-untyped-call]
+
+
 def tool_versions(*packages: str) -> dict[str, str]:
     """Installed version of each distribution, those not installed left out."""
-    found = {}
+    versions = {}
     for package in ("eqcompile", "numpy", *packages):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
-
-
-def manifest_of(net: IntNet, *, target: str, options: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of an artifact: digest, interface, formats, options and the target's details (JSON values)."""
-    return {
-        "manifest_version": MANIFEST_VERSION,
-        "target": target,
-        "net": net.name,
-        "family": net.family,
-        "ir_digest": net.digest,
-        "inputs": [asdict(i) for i in net.inputs],
-        "outputs": [asdict(o) for o in net.outputs],
-        "states": [
-            {"name": s.name, "shape": list(s.shape), "format": str(net.formats[s.name]), "frac": s.frac}
-            for s in net.states
-        ],
-        "schedule": asdict(net.schedule),
-        "options": dict(options),
-        "tools": tool_versions(),
-        "details": dict(details),
-    }
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artifact folder; ArtifactError if there is none or it is another version."""
-    path = folder / MANIFEST
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(
-            Diagnostic(
-                "not-an-artifact", f"no readable {MANIFEST}: {error}", str(folder), "compile into a folder first"
-            )
-        ) from error
-    found = loaded.get("manifest_version") if isinstance(loaded, dict) else None
-    if found != MANIFEST_VERSION:
-        raise ArtifactError(
-            Diagnostic(
-                "manifest-version", f"manifest version {found}, this eqcompile reads {MANIFEST_VERSION}", str(path)
-            )
-        )
-    manifest: dict[str, Any] = loaded
-    return manifest
+    return versions
