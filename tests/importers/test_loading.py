@@ -15,14 +15,14 @@ from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import ImportFileError, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.detect import all_families
-from eqcompile.toolchain.importers.families.looped import ARCHIVE_LOOPED_MLP, MODELS_LOOPED_MLP
-from eqcompile.toolchain.importers.families.ternary import MODELS_TERNARY
+from eqcompile.toolchain.importers.families.looped import archive_looped_mlp, models_looped_mlp
+from eqcompile.toolchain.importers.families.ternary import models_ternary
 from eqcompile.toolchain.importers.family import Family, Setting, Tensors
 from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import EqNet, Input, Output, Param, Schedule, State, ops
 
-KNOWN = {f.key: f for f in (MODELS_LOOPED_MLP, ARCHIVE_LOOPED_MLP, MODELS_TERNARY)}
+KNOWN = {f.key: f for f in (models_looped_mlp, archive_looped_mlp, models_ternary)}
 
 
 class Looped(torch.nn.Module):

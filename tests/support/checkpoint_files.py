@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, ImportFileError
-from eqcompile.toolchain.importers.families.looped import MODELS_LOOPED_MLP
+from eqcompile.toolchain.importers.families.looped import models_looped_mlp
 from eqcompile.toolchain.importers.files.load import load_file
 
-KNOWN = {MODELS_LOOPED_MLP.key: MODELS_LOOPED_MLP}
+KNOWN = {models_looped_mlp.key: models_looped_mlp}
 
 
 def state(inputs: int = 6, units: int = 4, classes: int = 3) -> dict[str, torch.Tensor]:

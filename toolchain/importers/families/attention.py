@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ...diagnostics import Diagnostic, UsageError
 from ...ir import EqNet, ops
 from ...ir.ops import ActivationKind
-from ..family import Family, Setting, Tensors
-from .build import ALPHA, Builder, layer, steps
+from ..family import Family, Setting
+from .build import ALPHA, Builder, family, layer, steps
 
 __all__ = [
-    "ARCHIVE_TRANSFORMER",
-    "MODELS_ATTENTION_ONLY_LM",
-    "MODELS_CAUSAL_TRANSFORMER",
-    "MODELS_FULL_LM",
-    "MODELS_RECURRENT_LM",
-    "MODELS_TRANSFORMER",
+    "archive_transformer",
+    "models_attention_only_lm",
+    "models_causal_transformer",
+    "models_full_lm",
+    "models_recurrent_lm",
+    "models_transformer",
 ]
 
 _HEADS = Setting("num_heads", 4, "attention heads; no tensor reveals them")
@@ -93,13 +90,19 @@ _STACK = layer(rf"attentions\.\d+\.{_PROJECTIONS}", r"ffns\.\d+\.[02]", r"norms[
 
 
 def _transformer(
-    key: str, summary: str, *, default_steps: int, causal: bool, stacked: bool = True, unused: tuple[str, ...] = ()
+    key: str,
+    summary: str,
+    default_steps: int,
+    *,
+    causal: bool,
+    stacked: bool = True,
+    unused: tuple[str, ...] = (),
+    same_as: str | None = None,
 ) -> Family:
     """One step is a sweep over the layers; h0 = 0. Logits for each position if `causal`, else of the mean position."""
     head = "lm_head" if causal else "head"
 
-    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-        b = Builder(key, tensors, settings)
+    def compose(b: Builder) -> None:
         drive = _embedded(b)
         h = b.state("h", *b.shape(drive))
         b.begin("step")
@@ -110,46 +113,40 @@ def _transformer(
         b.update(h, swept)
         b.begin("readout")
         b.output("logits", b.linear("logits", h if causal else b.mean("pooled", h, -2), head))
-        return b.finish(b.integer("steps"))
 
     block = _STACK if stacked else layer(rf"attention\.{_PROJECTIONS}", r"ffn\.[02]", "norm[12]")
-    return Family(
-        key=key,
-        summary=summary,
-        required=(*_EMBEDDINGS, *block, *layer(head)),
-        settings=(steps(default_steps), ALPHA, _HEADS, _LENGTH),
-        build=build,
-        unused=unused,
-    )
+    required, settings = (*_EMBEDDINGS, *block, *layer(head)), (steps(default_steps), ALPHA, _HEADS, _LENGTH)
+    return family(key, summary, required, *settings, unused=unused, same_as=same_as)(compose)
 
 
 _CLASSIFIER = "relaxing transformer that classifies the mean position"
-MODELS_TRANSFORMER = _transformer("models.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False)
-ARCHIVE_TRANSFORMER = replace(
-    _transformer("archive.TransformerEqProp", _CLASSIFIER, default_steps=20, causal=False),
-    same_as="models.TransformerEqProp",
-)
-
 _LANGUAGE = "relaxing transformer with a causal mask and logits for each position"
-MODELS_CAUSAL_TRANSFORMER = _transformer(
-    "models.CausalTransformerEqProp", _LANGUAGE, default_steps=20, causal=True, unused=("causal_mask",)
+_ONE_BLOCK = "one relaxing transformer block with a causal mask and logits for each position"
+models_transformer = _transformer("models.TransformerEqProp", _CLASSIFIER, 20, causal=False)
+archive_transformer = _transformer(
+    "archive.TransformerEqProp", _CLASSIFIER, 20, causal=False, same_as="models.TransformerEqProp"
 )
-MODELS_FULL_LM = _transformer("models.FullEqPropLM", _LANGUAGE, default_steps=15, causal=True)
-MODELS_RECURRENT_LM = _transformer(
-    "models.RecurrentEqPropLM",
-    "one relaxing transformer block with a causal mask and logits for each position",
-    default_steps=20,
-    causal=True,
-    stacked=False,
+models_causal_transformer = _transformer(
+    "models.CausalTransformerEqProp", _LANGUAGE, 20, causal=True, unused=("causal_mask",)
 )
+models_full_lm = _transformer("models.FullEqPropLM", _LANGUAGE, 15, causal=True)
+models_recurrent_lm = _transformer("models.RecurrentEqPropLM", _ONE_BLOCK, 20, causal=True, stacked=False)
 
 
-def _attention_only(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "models.EqPropAttentionOnlyLM",
+    "transformer whose attention relaxes inside each layer, with logits for each position",
+    (*_EMBEDDINGS, *_STACK, *layer("lm_head")),
+    Setting("steps", 10, "relaxation steps of each layer's attention"),
+    ALPHA,
+    _HEADS,
+    _LENGTH,
+)
+def models_attention_only_lm(b: Builder) -> EqNet:
     """For each layer `z = h; steps times z <- (1-a) z + a (h + attention(LN1 z)); h <- z + W2 gelu(W1 LN2 z)`.
 
     The relaxation is inside each layer, so the whole net is one tick. h starts at the embedding.
     """
-    b = Builder("models.EqPropAttentionOnlyLM", tensors, settings)
     alpha, inner = b.share("alpha"), b.integer("steps")
     drive = _embedded(b)
     h = b.state("h", *b.shape(drive))
@@ -166,15 +163,5 @@ def _attention_only(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
         fed = _feed(b, f"ffn{i}", b.layer_norm(f"settled_normed{i}", settled, norm2), feed, "gelu")
         value = b.add(f"layer{i}", settled, fed)
     b.update(h, value)
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "lm_head"))
+    b.read(h, "lm_head")
     return b.finish(1)
-
-
-MODELS_ATTENTION_ONLY_LM = Family(
-    key="models.EqPropAttentionOnlyLM",
-    summary="transformer whose attention relaxes inside each layer, with logits for each position",
-    required=(*_EMBEDDINGS, *_STACK, *layer("lm_head")),
-    settings=(Setting("steps", 10, "relaxation steps of each layer's attention"), ALPHA, _HEADS, _LENGTH),
-    build=_attention_only,
-)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +16,14 @@ from ...ir import EqNet, Input, OpError, Output, Param, Schedule, State, Stop, o
 from ...ir.ops import ActivationKind, Op
 from ...ir.parts import OutputKind
 from ...ir.types import ValueType, infer_op
-from ..family import Setting, Tensors
+from ..family import Family, Setting, Tensors
 
-__all__ = ["ALPHA", "Builder", "layer", "steps"]
+__all__ = ["ALPHA", "GAMMA", "Builder", "family", "layer", "steps"]
 
 Block = Literal["drive", "step", "readout"]
 
 ALPHA = Setting("alpha", 0.5, "damping: share of the new value in each step")
+GAMMA = replace(ALPHA, name="gamma")
 
 
 def steps(default: int) -> Setting:
@@ -32,6 +34,31 @@ def steps(default: int) -> Setting:
 def layer(*names: str) -> tuple[str, ...]:
     """Patterns of weight and bias of layers; a name is a regular expression such as `layers\\.\\d+`."""
     return tuple(rf"{name}\.{part}" for name in names for part in ("weight", "bias"))
+
+
+def family(
+    key: str,
+    summary: str,
+    required: tuple[str, ...],
+    *settings: Setting,
+    optional: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
+    spectral_norm: bool = True,
+    same_as: str | None = None,
+) -> Callable[[Callable[[Builder], EqNet | None]], Family]:
+    """Make a `Family` (see there) of the function that composes its net, called with a fresh builder.
+
+    The function returns the net, or None if it is that of the builder with the setting `steps`.
+    """
+
+    def decorate(compose: Callable[[Builder], EqNet | None]) -> Family:
+        def build(tensors: Tensors, values: Mapping[str, Any]) -> EqNet:
+            b = Builder(key, tensors, values)
+            return compose(b) or b.finish(b.integer("steps"))
+
+        return Family(key, summary, required, settings, build, optional, unused, spectral_norm, same_as)
+
+    return decorate
 
 
 class Builder:
@@ -157,6 +184,31 @@ class Builder:
         self._inputs.append(Input(name, shape, kind, rows))
         self._types[name] = ValueType(shape, kind)
         return name
+
+    def fed(self, layer: str) -> str:
+        """The input `x` and the value `drive`, the file's linear layer on it."""
+        return self.linear("drive", self.input("x", self.matrix(f"{layer}.weight").shape[1]), layer)
+
+    def driven(self, layer: str, *, start: bool = False) -> tuple[str, str]:
+        """`fed`, and a state `h` of the drive's shape, which starts there or at 0; the step is open afterwards."""
+        drive = self.fed(layer)
+        h = self.state("h", *self.shape(drive), init=drive if start else None)
+        self.begin("step")
+        return drive, h
+
+    def chain(self, template: str) -> list[str]:
+        """States `h0`, `h1`, ... with as many units as the layers `template.format(0)`, ... have rows."""
+        count = self.count(f"{template}.weight")
+        return [self.state(f"h{i}", len(self.matrix(f"{template.format(i)}.weight"))) for i in range(count)]
+
+    def relax(self, h: str, new: str, share: str) -> None:
+        """`h <- (1 - a) h + a new` with the setting `share` as a."""
+        self.update(h, self.damp("next", h, new, self.share(share)))
+
+    def read(self, h: str, layer: str) -> None:
+        """Logits are the file's linear layer on the last value of `h`."""
+        self.begin("readout")
+        self.output("logits", self.linear("logits", h, layer))
 
     def state(self, name: str, *shape: int, init: str | None = None) -> str:
         """A register; zeros at first unless `init` names a drive value or a parameter."""

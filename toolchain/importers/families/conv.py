@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
-from ...ir import EqNet, ops
-from ..family import Family, Setting, Tensors
-from .build import Builder, layer, steps
-from .ffn import GAMMA
+from ...ir import ops
+from ..family import Setting
+from .build import GAMMA, Builder, family, layer, steps
 
-__all__ = ["ARCHIVE_CONV", "MODELS_CONV", "MODELS_DIFFUSION", "MODELS_MODERN_CONV", "MODELS_SIMPLE_CONV"]
+__all__ = ["archive_conv", "models_conv", "models_diffusion", "models_modern_conv", "models_simple_conv"]
 
 _SIZE = (Setting("height", None, "rows of the input image"), Setting("width", None, "columns of the input image"))
 _GROUPS = 8
@@ -27,8 +22,17 @@ def _image(b: Builder, key: str, height: int, width: int) -> str:
     return b.input("x", weight.shape[1], height, width)
 
 
+def _sized(b: Builder, layer: str) -> str:
+    return _image(b, f"{layer}.weight", b.integer("height"), b.integer("width"))
+
+
 def _pooled(b: Builder, h: str) -> str:
     return b.emit(ops.Reduce(out="pooled", x=h, kind="mean", axes=(-2, -1), keep=False))
+
+
+def _read(b: Builder, h: str, layer: str) -> None:
+    b.begin("readout")
+    b.output("logits", b.linear("logits", _pooled(b, h), layer))
 
 
 def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
@@ -38,91 +42,84 @@ def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
     b.begin("step")
     normed = b.group_norm("normed", h, f"{prefix}norm", groups=_GROUPS)
     hidden = b.act("hidden", b.conv("hidden_pre", normed, f"{prefix}W1"))
-    target = b.add("target", b.conv("ffn", hidden, f"{prefix}W2"), drive)
-    b.update(h, b.damp("next", h, target, b.share("gamma")))
+    b.relax(h, b.add("target", b.conv("ffn", hidden, f"{prefix}W2"), drive), "gamma")
     return h
 
 
-def _conv(key: str) -> Family:
-    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-        b = Builder(key, tensors, settings)
-        h = _relaxed(b, _image(b, "embed.weight", b.integer("height"), b.integer("width")))
-        b.begin("readout")
-        b.output("logits", b.linear("logits", _pooled(b, h), "Head.2"))
-        return b.finish(b.integer("steps"))
-
-    return Family(
-        key=key,
-        summary="damped loop through two convolutions of a group-normalised state",
-        required=layer("embed", "W1", "W2", "norm", r"Head\.2"),
-        settings=(steps(25), GAMMA, *_SIZE),
-        build=build,
-    )
+def _conv(b: Builder) -> None:
+    """`_relaxed` on an image, read from the mean of each channel."""
+    _read(b, _relaxed(b, _sized(b, "embed")), "Head.2")
 
 
-MODELS_CONV = _conv("models.ConvEqProp")
-ARCHIVE_CONV = replace(_conv("archive.ConvEqProp"), same_as="models.ConvEqProp")
+_CONV = (
+    "damped loop through two convolutions of a group-normalised state",
+    layer("embed", "W1", "W2", "norm", r"Head\.2"),
+    steps(25),
+    GAMMA,
+    *_SIZE,
+)
+models_conv = family("models.ConvEqProp", *_CONV)(_conv)
+archive_conv = family("archive.ConvEqProp", *_CONV, same_as="models.ConvEqProp")(_conv)
 
 
-def _simple(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "models.SimpleConvEqProp",
+    "damped tanh loop through one convolution of a group-normalised state",
+    layer("embed", "W_rec", "norm", r"head\.2"),
+    steps(20),
+    GAMMA,
+    *_SIZE,
+)
+def models_simple_conv(b: Builder) -> None:
     """`h <- (1-g) h + g tanh(W * GN(h) + b + E * x)`, h0 = 0."""
-    b = Builder("models.SimpleConvEqProp", tensors, settings)
-    drive = b.conv("drive", _image(b, "embed.weight", b.integer("height"), b.integer("width")), "embed")
+    drive = b.conv("drive", _sized(b, "embed"), "embed")
     h = b.state("h", *b.shape(drive))
     b.begin("step")
     recurrent = b.conv("recurrent", b.group_norm("normed", h, "norm", groups=_GROUPS), "W_rec")
-    b.update(h, b.damp("next", h, b.act("new", b.add("pre", recurrent, drive)), b.share("gamma")))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", _pooled(b, h), "head.2"))
-    return b.finish(b.integer("steps"))
+    b.relax(h, b.act("new", b.add("pre", recurrent, drive)), "gamma")
+    _read(b, h, "head.2")
 
 
-MODELS_SIMPLE_CONV = Family(
-    key="models.SimpleConvEqProp",
-    summary="damped tanh loop through one convolution of a group-normalised state",
-    required=layer("embed", "W_rec", "norm", r"head\.2"),
-    settings=(steps(20), GAMMA, *_SIZE),
-    build=_simple,
+@family(
+    "models.ModernConvEqProp",
+    "damped tanh loop through one convolution, started from a three-stage feature extractor",
+    layer(r"stage[123]\.[01]", "eq_conv", "eq_norm", "fc"),
+    steps(15),
+    GAMMA,
+    *_SIZE,
 )
-
-
-def _staged(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def models_modern_conv(b: Builder) -> None:
     """h0 = three stages `tanh(GN(conv))` with strides 1, 2, 2; `h <- (1-g) h + g tanh(W * GN(h) + b)`.
 
     The input enters through h0 only.
     """
-    b = Builder("models.ModernConvEqProp", tensors, settings)
-    value = _image(b, "stage1.0.weight", b.integer("height"), b.integer("width"))
+    value = _sized(b, "stage1.0")
     for i, stride in ((1, 1), (2, 2), (3, 2)):
         conv = b.conv(f"stage{i}_conv", value, f"stage{i}.0", stride=stride)
         value = b.act(f"stage{i}", b.group_norm(f"stage{i}_normed", conv, f"stage{i}.1", groups=_GROUPS))
     h = b.state("h", *b.shape(value), init=value)
     b.begin("step")
-    new = b.act("new", b.conv("pre", b.group_norm("normed", h, "eq_norm", groups=_GROUPS), "eq_conv"))
-    b.update(h, b.damp("next", h, new, b.share("gamma")))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", _pooled(b, h), "fc"))
-    return b.finish(b.integer("steps"))
+    b.relax(h, b.act("new", b.conv("pre", b.group_norm("normed", h, "eq_norm", groups=_GROUPS), "eq_conv")), "gamma")
+    _read(b, h, "fc")
 
-
-MODELS_MODERN_CONV = Family(
-    key="models.ModernConvEqProp",
-    summary="damped tanh loop through one convolution, started from a three-stage feature extractor",
-    required=layer(r"stage[123]\.[01]", "eq_conv", "eq_norm", "fc"),
-    settings=(steps(15), GAMMA, *_SIZE),
-    build=_staged,
-)
 
 _SIDE = 28
 
 
-def _diffusion(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "models.EqPropDiffusion",
+    "denoising steps with a damped convolutional loop as the predictor",
+    layer(*(rf"denoiser\.{name}" for name in ("embed", "W1", "W2", "norm", r"Head\.2"))),
+    steps(25),
+    GAMMA,
+    Setting("denoise_steps", 10, "steps of the way from the noisy to the predicted image"),
+)
+def models_diffusion(b: Builder) -> None:
     """`pred` = the relaxed convolutional loop on (noisy image, time); result `.8^S x + (1 - .8^S) pred`.
 
     The source calls the same loop S times on the same input and moves the image by .2 of the way to its prediction
     each time, which is this. Input: the image's channels, then one that holds the time everywhere.
     """
-    b = Builder("models.EqPropDiffusion", tensors, settings)
     x = _image(b, "denoiser.embed.weight", _SIDE, _SIDE)
     channels = b.shape(x)[0] - 1
     h = _relaxed(b, x, "denoiser.")
@@ -139,13 +136,3 @@ def _diffusion(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
     left = 0.8 ** b.integer("denoise_steps")
     denoised = b.add("denoised", b.scale("rest", noisy, left), b.scale("moved", predicted, 1.0 - left))
     b.output("image", denoised, "values")
-    return b.finish(b.integer("steps"))
-
-
-MODELS_DIFFUSION = Family(
-    key="models.EqPropDiffusion",
-    summary="denoising steps with a damped convolutional loop as the predictor",
-    required=tuple(rf"denoiser\.{k}" for k in layer("embed", "W1", "W2", "norm", r"Head\.2")),
-    settings=(steps(25), GAMMA, Setting("denoise_steps", 10, "steps of the way from the noisy to the predicted image")),
-    build=_diffusion,
-)

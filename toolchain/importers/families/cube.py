@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ...ir import EqNet, ops
-from ..family import Family, Tensors
-from .build import ALPHA, Builder, layer, steps
+from ...ir import ops
+from .build import ALPHA, Builder, family, layer, steps
 
-__all__ = ["ARCHIVE_NEURAL_CUBE", "MODELS_NEURAL_CUBE"]
+__all__ = ["archive_neural_cube", "models_neural_cube"]
 
 
-def _sited(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "models.NeuralCube",
+    "undamped tanh lattice of 27 neighbours with weights of its own at each site",
+    (*layer("W_in", "W_out"), "W_local", "neighbor_indices"),
+    steps(30),
+)
+def models_neural_cube(b: Builder) -> None:
     """`h <- tanh(W_in x + b + sum_k W_local[n, k] h[neighbour(n, k)])`, weights of its own at each site; h0 = 0."""
-    b = Builder("models.NeuralCube", tensors, settings)
-    units, inputs = b.matrix("W_in.weight").shape
-    drive = b.linear("drive", b.input("x", inputs), "W_in")
-    h = b.state("h", units)
-    b.begin("step")
+    drive, h = b.driven("W_in")
     near = ops.Stencil(out="near", x=h, weight=b.held("W_local"), index=b.held("neighbor_indices"))
     b.update(h, b.act("new", b.add("pre", drive, b.emit(near))))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "W_out"))
-    return b.finish(b.integer("steps"))
+    b.read(h, "W_out")
 
 
-MODELS_NEURAL_CUBE = Family(
-    key="models.NeuralCube",
-    summary="undamped tanh lattice of 27 neighbours with weights of its own at each site",
-    required=(*layer("W_in", "W_out"), "W_local", "neighbor_indices"),
-    settings=(steps(30),),
-    build=_sited,
+@family(
+    "archive.NeuralCube",
+    "damped tanh lattice with one shared 3x3x3 kernel, input on one face",
+    (*layer("input_projection", "readout"), "neuron_bias", r"local_conv\.weight"),
+    steps(30),
+    ALPHA,
+    unused=("synapse_mask", "activity_history", "nudge_history"),
 )
-
-
-def _shared(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_neural_cube(b: Builder) -> None:
     """`c <- (1-a) c + a tanh(K * c + inject(x) + bias)`, one zero-padded 3x3x3 kernel K; c0 = 0.
 
     The input reaches the face of z = 0 only, z the first of the three axes.
     """
-    b = Builder("archive.NeuralCube", tensors, settings)
     bias = b.tensor("neuron_bias")
     n = bias.shape[-1]
     weight, offset = b.matrix("input_projection.weight"), b.tensor("input_projection.bias")
@@ -53,31 +49,19 @@ def _shared(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
             "neuron_bias",
         )
     at = "rows of the face z=0, 0 elsewhere"
-    face = b.param("face_weight", _on_face(weight, n), tensors.source("input_projection.weight", at))
-    shift = b.param("face_bias", _on_face(offset, n), tensors.source("input_projection.bias", at))
+    face = b.param("face_weight", _on_face(weight, n), b.tensors.source("input_projection.weight", at))
+    shift = b.param("face_bias", _on_face(offset, n), b.tensors.source("input_projection.bias", at))
     injected = b.emit(ops.Linear(out="injected", x=b.input("x", weight.shape[1]), weight=face, bias=shift))
     cube = b.reshape("injected_cube", injected, 1, n, n, n)
     drive = b.add("drive", cube, b.held("neuron_bias", shape=(1, n, n, n)))
     h = b.state("h", 1, n, n, n)
     b.begin("step")
-    new = b.act("new", b.add("pre", drive, b.conv("near", h, "local_conv")))
-    b.update(h, b.damp("next", h, new, b.share("alpha")))
+    b.relax(h, b.act("new", b.add("pre", drive, b.conv("near", h, "local_conv"))), "alpha")
     b.begin("readout")
     b.output("logits", b.linear("logits", b.reshape("flat", h, n**3), "readout"))
-    return b.finish(b.integer("steps"))
 
 
 def _on_face(rows: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
     full = np.zeros((n**3, *rows.shape[1:]))
     full[: n * n] = rows
     return full
-
-
-ARCHIVE_NEURAL_CUBE = Family(
-    key="archive.NeuralCube",
-    summary="damped tanh lattice with one shared 3x3x3 kernel, input on one face",
-    required=(*layer("input_projection", "readout"), "neuron_bias", r"local_conv\.weight"),
-    settings=(steps(30), ALPHA),
-    build=_shared,
-    unused=("synapse_mask", "activity_history", "nudge_history"),
-)

@@ -1,12 +1,11 @@
 """One hidden state driven through a normalised two-layer network: `F(h) = W2 tanh(W1 LN(h) + b1) + b2`.
 
-With `e(x) = embed x + b`, the hidden state starts at e(x) unless a builder says otherwise.
+With `e(x) = embed x + b`, the hidden state starts at e(x) unless a family says otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,22 @@ from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError
 from ...ir import EqNet, Stop, ops
-from ..family import Family, Setting, Tensors
-from .build import Builder, layer, steps
+from ..family import Setting
+from .build import GAMMA, Builder, family, layer, steps
 
 __all__ = [
-    "ARCHIVE_DIFF_TOR",
-    "ARCHIVE_KERNEL",
-    "ARCHIVE_MODERN",
-    "ARCHIVE_SPECTRAL_TOR",
-    "ARCHIVE_TCEP",
-    "ARCHIVE_TOR_EQ_ODE",
-    "ARCHIVE_TP",
     "FFN",
-    "GAMMA",
-    "embedded",
+    "archive_diff_tor",
+    "archive_kernel",
+    "archive_modern",
+    "archive_spectral_tor",
+    "archive_tcep",
+    "archive_tor_eq_ode",
+    "archive_tp",
     "ffn",
 ]
 
 FFN = layer("embed", "W1", "W2", "norm", "Head")
-GAMMA = Setting("gamma", 0.5, "damping: share of the new value in each step")
-
-
-def embedded(b: Builder) -> tuple[str, str]:
-    """Input `x`, drive `e = embed x + b` and the state `h` that starts there; returns (e, h)."""
-    units, inputs = b.matrix("embed.weight").shape
-    e = b.linear("drive", b.input("x", inputs), "embed")
-    return e, b.state("h", units, init=e)
 
 
 def ffn(b: Builder, h: str) -> str:
@@ -47,100 +36,88 @@ def ffn(b: Builder, h: str) -> str:
     return b.linear("ffn", b.act("hidden", b.linear("hidden_pre", b.layer_norm("normed", h, "norm"), "W1")), "W2")
 
 
-def _read(b: Builder, h: str) -> EqNet:
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "Head"))
-    return b.finish(b.integer("steps"))
+def _modern(b: Builder) -> None:
+    """`h <- (1-g) h + g (F(h) + e)`."""
+    e, h = b.driven("embed", start=True)
+    b.relax(h, b.add("target", ffn(b, h), e), "gamma")
+    b.read(h, "Head")
 
 
-def _modern(key: str, summary: str) -> Family:
-    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-        """`h <- (1-g) h + g (F(h) + e)`."""
-        b = Builder(key, tensors, settings)
-        e, h = embedded(b)
-        b.begin("step")
-        b.update(h, b.damp("next", h, b.add("target", ffn(b, h), e), b.share("gamma")))
-        return _read(b, h)
-
-    return Family(key=key, summary=summary, required=FFN, settings=(steps(30), GAMMA), build=build)
+_MODERN = "damped loop through a normalised two-layer network"
+archive_modern = family("archive.ModernEqProp", _MODERN, FFN, steps(30), GAMMA)(_modern)
+archive_diff_tor = family(
+    "archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", FFN, steps(30), GAMMA
+)(_modern)
 
 
-ARCHIVE_MODERN = _modern("archive.ModernEqProp", "damped loop through a normalised two-layer network")
-ARCHIVE_DIFF_TOR = _modern(
-    "archive.DiffTorEqProp", "damped loop through a normalised two-layer network; its noise exists in training only"
+@family(
+    "archive.TPEqProp",
+    "damped loop through a normalised two-layer network with the error of a prediction of its state",
+    (*FFN, *layer(r"layer_norms\.0")),
+    steps(30),
+    GAMMA,
+    Setting("pred_weight", 0.1, "weight of the prediction error"),
+    optional=layer(r"predictors\.0"),
+    unused=layer(r"predictors\.[1-9]\d*", r"layer_norms\.[1-9]\d*"),
 )
-
-
-def _predictive(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_tp(b: Builder) -> None:
     """`h <- (1-g) h + g (F + e - k (h - P LN0(F)))`; without predictors the last term is absent."""
-    b = Builder("archive.TPEqProp", tensors, settings)
-    e, h = embedded(b)
-    b.begin("step")
+    e, h = b.driven("embed", start=True)
     out = ffn(b, h)
     target = b.add("target", out, e)
-    if "predictors.0.weight" in tensors:
+    if "predictors.0.weight" in b.tensors:
         predicted = b.linear("predicted", b.layer_norm("ffn_normed", out, "layer_norms.0"), "predictors.0")
         error = b.scale("error", b.sub("surprise", h, predicted), b.real("pred_weight"))
         target = b.sub("corrected", target, error)
-    b.update(h, b.damp("next", h, target, b.share("gamma")))
-    return _read(b, h)
+    b.relax(h, target, "gamma")
+    b.read(h, "Head")
 
-
-ARCHIVE_TP = Family(
-    key="archive.TPEqProp",
-    summary="damped loop through a normalised two-layer network with the error of a prediction of its state",
-    required=(*FFN, *layer(r"layer_norms\.0")),
-    optional=layer(r"predictors\.0"),
-    settings=(steps(30), GAMMA, Setting("pred_weight", 0.1, "weight of the prediction error")),
-    build=_predictive,
-    unused=layer(r"predictors\.[1-9]\d*", r"layer_norms\.[1-9]\d*"),
-)
 
 _DT = Setting("dt", 0.1, "time step of the explicit Euler rule")
 _DAMPING = Setting("damping", 0.3, "decay rate of the state")
 
 
-def _recirculated(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "archive.TCEP",
+    "Euler steps through a normalised two-layer network with a fading echo of its past",
+    FFN,
+    steps(30),
+    _DT,
+    _DAMPING,
+    Setting("recirc_strength", 0.05, "strength of the echo"),
+    Setting("recirc_decay", 0.9, "decay of the echo and of its buffer"),
+)
+def archive_tcep(b: Builder) -> None:
     """`h <- h + dt (F + e - l h + r d^(t+1) B); B <- d B + (1-d) h_new`, t from 0, B0 = 0.
 
     `decay` holds d^(t+1).
     """
-    b = Builder("archive.TCEP", tensors, settings)
     d = b.real("recirc_decay", over=0.0, most=1.0)
-    e, h = embedded(b)
+    e, h = b.driven("embed", start=True)
     buffer = b.state("buffer", *b.shape(h))
     decay = b.state("decay", init=b.param("decay_start", d, "setting recirc_decay"))
-    b.begin("step")
     echo = b.scale("echo", b.mul("faded", decay, buffer), b.real("recirc_strength"))
     rate = b.add("rate", b.sub("leaky", b.add("target", ffn(b, h), e), b.scale("leak", h, b.real("damping"))), echo)
     new = b.add("next", h, b.scale("moved", rate, b.real("dt")))
     b.update(h, new)
     b.update(buffer, b.add("buffer_next", b.scale("kept", buffer, d), b.scale("taken", new, 1.0 - d)))
     b.update(decay, b.scale("decay_next", decay, d))
-    return _read(b, h)
+    b.read(h, "Head")
 
 
-ARCHIVE_TCEP = Family(
-    key="archive.TCEP",
-    summary="Euler steps through a normalised two-layer network with a fading echo of its past",
-    required=FFN,
-    settings=(
-        steps(30),
-        _DT,
-        _DAMPING,
-        Setting("recirc_strength", 0.05, "strength of the echo"),
-        Setting("recirc_decay", 0.9, "decay of the echo and of its buffer"),
-    ),
-    build=_recirculated,
+@family(
+    "archive.TorEqODEProp",
+    "Euler steps through a normalised two-layer network, some units on a circle",
+    FFN,
+    steps(30),
+    _DT,
+    _DAMPING,
+    Setting("toroidal_dims", 0, "units that live on a circle, from the first"),
 )
-
-
-def _ode(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_tor_eq_ode(b: Builder) -> None:
     """`h <- h + dt (F + e - l h)`, then the first `toroidal_dims` units modulo 2 * 3.14159 (the source's constant)."""
-    b = Builder("archive.TorEqODEProp", tensors, settings)
-    e, h = embedded(b)
+    e, h = b.driven("embed", start=True)
     circular = b.integer("toroidal_dims", least=0)
-    b.begin("step")
     rate = b.sub("rate", b.add("target", ffn(b, h), e), b.scale("leak", h, b.real("damping")))
     new = b.add("next", h, b.scale("moved", rate, b.real("dt")))
     if circular:
@@ -151,58 +128,53 @@ def _ode(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
         chosen = b.emit(ops.Greater(out="is_circular", a=marks, b=half))
         new = b.emit(ops.Select(out="coordinates", condition=chosen, a=wrapped, b=new))
     b.update(h, new)
-    return _read(b, h)
+    b.read(h, "Head")
 
 
-ARCHIVE_TOR_EQ_ODE = Family(
-    key="archive.TorEqODEProp",
-    summary="Euler steps through a normalised two-layer network, some units on a circle",
-    required=FFN,
-    settings=(steps(30), _DT, _DAMPING, Setting("toroidal_dims", 0, "units that live on a circle, from the first")),
-    build=_ode,
+@family(
+    "archive.SpectralTorEqProp",
+    "damped loop that filters the real part of its own spectrum",
+    layer("embed", "spectral_filter_W1", "spectral_filter_W2", "norm", "Head"),
+    steps(30),
+    GAMMA,
 )
-
-
-def _spectral(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_spectral_tor(b: Builder) -> None:
     """`f = rfft(h); r = W2 tanh(W1 Re f + b1) + b2; h <- (1-g) h + g (LN(irfft(r + i Im f)) + e)`.
 
     The transforms are constant matrices: `Re rfft`, `irfft` of a real spectrum, and `irfft(i Im rfft)` in one.
     """
-    b = Builder("archive.SpectralTorEqProp", tensors, settings)
-    e, h = embedded(b)
+    e, h = b.driven("embed", start=True)
     units = b.shape(h)[0]
     if units % 2:
         raise b.mismatch(f"{units} hidden units: the source's inverse transform needs an even number", "embed.weight")
-    b.begin("step")
-    made = f"derived: real discrete Fourier transform of {units} points"
+    source = f"derived: real discrete Fourier transform of {units} points"
     spectrum = np.fft.rfft(np.eye(units), axis=0)
     inverse = np.fft.irfft(np.eye(units // 2 + 1), n=units, axis=0)
-    real = b.linear_of("real", h, "dft_real", spectrum.real, made)
-    odd = b.linear_of("odd", h, "dft_odd", np.fft.irfft(1j * spectrum.imag, n=units, axis=0), made)
+    real = b.linear_of("real", h, "dft_real", spectrum.real, source)
+    odd = b.linear_of("odd", h, "dft_odd", np.fft.irfft(1j * spectrum.imag, n=units, axis=0), source)
     hidden = b.act("hidden", b.linear("hidden_pre", real, "spectral_filter_W1"))
-    even = b.linear_of("even", b.linear("filtered", hidden, "spectral_filter_W2"), "dft_inverse", inverse, made)
-    target = b.add("target", b.layer_norm("normed", b.add("back", even, odd), "norm"), e)
-    b.update(h, b.damp("next", h, target, b.share("gamma")))
-    return _read(b, h)
+    even = b.linear_of("even", b.linear("filtered", hidden, "spectral_filter_W2"), "dft_inverse", inverse, source)
+    b.relax(h, b.add("target", b.layer_norm("normed", b.add("back", even, odd), "norm"), e), "gamma")
+    b.read(h, "Head")
 
 
-ARCHIVE_SPECTRAL_TOR = Family(
-    key="archive.SpectralTorEqProp",
-    summary="damped loop that filters the real part of its own spectrum",
-    required=layer("embed", "spectral_filter_W1", "spectral_filter_W2", "norm", "Head"),
-    settings=(steps(30), GAMMA),
-    build=_spectral,
+@family(
+    "archive.EqPropKernel",
+    "damped loop through a normalised two-layer network of the NumPy kernel, stopping early as a batch",
+    tuple(rf"{part}\.{name}" for part in ("weights", "biases") for name in ("embed", "W1", "W2", "head")),
+    steps(10),
+    GAMMA,
+    Setting("epsilon", 1e-3, "stop when every sample moved by less than this; 0 never stops"),
+    Setting("adaptive_epsilon", True, "twice epsilon after 6 steps"),
+    Setting("use_spectral_norm", True, "divide W1 and W2 by the estimate of their spectral norm"),
+    optional=(r"sn_state\.W[12]_u",),
 )
-
-
-def _kernel(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_kernel(b: Builder) -> EqNet:
     """`n = (h - mean) / (std + 1e-5); h <- (1-g) h + g (W2 tanh(W1 n + b1) + b2 + embed x + b)`, h0 = 0.
 
     With `epsilon` the whole batch stops when no sample's state moved by as much (twice as much after 6 steps). With
     spectral norm, W1 and W2 are divided by its estimate after one power iteration from the stored vector.
     """
-    b = Builder("archive.EqPropKernel", tensors, settings)
-    units, inputs = b.matrix("weights.embed").shape
 
     def linear(out: str, x: str, name: str) -> str:
         bias = b.held(f"biases.{name}")
@@ -213,15 +185,16 @@ def _kernel(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
             return linear(out, x, name)
         weight = b.matrix(f"weights.{name}")
         sigma = _one_iteration(b, weight, name)
-        source = tensors.source(f"weights.{name}", f"over the norm {sigma:.9g} after one power iteration")
+        source = b.tensors.source(f"weights.{name}", f"over the norm {sigma:.9g} after one power iteration")
         return b.linear_of(out, x, f"{name}_normed", weight / sigma, source, f"biases.{name}")
 
+    units, inputs = b.matrix("weights.embed").shape
     drive = linear("drive", b.input("x", inputs), "embed")
     h = b.state("h", units)
     b.begin("step")
     unit = b.emit(ops.Normalize(out="unit", x=h, axes=(-1,), groups=1, eps=1e-5, eps_on="deviation"))
     out = normalised("ffn", b.act("hidden", normalised("hidden_pre", unit, "W1")), "W2")
-    b.update(h, b.damp("next", h, b.add("target", out, drive), b.share("gamma")))
+    b.relax(h, b.add("target", out, drive), "gamma")
     b.begin("readout")
     b.output("logits", linear("logits", h, "head"))
     loose = 2.0 if b.flag("adaptive_epsilon") else 1.0
@@ -253,19 +226,3 @@ def _one_iteration(b: Builder, weight: NDArray[Any], name: str) -> float:
     if not math.isfinite(sigma) or sigma <= 1e-12:
         raise b.mismatch(f"the estimated spectral norm of weights.{name} is {sigma}", key)
     return sigma
-
-
-ARCHIVE_KERNEL = Family(
-    key="archive.EqPropKernel",
-    summary="damped loop through a normalised two-layer network of the NumPy kernel, stopping early as a batch",
-    required=tuple(rf"{part}\.{name}" for part in ("weights", "biases") for name in ("embed", "W1", "W2", "head")),
-    optional=(r"sn_state\.W[12]_u",),
-    settings=(
-        steps(10),
-        GAMMA,
-        Setting("epsilon", 1e-3, "stop when every sample moved by less than this; 0 never stops"),
-        Setting("adaptive_epsilon", True, "twice epsilon after 6 steps"),
-        Setting("use_spectral_norm", True, "divide W1 and W2 by the estimate of their spectral norm"),
-    ),
-    build=_kernel,
-)

@@ -2,76 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
-from ...ir import EqNet
-from ..family import Family, Setting, Tensors
-from .build import ALPHA, Builder, layer, steps
+from ..family import Setting
+from .build import ALPHA, Builder, family, layer, steps
 
 __all__ = [
-    "ARCHIVE_DEEP_RECURSIVE",
-    "ARCHIVE_HOMEOSTATIC",
-    "ARCHIVE_RECURSIVE_BLOCK",
-    "MODELS_DEEP_DFA",
-    "MODELS_DFA",
-    "MODELS_HOMEOSTATIC",
+    "archive_deep_recursive",
+    "archive_homeostatic",
+    "archive_recursive_block",
+    "models_deep_dfa",
+    "models_dfa",
+    "models_homeostatic",
 ]
 
 
-def _homeostatic(key: str) -> Family:
-    def build(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-        """Jacobi: `h_i <- (1-a) h_i + a tanh(s_i W_i in_i + b_i)`, `in_0 = W_in x + b`, `in_i = h_{i-1}` (old).
+def _homeostatic(b: Builder) -> None:
+    """Jacobi: `h_i <- (1-a) h_i + a tanh(s_i W_i in_i + b_i)`, `in_0 = W_in x + b`, `in_i = h_{i-1}` (old).
 
-        The scales s are those of the file, as the call with `apply_homeostasis=False` uses them; they are folded into
-        the weights.
-        """
-        b = Builder(key, tensors, settings)
-        alpha = b.share("alpha")
-        inputs = b.matrix("W_in.weight").shape[1]
-        drive = b.linear("drive", b.input("x", inputs), "W_in")
-        n = b.count("layers.{}.weight")
-        scales = b.tensor("layer_scales")
-        if scales.shape != (n,):
-            raise b.mismatch(f"layer_scales has shape {list(scales.shape)} for {n} layers", "layer_scales")
-        hidden = [b.state(f"h{i}", b.matrix(f"layers.{i}.weight").shape[0]) for i in range(n)]
-        b.begin("step")
-        for i, (h, source) in enumerate(zip(hidden, [drive, *hidden[:-1]], strict=True)):
-            weight = f"layers.{i}.weight"
-            note = tensors.source(weight, f"times layer_scales[{i}] = {scales[i]:.9g}")
-            scaled = b.tensor(weight) * scales[i]
-            pre = b.linear_of(f"pre{i}", source, f"layers_{i}_scaled", scaled, note, f"layers.{i}.bias")
-            b.update(h, b.damp(f"next{i}", h, b.act(f"new{i}", pre), alpha))
-        b.begin("readout")
-        b.output("logits", b.linear("logits", hidden[-1], "head"))
-        return b.finish(b.integer("steps"))
-
-    return Family(
-        key=key,
-        summary="damped chain with a scale for each layer, as with apply_homeostasis=False",
-        required=(*layer("W_in", r"layers\.\d+", "head"), "layer_scales"),
-        settings=(steps(30), ALPHA),
-        build=build,
-    )
+    The scales s are those of the file, as the call with `apply_homeostasis=False` uses them; they are folded into the
+    weights.
+    """
+    alpha = b.share("alpha")
+    drive, scales = b.fed("W_in"), b.tensor("layer_scales")
+    hidden = b.chain("layers.{}")
+    if scales.shape != (len(hidden),):
+        raise b.mismatch(f"layer_scales has shape {list(scales.shape)} for {len(hidden)} layers", "layer_scales")
+    b.begin("step")
+    for i, (h, source) in enumerate(zip(hidden, [drive, *hidden[:-1]], strict=True)):
+        weight = f"layers.{i}.weight"
+        note = b.tensors.source(weight, f"times layer_scales[{i}] = {scales[i]:.9g}")
+        scaled = b.tensor(weight) * scales[i]
+        pre = b.linear_of(f"pre{i}", source, f"layers_{i}_scaled", scaled, note, f"layers.{i}.bias")
+        b.update(h, b.damp(f"next{i}", h, b.act(f"new{i}", pre), alpha))
+    b.read(hidden[-1], "head")
 
 
-MODELS_HOMEOSTATIC = _homeostatic("models.HomeostaticEqProp")
-ARCHIVE_HOMEOSTATIC = replace(_homeostatic("archive.HomeostaticEqProp"), same_as="models.HomeostaticEqProp")
+_HOMEOSTATIC = (
+    "damped chain with a scale for each layer, as with apply_homeostasis=False",
+    (*layer("W_in", r"layers\.\d+", "head"), "layer_scales"),
+    steps(30),
+    ALPHA,
+)
+models_homeostatic = family("models.HomeostaticEqProp", *_HOMEOSTATIC)(_homeostatic)
+archive_homeostatic = family("archive.HomeostaticEqProp", *_HOMEOSTATIC, same_as="models.HomeostaticEqProp")(
+    _homeostatic
+)
 
 
-def _swept(b: Builder, *, normalised: bool) -> EqNet:
+def _swept(b: Builder, *, normalised: bool) -> None:
     """Gauss-Seidel: `h_i <- (1-a) h_i + a tanh(in_i + W_i h_i + b_i)`, `in_0 = W_in x + b`, `in_i = h_{i-1}` (new).
 
     If `normalised`, each layer is then `h_i <- LN_i(h_i)`.
     """
     alpha = b.share("alpha")
-    inputs = b.matrix("W_in.weight").shape[1]
-    source = b.linear("drive", b.input("x", inputs), "W_in")
-    n = b.count("layers.{}.weight")
-    hidden = [b.state(f"h{i}", b.matrix(f"layers.{i}.weight").shape[0]) for i in range(n)]
+    source, hidden = b.fed("W_in"), b.chain("layers.{}")
     b.begin("step")
     for i, h in enumerate(hidden):
         new = b.act(f"new{i}", b.add(f"pre{i}", source, b.linear(f"recurrent{i}", h, f"layers.{i}")))
@@ -79,36 +64,37 @@ def _swept(b: Builder, *, normalised: bool) -> EqNet:
         if normalised:
             source = b.layer_norm(f"normed{i}", source, f"layer_norms.{i}")
         b.update(h, source)
-    b.begin("readout")
-    b.output("logits", b.linear("logits", hidden[-1], "head"))
-    return b.finish(b.integer("steps"))
+    b.read(hidden[-1], "head")
 
 
-def _dfa(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-    return _swept(Builder("models.DirectFeedbackAlignmentEqProp", tensors, settings), normalised=False)
+_PROJECTIONS = (r"feedback_projections\.\d+\.weight",)
 
 
-def _deep_dfa(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-    return _swept(Builder("models.DeepDFAEqProp", tensors, settings), normalised=True)
-
-
-MODELS_DFA = Family(
-    key="models.DirectFeedbackAlignmentEqProp",
-    summary="damped tanh sweep over a chain of self-coupled layers",
-    required=layer("W_in", r"layers\.\d+", "head"),
-    settings=(steps(30), ALPHA),
-    build=_dfa,
-    unused=(r"feedback_projections\.\d+\.weight",),
+@family(
+    "models.DirectFeedbackAlignmentEqProp",
+    "damped tanh sweep over a chain of self-coupled layers",
+    layer("W_in", r"layers\.\d+", "head"),
+    steps(30),
+    ALPHA,
+    unused=_PROJECTIONS,
 )
+def models_dfa(b: Builder) -> None:
+    """`_swept` as it is."""
+    _swept(b, normalised=False)
 
-MODELS_DEEP_DFA = Family(
-    key="models.DeepDFAEqProp",
-    summary="damped tanh sweep over a chain of self-coupled layers, each normalised",
-    required=layer("W_in", r"layers\.\d+", r"layer_norms\.\d+", "head"),
-    settings=(steps(30), ALPHA),
-    build=_deep_dfa,
-    unused=(r"feedback_projections\.\d+\.weight",),
+
+@family(
+    "models.DeepDFAEqProp",
+    "damped tanh sweep over a chain of self-coupled layers, each normalised",
+    layer("W_in", r"layers\.\d+", r"layer_norms\.\d+", "head"),
+    steps(30),
+    ALPHA,
+    unused=_PROJECTIONS,
 )
+def models_deep_dfa(b: Builder) -> None:
+    """`_swept` with a normalisation of each layer."""
+    _swept(b, normalised=True)
+
 
 _OUTER = Setting("outer_alpha", 0.5, "damping of the outer loop")
 _INNER_STEPS = Setting("inner_steps", 5, "steps of the inner loop in each outer step")
@@ -125,50 +111,37 @@ def _core(b: Builder, name: str, u: str, layer: str, count: int, alpha: float) -
     return b.repeat(name, zero, count, body)
 
 
-def _recursive(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-    """`h <- (1-a) h + a core(h + embed x + b)`, h0 = 0."""
-    b = Builder("archive.RecursiveBlock", tensors, settings)
-    units, inputs = b.matrix("embed.weight").shape
-    drive = b.linear("drive", b.input("x", inputs), "embed")
-    h = b.state("h", units)
-    b.begin("step")
-    core = _core(b, "core", b.add("u", h, drive), "inner_core.W", b.integer("inner_steps"), b.share("inner_alpha"))
-    b.update(h, b.damp("next", h, core, b.share("outer_alpha")))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "Head"))
-    return b.finish(b.integer("steps"))
-
-
-ARCHIVE_RECURSIVE_BLOCK = Family(
-    key="archive.RecursiveBlock",
-    summary="damped loop whose step is itself a short damped tanh loop",
-    required=layer("embed", r"inner_core\.W", "Head"),
-    settings=(steps(30), _OUTER, Setting("inner_alpha", 0.5, "damping of the inner loop"), _INNER_STEPS),
-    build=_recursive,
+@family(
+    "archive.RecursiveBlock",
+    "damped loop whose step is itself a short damped tanh loop",
+    layer("embed", r"inner_core\.W", "Head"),
+    steps(30),
+    _OUTER,
+    Setting("inner_alpha", 0.5, "damping of the inner loop"),
+    _INNER_STEPS,
 )
+def archive_recursive_block(b: Builder) -> None:
+    """`h <- (1-a) h + a core(h + embed x + b)`, h0 = 0."""
+    drive, h = b.driven("embed")
+    core = _core(b, "core", b.add("u", h, drive), "inner_core.W", b.integer("inner_steps"), b.share("inner_alpha"))
+    b.relax(h, core, "outer_alpha")
+    b.read(h, "Head")
 
 
-def _deep_recursive(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "archive.DeepRecursiveNetwork",
+    "chain of damped blocks, each step of each block a short damped tanh loop",
+    layer("embed", r"blocks\.\d+\.W", "Head"),
+    steps(30),
+    _OUTER,
+    _INNER_STEPS,
+)
+def archive_deep_recursive(b: Builder) -> None:
     """Jacobi: `h_i <- (1-a) h_i + a core_i(h_i + in_i)`, `in_0 = embed x + b`, `in_i = h_{i-1}` (old); a damps both."""
-    b = Builder("archive.DeepRecursiveNetwork", tensors, settings)
     alpha, inner = b.share("outer_alpha"), b.integer("inner_steps")
-    inputs = b.matrix("embed.weight").shape[1]
-    drive = b.linear("drive", b.input("x", inputs), "embed")
-    n = b.count("blocks.{}.W.weight")
-    hidden = [b.state(f"h{i}", b.matrix(f"blocks.{i}.W.weight").shape[0]) for i in range(n)]
+    drive, hidden = b.fed("embed"), b.chain("blocks.{}.W")
     b.begin("step")
     for i, (h, source) in enumerate(zip(hidden, [drive, *hidden[:-1]], strict=True)):
         core = _core(b, f"core{i}", b.add(f"u{i}", h, source), f"blocks.{i}.W", inner, alpha)
         b.update(h, b.damp(f"next{i}", h, core, alpha))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", hidden[-1], "Head"))
-    return b.finish(b.integer("steps"))
-
-
-ARCHIVE_DEEP_RECURSIVE = Family(
-    key="archive.DeepRecursiveNetwork",
-    summary="chain of damped blocks, each step of each block a short damped tanh loop",
-    required=layer("embed", r"blocks\.\d+\.W", "Head"),
-    settings=(steps(30), _OUTER, _INNER_STEPS),
-    build=_deep_recursive,
-)
+    b.read(hidden[-1], "Head")

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from ...ir import EqNet
-from ..family import Family, Setting, Tensors
-from .build import Builder, layer, steps
-from .ffn import FFN, GAMMA, embedded, ffn
+from ..family import Setting
+from .build import GAMMA, Builder, family, layer, steps
+from .ffn import FFN, ffn
 
-__all__ = ["ARCHIVE_HTSEP", "ARCHIVE_MSTEP", "ARCHIVE_TEPSSR"]
-
-
-def _read(b: Builder, h: str) -> EqNet:
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "Head"))
-    return b.finish(b.integer("steps"))
+__all__ = ["archive_htsep", "archive_mstep", "archive_tepssr"]
 
 
-def _two_scales(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "archive.MSTEP",
+    "two coupled scales, each a damped loop through a normalised two-layer network",
+    (*FFN, *layer("downsample", "upsample", r"coarse_ffn\.[014]")),
+    steps(30),
+    GAMMA,
+    Setting("coupling_strength", 0.1, "pull of the coarse scale on the fine one"),
+)
+def archive_mstep(b: Builder) -> None:
     """`c <- (1 - 1.5 g) c + 1.5 g (Fc(c) + D e); h <- (1-g) h + g (F + e + k (U c_new - h))`; c0 = D h0, h0 = e."""
-    b = Builder("archive.MSTEP", tensors, settings)
     gamma = b.real("gamma", over=0.0, most=2.0 / 3.0)
-    e, h = embedded(b)
+    e = b.fed("embed")
+    h = b.state("h", *b.shape(e), init=e)
     coarse_drive = b.linear("coarse_drive", e, "downsample")
     coarse = b.state("coarse", *b.shape(coarse_drive), init=coarse_drive)
     b.begin("step")
@@ -36,66 +34,50 @@ def _two_scales(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
     b.update(coarse, coarse_new)
     apart = b.sub("apart", b.linear("upsampled", coarse_new, "upsample"), h)
     target = b.add("target", ffn(b, h), e, b.scale("pull", apart, b.real("coupling_strength")))
-    b.update(h, b.damp("next", h, target, gamma))
-    return _read(b, h)
+    b.relax(h, target, "gamma")
+    b.read(h, "Head")
 
 
-ARCHIVE_MSTEP = Family(
-    key="archive.MSTEP",
-    summary="two coupled scales, each a damped loop through a normalised two-layer network",
-    required=(*FFN, *layer("downsample", "upsample", r"coarse_ffn\.[014]")),
-    settings=(steps(30), GAMMA, Setting("coupling_strength", 0.1, "pull of the coarse scale on the fine one")),
-    build=_two_scales,
+@family(
+    "archive.HTSEP",
+    "damped loop through a normalised two-layer network mixed with a running mean of its state",
+    (*FFN, "buffer_weight"),
+    steps(30),
+    GAMMA,
+    Setting("buffer_decay", 0.9, "decay of the running mean"),
 )
-
-
-def _buffered(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_htsep(b: Builder) -> None:
     """`n = (1-g) h + g (F + e); h <- (1-w) n + w B; B <- d B + (1-d) h_new`, w = sigmoid(buffer_weight), B0 = 0."""
-    b = Builder("archive.HTSEP", tensors, settings)
     d = b.real("buffer_decay", over=0.0, most=1.0)
     share = float(1.0 / (1.0 + np.exp(-b.number("buffer_weight"))))
-    e, h = embedded(b)
+    e, h = b.driven("embed", start=True)
     buffer = b.state("buffer", *b.shape(h))
-    b.begin("step")
     relaxed = b.damp("relaxed", h, b.add("target", ffn(b, h), e), b.share("gamma"))
     new = b.damp("next", relaxed, buffer, share)
     b.update(h, new)
     b.update(buffer, b.add("buffer_next", b.scale("kept", buffer, d), b.scale("taken", new, 1.0 - d)))
-    return _read(b, h)
+    b.read(h, "Head")
 
 
-ARCHIVE_HTSEP = Family(
-    key="archive.HTSEP",
-    summary="damped loop through a normalised two-layer network mixed with a running mean of its state",
-    required=(*FFN, "buffer_weight"),
-    settings=(steps(30), GAMMA, Setting("buffer_decay", 0.9, "decay of the running mean")),
-    build=_buffered,
+@family(
+    "archive.TEPSSR",
+    "damped loop that mixes a normalised two-layer network with a linear state-space filter",
+    (*FFN, r"ssm\.log_A", *layer(r"ssm\.[BCD]", "ssm_norm", "gate")),
+    steps(30),
+    GAMMA,
 )
-
-
-def _state_space(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+def archive_tepssr(b: Builder) -> None:
     """`q <- sigmoid(log_A) q + B LN'(h) + b; y = C q_new + D LN'(h); z = sigmoid(gate h);`
     `h <- (1-g) h + g (z F + (1-z) y + e)`, q0 = 0."""
-    b = Builder("archive.TEPSSR", tensors, settings)
-    e, h = embedded(b)
+    e, h = b.driven("embed", start=True)
     rates = 1.0 / (1.0 + np.exp(-b.tensor("ssm.log_A")))
     q = b.state("q", *rates.shape)
-    b.begin("step")
     normed = b.layer_norm("ssm_normed", h, "ssm_norm")
-    keep = b.param("ssm_A", rates, tensors.source("ssm.log_A", "sigmoid"))
+    keep = b.param("ssm_A", rates, b.tensors.source("ssm.log_A", "sigmoid"))
     q_new = b.add("q_next", b.mul("q_kept", keep, q), b.linear("q_drive", normed, "ssm.B"))
     b.update(q, q_new)
     y = b.add("y", b.linear("y_state", q_new, "ssm.C"), b.linear("y_direct", normed, "ssm.D"))
     gate = b.act("mix", b.linear("mix_pre", h, "gate"), "sigmoid")
     mixed = b.add("mixed", y, b.mul("mixed_way", gate, b.sub("difference", ffn(b, h), y)))
-    b.update(h, b.damp("next", h, b.add("target", mixed, e), b.share("gamma")))
-    return _read(b, h)
-
-
-ARCHIVE_TEPSSR = Family(
-    key="archive.TEPSSR",
-    summary="damped loop that mixes a normalised two-layer network with a linear state-space filter",
-    required=(*FFN, r"ssm\.log_A", *layer(r"ssm\.[BCD]", "ssm_norm", "gate")),
-    settings=(steps(30), GAMMA),
-    build=_state_space,
-)
+    b.relax(h, b.add("target", mixed, e), "gamma")
+    b.read(h, "Head")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir import EqNet
-from ..family import Family, Setting, Tensors
-from .build import ALPHA, Builder, layer, steps
+from ..family import Setting
+from .build import ALPHA, Builder, family, layer, steps
 
-__all__ = ["ARCHIVE_TERNARY", "MODELS_TERNARY", "ternary_codes"]
+__all__ = ["archive_ternary", "models_ternary", "ternary_codes"]
 
 _THRESHOLD = Setting("threshold", 0.5, "weights above it become +, below its negative -, others 0")
 
@@ -27,77 +25,60 @@ def ternary_codes(weight: NDArray[Any], threshold: float) -> NDArray[np.float64]
     return np.asarray((weight > bound).astype(np.float64) - (weight < -bound))
 
 
-def _codes(b: Builder, key: str, threshold: float) -> NDArray[np.float64]:
+def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
+    """The file's linear layer with codes for weights, times the mean magnitude of the weights that are not 0 if
+    `scaled`."""
+    threshold, key = b.real("threshold", over=0.0), f"{name}.weight"
     b.matrix(key)
-    return ternary_codes(np.asarray(b.tensors.arrays[key]), threshold)
+    codes, note = ternary_codes(np.asarray(b.tensors.arrays[key]), threshold), f"ternarized at {threshold:g}"
+    if scaled:
+        kept = np.abs(b.tensor(key)[codes != 0.0])
+        magnitude = float(kept.mean()) if kept.size else 0.0
+        codes, note = codes * magnitude, f"{note}, scale {magnitude:.9g}"
+    param = f"{name.replace('.', '_')}_ternary"
+    return b.linear_of(out, x, param, codes, b.tensors.source(key, note), f"{name}.bias")
 
 
-def _pure(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-    """`h <- tanh(Q(W_in) x + b + Q(W_rec) h + b)`, Q in {-1, 0, +1} without a scale, also in the readout; h0 = 0."""
-    b = Builder("models.TernaryEqProp", tensors, settings)
-    threshold = b.real("threshold", over=0.0)
-
-    def ternary(out: str, x: str, name: str) -> str:
-        key = f"{name}.weight"
-        source = tensors.source(key, f"ternarized at {threshold:g}")
-        return b.linear_of(out, x, f"{name}_ternary", _codes(b, key, threshold), source, f"{name}.bias")
-
-    units, inputs = b.matrix("W_in.weight").shape
-    drive = ternary("drive", b.input("x", inputs), "W_in")
-    h = b.state("h", units)
-    b.begin("step")
-    recurrent = ternary("recurrent", h, "W_rec")
-    b.update(h, b.act("new", b.add("pre", drive, recurrent)))
-    b.begin("readout")
-    b.output("logits", ternary("logits", h, "W_out"))
-    return b.finish(b.integer("steps"))
-
-
-MODELS_TERNARY = Family(
-    key="models.TernaryEqProp",
-    summary="undamped tanh loop with weights in {-1, 0, +1}",
-    required=layer("W_in", "W_rec", "W_out"),
-    settings=(steps(30), _THRESHOLD),
-    build=_pure,
+@family(
+    "models.TernaryEqProp",
+    "undamped tanh loop with weights in {-1, 0, +1}",
+    layer("W_in", "W_rec", "W_out"),
+    steps(30),
+    _THRESHOLD,
     spectral_norm=False,
 )
+def models_ternary(b: Builder) -> None:
+    """`h <- tanh(Q(W_in) x + b + Q(W_rec) h + b)`, Q in {-1, 0, +1} without a scale, also in the readout; h0 = 0."""
+    units, inputs = b.matrix("W_in.weight").shape
+    drive = _ternary(b, "drive", b.input("x", inputs), "W_in", scaled=False)
+    h = b.state("h", units)
+    b.begin("step")
+    recurrent = _ternary(b, "recurrent", h, "W_rec", scaled=False)
+    b.update(h, b.act("new", b.add("pre", drive, recurrent)))
+    b.begin("readout")
+    b.output("logits", _ternary(b, "logits", h, "W_out", scaled=False))
 
 
-def _scaled(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
+@family(
+    "archive.TernaryEqProp",
+    "damped tanh loop with ternary weights of one magnitude a matrix and a float readout",
+    layer("W_in", r"layers\.\d+", "head"),
+    steps(30),
+    ALPHA,
+    _THRESHOLD,
+    spectral_norm=False,
+)
+def archive_ternary(b: Builder) -> None:
     """`h <- (1-a) h + a tanh(Q(W_in) x + b + sum_l [Q(W_l) tanh(h) + b_l])`, h0 = 0.
 
     Q is `s {-1, 0, +1}` with `s = mean(|w| where |w| > threshold)` of each matrix; the readout is a float layer.
     """
-    b = Builder("archive.TernaryEqProp", tensors, settings)
-    threshold = b.real("threshold", over=0.0)
-
-    def ternary(out: str, x: str, name: str) -> str:
-        key = f"{name}.weight"
-        codes = _codes(b, key, threshold)
-        kept = np.abs(b.tensor(key)[codes != 0.0])
-        magnitude = float(kept.mean()) if kept.size else 0.0
-        source = tensors.source(key, f"ternarized at {threshold:g}, scale {magnitude:.9g}")
-        param = f"{name.replace('.', '_')}_ternary"
-        return b.linear_of(out, x, param, codes * magnitude, source, f"{name}.bias")
-
     units, inputs = b.matrix("W_in.weight").shape
-    drive = ternary("drive", b.input("x", inputs), "W_in")
+    drive = _ternary(b, "drive", b.input("x", inputs), "W_in", scaled=True)
     h = b.state("h", units)
     b.begin("step")
     rate = b.act("rate", h)
-    terms = [ternary(f"recurrent{i}", rate, f"layers.{i}") for i in range(b.count("layers.{}.weight"))]
-    new = b.act("new", b.add("pre", drive, *terms))
-    b.update(h, b.damp("next", h, new, b.share("alpha")))
-    b.begin("readout")
-    b.output("logits", b.linear("logits", h, "head"))
-    return b.finish(b.integer("steps"))
-
-
-ARCHIVE_TERNARY = Family(
-    key="archive.TernaryEqProp",
-    summary="damped tanh loop with ternary weights of one magnitude a matrix and a float readout",
-    required=layer("W_in", r"layers\.\d+", "head"),
-    settings=(steps(30), ALPHA, _THRESHOLD),
-    build=_scaled,
-    spectral_norm=False,
-)
+    count = b.count("layers.{}.weight")
+    terms = [_ternary(b, f"recurrent{i}", rate, f"layers.{i}", scaled=True) for i in range(count)]
+    b.relax(h, b.act("new", b.add("pre", drive, *terms)), "alpha")
+    b.read(h, "head")
