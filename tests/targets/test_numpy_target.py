@@ -6,7 +6,6 @@ import importlib.util
 import random
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from strategies import int_runs, op_counts, random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim.numpy_runner import NumpySimulator
-from eqcompile.sim.process import run_process
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
@@ -256,36 +254,6 @@ def test_what_the_target_refuses() -> None:
     assert [d.code for d in NumpyTarget().check(illegal)] == ["ir-illegal"]
 
 
-def test_emitting_a_large_net_is_quick(tmp_path: Path) -> None:
-    """A compilation of 784-256-10 has two seconds in all; writing the folder may take a small part of them."""
-    generator = np.random.default_rng(0)
-    weights = {"V": (256, 784), "W": (256, 256), "R": (10, 256)}
-    net = IntNet(
-        name="large",
-        family="test",
-        inputs=(Input("x", (784,), encoding=Encoding(Format(8, False), 1 / 255)),),
-        params=(
-            *(Param(n, generator.integers(-1, 2, s), "t") for n, s in weights.items()),
-            Param("T", np.arange(-128, 128), "t"),
-        ),
-        states=(State("h", (256,), "y", frac=7),),
-        drive=(ops.Linear(out="v", x="x", weight="V"),),
-        step=(
-            ops.Linear(out="w", x="h", weight="W"),
-            ops.Add(out="a", a="w", b="v"),
-            ops.Lookup(out="y", x="a", table="T", first=-128),
-        ),
-        readout=(ops.Linear(out="r", x="h", weight="R"),),
-        outputs=(Output("logits", "r", "classes", 1.0),),
-        schedule=Schedule(30),
-        formats={"h": Format(8, True)},
-    )
-    net = with_formats(net)
-    start = time.perf_counter()
-    emitted(net, tmp_path / "out")
-    assert time.perf_counter() - start < 0.5
-
-
 # The runner
 
 
@@ -318,23 +286,3 @@ def test_a_dead_kernel_is_reported(tmp_path: Path) -> None:
     kernel.write_text(text.replace('results["steps"] = steps', "pass"), encoding="utf-8")
     with pytest.raises(SimulatorError, match="no readable results"):
         NumpySimulator().run(folder, inputs, trace=True, timeout_s=60.0)
-
-
-def test_no_process_is_left(tmp_path: Path) -> None:
-    """A grandchild that outlives its parent, or the limit, would pile up over a campaign."""
-    started = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-    for rest, limit in (("print(p.pid, flush=True)", 30.0), ("open('pid', 'w').write(str(p.pid)); p.wait()", 2.0)):
-        try:
-            pid = int(run_process([sys.executable, "-c", f"{started} {rest}"], cwd=tmp_path, timeout_s=limit).stdout)
-        except SimulatorError:
-            pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
-        deadline = time.monotonic() + 5.0
-        while (status := _state_of(pid)) not in {"", "Z"} and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert status in {"", "Z"}
-
-
-def _state_of(pid: int) -> str:
-    """State letter of a process, empty if there is none."""
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout.strip()[:1]
