@@ -74,6 +74,7 @@ def test_compile_writes_a_whole_artifact_and_says_what(tmp_path: Path, capsys: p
     assert re.search(r"numpy +16 +480 +\d+ +0 +16 equal", text), text
     assert "of 16 labels equal [measured]" in text
     assert "[measured: proved by interval arithmetic" in text
+    assert re.search(r"^ +files \[.*'kernel.py'.*\], needs \['numpy'\]$", text, re.M), text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 
 

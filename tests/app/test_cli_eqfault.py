@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from strategies import small_net
+from tqdm import tqdm
 
 from eqcompile.app.cli.main import eqfault as main
 from eqcompile.sim.campaign import scheduler
@@ -66,6 +68,30 @@ def test_a_run_writes_a_campaign_and_its_report(place: Path, capsys: pytest.Capt
     before = (place / "c" / "results.duckdb").read_bytes()
     assert eqfault(capsys, "resume", "c")["campaign"] == campaign
     assert (place / "c" / "results.duckdb").read_bytes() == before
+
+
+def test_a_campaign_on_a_terminal_shows_a_bar(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if hours of injection passed without a sign, or bars went into a log file."""
+
+    class Terminal(io.StringIO):
+        def __init__(self, is_terminal: bool) -> None:
+            super().__init__()
+            self.is_terminal = is_terminal
+
+        def isatty(self) -> bool:
+            return self.is_terminal
+
+    make_bar, shown = tqdm.__init__, {}
+    # Every change is drawn, however short the time since the last one.
+    at_once = {"mininterval": 0, "miniters": 1}
+    monkeypatch.setattr(tqdm, "__init__", lambda *given, **options: make_bar(*given, **options, **at_once))
+    for is_terminal in (True, False):
+        stream = Terminal(is_terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main([*RUN, "--force", "--json"]) == 0
+        shown[is_terminal] = stream.getvalue()
+    assert "504/504" in shown[True]
+    assert shown[False] == ""
 
 
 def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from eqcompile.app.report.campaign.page import render
 from eqcompile.app.report.campaign.recovery import proved_bound
-from eqcompile.app.report.campaign.svg import shade
+from eqcompile.app.report.campaign.svg import Curve, curves, shade
 from eqcompile.app.report.campaign.write import write
 from eqcompile.quantize.lower import lower
 from eqcompile.sim.campaign import api
@@ -103,16 +103,19 @@ def test_every_result_says_its_kind(folder: Path) -> None:
     def check(value: Any, kind: str) -> None:
         if isinstance(value, dict):
             kind = value.get("kind", kind)
-            assert kind in {"measured", "simulated", "estimated", "proved", ""}
             if {"estimate", "low", "high"} <= set(value):
                 assert kind == "estimated", value
-            for inner in value.values():
-                check(inner, kind)
+            for name, inner in value.items():
+                # What was asked for is no result.
+                if name not in ("campaign", "report_version"):
+                    check(inner, kind)
         elif isinstance(value, list):
             for inner in value:
                 check(inner, kind)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            assert kind in {"measured", "simulated", "estimated", "proved"}, value
 
-    check({k: v for k, v in report_of(folder).items() if k != "campaign"}, "")
+    check(report_of(folder), "")
 
 
 class _Page(HTMLParser):
@@ -159,6 +162,49 @@ def test_each_csv_holds_the_numbers_of_its_figure(folder: Path) -> None:
     assert [int(r["faults"]) for r in rows["outcomes.csv"]] == [o["faults"] for o in found["outcomes"]]
     assert len(rows["cube.csv"]) == 125
     assert {r["outcome"] for r in rows["recovery.csv"]} <= {o["outcome"] for o in found["outcomes"]}
+
+
+def bars_of(folder: Path, figure: str) -> list[tuple[str, float]]:
+    """Name and opacity of each bar of a figure, from the top."""
+    text = (folder / "report.html").read_text()
+    drawn = text[text.index(f'<svg class="{figure}"') :]
+    found = re.findall(r'fill-opacity="([0-9.]+)"><title>([^:<]+):', drawn[: drawn.index("</svg>")])
+    return [(name, float(opacity)) for opacity, name in found]
+
+
+def test_only_what_is_compared_with_is_faint(folder: Path) -> None:
+    """Would break if the bars of the net and of its control, or of a reset, could not be told apart."""
+    for figure, second in (("outcomes", "after a reset"), ("control", "control")):
+        bars = bars_of(folder, figure)
+        assert len(bars) >= 4
+        for k, (name, opacity) in enumerate(bars):
+            assert (name == second) == bool(k % 2)
+            assert (opacity < 0.7) == bool(k % 2), name
+
+
+def test_outcomes_that_a_campaign_cannot_have_are_not_drawn(folder: Path) -> None:
+    """Would break if a page on a net without detection showed a bar of detected faults, or hid an outcome that has
+    faults."""
+    found = report_of(folder)
+    rare = {"detected", "hang", "unsettled"}
+    shown = {o["outcome"] for o in found["outcomes"] if o["faults"] or o["outcome"] not in rare}
+    assert {name for name, _ in bars_of(folder, "outcomes")} - {"after a reset"} == shown
+    assert rare - shown
+    found["outcomes"] = [o | {"faults": 1} if o["outcome"] == "detected" else o for o in found["outcomes"]]
+    assert "<title>detected:" in render(found)
+
+
+def test_a_dashed_curve_is_dashed_in_the_legend_too() -> None:
+    """Would break if a bound that is proved looked like a run that was seen."""
+    lines = [
+        Curve([1.0, 0.5], "#111111", 1.0, label="proved", dashed=True),
+        Curve([1.0, 0.2], "#222222", 1.0, label="seen"),
+    ]
+    drawn = curves("c", lines, x_label="x", y_label="y", log=False)
+    for colour, dashed in (("#111111", True), ("#222222", False)):
+        parts = re.findall(rf'<(?:polyline|line)[^>]*stroke="{colour}"[^>]*>', drawn)
+        assert len(parts) == 2
+        assert all(("stroke-dasharray" in part) == dashed for part in parts)
 
 
 def test_text_of_a_net_cannot_become_markup(folder: Path) -> None:

@@ -188,6 +188,37 @@ def test_the_examples_are_bounded_by_their_matrices(name: str, weights: str) -> 
     assert certify(source).bound >= (0.999 if name == "looped" else 1.0)
 
 
+def test_what_an_upset_leaves_is_stated_for_the_step_it_names() -> None:
+    """One factor L too few or too many is a bound of another step."""
+    block = Block(("h",), 4, bound=0.5, slack=0.0, lsb=1.0, diameter=256.0, bits=8)
+    stated = block.to_json()
+    assert stated["upset_lsb"] == 128.0
+    assert stated["upset_adds_lsb"] == {
+        "1": pytest.approx(64.0),
+        "10": pytest.approx(128.0 / 2**10),
+        "30": pytest.approx(128.0 / 2**30),
+    }
+
+
+def test_an_absolute_value_moves_no_further_than_its_operand() -> None:
+    """Its slope is 1: a looser bound would refuse a net that is proved to contract."""
+    made = net(
+        {"W": 0.5 * np.eye(3)},
+        x=(3,),
+        states=[State("h", (3,), "y")],
+        step=[ops.Linear(out="w", x="h", weight="W"), ops.Abs(out="y", x="w")],
+        output="h",
+    )
+    assert certify(made).bound == pytest.approx(0.5, rel=1e-9)
+
+
+def test_one_short_side_is_enough_for_the_tight_bound() -> None:
+    """The Gram matrix has the shorter side: a long flat map must not fall back to row and column sums."""
+    matrix = np.random.default_rng(4).normal(size=(20, 1100))
+    norm = float(np.linalg.norm(matrix, 2))
+    assert norm * (1 - 1e-14) <= spectral_bound(matrix) <= 1.001 * norm
+
+
 def test_gates_are_no_contraction() -> None:
     """A lazy layer keeps an upset while its gate is closed: its bound while open must not pass for a certificate."""
     source = import_model(CHECKPOINTS / "digits_lazy.pt").net

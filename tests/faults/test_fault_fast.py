@@ -262,6 +262,11 @@ def test_threads_do_not_change_results() -> None:
     np.testing.assert_array_equal(opened.run(table), np.concatenate(parts))
 
 
+def test_the_limit_is_what_a_laptop_holds() -> None:
+    """24 bytes a tap: at the limit the lists take 1.5 GiB, at twice the limit they do not fit beside the rest."""
+    assert fast.TAPS * 24 == 3 << 29
+
+
 def test_a_net_that_is_too_large_is_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """It must say so before it takes the memory."""
     monkeypatch.setattr(fast, "TAPS", 1000)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from fault_cases import random_faults
 from fault_sessions import accepted, changed, core_faults, differing, effective, unlike_deposits
+from rtl_engines import lazy_net
 from rtl_mutant_nets import subjects
-from strategies import random_inputs, small_net
+from strategies import random_inputs, small_net, with_formats
 
 from eqcompile.rtl.serial import core
 from eqcompile.rtl.serial.engine import SerialEngine
@@ -227,6 +228,21 @@ def test_any_fault_gives_golden_s_trajectory(which: int) -> None:
     assert differing(session, session.translator.rows(list(table)), list(table)) == []
     golden = GoldenEngine().open(session.net, session.inputs, near=1)
     np.testing.assert_array_equal(session.run(table), golden.run(table))
+
+
+@pytest.mark.simulator
+def test_a_scalar_of_a_sweep_is_disturbed() -> None:
+    """Would break if the number beside all units were compared with a unit's index, so that no upset ever met it."""
+    net = lazy_net()
+    at = next(k for k, op in enumerate(net.step) if op.out == "active")
+    step = (*net.step[:at], ops.Abs(out="size", x="activity"), replace(net.step[at], a="size"), *net.step[at + 1 :])
+    formats = {name: f for name, f in net.formats.items() if name in ("h", "g", "p")}
+    net = with_formats(replace(net, step=step, formats=formats))
+    session = RtlEngine().open(net, random_inputs(net, random.Random(1), batch=SAMPLES), near=1)
+    faults = [parse_fault(f"{s}/a.0.0/value:size[0]|40@{ticks}") for s in range(SAMPLES) for ticks in ("0-9", "3")]
+    rows = session.translator.rows(faults)
+    assert differing(session, rows, faults) == []
+    assert differing(session, [Row(row.sample) for row in rows], faults)
 
 
 @pytest.mark.simulator

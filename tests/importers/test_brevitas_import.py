@@ -29,6 +29,7 @@ CASES = (
     ("Int8WeightPerTensorFixedPoint", {}),
     ("SignedTernaryWeightPerTensorConst", {"weight_scaling_const": 0.3}),
     ("SignedBinaryWeightPerTensorConst", {"weight_scaling_const": 0.2}),
+    ("SignedTernaryWeightPerTensorConst", {}),
 )
 
 

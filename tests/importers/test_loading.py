@@ -237,6 +237,16 @@ def test_a_bare_file_that_fits_two_families_is_not_guessed(tmp_path: Path) -> No
     assert looped != ternary
 
 
+def test_a_ternary_net_has_the_threshold_of_its_source_where_none_is_stated(tmp_path: Path) -> None:
+    """Weights between the default threshold and another would count as zero: another network, and no word of it."""
+    weight, bias = torch.tensor([[0.6, 0.4], [-0.6, 1.4]]), torch.zeros(2)
+    layers = ("W_in", "W_rec", "W_out")
+    state = {f"{name}.weight": weight for name in layers} | {f"{name}.bias": bias for name in layers}
+    found = import_model(save(tmp_path / "a.pt", state), family="models.TernaryEqProp", known=KNOWN)
+    assert found.net.param("W_rec_ternary").tolist() == [[1.0, 0.0], [-1.0, 1.0]]
+    assert {a.name: a.value for a in found.assumed}["threshold"] == 0.5
+
+
 def test_settings_out_of_range_are_refused(tmp_path: Path, model: Looped) -> None:
     """No steps, or none that exist, is no network."""
     path = save(tmp_path / "a.pt", model.state_dict())

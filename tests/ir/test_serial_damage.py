@@ -19,7 +19,7 @@ from strategies import small_net
 
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import ImportFileError
-from eqcompile.toolchain.ir import ops
+from eqcompile.toolchain.ir import ops, serial
 from eqcompile.toolchain.ir.serial import KEY, load, save
 
 # A changed file
@@ -222,3 +222,15 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.onnx"):
         with pytest.raises(ImportFileError, match="cannot read"):
             load(path)
+
+
+def test_a_file_that_no_net_fills_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a file of any size were read into memory before it is refused."""
+    path = tmp_path / "net.onnx"
+    save(small_net([[1]], table=[0, 1], first=0, steps=1), path)
+    with path.open("r+b") as file:
+        file.truncate(serial.MAX_BYTES + (1 << 20) + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("the file was read"))
+    with pytest.raises(ImportFileError, match="net-file-size") as caught:
+        load(path)
+    assert str(serial.MAX_BYTES) in str(caught.value)

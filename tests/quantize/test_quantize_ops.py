@@ -77,6 +77,42 @@ def test_a_gate_opens_on_exactly_the_same_codes(exceeds: bool) -> None:
     assert opened(replace(lowered, params=tuple(params)), rows) != want.tolist()
 
 
+def test_two_moving_values_are_compared_on_one_grid() -> None:
+    """A comparison in which neither side is a constant has no threshold to compute: both codes get one scale."""
+    made = net(
+        {"A": np.eye(3)},
+        x=(3,),
+        states=[State("h", (3,), "next")],
+        drive=[ops.Linear(out="drive", x="x", weight="A")],
+        step=[
+            ops.Activation(out="new", x="drive", kind="tanh"),
+            ops.Greater(out="above", a="new", b="h"),
+            ops.Select(out="next", condition="above", a="new", b="h"),
+        ],
+        output="h",
+        steps=1,
+    )
+    lowered = lower(made, QuantizeOptions(), calibration={"x": np.array([[-1.0, 0.5, 1.0]])}).net
+    golden = run(lowered, encode(lowered, {"x": np.array([[-1.0, 0.5, 0.0]])})[0], trace=True)
+    assert golden.states["h"][0, 0].tolist() == [0, round(128 * np.tanh(0.5)), 0]
+
+
+def test_a_relu_that_is_never_open_is_zero() -> None:
+    """A table whose largest entry is zero has no power of two that covers it."""
+    made = net(
+        {"A": 0.5 * np.eye(2), "b": np.full(2, -3.0)},
+        x=(2,),
+        states=[State("h", (2,), "y")],
+        drive=[ops.Linear(out="drive", x="x", weight="A", bias="b")],
+        step=[ops.Activation(out="y", x="drive", kind="relu")],
+        output="h",
+        steps=1,
+    )
+    lowered = lower(made, QuantizeOptions(), calibration={"x": np.array([[1.0, -1.0]])}).net
+    golden = run(lowered, encode(lowered, {"x": np.array([[1.0, -1.0]])})[0], trace=True)
+    assert not golden.states["h"].any()
+
+
 def one_step(drive: list[Op], out: str, params: dict[str, Any], x: tuple[int, ...], y: tuple[int, ...]) -> EqNet:
     """A net whose only state latches `out` of operations on the input."""
     return net(params, x=x, states=[State("h", y, out)], step=drive, output="h", steps=2)

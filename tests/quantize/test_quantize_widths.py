@@ -186,6 +186,11 @@ def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, caps
     assert document["validation"]["labels"] == document["best"]["labels"] == 20
     drawn = ElementTree.parse(tmp_path / "s" / "pareto.svg").getroot()
     assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == len(document["trials"]) + 1
+    (line,) = drawn.findall("{http://www.w3.org/2000/svg}polyline")
+    circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
+    centres = {f"{c.attrib['cx']},{c.attrib['cy']}" for c in circles}
+    assert len(line.attrib["points"].split()) == len(front(document["trials"]))
+    assert set(line.attrib["points"].split()) <= centres
     assert main(argv) == 6
     assert "output-exists" in capsys.readouterr().err
     assert main([*argv, "--force"]) == 0

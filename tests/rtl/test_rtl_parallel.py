@@ -14,7 +14,7 @@ from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rtl_engines import differences, simulate
+from rtl_engines import differences, lazy_net, simulate
 from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.rtl.boards.link import Protocol
@@ -26,7 +26,7 @@ from eqcompile.rtl.parallel.intake import Intake
 from eqcompile.rtl.parallel.tables import CoreTable, blocks, in_logic, table_of
 from eqcompile.rtl.parallel.wires import Wire, composed
 from eqcompile.toolchain.diagnostics import UnsupportedError
-from eqcompile.toolchain.ir import Encoding, Format, Input, Interval, IntNet, Output, Param, Schedule, State, ops
+from eqcompile.toolchain.ir import Format, Interval, IntNet, Output, Param, Schedule, ops
 
 IDENTITY = list(range(-128, 128))
 
@@ -48,48 +48,6 @@ def settling_net(tolerance: int = 0) -> IntNet:
     """A ternary loop that damps out in a few ticks, with a table long enough for block RAM."""
     table = [int(np.clip(v // 2, -128, 127)) for v in range(-300, 300)]
     return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=table, first=-300, steps=12, tolerance=tolerance)
-
-
-def lazy_net() -> IntNet:
-    """Two damped layers behind population gates with memories of their operands, as in the lazy models."""
-    w = np.array([[3, -2], [1, 5]])
-    return with_formats(
-        IntNet(
-            name="lazy",
-            family="test",
-            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
-            params=(
-                Param("V", np.array([[1, 0, -1], [2, 1, 0]]), "test"),
-                Param("W", w, "test"),
-                Param("U", np.array([[7, 1]]), "test"),
-                Param("m", np.array([[5], [9]]).reshape(2), "test"),
-                Param("T", np.arange(-60, 61), "test"),
-                Param("eps", np.array(6), "test"),
-                Param("b", np.array([4, -3]), "test"),
-            ),
-            states=tuple(State(n, (2,), u, frac=7) for n, u in (("h", "next0"), ("g", "next1"), ("p", "h"))),
-            drive=(ops.Linear(out="d", x="x", weight="V", bias="b"),),
-            step=(
-                ops.Linear(out="a", x="h", weight="W"),
-                ops.Rescale(out="r", x="a", multiplier="m", shift=4),
-                ops.Add(out="s", a="r", b="d"),
-                ops.Lookup(out="y", x="s", table="T", first=-60),
-                ops.DampFixed(out="next0", old="h", new="y", multiplier=1, shift=1),
-                ops.Sub(out="diff", a="h", b="p"),
-                ops.Abs(out="change", x="diff"),
-                ops.Reduce(out="activity", x="change", kind="sum", axes=(-1,), keep=True),
-                ops.Greater(out="active", a="activity", b="eps"),
-                ops.Linear(out="c", x="h", weight="W", bias="b"),
-                ops.Lookup(out="z", x="c", table="T", first=-60),
-                ops.DampFixed(out="damped", old="g", new="z", multiplier=3, shift=2),
-                ops.Select(out="next1", condition="active", a="damped", b="g"),
-            ),
-            readout=(ops.Linear(out="logits", x="g", weight="U"),),
-            outputs=(Output("o", "logits", "classes", 1.0),),
-            schedule=Schedule(9),
-            formats={n: Format(8, True) for n in ("h", "g", "p")},
-        )
-    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -131,6 +89,16 @@ def test_settling_ends_the_run(levels: int | None, tolerance: int) -> None:
     assert differences(net, x, seen) == []
     assert min(seen.made) < net.schedule.steps
     assert len(set(seen.made)) > 1
+
+
+def test_a_map_that_is_an_output_too_is_made() -> None:
+    """Would break if the map were fused with the addition behind it, so that an output had no value."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-4, -2, 0, 2, 3], first=-2, steps=3)
+    readout = (ops.Linear(out="r", x="h", weight="W"), ops.Add(out="s", a="r", b="x"))
+    outputs = tuple(Output(name, name, "values", 1.0) for name in ("r", "s"))
+    net = with_formats(replace(net, readout=readout, outputs=outputs))
+    x = {"x": np.array([[1, 0, -1], [127, -128, 3]])}
+    assert differences(net, x, simulate(ParallelEngine(net, trace=True), net, x)) == []
 
 
 @pytest.mark.parametrize("levels", [None, 2])

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rtl_engines import lazy_net
 from strategies import small_net
 
 from eqcompile.rtl.serial.columns import Layout, make_layout, memory_words
 from eqcompile.rtl.serial.engine import SerialEngine, check
+from eqcompile.rtl.serial.plan import plan_memory
 from eqcompile.toolchain.diagnostics import UnsupportedError
 
 Array = NDArray[np.int64]
@@ -119,3 +121,12 @@ def test_what_cannot_be_loaded_is_refused() -> None:
     assert len(roomy.load_words(other(rng.integers(0, 2, (8, 8))))) <= roomy.plan.weights.load_words
     (fault,) = check(net, lanes=2, capacity=1)
     assert "the weight memory holds 1" in fault.what
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_a_core_with_saboteurs_has_room_for_disturbed_columns(lanes: int) -> None:
+    """A disturbed weight may need an entry more in its column, in each of two columns at a time."""
+    net = lazy_net()
+    engine = SerialEngine(net, lanes=lanes, width=1, inject=True)
+    _, entries = plan_memory(engine.plan, net)
+    assert engine.plan.weights.capacity >= len(entries) + 2 * max(m.words for m in engine.plan.maps)

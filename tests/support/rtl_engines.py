@@ -1,4 +1,4 @@
-"""Running an engine in Amaranth's simulator and comparing it with golden; a lattice to run."""
+"""Running an engine in Amaranth's simulator and comparing it with golden; a lattice and a lazy net to run."""
 
 from __future__ import annotations
 
@@ -59,6 +59,48 @@ def cube_net(side: int = 3, *, steps: int = 4, seed: int = 0) -> IntNet:
             outputs=(Output("o", "logits", "classes", 1.0),),
             schedule=Schedule(steps),
             formats={"h": Format(8, True)},
+        )
+    )
+
+
+def lazy_net() -> IntNet:
+    """Two damped layers behind population gates with memories of their operands, as in the lazy models."""
+    w = np.array([[3, -2], [1, 5]])
+    return with_formats(
+        IntNet(
+            name="lazy",
+            family="test",
+            inputs=(Input("x", (3,), encoding=Encoding(Format(4, False), 1.0)),),
+            params=(
+                Param("V", np.array([[1, 0, -1], [2, 1, 0]]), "test"),
+                Param("W", w, "test"),
+                Param("U", np.array([[7, 1]]), "test"),
+                Param("m", np.array([[5], [9]]).reshape(2), "test"),
+                Param("T", np.arange(-60, 61), "test"),
+                Param("eps", np.array(6), "test"),
+                Param("b", np.array([4, -3]), "test"),
+            ),
+            states=tuple(State(n, (2,), u, frac=7) for n, u in (("h", "next0"), ("g", "next1"), ("p", "h"))),
+            drive=(ops.Linear(out="d", x="x", weight="V", bias="b"),),
+            step=(
+                ops.Linear(out="a", x="h", weight="W"),
+                ops.Rescale(out="r", x="a", multiplier="m", shift=4),
+                ops.Add(out="s", a="r", b="d"),
+                ops.Lookup(out="y", x="s", table="T", first=-60),
+                ops.DampFixed(out="next0", old="h", new="y", multiplier=1, shift=1),
+                ops.Sub(out="diff", a="h", b="p"),
+                ops.Abs(out="change", x="diff"),
+                ops.Reduce(out="activity", x="change", kind="sum", axes=(-1,), keep=True),
+                ops.Greater(out="active", a="activity", b="eps"),
+                ops.Linear(out="c", x="h", weight="W", bias="b"),
+                ops.Lookup(out="z", x="c", table="T", first=-60),
+                ops.DampFixed(out="damped", old="g", new="z", multiplier=3, shift=2),
+                ops.Select(out="next1", condition="active", a="damped", b="g"),
+            ),
+            readout=(ops.Linear(out="logits", x="g", weight="U"),),
+            outputs=(Output("o", "logits", "classes", 1.0),),
+            schedule=Schedule(9),
+            formats={n: Format(8, True) for n in ("h", "g", "p")},
         )
     )
 

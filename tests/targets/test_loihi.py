@@ -29,6 +29,7 @@ from eqcompile.toolchain.ir import (
     Output,
     Param,
     Schedule,
+    State,
     infer,
     ops,
     verify,
@@ -118,6 +119,20 @@ def test_partition_keeps_every_operation_once(net: IntNet) -> None:
     assert sorted(s.name for p in parts.populations for s in p.states) == sorted(s.name for s in flat.states)
     for stream in [s.source for s in parts.synapses] + [s for p in parts.populations for s in p.mirrors]:
         assert stream in parts.sender
+
+
+def test_a_state_that_a_map_updates_lives_with_its_reader() -> None:
+    """A population of its own would send every code once more, a time step later."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=3)
+    delayed = replace(
+        net,
+        states=(*net.states, State("g", (2,), "w", frac=7)),
+        step=(*net.step[:2], ops.Add(out="b", a="a", b="g"), replace(net.step[2], x="b")),
+        formats={"h": Format(8, True), "g": Format(10, True)},
+    )
+    parts = partition(with_formats(delayed))
+    assert [sorted(s.name for s in p.states) for p in parts.populations if p.states] == [["g", "h"]]
+    assert len(parts.populations) == len(partition(net).populations)
 
 
 @settings(max_examples=60, deadline=None)

@@ -146,7 +146,8 @@ def _measures(campaign: Campaign, counts: Mapping[Outcome, int]) -> list[dict[st
         count = counts.get(Outcome.HEALED, 0) if hits < 0 else hits
         whole = faults == total
         interval = campaign.plan.interval(count, faults) if whole else _plain(campaign, count, faults)
-        found.append({"measure": name, "hits": count, "faults": faults, "rate": _rate(interval)})
+        row = {"measure": name, "kind": "simulated", "hits": count, "faults": faults, "rate": _rate(interval)}
+        found.append(row)
     return found
 
 
@@ -179,6 +180,7 @@ def _sites(campaign: Campaign, store: Store) -> list[dict[str, Any]]:
         rows.append(
             {
                 "site": site,
+                "kind": "simulated",
                 "faults": total,
                 **{o.name.lower(): counts.get(o, 0) for o in Outcome},
                 "measure": name,
