@@ -49,6 +49,8 @@ class Imported:
     given: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """Tensor keys that the file holds and inference does not use."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of the result must know first, as whole sentences."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import certify
-from eqcompile.toolchain.diagnostics import ImportFileError
+from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.detect import all_families, fit
 from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.importers.files.load import load_file
+from eqcompile.toolchain.importers.graphs.nir import NIR
+from eqcompile.toolchain.importers.graphs.qonnx import QONNX
 from eqcompile.toolchain.interfaces import Imported
 from eqcompile.toolchain.ir import Net, infer
-from eqcompile.toolchain.ir.serial import load
+from eqcompile.toolchain.ir.serial import is_saved_net, load
 from eqcompile.toolchain.typed_json import encode
 
 from ..report.data import plain
@@ -46,11 +49,21 @@ def command(argv: Sequence[str]) -> Reply:
         artifact = Artifact.open(path)
         what = f"artifact for {artifact.manifest.target}"
         found = describe_net(path, what, artifact.net) | {"manifest": encode(artifact.manifest)}
-    elif path.suffix == ".onnx":
+        _no_options(namespace, path, "an artifact")
+    elif path.suffix == ".onnx" and is_saved_net(path):
         found = describe_net(path, "saved net", load(path))
+        _no_options(namespace, path, "a saved net")
     else:
         found = _checkpoint(path, namespace.family, parse_settings(namespace.set), namespace.config)
     return Reply(found, show.inspection(found))
+
+
+def _no_options(namespace: argparse.Namespace, path: Path, what: str) -> None:
+    """Refuse options of an import for what is a net already."""
+    given = [f"--{name}" for name in ("family", "set", "config") if getattr(namespace, name)]
+    if given:
+        fault = f"{', '.join(given)} has no effect: this is {what}, whose family and settings are fixed"
+        raise UsageError(Diagnostic("usage", fault, str(path), "leave it out, or give the checkpoint"))
 
 
 def _checkpoint(path: Path, family: str | None, settings: Mapping[str, str], config: Path | None) -> dict[str, Any]:
@@ -60,7 +73,8 @@ def _checkpoint(path: Path, family: str | None, settings: Mapping[str, str], con
         if any(d.code == "family-ambiguous" for d in error.diagnostics):
             return _candidates(path)
         raise
-    return describe_net(path, "checkpoint", imported.net, imported)
+    kinds = {NIR.key: "NIR graph", QONNX.key: "ONNX graph of one step"}
+    return describe_net(path, kinds.get(imported.family, "checkpoint"), imported.net, imported)
 
 
 def _candidates(path: Path) -> dict[str, Any]:
@@ -82,6 +96,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
     given = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
     assumed = [] if imported is None else [asdict(a) for a in imported.assumed]
     return {
+        "warnings": [] if imported is None else list(imported.warnings),
         "file": str(path),
         "what": what,
         "family": net.family,

@@ -22,6 +22,7 @@ def compilation(d: Mapping[str, Any]) -> str:
     """A compilation: see `report.result_document`."""
     m, s, a = d["model"], d["samples"], d["agreement"]
     lines = [
+        *_warnings(d),
         f"model         {m['file']}: {m['family']} (family from {m['family_from']})",
         f"              {_shapes('input', m['inputs'])}; {_shapes('state', m['states'])}; {m['steps']} steps",
         *_settings(d["settings"]["given"], [*d["settings"]["assumed"], *d["quantization"]["assumed"]]),
@@ -55,7 +56,7 @@ def compilation(d: Mapping[str, Any]) -> str:
 
 def inspection(d: Mapping[str, Any]) -> str:
     """What `eqcompile inspect` found."""
-    lines = [f"{d['file']}: {d['what']}"]
+    lines = [*_warnings(d), f"{d['file']}: {d['what']}"]
     if "candidates" in d:
         lines.append("these families fit its tensors and compute different things; add the one that was trained:")
         lines += [f"  --family {c['family']}  ({c['summary']})" for c in d["candidates"]]
@@ -117,6 +118,10 @@ def _labels(agreement: Mapping[str, Any]) -> str:
 
 def _shapes(kind: str, shapes: Mapping[str, Sequence[int]]) -> str:
     return f"{kind} " + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+
+
+def _warnings(d: Mapping[str, Any]) -> list[str]:
+    return [f"WARNING: {line}" for line in d.get("warnings", ())]
 
 
 def _settings(given: Sequence[Mapping[str, Any]], assumed: Sequence[Mapping[str, Any]]) -> list[str]:

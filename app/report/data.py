@@ -63,6 +63,7 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
     request, imported, net = result.request, result.imported, result.net
     labelled = {} if accuracy is None else {"accuracy": _accuracy(accuracy)}
     return {
+        "warnings": list(imported.warnings),
         "model": {
             "file": request.model.name,
             "sha256": None if result.manifest.source is None else result.manifest.source.sha256,

@@ -120,6 +120,7 @@ def _result(r: Mapping[str, Any], drawn: set[str]) -> str:
     acc = r["accumulators"]
     parts = [
         f"<h2>{escape(m['file'])} on {escape(t['name'])}</h2>",
+        *(f'<p class="bad">{escape(warning)}</p>' for warning in r["warnings"]),
         (
             f"<p>{escape(m['family'])} (family from {escape(m['family_from'])}), {m['steps']} steps; IR digest "
             f"<code>{escape(r['ir_digest'])}</code></p>"

@@ -13,6 +13,7 @@ from eqcompile.toolchain.interfaces import Imported
 
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedError
+from ...toolchain.importers.config import STEP_NAMES
 from ...toolchain.importers.detect import unprefixed
 from ...toolchain.importers.family import Family, Tensors
 from ...toolchain.importers.files.load import LoadedFile, load_file
@@ -23,7 +24,6 @@ __all__ = ["Checkpoint", "Trainable"]
 
 Array = NDArray[Any]
 
-_STEP_NAMES = ("steps", "steps_per_frame", "max_steps", "eq_steps", "equilibrium_steps")
 _SAME = 1e-12
 """Relative difference within which a parameter counts as built unchanged: what a mean of equal numbers may lose."""
 
@@ -74,7 +74,7 @@ class Checkpoint:
         Spectral norms are folded into the weights, and every setting is stated.
         """
         stated = {name: list(v) if isinstance(v, tuple) else v for name, v in self.settings.items()}
-        config = {k: v for k, v in self.file.config.items() if k not in _STEP_NAMES and _plain(v)}
+        config = {k: v for k, v in self.file.config.items() if k not in STEP_NAMES and _plain(v)}
         for name in ("use_spectral_norm", "spectral_norm"):
             if name in config:
                 config[name] = False
@@ -87,7 +87,7 @@ class Checkpoint:
             "forward_kwargs": {
                 k: v
                 for k, v in self.file.forward_kwargs.items()
-                if k not in _STEP_NAMES and k not in stated and _plain(v)
+                if k not in STEP_NAMES and k not in stated and _plain(v)
             },
             "state_dict": {
                 key: a.astype(np.float32) if a.dtype.kind == "f" else a for key, a in self._arrays(values).items()

@@ -233,7 +233,8 @@ def test_a_bare_file_that_fits_two_families_is_not_guessed(tmp_path: Path) -> No
     with pytest.raises(ImportFileError, match="--family models.TernaryEqProp") as caught:
         import_model(path, known=KNOWN)
     assert "--family models.LoopedMLP" in str(caught.value)
-    looped, ternary = (import_model(path, family=f, known=KNOWN).net for f in ("LoopedMLP", "TernaryEqProp"))
+    settings: dict[str, dict[str, Any]] = {"LoopedMLP": {}, "TernaryEqProp": {"threshold": 0.1}}
+    looped, ternary = (import_model(path, family=f, settings=s, known=KNOWN).net for f, s in settings.items())
     assert looped != ternary
 
 

@@ -203,3 +203,23 @@ def test_other_hdf5_files_and_bombs(tmp_path: Path) -> None:
     path = written(tmp_path / "c.nir", *looped(nir.LI(tau=ONES, r=np.nan * ONES, v_leak=ONES)))
     with pytest.raises(ImportFileError, match="tensor-not-finite"):
         import_model(path, settings={"steps": 3, "dt": 0.5})
+
+
+def test_a_node_of_step_and_readout_stores_its_weights_once(tmp_path: Path) -> None:
+    """The map that feeds the cell back and is read out too was two parameters, twice the memory of the artifact."""
+    nodes, edges = looped(nir.LI(tau=ONES, r=ONES, v_leak=LEAK))
+    edges = [*edges[:-2], ("rec", "head"), edges[-1]]
+    path = written(tmp_path / "x.nir", nodes, edges)
+    net = import_model(path, settings={"steps": 2, "dt": 0.5}).net
+    assert sum(np.array_equal(p.value, W) for p in net.params) == 1
+    v = np.zeros((4, 3))
+    for _ in range(2):
+        v = v + 0.5 * (LEAK - v + X @ U.T + B + v @ W.T)
+    np.testing.assert_allclose(relaxed(path, steps=2, dt=0.5), v @ W.T @ V.T, atol=1e-12)
+
+
+def test_an_unknown_kind_of_outputs_is_a_usage_error(tmp_path: Path) -> None:
+    """A wrong --set is exit code 2 for every kind of file; a NIR graph said that its file was bad."""
+    path = written(tmp_path / "x.nir", *looped(nir.LI(tau=ONES, r=ONES, v_leak=ONES)))
+    with pytest.raises(UsageError, match="outputs is 'labels', must be classes or values"):
+        import_model(path, settings={"steps": 2, "dt": 0.5, "outputs": "labels"})

@@ -205,3 +205,60 @@ def test_data_in_another_file_are_not_opened(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ImportFileError, match="W_in"):
         import_model(path, settings={"steps": STEPS})
+
+
+def natural(readout: tuple[str, ...], extra: Any = ()) -> onnx.ModelProto:
+    """`step_graph` whose logits are computed from the values `readout` by an Add of them and a matrix."""
+    model = step_graph()
+    nodes = list(model.graph.node)[:-1]
+    read = readout[0]
+    if len(readout) == 2:
+        nodes.append(helper.make_node("Add", list(readout), ["both"], name="both"))
+        read = "both"
+    nodes += [*extra, helper.make_node("MatMul", [read, "W_out_q"], ["logits"], name="readout")]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def test_a_readout_of_the_new_states_makes_no_further_step(tmp_path: Path) -> None:
+    """`(h, x) -> (h_next, head(h_next))` is how a step is written in PyTorch; it gave head of one step too many."""
+    x = np.random.default_rng(1).normal(size=(4, INPUTS))
+    outputs = []
+    for number, model in enumerate((step_graph(), natural(("h_next",)))):
+        (tmp_path / str(number)).mkdir()
+        net = import_model(saved(model, tmp_path / str(number)), settings={"steps": STEPS}).net
+        outputs.append(run_reference(net, {"x": x}).outputs["logits"])
+        assert len(net.readout) == 1
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_a_readout_of_old_and_new_states_is_refused(tmp_path: Path) -> None:
+    """After the last step only the new states are there: either reading would be a guess."""
+    with pytest.raises(UnsupportedError, match="reads both h and h_next"):
+        import_model(saved(natural(("h", "h_next")), tmp_path), settings={"steps": STEPS})
+
+
+@pytest.mark.parametrize("shape", [(), (1, UNITS), (UNITS,)])
+def test_a_division_is_one_multiplication(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A divisor with the batch axis failed, and every divisor stayed behind as a parameter that nothing reads."""
+    divisor = np.random.default_rng(2).uniform(0.5, 2.0, shape).astype(np.float32)
+    model = step_graph([helper.make_node("Div", ["pre", "divisor"], ["scaled"], name="div")])
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(divisor), "divisor"))
+    next(n for n in model.graph.node if n.name == "phi").input[0] = "scaled"
+    net = import_model(saved(model, tmp_path), settings={"steps": STEPS}).net
+    read = {name for op in net.all_ops() for name in op.reads}
+    assert {p.name for p in net.params} <= read
+    row = divisor.reshape(-1) if divisor.ndim else divisor
+    np.testing.assert_array_equal(net.param("divisor"), 1.0 / row.astype(np.float64))
+
+
+def test_a_divisor_of_zero_is_refused(tmp_path: Path) -> None:
+    """It ended in a warning of NumPy and an infinite parameter without a name."""
+    model = step_graph([helper.make_node("Div", ["pre", "divisor"], ["scaled"], name="div")])
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.array([1.0] * (UNITS - 1) + [0.0], np.float32), "divisor")
+    )
+    next(n for n in model.graph.node if n.name == "phi").input[0] = "scaled"
+    with pytest.raises(UnsupportedError, match=f"1 of {UNITS} entries of its divisor are 0"):
+        import_model(saved(model, tmp_path), settings={"steps": STEPS})

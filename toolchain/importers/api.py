@@ -19,9 +19,11 @@ from .detect import all_families, detect, named, unprefixed
 from .family import Family, Tensors, normalise
 from .files.containers import regular_file
 from .files.load import LoadedFile, load_file
-from .files.nir_file import HDF5_MAGIC
+from .files.nir_file import is_hdf5
 from .files.onnx_file import is_onnx
-from .settings import read_config, resolve
+from .graphs.nir import NIR, import_nir
+from .graphs.qonnx import QONNX, import_qonnx
+from .settings import Resolved, read_config, resolve
 
 __all__ = ["import_model"]
 
@@ -51,8 +53,8 @@ def import_model(
     config: Path | None = None,
     known: Mapping[str, Family] | None = None,
 ) -> Imported:
-    """Read a checkpoint (see `load_file`; a NIR graph: `nir_graph`), find its family (see `detect`), settle its
-    settings and build its net.
+    """Read a checkpoint (see `load_file`) or a graph (see `graphs.nir`, `graphs.qonnx`), find its family (see
+    `detect`), settle its settings and build its net.
 
     `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
@@ -62,10 +64,12 @@ def import_model(
     """
     user_config = {} if config is None else read_config(config)
     start = _start(path)
-    if start == HDF5_MAGIC:
-        return _import_nir(path, family, settings or {}, user_config)
-    if is_onnx(start):
-        return _import_qonnx(path, family, settings or {}, user_config)
+    for is_graph, kind, import_graph in ((is_hdf5, NIR, import_nir), (is_onnx, QONNX, import_qonnx)):
+        if is_graph(start):
+            if family not in (None, kind.key):
+                what = f"the file is a graph ({kind.key}), not a checkpoint of {family}"
+                raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
+            return import_graph(path.read_bytes(), path, user=settings or {}, config=user_config)
     file, user = _plain_layers(load_file(path), settings or {}, user_config)
     known = all_families() if known is None else known
     name = family or file.family
@@ -87,8 +91,10 @@ def import_model(
         raise ImportFileError(faults)
     tensors.read.clear()
     net = _build(chosen, tensors, resolved.values, file)
+    _demand_weights(net, chosen, tensors, resolved)
     ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
-    return Imported(net, chosen.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored)
+    warnings = resolved.warnings(chosen)
+    return Imported(net, chosen.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings)
 
 
 def _plain_layers(
@@ -108,28 +114,9 @@ def _start(path: Path) -> bytes:
     regular_file(path)
     try:
         with path.open("rb") as file:
-            found = file.read(16)
-            return HDF5_MAGIC if found.startswith(HDF5_MAGIC) else found
+            return file.read(16)
     except OSError as error:
         raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
-
-
-def _import_nir(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
-    from .graphs.nir import NIR_FAMILY, import_nir
-
-    if family not in (None, NIR_FAMILY):
-        what = f"the file is a NIR graph, not a checkpoint of {family}"
-        raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
-    return import_nir(path.read_bytes(), path, user=settings, config=config)
-
-
-def _import_qonnx(path: Path, family: str | None, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
-    from .graphs.qonnx import QONNX_FAMILY, import_qonnx
-
-    if family not in (None, QONNX_FAMILY):
-        what = f"the file is an ONNX graph, not a checkpoint of {family}"
-        raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
-    return import_qonnx(path.read_bytes(), path, user=settings, config=config)
 
 
 def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: LoadedFile) -> EqNet:
@@ -147,6 +134,21 @@ def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: 
     if faults:
         raise ImportFileError(faults)
     return net
+
+
+def _demand_weights(net: EqNet, family: Family, tensors: _Recorded, resolved: Resolved) -> None:
+    """UsageError if an assumed setting turns tensors into zeros: the net would be certified for what it lost."""
+    weighty = {s.name: s for s in family.settings if s.changes == "weights"}
+    assumed = [a for a in resolved.assumed if a.name in weighty]
+    full = [tensors.source(key) for key in tensors.read if tensors[key].any()] if assumed else []
+    empty = [p.source for p in net.params if not p.value.any() and any(p.source.startswith(f"{s} (") for s in full)]
+    if empty:
+        shown = ", ".join(f"{a.name} = {a.value}" for a in assumed)
+        what = f"{shown} is assumed, and with it all of these weights are 0: {', '.join(empty)}"
+        hint = " ".join(f"--set {a.name}=V  ({weighty[a.name].doc})" for a in assumed)
+        raise UsageError(
+            Diagnostic("assumption-empties", what, tensors.label, f"state what it was trained with: {hint}")
+        )
 
 
 def _shapes(file: LoadedFile) -> str:

@@ -9,9 +9,10 @@ from ..diagnostics import Diagnostic, ImportFileError
 from ..ir import EqNet, infer, ops
 from .family import Family
 
-__all__ = ["settings_from_config", "width_faults"]
+__all__ = ["STEP_NAMES", "settings_from_config", "width_faults"]
 
-_STEP_NAMES = ("steps", "steps_per_frame", "max_steps", "eq_steps", "equilibrium_steps")
+STEP_NAMES = ("steps", "steps_per_frame", "max_steps", "eq_steps", "equilibrium_steps")
+"""What the source code calls the number of steps, in order of preference."""
 
 
 def settings_from_config(
@@ -39,7 +40,7 @@ def settings_from_config(
         )
     found: dict[str, Any] = {}
     for setting in family.settings:
-        names = _STEP_NAMES if setting.name == "steps" else (setting.name,)
+        names = STEP_NAMES if setting.name == "steps" else (setting.name,)
         for source in (call, made):
             value = next((source[n] for n in names if n in source), None)
             if value is not None:

@@ -19,6 +19,10 @@ _PREFIXES = ("model.", "net.", "network.", "module.")
 """What a module that holds the network, such as a LightningModule, puts before all its keys."""
 
 _SHOWN = 8
+_ROADS = """A class of your own has three roads:
+    - export one step as ONNX (inputs x, h; outputs h_next, logits) and compile that file with --set steps=30
+    - write it as a NIR graph and compile that file
+    - write a family: `eqcompile families --template FILE.py` gives one of nine lines to change"""
 
 
 def all_families() -> dict[str, Family]:
@@ -157,7 +161,7 @@ def _by_layout(tensors: Tensors, known: Mapping[str, Family]) -> Family:
         "no-family",
         f"the {len(tensors)} tensors fit none of {len(known)} families; the nearest is {nearest}",
         tensors.label,
-        "what differs from it is listed below; give the whole state_dict of one network",
+        f"what differs from it is listed below; give the whole state_dict of one network. {_ROADS}",
     )
     raise ImportFileError([head, *_differences(known[nearest], fits[nearest], tensors)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..diagnostics import Diagnostic, ImportFileError
 from ..ir import EqNet, Param
 
-__all__ = ["Family", "Setting", "Tensors", "normalise"]
+__all__ = ["Configurable", "Family", "Setting", "Tensors", "normalise"]
 
 _ORIGINAL = (".parametrizations.weight.original", ".weight_orig")
 _NORM_VECTORS = re.compile(r"\.(parametrizations\.weight\.0\._[uv]|weight_[uv])$")
@@ -124,11 +124,27 @@ class Tensors(Mapping[str, NDArray[Any]]):
 
 @dataclass(frozen=True)
 class Setting:
-    """A hyper-parameter that the file may not hold. `default` is the source code's; None means it must be given."""
+    """A hyper-parameter that the file may not hold. `default` is the source code's; None means it must be given.
+
+    `changes`: what another value would change: the `dynamics` of the net or its `weights`, `nothing` that it computes.
+    """
 
     name: str
     default: Any
     doc: str
+    changes: Literal["nothing", "dynamics", "weights"] = "dynamics"
+
+
+class Configurable(Protocol):
+    """What has settings: a class of network or a vocabulary of graphs."""
+
+    @property
+    def key(self) -> str:
+        """The name that diagnostics give it."""
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Every setting that it has."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ import numpy as np
 
 from ..diagnostics import Diagnostic, UsageError
 from ..interfaces import Assumption
-from .family import Family, Setting
+from .family import Configurable, Setting
 from .files.containers import READ_ERRORS
 
 __all__ = ["Resolved", "read_config", "resolve"]
 
 _MAX_CONFIG = 1 << 20
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+"""Numbers as people type them; JSON wants a digit on both sides of the point and no plus."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,16 @@ class Resolved:
     values: Mapping[str, Any]
     given: Mapping[str, Any]
     assumed: tuple[Assumption, ...]
+
+    def warnings(self, family: Configurable) -> tuple[str, ...]:
+        """One sentence if settings are assumed that change what the net computes."""
+        silent = {s.name for s in family.settings if s.changes == "nothing"}
+        shown = [f"{a.name} = {a.value}" for a in self.assumed if a.name not in silent]
+        if not shown:
+            return ()
+        what = "is a default" if len(shown) == 1 else "are defaults"
+        text = f"{', '.join(shown)} {what} of {family.key} that the file does not state; another value is another net"
+        return (f"{text}: state what it was trained with by --set",)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -58,7 +71,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def resolve(
-    family: Family,
+    family: Configurable,
     *,
     user: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -96,7 +109,7 @@ def resolve(
     return Resolved(ordered | {a.name: a.value for a in assumed}, ordered, assumed)
 
 
-def _unknown(name: str, family: Family, origin: str) -> Diagnostic:
+def _unknown(name: str, family: Configurable, origin: str) -> Diagnostic:
     names = [s.name for s in family.settings]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -106,7 +119,7 @@ def _unknown(name: str, family: Family, origin: str) -> Diagnostic:
     )
 
 
-def _missing(missing: list[Setting], family: Family, label: str) -> Diagnostic:
+def _missing(missing: list[Setting], family: Configurable, label: str) -> Diagnostic:
     lines = [f"--set {s.name}=8  ({s.doc})" for s in missing]
     what = f"{family.key} needs {', '.join(s.name for s in missing)}, which the file does not hold and nothing implies"
     return Diagnostic("missing-setting", what, label, "add for example " + " ".join(lines))
@@ -151,7 +164,7 @@ def _parsed(text: str, default: Any) -> Any:
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
     except (ValueError, RecursionError):
-        return text
+        return float(text) if _DECIMAL.fullmatch(text) else text
 
 
 def _shown(value: Any) -> str:

@@ -27,7 +27,7 @@ from .verify import MAX_BITS, check, verify
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["load", "save"]
+__all__ = ["is_saved_net", "load", "save"]
 
 KEY = "eqcompile"
 VERSION = 1
@@ -84,6 +84,11 @@ def load(path: Path) -> EqNet | IntNet:
     if faults:
         raise ImportFileError(faults)
     return net
+
+
+def is_saved_net(path: Path) -> bool:
+    """Whether an ONNX file is one that `save` wrote, whole or not. Raises ImportFileError if it is no ONNX file."""
+    return any(p.key == KEY for p in _parse(path).metadata_props)
 
 
 def _fault(path: Path, code: str, what: str) -> ImportFileError:

@@ -3,3 +3,8 @@
 A family composes general operations of the IR. Where two packages have a class of the same name, the key's first part
 tells them apart: they are different networks more often than not.
 """
+
+from ..family import Family, Setting
+from .build import ALPHA, GAMMA, Builder, family, layer, steps
+
+__all__ = ["ALPHA", "GAMMA", "Builder", "Family", "Setting", "family", "layer", "steps"]

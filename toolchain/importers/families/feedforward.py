@@ -11,7 +11,7 @@ from .build import Builder, family, layer, steps
 
 __all__ = ["algorithms_momentum", "models_backprop_mlp", "models_hebbian_chain"]
 
-_ONE_TICK = Setting("steps", 1, "the net is feed-forward: one tick computes it")
+_ONE_TICK = Setting("steps", 1, "the net is feed-forward: one tick computes it", "nothing")
 
 
 @family("models.BackpropMLP", "feed-forward tanh network", layer(r"net\.\d*[02468]"), _ONE_TICK)

@@ -12,7 +12,7 @@ from .build import ALPHA, Builder, family, layer, steps
 
 __all__ = ["archive_ternary", "models_ternary", "ternary_codes"]
 
-_THRESHOLD = Setting("threshold", 0.5, "weights above it become +, below its negative -, others 0")
+_THRESHOLD = Setting("threshold", 0.5, "weights above it become +, below its negative -, others 0", "weights")
 
 
 def ternary_codes(weight: NDArray[Any], threshold: float) -> NDArray[np.float64]:

@@ -11,11 +11,16 @@ import numpy as np
 from ...diagnostics import Diagnostic, ImportFileError, MissingToolError
 from .containers import READ_ERRORS, UNPACK_FREE, UNPACK_RATIO, damaged
 
-__all__ = ["HDF5_MAGIC", "read_graph"]
+__all__ = ["is_hdf5", "read_graph"]
 
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _FILTERS = (None, "gzip", "lzf", "szip")
 _MAX_NODES = 100_000
+
+
+def is_hdf5(start: bytes) -> bool:
+    """Whether a file begins as an HDF5 file does."""
+    return start.startswith(_HDF5_MAGIC)
 
 
 def read_graph(data: bytes, label: str) -> Any:

@@ -1,9 +1,13 @@
-"""A quantized ONNX graph of one relaxation step becomes an EqNet.
+"""An ONNX graph of one relaxation step, quantized or not, becomes an EqNet.
 
-The graph takes the clamped inputs and the states and gives the states after one step and what is read out of the
-states: `x, h -> h_next, logits`. An input NAME is a state if there is an output NAME_next (or as the setting `states`
-says: `h:new_h,z:new_z`); every other output is evaluated on the states after the last step. States start at 0. The
-number of steps is no part of the graph: it is the setting `steps`.
+The graph takes the clamped inputs and the states and gives the states after one step and what is read out:
+`x, h -> h_next, logits`. An input NAME is a state if there is an output NAME_next (or as the setting `states` says:
+`h:new_h,z:new_z`). States start at 0. The number of steps is no part of the graph: it is the setting `steps`.
+
+Every other output is a readout, evaluated once after the last step. Two forms are read, and both give what a loop of
+`steps` calls gives in the end: computed from the states that enter (`head(h)`), it is taken of the last states;
+computed from the new states (`head(h_next)`), it is taken of the same, for those of the last call are the last states.
+A readout that mixes both is refused.
 
 Read are MatMul and Gemm with a constant matrix, Add, Sub, Mul, Div (by a constant), Neg, Abs, Tanh, Sigmoid, Relu,
 Identity, and on constants Quant, BipolarQuant, Transpose, Reshape and Constant; a BipolarQuant of a value is a
@@ -13,41 +17,40 @@ on demand (`act_quant=ignore`), for `--state-bits` rounds states to a power-of-t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
 from ...interfaces import Imported
-from ...ir import EqNet, Input, Output, Param, Schedule, State, ops
+from ...ir import State, ops
 from ...ir.ops import Op
-from ...ir.parts import OutputKind
-from ...ir.verify import check
-from ..family import Family, Setting
+from ..family import Setting
 from ..files.onnx_file import QUANTIZERS, attributes, quantized, read_model
-from ..settings import resolve
+from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import NodeProto
 
-__all__ = ["QONNX_FAMILY", "import_qonnx"]
+__all__ = ["QONNX", "import_qonnx"]
 
 Array = NDArray[Any]
 
-QONNX_FAMILY = "qonnx.Step"
 _ACTIVATIONS: Mapping[str, ops.ActivationKind] = {"Tanh": "tanh", "Sigmoid": "sigmoid", "Relu": "relu"}
 _VALUES = ("MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Identity", *_ACTIVATIONS, *QUANTIZERS)
 _CONSTANTS = (*QUANTIZERS, "Constant", "Identity", "Transpose", "Reshape")
-_SETTINGS = (
-    Setting("steps", None, "steps made for an input"),
-    Setting("states", "", "states as input:output pairs, where outputs are not called NAME_next"),
-    Setting("outputs", "classes", "what the outputs are: classes (label = largest) or values"),
-    Setting("act_quant", "refuse", "a Quant of a value: refuse it, or ignore it (--state-bits rounds states)"),
+QONNX = GraphKind(
+    "qonnx.Step",
+    "qonnx",
+    (
+        Setting("steps", None, "steps made for an input"),
+        Setting("states", "", "input:output pairs of states, where outputs are not called NAME_next", "nothing"),
+        OUTPUTS,
+        Setting("act_quant", "refuse", "a Quant of a value: refuse it, or ignore it (see --state-bits)", "nothing"),
+    ),
 )
 
 
@@ -57,125 +60,76 @@ def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, Any], config: Ma
     Raises ImportFileError (damaged, inconsistent), UnsupportedError naming every node that is not read, or UsageError
     (settings).
     """
-    model = read_model(data, path.name)
-    kind = Family(QONNX_FAMILY, "one relaxation step as a quantized ONNX graph", (), _SETTINGS, _no_tensors)
-    resolved = resolve(kind, user=user, config=config, stated={}, label=path.name)
-    try:
-        net = _Reader(model, path.name, resolved.values).net()
-    except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
-        if isinstance(error, (ImportFileError, UnsupportedError, UsageError)):
-            raise
-        text = " ".join(str(error).split())[:200]
-        raise ImportFileError(Diagnostic("qonnx-graph", f"the graph cannot be read: {text}", path.name)) from error
-    faults = [Diagnostic(d.code, d.what, f"{path.name}: {d.where}", d.hint) for d in check(net)]
-    if faults:
-        raise ImportFileError(faults)
-    return Imported(net, QONNX_FAMILY, path, resolved.assumed, resolved.given)
+    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config)
 
 
-def _no_tensors(tensors: Any, settings: Mapping[str, Any]) -> NoReturn:
-    raise TypeError("a graph is not made of named tensors")
+class _Reader(GraphReader):
+    kind = QONNX
 
-
-@dataclass
-class _Reader:
-    model: ModelProto
-    label: str
-    settings: Mapping[str, Any]
-    params: dict[str, Param] = field(default_factory=dict)
-    constants: dict[str, Array] = field(default_factory=dict)
-    nodes: dict[str, NodeProto] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def net(self) -> EqNet:
+    def survey(self) -> None:
         from onnx import numpy_helper
 
-        graph = self.model.graph
+        graph = self.graph.graph
         self.constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        self.fold()
-        inputs = {i.name: self.shape(i) for i in graph.input if i.name not in self.constants}
+        self.protos = self.fold()
+        self.nodes = {name: tuple(node.input) for name, node in self.protos.items()}
+        self.shapes = {i.name: self.shape(i) for i in graph.input if i.name not in self.constants}
         outputs = [o.name for o in graph.output]
-        states = self.states(list(inputs), outputs)
-        clamped = [name for name in inputs if name not in states]
-        names = {name: self.unique(name) for name in inputs}
-        drive: list[Op] = []
-        step: list[Op] = []
-        read: list[Op] = []
-        depends = self.depends(set(states))
-        at_drive = {n: names[n] for n in clamped}
-        for name in (n for n in self.nodes if not depends[n]):
-            at_drive[name] = self.node(name, at_drive, drive, "")
-        values = {**names, **at_drive}
-        at_step, at_end = dict(values), dict(values)
-        in_step, in_read = (
-            self.needed(list(states.values())),
-            self.needed([o for o in outputs if o not in states.values()]),
-        )
-        for name in (n for n in self.nodes if depends[n]):
-            if name in in_step:
-                at_step[name] = self.node(name, at_step, step, "")
-            if name in in_read:
-                at_end[name] = self.node(name, at_end, read, "_read")
-        return EqNet(
-            name=re.sub(r"\W", "_", Path(self.label).stem) or "graph",
-            family=QONNX_FAMILY,
-            inputs=tuple(Input(names[n], inputs[n]) for n in clamped),
-            params=tuple(self.params.values()),
-            states=tuple(State(names[n], inputs[n], self.value(at_step, new)) for n, new in states.items()),
-            drive=tuple(drive),
-            step=tuple(step),
-            readout=tuple(read),
-            outputs=tuple(
-                Output(self.unique(o), self.value(at_end, o), self.kind()) for o in outputs if o not in states.values()
-            ),
-            schedule=Schedule(int(self.settings["steps"])),
-        )
+        self.next = self.states(list(self.shapes), outputs)
+        self.inputs = {name: shape for name, shape in self.shapes.items() if name not in self.next}
+        self.registers = {name: (new,) for name, new in self.next.items()}
+        self.outputs = {o: (o,) for o in outputs if o not in self.next.values()}
+        self.refuse_mixed()
 
     # Structure
 
-    def where(self, node: NodeProto) -> str:
-        return f"{self.label}:{(node.name or node.output[0])[:80]}"
+    def order(self) -> Iterable[str]:
+        """ONNX demands that nodes stand in order."""
+        return self.nodes
 
-    def fold(self) -> None:
-        """Evaluate what depends on constants alone; the rest, each after what it reads, is `nodes`.
+    def fold(self) -> dict[str, NodeProto]:
+        """Evaluate what depends on constants alone; returns the rest by output.
 
         Raises UnsupportedError with every node that is not read.
         """
+        nodes: dict[str, NodeProto] = {}
         faults = []
-        for node in self.model.graph.node:
+        for node in self.graph.graph.node:
             constant = all(name in self.constants for name in node.input if name)
-            kind = node.op_type
+            kind, name = node.op_type, _name(node)
             if kind not in (_CONSTANTS if constant else _VALUES) or len(node.output) != 1:
                 on = "constants" if constant else "values"
                 hint = f"read on {on} are {', '.join(_CONSTANTS if constant else _VALUES)}"
-                what = f"{kind} node {(node.name or node.output[0])[:80]!r} is not read on {on}"
-                faults.append(Diagnostic("qonnx-node", what, self.where(node), hint))
+                faults.append(
+                    Diagnostic("qonnx-node", f"{kind} node {name!r} is not read on {on}", self.where(name), hint)
+                )
             elif kind in ("Quant", "IntQuant") and not constant and self.settings["act_quant"] != "ignore":
-                what = f"{kind} node {(node.name or node.output[0])[:80]!r} rounds a value, the float level cannot"
+                what = f"{kind} node {name!r} rounds a value, the float level cannot"
                 hint = "states are rounded by --state-bits; --set act_quant=ignore leaves this one out"
-                faults.append(Diagnostic("qonnx-activation", what, self.where(node), hint))
+                faults.append(Diagnostic("qonnx-activation", what, self.where(name), hint))
             elif constant and not faults:
                 self.constants[node.output[0]] = self.folded(node)
             else:
-                self.nodes[node.output[0]] = node
+                nodes[node.output[0]] = node
         if faults:
             raise UnsupportedError(faults)
+        return nodes
 
     def folded(self, node: NodeProto) -> Array:
         from onnx import numpy_helper
 
-        held, options = [self.constants[n] for n in node.input if n], attributes(node)
+        operands, options = [self.constants[n] for n in node.input if n], attributes(node)
         match node.op_type:
             case "Constant":
                 return np.asarray(numpy_helper.to_array(options["value"]))
             case "Identity":
-                return held[0]
+                return operands[0]
             case "Transpose":
-                return held[0].transpose(options.get("perm"))
+                return operands[0].transpose(options.get("perm"))
             case "Reshape":
-                return held[0].reshape([int(n) for n in held[1]])
+                return operands[0].reshape([int(n) for n in operands[1]])
             case kind:
-                return quantized(kind, held, options, self.where(node))
+                return quantized(kind, operands, options, self.where(_name(node)))
 
     def shape(self, value: Any) -> tuple[int, ...]:
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
@@ -188,11 +142,11 @@ class _Reader:
         """The output that each state takes."""
         text = str(self.settings["states"])
         if text:
-            found = {name: new for name, _, new in (pair.partition(":") for pair in text.split(","))}
+            pairs = {name: new for name, _, new in (pair.partition(":") for pair in text.split(","))}
         else:
-            found = {name: f"{name}_next" for name in inputs if f"{name}_next" in outputs}
-        wrong = [f"{n}:{new}" for n, new in found.items() if n not in inputs or new not in outputs]
-        if wrong or not found:
+            pairs = {name: f"{name}_next" for name in inputs if f"{name}_next" in outputs}
+        wrong = [f"{n}:{new}" for n, new in pairs.items() if n not in inputs or new not in outputs]
+        if wrong or not pairs:
             what = (
                 f"there is no such pair of an input and an output: {', '.join(wrong)}"
                 if wrong
@@ -200,127 +154,119 @@ class _Reader:
             )
             hint = f"--set states=h:h_next; inputs {', '.join(inputs)}; outputs {', '.join(outputs)}"
             raise UsageError(Diagnostic("qonnx-states", what, self.label, hint))
-        return found
+        return pairs
 
-    def kind(self) -> OutputKind:
-        found = self.settings["outputs"]
-        if found == "classes":
-            return "classes"
-        if found == "values":
-            return "values"
-        raise UsageError(Diagnostic("setting-value", f"outputs is {found!r}, must be classes or values", self.label))
+    def settled(self) -> Mapping[str, str]:
+        """After the last step, a new state is the state."""
+        return {new: name for name, new in self.next.items() if new in self.nodes}
 
-    def depends(self, states: set[str]) -> dict[str, bool]:
-        """Whether each node reads a state, directly or through others."""
-        found: dict[str, bool] = {}
-        for name, node in self.nodes.items():
-            found[name] = any(n in states or found.get(n, False) for n in node.input)
-        return found
-
-    def needed(self, outputs: list[str]) -> set[str]:
-        found: set[str] = set()
-        stack = list(outputs)
-        while stack:
-            name = stack.pop()
-            if name in self.nodes and name not in found:
-                found.add(name)
-                stack += self.nodes[name].input
-        return found
+    def refuse_mixed(self) -> None:
+        """Refuse outputs that read states both before and after the step: no state of the net holds the former."""
+        faults = []
+        for name in self.outputs:
+            old, new, seen, stack = set(), set(), set(), [name]
+            while stack:
+                value = stack.pop()
+                if value in self.settled():
+                    new.add(value)
+                elif value in self.next:
+                    old.add(value)
+                elif value not in seen:
+                    seen.add(value)
+                    stack += self.nodes.get(value, ())
+            if old and new:
+                states = f"{', '.join(sorted(old))} and {', '.join(sorted(new))}"
+                what = f"output {name[:80]!r} reads both {states}, states before and after the step"
+                hint = "compute it from the states that enter the step, or from the new ones alone"
+                faults.append(Diagnostic("qonnx-readout", what, self.where(name), hint))
+        if faults:
+            raise UnsupportedError(faults)
 
     # Values
 
-    def unique(self, wanted: str) -> str:
-        base = re.sub(r"\W+", "_", wanted, flags=re.ASCII).strip("_")
-        base = base if base and not base[0].isdigit() else f"n{base}"
-        name, count = base, 1
-        while name in self.taken:
-            count += 1
-            name = f"{base}_{count}"
-        self.taken.add(name)
-        return name
+    def latch(self, name: str, values: Values, step: list[Op]) -> list[State]:
+        return [State(values[name], self.shapes[name], self.output(self.next[name], values, step, ""))]
 
-    def param(self, name: str, value: Array, note: str = "") -> str:
-        """A constant of the graph; the same name and note may be asked for again."""
-        key = f"{name} {note}"
-        if key not in self.params:
-            array = np.asarray(value, np.float64)
-            if not np.isfinite(array).all():
-                what = f"{int((~np.isfinite(array)).sum())} of {array.size} entries are NaN or infinite"
-                raise ImportFileError(Diagnostic("tensor-not-finite", what, f"{self.label}:{name[:80]}"))
-            source = f"{self.label}:{name}" + (f" ({note})" if note else "")
-            self.params[key] = Param(self.unique(name), array, source)
-        return self.params[key].name
-
-    def value(self, values: Mapping[str, str], name: str) -> str:
+    def output(self, name: str, values: Values, block: list[Op], mark: str) -> str:
         """A value of the net; a constant without the batch axis, which is 1."""
-        if name in values:
-            return values[name]
-        array = self.constants[name]
-        return self.param(name, array.reshape(array.shape[1:]) if array.ndim > 1 and array.shape[0] == 1 else array)
+        return values[name] if name in values else self.constant(name, _row(self.constants[name]))
 
-    def node(self, name: str, values: Mapping[str, str], block: list[Op], mark: str) -> str:
-        node = self.nodes[name]
+    def constant(self, name: str, value: Array, note: str = "") -> str:
+        return self.param((name, note), name, value, f"{self.label}:{name}" + (f" ({note})" if note else ""))
+
+    def node(self, name: str, values: Values, block: list[Op], mark: str) -> str:
+        node = self.protos[name]
         out = self.unique(f"{name}{mark}")
-        for op in self.made(node, values, out, mark):
-            block.append(op)
-        return values[node.input[0]] if node.op_type in ("Identity", "Quant", "IntQuant") else out
-
-    def made(self, node: NodeProto, values: Mapping[str, str], out: str, mark: str) -> list[Op]:
-        kind, options = node.op_type, attributes(node)
+        kind, options, x = node.op_type, attributes(node), node.input[0]
         match kind:
             case "Identity" | "Quant" | "IntQuant":
-                return []
+                return values[x]
             case "MatMul" | "Gemm":
-                return [self.linear(node, options, values, out)]
+                block.append(self.linear(node, options, values, out))
             case "Tanh" | "Sigmoid" | "Relu":
-                return [ops.Activation(out=out, x=values[node.input[0]], kind=_ACTIVATIONS[kind])]
+                block.append(ops.Activation(out=out, x=values[x], kind=_ACTIVATIONS[kind]))
             case "Abs":
-                return [ops.Abs(out=out, x=values[node.input[0]])]
+                block.append(ops.Abs(out=out, x=values[x]))
             case "Neg":
-                return [ops.Scale(out=out, x=values[node.input[0]], factor=-1.0)]
+                block.append(ops.Scale(out=out, x=values[x], factor=-1.0))
             case "BipolarQuant":
-                scale = self.constants.get(node.input[1])
-                if scale is None:
-                    raise self.refused(node, "its scale is not a constant")
-                below = self.unique(f"{out}_negative")
-                zero = self.param(f"{node.input[1]} zero", np.zeros(()))
-                low, high = (self.param(node.input[1], s * scale.reshape(()), t) for s, t in ((-1, "negated"), (1, "")))
-                return [
-                    ops.Greater(out=below, a=zero, b=values[node.input[0]]),
-                    ops.Select(out=out, condition=below, a=low, b=high),
-                ]
+                block += self.threshold(node, values[x], out)
+            case "Div":
+                block.append(ops.Mul(out=out, a=self.output(x, values, block, mark), b=self.inverse(node)))
             case _:
-                a, b = (self.value(values, n) for n in node.input)
-                if kind == "Div":
-                    if node.input[1] not in self.constants:
-                        raise self.refused(node, "its divisor is not a constant")
-                    b = self.param(
-                        node.input[1], 1.0 / np.asarray(self.constants[node.input[1]], np.float64), "inverse"
-                    )
-                made = {"Add": ops.Add, "Sub": ops.Sub}.get(kind, ops.Mul)
-                return [made(out=out, a=a, b=b)]
+                a, b = (self.output(n, values, block, mark) for n in node.input)
+                block.append({"Add": ops.Add, "Sub": ops.Sub}.get(kind, ops.Mul)(out=out, a=a, b=b))
+        return out
 
-    def linear(self, node: NodeProto, options: Mapping[str, Any], values: Mapping[str, str], out: str) -> Op:
+    def threshold(self, node: NodeProto, x: str, out: str) -> list[Op]:
+        """`scale` where x >= 0, else `-scale`."""
+        scale = self.constants.get(node.input[1])
+        if scale is None:
+            raise self.unread(node, "its scale is not a constant")
+        below = self.unique(f"{out}_negative")
+        zero = self.constant(node.input[1], np.zeros(()), "zero")
+        low = self.constant(node.input[1], -scale.reshape(()), "negated")
+        high = self.constant(node.input[1], scale.reshape(()))
+        return [
+            ops.Greater(out=below, a=zero, b=x),
+            ops.Select(out=out, condition=below, a=low, b=high),
+        ]
+
+    def inverse(self, node: NodeProto) -> str:
+        """The reciprocal of a constant divisor."""
+        divisor = self.constants.get(node.input[1])
+        if divisor is None:
+            raise self.unread(node, "its divisor is not a constant")
+        if not divisor.all():
+            raise self.unread(node, f"{int((divisor == 0).sum())} of {divisor.size} entries of its divisor are 0")
+        return self.constant(node.input[1], 1.0 / _row(np.asarray(divisor, np.float64)), "inverse")
+
+    def linear(self, node: NodeProto, options: Mapping[str, Any], values: Values, out: str) -> Op:
         x, matrix = node.input[0], self.constants.get(node.input[1])
         if x not in values or matrix is None or matrix.ndim != 2 or options.get("transA", 0):
-            raise self.refused(node, "read is a value times a constant matrix")
+            raise self.unread(node, "read is a value times a constant matrix")
         note = "" if options.get("transB", 0) else "transposed"
         weight = matrix if options.get("transB", 0) else matrix.T
         alpha, beta = float(options.get("alpha", 1.0)), float(options.get("beta", 1.0))
         bias = None
         if len(node.input) > 2 and node.input[2]:
-            held = self.constants.get(node.input[2])
-            if held is None or held.size not in (1, len(weight)):
-                raise self.refused(node, "its third operand is not a constant for each output")
-            bias = self.param(
-                node.input[2],
-                beta * np.broadcast_to(np.asarray(held, np.float64).reshape(-1), (len(weight),)),
-                "" if beta == 1.0 else f"times {beta:g}",
-            )
+            offset = self.constants.get(node.input[2])
+            if offset is None or offset.size not in (1, len(weight)):
+                raise self.unread(node, "its third operand is not a constant for each output")
+            row = np.broadcast_to(np.asarray(offset, np.float64).reshape(-1), (len(weight),))
+            bias = self.constant(node.input[2], beta * row, "" if beta == 1.0 else f"times {beta:g}")
         note = note if alpha == 1.0 else f"{note} times {alpha:g}".strip()
-        made = self.param(node.input[1], alpha * np.asarray(weight, np.float64), note)
-        return ops.Linear(out=out, x=values[x], weight=made, bias=bias)
+        scaled = self.constant(node.input[1], alpha * np.asarray(weight, np.float64), note)
+        return ops.Linear(out=out, x=values[x], weight=scaled, bias=bias)
 
-    def refused(self, node: NodeProto, why: str) -> UnsupportedError:
-        what = f"{node.op_type} node {(node.name or node.output[0])[:80]!r}: {why}"
-        return UnsupportedError(Diagnostic("qonnx-node", what, self.where(node)))
+    def unread(self, node: NodeProto, why: str) -> UnsupportedError:
+        return self.refused(f"{node.op_type} node {_name(node)!r}: {why}", _name(node))
+
+
+def _name(node: NodeProto) -> str:
+    return str(node.name or node.output[0])[:80]
+
+
+def _row(array: Array) -> Array:
+    """A constant without the batch axis."""
+    return array.reshape(array.shape[1:]) if array.ndim > 1 and array.shape[0] == 1 else array
