@@ -98,7 +98,7 @@ def test_a_class_name_of_several_fitting_variants_is_ambiguous() -> None:
 
 def test_a_class_name_of_no_fitting_variant_shows_each() -> None:
     """The differences from every variant are the user's way to see which file this is."""
-    text = str(refusal("z.weight", asked="Loop"))
+    text = str(refusal("z.weight", name="Loop"))
     assert "the file has no tensor a.weight, models.Loop needs it" in text
     assert "the file has no tensor layers.N.weight, archive.Loop needs it" in text
 
@@ -113,14 +113,14 @@ def test_what_the_file_states_is_taken() -> None:
 
 def test_a_contradiction_of_user_and_file_is_refused() -> None:
     """The option must not silently override what the file knows of itself."""
-    error = refusal("a.weight", asked="models.Loop", stated="models.Ternary")
+    error = refusal("a.weight", name="models.Loop", stated="models.Ternary")
     assert isinstance(error, UsageError)
     assert "--family says models.Loop, the file says that it is models.Ternary" in str(error)
 
 
 def test_unknown_families_name_the_nearest() -> None:
     """A typing error is the usual cause. A file of a class nobody knows can still be mapped by the user."""
-    error = refusal("a.weight", asked="models.Ternery")
+    error = refusal("a.weight", name="models.Ternery")
     assert isinstance(error, UsageError)
     assert "did you mean 'models.Ternary'?" in str(error)
     stated = refusal("a.weight", stated="mine.Net")
@@ -131,7 +131,7 @@ def test_unknown_families_name_the_nearest() -> None:
 
 def test_a_stated_family_whose_layout_differs_is_refused() -> None:
     """Neither the file's word nor the user's turns other tensors into this network."""
-    for options in ({"asked": "archive.Loop"}, {"stated": "archive.Loop"}):
+    for options in ({"name": "archive.Loop"}, {"stated": "archive.Loop"}):
         text = str(refusal("layers.0.weight", "head.weight", **options))
         assert "the file has no tensor Head.weight, archive.Loop needs it" in text
         assert "the file has 'head.weight'" in text

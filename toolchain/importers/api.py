@@ -77,12 +77,12 @@ def import_model(
     tensors = _Recorded(file.label, file.arrays)
     faults = _norm_faults(tensors)
     try:
-        chosen = detect(tensors, family, stated=file.family, known=known)
+        network = detect(tensors, family, stated=file.family, known=known)
         resolved = resolve(
-            chosen,
+            network,
             user=user,
             config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
-            stated=settings_from_config(chosen, file.config, file.forward_kwargs),
+            stated=settings_from_config(network, file.config, file.forward_kwargs),
             label=file.label,
         )
     except (UsageError, ImportFileError) as error:
@@ -90,11 +90,11 @@ def import_model(
     if faults:
         raise ImportFileError(faults)
     tensors.read.clear()
-    net = _build(chosen, tensors, resolved.values, file)
-    _demand_weights(net, chosen, tensors, resolved)
+    net = _build(network, tensors, resolved.values, file)
+    _demand_weights(net, network, tensors, resolved)
     ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
-    warnings = resolved.warnings(chosen)
-    return Imported(net, chosen.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings)
+    warnings = resolved.warnings(network)
+    return Imported(net, network.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings)
 
 
 def _plain_layers(

@@ -102,14 +102,14 @@ def _unknown(arrays: Mapping[str, Array], stated: Mapping[str, Any], label: str)
     faults = []
     dropped = stated.get("act_quant") == "ignore"
     for key in arrays:
-        found = _PROXY.search(key)
-        if found is None or key.endswith(_VALUE):
+        match = _PROXY.search(key)
+        if match is None or key.endswith(_VALUE):
             continue
-        if found[1] in _ACTIVATIONS and dropped:
+        if match[1] in _ACTIVATIONS and dropped:
             continue
         what = f"{key[:120]} belongs to a quantizer that is not read"
         hint = "read are the scales of weights: " + ", ".join(_KINDS)
-        if found[1] in _ACTIVATIONS:
+        if match[1] in _ACTIVATIONS:
             what = f"{key[:120]} belongs to a quantizer of activations, which a float net cannot hold"
             hint = "states are rounded by --state-bits; --set act_quant=ignore leaves this one out"
         faults.append(Diagnostic("brevitas-key", what, label, hint))
@@ -121,8 +121,8 @@ def _options(stated: Mapping[str, Any], label: str) -> _Options:
     name = stated.get("weight_quant")
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        said = "is not stated" if name is None else f"is {str(name)[:60]!r}"
-        what = f"the layers have Brevitas quantizers, but which ones {said}: a state dict does not hold it"
+        state = "is not stated" if name is None else f"is {str(name)[:60]!r}"
+        what = f"the layers have Brevitas quantizers, but which ones {state}: a state dict does not hold it"
         hint = f"--set weight_quant=Q, Q one of {', '.join(_KINDS)}"
         raise UsageError(Diagnostic("brevitas-quantizer", what, label, hint))
     bits = _number(stated.get("weight_bit_width", kind.bits))
@@ -146,10 +146,10 @@ def _options(stated: Mapping[str, Any], label: str) -> _Options:
 
 def _number(value: Any) -> float | None:
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
-    return found if np.isfinite(found) else None
+    return number if np.isfinite(number) else None
 
 
 def _quantized(weight: Array, stored: Array | None, options: _Options, where: str) -> Array:

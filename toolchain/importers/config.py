@@ -28,7 +28,7 @@ def settings_from_config(
     Raises ImportFileError for a call that no net can stand for.
     """
     call = {k: v for k, v in (forward_kwargs or {}).items() if v is not None}
-    made = {k: v for k, v in config.items() if v is not None}
+    arguments = {k: v for k, v in config.items() if v is not None}
     if call.get("apply_homeostasis") is True:
         raise ImportFileError(
             Diagnostic(
@@ -38,17 +38,17 @@ def settings_from_config(
                 "set apply_homeostasis=False: the scales in the file are then the network",
             )
         )
-    found: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
     for setting in family.settings:
         names = STEP_NAMES if setting.name == "steps" else (setting.name,)
-        for source in (call, made):
+        for source in (call, arguments):
             value = next((source[n] for n in names if n in source), None)
             if value is not None:
-                found[setting.name] = value
+                stated[setting.name] = value
                 break
     if "steps_per_frame" in call and any(s.name == "frames" for s in family.settings):
-        found["frames"] = True
-    return found
+        stated["frames"] = True
+    return stated
 
 
 def width_faults(net: EqNet, config: Mapping[str, Any]) -> list[Diagnostic]:
@@ -59,19 +59,19 @@ def width_faults(net: EqNet, config: Mapping[str, Any]) -> list[Diagnostic]:
     convolutions = [net.param(op.weight).shape[0] for op in net.all_ops() if isinstance(op, ops.Conv)]
     types = infer(net)
     classes = {types[o.value].shape[-1] for o in net.outputs if o.kind == "classes"}
-    held: dict[str, set[int]] = {"hidden_dim": hidden, "output_dim": classes}
+    widths: dict[str, set[int]] = {"hidden_dim": hidden, "output_dim": classes}
     if first.rows is not None:
-        held["vocab_size"] = {first.rows}
+        widths["vocab_size"] = {first.rows}
     elif len(first.shape) == 1:
-        held["input_dim"] = {first.shape[0]}
+        widths["input_dim"] = {first.shape[0]}
     elif len(first.shape) == 3:
-        held["input_channels"] = {first.shape[0]}
-    held["hidden_channels"] = set(convolutions[:1])
+        widths["input_channels"] = {first.shape[0]}
+    widths["hidden_channels"] = set(convolutions[:1])
     faults = []
-    for name, found in held.items():
+    for name, actual in widths.items():
         stated = config.get(name)
-        if isinstance(stated, int) and found and stated not in found:
-            shown = " or ".join(map(str, sorted(found)))
+        if isinstance(stated, int) and actual and stated not in actual:
+            shown = " or ".join(map(str, sorted(actual)))
             faults.append(
                 Diagnostic(
                     "config-width",

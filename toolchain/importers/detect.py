@@ -62,43 +62,37 @@ def _distinct(families: Iterable[Family]) -> list[Family]:
 
 def detect(
     tensors: Tensors,
-    asked: str | None = None,
+    name: str | None = None,
     *,
     stated: str | None = None,
     known: Mapping[str, Family] | None = None,
 ) -> Family:
-    """The family of a file. `asked` is the user's `--family`, `stated` what the file says; each is a full key or a
+    """The family of a file. `name` is the user's `--family`, `stated` what the file says; each is a full key or a
     bare class name, which names the one variant that fits the keys. With neither, the layout must fit one family only.
 
-    Raises UsageError for an unknown or contradictory `asked`; ImportFileError where the keys do not fit, or fit
+    Raises UsageError for an unknown or contradictory `name`; ImportFileError where the keys do not fit, or fit
     several families: equal keys and shapes occur in networks that compute different things, so the choice is the
     user's.
     """
     known = all_families() if known is None else known
     if not known:
-        hint = "install eqcompile again: families are found by its entry points"
+        hint = "install eqcompile again: families are registered by its entry points"
         raise UsageError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
-    chosen = None
-    if stated is not None and (asked is None or named(stated, known)):
-        chosen = _choose(stated, tensors, known, said_by_file=True)
-    if asked is not None:
-        wanted = _choose(asked, tensors, known, said_by_file=False, agreeing=chosen)
-        if chosen is not None and wanted.key != chosen.key:
-            raise UsageError(
-                Diagnostic(
-                    "family-contradiction",
-                    f"--family says {wanted.key}, the file says that it is {chosen.key}",
-                    tensors.label,
-                    "leave --family out",
-                )
-            )
-        chosen = wanted
-    if chosen is None:
+    family = None
+    if stated is not None and (name is None or named(stated, known)):
+        family = _choose(stated, tensors, known, from_file=True)
+    if name is not None:
+        by_name = _choose(name, tensors, known, from_file=False, stated=family)
+        if family is not None and by_name.key != family.key:
+            what = f"--family says {by_name.key}, the file says that it is {family.key}"
+            raise UsageError(Diagnostic("family-contradiction", what, tensors.label, "leave --family out"))
+        family = by_name
+    if family is None:
         return _by_layout(tensors, known)
-    found = fit(chosen, tensors)
-    if not found.exact:
-        raise ImportFileError(_differences(chosen, found, tensors))
-    return chosen
+    gap = fit(family, tensors)
+    if not gap.exact:
+        raise ImportFileError(_differences(family, gap, tensors))
+    return family
 
 
 def unprefixed(file: LoadedFile, families: Iterable[Family]) -> LoadedFile:
@@ -127,15 +121,15 @@ def named(name: str, known: Mapping[str, Family]) -> list[Family]:
 
 
 def _choose(
-    name: str, tensors: Tensors, known: Mapping[str, Family], *, said_by_file: bool, agreeing: Family | None = None
+    name: str, tensors: Tensors, known: Mapping[str, Family], *, from_file: bool, stated: Family | None = None
 ) -> Family:
     variants = named(name, known)
-    if agreeing is not None and agreeing in variants:
-        return agreeing
+    if stated is not None and stated in variants:
+        return stated
     if not variants:
         near = difflib.get_close_matches(name, [*known, *(k.rpartition(".")[2] for k in known)], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        if said_by_file:
+        if from_file:
             what = f"the file says that it is a {name[:80]!r}, which is no known family"
             hint += "name the one it computes like with --family (see `eqcompile families`)"
             raise ImportFileError(Diagnostic("unknown-family", what, tensors.label, hint))
@@ -151,7 +145,7 @@ def _choose(
 
 def _by_layout(tensors: Tensors, known: Mapping[str, Family]) -> Family:
     fits = {key: fit(family, tensors) for key, family in known.items()}
-    exact = _distinct(known[key] for key, found in fits.items() if found.exact)
+    exact = _distinct(known[key] for key, gap in fits.items() if gap.exact)
     if len(exact) == 1:
         return exact[0]
     if exact:
@@ -178,22 +172,22 @@ def _several(families: Iterable[Family], tensors: Tensors) -> Diagnostic:
     )
 
 
-def _differences(family: Family, found: Fit, tensors: Tensors) -> list[Diagnostic]:
+def _differences(family: Family, gap: Fit, tensors: Tensors) -> list[Diagnostic]:
     """One diagnostic for each missing pattern and unexpected key, as many as can be read."""
     faults = []
-    for pattern in found.missing[:_SHOWN]:
-        near = difflib.get_close_matches(_readable(pattern), found.unexpected, n=1)
+    for pattern in gap.missing[:_SHOWN]:
+        near = difflib.get_close_matches(_readable(pattern), gap.unexpected, n=1)
         hint = f"the file has {near[0]!r}, which {family.key} does not know" if near else ""
         what = f"the file has no tensor {_readable(pattern)}, {family.key} needs it"
         faults.append(Diagnostic("missing-tensor", what, tensors.label, hint))
     expected = [_readable(p) for p in (*family.required, *family.optional)]
     shapes = {name: a.shape for stored, a in tensors.arrays.items() for name in (stored, normalise(stored))}
-    for key in found.unexpected[:_SHOWN]:
+    for key in gap.unexpected[:_SHOWN]:
         near = difflib.get_close_matches(key, expected, n=1)
         hint = f"nearest known: {near[0]}" if near else ""
         what = f"the tensor {key[:80]} {list(shapes[key])} is no part of {family.key}"
         faults.append(Diagnostic("unexpected-tensor", what, tensors.label, hint))
-    more = max(len(found.missing) - _SHOWN, 0) + max(len(found.unexpected) - _SHOWN, 0)
+    more = max(len(gap.missing) - _SHOWN, 0) + max(len(gap.unexpected) - _SHOWN, 0)
     if more:
         faults.append(Diagnostic("more-differences", f"{more} more differences are not shown", tensors.label))
     return faults

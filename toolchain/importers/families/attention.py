@@ -37,7 +37,7 @@ def _embedded(b: Builder) -> str:
             Diagnostic("setting-value", f"length {length}, the file has {len(positions)} positions", b.family)
         )
     x = b.input("x", length, rows=rows)
-    tokens = b.emit(ops.Embedding(out="tokens", x=x, table=b.held("token_emb.weight")))
+    tokens = b.emit(ops.Embedding(out="tokens", x=x, table=b.parameter("token_emb.weight")))
     source = b.tensors.source("pos_emb.weight", f"first {length} positions")
     return b.add("drive", tokens, b.param("positions", positions[:length], source))
 
@@ -71,11 +71,11 @@ def _feed(b: Builder, out: str, x: str, prefix: str, kind: ActivationKind) -> st
 def _sweep(b: Builder, h: str, drive: str, i: int, names: tuple[str, str, str, str], *, causal: bool) -> str:
     """`h' = h + attention(LN1 h); (1-a) h' + a tanh(h' + FFN(LN2 h') + drive)`."""
     attention, feed, norm1, norm2 = names
-    seen = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", h, norm1), attention, causal=causal)
-    kept = b.add(f"kept{i}", h, seen)
-    fed = _feed(b, f"ffn{i}", b.layer_norm(f"kept_normed{i}", kept, norm2), feed, "relu")
-    new = b.act(f"new{i}", b.add(f"target{i}", kept, fed, drive))
-    return b.damp(f"swept{i}", kept, new, b.share("alpha"))
+    attended = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", h, norm1), attention, causal=causal)
+    residual = b.add(f"kept{i}", h, attended)
+    update = _feed(b, f"ffn{i}", b.layer_norm(f"kept_normed{i}", residual, norm2), feed, "relu")
+    new = b.act(f"new{i}", b.add(f"target{i}", residual, update, drive))
+    return b.damp(f"swept{i}", residual, new, b.share("alpha"))
 
 
 def _layers(b: Builder) -> int:
@@ -156,12 +156,12 @@ def models_attention_only_lm(b: Builder) -> EqNet:
         attention, feed, norm1, norm2 = _names(i)
 
         def relax(z: str, i: int = i, source: str = value, attention: str = attention, norm: str = norm1) -> str:
-            seen = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", z, norm), attention, causal=True)
-            return b.damp(f"relaxed{i}", z, b.add(f"target{i}", source, seen), alpha)
+            attended = _attention(b, f"attended{i}", b.layer_norm(f"normed{i}", z, norm), attention, causal=True)
+            return b.damp(f"relaxed{i}", z, b.add(f"target{i}", source, attended), alpha)
 
         settled = b.repeat(f"settled{i}", value, inner, relax)
-        fed = _feed(b, f"ffn{i}", b.layer_norm(f"settled_normed{i}", settled, norm2), feed, "gelu")
-        value = b.add(f"layer{i}", settled, fed)
+        update = _feed(b, f"ffn{i}", b.layer_norm(f"settled_normed{i}", settled, norm2), feed, "gelu")
+        value = b.add(f"layer{i}", settled, update)
     b.update(h, value)
     b.read(h, "lm_head")
     return b.finish(1)

@@ -144,8 +144,8 @@ class Builder:
     def count(self, template: str) -> int:
         """How many layers `template.format(0)`, `template.format(1)`, ... there are: at least one, without a gap."""
         n = self.tensors.count(template)
-        held = re.compile(re.escape(template.format("INDEX")).replace("INDEX", r"\d+"))
-        total = sum(1 for key in self.tensors if held.fullmatch(key))
+        pattern = re.compile(re.escape(template.format("INDEX")).replace("INDEX", r"\d+"))
+        total = sum(1 for key in self.tensors if pattern.fullmatch(key))
         if n == 0 or n != total:
             raise ImportFileError(
                 Diagnostic(
@@ -165,7 +165,7 @@ class Builder:
             self._types[name] = ValueType(array.shape)
         return name
 
-    def held(self, key: str, *, shape: tuple[int, ...] | None = None) -> str:
+    def parameter(self, key: str, *, shape: tuple[int, ...] | None = None) -> str:
         """The file's tensor as a parameter named after its key, under another shape if one is given."""
         value = self.tensor(key)
         return self.param(
@@ -265,20 +265,22 @@ class Builder:
 
     def linear(self, out: str, x: str, layer: str) -> str:
         """The file's linear layer; without a bias if the file has none."""
-        return self.emit(ops.Linear(out=out, x=x, weight=self.held(f"{layer}.weight"), bias=self._bias(layer)))
+        return self.emit(ops.Linear(out=out, x=x, weight=self.parameter(f"{layer}.weight"), bias=self._bias(layer)))
 
     def linear_of(self, out: str, x: str, name: str, weight: NDArray[Any], source: str, bias: str | None = None) -> str:
         """A linear map with a weight made here; `bias` is a key of the file."""
-        made = self.param(name, weight, source)
-        return self.emit(ops.Linear(out=out, x=x, weight=made, bias=None if bias is None else self.held(bias)))
+        parameter = self.param(name, weight, source)
+        return self.emit(
+            ops.Linear(out=out, x=x, weight=parameter, bias=None if bias is None else self.parameter(bias))
+        )
 
     def conv(self, out: str, x: str, layer: str, *, stride: int = 1, padding: int = 1) -> str:
         """The file's convolution; without a bias if the file has none."""
-        weight, bias = self.held(f"{layer}.weight"), self._bias(layer)
+        weight, bias = self.parameter(f"{layer}.weight"), self._bias(layer)
         return self.emit(ops.Conv(out=out, x=x, weight=weight, bias=bias, stride=stride, padding=padding))
 
     def _bias(self, layer: str) -> str | None:
-        return self.held(f"{layer}.bias") if f"{layer}.bias" in self.tensors else None
+        return self.parameter(f"{layer}.bias") if f"{layer}.bias" in self.tensors else None
 
     def layer_norm(self, out: str, x: str, layer: str) -> str:
         """Normalisation over the last axis with the file's affine part."""
@@ -298,14 +300,14 @@ class Builder:
 
     def _affine(self, out: str, unit: str, layer: str, shape: tuple[int, ...]) -> str:
         for part in ("weight", "bias"):
-            found = self.tensor(f"{layer}.{part}").shape
-            if found != (math.prod(shape),):
+            actual = self.tensor(f"{layer}.{part}").shape
+            if actual != (math.prod(shape),):
                 raise self.mismatch(
-                    f"{layer}.{part} has shape {list(found)}, it normalises {math.prod(shape)} units",
+                    f"{layer}.{part} has shape {list(actual)}, it normalises {math.prod(shape)} units",
                     f"{layer}.{part}",
                 )
-        scaled = self.mul(f"{out}_scaled", unit, self.held(f"{layer}.weight", shape=shape))
-        return self.add(out, scaled, self.held(f"{layer}.bias", shape=shape))
+        scaled = self.mul(f"{out}_scaled", unit, self.parameter(f"{layer}.weight", shape=shape))
+        return self.add(out, scaled, self.parameter(f"{layer}.bias", shape=shape))
 
     def add(self, out: str, first: str, *others: str) -> str:
         """The sum, from left to right."""

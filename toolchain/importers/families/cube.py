@@ -21,7 +21,7 @@ __all__ = ["archive_neural_cube", "models_neural_cube"]
 def models_neural_cube(b: Builder) -> None:
     """`h <- tanh(W_in x + b + sum_k W_local[n, k] h[neighbour(n, k)])`, weights of its own at each site; h0 = 0."""
     drive, h = b.driven("W_in")
-    near = ops.Stencil(out="near", x=h, weight=b.held("W_local"), index=b.held("neighbor_indices"))
+    near = ops.Stencil(out="near", x=h, weight=b.parameter("W_local"), index=b.parameter("neighbor_indices"))
     b.update(h, b.act("new", b.add("pre", drive, b.emit(near))))
     b.read(h, "W_out")
 
@@ -53,7 +53,7 @@ def archive_neural_cube(b: Builder) -> None:
     shift = b.param("face_bias", _on_face(offset, n), b.tensors.source("input_projection.bias", at))
     injected = b.emit(ops.Linear(out="injected", x=b.input("x", weight.shape[1]), weight=face, bias=shift))
     cube = b.reshape("injected_cube", injected, 1, n, n, n)
-    drive = b.add("drive", cube, b.held("neuron_bias", shape=(1, n, n, n)))
+    drive = b.add("drive", cube, b.parameter("neuron_bias", shape=(1, n, n, n)))
     h = b.state("h", 1, n, n, n)
     b.begin("step")
     b.relax(h, b.act("new", b.add("pre", drive, b.conv("near", h, "local_conv"))), "alpha")

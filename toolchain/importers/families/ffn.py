@@ -125,8 +125,8 @@ def archive_tor_eq_ode(b: Builder) -> None:
         marks = b.param("circular", (np.arange(units) < circular).astype(np.float64), "setting toroidal_dims")
         half = b.param("half", 0.5, "threshold between the marks 0 and 1")
         wrapped = b.emit(ops.Mod(out="wrapped", x=new, period=2 * 3.14159))
-        chosen = b.emit(ops.Greater(out="is_circular", a=marks, b=half))
-        new = b.emit(ops.Select(out="coordinates", condition=chosen, a=wrapped, b=new))
+        is_circular = b.emit(ops.Greater(out="is_circular", a=marks, b=half))
+        new = b.emit(ops.Select(out="coordinates", condition=is_circular, a=wrapped, b=new))
     b.update(h, new)
     b.read(h, "Head")
 
@@ -177,8 +177,8 @@ def archive_kernel(b: Builder) -> EqNet:
     """
 
     def linear(out: str, x: str, name: str) -> str:
-        bias = b.held(f"biases.{name}")
-        return b.emit(ops.Linear(out=out, x=x, weight=b.held(f"weights.{name}"), bias=bias))
+        bias = b.parameter(f"biases.{name}")
+        return b.emit(ops.Linear(out=out, x=x, weight=b.parameter(f"weights.{name}"), bias=bias))
 
     def normalised(out: str, x: str, name: str) -> str:
         if not b.flag("use_spectral_norm"):

@@ -50,7 +50,7 @@ def models_kernel_bptt(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0, from the arrays of a NumPy kernel."""
 
     def linear(out: str, x: str, weight: str, bias: str) -> str:
-        return b.emit(ops.Linear(out=out, x=x, weight=b.held(weight), bias=b.held(bias)))
+        return b.emit(ops.Linear(out=out, x=x, weight=b.parameter(weight), bias=b.parameter(bias)))
 
     units, inputs = b.matrix("W_in").shape
     drive = linear("drive", b.input("x", inputs), "W_in", "b_in")

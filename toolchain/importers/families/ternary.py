@@ -32,8 +32,8 @@ def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
     b.matrix(key)
     codes, note = ternary_codes(np.asarray(b.tensors.arrays[key]), threshold), f"ternarized at {threshold:g}"
     if scaled:
-        kept = np.abs(b.tensor(key)[codes != 0.0])
-        magnitude = float(kept.mean()) if kept.size else 0.0
+        magnitudes = np.abs(b.tensor(key)[codes != 0.0])
+        magnitude = float(magnitudes.mean()) if magnitudes.size else 0.0
         codes, note = codes * magnitude, f"{note}, scale {magnitude:.9g}"
     param = f"{name.replace('.', '_')}_ternary"
     return b.linear_of(out, x, param, codes, b.tensors.source(key, note), f"{name}.bias")

@@ -238,16 +238,16 @@ def _keys(arrays: Mapping[str, NDArray[Any]], label: str) -> dict[str, NDArray[A
         _refuse("file-no-network", "the file holds no tensors, no network", label, SAVE_STATE)
     plain = {key: key.replace(_COMPILED, "") for key in arrays}
     parallel = all(k.startswith(_PARALLEL) for k in plain.values())
-    found: dict[str, NDArray[Any]] = {}
+    unwrapped: dict[str, NDArray[Any]] = {}
     faults = []
     for key, array in arrays.items():
         name = plain[key].removeprefix(_PARALLEL) if parallel else plain[key]
-        if name in found:
+        if name in unwrapped:
             faults.append(Diagnostic("key-twice", f"two tensors are called {name[:80]!r}", f"{label}:{key[:80]}"))
-        found[name] = array
+        unwrapped[name] = array
     if faults:
         raise ImportFileError(faults)
-    return found
+    return unwrapped
 
 
 def _not_finite(loaded: LoadedFile) -> list[Diagnostic]:

@@ -58,9 +58,9 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     """Attributes of a node by name; strings as text."""
     from onnx import helper
 
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     return {
-        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in found.items()
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in values.items()
     }
 
 

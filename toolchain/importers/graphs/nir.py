@@ -71,7 +71,7 @@ class _Reader(GraphReader):
         sources: dict[str, list[str]] = {name: [] for name in self.graph.nodes}
         for source, sink in self.graph.edges:
             sources[sink].append(source)
-        self.sources = {name: tuple(found) for name, found in sources.items()}
+        self.sources = {name: tuple(read) for name, read in sources.items()}
         self.inputs = {name: self.entry(name) for name in self.of("Input")}
         self.registers = {name: self.sources[name] for name in self.of(*_STATEFUL)}
         self.outputs = {name: self.sources[name] for name in self.of("Output")}

@@ -164,15 +164,15 @@ class _Reader(GraphReader):
         """Refuse outputs that read states both before and after the step: no state of the net holds the former."""
         faults = []
         for name in self.outputs:
-            old, new, seen, stack = set(), set(), set(), [name]
+            old, new, visited, stack = set(), set(), set(), [name]
             while stack:
                 value = stack.pop()
                 if value in self.settled():
                     new.add(value)
                 elif value in self.next:
                     old.add(value)
-                elif value not in seen:
-                    seen.add(value)
+                elif value not in visited:
+                    visited.add(value)
                     stack += self.nodes.get(value, ())
             if old and new:
                 states = f"{', '.join(sorted(old))} and {', '.join(sorted(new))}"
