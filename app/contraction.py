@@ -79,9 +79,9 @@ class Contraction:
         if self.asked is not None and self.cost is not None:
             scaled = ", ".join(f"{name} times {factor:.4g}" for name, factor in (self.factors or {}).items())
             lines.append(
-                f"--contract {self.asked:g}: {scaled or 'no weight had to be changed'}; labels equal to float64 on "
-                f"{self.cost.source}: {self.cost.without} of {self.cost.labels} without it, {self.cost.with_it} with "
-                "it [simulated]"
+                f"--max-lipschitz {self.asked:g}: {scaled or 'no weight had to be changed'}; labels equal to "
+                f"float64 on {self.cost.source}: {self.cost.without} of {self.cost.labels} without it, "
+                f"{self.cost.with_it} with it [simulated]"
             )
         return lines + self.lowered.lines()
 
@@ -98,16 +98,16 @@ def contraction_of(
     """Certify both levels. If a contraction was asked for, lower once more without it and run both on the inputs `real`
     (described by `source`)."""
     before, after = certify(net), certify(lowered.net)
-    if options.contract is None:
+    if options.max_lipschitz is None:
         return Contraction(before, after)
-    plain: Lowered = lower(net, replace(options, contract=None), calibration=calibration)
+    plain: Lowered = lower(net, replace(options, max_lipschitz=None), calibration=calibration)
     reference = run_reference(net, real)
     without, labels = labels_agreeing(plain.net, real, reference)
     with_it, _ = labels_agreeing(lowered.net, real, reference)
     cost = Cost(len(next(iter(real.values()))), labels, without, with_it, source)
     rows = [row for row in lowered.choices if row["what"] == "contraction"]
     factors: Mapping[str, float] = rows[0]["factors"] if rows else {}
-    return Contraction(before, after, options.contract, factors, cost)
+    return Contraction(before, after, options.max_lipschitz, factors, cost)
 
 
 def _finite(value: float) -> float | None:

@@ -63,7 +63,7 @@ ROWS: Sequence[tuple[str, dict[str, Any], Bar]] = (
     ("int8, 4-bit states", {"weights": "int8", "state_bits": 4}, Bar(loss=0.3)),
     ("int4, 4-bit states", {"weights": "int4", "state_bits": 4}, Bar()),
     ("ternary, 4-bit states", {"weights": "ternary", "state_bits": 4}, Bar()),
-    ("int8, --contract 0.95", {"weights": "int8", "contract": 0.95}, Bar()),
+    ("int8, --max-lipschitz 0.95", {"weights": "int8", "max_lipschitz": 0.95}, Bar()),
 )
 HEAD = ("net", "weights", "labels = float64", "accuracy", "points", "L float", "L integer", "bar", "seconds")
 

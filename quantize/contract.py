@@ -77,4 +77,6 @@ def _rows(before: Lowered, after: Lowered, wanted: float, factors: Mapping[str, 
 
 
 def _refused(what: str, net: EqNet) -> UsageError:
-    return UsageError(Diagnostic("contract-impossible", what, f"{net.family}: --contract", "leave --contract out"))
+    return UsageError(
+        Diagnostic("contract-impossible", what, f"{net.family}: --max-lipschitz", "leave --max-lipschitz out")
+    )

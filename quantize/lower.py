@@ -54,7 +54,7 @@ def lower(
     kinds = kinds_of(net, options)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
-    return lowered if options.contract is None else contracted(ground, kinds, lowered, options.contract)
+    return lowered if options.max_lipschitz is None else contracted(ground, kinds, lowered, options.max_lipschitz)
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:

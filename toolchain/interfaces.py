@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .diagnostics import Diagnostic
 from .ir import EqNet, IntNet
-from .options import Assumption, QuantizeOptions
+from .options import Assumption, QuantizeOptions, TuneOptions
 
 __all__ = [
     "Assumption",
@@ -100,27 +100,6 @@ class Lowered:
     net: IntNet
     choices: Sequence[Mapping[str, Any]]
     assumed: tuple[Assumption, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneOptions:
-    """What the user chooses about training. `quantize`: the integers that are trained for.
-
-    `hold_out`: share of the data that is not trained on and chooses the epoch; 0 keeps the last epoch. `ticks`: how
-    many of the last ticks gradients flow through, None for all (a gate that closed early stops them). `distill`: share
-    of the loss that asks for the float net's own probabilities instead of the labels. `noise`: of the training inputs,
-    in their standard deviations; it stands for data, of which fine-tuning sees little.
-    """
-
-    quantize: QuantizeOptions
-    epochs: int = 150
-    lr: float = 6e-3
-    batch: int = 128
-    ticks: int | None = None
-    hold_out: float = 0.1
-    distill: float = 0.5
-    noise: float = 0.4
-    seed: int = 0
 
 
 @dataclass(frozen=True)

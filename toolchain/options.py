@@ -1,13 +1,30 @@
-"""What a user chooses or leaves to defaults: values that a manifest records."""
+"""What a user chooses, as dataclasses: a field holds its default, its help and its bounds, for the command line and for
+the check of a call alike. Imports nothing heavy, since the help of a command is made of it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+from .diagnostics import Diagnostic
 from .typed_json import JSON
 
-__all__ = ["Assumption", "QuantizeOptions"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "Assumption",
+    "Bounds",
+    "QuantizeOptions",
+    "TuneOptions",
+    "bounds_of",
+    "option",
+    "option_faults",
+    "plain_type",
+]
 
 
 @dataclass(frozen=True)
@@ -19,20 +36,117 @@ class Assumption:
     source: str
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """The numbers from `low` to `high`; `above` and `below`: without that end itself. Infinite ends are no numbers."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        low = self.low < value if self.above else self.low <= value
+        high = value < self.high if self.below else value <= self.high
+        return low and high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if math.isfinite(self.low) and math.isfinite(self.high) and self.above == self.below:
+            return f"between {self.low:g} and {self.high:g}" if self.above else f"from {self.low:g} to {self.high:g}"
+        low = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
+        high = f"below {self.high:g}" if self.below else f"of at most {self.high:g}"
+        return " and ".join([low] * math.isfinite(self.low) + [high] * math.isfinite(self.high))
+
+
+def option(
+    default: Any, *, help: str = "", metavar: str = "N", bounds: Bounds | None = None, flag: str | None = None
+) -> Any:
+    """A field of a dataclass of options. `flag`: the option's name, where it is not that of the field; of a field that
+    is true by default, it switches it off."""
+    metadata = {"help": help, "metavar": metavar, "bounds": bounds, "flag": flag}
+    return field(default=default, metadata={k: v for k, v in metadata.items() if v is not None})
+
+
+def plain_type(hint: Any) -> Any:
+    """`T` of `T | None`, which is how an option without a default is typed."""
+    left = [t for t in get_args(hint) if t is not type(None)]
+    return left[0] if get_origin(hint) in (Union, UnionType) and len(left) == 1 else hint
+
+
+def bounds_of(kind: type[int | float], bounds: Bounds) -> str:
+    """The noun for what an option of type `kind` takes: "a whole number of at least 1"."""
+    return f"a {'whole' if kind is int else 'finite'} number {bounds}".rstrip()
+
+
+def option_faults(options: DataclassInstance) -> list[Diagnostic]:
+    """One diagnostic (code `option-value`) for each field outside its bounds or of another type of number; None passes
+    where it is the default."""
+    hints = get_type_hints(type(options))
+    faults = []
+    for f in fields(options):
+        value, bounds, kind = getattr(options, f.name), f.metadata.get("bounds"), plain_type(hints[f.name])
+        if bounds is None or (value is None and f.default is None):
+            continue
+        right_type = isinstance(value, (int,) if kind is int else (int, float)) and not isinstance(value, bool)
+        if not right_type or value not in bounds:
+            faults.append(Diagnostic("option-value", f"{f.name} is {value!r}, must be {bounds_of(kind, bounds)}"))
+    return faults
+
+
+_WIDTH = Bounds(2, 16)
+_COUNT = Bounds(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizeOptions:
     """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
 
     `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
     `widths`: the same for single weights, by name. `input_range`: used where no calibration data is given.
-    `contract`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
+    `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
     weights: str = "int8"
-    per_row: bool = True
-    state_bits: int = 8
-    input_bits: int = 8
-    input_range: tuple[float, float] = (-1.0, 1.0)
-    tolerance: int = 0
+    per_row: bool = option(True, flag="--per-tensor", help="one weight scale a tensor (default: one an output row)")
+    state_bits: int = option(8, bounds=_WIDTH, help="width of the states")
+    input_bits: int = option(8, bounds=_WIDTH, help="width of the inputs")
+    input_range: tuple[float, float] = option(
+        (-1.0, 1.0), metavar="LO HI", help="of the inputs, where no calibration data is given"
+    )
+    tolerance: int = option(
+        0, bounds=Bounds(0), help="end a sample once no state moved by more than N codes; 0 is exact"
+    )
     widths: Mapping[str, str] = field(default_factory=dict)
-    contract: float | None = None
+    max_lipschitz: float | None = option(
+        None,
+        metavar="L",
+        bounds=Bounds(0, 1, above=True, below=True),
+        help="weaken recurrent weights until the net is proved to contract by L < 1 a step; its cost is reported",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """What the user chooses about training. `quantize`: the integers that are trained for.
+
+    `hold_out`: share of the data that is not trained on and chooses the epoch; 0 keeps the last epoch. `ticks`: how
+    many of the last ticks gradients flow through, None for all (a gate that closed early stops them). `distill`: share
+    of the loss that asks for the float net's own probabilities instead of the labels. `noise`: of the training inputs,
+    in their standard deviations; it stands for data, of which fine-tuning sees little.
+    """
+
+    quantize: QuantizeOptions
+    epochs: int = option(150, bounds=_COUNT, help="passes over the data; the first one tells how long all will take")
+    lr: float = option(6e-3, metavar="R", bounds=Bounds(0, above=True), help="first learning rate, then a cosine")
+    batch: int = option(128, bounds=_COUNT, help="samples a batch")
+    ticks: int | None = option(None, bounds=_COUNT, help="last ticks that gradients reach (default all)")
+    hold_out: float = option(
+        0.1, metavar="F", bounds=Bounds(0, 1, below=True), help="share of the data that chooses the epoch"
+    )
+    distill: float = option(
+        0.5, metavar="F", bounds=Bounds(0, 1), help="share of the loss that asks for the float net's probabilities"
+    )
+    noise: float = option(
+        0.4, metavar="F", bounds=Bounds(0), help="noise on the training inputs, in their standard deviations"
+    )
+    seed: int = option(0, bounds=Bounds(0), help="of the order of the data and of the noise")

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.options import QuantizeOptions
 
 from .commands import COMMANDS, listing
 from .console import Parser, Reply, stage_progress
-from .numbers import finite, fraction, integer, positive_seconds
-from .widths import weights, widths_of
+from .numbers import integer, positive_seconds
+from .options import add_field_options, add_target_options, build_target, field_options, parse_settings
+from .widths import add_weights, widths_of
 
 __all__ = ["command"]
 
@@ -37,48 +39,12 @@ def _parser(*, add_help: bool) -> Parser:
     parser.add_argument("--target", metavar="T", help="what to compile for; `eqcompile targets` lists them")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the artifact")
     parser.add_argument("--force", action="store_true", help="replace an artifact (and a report) that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write report.json and report.html there")
     model = parser.add_argument_group("the model")
     add_model_options(model)
-    integers = parser.add_argument_group("the integers")
-    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=("weights", "widths"))
+    add_weights(integers, default=QuantizeOptions.weights)
     integers.add_argument("--calibrate", type=Path, metavar="X.npz", help="inputs (key x) from which ranges are taken")
-    integers.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        type=weights,
-        metavar="[TENSOR=]KIND",
-        help="codes of float weights: ternary, or int2 to int8 (default int8); with TENSOR= of that weight alone, as "
-        "W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
-    )
-    integers.add_argument(
-        "--contract",
-        type=fraction,
-        metavar="L",
-        help="weaken recurrent weights until the net is proved to contract by L < 1 a step; its cost is reported",
-    )
-    integers.add_argument(
-        "--per-tensor", action="store_true", help="one weight scale a tensor (default: one an output row)"
-    )
-    integers.add_argument("--state-bits", type=integer(2, 16), metavar="N", help="(default 8)", **given)
-    integers.add_argument("--input-bits", type=integer(2, 16), metavar="N", help="(default 8)", **given)
-    integers.add_argument(
-        "--input-range",
-        type=finite,
-        nargs=2,
-        metavar=("LO", "HI"),
-        help="of the inputs, where no calibration data is given (default -1 1)",
-        **given,
-    )
-    integers.add_argument(
-        "--tolerance",
-        type=integer(0),
-        metavar="N",
-        help="end a sample once no state moved by more than N codes; 0 is exact (default 0)",
-        **given,
-    )
     checks = parser.add_argument_group("verification (on by default)")
     amount = checks.add_mutually_exclusive_group()
     amount.add_argument("--verify", type=integer(1), metavar="N", help="samples to compare (default 16)")
@@ -87,7 +53,9 @@ def _parser(*, add_help: bool) -> Parser:
     checks.add_argument(
         "--simulator", action="append", metavar="NAME", help="run only this one (may be given again; default: all)"
     )
-    checks.add_argument("--timeout", type=positive_seconds, metavar="S", help="limit of a simulator's run", **given)
+    checks.add_argument(
+        "--timeout", type=positive_seconds, metavar="S", default=argparse.SUPPRESS, help="limit of a simulator's run"
+    )
     return parser
 
 
@@ -108,13 +76,12 @@ def command(argv: Sequence[str]) -> Reply:
     if target_name is None:
         namespace = parser.parse_all(argv)
         raise UsageError(_missing(namespace))
+    from eqcompile.quantize.options import check_options
     from eqcompile.toolchain import registry
-    from eqcompile.toolchain.interfaces import QuantizeOptions
 
     from .. import compile as pipeline
     from .. import report
     from . import show
-    from .options import add_target_options, build_target, parse_settings
 
     target_class = registry.target_class(target_name)
     add_target_options(parser, target_class)
@@ -122,10 +89,8 @@ def command(argv: Sequence[str]) -> Reply:
     missing = _missing(namespace)
     if missing:
         raise UsageError(missing)
-    chosen = {k: v for k, v in vars(namespace).items() if k in ("state_bits", "input_bits", "tolerance")}
-    chosen |= widths_of(namespace.weights)
-    if "input_range" in namespace:
-        chosen["input_range"] = _range(*namespace.input_range)
+    quantize = QuantizeOptions(**field_options(namespace, QuantizeOptions), **widths_of(namespace.weights))
+    check_options(quantize)
     if namespace.report is not None:
         report.check_folder(namespace.report, force=namespace.force)
     request = pipeline.CompileRequest(
@@ -135,7 +100,7 @@ def command(argv: Sequence[str]) -> Reply:
         family=namespace.family,
         settings=parse_settings(namespace.set),
         config=namespace.config,
-        quantize=QuantizeOptions(per_row=not namespace.per_tensor, contract=namespace.contract, **chosen),
+        quantize=quantize,
         calibration=namespace.calibrate,
         inputs=namespace.inputs,
         samples=namespace.verify or pipeline.DEFAULT_SAMPLES,
@@ -167,11 +132,3 @@ def _missing(namespace: argparse.Namespace) -> list[Diagnostic]:
         for name, argument, hint in required
         if getattr(namespace, name) is None
     ]
-
-
-def _range(low: float, high: float) -> tuple[float, float]:
-    if low >= high:
-        raise UsageError(
-            Diagnostic("input-range", f"LO is {low:g} and HI is {high:g}, LO must be below HI", "--input-range")
-        )
-    return low, high

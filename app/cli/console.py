@@ -82,7 +82,7 @@ class Reply:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports as diagnostics do and lists the exit codes in its help."""
+    """An argument parser that reports as diagnostics do, knows `--json`, and lists the exit codes in its help."""
 
     def __init__(self, *, prog: str, description: str, examples: str, add_help: bool = True) -> None:
         codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
@@ -94,6 +94,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=add_help,
         )
+        self.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(Diagnostic("usage", message, hint=f"{self.prog} --help"))

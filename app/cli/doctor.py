@@ -59,7 +59,6 @@ def command(argv: Sequence[str]) -> Reply:
         description="Say what is installed (Python, extras, programs, plug-ins) and what to do next.",
         examples="  eqcompile doctor\n  eqcompile doctor --json",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
     document = {
         "eqcompile": metadata.version(packages.DISTRIBUTION),

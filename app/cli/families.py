@@ -25,7 +25,6 @@ def command(argv: Sequence[str]) -> Reply:
         description="List the classes of network that can be imported and the settings that a file may not hold.",
         examples="  eqcompile families --json\n  eqcompile families --template my_net.py",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--template", type=Path, metavar="FILE.py", help="write a family of your own to change")
     namespace = parser.parse_all(argv)
     if namespace.template is not None:

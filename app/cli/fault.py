@@ -96,7 +96,6 @@ def run(argv: Sequence[str]) -> Reply:
     )
     fault_parts.add_environment(parser)
     parser.add_argument("--force", action="store_true", help="replace a campaign that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace, options = fault_parts.parse_with_model(parser, argv)
     notes = {"command": shlex.join(["eqfault", "run", *argv]), **fault_parts.environment(namespace)}
     campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, notes)
@@ -113,7 +112,6 @@ def resume(argv: Sequence[str]) -> Reply:
     parser = _parser("resume", "Go on with a campaign that was interrupted or killed: no fault is lost or doubled.")
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
     _add_workers(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
     return _go_on(namespace.output, namespace)
 
@@ -142,7 +140,6 @@ def report(argv: Sequence[str]) -> Reply:
     parser = _parser("report", "Write report.html and report.json of what a campaign holds so far.")
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
     parser.add_argument("--against", type=Path, metavar="CAMPAIGN", help="another campaign to compare with")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
     document = write(namespace.output, against=namespace.against)
     return Reply(document, str(namespace.output / "report.html"))
@@ -160,7 +157,6 @@ def plan(argv: Sequence[str]) -> Reply:
     _add_model(parser, required=False)
     _add_campaign(parser)
     _add_statistics(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace, options = fault_parts.parse_with_model(parser, argv)
     if namespace.source is None:
         population = namespace.population

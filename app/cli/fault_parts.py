@@ -34,13 +34,14 @@ def parse_with_model(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Name
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--model", nargs="?")
     name = first.parse_known_args(argv)[0].model
-    if name is not None:
-        from eqcompile.sim.faults.model import FaultModel
+    if name is None:
+        return parser.parse_all(argv), {}
+    from eqcompile.sim.faults.model import FaultModel
 
-        model = registry.find_class("faults", name, FaultModel)
-        add_field_options(parser, model, f"options of model {name} ({model.summary})")
+    model = registry.find_class("faults", name, FaultModel)
+    add_field_options(parser, model, f"options of model {name} ({model.summary})")
     namespace = parser.parse_all(argv)
-    return namespace, field_options(namespace)
+    return namespace, field_options(namespace, model)
 
 
 def add_environment(parser: Any) -> None:

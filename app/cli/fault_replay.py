@@ -26,7 +26,6 @@ def command(argv: Sequence[str]) -> console.Reply:
     parser.add_argument("--target", metavar="E", help="engine (default: the campaign's)")
     parser.add_argument("-o", "--output", type=Path, metavar="Y.npz", help="also write every state after every tick")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
     from eqcompile.sim.campaign import api
 
@@ -54,7 +53,6 @@ def models(argv: Sequence[str]) -> console.Reply:
     """List fault models and engines."""
     text = "List the fault models and the engines that are installed."
     parser = console.Parser(prog="eqfault models", description=text, examples="  eqfault models --json")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
     from eqcompile.sim.faults.engine import Engine
     from eqcompile.sim.faults.model import FaultModel

@@ -41,7 +41,6 @@ def command(argv: Sequence[str]) -> Reply:
         examples="  eqcompile inspect model.pt\n  eqcompile inspect out --json",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint, net (.onnx) or artifact folder")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     add_model_options(parser)
     namespace = parser.parse_all(argv)
     path: Path = namespace.model

@@ -6,47 +6,39 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["finite", "fraction", "integer", "positive_seconds"]
+from eqcompile.toolchain.options import Bounds, bounds_of
+
+__all__ = ["fraction", "integer", "number", "positive_seconds"]
 
 
-def integer(low: int, high: int | None = None) -> Callable[[str], int]:
-    """A parser of whole numbers of `[low, high]` for argparse."""
-    wanted = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+def number(kind: type[int | float], bounds: Bounds | None = None) -> Callable[[str], int | float]:
+    """A parser of finite numbers within `bounds` for argparse. A share, which is at most 1, may be a percentage."""
+    limits = bounds or Bounds()
 
-    def parse(text: str) -> int:
+    def parse(text: str) -> int | float:
+        percent = kind is float and limits.high == 1 and text.endswith("%")
         try:
-            value = int(text)
+            value = kind(text.removesuffix("%") if percent else text) / (100 if percent else 1)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
-        if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{value} is not {wanted}")
-        return value
+            value = math.nan
+        if value not in limits:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {bounds_of(kind, limits)}")
+        return kind(value)
 
     return parse
 
 
-def finite(text: str) -> float:
-    """A finite number, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-    return value
+def integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers of `[low, high]` for argparse."""
+    parse = number(int, Bounds(low, math.inf if high is None else high))
+    return lambda text: int(parse(text))
 
 
 def positive_seconds(text: str) -> float:
     """A positive number of seconds, for argparse."""
-    value = finite(text)
-    if value <= 0.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return value
+    return number(float, Bounds(0, above=True))(text)
 
 
 def fraction(text: str) -> float:
     """A number strictly between 0 and 1, as 0.01 or 1%, for argparse."""
-    value = finite(text[:-1]) / 100 if text.endswith("%") else finite(text)
-    if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1 (or 0% and 100%)")
-    return value
+    return number(float, Bounds(0, 1, above=True, below=True))(text)

@@ -1,19 +1,24 @@
-"""Options that are made from data: a target's dataclass fields, and `--set name=value`."""
+"""Options that are made from data: fields of a dataclass, and `--set name=value`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, fields
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
-from eqcompile.toolchain.interfaces import Target
+from eqcompile.toolchain.options import plain_type
+
+from .numbers import number
+
+if TYPE_CHECKING:
+    from eqcompile.toolchain.interfaces import Target
 
 __all__ = ["add_field_options", "add_target_options", "build_target", "field_options", "parse_settings"]
 
-_PREFIX = "field_option_"
+_PREFIX = "option of "
+T = TypeVar("T")
 
 
 def parse_settings(items: Sequence[str]) -> dict[str, str]:
@@ -21,19 +26,19 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
 
     Raises UsageError for an item without `=` or a name given twice.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     faults = []
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name.isidentifier():
             faults.append(Diagnostic("bad-setting", f"{item!r} is not name=value", "--set", "as in --set alpha=0.5"))
-        elif name in found:
-            faults.append(Diagnostic("setting-twice", f"{name} is given as {found[name]!r} and as {text!r}", "--set"))
+        elif name in settings:
+            faults.append(Diagnostic("setting-twice", f"{name} is {settings[name]!r} and {text!r}", "--set"))
         else:
-            found[name] = text
+            settings[name] = text
     if faults:
         raise UsageError(faults)
-    return found
+    return settings
 
 
 def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) -> None:
@@ -41,38 +46,57 @@ def add_target_options(parser: argparse.ArgumentParser, target: type[Target]) ->
     add_field_options(parser, target, f"options of target {target.name} ({target.summary})")
 
 
-def add_field_options(parser: argparse.ArgumentParser, plugin: type[Any], title: str) -> None:
-    """One option for each field of a plug-in's dataclass: `chip: Literal["a", "b"]` becomes `--chip {a,b}`.
+def add_field_options(
+    parser: argparse.ArgumentParser, options: type[Any], title: str, *, skip: Collection[str] = ()
+) -> Any:
+    """A group of options, one for each field of a dataclass but those of `skip`: `chip: Literal["a", "b"]` becomes
+    `--chip {a,b}`. Returns the group.
 
-    The field's metadata may hold `help` and `metavar`; a field that may be None has no default to show.
+    The field's metadata may hold `help`, `metavar`, `bounds` and `flag` (see `toolchain.options.option`); a field that
+    may be None has no default to show.
     """
     group = parser.add_argument_group(title)
-    hints = get_type_hints(plugin)
-    for f in fields(plugin):
-        flag, hint = "--" + f.name.replace("_", "-"), _without_none(hints[f.name])
-        default = "" if f.default in (MISSING, None) else f" (default {f.default})"
-        text = f"{f.metadata.get('help', '')}{default}".replace("%", "%%")
-        common: dict[str, Any] = {"dest": _PREFIX + f.name, "default": argparse.SUPPRESS, "help": text}
-        if hint is bool:
+    hints = get_type_hints(options)
+    for f in fields(options):
+        if f.name in skip:
+            continue
+        hint, switches_off = plain_type(hints[f.name]), f.default is True and "flag" in f.metadata
+        flag = f.metadata.get("flag", "--" + f.name.replace("_", "-"))
+        metavar, bounds = f.metadata.get("metavar", f.name.upper()), f.metadata.get("bounds")
+        default = "" if f.default in (MISSING, None) or switches_off else f" (default {_shown(f.default)})"
+        text = f"{f.metadata.get('help', '')}{default}".replace("%", "%%").strip()
+        common: dict[str, Any] = {"dest": _dest(options, f.name), "default": argparse.SUPPRESS, "help": text}
+        if switches_off:
+            group.add_argument(flag, action="store_false", **common)
+        elif hint is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif get_origin(hint) is Literal:
             group.add_argument(flag, choices=get_args(hint), type=type(get_args(hint)[0]), **common)
+        elif get_origin(hint) is tuple:
+            parts = get_args(hint)
+            group.add_argument(flag, type=number(parts[0]), nargs=len(parts), metavar=tuple(metavar.split()), **common)
+        elif hint in (int, float):
+            group.add_argument(flag, type=number(hint, bounds), metavar=metavar, **common)
         else:
-            kind = hint if hint in (int, float, str) else str
-            group.add_argument(flag, type=kind, metavar=f.metadata.get("metavar", f.name.upper()), **common)
+            group.add_argument(flag, metavar=metavar, **common)
+    return group
 
 
-def _without_none(hint: Any) -> Any:
-    """`T` of `T | None`, which is how an option without a default is typed."""
-    left = [t for t in get_args(hint) if t is not type(None)]
-    return left[0] if get_origin(hint) in (Union, UnionType) and len(left) == 1 else hint
+def _shown(default: Any) -> str:
+    return " ".join(f"{part:g}" for part in default) if isinstance(default, tuple) else str(default)
+
+
+def _dest(options: type[Any], name: str) -> str:
+    return f"{_PREFIX}{options.__name__}.{name}"
 
 
 def build_target(target: type[Target], namespace: argparse.Namespace) -> Target:
-    """The target with the options given on the command line."""
-    return target(**field_options(namespace))
+    """The target with the options of the command line."""
+    return target(**field_options(namespace, target))
 
 
-def field_options(namespace: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_field_options` that were given, by field."""
-    return {k.removeprefix(_PREFIX): v for k, v in vars(namespace).items() if k.startswith(_PREFIX)}
+def field_options(namespace: argparse.Namespace, options: type[Any]) -> dict[str, Any]:
+    """The fields of `options` that the command line sets, by name."""
+    prefix = _dest(options, "")
+    values = {k.removeprefix(prefix): v for k, v in vars(namespace).items() if k.startswith(prefix)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -35,7 +35,6 @@ def command(argv: Sequence[str]) -> console.Reply:
     parser.add_argument("--simulator", metavar="NAME", help="golden, or one of the target's (default: its first)")
     parser.add_argument("--timeout", type=positive_seconds, default=600.0, metavar="S", help="limit (default 600 s)")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     add_model_options(parser.add_argument_group("a checkpoint"))
     namespace = parser.parse_all(argv)
     from eqcompile.toolchain.diagnostics import Diagnostic, UsageError

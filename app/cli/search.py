@@ -17,7 +17,8 @@ from . import show
 from .compile import add_model_options
 from .console import Parser, Reply, replacing, stage_progress
 from .numbers import fraction, integer
-from .options import parse_settings
+from .options import add_field_options, field_options, parse_settings
+from .widths import NO_WIDTHS
 
 __all__ = ["command"]
 
@@ -42,9 +43,7 @@ def command(argv: Sequence[str]) -> Reply:
     )
     inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
     calibration = None if namespace.calibrate is None else data.read_inputs(namespace.calibrate, imported.net)
-    options = QuantizeOptions(
-        per_row=not namespace.per_tensor, state_bits=namespace.state_bits, input_bits=namespace.input_bits
-    )
+    options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
     from eqcompile.quantize.search import search
 
     with (
@@ -86,12 +85,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"for {_JSON} and {_PICTURE}")
     parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")
-    parser.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="widest states (default 8)")
-    parser.add_argument("--input-bits", type=integer(2, 16), default=8, metavar="N", help="widest inputs (default 8)")
-    parser.add_argument("--per-tensor", action="store_true", help="one weight scale a tensor")
     parser.add_argument("--force", action="store_true", help="replace a result that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     add_model_options(parser.add_argument_group("the model"))
+    add_field_options(parser, QuantizeOptions, "the widest integers", skip=NO_WIDTHS)
     return parser.parse_all(argv)
 
 
@@ -102,7 +98,8 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     for name, kind in best["weights"].items():
         words += ["--weights", f"{name}={kind}"]
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
-    words += ["--per-tensor"] if namespace.per_tensor else []
+    per_row = field_options(namespace, QuantizeOptions).get("per_row", True)
+    words += [] if per_row else ["--per-tensor"]
     words += [] if namespace.family is None else ["--family", namespace.family]
     words += [] if namespace.config is None else ["--config", str(namespace.config)]
     for setting in namespace.set:

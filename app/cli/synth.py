@@ -41,7 +41,6 @@ def command(argv: Sequence[str]) -> Reply:
     parser.add_argument(
         "--inputs", type=Path, metavar="X.npz", help="samples whose clocks are counted (default: the bench's vectors)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     namespace = parser.parse_all(argv)
     artifact = Artifact.open(namespace.folder)
     with stage_progress() as progress:

@@ -21,7 +21,6 @@ def command(argv: Sequence[str]) -> Reply:
         description="List the targets: whether their tools are installed, and the simulators that check them.",
         examples="  eqcompile targets --json",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.parse_all(argv)
     rows = [describe(name) for name in registry.names("targets")]
     lines = [

@@ -7,14 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
+
 from . import console
+from .options import add_field_options, field_options, parse_settings
+from .widths import NO_WIDTHS, add_weights, widths_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from eqcompile.toolchain.interfaces import QuantizeOptions, Tuned
+    from eqcompile.toolchain.interfaces import Tuned
 
 __all__ = ["command"]
+
+_WEIGHTS = "ternary"
+"""The kind of weights that are trained for where no option names one."""
 
 _DESCRIPTION = """\
 Fine-tune a checkpoint so that it stays accurate as integers.
@@ -31,8 +38,6 @@ _EXAMPLES = """\
 
 def _parser() -> console.Parser:
     from .compile import add_model_options
-    from .numbers import finite, integer
-    from .widths import KINDS, weights
 
     parser = console.Parser(prog="eqcompile tune", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
@@ -40,41 +45,10 @@ def _parser() -> console.Parser:
     parser.add_argument("--test", type=Path, metavar="X.npz", help="samples that are only measured, at the end")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="the trained checkpoint")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     add_model_options(parser.add_argument_group("the model"))
-    integers = parser.add_argument_group("the integers")
-    integers.add_argument(
-        "--weights",
-        type=weights,
-        action="append",
-        default=[],
-        metavar="[TENSOR=]KIND",
-        help=f"codes of all weights, or of one (again for more): {', '.join(KINDS)} (default ternary)",
-    )
-    integers.add_argument("--per-tensor", action="store_true", help="one weight scale a tensor (default: one a row)")
-    integers.add_argument("--state-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
-    integers.add_argument("--input-bits", type=integer(2, 16), default=8, metavar="N", help="(default 8)")
-    training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=integer(1), metavar="N", help="(default 150)")
-    training.add_argument("--lr", type=finite, metavar="R", help="first learning rate, then a cosine (default 0.006)")
-    training.add_argument("--batch", type=integer(1), metavar="N", help="samples a batch (default 128)")
-    training.add_argument("--ticks", type=integer(1), metavar="N", help="last ticks that gradients reach (default all)")
-    training.add_argument(
-        "--hold-out", type=finite, metavar="F", help="share of the data that chooses the epoch (default 0.1)"
-    )
-    training.add_argument(
-        "--distill",
-        type=finite,
-        metavar="F",
-        help="share of the loss that asks for the float net's probabilities (default 0.5)",
-    )
-    training.add_argument(
-        "--noise",
-        type=finite,
-        metavar="F",
-        help="noise on the training inputs, in their standard deviations (default 0.4)",
-    )
-    training.add_argument("--seed", type=integer(0), metavar="N", help="(default 0)")
+    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=NO_WIDTHS)
+    add_weights(integers, default=_WEIGHTS)
+    add_field_options(parser, TuneOptions, "training", skip=("quantize",))
     return parser
 
 
@@ -84,20 +58,11 @@ def command(argv: Sequence[str]) -> console.Reply:
     from eqcompile.quantize.qat.stage import tune
     from eqcompile.toolchain import data
     from eqcompile.toolchain.importers.api import import_model
-    from eqcompile.toolchain.interfaces import QuantizeOptions, TuneOptions
-
-    from .options import parse_settings
-    from .widths import widths_of
 
     integers = QuantizeOptions(
-        **{"weights": "ternary", **widths_of(namespace.weights)},
-        per_row=not namespace.per_tensor,
-        state_bits=namespace.state_bits,
-        input_bits=namespace.input_bits,
+        **{"weights": _WEIGHTS, **widths_of(namespace.weights)}, **field_options(namespace, QuantizeOptions)
     )
-    names = ("epochs", "lr", "batch", "ticks", "hold_out", "distill", "noise", "seed")
-    given = {n: getattr(namespace, n) for n in names if getattr(namespace, n) is not None}
-    options = TuneOptions(quantize=integers, **given)
+    options = TuneOptions(quantize=integers, **field_options(namespace, TuneOptions))
     with console.replacing(namespace.output, force=namespace.force) as temporary, console.stage_progress() as progress:
         imported = import_model(
             namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
@@ -144,7 +109,7 @@ def _document(
         "family": family,
         "weights": integers.weights,
         "widths": dict(integers.widths),
-        "state_bits": namespace.state_bits,
+        "state_bits": integers.state_bits,
         "digest": tuned.net.digest,
         "accuracy": {
             name: {

@@ -1,4 +1,4 @@
-"""`--weights KIND` and `--weights TENSOR=KIND`."""
+"""The option `--weights KIND` and `--weights TENSOR=KIND`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,24 @@ from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 
-__all__ = ["KINDS", "weights", "widths_of"]
+__all__ = ["KINDS", "NO_WIDTHS", "add_weights", "weights", "widths_of"]
 
+NO_WIDTHS = ("weights", "widths", "input_range", "tolerance", "max_lipschitz")
+"""Fields of QuantizeOptions that are no options of a command which only chooses or trains widths."""
 KINDS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
+
+
+def add_weights(group: Any, *, default: str) -> None:
+    """The option, which may be given again; `default` is the kind of weights that it does not name."""
+    group.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        type=weights,
+        metavar="[TENSOR=]KIND",
+        help=f"codes of float weights: {KINDS[0]}, or {KINDS[1]} to {KINDS[-1]} (default {default}); with TENSOR= of "
+        "that weight alone, as W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
+    )
 
 
 def weights(text: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ import pytest
 
 from eqcompile.app.cli import console
 from eqcompile.app.cli.main import main
-from eqcompile.app.cli.numbers import finite
+from eqcompile.app.cli.numbers import number
 from eqcompile.app.cli.options import add_target_options, build_target, parse_settings
 from eqcompile.sim.numpy_runner import NumpySimulator
 from eqcompile.toolchain import registry
@@ -245,8 +245,8 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
     text = " ".join(capsys.readouterr().out.split())
     options = QuantizeOptions()
     assert f"(default {options.weights})" in text
-    assert f"--state-bits N (default {options.state_bits})" in text
-    assert f"--input-bits N (default {options.input_bits})" in text
+    assert f"--state-bits N width of the states (default {options.state_bits})" in text
+    assert f"--input-bits N width of the inputs (default {options.input_bits})" in text
     assert "(default {:g} {:g})".format(*options.input_range) in text
     assert f"0 is exact (default {options.tolerance})" in text
     assert {f.name for f in fields(options)} == {
@@ -257,9 +257,9 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "input_range",
         "tolerance",
         "widths",
-        "contract",
+        "max_lipschitz",
     }
-    assert (dict(options.widths), options.contract) == ({}, None)
+    assert (dict(options.widths), options.max_lipschitz) == ({}, None)
 
 
 @dataclass(frozen=True)
@@ -302,10 +302,10 @@ def test_settings_are_read_as_names_and_texts() -> None:
 
 def test_numbers_of_the_command_line_are_finite() -> None:
     """Would break if NaN could become the range of an input."""
-    assert finite("-1e-3") == -0.001
+    assert number(float)("-1e-3") == -0.001
     for text in ("nan", "inf", "x"):
         with pytest.raises(argparse.ArgumentTypeError, match="not a finite number"):
-            finite(text)
+            number(float)(text)
 
 
 def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

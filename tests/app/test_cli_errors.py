@@ -68,7 +68,7 @@ MISTAKES = {
         ["MODEL", "--target", "numpy", "-o", "OUT", "--set", "steps=3", "--set", "steps=4"],
         2,
         "setting-twice",
-        "'3' and as '4'",
+        "'3' and '4'",
     ),
     "setting of a wrong type": (
         ["MODEL", "--target", "numpy", "-o", "OUT", "--set", "steps=many"],
@@ -104,12 +104,17 @@ MISTAKES = {
         "usage",
         "not allowed with",
     ),
-    "time limit": (["MODEL", "--target", "numpy", "-o", "OUT", "--timeout", "0"], 2, "usage", "positive number"),
+    "time limit": (
+        ["MODEL", "--target", "numpy", "-o", "OUT", "--timeout", "0"],
+        2,
+        "usage",
+        "a finite number above 0",
+    ),
     "falling range": (
         ["MODEL", "--target", "numpy", "-o", "OUT", "--input-range", "1", "-1"],
         2,
-        "input-range",
-        "LO is 1 and HI is -1",
+        "option-range",
+        "1.0 to -1.0, must be finite and rising",
     ),
     "range not finite": (
         ["MODEL", "--target", "numpy", "-o", "OUT", "--input-range", "0", "inf"],

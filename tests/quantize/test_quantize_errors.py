@@ -21,12 +21,12 @@ Array = NDArray[Any]
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (QuantizeOptions(state_bits=1), ["option-bits", "state_bits is 1, must be an integer in 2..16"]),
-        (QuantizeOptions(state_bits=17), ["option-bits", "state_bits is 17, must be an integer in 2..16"]),
-        (QuantizeOptions(input_bits=0), ["option-bits", "input_bits is 0"]),
+        (QuantizeOptions(state_bits=1), ["option-value", "state_bits is 1, must be a whole number from 2 to 16"]),
+        (QuantizeOptions(state_bits=17), ["option-value", "state_bits is 17, must be a whole number from 2 to 16"]),
+        (QuantizeOptions(input_bits=0), ["option-value", "input_bits is 0"]),
         (QuantizeOptions(weights="int9"), ["option-weights", "'int9'", "one of ternary, int2, int3"]),
         (QuantizeOptions(input_range=(1.0, 1.0)), ["option-range", "1.0 to 1.0"]),
-        (QuantizeOptions(tolerance=-1), ["option-tolerance", "-1"]),
+        (QuantizeOptions(tolerance=-1), ["option-value", "-1"]),
         (QuantizeOptions(state_bits=99, weights="float"), ["state_bits is 99", "'float'"]),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_contraction_is_obtained_and_said(alpha: float) -> None:
     x = inputs_of(np.random.default_rng(1), made.net, 30)
     plain = lower(made.net, QuantizeOptions(), calibration=x)
     assert certify(plain.net).bound > 0.8
-    weak = lower(made.net, QuantizeOptions(contract=0.8), calibration=x)
+    weak = lower(made.net, QuantizeOptions(max_lipschitz=0.8), calibration=x)
     bound = certify(weak.net).bound
     assert 0.79 < bound <= 0.8
     (row,) = [r for r in weak.choices if r["what"] == "contraction"]
@@ -71,7 +71,7 @@ def test_a_contraction_that_holds_already_changes_nothing() -> None:
     """Weights must not be touched for a bound that the net has."""
     made = loop(np.random.default_rng(2), gain=0.3)
     plain = lower(made.net, QuantizeOptions(), calibration=None)
-    asked = lower(made.net, QuantizeOptions(contract=0.95), calibration=None)
+    asked = lower(made.net, QuantizeOptions(max_lipschitz=0.95), calibration=None)
     assert asked.net == plain.net
     assert asked.choices[-1]["factors"] == {}
 
@@ -79,18 +79,18 @@ def test_a_contraction_that_holds_already_changes_nothing() -> None:
 def test_a_contraction_that_cannot_be_had_is_refused() -> None:
     """A gate holds its state whatever the weights; damping alone may be above what is asked; both must say why."""
     with pytest.raises(UsageError, match="a gate holds its state"):
-        lower(import_model(LAZY).net, QuantizeOptions(contract=0.9), calibration=None)
+        lower(import_model(LAZY).net, QuantizeOptions(max_lipschitz=0.9), calibration=None)
     made = loop(np.random.default_rng(3), alpha=0.3, gain=2.0)
     with pytest.raises(UsageError, match=r"without any weight .* is 0\.7"):
-        lower(made.net, QuantizeOptions(contract=0.6), calibration=None)
+        lower(made.net, QuantizeOptions(max_lipschitz=0.6), calibration=None)
     with pytest.raises(UsageError, match="between 0 and 1"):
-        lower(made.net, QuantizeOptions(contract=1.5), calibration=None)
+        lower(made.net, QuantizeOptions(max_lipschitz=1.5), calibration=None)
 
 
 def test_compile_says_what_a_contraction_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """L before and after, and the labels without and with it, in text, JSON and the manifest."""
     argv = [str(LOOPED), "--target", "numpy", "-o", str(tmp_path / "out"), "--calibrate", str(CALIBRATION)]
-    argv += ["--inputs", str(TEST), "--contract", "0.5", "--weights", "W_rec=int4", "--no-verify"]
+    argv += ["--inputs", str(TEST), "--max-lipschitz", "0.5", "--weights", "W_rec=int4", "--no-verify"]
     assert main([*argv, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)["contraction"]
     assert document["integer"] <= 0.5 < document["float"]

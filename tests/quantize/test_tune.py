@@ -97,9 +97,9 @@ def test_single_widths_and_the_text(samples: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
-        (["--hold-out", "1.0"], 2, "option-tune"),
+        (["--hold-out", "1.0"], 2, "usage"),
         (["--hold-out", "0.999"], 2, "tune-data"),
-        (["--lr", "-1"], 2, "option-tune"),
+        (["--lr", "-1"], 2, "usage"),
         (["--lr", "1e30"], 2, "tune-diverged"),
         (["--weights", "int9"], 2, "usage"),
         (["--weights", "nothing=int4"], 2, "unknown-weight"),
