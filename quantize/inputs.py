@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
-from ..toolchain.diagnostics import UsageError
+from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.inputs import check_inputs
 from ..toolchain.ir import Encoding, EqNet, Format
 from .bounds import Range, widest
@@ -35,10 +35,16 @@ def input_spans(
 ) -> dict[str, Span]:
     """Range of each numeric input: as given, else as seen in the calibration data, else the option's.
 
-    Raises UsageError with every fault of the calibration data.
+    Raises UsageError with every fault of the calibration data, an input that is 0 throughout among them.
     """
     if calibration is not None:
-        _, faults = check_inputs(net, calibration, content="reals", where="calibration data")
+        arrays, faults = check_inputs(net, calibration, content="reals", where="calibration data")
+        where, hint = "calibration data", "give samples like those that the net was trained on"
+        faults += [
+            Diagnostic("calibration-zero", f"all samples of {i.name} are 0: they have no range", where, hint)
+            for i in net.inputs
+            if i.kind == "number" and i.name in arrays and i.name not in given and not arrays[i.name].any()
+        ]
         if faults:
             raise UsageError(faults)
     found: dict[str, Span] = {}

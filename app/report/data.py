@@ -27,6 +27,9 @@ REPORT_VERSION = 1
 _GROUP = 6
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
 
+_FAR_LSB = 16.0
+"""Distance of a state from the float net's that is worth a warning: an eighth of the range of 8 bits."""
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -63,7 +66,7 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
     request, imported, net = result.request, result.imported, result.net
     labelled = {} if accuracy is None else {"accuracy": _accuracy(accuracy)}
     return {
-        "warnings": list(imported.warnings),
+        "warnings": _warnings(result),
         "model": {
             "file": request.model.name,
             "sha256": None if result.manifest.source is None else result.manifest.source.sha256,
@@ -143,6 +146,19 @@ def _accuracy(accuracy: Accuracy) -> dict[str, Any]:
         "float": number(accuracy.float_correct / accuracy.samples, "measured", "fraction", "float64 reference"),
         "integer": number(accuracy.int_correct / accuracy.samples, "simulated", "fraction", "golden"),
     }
+
+
+def _warnings(result: CompileResult) -> list[str]:
+    """What the import assumed, and integers that are far from the float net they stand for."""
+    errors = result.agreement.state_error_lsb
+    worst = max(errors, key=lambda name: errors[name], default=None)
+    if worst is None or errors[worst] <= _FAR_LSB:
+        return list(result.imported.warnings)
+    ranges = "; ".join(
+        f"{name} from {values.min():.4g} to {values.max():.4g}" for name, values in result.samples.real.items()
+    )
+    far = f"state {worst} of the integers is up to {errors[worst]:.3g} LSB away from the float net's"
+    return [*result.imported.warnings, f"{far}; check that inputs are scaled as in training ({ranges})"]
 
 
 def _agreement(result: CompileResult) -> dict[str, Any]:
