@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.ir import EqNet, infer, ops
+from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import ActivationKind, Op
+from ..toolchain.passes import Analysis
 
 __all__ = ["Bounds", "Range", "whole_numbers", "widest"]
 
@@ -44,7 +45,7 @@ class Bounds:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._sizes = {name: t.shape for name, t in infer(self.net).items()}
+        self._sizes = Analysis.of(self.net).shapes
         self._params = {p.name: p.value for p in self.net.params}
         self.of |= {n: (float(v.min()), float(v.max())) for n, v in self._params.items() if v.size}
         self.of |= self.inputs

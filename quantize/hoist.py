@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.ir import EqNet, Param, infer, ops
+from ..toolchain.ir import EqNet, Param, ops
 from ..toolchain.ir.ops import Op
+from ..toolchain.passes import Analysis
 
 __all__ = ["hoist"]
 
@@ -51,7 +52,7 @@ class _Hoist:
     def __init__(self, net: EqNet) -> None:
         self.net = net
         self.uses = _uses(net)
-        self.types = infer(net)
+        self.types = Analysis.of(net).types
         self.drive: dict[str, Op] = {op.out: op for op in net.drive}
         self.step: dict[str, tuple[Op, ...]] = {op.out: (op,) for op in net.step}
         self.params = {p.name: p for p in net.params}

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
 
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
-from ..toolchain.ir import EqNet, infer, ops, walk
+from ..toolchain.ir import EqNet, ops, walk
 from ..toolchain.ir.ops import Op
+from ..toolchain.passes import Analysis
 from .bounds import Range
 from .contract import contracted
 from .ground import Ground
@@ -58,7 +59,7 @@ def lower(
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:
-    known = set(infer(net))
+    known = set(Analysis.of(net).types)
     faults = []
     for name, (lo, hi) in ranges.items():
         if name not in known:
@@ -80,7 +81,7 @@ def check_supported(net: EqNet) -> None:
 def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
     """Every node without an integer form, with the tensors it reads."""
     sources = {p.name: p.source for p in net.params}
-    types = infer(net)
+    types = Analysis.of(net).types
     for block, block_ops in net.blocks:
         for op in walk(block_ops):
             why = _UNSUPPORTED.get(type(op), "")

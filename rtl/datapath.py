@@ -14,8 +14,9 @@ import numpy as np
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib.memory import Memory
 
-from eqcompile.toolchain.ir import Format, IntNet, infer, ops, value_ranges
+from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.passes import Analysis
 
 __all__ = ["ELEMENTWISE", "Clocked", "Combinational", "Datapath", "Fabric", "decode", "shape_of"]
 
@@ -105,8 +106,8 @@ class Datapath:
     def __init__(self, net: IntNet, fabric: Fabric | None = None) -> None:
         self.net = net
         self.fabric = Combinational() if fabric is None else fabric
-        self.types = infer(net)
-        self.ranges = value_ranges(net)
+        self.types = Analysis.of(net).types
+        self.ranges = Analysis.of(net).ranges
 
     def shape(self, name: str) -> Shape:
         """Shape of the codes of an input, a state, a parameter or an operation's value; one bit for a comparison."""

@@ -15,7 +15,7 @@ from .importers.files.arrays import NPY_MAGIC, NpzFile, read_npy
 from .importers.files.containers import regular_file
 from .inputs import check_inputs
 from .ir import IntNet, Net
-from .ir.types import infer
+from .passes import Analysis
 
 __all__ = ["Inputs", "encode", "read_inputs"]
 
@@ -109,7 +109,7 @@ def _labels(
     told = [o for o in net.outputs if o.kind == "classes"]
     if not told:
         return None, []
-    *axes, classes = infer(net)[told[0].value].shape
+    *axes, classes = Analysis.of(net).shapes[told[0].value]
     lead = next(iter(arrays.values())).shape[: 2 if net.schedule.emit == "every" else 1]
     want, place = (*lead, *axes), f"{where}:labels"
     if labels.shape != want:

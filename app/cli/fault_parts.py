@@ -148,7 +148,7 @@ def _samples(
     generator = np.random.default_rng(seed)
     codes: dict[str, NDArray[np.int64]] = {}
     for i in net.inputs:
-        low, high = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
+        low, high = i.limits
         lead = (count, 4) if net.schedule.frames else (count,)
         codes[i.name] = generator.integers(low, high, (*lead, *i.shape), dtype=np.int64, endpoint=True)
     return codes, {"source": f"{count} generated, uniform codes, seed {seed}: give --inputs for real ones"}

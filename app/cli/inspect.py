@@ -18,8 +18,9 @@ from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.importers.graphs.nir import NIR
 from eqcompile.toolchain.importers.graphs.qonnx import QONNX
 from eqcompile.toolchain.interfaces import Imported
-from eqcompile.toolchain.ir import Net, infer
+from eqcompile.toolchain.ir import Net
 from eqcompile.toolchain.ir.serial import is_saved_net, load
+from eqcompile.toolchain.passes import Analysis
 from eqcompile.toolchain.typed_json import encode
 
 from ..report.data import plain
@@ -89,7 +90,7 @@ def _candidates(path: Path) -> dict[str, Any]:
 
 def describe_net(path: Path, what: str, net: Net, imported: Imported | None = None) -> dict[str, Any]:
     """A net as JSON values: shapes, settings, weights with density and spectral norm, canonical text."""
-    types = infer(net)
+    types = Analysis.of(net).types
     stated = {} if imported is None else imported.given
     certificate = certify(net)
     given = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]

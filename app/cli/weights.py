@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.ir import Net, ops
+from eqcompile.toolchain.passes import linear_taps
 
 from ..report.data import number
 
@@ -54,13 +55,10 @@ def _norm(op: ops.Linear | ops.Conv | ops.Stencil, net: Net, taps: NDArray[Any])
     if isinstance(op, ops.Conv):
         matrix, how = taps.reshape(len(taps), -1), "SVD of the kernel as [out, in * taps]"
     elif isinstance(op, ops.Stencil):
-        index = net.param(op.index)
-        width = max(int(index.max(initial=0)) + 1, len(taps))
-        if max(len(taps), width) > _LARGEST:
+        lattice = linear_taps(net, op)
+        if max(lattice.shape) > _LARGEST:
             return None
-        matrix = np.zeros((len(taps), width))
-        rows = np.broadcast_to(np.arange(len(taps))[:, None], index.shape)
-        np.add.at(matrix, (rows, np.maximum(index, 0)), taps)
+        matrix = lattice.dense()
         how = "SVD of the lattice as a matrix"
     else:
         matrix = taps

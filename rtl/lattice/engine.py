@@ -20,7 +20,8 @@ from amaranth.lib.memory import Memory
 from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import Analysis
 
 from .cells import CLOCKS, Cells, Command, build_cells
 from .plan import check, plan_of
@@ -64,7 +65,7 @@ class LatticeEngine(wiring.Component):
         super().__init__(
             EngineSignature(
                 port_of(net, [(i.name, prod(i.shape)) for i in net.inputs]),
-                port_of(net, [(o.value, prod(infer(net)[o.value].shape)) for o in net.outputs]),
+                port_of(net, [(o.value, Analysis.of(net).sizes[o.value]) for o in net.outputs]),
                 trace="vector" if trace else None,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
                 inject=inject,

@@ -17,8 +17,9 @@ import numpy as np
 from eqcompile.rtl.datapath import ELEMENTWISE
 from eqcompile.rtl.parallel.matrix import Array, LinearMap, matrix_of
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.ir import Format, IntNet, infer, ops
+from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.passes import Analysis
 
 from .walk import Walk, walk_of
 
@@ -73,7 +74,7 @@ class Plan:
 
     @cached_property
     def matrices(self) -> tuple[Array, Array, Array]:
-        types = infer(self.net)
+        types = Analysis.of(self.net).types
         drive, step, readout = (matrix_of(op, self.net, types) for op in self.maps)
         return drive, step, readout
 
@@ -196,7 +197,7 @@ _ELSE = "use the parallel or the serial engine"
 
 def _maps(net: IntNet) -> Iterator[Diagnostic]:
     """One map in each block, of what a lattice has at hand there."""
-    types = infer(net)
+    types = Analysis.of(net).types
     alias = Plan(net, 1, 1).name
     found: list[LinearMap] = []
     for name, block in (("drive", net.drive), ("step", net.step), ("readout", net.readout)):
@@ -225,7 +226,7 @@ def _maps(net: IntNet) -> Iterator[Diagnostic]:
 
 def _values(plan: Plan) -> Iterator[Diagnostic]:
     """Operations after the maps read, element by element, what is there."""
-    net, types = plan.net, infer(plan.net)
+    net, types = plan.net, Analysis.of(plan.net).types
     states = {s.name for s in net.states}
     for s in net.states:
         if prod(s.shape) != plan.sites:
@@ -250,7 +251,7 @@ def _values(plan: Plan) -> Iterator[Diagnostic]:
 def _read(plan: Plan, op: Op, known: set[str], entries: int) -> Iterator[Diagnostic]:
     if isinstance(op, (*WEIGHTED, ops.Reshape)):
         return
-    types, params = infer(plan.net), plan.net.param_names
+    types, params = Analysis.of(plan.net).types, plan.net.param_names
     if prod(types[op.out].shape) != entries:
         what = f"{prod(types[op.out].shape)} entries, must have {entries}"
         yield Diagnostic("rtl-lattice-shape", what, op.out, _ELSE)

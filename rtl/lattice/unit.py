@@ -13,8 +13,9 @@ from amaranth.lib.memory import Memory
 
 from eqcompile.rtl.datapath import Clocked, Datapath, decode, shape_of
 from eqcompile.rtl.parallel.matrix import LinearMap, bias_of
-from eqcompile.toolchain.ir import Format, infer, ops
+from eqcompile.toolchain.ir import Format, ops
 from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.passes import Analysis
 
 from .plan import WEIGHTED, Plan
 from .saboteur import Saboteur
@@ -76,7 +77,7 @@ class Pipe:
 
     def bias(self, op: LinearMap, total: Value) -> None:
         """Start with the result of a map, `total` without its bias, at time 0."""
-        bias = [int(b) for b in bias_of(op, self.plan.net, infer(self.plan.net))]
+        bias = [int(b) for b in bias_of(op, self.plan.net, Analysis.of(self.plan.net).types)]
         name, shape = self.plan.name(op.out), self.path.shape(op.out)
         # The sums of several maps share their adders, so this one may be narrower.
         needed = self.plan.net.formats[op.out]

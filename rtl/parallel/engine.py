@@ -26,7 +26,8 @@ from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.harden.tmr import Triplicated
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer, walk
+from eqcompile.toolchain.ir import IntNet, walk
+from eqcompile.toolchain.passes import Analysis
 
 from .build import TAKEN, Builder
 from .hardening import Protected, check_hardening, is_control
@@ -108,7 +109,7 @@ class ParallelEngine(wiring.Component):
             self._MustUse__used = True
             raise UnsupportedError(faults)
         self.net, self.input = net, input or ("serial" if beat == 1 else "tree")
-        types = infer(net)
+        types = Analysis.of(net).types
         inputs = sum(prod(i.shape) for i in net.inputs)
         outputs = sum(prod(types[o.value].shape) for o in net.outputs)
         super().__init__(

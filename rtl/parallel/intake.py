@@ -22,7 +22,8 @@ from amaranth.lib.memory import Memory
 
 from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.interface import Port
-from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, infer, ops
+from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, ops
+from eqcompile.toolchain.passes import Analysis
 
 from .matrix import Array, LinearMap, bias_of, matrix_of
 from .wires import Scope, Wire, filled, source
@@ -132,7 +133,7 @@ class Intake:
 
     def accumulate(self, maps: Sequence[LinearMap], port: Port) -> None:
         """Three clocks from code to sum: fetch the column, multiply, add."""
-        m, types = self.m, infer(self.net)
+        m, types = self.m, Analysis.of(self.net).types
         matrices = [matrix_of(op, self.net, types) for op in maps]
         columns = np.zeros((sum(len(w) for w in matrices), port.count), np.int64)
         at = 0

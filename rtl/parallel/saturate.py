@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eqcompile.toolchain.ir import Interval, IntNet, infer, ops
+from eqcompile.toolchain.ir import Interval, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.passes import Analysis
 
 from .fuse import fusible, readers_of
 from .matrix import bias_of, matrix_of
@@ -25,7 +26,7 @@ __all__ = ["useful_drives"]
 def useful_drives(net: IntNet, block: Sequence[Op]) -> dict[str, list[Interval]]:
     """For each addend of `block` that only a table reads behind its sum: the interval of each entry, in C order,
     beyond which its code makes no difference."""
-    types, readers = infer(net), readers_of(net)
+    types, readers = Analysis.of(net).types, readers_of(net)
     tables = {op.x: op for op in block if isinstance(op, ops.Lookup)}
     found = {}
     for fused in fusible(block, net).values():

@@ -14,7 +14,8 @@ from amaranth import ResetInserter, Signal
 from amaranth.lib import wiring
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet, infer
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import Analysis
 
 from ..harden.tmr import Triplicated
 from ..interface import EngineSignature, port_of
@@ -177,7 +178,7 @@ class SerialEngine(wiring.Component):
         self.inject_words = words_of(self.plan, checked="residue" in harden)
         self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
-        types = infer(net)
+        types = Analysis.of(net).types
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])
         self.y_port = port_of(net, [(o.value, prod(types[o.value].shape)) for o in net.outputs])
         super().__init__(

@@ -14,12 +14,11 @@ lanes, is disturbed in each.
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-from eqcompile.toolchain.ir import infer
+from eqcompile.toolchain.passes import Analysis
 
 from ..saboteur import Elements, Tables, numbered
 from .plan import Plan, Sweep
@@ -52,7 +51,7 @@ class Saboteur:
         self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in ports.harden}
         self.drive = {op.out for op in ports.net.drive}
         self.lane_bits = (ports.plan.width - 1).bit_length()
-        self.sizes = {name: prod(found.shape) for name, found in infer(ports.net).items()}
+        self.sizes = Analysis.of(ports.net).sizes
 
     def stored(self, m: Module, sweep: Sweep, name: str, code: Value, lane: int, group: Value, *, event: bool) -> Value:
         """The code of a vector that a sweep stores; `event`: as the change of it sees it."""

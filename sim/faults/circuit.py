@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
-from ...toolchain.ir import Format, Interval, IntNet, infer, ops, value_ranges
+from ...toolchain.ir import Format, Interval, IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.ir.ranges import RangeError, op_range
+from ...toolchain.passes import Analysis
 from .storage import Word, boolean, param_words
 from .table import FaultTable, Place
 
@@ -32,7 +33,7 @@ class Circuit:
 
     @classmethod
     def of(cls, net: IntNet) -> Circuit:
-        types = infer(net)
+        types = Analysis.of(net).types
         words: dict[Key, Word] = {(Place.STATE, s.name): Word(net.formats[s.name]) for s in net.states}
         words |= {(Place.PARAM, name): word for name, word in param_words(net).items()}
         for op in net.all_ops():
@@ -87,7 +88,7 @@ def _bounds(what: str, value: NDArray[Any], count: int) -> list[Diagnostic]:
 
 def format_ranges(net: IntNet) -> dict[str, Interval]:
     """The interval of every value in a disturbed run: its stated format, for a constant its word."""
-    found = value_ranges(net)
+    found = dict(Analysis.of(net).ranges)
     for name, fmt in net.formats.items():
         found[name] = _interval(fmt)
     for name, word in param_words(net).items():
@@ -101,7 +102,7 @@ def _interval(fmt: Format) -> Interval:
 
 def unbounded(net: IntNet) -> list[Diagnostic]:
     """Operations whose inner products may leave 63 bits once their operands are anywhere in their formats."""
-    types, ranges = infer(net), format_ranges(net)
+    types, ranges = Analysis.of(net).types, format_ranges(net)
     shapes = {name: t.shape for name, t in types.items()}
     return [fault for op in net.all_ops() for fault in _unbounded(net, op, ranges, shapes)]
 

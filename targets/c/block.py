@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import live_ops, reads
 from .layout import Group, narrowest, signed
 from .maps import EACH, MAPS, RUN, in_runs, write_map
 from .program import Program
 from .scalar import ELEMENTWISE, Scalar, expression, lookup_index
 from .values import Shape, Value, contiguous, loops
 
-__all__ = ["Block", "copy", "reads"]
+__all__ = ["Block", "copy"]
 
 Index = Sequence[str]
 
@@ -45,7 +46,7 @@ class Block:
         lines: list[str] = []
         waiting: list[Op] = []
         after = {*results, *self.lasting}
-        block = live(block, after)
+        block = live_ops(block, after)
 
         def flush(position: int) -> None:
             if waiting:
@@ -271,26 +272,6 @@ def copy(value: Value, to: Value, pad: str) -> list[str]:
         return [f"{to.at(index)} = ({name}){whole.at(index)};"]
 
     return loops(to.shape, body, pad, flat=flat)
-
-
-def live(block: Sequence[Op], needed: set[str]) -> list[Op]:
-    """The operations that `needed` values depend on."""
-    found, names = [], set(needed)
-    for op in reversed(block):
-        if op.out in names:
-            found.append(op)
-            names |= reads([op])
-    return found[::-1]
-
-
-def reads(block: Iterable[Op]) -> set[str]:
-    """Every name that operations read, those in bodies of repeats included."""
-    names: set[str] = set()
-    for op in block:
-        names |= set(op.reads)
-        if isinstance(op, ops.Repeat):
-            names |= reads(op.body) | {op.result}
-    return names
 
 
 def _first_lookup(group: Sequence[Op], operands: Sequence[Sequence[str | Value]]) -> int | None:

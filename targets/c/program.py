@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain.ir import Interval, IntNet, infer, ops, value_ranges
+from ...toolchain.ir import Interval, IntNet, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import Analysis, linear_taps
 from .layout import CType, Field, Group, narrowest, signed
 from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
 from .scalar import HELPERS
@@ -45,9 +46,9 @@ class Program:
     """Fields that a new sample starts with zeros: accumulators of events and what they have seen."""
 
     def __post_init__(self) -> None:
-        self.ranges: Mapping[str, Interval] = value_ranges(self.net)
-        self.shapes: Mapping[str, Shape] = {name: t.shape for name, t in infer(self.net).items()}
-        self.params: Mapping[str, Codes] = {p.name: p.value for p in self.net.params}
+        self.ranges: Mapping[str, Interval] = Analysis.of(self.net).ranges
+        self.shapes: Mapping[str, Shape] = Analysis.of(self.net).shapes
+        self.params: Mapping[str, Codes] = Analysis.of(self.net).params
         self._globals: dict[str, str] = {}
         self.kept.add(
             Field(self.kept.names.free("started"), CType(8, False), 1, "whether the states hold their initial codes")
@@ -65,7 +66,7 @@ class Program:
         """Interval of a value; that of tokens and booleans too."""
         for i in self.net.inputs:
             if i.name == name and i.encoding is None:
-                return Interval(0, (i.rows or 1) - 1)
+                return Interval(*i.limits)
         return self.ranges.get(name, BOOLEAN)
 
     # Storage
@@ -103,7 +104,7 @@ class Program:
     def accumulator(self, op: Op) -> tuple[Interval, Interval, Interval]:
         """Intervals of any partial sum of a linear map, of an operand or the difference of two, and of a product."""
         assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
-        weight = columns_of(op, self.params, self.shapes)
+        weight = columns_of(op, self.net)
         x = self.ranges[op.x]
         rows = [sum(map(abs, column)) for column in weight.T.tolist()] if weight.size else [0]
         bound = max(rows) * x.magnitude
@@ -122,7 +123,7 @@ class Program:
             factor = signed(Interval(min(wide.lo, -(1 << 15) - 1), 0))
         key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
         if key not in self.storages:
-            columns = columns_of(op, self.params, self.shapes)
+            columns = columns_of(op, self.net)
             made = matrix_of(self.name(key), columns, self.pack, DATA, sparse=isinstance(op, ops.Stencil))
             self._store(key, made)
         storage = self.storages[key]
@@ -141,7 +142,7 @@ class Program:
         total = signed(self.accumulator(op)[0] | HALF_WORD)
         key = f"{op.weight}.rows"
         if key not in self.storages:
-            made = rows_of(self.name(key), columns_of(op, self.params, self.shapes), self.pack, DATA)
+            made = rows_of(self.name(key), columns_of(op, self.net), self.pack, DATA)
             if made is None:
                 return None
             self._store(key, made)
@@ -162,17 +163,11 @@ class Program:
             self.constants[constant.name] = constant
 
 
-def columns_of(
-    op: ops.Linear | ops.Stencil | ops.Conv, params: Mapping[str, Codes], shapes: Mapping[str, Shape]
-) -> Codes:
+def columns_of(op: ops.Linear | ops.Stencil | ops.Conv, net: IntNet) -> Codes:
     """The weights that one operand entry meets, `[entries, outputs]`; of a conv `[channel * tap, channel out]`."""
-    weight = params[op.weight]
+    weight = net.param(op.weight)
     if isinstance(op, ops.Linear):
         return np.ascontiguousarray(weight.T)
     if isinstance(op, ops.Conv):
         return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
-    index = params[op.index]
-    columns = np.zeros((shapes[op.x][0], len(weight)), np.int64)
-    site, tap = np.nonzero(index >= 0)
-    np.add.at(columns, (index[site, tap], site), weight[site, tap])
-    return columns
+    return np.ascontiguousarray(linear_taps(net, op).dense().T)

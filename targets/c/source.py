@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ...toolchain.ir import Input, IntNet, ops
 from ...toolchain.ir.ops import Op
-from .block import Block, copy, reads
+from ...toolchain.passes import reads
+from .block import Block, copy
 from .layout import CType, Field, Group, narrowest
 from .matrix import Pack
 from .program import DATA, Kernel, Program

@@ -15,7 +15,8 @@ from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, UsageError
-from ...toolchain.ir import Input, IntNet, check, infer, ops, value_ranges
+from ...toolchain.ir import Input, IntNet, check, ops
+from ...toolchain.passes import MAX_WORD, Analysis
 from .layout import narrowest
 from .matrix import Pack
 from .program import Kernel, Program
@@ -25,7 +26,6 @@ from .vectors import vectors
 
 __all__ = ["CTarget"]
 
-WORD = (1 << 62) - 1
 FILES = ("main.c", "io.h", "host.c", "cortex_m.c", "cortex_m.ld", "Makefile", "README.md")
 
 
@@ -76,7 +76,7 @@ class CTarget(Target):
         return {
             "core": self._core(net),
             "files": files,
-            "output_shapes": {o.name: list(infer(net)[o.value].shape) for o in net.outputs},
+            "output_shapes": {o.name: list(Analysis.of(net).shapes[o.value]) for o in net.outputs},
             "ram_bytes": source.ram,
             "flash_bytes": source.flash,
             "matrices": {name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()},
@@ -92,11 +92,11 @@ class CTarget(Target):
         return CoreDescription(evaluation="event", accumulators=maps)
 
     def _values(self, net: IntNet, source: Source) -> dict[str, object]:
-        shapes = {name: t.shape for name, t in infer(net).items()}
+        shapes = Analysis.of(net).shapes
         framed = net.schedule.frames
         reading: list[str] = []
         for i in net.inputs:
-            given, (lo, hi) = source.names[i.name], _limits(i)
+            given, (lo, hi) = source.names[i.name], i.limits
             kind = narrowest(Program(net, self.kernel, self.pack).interval(i.name))
             reading += _each(math.prod(i.shape), f"in.{given}[i] = ({kind})get({lo}, {hi});")
         return {
@@ -141,12 +141,8 @@ def _put(kind: str, name: str, array: str, shape: tuple[int, ...]) -> list[str]:
     return [f'    put("{kind} {name}");', *_each(math.prod(shape), f"put_code({array}[i]);"), "    io_put('\\n');"]
 
 
-def _limits(i: Input) -> tuple[int, int]:
-    return (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
-
-
 def _input_row(i: Input) -> str:
-    lo, hi = _limits(i)
+    lo, hi = i.limits
     if i.encoding is None:
         return f"- `{i.name}` {list(i.shape)}: indices {lo} to {hi}"
     encoding = f"clip(rint(x / {i.encoding.scale!r}), {lo}, {hi})"
@@ -155,7 +151,7 @@ def _input_row(i: Input) -> str:
 
 def _sums(net: IntNet) -> Iterator[Diagnostic]:
     """Partial sums that the verifier does not bound: it proves the whole sum."""
-    program, ranges = Program(net, "event", "auto"), value_ranges(net)
+    program, ranges = Program(net, "event", "auto"), Analysis.of(net).ranges
     for op in net.all_ops():
         match op:
             case ops.Linear() | ops.Stencil() | ops.Conv():
@@ -167,10 +163,10 @@ def _sums(net: IntNet) -> Iterator[Diagnostic]:
                 reach = ranges[x].magnitude * math.prod(program.shapes[x])
             case _:
                 continue
-        if reach > WORD:
+        if reach > MAX_WORD:
             yield Diagnostic(
                 "c-width",
-                f"{op.mnemonic} {op.out} can reach {reach} on the way, the kernel holds {WORD}",
+                f"{op.mnemonic} {op.out} can reach {reach} on the way, the kernel holds {MAX_WORD}",
                 op.out,
                 "choose narrower weights or states",
             )

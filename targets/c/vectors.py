@@ -11,25 +11,19 @@ from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import Run
 
 from ...toolchain.ir import IntNet
+from ...toolchain.passes import example_codes
 
 __all__ = ["vectors"]
 
 Codes = NDArray[np.int64]
 
-SEED = 0
 FRAMES = 2
 
 
 def vectors(net: IntNet) -> tuple[str, str]:
     """Input and expected output, traced: all codes zero, all at the upper end, all at the lower, and uniform ones."""
-    source = np.random.default_rng(SEED)
     framed = net.schedule.frames
-    inputs = {}
-    for i in net.inputs:
-        lo, hi = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
-        shape = (FRAMES, *i.shape) if framed else i.shape
-        ends = [np.full(shape, code, np.int64) for code in (0, hi, lo)]
-        inputs[i.name] = np.stack([*ends, source.integers(lo, hi, shape, endpoint=True)])
+    inputs = example_codes(net, uniform=1, frames=FRAMES if framed else None)
     golden: Run = run_golden(net, inputs)
     given = _input([i.name for i in net.inputs], inputs, framed=framed, trace=True)
     return given, "\n".join([*_output(net, golden, FRAMES if framed else 1), ""])

@@ -13,6 +13,7 @@ from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import Run
 
 from ...toolchain.ir import IntNet
+from ...toolchain.passes import example_codes
 from .scope import Port
 from .templates import fill
 
@@ -20,7 +21,6 @@ __all__ = ["title_of", "write_bench", "write_vectors"]
 
 Codes = NDArray[np.int64]
 
-SEED = 0
 UNIFORM = 5
 """Samples of uniform codes beside those of one code throughout: zero and both ends."""
 
@@ -32,12 +32,7 @@ def title_of(net: IntNet) -> str:
 
 def write_vectors(net: IntNet, folder: Path, *, ticks: bool) -> int:
     """Write `tb_data`; how many samples. `ticks`: the project puts out the number of ticks, and has a trace port."""
-    source = np.random.default_rng(SEED)
-    inputs: dict[str, Codes] = {}
-    for i in net.inputs:
-        lo, hi = (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
-        ends = [np.full(i.shape, code, np.int64) for code in (0, hi, lo)]
-        inputs[i.name] = np.stack([*ends, *source.integers(lo, hi, (UNIFORM, *i.shape), endpoint=True)])
+    inputs = example_codes(net, uniform=UNIFORM)
     golden: Run = run_golden(net, inputs)
     batch = len(golden.steps)
     outputs = [*golden.outputs.values(), *([golden.steps] if ticks else [])]

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import reads
 from .maps import Stored, Turns
 from .scalar import ELEMENTWISE, expression
-from .scope import Index, Lines, Port, Scope, reads
+from .scope import Index, Lines, Port, Scope
 from .templates import fill
 from .values import View, contiguous, ctype
 from .wholes import write_whole

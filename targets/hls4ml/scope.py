@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain.ir import Format, IntNet, infer, ops
-from ...toolchain.ir.ops import Op
+from ...toolchain.ir import Format, IntNet
+from ...toolchain.passes import Analysis
 from .maps import Stored, Turns, format_of
 from .values import BOOLEAN, Names, Shape, View, contiguous, ctype, largest_divisor, literal, token_format
 
-__all__ = ["Index", "Lines", "Port", "Scope", "nest", "reads"]
+__all__ = ["Index", "Lines", "Port", "Scope", "nest"]
 
 Index = Sequence[str]
 Lines = list[str]
@@ -40,8 +40,8 @@ class Scope:
     def __init__(self, net: IntNet, reuse: int) -> None:
         self.net, self.reuse = net, reuse
         self.names = Names()
-        self.shapes = {name: t.shape for name, t in infer(net).items()}
-        self.params: dict[str, NDArray[np.int64]] = {p.name: p.value for p in net.params}
+        self.shapes = Analysis.of(net).shapes
+        self.params = Analysis.of(net).params
         self.views: dict[str, View] = {}
         self.stored: list[Stored] = []
         self.maps: dict[str, Turns] = {}
@@ -123,13 +123,3 @@ def nest(
     deep = f"{pad}{'    ' * len(shape)}"
     lines += [f"{deep}{line}" for line in (*pragmas, *body(index))]
     return [*lines, *(f"{pad}{'    ' * depth}}}" for depth in reversed(range(len(shape))))]
-
-
-def reads(block: Iterable[Op]) -> set[str]:
-    """Every name that operations read, those in bodies of repeats included."""
-    names: set[str] = set()
-    for op in block:
-        names |= set(op.reads)
-        if isinstance(op, ops.Repeat):
-            names |= reads(op.body) | {op.result}
-    return names

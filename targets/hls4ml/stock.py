@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import Format, IntNet, infer, ops
+from ...toolchain.ir import Format, IntNet, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import Analysis, bias_entries, linear_taps
 from .maps import format_of
 from .scope import Port
 from .values import Names
@@ -44,13 +45,9 @@ def refusals(net: IntNet, steps: int) -> Iterator[Diagnostic]:
         if s.init is not None and s.init not in net.param_names:
             what = f"state {s.name} starts from {s.init}, which depends on the input"
             yield Diagnostic("hls-unroll", what, s.name, "leave out --unroll")
-    shapes = {name: t.shape for name, t in infer(net).items()}
-    readers: dict[str, list[Op]] = {}
-    for op in net.all_ops():
-        for name in op.reads:
-            readers.setdefault(name, []).append(op)
-    made = {op.out: op for op in net.all_ops()}
-    ends = {s.update for s in net.states} | {s.init for s in net.states} | {o.value for o in net.outputs}
+    shapes = Analysis.of(net).shapes
+    readers = Analysis.of(net).readers
+    defined = {op.out for op in net.all_ops()}
     for i in net.inputs:
         if i.encoding is None or len(i.shape) != 1:
             yield Diagnostic("hls-unroll", f"input {i.name} is no vector of numbers", i.name, "leave out --unroll")
@@ -58,7 +55,7 @@ def refusals(net: IntNet, steps: int) -> Iterator[Diagnostic]:
         if not isinstance(op, STOCK) or len(shapes[op.out]) != 1:
             what = f"{op.mnemonic} {op.out} of shape {list(shapes[op.out])} is no stock layer of hls4ml"
             yield Diagnostic("hls-unroll", what, op.out, "leave out --unroll")
-        elif isinstance(op, ops.Lookup) and (op.x not in made or len(readers[op.x]) > 1 or op.x in ends):
+        elif isinstance(op, ops.Lookup) and (op.x not in defined or readers[op.x] > 1):
             what = f"lookup {op.out}: {op.x} is read by others too, so its layer cannot saturate"
             yield Diagnostic("hls-unroll", what, op.out, "leave out --unroll")
 
@@ -78,7 +75,7 @@ class Unrolled:
 
     def __post_init__(self) -> None:
         net, self._names = self.net, Names()
-        self._shapes = {name: t.shape for name, t in infer(net).items()}
+        self._shapes = Analysis.of(net).shapes
         self._saturated = {op.x: op for op in net.all_ops() if isinstance(op, ops.Lookup)}
         values: dict[str, Value] = {p.name: p.value for p in net.params}
         for i in net.inputs:
@@ -121,11 +118,8 @@ class Unrolled:
     def _op(self, op: Op, x: Mapping[str, Value], suffix: str) -> Value:
         params = {name: v for name, v in x.items() if not isinstance(v, str)}
         match op:
-            case ops.Linear(x=a, weight=weight, bias=bias):
-                return self._dense(op, x[a], params[weight], None if bias is None else params[bias], suffix)
-            case ops.Stencil(x=a, weight=weight, index=index, bias=bias):
-                dense = _dense_of(params[weight], params[index], self._shapes[a][0])
-                return self._dense(op, x[a], dense, None if bias is None else params[bias], suffix)
+            case ops.Linear(x=a) | ops.Stencil(x=a):
+                return self._dense(op, x[a], suffix)
             case ops.Rescale(x=a, multiplier=multiplier, shift=shift):
                 return self._scaled(op, x[a], params[multiplier], shift, suffix)
             case ops.Add(a=a, b=b):
@@ -150,10 +144,11 @@ class Unrolled:
         bits = _domain(self._saturated[op.out], self.net).bits
         return f"ap_fixed<{bits},{bits},AP_RND,AP_SAT>"
 
-    def _dense(self, op: Op, x: Value, weight: Codes, bias: Codes | None, suffix: str) -> Value:
-        whole = np.zeros(len(weight), np.int64) if bias is None else bias
+    def _dense(self, op: Op, x: Value, suffix: str) -> Value:
+        weight, whole = linear_taps(self.net, op).dense(), bias_entries(self.net, op)
         if not isinstance(x, str):
-            return weight @ x + whole
+            constant: Codes = weight @ x + whole
+            return constant
         narrow = format_of(weight)
         if narrow == Format(2, True) and int(weight.min()) == -2:
             # hls4ml takes two-bit weights for signs.
@@ -251,10 +246,3 @@ def _looked_up(x: Codes, table: Codes, first: int) -> Codes:
 def _domain(op: ops.Lookup, net: IntNet) -> Format:
     """The two's-complement format that holds the domain of a table."""
     return Format.holding(min(op.first, -1), op.first + len(net.param(op.table)) - 1)
-
-
-def _dense_of(weight: Codes, index: Codes, inputs: int) -> Codes:
-    dense = np.zeros((len(weight), inputs), np.int64)
-    site, tap = np.nonzero(index >= 0)
-    np.add.at(dense, (site, index[site, tap]), weight[site, tap])
-    return dense

@@ -14,7 +14,8 @@ from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.artifact import tool_versions
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
-from ...toolchain.ir import Input, IntNet, check, infer, table_reach
+from ...toolchain.ir import IntNet, check
+from ...toolchain.passes import MAX_WORD, Analysis, wide_tables
 from .bench import title_of, write_bench, write_vectors
 from .body import Body
 from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
@@ -27,7 +28,6 @@ __all__ = ["Hls4mlTarget"]
 
 DOUBLE_BITS = 53
 """hls4ml hands codes to a simulation, and prints weights, as doubles."""
-WORD = (1 << 62) - 1
 INSTALL = "pip install 'eqcompile[hls4ml]' && apt-get install g++"
 
 Backend = Literal["Vitis", "Vivado"]
@@ -133,7 +133,7 @@ def _maps(body: Body) -> dict[str, dict[str, Any]]:
 
 
 def _run(net: IntNet, project: str, form: Unrolled | Body) -> str:
-    shapes = {name: t.shape for name, t in infer(net).items()}
+    shapes = Analysis.of(net).shapes
     outputs = {o.name: shapes[o.value] for o in net.outputs}
     simulate = fill("simulate.py.tmpl")
     if isinstance(form, Unrolled):
@@ -143,7 +143,7 @@ def _run(net: IntNet, project: str, form: Unrolled | Body) -> str:
     return fill(
         "run.py.tmpl",
         project=project,
-        inputs="\n".join(f"    {i.name!r}: ({', '.join(map(str, _limits(i)))}, {i.shape!r})," for i in net.inputs),
+        inputs="\n".join(f"    {i.name!r}: ({', '.join(map(str, i.limits))}, {i.shape!r})," for i in net.inputs),
         outputs="\n".join(f"    {name!r}: {shape!r}," for name, shape in outputs.items()),
         states="\n".join(f"    {s.name!r}: {s.shape!r}," for s in net.states),
         steps=net.schedule.steps,
@@ -164,10 +164,6 @@ def _absent_package() -> Sequence[str]:
     return () if find_spec("hls4ml") else ("hls4ml",)
 
 
-def _limits(i: Input) -> tuple[int, int]:
-    return (0, (i.rows or 1) - 1) if i.encoding is None else (i.encoding.format.lo, i.encoding.format.hi)
-
-
 def _refusals(net: IntNet) -> Iterator[Diagnostic]:
     """What the template does not hold."""
     if net.schedule.frames:
@@ -184,7 +180,6 @@ def _refusals(net: IntNet) -> Iterator[Diagnostic]:
         if bits > DOUBLE_BITS:
             what = f"{what} has {bits} bits, a double of hls4ml holds {DOUBLE_BITS}"
             yield Diagnostic("hls-width", what, where, "choose narrower formats")
-    for op, reach in table_reach(net):
-        if reach > WORD:
-            what = f"{op.mnemonic} {op.out} meets {reach} on the way, the template holds {WORD}"
-            yield Diagnostic("hls-width", what, op.out, "choose narrower states")
+    for op, reach in wide_tables(net):
+        what = f"{op.mnemonic} {op.out} meets {reach} on the way, the template holds {MAX_WORD}"
+        yield Diagnostic("hls-width", what, op.out, "choose narrower states")

@@ -45,7 +45,7 @@ def literal(code: int, of: Format) -> str:
 
 def token_format(i: Input) -> Format:
     """The format of an input that holds indices."""
-    return Format.holding(0, (i.rows or 1) - 1)
+    return Format.holding(*i.limits)
 
 
 def contiguous(shape: Shape) -> Shape:

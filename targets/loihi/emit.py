@@ -155,16 +155,16 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
     types = parts.types
     inputs = []
     for i in net.inputs:
-        coded = i.encoding
+        lo, hi = i.limits
         inputs.append(
             {
                 "name": i.name,
                 "shape": list(i.shape),
                 "kind": i.kind,
                 "rows": i.rows,
-                "lo": 0 if coded is None else coded.format.lo,
-                "hi": (i.rows or 1) - 1 if coded is None else coded.format.hi,
-                "scale": None if coded is None else coded.scale,
+                "lo": lo,
+                "hi": hi,
+                "scale": None if i.encoding is None else i.encoding.scale,
             }
         )
     schedule = asdict(net.schedule)

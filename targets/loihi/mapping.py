@@ -18,16 +18,18 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain.ir import Format
+from eqcompile.toolchain.passes import Taps
 
 from .chips import Chip
-from .matrix import Array, Matrix
 from .partition import Partition, Population, Stream
 
 __all__ = ["Connectivity", "Core", "Placement", "Route", "Shortage", "place", "stored_as", "weight_bits"]
 
 Connectivity = Literal["auto", "dense", "sparse"]
+Array = NDArray[Any]
 WORD_BITS = 32
 CORES_PER_TILE = 4
 TILES_PER_ROW = 8
@@ -94,12 +96,12 @@ class _Feed:
 
     name: str
     source: Stream
-    matrix: Matrix
+    matrix: Taps
     bits: int
     dense: bool
 
 
-def weight_bits(matrix: Matrix) -> int:
+def weight_bits(matrix: Taps) -> int:
     """Bits of one stored weight: 2 if ternary, else the narrowest signed format."""
     if matrix.count == 0:
         return 1
@@ -107,7 +109,7 @@ def weight_bits(matrix: Matrix) -> int:
     return max(fitting.bits, 2)
 
 
-def stored_as(matrix: Matrix, chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
+def stored_as(matrix: Taps, chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
     """`auto` takes what needs fewer bits."""
     if connectivity != "auto":
         return connectivity
@@ -137,9 +139,7 @@ class _Placer:
             if p.name in s.targets:
                 yield _Feed(s.name, s.source, s.matrix, weight_bits(s.matrix), self.storage[s.name] == "dense")
         for stream in p.mirrors:
-            every = np.arange(self.net.elements(stream.value))
-            one = Matrix((every.size, every.size), every, every, np.ones(every.size, np.int64))
-            yield _Feed(f"mirror_{stream}", stream, one, 2, False)
+            yield _Feed(f"mirror_{stream}", stream, Taps.identity(self.net.elements(stream.value)), 2, False)
 
     def registers_of(self, p: Population) -> tuple[int, int]:
         """32-bit words of state of all units, and words of tables that each core of the population holds."""
@@ -192,7 +192,7 @@ class _Placer:
 
     # Needs of units [first, last) of a population
 
-    def rows(self, p: Population, matrix: Matrix, first: int, last: int) -> tuple[int, int]:
+    def rows(self, p: Population, matrix: Taps, first: int, last: int) -> tuple[int, int]:
         """Rows of a matrix whose sums belong to these units; row r belongs to unit `r * units // rows`."""
         count = matrix.shape[0]
         return -(-first * count // p.units), -(-last * count // p.units)

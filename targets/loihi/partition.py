@@ -17,12 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
-from eqcompile.toolchain.ir import Input, Interval, IntNet, State, ValueType, infer, value_ranges
+from numpy.typing import NDArray
+
+from eqcompile.toolchain.ir import Input, Interval, IntNet, State, ValueType
 from eqcompile.toolchain.ir.ops import Op
-
-from .matrix import WEIGHTED, Array, Matrix, bias_of, matrix_of
+from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, bias_entries, linear_taps
 
 __all__ = ["BLOCKS", "Action", "Block", "Partition", "Population", "Stream", "Synapse", "partition"]
 
@@ -57,8 +58,8 @@ class Synapse:
 
     name: str
     source: Stream
-    matrix: Matrix
-    bias: Array
+    matrix: Taps
+    bias: NDArray[Any]
     targets: tuple[str, ...]
 
 
@@ -122,14 +123,14 @@ class _Region:
 
 class _Cutter:
     def __init__(self, net: IntNet) -> None:
-        self.net, self.types = net, infer(net)
+        self.net, self.types = net, Analysis.of(net).types
         self.block_of: dict[str, Block] = {}
         self.weighted: dict[str, Op] = {}
         self.inner: dict[str, Op] = {}
         for block, (_, block_ops) in zip(BLOCKS, net.blocks, strict=True):
             for op in block_ops:
                 self.block_of[op.out] = block
-                (self.weighted if isinstance(op, WEIGHTED) else self.inner)[op.out] = op
+                (self.weighted if isinstance(op, LINEAR) else self.inner)[op.out] = op
         self.states = {s.name: s for s in net.states}
         self.inputs = {i.name: i for i in net.inputs}
         self.group = {name: name for name in (*self.inner, *self.states, *self.inputs)}
@@ -150,14 +151,14 @@ class _Cutter:
             Synapse(
                 out,
                 Stream(self.source(op), self.block_of[out]),
-                matrix_of(op, self.net, self.types),
-                bias_of(op, self.net, self.types),
+                linear_taps(self.net, op),
+                bias_entries(self.net, op),
                 tuple(names[root] for root, r in regions.items() if out in r.receives),
             )
             for out, op in self.weighted.items()
         )
         populations = tuple(self.population(names[root], r) for root, r in regions.items())
-        return Partition(self.net, self.types, value_ranges(self.net), populations, synapses, self.depth())
+        return Partition(self.net, self.types, Analysis.of(self.net).ranges, populations, synapses, self.depth())
 
     # Regions
 
@@ -280,5 +281,5 @@ class _Cutter:
             for name in op.reads:
                 away = op.out in self.inner and name in self.states and self.find(name) != self.find(op.out)
                 reach.append(level.get(name, int(away)))
-            level[op.out] = max(reach) + isinstance(op, WEIGHTED)
+            level[op.out] = max(reach) + isinstance(op, LINEAR)
         return max((1, *level.values()))

@@ -10,15 +10,14 @@ from typing import Any, ClassVar
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Target
-from eqcompile.toolchain.ir import Interval, IntNet, ops, value_ranges, walk
+from eqcompile.toolchain.ir import Interval, IntNet, ops, walk
+from eqcompile.toolchain.passes import LINEAR, unroll
 
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import RESERVED, write_folder
 from .mapping import Connectivity, place
-from .matrix import WEIGHTED
 from .partition import Partition, partition
-from .unroll import unroll
 
 __all__ = ["LoihiTarget"]
 
@@ -85,7 +84,7 @@ class LoihiTarget(Target):
 def _operations(net: IntNet) -> Iterator[Diagnostic]:
     for block, block_ops in net.blocks:
         for op in walk(block_ops):
-            if isinstance(op, (*WEIGHTED, *POPULATION_OPS, ops.Repeat)):
+            if isinstance(op, (*LINEAR, *POPULATION_OPS, ops.Repeat)):
                 continue
             reason = REASONS.get(type(op), "no process computes it")
             yield Diagnostic(
@@ -113,10 +112,9 @@ def _schedule(net: IntNet) -> Iterator[Diagnostic]:
 def _widths(parts: Partition) -> Iterator[Diagnostic]:
     """Every value, message, sum and constant must fit the 32 bits of a process model's arrays."""
     net = parts.net
-    ranges = value_ranges(net)
     streamed = {stream.value for p in parts.populations for stream in p.streams}
     indices = {i.name for i in net.inputs if i.kind == "index"}
-    for name, found in ranges.items():
+    for name, found in parts.ranges.items():
         read = name not in net.param_names or any(name in op.reads for op in net.all_ops())
         if read and not found.within(WORD):
             yield _wide("loihi-width", f"{name} can be {found}", name)

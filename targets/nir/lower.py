@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.reference.operations import evaluate
 
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import IntNet, State, infer, ops, value_ranges
+from ...toolchain.ir import IntNet, State, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import Analysis
 from .circuit import Circuit, Term, TooWideError, Wire
 
 __all__ = ["lower", "state_node"]
@@ -56,8 +57,8 @@ class _Lowering:
     faults: list[Diagnostic] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.types = infer(self.net)
-        self.ranges = value_ranges(self.net)
+        self.types = Analysis.of(self.net).types
+        self.ranges = Analysis.of(self.net).ranges
         self.params = {p.name: p.value for p in self.net.params}
 
     def graph(self) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
-from ...toolchain.ir import IntNet, check, infer
+from ...toolchain.ir import IntNet, check
+from ...toolchain.passes import Analysis
 from .lower import lower
 from .templates import fill
 
@@ -49,7 +50,7 @@ class NirTarget(Target):
 
         graph.metadata = {"steps": net.schedule.steps, "dt": 1.0, "ir_digest": net.digest}
         nir.write(folder / "net.nir", graph)
-        types = infer(net)
+        types = Analysis.of(net).types
         host = {
             "inputs": {i.name: list(i.shape) for i in net.inputs},
             "states": {s.name: list(s.shape) for s in net.states},

@@ -10,11 +10,12 @@ from dataclasses import fields
 
 import numpy as np
 
-from ...toolchain.ir import IntNet, infer, ops, value_ranges
+from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import Analysis, label_keys, reads
 from .templates import fill, text
 
-__all__ = ["kernel_source", "label_keys", "run_arguments"]
+__all__ = ["kernel_source", "run_arguments"]
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
@@ -28,12 +29,6 @@ RESERVED = frozenset(
     | {"inputs", "batch", "frames", "steps", "history", "states", "emitted", "frame", "start", "clamped", "kept"}
     | {"results", "_file", "_weights", "_"}
 )
-
-
-def label_keys(net: IntNet) -> dict[str, str]:
-    """Key of the labels of each output of classes: `labels`, or `labels.<output>` where there are several."""
-    classes = [o.name for o in net.outputs if o.kind == "classes"]
-    return {name: "labels" if len(classes) == 1 else f"labels.{name}" for name in classes}
 
 
 def run_arguments(net: IntNet) -> str:
@@ -77,18 +72,17 @@ class _Source:
 
     def __init__(self, net: IntNet) -> None:
         self.net = net
-        self.types = infer(net)
-        self.ranges = value_ranges(net)
-        self.params = {p.name: p.value for p in net.params}
+        analysis = Analysis.of(net)
+        self.types, self.ranges, self.params = analysis.types, analysis.ranges, analysis.params
         self.states = [s.name for s in net.states]
         self.helpers: set[str] = set()
         self.fixed: set[str] = set()
         self._names: dict[str, str] = {}
         self.constants = [f"{self.name(p)} = _weights[{p!r}]" for p in self.params]
         clamped = [i.name for i in net.inputs] + [op.out for op in net.drive]
-        read = _reads(net.step) | {s.update for s in net.states}
+        read = reads(net.step) | {s.update for s in net.states}
         self.step_reads = [n for n in clamped if n in read]
-        read = _reads(net.readout) | {o.value for o in net.outputs}
+        read = reads(net.readout) | {o.value for o in net.outputs}
         self.readout_reads = [n for n in clamped if n in read]
         if not self.states and not self.readout_reads:
             # Something has to say how many samples there are.
@@ -105,9 +99,8 @@ class _Source:
 
     def interface(self, name: str) -> str:
         i = next(i for i in self.net.inputs if i.name == name)
-        if i.encoding is None:
-            return f"({i.shape}, 0, {(i.rows or 1) - 1}, None)"
-        return f"({i.shape}, {i.encoding.format.lo}, {i.encoding.format.hi}, {i.encoding.scale!r})"
+        scale = None if i.encoding is None else i.encoding.scale
+        return repr((i.shape, *i.limits, scale))
 
     # The three functions
 
@@ -282,15 +275,6 @@ class _Source:
                 return f"(({dividend} << {k}) + {divisor} // 2) // {divisor}"
             case _:
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
-
-
-def _reads(block: Iterable[Op]) -> set[str]:
-    names: set[str] = set()
-    for op in block:
-        names |= set(op.reads)
-        if isinstance(op, ops.Repeat):
-            names |= _reads(op.body) | {op.result}
-    return names
 
 
 def _sizes(first: str, shape: tuple[int, ...]) -> str:

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.artifact import write_arrays
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import Input, IntNet, check, table_reach
-from .kernel import kernel_source, label_keys, run_arguments
+from ...toolchain.ir import Input, IntNet, check
+from ...toolchain.passes import MAX_WORD, label_keys, narrowest, wide_tables
+from .kernel import kernel_source, run_arguments
 from .templates import fill
 
 __all__ = ["NumpyTarget"]
-
-WORD = (1 << 62) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class NumpyTarget(Target):
 
     def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
         (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
-        write_arrays(folder / "weights.npz", {p.name: _narrow(p.value) for p in net.params})
+        write_arrays(folder / "weights.npz", {p.name: narrowest(p.value) for p in net.params})
         title = json.dumps(net.name)
         (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
         (folder / "README.md").write_text(_readme(net), encoding="utf-8")
@@ -70,22 +68,12 @@ def _words(net: IntNet) -> list[Diagnostic]:
     return [
         Diagnostic(
             "numpy-width",
-            f"{op.mnemonic} {op.out} can reach {reach} inside, the kernel holds {WORD}",
+            f"{op.mnemonic} {op.out} can reach {reach} inside, the kernel holds {MAX_WORD}",
             op.out,
             "choose a smaller shift or a shorter table",
         )
-        for op, reach in table_reach(net)
-        if reach > WORD
+        for op, reach in wide_tables(net)
     ]
-
-
-def _narrow(codes: NDArray[np.int64]) -> NDArray[Any]:
-    """The same codes in the smallest signed integer type."""
-    lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-    for dtype in (np.int8, np.int16, np.int32):
-        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
-            return codes.astype(dtype)
-    return codes
 
 
 def _readme(net: IntNet) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...toolchain.ir import EqNet, infer
+from ...toolchain.ir import EqNet
 from ...toolchain.ir.onnx_functions import DOMAIN
 from ...toolchain.ir.onnx_graph import TICKS, build_model, output_names
-from .graph import STEPS, label_keys, top_index
+from ...toolchain.passes import Analysis, label_keys
+from .graph import STEPS, top_index
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
@@ -31,7 +32,7 @@ def float_model(net: EqNet, *, single: bool) -> ModelProto:
     graph = model.graph
     names = dict(zip((o.name for o in net.outputs), output_names(net), strict=True))
     results = [o for o in graph.output if o.name in names.values()]
-    types = infer(net)
+    types = Analysis.of(net).types
     lead = ["batch", *(["frame"] if net.schedule.emit == "every" else [])]
     for output, key in label_keys(net).items():
         shape = next(types[o.value].shape for o in net.outputs if o.name == output)

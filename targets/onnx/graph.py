@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...toolchain.ir import Input, Interval, IntNet, Net, ValueType, ops, value_ranges
+from ...toolchain.ir import Input, Interval, IntNet, ValueType, ops
 from ...toolchain.ir.onnx_functions import DOMAIN, OPSET
 from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION, GraphBuilder
 from ...toolchain.ir.ops import Op
+from ...toolchain.passes import Analysis, label_keys, narrowest
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
 
-__all__ = ["STATE", "STEPS", "InputType", "integer_model", "label_keys", "top_index"]
+__all__ = ["STATE", "STEPS", "InputType", "integer_model", "top_index"]
 
 InputType = Literal["float32", "float64", "codes"]
 STEPS = "steps"
@@ -34,12 +34,6 @@ SIGNED, UNSIGNED = Interval(-128, 127), Interval(0, 255)
 ZERO = 128
 """Code of 0 in a byte that holds signed codes. Both factors are unsigned bytes: on processors without VNNI, ONNX
 Runtime (1.31) adds pairs of products of an unsigned with a signed byte in 16 bits, which saturates at 32,767."""
-
-
-def label_keys(net: Net) -> dict[str, str]:
-    """Name of the labels of each output of classes: `labels`, or `labels.<output>` where there are several."""
-    classes = [o.name for o in net.outputs if o.kind == "classes"]
-    return {name: "labels" if len(classes) == 1 else f"labels.{name}" for name in classes}
 
 
 def top_index(x: str, out: str) -> list[NodeProto]:
@@ -68,15 +62,6 @@ def integer_model(net: IntNet, *, input_type: InputType, trace: bool) -> ModelPr
     return builder.model()
 
 
-def _narrow(codes: NDArray[Any]) -> NDArray[Any]:
-    """The same codes in the smallest signed integer type."""
-    lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-    for dtype in (np.int8, np.int16, np.int32):
-        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
-            return codes.astype(dtype)
-    return codes
-
-
 class _Relaxation(GraphBuilder):
     """Values of the graph beside those of the base: `codes/<input>`, `made/...` (ticks of each sample, `[batch]`) and
     `moving/...` (whether a sample has not settled, `[batch]`)."""
@@ -87,7 +72,7 @@ class _Relaxation(GraphBuilder):
         self.trace = trace
         self.given: list[ValueInfoProto] = []
         self.initializers: list[Any] = []
-        ranges = value_ranges(net)
+        ranges = Analysis.of(net).ranges
         self.byte_products = {
             op.out: ranges[op.x] for op in net.all_ops() if isinstance(op, ops.Linear) and self.fits(op, ranges[op.x])
         }
@@ -160,7 +145,7 @@ class _Relaxation(GraphBuilder):
                 self.initializers.append(numpy_helper.from_array(moved, f"bytes/{p.name}"))
             if p.name not in read:
                 continue
-            stored = _narrow(np.asarray(p.value))
+            stored = narrowest(np.asarray(p.value))
             name = self.names[p.name] = f"param/{p.name}"
             kept = name if stored.dtype == np.int64 else f"stored/{p.name}"
             self.initializers.append(numpy_helper.from_array(stored, kept))

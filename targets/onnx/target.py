@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import EqNet, Input, IntNet, check, table_reach
+from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.ir.onnx_functions import OPSET
 from ...toolchain.ir.onnx_graph import BATCH
+from ...toolchain.passes import MAX_WORD, label_keys, wide_tables
 from .float_form import float_model
-from .graph import STATE, STEPS, InputType, integer_model, label_keys
+from .graph import STATE, STEPS, InputType, integer_model
 from .templates import fill
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxTarget"]
 
-WORD = (1 << 62) - 1
 SINGLE_BITS = 22
 """Codes of so many bits come back from `code * scale` in single precision: the error is below half a code."""
 FloatForm = Literal["none", "float32", "float64"]
@@ -133,9 +133,7 @@ def _write(model: ModelProto, path: Path) -> None:
 
 
 def _codes(i: Input) -> str:
-    if i.encoding is None:
-        return f"(0, {(i.rows or 1) - 1}, None)"
-    return f"({i.encoding.format.lo}, {i.encoding.format.hi}, {i.encoding.scale!r})"
+    return repr((*i.limits, None if i.encoding is None else i.encoding.scale))
 
 
 def _names(net: IntNet) -> Iterable[Diagnostic]:
@@ -150,7 +148,6 @@ def _names(net: IntNet) -> Iterable[Diagnostic]:
 
 
 def _words(net: IntNet) -> Iterable[Diagnostic]:
-    for op, reach in table_reach(net):
-        if reach > WORD:
-            what = f"{op.mnemonic} {op.out} can reach {reach} inside, int64 of ONNX holds {WORD}"
-            yield Diagnostic("onnx-width", what, op.out, "choose a smaller shift or a shorter table")
+    for op, reach in wide_tables(net):
+        what = f"{op.mnemonic} {op.out} can reach {reach} inside, int64 of ONNX holds {MAX_WORD}"
+        yield Diagnostic("onnx-width", what, op.out, "choose a smaller shift or a shorter table")

@@ -11,7 +11,8 @@ import numpy as np
 
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
-from eqcompile.toolchain.ir import Format, IntNet, infer
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import Analysis
 
 from .engines import Choice
 from .templates import fill, text
@@ -175,7 +176,7 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
         }
         for name, units, fmt in signature.states
     ]
-    types = infer(net)
+    types = Analysis.of(net).types
     return {
         "name": net.name,
         "digest": net.digest,
@@ -187,15 +188,13 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
         "tolerance": net.schedule.tolerance,
         "x": _port(shell.x_port),
         "y": _port(shell.y_port),
-        "inputs": [{"name": i.name, "shape": list(i.shape), **_bounds(i.encoding, i.rows)} for i in net.inputs],
+        "inputs": [
+            {"name": i.name, "shape": list(i.shape), **dict(zip(("lo", "hi"), i.limits, strict=True))}
+            for i in net.inputs
+        ],
         "outputs": [{"name": o.name, "shape": list(types[o.value].shape)} for o in net.outputs],
         "states": states,
     }
-
-
-def _bounds(encoding: Any, rows: int | None) -> dict[str, int]:
-    fmt: Format | None = None if encoding is None else encoding.format
-    return {"lo": 0, "hi": (rows or 1) - 1} if fmt is None else {"lo": fmt.lo, "hi": fmt.hi}
 
 
 def _init(net: IntNet, name: str, units: int) -> list[int]:

@@ -10,22 +10,21 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import Run
-from eqcompile.toolchain.ir import Format, Input, IntNet, Param, ops
+from eqcompile.toolchain.ir import IntNet, Param, ops
+from eqcompile.toolchain.passes import example_codes
 
 __all__ = ["bench_inputs", "expected", "thinned", "tolerant"]
 
 Codes = NDArray[np.int64]
 SEED = 0
 RANDOM = 3
-SPARSE_SHARE = 0.7
 THINNED_SHARE = 0.5
 
 
 def bench_inputs(net: IntNet) -> dict[str, Codes]:
     """Input codes `[samples, *shape]`: all zero, all at the upper end, all at the lower, both ends mixed, uniform ones
     and, last, a sparse one."""
-    source = np.random.default_rng(SEED)
-    return {i.name: _codes(i, source) for i in net.inputs}
+    return example_codes(net, uniform=RANDOM, mixed=True)
 
 
 def expected(net: IntNet, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
@@ -68,14 +67,3 @@ def thinned(net: IntNet) -> IntNet:
         keep = source.random(p.value.shape) >= THINNED_SHARE
         params.append(Param(p.name, p.value * keep, p.source) if p.name in weights else p)
     return dataclasses.replace(net, params=tuple(params))
-
-
-def _codes(i: Input, source: np.random.Generator) -> Codes:
-    fmt = Format(1, False) if i.encoding is None else i.encoding.format
-    lo, hi = (0, (i.rows or 1) - 1) if i.encoding is None else (fmt.lo, fmt.hi)
-    ends = [np.full(i.shape, code, np.int64) for code in (0, hi, lo)]
-    mixed = source.choice([lo, hi], i.shape)
-    uniform = [source.integers(lo, hi, i.shape, endpoint=True) for _ in range(RANDOM)]
-    sparse = np.where(source.random(i.shape) < SPARSE_SHARE, 0, source.integers(lo, hi, i.shape, endpoint=True))
-    stacked: Codes = np.stack([*ends, mixed, *uniform, sparse]).astype(np.int64)
-    return stacked

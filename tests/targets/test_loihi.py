@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from strategies import int_nets, random_inputs, random_net, small_net, with_formats
 
 from eqcompile.targets.loihi import code
-from eqcompile.targets.loihi.matrix import WEIGHTED, bias_of, matrix_of
 from eqcompile.targets.loihi.partition import partition
 from eqcompile.targets.loihi.target import LoihiTarget
-from eqcompile.targets.loihi.unroll import unroll
 from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.ir import (
     Encoding,
@@ -30,10 +28,10 @@ from eqcompile.toolchain.ir import (
     Param,
     Schedule,
     State,
-    infer,
     ops,
     verify,
 )
+from eqcompile.toolchain.passes import unroll
 
 
 def emitted_arithmetic() -> ModuleType:
@@ -45,48 +43,6 @@ def emitted_arithmetic() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def one_op(op: ops.Op, net: IntNet) -> IntNet:
-    """A net whose only work is `op` on a fresh input in the place of its operand."""
-    shape = infer(net)[op.reads[0]].shape
-    rows = next((i.rows for i in net.inputs if i.name == op.reads[0]), None)
-    given = Input("q", shape, "index", rows) if rows else Input("q", shape, encoding=Encoding(Format(5, True), 1.0))
-    params = tuple(p for p in net.params if p.name in op.reads)
-    single = replace(op, x="q")  # type: ignore[call-arg]
-    return with_formats(
-        IntNet(
-            name="one",
-            family="test",
-            inputs=(given,),
-            params=params,
-            states=(),
-            drive=(single,),
-            step=(),
-            readout=(),
-            outputs=(Output("o", op.out, "values", 1.0),),
-            schedule=Schedule(1),
-        )
-    )
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000))
-def test_every_linear_map_as_a_matrix(seed: int) -> None:
-    """A wrong column or a lost bias would put a weight on the wrong synapse."""
-    rng = random.Random(seed)
-    net = unroll(random_net(rng))
-    for op in net.all_ops():
-        if isinstance(op, WEIGHTED):
-            single = one_op(op, net)
-            types = infer(single)
-            x = random_inputs(single, rng, batch=3)
-            want = run(single, x).outputs["o"].reshape(3, -1)
-            codes = x["q"].reshape(3, -1)
-            if single.inputs[0].kind == "index":
-                codes = (codes[..., None] == np.arange(single.inputs[0].rows)).reshape(3, -1).astype(np.int64)
-            got = codes @ matrix_of(single.drive[0], single, types).dense().T + bias_of(single.drive[0], single, types)
-            np.testing.assert_array_equal(got, want)
 
 
 @settings(max_examples=40, deadline=None)

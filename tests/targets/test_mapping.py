@@ -10,10 +10,10 @@ from strategies import with_formats
 from eqcompile.targets.loihi import energy
 from eqcompile.targets.loihi.chips import CHIPS
 from eqcompile.targets.loihi.mapping import Placement, place, weight_bits
-from eqcompile.targets.loihi.matrix import connection
 from eqcompile.targets.loihi.partition import partition
 from eqcompile.targets.loihi.report import mapping_text
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+from eqcompile.toolchain.passes import Taps
 
 RANDOM = np.random.default_rng(0)
 
@@ -74,7 +74,8 @@ def placed(net: IntNet, chip: Any = "loihi1", **options: Any) -> Placement:
 def test_weight_bits(weights: list[int], bits: int) -> None:
     """A ternary weight counted as 8 bits would make every estimate four times too large."""
     values = np.array(weights)
-    matrix = connection((1, values.size), np.zeros(values.size, np.int64), np.arange(values.size), values)
+    column = np.flatnonzero(values)
+    matrix = Taps(values.size, np.array([0, column.size]), column.astype(np.int32), values[column].astype(np.int16))
     assert weight_bits(matrix) == bits
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir import Net, infer, ops
+from ..ir import Net, ops
 from ..ir.ops import ActivationKind, Op
+from ..passes import Analysis, linear_taps
 from .norm import spectral_bound, up
 from .tables import growth
 
@@ -79,8 +80,8 @@ class Flows:
     gates: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._types = infer(self.net)
-        self._params = {p.name: p.value for p in self.net.params}
+        self._types = Analysis.of(self.net).types
+        self._params = Analysis.of(self.net).params
         self._of: dict[str, Flow] = {}
         self._identity = {s.name for s in self.net.states}
         self._decided: set[str] = set()
@@ -126,8 +127,8 @@ class Flows:
         match op:
             case ops.Linear(x=x, weight=w):
                 return self._mapped(x, self._params[w])
-            case ops.Stencil(x=x, weight=w, index=i):
-                return self._mapped(x, _lattice(self._params[w], self._params[i], self._types[x].shape[-1]))
+            case ops.Stencil(x=x):
+                return self._mapped(x, linear_taps(self.net, op).dense())
             case ops.Conv(x=x, weight=w):
                 return self.of(x).through(_conv_bound(self._params[w]))
             case ops.Rescale(x=x, multiplier=m, shift=shift):
@@ -226,14 +227,6 @@ def _sum(a: Flow, b: Flow, sign: float) -> Flow:
         gains[name] = _plus(gains.get(name, 0.0), gain)
     matrices = {**a.matrices, **{name: sign * matrix for name, matrix in b.matrices.items()}}
     return Flow(gains, matrices, _plus(a.slack, b.slack))
-
-
-def _lattice(weight: Array, index: Array, width: int) -> Array:
-    """A stencil as a matrix [rows, width]."""
-    matrix = np.zeros((len(weight), width), weight.dtype)
-    rows = np.broadcast_to(np.arange(len(weight))[:, None], index.shape)
-    np.add.at(matrix, (rows, np.maximum(index, 0)), np.where(index >= 0, weight, 0))
-    return matrix
 
 
 def _conv_bound(weight: Array) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..diagnostics import Diagnostic, ImportFileError
-from ..ir import EqNet, infer, ops
+from ..ir import EqNet, ops
+from ..passes import Analysis
 from .family import Family
 
 __all__ = ["STEP_NAMES", "settings_from_config", "width_faults"]
@@ -57,7 +58,7 @@ def width_faults(net: EqNet, config: Mapping[str, Any]) -> list[Diagnostic]:
     hidden = {s.shape[-1] for s in net.states if s.shape}
     # Later convolutions widen by a factor; the first has the class's own width.
     convolutions = [net.param(op.weight).shape[0] for op in net.all_ops() if isinstance(op, ops.Conv)]
-    types = infer(net)
+    types = Analysis.of(net).types
     classes = {types[o.value].shape[-1] for o in net.outputs if o.kind == "classes"}
     widths: dict[str, set[int]] = {"hidden_dim": hidden, "output_dim": classes}
     if first.rows is not None:

@@ -93,6 +93,13 @@ class Input:
     rows: int | None = None
     encoding: Encoding | None = None
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Lowest and highest code: those of the encoding's format, of an index 0 to `rows - 1`."""
+        if self.encoding is None:
+            return 0, (self.rows or 1) - 1
+        return self.encoding.format.lo, self.encoding.format.hi
+
 
 @dataclass(frozen=True)
 class State:

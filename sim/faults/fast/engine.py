@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic
-from ....toolchain.ir import IntNet, check, infer, ops, walk
+from ....toolchain.ir import IntNet, check, ops, walk
+from ....toolchain.passes import Analysis
 from ..circuit import Circuit, unbounded
 from ..engine import RESULT, Engine, Outcome, Session
 from ..outcome import outcome_table
@@ -202,7 +203,7 @@ def _copied(table: FaultTable, words: NDArray[np.int64]) -> tuple[NDArray[Any], 
 
 def _large(net: IntNet) -> list[Diagnostic]:
     """The sums of a net that is too large for lists of all taps."""
-    shapes = infer(net)
+    shapes = Analysis.of(net).types
     count = 0
     for op in net.all_ops():
         match op:

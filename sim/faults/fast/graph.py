@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain.ir import IntNet, ValueType, infer, ops
+from ....toolchain.ir import IntNet, ValueType, ops
 from ....toolchain.ir.ops import Op
-from ..maps import taps
+from ....toolchain.passes import Analysis, tap_places
 from . import codes
 
 __all__ = ["Graph", "Layout", "compile_net"]
@@ -92,7 +92,7 @@ def compile_net(net: IntNet) -> Layout:
 
 class _Compiler:
     def __init__(self, net: IntNet) -> None:
-        self.net, self.types = net, infer(net)
+        self.net, self.types = net, Analysis.of(net).types
         self.varying = (*(s.name for s in net.states), *(op.out for op in net.step))
         self.held = (*(op.out for op in net.drive), *(i.name for i in net.inputs))
         self.constant = tuple(p.name for p in net.params)
@@ -261,20 +261,20 @@ class _Compiler:
 
     def weighted(self, op: ops.Linear | ops.Stencil | ops.Conv, row: list[int]) -> None:
         row[codes.KIND], row[codes.WEIGHT] = codes.SUM, self.value[op.weight]
-        found = taps(op, self.net, self.shape(op.x))
-        weight = self.net.param(op.weight).reshape(-1)[found.entry]
+        out, x, place = tap_places(self.net, op, zeros=True)
+        weight = self.net.param(op.weight).reshape(-1)[place]
         if op.x not in self.inputs:
             some = weight != 0
-            self.fan(op.x, found.x[some], found.out[some], weight[some])
+            self.fan(op.x, x[some], out[some], weight[some])
         if op.bias is not None:
             space = self.shape(op.out)
             axis = 0 if isinstance(op, ops.Conv) else len(space) - 1
             entry = np.indices(space)[axis].ravel()
             self.fan(op.bias, entry, np.arange(len(entry)), np.ones(len(entry), np.int64))
-        order = np.argsort(found.entry, kind="stable")
-        start = self.put("pair_to", found.out[order])
-        self.put("pair_from", self.elements(op.x).ravel()[found.x[order]])
-        row[codes.LIST] = self.put("pair_start", start + self.starts(found.entry, self.size[op.weight]))
+        order = np.argsort(place, kind="stable")
+        start = self.put("pair_to", out[order])
+        self.put("pair_from", self.elements(op.x).ravel()[x[order]])
+        row[codes.LIST] = self.put("pair_start", start + self.starts(place, self.size[op.weight]))
 
     def matmul(self, op: ops.MatMul, a: str, b: str, row: list[int]) -> None:
         row[codes.KIND] = codes.DOT

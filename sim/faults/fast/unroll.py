@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from ....toolchain.ir import Format, IntNet, ValueType, infer, ops
+from ....toolchain.ir import Format, IntNet, ValueType, ops
 from ....toolchain.ir.ops import Op
+from ....toolchain.passes import Analysis
 
 __all__ = ["Unrolled", "unroll"]
 
@@ -28,7 +29,7 @@ def unroll(net: IntNet) -> Unrolled:
 
 class _Unroller:
     def __init__(self, net: IntNet) -> None:
-        self.types: Mapping[str, ValueType] = infer(net)
+        self.types: Mapping[str, ValueType] = Analysis.of(net).types
         self.formats: dict[str, Format] = dict(net.formats)
         self.copies: dict[str, list[str]] = {}
         self.taken = set(self.types)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic
-from ....toolchain.ir import Interval, IntNet, infer, ops, value_ranges, verify
+from ....toolchain.ir import Interval, IntNet, ops, verify
 from ....toolchain.ir.ops import Op
+from ....toolchain.passes import Analysis, linear_taps
 
 __all__ = ["ELEMENTWISE", "Plan", "make_plan", "refusals"]
 
@@ -78,15 +78,10 @@ class _Planner:
     def __init__(self, net: IntNet) -> None:
         verify(net)
         self.net = net
-        self.types = infer(net)
-        self.ranges = value_ranges(net)
-        self.sizes = {name: prod(t.shape) for name, t in self.types.items()}
+        analysis = Analysis.of(net)
+        self.types, self.ranges, self.sizes = analysis.types, analysis.ranges, analysis.sizes
+        self.moving = analysis.moving
         self.alias: dict[str, str] = {}
-        states = {s.name for s in net.states}
-        self.moving = set(states)
-        for op in (*net.step, *net.readout):
-            if self.moving & set(op.reads):
-                self.moving.add(op.out)
         for op in (*net.step, *net.readout):
             if isinstance(op, ops.Reshape):
                 self.alias[op.out] = self.alias.get(op.x, op.x)
@@ -116,7 +111,7 @@ class _Planner:
             case ops.Linear(x=x) | ops.Stencil(x=x):
                 if max(-ranges[x].lo - 1, ranges[x].hi) > _INT8 or ranges[x].lo < -_INT8 - 1:
                     return f"its operand is in {ranges[x]}, the matrix units take 8 bits"
-                largest = int(np.abs(_matrix(self.net, op, self.sizes)).max(initial=0))
+                largest = int(np.abs(linear_taps(self.net, op).weight).max(initial=0))
                 if largest > _INT8:
                     return f"its weights reach {largest}, the matrix units take 8 bits"
                 if isinstance(op, ops.Linear) and len(self.types[x].shape) != 1:
@@ -154,7 +149,7 @@ class _Planner:
             readout=readout,
             alias=self.alias,
             held=tuple(dict.fromkeys(n for n in reads if n not in made)),
-            matrices={op.out: _matrix(net, op, self.sizes).astype(np.int8) for op in (*step, *readout) if _is_map(op)},
+            matrices={op.out: linear_taps(net, op).dense().astype(np.int8) for op in (*step, *readout) if _is_map(op)},
             sizes=self.sizes,
             wide=frozenset(op.out for op in (*step, *readout) if _reach(net, op, self.ranges) > _INT32),
         )
@@ -162,20 +157,6 @@ class _Planner:
 
 def _is_map(op: Op) -> bool:
     return isinstance(op, (ops.Linear, ops.Stencil))
-
-
-def _matrix(net: IntNet, op: Op, sizes: Mapping[str, int]) -> NDArray[np.int64]:
-    match op:
-        case ops.Linear(weight=w):
-            return net.param(w)
-        case ops.Stencil(x=x, weight=w, index=index):
-            weight, sources = net.param(w), net.param(index)
-            whole = np.zeros((len(weight), sizes[x]), np.int64)
-            rows, taps = np.nonzero(sources >= 0)
-            np.add.at(whole, (rows, sources[rows, taps]), weight[rows, taps])
-            return whole
-        case _:
-            raise TypeError(f"{op.mnemonic} holds no matrix")
 
 
 def _reach(net: IntNet, op: Op, ranges: Mapping[str, Interval]) -> int:

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from eqcompile.toolchain import golden
 
 from ....toolchain.diagnostics import Diagnostic, UsageError
-from ....toolchain.ir import IntNet, infer, ops
-from ..maps import Taps, Weighted, taps
+from ....toolchain.ir import IntNet, ops
+from ....toolchain.passes import Analysis, Taps, linear_taps
 from ..model import Columns, FaultModel, Points, Population, Samples, Site, count_of, ticks_of
 from ..table import FaultTable, Place
 
 __all__ = ["EventsModel"]
 
 Codes = NDArray[np.int64]
+_Map = ops.Linear | ops.Stencil | ops.Conv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,8 @@ class EventsModel(FaultModel):
 
     def population(self, net: IntNet, samples: Samples) -> Population:
         """Places: a unit, a map and a tick. Those without an event are no faults, and are never drawn."""
-        ticks, shapes = ticks_of(net, samples), infer(net)
-        sites = (
-            Site(f"{self.kind}:{op.out}", Place.VALUE, op.out, int(np.prod(shapes[op.x].shape)), 1, 0, ticks)
-            for op in _maps(net)
-        )
+        ticks, sizes = ticks_of(net, samples), Analysis.of(net).sizes
+        sites = (Site(f"{self.kind}:{op.out}", Place.VALUE, op.out, sizes[op.x], 1, 0, ticks) for op in _maps(net))
         return Population(tuple(sites), count_of(samples))
 
     def draw(self, net: IntNet, n: int, generator: np.random.Generator, samples: Samples) -> FaultTable:
@@ -72,12 +70,11 @@ class EventsModel(FaultModel):
         site = np.searchsorted(ends, drawn, side="right")
         columns, number = [], np.arange(n)
         tick, sample, unit = (np.zeros(n, np.int64) for _ in range(3))
-        types = infer(net)
         for place, op in enumerate(_maps(net)):
             here = number[site == place]
             event = drawn[here] - (ends[place] - len(changes[place][0]))
             tick[here], sample[here], unit[here], delta = (column[event] for column in changes[place])
-            fed, out, weight = _fan(taps(op, net, types[op.x].shape), net.param(op.weight).reshape(-1), unit[here])
+            fed, out, weight = _fan(linear_taps(net, op), unit[here])
             columns.append(np.stack([here[fed], np.full_like(fed, place), out, weight * delta[fed]]))
         owner, name, index, add = np.concatenate(columns, axis=1)
         order = np.argsort(owner, kind="stable")
@@ -97,10 +94,10 @@ class EventsModel(FaultModel):
         return upsets.table([s.target for s in population.sites], [s.name for s in population.sites], points)
 
 
-def _maps(net: IntNet) -> Iterator[Weighted]:
+def _maps(net: IntNet) -> Iterator[_Map]:
     states = {s.name for s in net.states}
     for op in net.step:
-        if isinstance(op, ops.Linear | ops.Stencil | ops.Conv) and op.x in states:
+        if isinstance(op, _Map) and op.x in states:
             yield op
 
 
@@ -117,17 +114,11 @@ def _changes(net: IntNet, samples: Samples) -> Iterator[tuple[Codes, Codes, Code
         yield tick, sample, unit, change[tick, sample, unit]
 
 
-def _fan(found: Taps, weight: Codes, units: Codes) -> tuple[Codes, Codes, Codes]:
-    """For each of `units`, what it feeds: its place in `units`, the result and the weight; a result once."""
-    owner, out, by = [], [], []
-    for place, unit in enumerate(units):
-        here = (found.x == unit) & (weight[found.entry] != 0)
-        fed, inverse = np.unique(found.out[here], return_inverse=True)
-        total = np.zeros(len(fed), np.int64)
-        np.add.at(total, inverse, weight[found.entry[here]])
-        owner.append(np.full(len(fed), place))
-        out.append(fed)
-        by.append(total)
-    if not owner:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(owner), np.concatenate(out), np.concatenate(by)
+def _fan(taps: Taps, units: Codes) -> tuple[Codes, Codes, Codes]:
+    """For each of `units`, what it feeds: its place in `units`, the result and the weight, results ascending."""
+    order = np.argsort(taps.column, kind="stable")
+    column = taps.column[order]
+    first, last = (np.searchsorted(column, units, side=side) for side in ("left", "right"))
+    owner = np.repeat(np.arange(len(units)), last - first)
+    tap = order[np.arange(len(owner)) - np.repeat(np.cumsum(last - first) - last, last - first)]
+    return owner, taps.row[tap], taps.weight[tap].astype(np.int64)

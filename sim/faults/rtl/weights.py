@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain.ir import IntNet, infer, ops
+from ....toolchain.ir import IntNet, ops
+from ....toolchain.passes import tap_places
 from ..circuit import Circuit
-from ..maps import taps
 from ..storage import changed
 from ..table import Place, Upset
 
@@ -106,16 +106,15 @@ class Memory:
         for u in upsets:
             value = int(codes[u.name][u.index])
             codes[u.name][u.index] = changed(value, u, circuit.words[Place.PARAM, u.name], saturate=False)
-        types = infer(self.net)
         found: dict[tuple[str, int], dict[int, int]] = {}
         for op in self.net.all_ops():
             if not isinstance(op, ops.Linear | ops.Stencil) or op.weight not in codes:
                 continue
             difference = codes[op.weight] - self.net.param(op.weight).reshape(-1)
-            tap = taps(op, self.net, types[op.x].shape)
-            for i in np.flatnonzero(difference[tap.entry]):
-                rows = found.setdefault((op.out, int(tap.x[i])), {})
-                rows[int(tap.out[i])] = rows.get(int(tap.out[i]), 0) + int(difference[tap.entry[i]])
+            out, x, entry = tap_places(self.net, op, zeros=True)
+            for i in np.flatnonzero(difference[entry]):
+                rows = found.setdefault((op.out, int(x[i])), {})
+                rows[int(out[i])] = rows.get(int(out[i]), 0) + int(difference[entry[i]])
         return found
 
     def _disturbed(self, row: int, added: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -1,12 +1,12 @@
-"""Nested relaxations written out: a chip has no loop inside a time step."""
+"""Nested relaxations written out, for hardware without loops inside a time step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 
-from eqcompile.toolchain.ir import Format, IntNet
-from eqcompile.toolchain.ir.ops import Op, Repeat
+from ..ir import Format, IntNet
+from ..ir.ops import Op, Repeat
 
 __all__ = ["unroll"]
 

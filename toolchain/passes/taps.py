@@ -1,0 +1,169 @@
+"""Linear operations as sparse rows: dense layers, convolutions, lattices and token tables are the same thing there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..diagnostics import Diagnostic, UnsupportedError
+from ..ir import Net, ops
+from ..ir.ops import Op
+from .analysis import Analysis
+
+__all__ = ["LINEAR", "LinearOp", "Taps", "bias_entries", "linear_taps", "tap_places"]
+
+LinearOp = ops.Linear | ops.Stencil | ops.Conv | ops.Embedding
+LINEAR = (ops.Linear, ops.Stencil, ops.Conv, ops.Embedding)
+"""Operations that are linear in their operand, with a parameter for weight (`LinearOp` for `isinstance`)."""
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """Compressed sparse rows of `y.ravel() = matrix @ x.ravel() + bias_entries(...)`.
+
+    Row r has the taps `row_start[r]` to `row_start[r + 1]`, columns ascending, none twice and no weight 0.
+    """
+
+    columns: int
+    row_start: NDArray[np.int64]
+    column: NDArray[np.int32]
+    weight: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(rows, columns)`: entries of the result and of the operand."""
+        return len(self.row_start) - 1, self.columns
+
+    @property
+    def count(self) -> int:
+        """Taps: coefficients that are not zero."""
+        return len(self.column)
+
+    @cached_property
+    def row(self) -> NDArray[np.int64]:
+        """Row of every tap, `[nnz]`."""
+        return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
+
+    @classmethod
+    def identity(cls, size: int) -> Taps:
+        """Taps of weight 1 that hand every entry on."""
+        return cls(size, np.arange(size + 1), np.arange(size, dtype=np.int32), np.ones(size, np.int16))
+
+    def dense(self) -> NDArray[Any]:
+        """The matrix `[rows, columns]`: int64 of an IntNet, float64 of an EqNet."""
+        matrix = np.zeros(self.shape, np.float64 if self.weight.dtype.kind == "f" else np.int64)
+        matrix[self.row, self.column] = self.weight
+        return matrix
+
+
+def linear_taps(net: Net, op: Op) -> Taps:
+    """Nonzero coefficients of a linear operation, one row per entry of its result.
+
+    Args:
+        net: verified net that holds `op`.
+        op: a matmul, convolution, stencil or token table whose weight is a parameter. The operand of a token table
+            counts as one-hot, `[positions, tokens]`.
+
+    Returns:
+        Taps in row order: `row_start` [outputs + 1] int64, `column` [nnz] int32 into the flattened operand,
+        `weight` [nnz] int16 codes (int64 where a code is wider, float64 of an EqNet). Rows without taps are empty,
+        never missing; taps of a stencil that meet one entry of the operand are added up.
+
+    Raises:
+        UnsupportedError: `op` multiplies two values of the net, or is no linear map at all (code `not-linear`).
+
+    Time O(nnz), memory one flag a tap beside. Convolutions follow PyTorch's cross-correlation (SPEC, section 3).
+    """
+    analysis = Analysis.of(net)
+    row, column, entry = tap_places(net, op, zeros=False)
+    assert isinstance(op, LINEAR)
+    rows, columns = analysis.sizes[op.out], analysis.sizes[op.x]
+    if isinstance(op, ops.Embedding):
+        columns *= len(analysis.params[op.table])
+    weight = analysis.params[op.table if isinstance(op, ops.Embedding) else op.weight].reshape(-1)[entry]
+    place, which = np.unique(row * columns + column, return_inverse=True)
+    if len(place) < len(which):
+        total = np.zeros(len(place), weight.dtype)
+        np.add.at(total, which.reshape(-1), weight)
+        place, weight = place[total != 0], total[total != 0]
+    else:
+        sorted_weight = np.empty_like(weight)
+        sorted_weight[which.reshape(-1)] = weight
+        weight = sorted_weight
+    row, column = place // columns, place % columns
+    starts = np.zeros(rows + 1, np.int64)
+    np.cumsum(np.bincount(row, minlength=rows), out=starts[1:])
+    if weight.dtype.kind != "f" and np.abs(weight).max(initial=0) <= np.iinfo(np.int16).max:
+        weight = weight.astype(np.int16)
+    return Taps(columns, starts, column.astype(np.int32), weight)
+
+
+def bias_entries(net: Net, op: Op) -> NDArray[Any]:
+    """Flattened result of a linear operation whose operand is all zero: `[entries]`, int64 or float64."""
+    analysis = Analysis.of(net)
+    shape, name = analysis.shapes[op.out], getattr(op, "bias", None)
+    if name is None:
+        return np.zeros(prod(shape), np.int64)
+    bias = analysis.params[name]
+    if isinstance(op, ops.Conv):
+        bias = bias.reshape(-1, *(1 for _ in shape[1:]))
+    return np.array(np.broadcast_to(bias, shape)).reshape(-1)
+
+
+def tap_places(net: Net, op: Op, *, zeros: bool) -> tuple[Index, Index, Index]:
+    """Row, column and weight entry of every tap, int64 `[taps]` each: `y[row] += weight.flat[entry] * x[column]`.
+
+    Nothing is added up, so that a fault of one stored weight finds all its uses; with `zeros` taps of weight 0 are
+    among them. Taps that meet padding or lie outside the lattice are not. Raises UnsupportedError as `linear_taps`.
+    """
+    analysis = Analysis.of(net)
+    match op:
+        case ops.Linear(x=x, weight=name):
+            weight = analysis.params[name]
+            return _blocks(weight, prod(analysis.shapes[x][:-1]), zeros)
+        case ops.Embedding(x=x, table=name):
+            table = analysis.params[name]
+            row, column, entry = _blocks(table.T, analysis.sizes[x], zeros)
+            width, token = divmod(entry, len(table))
+            return row, column, token * table.shape[1] + width
+        case ops.Stencil(weight=name, index=places):
+            weight, index = analysis.params[name], analysis.params[places]
+            site, tap = np.nonzero((index >= 0) & (zeros | (weight != 0)))
+            return site, index[site, tap], site * weight.shape[1] + tap
+        case ops.Conv(x=x, weight=name):
+            return _conv(op, analysis.params[name], analysis.shapes[x], analysis.shapes[op.out], zeros)
+        case _:
+            what = f"{op.mnemonic} {op.out} is no linear map with constant weights"
+            raise UnsupportedError(Diagnostic("not-linear", what, op.out, "pass a linear, conv, stencil or embedding"))
+
+
+def _blocks(weight: NDArray[Any], count: int, zeros: bool) -> tuple[Index, Index, Index]:
+    """`weight` [out, in] once for each of `count` leading positions."""
+    outputs, inputs = weight.shape
+    out, inner = np.nonzero(np.ones(weight.shape, bool) if zeros else weight)
+    position = np.repeat(np.arange(count), len(out))
+    out, inner = np.tile(out, count), np.tile(inner, count)
+    return position * outputs + out, position * inputs + inner, out * inputs + inner
+
+
+def _conv(
+    op: ops.Conv, weight: NDArray[Any], inner: tuple[int, ...], outer: tuple[int, ...], zeros: bool
+) -> tuple[Index, Index, Index]:
+    sites, offsets = prod(outer[1:]), prod(weight.shape[2:])
+    site = np.indices(outer[1:]).reshape(len(outer) - 1, sites, 1)
+    offset = np.indices(weight.shape[2:]).reshape(len(outer) - 1, 1, offsets)
+    source = site * op.stride - op.padding + offset
+    inside = ((source >= 0) & (source < np.reshape(inner[1:], (-1, 1, 1)))).all(axis=0)
+    where, tap = np.nonzero(inside)
+    met = np.ravel_multi_index(tuple(source[:, where, tap]), inner[1:])
+    flat = weight.reshape(*weight.shape[:2], offsets)[..., tap]
+    out, channel, pair = np.nonzero(np.ones(flat.shape, bool) if zeros else flat)
+    entry = (out * inner[0] + channel) * offsets + tap[pair]
+    return out * sites + where[pair], channel * prod(inner[1:]) + met[pair], entry
