@@ -14,7 +14,7 @@ from ..toolchain.ir import EqNet, Param, ops
 from .moments import Moments
 from .weights import Codes, quantize_weights
 
-__all__ = ["Map", "Plan", "Use", "make_plan", "uses"]
+__all__ = ["Map", "Plan", "Use", "make_plan", "taken", "uses"]
 
 Array = NDArray[Any]
 Map = ops.Linear | ops.Stencil | ops.Conv

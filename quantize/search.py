@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +15,14 @@ from eqcompile.toolchain.reference import run_reference
 
 from ..toolchain.agreement import labels_agreeing
 from ..toolchain.diagnostics import Diagnostic, UsageError
-from ..toolchain.ir import EqNet
+from ..toolchain.ir import EqNet, IntNet
 from .exact import kind_of, on_grid, top_code
 from .ground import Ground
 from .lower import check_supported
 from .options import check_options, kinds_of
-from .plan import uses
+from .plan import taken, uses
 
-__all__ = ["Found", "Trial", "search"]
+__all__ = ["Judgement", "SearchResult", "Trial", "halves", "search"]
 
 Array = NDArray[Any]
 
@@ -65,34 +66,64 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The last accepted trial, and the same widths on the validation half, which no choice has seen."""
+class Judgement:
+    """An accepted trial on the validation half, which no trial has seen."""
+
+    trial: Trial
+    equal: int
+    labels: int
+    digest: str
+    """Of the integer net."""
+
+    @property
+    def agreement(self) -> float:
+        return self.equal / self.labels
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """All trials in order, and the judgements of accepted ones on the validation half, narrowest first.
+
+    The last judgement counts: it is the first that meets `target`, or that of the widest trial if none does.
+    `required` is the agreement that a trial needs on the search half to be accepted.
+    """
 
     target: float
+    required: float
     trials: tuple[Trial, ...]
     kept: tuple[str, ...]
-    validation_equal: int
-    validation_labels: int
+    judgements: tuple[Judgement, ...]
 
     @property
     def best(self) -> Trial:
-        return [t for t in self.trials if t.accepted][-1]
+        return self.validation.trial
+
+    @property
+    def validation(self) -> Judgement:
+        return self.judgements[-1]
+
+    @property
+    def meets_target(self) -> bool:
+        return self.validation.agreement >= self.target
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        held = self.validation_equal / self.validation_labels
         return {
             "kind": "simulated",
-            "how": "golden against the float64 reference; widths chosen on the search half alone",
+            "how": "golden against the float64 reference; trials see the search half alone, the narrowest accepted one "
+            "that meets the target on the validation half is taken",
             "target_agreement": self.target,
+            "required_agreement": self.required,
             "widest": self.trials[0].to_json(),
             "best": self.best.to_json(),
+            "digest": self.validation.digest,
             "exact_tensors": list(self.kept),
             "validation": {
-                "labels_equal": self.validation_equal,
-                "labels": self.validation_labels,
-                "agreement": held,
-                "meets_target": held >= self.target,
+                "labels_equal": self.validation.equal,
+                "labels": self.validation.labels,
+                "agreement": self.validation.agreement,
+                "meets_target": self.meets_target,
+                "judged": len(self.judgements),
             },
             "trials": [t.to_json() for t in self.trials],
         }
@@ -106,14 +137,17 @@ def search(
     inputs: Mapping[str, Array],
     target: float,
     progress: Callable[[int, int], None] | None = None,
-) -> Found:
-    """Narrow one width after the other, the one that saves most bits first, as long as the share of labels equal to
-    those of the float64 net is at least `target` on every other of `inputs`. A width that fails is not narrowed again.
+) -> SearchResult:
+    """Narrow one width after the other, the one that saves most bits first, as long as enough labels stay those of the
+    float64 net on every other of `inputs`, the search half (`halves`). A width that fails is not narrowed again.
 
-    It starts from `options` (their widths are the widest) and never sees the other half of the inputs, on which the
-    result is judged at the end. Without `calibration` the search half is that too. Tensors that hold codes already
-    keep them. Raises UsageError if the net tells no labels, there are fewer than two inputs, or the widest setting
-    misses the target.
+    Enough is `target` and one standard error of a share of that size: a share that lies at the target on one half lies
+    below it on the other half of the time. The accepted trials are then judged on the other half, narrowest first,
+    until one meets `target`; `SearchResult.judgements` has all that were judged.
+
+    It starts from `options` (their widths are the widest). Without `calibration` the search half is that too. Tensors
+    that hold codes already keep them. Raises UsageError if the net tells no labels, there are fewer than two inputs, or
+    the widest setting misses the target on the search half.
     """
     check_options(options)
     check_supported(net)
@@ -121,7 +155,7 @@ def search(
         raise UsageError(Diagnostic("no-labels", "the net tells no classes: there are no labels to keep", net.family))
     if len(next(iter(inputs.values()))) < 2:
         raise UsageError(Diagnostic("few-inputs", "one input cannot be split into a search and a validation half"))
-    first, second = ({n: np.asarray(a)[k::2] for n, a in inputs.items()} for k in (0, 1))
+    first, second = halves(inputs)
     seeker = _Seeker(net, options, first if calibration is None else calibration, first)
     trials = [seeker.trial(seeker.widest, "", accepted=True)]
     if trials[0].agreement < target:
@@ -129,7 +163,9 @@ def search(
             f"at the widest setting {trials[0].equal} of {trials[0].labels} labels are equal, asked for is {target:g}"
         )
         raise UsageError(Diagnostic("target-unreachable", what, net.family, "lower the target or widen --state-bits"))
+    required = _with_margin(target, trials[0].labels)
     now, frozen = seeker.widest, set[str]()
+    accepted = [(now, trials[0])]
     total = sum(1 for _ in seeker.ladders())
     while True:
         steps = sorted(seeker.steps(now, frozen), key=lambda step: seeker.bits(step[1]))
@@ -139,13 +175,31 @@ def search(
             break
         changed, setting = steps[0]
         trial = seeker.trial(setting, changed, accepted=False)
-        if trial.agreement >= target:
+        if trial.agreement >= required:
             trial, now = replace(trial, accepted=True), setting
+            accepted.append((now, trial))
         else:
             frozen.add(changed)
         trials.append(trial)
-    equal, labels = labels_agreeing(seeker.lowered(now), second, run_reference(net, second))
-    return Found(target, tuple(trials), seeker.kept, equal, labels)
+    judgements: list[Judgement] = []
+    reference = run_reference(net, second)
+    for setting, trial in reversed(accepted):
+        lowered = seeker.lowered(setting)
+        judgements.append(Judgement(trial, *labels_agreeing(lowered, second, reference), lowered.digest))
+        if judgements[-1].agreement >= target:
+            break
+    return SearchResult(target, required, tuple(trials), seeker.kept, tuple(judgements))
+
+
+def halves(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The search half, every other sample from the first, and the validation half, the rest."""
+    search_half, validation_half = ({n: np.asarray(a)[k::2] for n, a in inputs.items()} for k in (0, 1))
+    return search_half, validation_half
+
+
+def _with_margin(target: float, labels: int) -> float:
+    """`target` and one standard error of a share of `labels` labels (binomial), at most 1."""
+    return min(1.0, target + math.sqrt(target * (1.0 - target) / labels))
 
 
 @dataclass(frozen=True)
@@ -165,8 +219,8 @@ class _Seeker:
         self.reference: FloatRun = run_reference(net, inputs)
         kinds = kinds_of(net, options)
         self.sizes = {name: net.param(name).size for name in kinds}
-        per_row = {use[0]: use[1] for _, use in uses(net, per_row=options.per_row)}
-        held = {n: _held_kind(net.param(n), kind, per_row=per_row[n]) for n, kind in kinds.items()}
+        maps = {use[0]: (op, use[1]) for op, use in uses(net, per_row=options.per_row)}
+        held = {n: _held_kind(taken(net, maps[n][0]), kind, per_row=maps[n][1]) for n, kind in kinds.items()}
         self.kept = tuple(n for n, kind in held.items() if kind is not None)
         kinds |= {n: kind for n, kind in held.items() if kind is not None}
         self.widest = _Setting(kinds, options.state_bits, options.input_bits)
@@ -174,7 +228,7 @@ class _Seeker:
         self.entries = sum(int(np.prod(i.shape)) for i in net.inputs if i.kind == "number")
         self._grounds: dict[tuple[int, int], Ground] = {}
 
-    def lowered(self, setting: _Setting) -> Any:
+    def lowered(self, setting: _Setting) -> IntNet:
         key = (setting.state_bits, setting.input_bits)
         if key not in self._grounds:
             options = replace(self.options, state_bits=key[0], input_bits=key[1])

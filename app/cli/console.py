@@ -34,6 +34,7 @@ __all__ = [
     "EXIT_CODES",
     "INTERRUPTED",
     "RENAMED",
+    "TARGET_MISSED",
     "Parser",
     "Reply",
     "end_on_termination",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 INTERRUPTED = 130
+TARGET_MISSED = 9
 _BROKEN_PIPE = 141
 _DEBUG = "EQCOMPILE_DEBUG"
 _AGAIN_S = 0.01
@@ -68,6 +70,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (6, "the output cannot be written, or a folder given is not an artifact"),
     (7, "an optional tool is not installed (compile: only if --verify or --simulator was given)"),
     (8, "a simulator or a synthesis tool died or hung, or results differ from golden (no artifact is left)"),
+    (TARGET_MISSED, "search: no setting meets the target on the validation half (the result is written)"),
     (INTERRUPTED, "interrupted or terminated (no artifact is left)"),
 )
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain import artifact, data
 from eqcompile.toolchain.importers.api import import_model
@@ -15,7 +19,7 @@ from eqcompile.toolchain.interfaces import QuantizeOptions
 from ..report.pareto import front, picture
 from . import show
 from .compile import add_model_options
-from .console import Parser, Reply, replacing, stage_progress
+from .console import TARGET_MISSED, Parser, Reply, replacing, stage_progress
 from .numbers import fraction, integer
 from .options import add_field_options, field_options, parse_settings
 from .widths import NO_WIDTHS
@@ -27,11 +31,13 @@ Find the smallest widths of weights (each tensor its own: int8 to int3, ternary)
 integer net tells the labels of the float64 net for a share of the inputs.
 
 Every other input chooses the widths (search half), the rest judges them (validation half). Starting from the widest,
-the step that saves most bits is tried first; a width that fails is kept. Agreement is simulated (golden)."""
+the step that saves most bits is tried first; a width that fails is kept. A trial needs the target and a margin of one
+standard error on the search half. Accepted trials are judged narrowest first until one meets the target on the
+validation half; if none does, the exit code is 9. Agreement is simulated (golden)."""
 _EXAMPLES = """\
   eqcompile search model.pt --inputs test.npz --calibrate train.npz --target-agreement 0.999 -o widths
   eqcompile search model.pt --inputs test.npz --target-agreement 0.98 -o widths --state-bits 6 --json"""
-_JSON, _PICTURE = "search.json", "pareto.svg"
+_JSON, _PICTURE, _HALF = "search.json", "pareto.svg", "calibration.npz"
 
 
 def command(argv: Sequence[str]) -> Reply:
@@ -42,23 +48,34 @@ def command(argv: Sequence[str]) -> Reply:
         namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
     )
     inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
-    calibration = None if namespace.calibrate is None else data.read_inputs(namespace.calibrate, imported.net)
+    calibration: Mapping[str, NDArray[Any]] | None = None
+    if namespace.calibrate is not None:
+        calibration = data.read_inputs(namespace.calibrate, imported.net)
     options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
-    from eqcompile.quantize.search import search
+    from eqcompile.quantize.search import halves, search
 
     with (
         replacing(folder / _JSON, force=namespace.force) as document_file,
         replacing(folder / _PICTURE, force=namespace.force) as picture_file,
+        contextlib.ExitStack() as stack,
         stage_progress() as progress,
     ):
-        found = search(
+        if calibration is None:
+            # The command line that is printed calibrates on what the search did: the net is the same, digest and all.
+            half_file = stack.enter_context(replacing(folder / _HALF, force=namespace.force))
+            search_half, _ = halves(inputs)
+            calibration = search_half
+            with half_file.open("wb") as file:
+                np.savez(file, **search_half)
+        result = search(
             imported.net,
             options,
             calibration=calibration,
             inputs=inputs,
             target=namespace.target_agreement,
             progress=None if progress is None else lambda done, total: progress("search", done, total),
-        ).to_json()
+        )
+        found = result.to_json()
         document = {
             "model": namespace.model.name,
             "family": imported.family,
@@ -72,7 +89,7 @@ def command(argv: Sequence[str]) -> Reply:
         }
         artifact.write_json(document_file, document)
         picture_file.write_text(picture(found), encoding="utf-8")
-    return Reply(document, _text(document))
+    return Reply(document, _text(document), 0 if result.meets_target else TARGET_MISSED)
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
@@ -83,7 +100,14 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--target-agreement", type=fraction, default=0.999, metavar="A", help="share of equal labels (default 0.999)"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=f"for {_JSON} and {_PICTURE}")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"for {_JSON}, {_PICTURE} and, without --calibrate, {_HALF}",
+    )
     parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")
     parser.add_argument("--force", action="store_true", help="replace a result that exists")
     add_model_options(parser.add_argument_group("the model"))
@@ -94,7 +118,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str:
     """How to compile with the widths that were found."""
     words = ["eqcompile", str(namespace.model), "--target", "numpy", "-o", "out"]
-    words += ["--calibrate", str(namespace.calibrate or namespace.inputs)]
+    words += ["--calibrate", str(namespace.calibrate or namespace.output / _HALF)]
     for name, kind in best["weights"].items():
         words += ["--weights", f"{name}={kind}"]
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
@@ -122,6 +146,7 @@ def _text(d: Mapping[str, Any]) -> str:
     ]
     kept = ", ".join(d["exact_tensors"])
     met = "meets" if validation["meets_target"] else "MISSES"
+    judged = f", {validation['judged']} accepted settings judged" if validation["judged"] > 1 else ""
     lines = [
         f"{d['model']}: {d['family']}, labels of {d['inputs']}, calibrated on {d['calibration']}",
         show.table(head, rows),
@@ -134,11 +159,15 @@ def _text(d: Mapping[str, Any]) -> str:
             f"memory      {best['bits']:,} bits of weights, states and inputs; {best['bits'] / widest['bits']:.1%} of "
             f"the widest ({widest['bits']:,})"
         ),
-        f"search      {best['labels_equal']} of {best['labels']} labels equal ({best['agreement']:.4f}) [simulated]",
+        (
+            f"search      {best['labels_equal']} of {best['labels']} labels equal ({best['agreement']:.4f}) [simulated]"
+            f"; needed: {d['required_agreement']:.4f}"
+        ),
         (
             f"validation  {validation['labels_equal']} of {validation['labels']} labels equal "
-            f"({validation['agreement']:.4f}) [simulated]: {met} the target {d['target_agreement']:g}"
+            f"({validation['agreement']:.4f}) [simulated]: {met} the target {d['target_agreement']:g}{judged}"
         ),
+        f"digest      {d['digest']}",
         f"compile     {d['command']}",
         f"written     {d['output']} ({_JSON}, {_PICTURE})",
     ]

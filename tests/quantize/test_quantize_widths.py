@@ -18,6 +18,7 @@ from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.ir import EqNet, Input, Output, Param, Schedule, State, ops
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOOPED = EXAMPLES / "checkpoints" / "digits_looped.pt"
@@ -125,16 +126,20 @@ def test_the_search_narrows_until_labels_change() -> None:
     )
     for found, target in ((strict, 0.99), (loose, 0.6)):
         accepted = [t for t in found.trials if t.accepted]
-        assert all(t.agreement >= target for t in accepted)
+        assert found.required == min(1.0, target + (target * (1 - target) / 30) ** 0.5)
+        assert accepted[0].agreement >= target
+        assert all(t.agreement >= found.required for t in accepted[1:])
         assert [t.bits for t in accepted] == sorted((t.bits for t in accepted), reverse=True)
-        assert all(t.agreement < target for t in found.trials if not t.accepted)
-        assert found.best.labels == found.validation_labels == 30
+        assert all(t.agreement < found.required for t in found.trials if not t.accepted)
+        assert found.best.labels == found.validation.labels == 30
     assert loose.best.bits < strict.best.bits < strict.trials[0].bits
     best = strict.best
     options = QuantizeOptions(widths=best.kinds, state_bits=best.state_bits, input_bits=best.input_bits)
     first = {"x": x["x"][0::2]}
-    kinds = {r["name"]: r["kind"] for r in lower(made.net, options, calibration=first).choices if r["what"] == "tensor"}
+    lowered = lower(made.net, options, calibration=first)
+    kinds = {r["name"]: r["kind"] for r in lowered.choices if r["what"] == "tensor"}
     assert kinds == dict(best.kinds)
+    assert lowered.net.digest == strict.validation.digest
 
 
 def test_the_validation_half_chooses_nothing() -> None:
@@ -148,6 +153,52 @@ def test_the_validation_half_chooses_nothing() -> None:
         for data in (x, other)
     ]
     assert [t.to_json() for t in found[0]] == [t.to_json() for t in found[1]]
+
+
+def test_a_choice_that_misses_on_the_validation_half_gives_way_to_a_wider_one() -> None:
+    """Widths that keep the labels of one half only must not be handed out, and a miss must be told as one."""
+    made = loop(np.random.default_rng(4), units=12)
+    x = inputs_of(np.random.default_rng(5), made.net, 60)["x"]
+    results = [
+        search(made.net, QuantizeOptions(), calibration=None, inputs={"x": order.permutation(x)}, target=0.97)
+        for order in map(np.random.default_rng, (0, 1))
+    ]
+    assert {len(r.judgements) > 1 for r in results} == {True, False}
+    for r in results:
+        accepted = [t for t in r.trials if t.accepted][::-1]
+        assert [j.trial for j in r.judgements] == accepted[: len(r.judgements)]
+        assert all(j.agreement < r.target for j in r.judgements[:-1])
+        assert r.meets_target == (r.validation.agreement >= r.target)
+        assert r.meets_target or len(r.judgements) == len(accepted)
+
+
+def test_taps_outside_the_lattice_hold_no_codes() -> None:
+    """A lattice whose weights are ternary, but for what stands outside, keeps its codes as the lowering does."""
+    weight = np.array([[0.5, 7.3], [-0.5, 0.5], [0.0, -0.5]])
+    index = np.array([[1, -1], [0, 2], [1, 0]])
+    net = EqNet(
+        name="lattice",
+        family="test",
+        inputs=(Input("x", (3,)),),
+        params=(Param("w", weight, "test"), Param("i", index, "test")),
+        states=(State("h", (3,), "y"),),
+        drive=(),
+        step=(
+            ops.Stencil(out="s", x="h", weight="w", index="i"),
+            ops.Add(out="a", a="s", b="x"),
+            ops.Activation(out="y", x="a", kind="tanh"),
+        ),
+        readout=(),
+        outputs=(Output("o", "h", "classes"),),
+        schedule=Schedule(4),
+    )
+    x = {"x": np.random.default_rng(0).uniform(-1, 1, (20, 3))}
+    options = QuantizeOptions(per_row=False)
+    found = search(net, options, calibration=None, inputs=x, target=0.5)
+    assert found.kept == ("w",)
+    rows = [r for r in lower(net, options, calibration=x).choices if r["what"] == "tensor"]
+    assert [(r["name"], r["kind"], r["exact"]) for r in rows] == [("w", "ternary", True)]
+    assert found.best.kinds == {"w": "ternary"}
 
 
 def test_tensors_that_hold_codes_are_left_alone() -> None:
@@ -203,6 +254,36 @@ def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, caps
     rows = json.loads(capsys.readouterr().out)["quantization"]["choices"]["rows"]
     found = {r["name"]: r["kind"] for r in rows if r["what"] == "tensor"}
     assert found == document["best"]["weights"]
+
+
+def test_the_command_line_gives_the_net_that_was_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --calibrate the search half calibrates: the printed command must do so too, or it makes another net."""
+    argv = ["search", str(LOOPED), "--inputs", str(TEST), "--samples", "30", "--target-agreement", "0.8"]
+    argv += ["--state-bits", "4", "--input-bits", "3", "-o", str(tmp_path / "s"), "--json"]
+    assert main(argv) == 0
+    document = json.loads(capsys.readouterr().out)
+    words = document["command"].split()[1:]
+    words[words.index("out")] = str(tmp_path / "out")
+    assert main([*words, "--no-verify", "--json"]) == 0
+    capsys.readouterr()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["ir_digest"] == document["digest"]
+
+
+def test_a_miss_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that goes on with widths that lose labels must be stopped by the exit code; the result is there."""
+    data = dict(np.load(TEST))
+    data["x"] = np.stack([data["x"][: len(data["x"]) // 2]] * 2, axis=1).reshape(-1, *data["x"].shape[1:])[:40]
+    noise = np.random.default_rng(0).normal(0.0, 1.0, data["x"][1::2].shape)
+    data["x"][1::2] = data["x"][1::2] * 0.01 + noise
+    np.savez(tmp_path / "x.npz", x=data["x"])
+    argv = ["search", str(LOOPED), "--inputs", str(tmp_path / "x.npz"), "--target-agreement", "0.95"]
+    argv += ["--state-bits", "4", "--input-bits", "4", "-o", str(tmp_path / "s")]
+    assert main(argv) == 9
+    assert "MISSES" in capsys.readouterr().out
+    document = json.loads((tmp_path / "s" / "search.json").read_text())
+    assert not document["validation"]["meets_target"]
+    assert document["validation"]["judged"] == sum(t["accepted"] for t in document["trials"])
 
 
 def test_an_interrupted_search_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
