@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from eqcompile.toolchain.interfaces import Target
 
 from ...toolchain.artifact import write_arrays
