@@ -97,6 +97,7 @@ def simulation(d: Mapping[str, Any]) -> str:
     steps = d["steps"]
     return "\n".join(
         [
+            *_warnings(d),
             f"{d['source']}: {_number(d['samples'])} through {d['simulator']} in {_number(d['seconds'])}",
             f"steps: {steps['smallest']['value']} to {_number(steps['largest'])}",
             f"written: {d['output']} ({', '.join(d['keys'])})",

@@ -59,7 +59,8 @@ def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageP
     result = run_reference(imported.net, inputs, trace=namespace.trace, progress=tick)
     seconds = time.perf_counter() - start
     keys = _write(target, imported.net, result, result.trace or {})
-    return _document(namespace, "float64 reference", imported.net, result, seconds, keys, "measured")
+    document = _document(namespace, "float64 reference", imported.net, result, seconds, keys, "measured")
+    return {"warnings": list(imported.warnings)} | document
 
 
 def _runner(

@@ -48,6 +48,8 @@ def test_options_of_an_import_are_refused_for_a_saved_net(tmp_path: Path, capsys
     save(import_model(CHECKPOINT).net, path)
     assert main(["inspect", str(path)]) == 0
     assert "saved net" in capsys.readouterr().out
+    assert main([str(path), "--target", "numpy", "-o", str(tmp_path / "out")]) == 3
+    assert "give the checkpoint" in capsys.readouterr().err
     for option in (["--set", "steps=9"], ["--family", "models.LoopedMLP"], ["--config", "c.json"]):
         assert main(["inspect", str(path), *option]) == 2
         assert f"{option[0]} has no effect" in capsys.readouterr().err

@@ -45,6 +45,9 @@ def test_assumed_settings_are_the_first_line(tmp_path: Path, capsys: pytest.Capt
         assert first.startswith("WARNING: steps = 30 is a default of models.LoopedMLP")
         assert main([*argv, "--force", "--set", "steps=7"] if target[0] in argv else [*argv, "--set", "steps=7"]) == 0
         assert "WARNING" not in capsys.readouterr().out
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 6)))
+    assert main(["run", str(path), "-i", str(tmp_path / "x.npz"), "-o", str(tmp_path / "y.npz")]) == 0
+    assert capsys.readouterr().out.startswith("WARNING: steps = 30")
     assert main([str(path), *target, "--force", "--report", str(tmp_path / "again")]) == 0
     assert "steps = 30 is a default" in (tmp_path / "again" / "report.html").read_text()
 

@@ -13,7 +13,8 @@ import pytest
 from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, UsageError
 from eqcompile.toolchain.importers.detect import detect, fit
 from eqcompile.toolchain.importers.family import Family, Setting, Tensors
-from eqcompile.toolchain.importers.settings import Resolved, read_config, resolve
+from eqcompile.toolchain.importers.files.config_file import read_config
+from eqcompile.toolchain.importers.settings import Resolved, resolve
 from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import EqNet
 

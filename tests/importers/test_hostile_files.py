@@ -132,6 +132,13 @@ def test_many_views_of_one_storage_are_refused(tmp_path: Path) -> None:
     assert "1000 tensors claim 16384000 bytes" in found.what
 
 
+def test_one_tensor_under_many_names_is_one_array(tmp_path: Path) -> None:
+    """A pickle can name a tensor again for a few bytes: widening bfloat16 anew each time would be a bomb."""
+    block = torch.zeros(4096, dtype=torch.bfloat16)
+    arrays = load_file(written(tmp_path, saved({f"w{i}": block for i in range(1000)}))).arrays
+    assert len({id(array) for array in arrays.values()}) == 1
+
+
 def test_a_storage_shorter_than_its_tensor_is_refused(tmp_path: Path) -> None:
     """A short member would be read past its end by a reader that trusts the pickle."""
     data = repacked(saved({"w": torch.arange(1000.0)}), {"data/0": b"\0" * 16})

@@ -17,13 +17,14 @@ from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state
 from .config import settings_from_config, width_faults
 from .detect import all_families, detect, named, unprefixed
 from .family import Family, Tensors, normalise
+from .files.config_file import read_config
 from .files.containers import regular_file
 from .files.load import LoadedFile, load_file
 from .files.nir_file import is_hdf5
 from .files.onnx_file import is_onnx
 from .graphs.nir import NIR, import_nir
 from .graphs.qonnx import QONNX, import_qonnx
-from .settings import Resolved, read_config, resolve
+from .settings import Resolved, resolve
 
 __all__ = ["import_model"]
 

@@ -6,10 +6,8 @@ import difflib
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,9 @@ import numpy as np
 from ..diagnostics import Diagnostic, UsageError
 from ..interfaces import Assumption
 from .family import Configurable, Setting
-from .files.containers import READ_ERRORS
 
-__all__ = ["Resolved", "read_config", "resolve"]
+__all__ = ["Resolved", "resolve"]
 
-_MAX_CONFIG = 1 << 20
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 """Numbers as people type them; JSON wants a digit on both sides of the point and no plus."""
 
@@ -43,31 +39,6 @@ class Resolved:
         what = "is a default" if len(shown) == 1 else "are defaults"
         text = f"{', '.join(shown)} {what} of {family.key} that the file does not state; another value is another net"
         return (f"{text}: state what it was trained with by --set",)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Settings by name from a JSON or TOML file (by its ending; one table at the top); UsageError if it is neither."""
-    where = str(path)
-    reader = {".json": json.loads, ".toml": tomllib.loads}.get(path.suffix.lower())
-    if reader is None:
-        what = f"the config file ends in {path.suffix!r}, must be .json or .toml"
-        raise UsageError(Diagnostic("config-format", what, where))
-    try:
-        if path.stat().st_size > _MAX_CONFIG:
-            what = f"the config file has {path.stat().st_size} bytes, more than {_MAX_CONFIG}"
-            raise UsageError(Diagnostic("config-format", what, where))
-        table = reader(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(Diagnostic("config-not-readable", f"cannot read: {error.strerror}", where)) from error
-    except READ_ERRORS as error:
-        if isinstance(error, UsageError):
-            raise
-        what = f"not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())[:200]}"
-        raise UsageError(Diagnostic("config-format", what, where)) from error
-    if not isinstance(table, dict):
-        what = f"the config file holds a {type(table).__name__}, must be a table of settings"
-        raise UsageError(Diagnostic("config-format", what, where, 'for example {"steps": 30}'))
-    return table
 
 
 def resolve(

@@ -1,12 +1,10 @@
-"""Array files: `.npy`, `.npz` and `.safetensors`, each claimed size held against its bytes first."""
+"""Array files: `.npy` and `.npz`, each claimed size held against its bytes first."""
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -17,22 +15,11 @@ from numpy.typing import NDArray
 from ...diagnostics import Diagnostic, ImportFileError
 from .containers import READ_ERRORS, damaged, open_zip
 
-__all__ = ["NPY_MAGIC", "Header", "NpzFile", "is_safetensors", "load_safetensors", "read_npy"]
+__all__ = ["NPY_MAGIC", "Header", "NpzFile", "read_npy", "widen_bfloat16"]
 
 NPY_MAGIC = b"\x93NUMPY"
 
 _NUMBERS = "biuf"
-_SAFETENSORS: Mapping[str, str] = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U8": "<u1",
-    "BOOL": "?",
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +54,11 @@ def _header(handle: BinaryIO, size: int, where: str) -> Header:
         what = f"the array claims shape {list(shape)} of {dtype} ({claimed} bytes), {size - length} bytes are stored"
         raise ImportFileError(Diagnostic("array-size", what, where, "copy or save the file again"))
     return Header(shape, dtype, length)
+
+
+def widen_bfloat16(words: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Numbers stored as bfloat16, the upper half of float32, exactly; `words` of any shape."""
+    return np.asarray(np.left_shift(words, 16, dtype=np.uint32).view(np.float32))
 
 
 def read_npy(handle: BinaryIO, size: int, where: str) -> NDArray[Any]:
@@ -138,38 +130,3 @@ class NpzFile:
             what = f"{key} is {array.dtype}{list(array.shape)}, must be one string"
             raise ImportFileError(Diagnostic("array-dtype", what, self.where))
         return str(array)
-
-
-def is_safetensors(data: bytes) -> bool:
-    """Whether the bytes begin as a safetensors file: the length of a JSON header, then the header."""
-    return len(data) > 8 and int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
-
-
-def load_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata of a safetensors file (bfloat16 becomes float32, exactly).
-
-    The library's own validation holds: offsets contiguous, each size equal to shape times element size.
-    """
-    from safetensors import SafetensorError, deserialize
-
-    try:
-        entries = deserialize(data)  # type: ignore[no-untyped-call]
-        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = {str(k): str(v) for k, v in (head.get("__metadata__") or {}).items()}
-    except (*READ_ERRORS, SafetensorError) as error:
-        raise damaged(where, len(data), error) from error
-    arrays = {}
-    faults = []
-    for key, entry in entries:
-        kind, shape, raw = entry["dtype"], entry["shape"], entry["data"]
-        if kind == "BF16":
-            words = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
-            arrays[key] = words.view(np.float32).reshape(shape)
-        elif kind in _SAFETENSORS:
-            arrays[key] = np.frombuffer(raw, _SAFETENSORS[kind]).reshape(shape)
-        else:
-            what = f"the tensor has elements of type {kind}, read are {', '.join(_SAFETENSORS)} and BF16"
-            faults.append(Diagnostic("array-dtype", what, f"{where}:{key[:80]}", "save it as float32"))
-    if faults:
-        raise ImportFileError(faults)
-    return arrays, metadata

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError
 from ...interfaces import Assumption
-from .arrays import NPY_MAGIC, NpzFile, is_safetensors, load_safetensors
+from .arrays import NPY_MAGIC, NpzFile
 from .containers import READ_ERRORS, open_zip, regular_file
 from .pickles import Opaque, StoredTensor
 from .pt import LEGACY_MAGIC, SAVE_STATE, TorchFile, is_torch_zip, read_pt, refuse_pickle
+from .safetensors_file import is_safetensors, read_safetensors
 
 __all__ = ["LoadedFile", "load_file"]
 
@@ -74,7 +75,7 @@ def _load(data: bytes, label: str) -> LoadedFile:
     if data.startswith(LEGACY_MAGIC):
         return _unwrap(read_pt(data, label), label)
     if is_safetensors(data):
-        arrays, metadata = load_safetensors(data, label)
+        arrays, metadata = read_safetensors(data, label)
         config = _config_text(metadata.get("config"), label)
         return LoadedFile(label, _keys(arrays, label), metadata.get("family"), config, wrapper="safetensors")
     if data.startswith(b"\x80"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError
+from .arrays import widen_bfloat16
 from .containers import READ_ERRORS, damaged, open_zip
 from .pickles import PickleError, StoredTensor, Survey, foreign_globals, survey
 
@@ -54,10 +55,17 @@ class TorchFile:
     value: Any
     storages: Mapping[str, bytes]
     order: Literal["<", ">"] = "<"
+    _arrays: dict[int, NDArray[Any]] = field(default_factory=dict, repr=False)
+    """By identity of the tensor: a pickle may name one a million times, which must not make a million copies."""
 
     def array(self, tensor: StoredTensor) -> NDArray[Any]:
         """The numbers of a tensor as a read-only view of its storage, in the type it was stored as (bfloat16 widened
         to float32, exactly). Raises ValueError for a shape that NumPy cannot hold."""
+        if id(tensor) not in self._arrays:
+            self._arrays[id(tensor)] = self._view(tensor)
+        return self._arrays[id(tensor)]
+
+    def _view(self, tensor: StoredTensor) -> NDArray[Any]:
         kind = tensor.storage.dtype
         flat = np.frombuffer(self.storages[tensor.storage.key], np.dtype(_CODES[kind]).newbyteorder(self.order))
         if 0 in tensor.shape:
@@ -67,7 +75,7 @@ class TorchFile:
             strides = [s * flat.itemsize if n > 1 else 0 for n, s in zip(tensor.shape, tensor.stride, strict=True)]
             view = as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
         if kind == "bfloat16":
-            return np.asarray(np.left_shift(view, 16, dtype=np.uint32).view(np.float32))
+            return widen_bfloat16(view)
         return view != 0 if kind == "bool" else view.astype(flat.dtype.newbyteorder("="), copy=False)
 
 

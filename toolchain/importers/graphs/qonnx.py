@@ -28,6 +28,7 @@ from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageE
 from ...interfaces import Imported
 from ...ir import State, ops
 from ...ir.ops import Op
+from ...ir.serial import is_saved_net
 from ..family import Setting
 from ..files.onnx_file import QUANTIZERS, attributes, quantized, read_model
 from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
@@ -60,6 +61,9 @@ def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, Any], config: Ma
     Raises ImportFileError (damaged, inconsistent), UnsupportedError naming every node that is not read, or UsageError
     (settings).
     """
+    if is_saved_net(path):
+        what = "this is a net that eqcompile wrote, not a graph of one step"
+        raise ImportFileError(Diagnostic("onnx-saved-net", what, path.name, "give the checkpoint it was made from"))
     return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config)
 
 
