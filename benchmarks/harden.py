@@ -23,14 +23,16 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.app.instrument import build_instrument
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.engine import Outcome, Session
 from eqcompile.sim.faults.models.core import CoreModel
-from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
+from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.targets.rtl.synth.flow import synthesise
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import tool_versions
+from eqcompile.toolchain.ir import IntNet
 from rtl import digits
 
 ALL = "watchdog,safe-fsm,secded,tmr,residue"
@@ -78,16 +80,22 @@ def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
 def coverage(case: str, faults: int, seed: int) -> dict[str, Any]:
     """Outcomes of `faults` flips for each kind of site."""
     net, given = digits("digits_ternary")
-    core = options_of(case)
-    session = RtlEngine(core).open(net, given.codes, near=0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build_instrument("rtl", net, options_of(case), folder)
+        return {"seed": seed, "sites": covered(RtlSession(net, given.codes, 0, core=folder), net, given, faults, seed)}
+
+
+def covered(session: RtlSession, net: IntNet, given: Any, faults: int, seed: int) -> dict[str, Any]:
+    """The same in a core that is built."""
     found = {}
     for number, (site, pattern) in enumerate(SITES.items()):
         names = [n for n, cell in session.translator.cells.items() if _is_of(pattern, n, cell)]
-        model = CoreModel(words=",".join(names), clocks=int(session.undisturbed.latency.max())).on(core)
+        model = CoreModel(words=",".join(names), clocks=session.clocks).on(session.core)
         table = within(session, model, faults, np.random.default_rng([seed, number]))
         bits = sum(s.units * s.bits for s in model.population(net, given.codes).sites)
         found[site] = {"faults": faults, "bits": bits, **outcomes(session, table)}
-    return {"seed": seed, "sites": found}
+    return found
 
 
 def _is_of(pattern: str, name: str, cell: Any) -> bool:
@@ -117,7 +125,7 @@ def outcomes(session: Session, table: FaultTable) -> dict[str, Any]:
         if row["outcome"] == Outcome.DETECTED:
             flags = [n for bit, n in enumerate(session.mechanisms) if int(row["flags"]) >> bit & 1]
             found[" and ".join(flags) or "no flag"] += 1
-    return {"outcomes": dict(counts), "found_by": dict(found), "given_up": int(rows["given_up"].sum())}
+    return {"outcomes": dict(counts), "found_by": dict(found), "aborted": int(rows["aborted"].sum())}
 
 
 def _name(row: Any) -> str:

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the story; the exit code of the first command that fails, else 0."""
     parser = argparse.ArgumentParser(description="A fault campaign on two digits nets.")
     parser.add_argument("--out", type=Path, default=Path("build/faults"), help="folder (default: %(default)s)")
-    parser.add_argument("--n", default="2000", help="faults in each net (default: %(default)s)")
+    parser.add_argument("--faults", default="2000", help="faults in each net (default: %(default)s)")
     parser.add_argument("--engine", default="golden", help="engine that injects (default: %(default)s)")
     options = parser.parse_args(argv)
     for name in ("ternary", "mlp"):
@@ -37,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
     return eqfault(
         [
-            *("run", str(options.out / "ternary"), "--model", "seu", "--sites", "state", "--target", options.engine),
-            *("--inputs", str(HERE / "data" / "digits_test.npz"), "--n", options.n, "--workers", "1", "--force"),
-            *("--control", str(options.out / "mlp"), "--env", "avionics", "--part", "amd-7-series-config"),
+            *("run", str(options.out / "ternary"), "--model", "seu", "--sites", "state"),
+            *("--engine", options.engine),
+            *("--inputs", str(HERE / "data" / "digits_test.npz"), "--faults", options.faults),
+            *("--workers", "1", "--force"),
+            *("--baseline", str(options.out / "mlp"), "--env", "avionics", "--part", "amd-7-series-config"),
             *("-o", str(options.out / "campaign")),
         ]
     )

@@ -22,7 +22,10 @@ from typing import IO
 
 from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
 
-__all__ = ["ProcessResult", "run_process"]
+__all__ = ["SHARE", "ProcessResult", "end_group", "run_process", "usable_processors"]
+
+SHARE = "EQCOMPILE_PROCESSORS"
+"""Environment variable of a worker process: how many processors are its share."""
 
 _SHOWN_LINES = 12
 _GRACE_S = 1.0
@@ -35,6 +38,14 @@ class ProcessResult:
 
     stdout: str
     stderr: str
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: of a worker beside others, its share of them."""
+    share = os.environ.get(SHARE)
+    if share is not None:
+        return int(share)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_process(
@@ -74,14 +85,14 @@ def run_process(
                 )
             ) from None
         finally:
-            _end_group(process)
+            end_group(process)
         if status != 0:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
             raise SimulatorError(Diagnostic("simulator-died", f"ended with {how}{_tail(err)}", shlex.join(argv)))
         return ProcessResult(_text(out), _text(err))
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """End what is left of the group. Asked first, Python's resource tracker frees the shared memory of the others."""
     for number, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
         limit = time.monotonic() + patience_s

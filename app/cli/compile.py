@@ -11,9 +11,10 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import QuantizeOptions
 
 from .commands import COMMANDS, listing
-from .console import Parser, Reply, stage_progress
+from .console import Parser, Reply
 from .numbers import integer, positive_seconds
 from .options import add_field_options, add_target_options, build_target, field_options, parse_settings
+from .progress import stage_progress
 from .widths import add_weights, widths_of
 
 __all__ = ["command"]

@@ -1,4 +1,4 @@
-"""What every command shares: one way to run, to fail, to print and to show progress.
+"""What every command shares: one way to run, to fail, to print and to write a file.
 
 Standard output holds the reply (text, or one JSON document with `--json`); errors and progress go to standard error.
 With `--json` an error is a JSON document on standard output too: `{"error": [diagnostic, ...]}`.
@@ -40,7 +40,6 @@ __all__ = [
     "end_on_termination",
     "replacing",
     "run",
-    "stage_progress",
 ]
 
 INTERRUPTED = 130
@@ -252,31 +251,6 @@ def _write(reply: Mapping[str, Any] | str) -> None:
     text = reply if isinstance(reply, str) else json.dumps(reply, indent=2, allow_nan=False)
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def stage_progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A callback `(stage, done, total)` that draws a bar on standard error; None where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    bars: dict[str, Any] = {}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if stage not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars[stage] = tqdm(total=total, desc=stage, leave=False, file=sys.stderr)
-        bars[stage].total = total
-        bars[stage].update(done - bars[stage].n)
-
-    try:
-        yield progress
-    finally:
-        for bar in bars.values():
-            bar.close()
 
 
 @contextlib.contextmanager

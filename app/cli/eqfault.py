@@ -11,7 +11,7 @@ __all__ = ["COMMANDS", "command"]
 
 _EXAMPLES = """\
   eqfault run out --model seu --inputs test.npz -o campaign
-  eqfault run out --model seu --n 100000 --target fast --env sealevel --part P -o campaign
+  eqfault run out --model seu --faults 100000 --engine fast --env sealevel --part P -o campaign
   eqfault run out --model seu --env geo --part amd-7-series-block-ram -o campaign
   eqfault plan --population 1000000 --margin 1% --confidence 95%"""
 

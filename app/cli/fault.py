@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, UsageError
 
 from .console import INTERRUPTED, Parser, Reply
 from .numbers import fraction, integer
+from .progress import stage_progress
 
 __all__ = ["plan", "report", "resume", "run"]
 
 _EXAMPLES = """\
   eqfault run out --model seu --inputs test.npz -o campaign
-  eqfault run out --model seu --n exhaustive --target fast --control mlp -o campaign
+  eqfault run out --model seu --faults exhaustive --engine fast --baseline mlp -o campaign
   eqfault run --model seu --help           this help with the options of model seu"""
 
 
@@ -57,13 +58,17 @@ def _add_model(parser: Any, *, required: bool) -> None:
 
 
 def _add_campaign(parser: Any) -> None:
-    parser.add_argument("--target", default="golden", metavar="E", help="engine that injects (default golden)")
+    parser.add_argument("--engine", default="golden", metavar="E", help="engine that injects (default golden)")
     parser.add_argument(
-        "--n", type=_count, default="auto", metavar="N", help="faults: a number, auto or exhaustive (default auto)"
+        "--faults", type=_count, default="auto", metavar="N", help="faults: a number, auto or exhaustive (default auto)"
     )
     parser.add_argument("--seed", type=integer(0), default=0, metavar="S", help="of everything drawn (default 0)")
     parser.add_argument(
-        "--near", type=integer(0), default=1, metavar="K", help="codes within which an end counts as near (default 1)"
+        "--near-lsb",
+        type=integer(0),
+        default=1,
+        metavar="K",
+        help="LSB of the states within which an end counts as near (default 1)",
     )
 
 
@@ -73,7 +78,7 @@ def _count(text: str) -> int | str:
 
 def run(argv: Sequence[str]) -> Reply:
     """Make a campaign, run it, and report."""
-    from . import fault_parts
+    from . import campaign_args
 
     parser = _parser("run", "Draw faults, inject them into a compiled net, and report what became of them.")
     parser.add_argument("source", type=Path, metavar="DIR", help="artifact folder, or net.onnx")
@@ -83,28 +88,37 @@ def run(argv: Sequence[str]) -> Reply:
     _add_statistics(parser)
     _add_workers(parser)
     parser.add_argument(
-        "--control",
+        "--baseline",
         type=Path,
         action="append",
         default=[],
         metavar="DIR",
         help="another net, as a feed-forward one, or core, as one with other hardening, for the same campaign (may be "
-        "given again)",
+        "stated again)",
     )
     parser.add_argument(
-        "--control-inputs", type=Path, metavar="X.npz", help="samples for the controls (default: --inputs)"
+        "--baseline-inputs", type=Path, metavar="X.npz", help="samples for the baselines (default: --inputs)"
     )
-    fault_parts.add_environment(parser)
+    campaign_args.add_environment(parser)
     parser.add_argument("--force", action="store_true", help="replace a campaign that exists")
-    namespace, options = fault_parts.parse_with_model(parser, argv)
-    notes = {"command": shlex.join(["eqfault", "run", *argv]), **fault_parts.environment(namespace)}
-    campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, notes)
-    inputs = namespace.control_inputs or namespace.inputs
-    controls = [fault_parts.define(namespace, source, inputs, options, notes) for source in namespace.control]
+    namespace, options = campaign_args.parse_with_model(parser, argv)
+    notes = {"command": shlex.join(["eqfault", "run", *argv]), **campaign_args.environment(namespace)}
     from eqcompile.sim.campaign import api
 
-    api.create(campaign, namespace.output, controls=controls, force=namespace.force)
-    return _go_on(namespace.output, namespace)
+    with contextlib.ExitStack() as stack:
+        campaign = campaign_args.define(namespace, namespace.source, namespace.inputs, options, notes, stack)
+        inputs = namespace.baseline_inputs or namespace.inputs
+        baselines = [
+            campaign_args.define(namespace, source, inputs, options, notes, stack) for source in namespace.baseline
+        ]
+        api.create(campaign, namespace.output, baselines=baselines, force=namespace.force)
+    try:
+        return _go_on(namespace.output, namespace)
+    except EqcompileError:
+        # What no engine takes leaves nothing that `eqfault resume` could finish.
+        if not api.has_results(namespace.output):
+            shutil.rmtree(namespace.output)
+        raise
 
 
 def resume(argv: Sequence[str]) -> Reply:
@@ -122,15 +136,20 @@ def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
     from ..report.campaign.write import write
 
     try:
-        with _bars() as progress:
-            api.resume(folder, scheduler=namespace.scheduler, workers=namespace.workers, progress=progress)
+        with stage_progress("fault") as progress:
+            api.resume(
+                folder,
+                scheduler=namespace.scheduler,
+                workers=namespace.workers,
+                progress=lambda name, state: progress(name or "faults", state.faults, state.plan.size),
+            )
         write(folder)
     except KeyboardInterrupt:
         document = {**api.standing(folder), "interrupted": True, "folder": str(folder)}
-        text = f"{_told(document)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
+        text = f"{_summary(document)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
         return Reply(document, text, INTERRUPTED)
     document = {**api.standing(folder), "folder": str(folder), "report": str(folder / "report.html")}
-    return Reply(document, f"{_told(document)}\n{folder / 'report.html'}")
+    return Reply(document, f"{_summary(document)}\n{folder / 'report.html'}")
 
 
 def report(argv: Sequence[str]) -> Reply:
@@ -149,7 +168,7 @@ def plan(argv: Sequence[str]) -> Reply:
     """How many faults are needed."""
     from eqcompile.sim.campaign.statistics import sample_size
 
-    from . import fault_parts
+    from . import campaign_args
 
     parser = _parser("plan", "How many faults a margin needs, of a net's population or of one that is given.")
     parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
@@ -157,7 +176,7 @@ def plan(argv: Sequence[str]) -> Reply:
     _add_model(parser, required=False)
     _add_campaign(parser)
     _add_statistics(parser)
-    namespace, options = fault_parts.parse_with_model(parser, argv)
+    namespace, options = campaign_args.parse_with_model(parser, argv)
     if namespace.source is None:
         population = namespace.population
         found = {
@@ -173,22 +192,24 @@ def plan(argv: Sequence[str]) -> Reply:
     if namespace.population is not None or namespace.model is None:
         what = "give DIR and --model, or --population alone"
         raise UsageError(Diagnostic("usage", what, hint="eqfault plan --help"))
-    campaign = fault_parts.define(namespace, namespace.source, namespace.inputs, options, {})
+    with contextlib.ExitStack() as stack:
+        campaign = campaign_args.define(namespace, namespace.source, namespace.inputs, options, {}, stack)
     document = {"net": campaign.net.name, "model": namespace.model, **campaign.plan.to_json(), "kind": "estimated"}
-    return Reply(document, campaign.plan.how)
+    return Reply(document, "\n".join([campaign.plan.how, *campaign.notes.get("choices", ())]))
 
 
-def _told(document: Mapping[str, Any]) -> str:
-    """What a campaign found, for people."""
+def _summary(document: Mapping[str, Any]) -> str:
+    """Outcomes of a campaign and of its baselines, as text."""
     lines = []
     for part, d in document.items():
-        if part != "campaign" and not part.startswith("control"):
+        if part != "campaign" and not part.startswith("baseline"):
             continue
         head = "" if part == "campaign" else f"{part}: "
         core = "".join(f", {name} {value}" for name, value in d["core"].items())
         what = f"{d['net']}, model {d['model']}, engine {d['engine']}{core}"
         lines.append(f"{head}{what}: {d['faults']:,} faults (simulated)")
         lines.append(f"  {d['plan']['how']}")
+        lines += [f"  chosen: {choice}" for choice in d["choices"]]
         for name, row in d["outcomes"].items():
             if row["faults"] and row["rate"]:
                 rate = row["rate"]
@@ -201,34 +222,3 @@ def _told(document: Mapping[str, Any]) -> str:
         elif d["finished"] and d["plan"]["looks"] and d["margin"] > d["plan"]["stop_at_margin"]:
             lines.append(f"  all faults injected, the widest interval is +/- {d['margin']:.3%}")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Callable[[str, Any], None] | None]:
-    """Draws a bar for each campaign with the widest interval so far; None where standard error is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    bars: dict[str, Any] = {}
-
-    def progress(name: str, state: Any) -> None:
-        if name not in bars:
-            for bar in bars.values():
-                bar.close()
-            size = state.plan.size
-            # Faults of an earlier run are there already: they must not count for the rate.
-            bars[name] = tqdm(
-                total=size, initial=state.faults, desc=name or "faults", unit="fault", leave=False, file=sys.stderr
-            )
-        bar = bars[name]
-        if state.faults:
-            bar.set_postfix_str(f"+/- {state.margin:.2%}", refresh=False)
-        bar.update(state.faults - bar.n)
-
-    try:
-        yield progress
-    finally:
-        for bar in bars.values():
-            bar.close()

@@ -14,7 +14,7 @@ __all__ = ["command", "models"]
 
 _EXAMPLES = """\
   eqfault replay campaign 3/state:h.12.6/state:h[12]^40@5
-  eqfault replay campaign 0.17 --target golden -o states.npz"""
+  eqfault replay campaign 0.17 --engine golden -o states.npz"""
 
 
 def command(argv: Sequence[str]) -> console.Reply:
@@ -23,13 +23,13 @@ def command(argv: Sequence[str]) -> console.Reply:
     parser = console.Parser(prog="eqfault replay", description=text, examples=_EXAMPLES)
     parser.add_argument("campaign", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
     parser.add_argument("fault", metavar="ID", help="id of a fault, or CHUNK.NUMBER of the table of results")
-    parser.add_argument("--target", metavar="E", help="engine (default: the campaign's)")
+    parser.add_argument("--engine", metavar="E", help="engine (default: the campaign's)")
     parser.add_argument("-o", "--output", type=Path, metavar="Y.npz", help="also write every state after every tick")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
     namespace = parser.parse_all(argv)
     from eqcompile.sim.campaign import api
 
-    found = api.replay(namespace.campaign, namespace.fault, engine=namespace.target)
+    found = api.replay(namespace.campaign, namespace.fault, engine=namespace.engine)
     states = found.pop("states")
     if namespace.output is not None:
         import numpy as np

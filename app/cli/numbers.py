@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from eqcompile.toolchain.options import Bounds, bounds_of
 
-__all__ = ["fraction", "integer", "number", "positive_seconds"]
+__all__ = ["duration", "fraction", "integer", "number", "positive_seconds"]
 
 
 def number(kind: type[int | float], bounds: Bounds | None = None) -> Callable[[str], int | float]:
@@ -37,6 +37,19 @@ def integer(low: int, high: int | None = None) -> Callable[[str], int]:
 def positive_seconds(text: str) -> float:
     """A positive number of seconds, for argparse."""
     return number(float, Bounds(0, above=True))(text)
+
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_400.0}
+
+
+def duration(text: str) -> float:
+    """A positive time in seconds, as 90, 90s, 5min, 12h, 365d or 5y (of 365.25 days), for argparse."""
+    unit = next((u for u in _SECONDS if text.endswith(u)), "")
+    try:
+        return positive_seconds(text.removesuffix(unit)) * _SECONDS[unit or "s"]
+    except argparse.ArgumentTypeError:
+        what = f"{text!r} is no positive time; units: {', '.join(_SECONDS)} (none: seconds)"
+        raise argparse.ArgumentTypeError(what) from None
 
 
 def fraction(text: str) -> float:

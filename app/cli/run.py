@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import console
+from .progress import stage_progress
 
 __all__ = ["command"]
 
@@ -52,7 +53,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         raise UsageError(Diagnostic("usage", what, str(namespace.source), hint))
     else:
         job = simulate.checkpoint_job
-    with console.replacing(namespace.output, force=namespace.force) as temporary, console.stage_progress() as progress:
+    with console.replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
         document = job(namespace, temporary, progress)
     from . import show
 

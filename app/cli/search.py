@@ -19,9 +19,10 @@ from eqcompile.toolchain.interfaces import QuantizeOptions
 from ..report.pareto import front, picture
 from . import show
 from .compile import add_model_options
-from .console import TARGET_MISSED, Parser, Reply, replacing, stage_progress
+from .console import TARGET_MISSED, Parser, Reply, replacing
 from .numbers import fraction, integer
 from .options import add_field_options, field_options, parse_settings
+from .progress import stage_progress
 from .widths import NO_WIDTHS
 
 __all__ = ["command"]

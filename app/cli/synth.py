@@ -12,8 +12,9 @@ from eqcompile.toolchain.interfaces import Given
 from eqcompile.toolchain.ir import IntNet
 
 from ..compile import MAX_GIVEN
-from .console import Parser, Reply, stage_progress
+from .console import Parser, Reply
 from .numbers import integer, positive_seconds
+from .progress import stage_progress
 
 __all__ = ["command"]
 

@@ -11,6 +11,7 @@ from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
 from . import console
 from .options import add_field_options, field_options, parse_settings
+from .progress import stage_progress
 from .widths import NO_WIDTHS, add_weights, widths_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         **{"weights": _WEIGHTS, **widths_of(namespace.weights)}, **field_options(namespace, QuantizeOptions)
     )
     options = TuneOptions(quantize=integers, **field_options(namespace, TuneOptions))
-    with console.replacing(namespace.output, force=namespace.force) as temporary, console.stage_progress() as progress:
+    with console.replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
         imported = import_model(
             namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
         )

@@ -15,14 +15,15 @@ from ...toolchain.ir import IntNet
 from ..faults.engine import Outcome
 from ..faults.model import EnumeratedModel, FaultModel
 from ..faults.table import Fault, parse_fault
-from .chunks import find_engine, open_engine
-from .definition import STORE, Campaign, controls_of, read_campaign, write_campaign
+from .chunks import open_engine, usable_engine
+from .defaults import Hardware, filled_clocks, filled_options
+from .definition import STORE, Campaign, baselines_of, read_campaign, write_campaign
 from .plan import Plan, make_plan
 from .run import State, run_campaign, state_of
 from .statistics import sample_size
 from .store import open_store
 
-__all__ = ["create", "define", "replay", "resume", "size", "standing"]
+__all__ = ["create", "define", "has_results", "replay", "resume", "size", "standing"]
 
 size = sample_size
 
@@ -42,10 +43,30 @@ def define(
     stop_at_margin: float | None,
     notes: Mapping[str, Any],
     core: Mapping[str, Any] | None = None,
+    target: str | None = None,
+    instrument: Callable[[str], Path] | None = None,
 ) -> Campaign:
-    """A campaign with its plan; writes nothing. `core` as in `Campaign`. Raises UsageError for an unknown model or
-    engine, or without a fault to inject, UnsupportedError with what model and engine say against the net."""
-    chosen = registry.find_class("faults", model, FaultModel)(**options).on(core or {})
+    """A campaign with its plan; writes nothing.
+
+    `core` as in `Campaign`; `target`: the one of the artifact that the net is from. `instrument(target)` builds the
+    instrumented artifact that an engine runs and returns its folder; it is called once nothing else is left to refuse.
+    Options that follow from the hardware, the engine and the inputs are filled in; the note `choices` says which and
+    why. Raises UsageError for an unknown model or engine, for sites that the engine does not take, or without a fault
+    to inject, MissingToolError where the engine cannot run here, UnsupportedError with what model and engine say
+    against the net.
+    """
+    model_class = registry.find_class("faults", model, FaultModel)
+    model_class(**options)
+    machine = usable_engine(engine, net, None)
+    hardware = Hardware(target=machine.instrument or target, core=core or {})
+    filled, choices = filled_options(model_class, options, machine, hardware)
+    artifact = None
+    if machine.instrument and instrument is not None:
+        artifact = instrument(machine.instrument)
+        machine = usable_engine(engine, net, artifact)
+    filled, more = filled_clocks(model_class, filled, machine, net, inputs, near)
+    choices += more
+    chosen = model_class(**filled).on(artifact)
     reasons = chosen.check(net)
     if reasons:
         raise UnsupportedError(reasons)
@@ -58,24 +79,28 @@ def define(
         confidence=confidence,
         stop_at_margin=stop_at_margin,
     )
-    campaign = Campaign(
+    return Campaign(
         net=net,
         inputs=inputs,
         model=model,
-        options=options,
+        options=filled,
         engine=engine,
         near=near,
         plan=plan,
         core=core or {},
-        notes=notes,
+        artifact=artifact,
+        notes={**notes, "choices": choices} if choices else notes,
     )
-    find_engine(campaign)
-    return campaign
 
 
-def create(campaign: Campaign, folder: Path, *, controls: Sequence[Campaign] = (), force: bool) -> None:
+def create(campaign: Campaign, folder: Path, *, baselines: Sequence[Campaign] = (), force: bool) -> None:
     """Write the folder of a campaign that has not begun."""
-    write_campaign(campaign, folder, controls=controls, force=force)
+    write_campaign(campaign, folder, baselines=baselines, force=force)
+
+
+def has_results(folder: Path) -> bool:
+    """Whether any fault of a campaign or of its baselines is stored."""
+    return any((place / STORE).exists() and _state(place).faults for _, place in _parts(folder))
 
 
 def resume(
@@ -85,7 +110,7 @@ def resume(
     workers: int | None,
     progress: Callable[[str, State], None] | None = None,
 ) -> dict[str, State]:
-    """Run what is missing of a campaign and of its controls; where each stands, by `""`, `"control"`, `"control2"` ...
+    """Run what is missing of a campaign and of its baselines; where each stands, by `""`, `"baseline"`, `"baseline2"`.
 
     `progress(name, state)` is called as chunks are stored. Raises as `run_campaign`.
     """
@@ -101,20 +126,24 @@ def _named(progress: Callable[[str, State], None], name: str) -> Callable[[State
 
 
 def _parts(folder: Path) -> list[tuple[str, Path]]:
-    return [("", folder), *((place.name, place) for place in controls_of(folder))]
+    return [("", folder), *((place.name, place) for place in baselines_of(folder))]
 
 
 def standing(folder: Path) -> dict[str, Any]:
-    """What is stored of a campaign and of its controls, as JSON values."""
+    """What is stored of a campaign and of its baselines, as JSON values."""
     found = {}
     for name, place in _parts(folder):
-        campaign = read_campaign(place)
-        state = State(campaign.plan, 0)
-        if (place / STORE).exists():
-            with open_store(place / STORE, write=False) as store:
-                state = state_of(campaign.plan, store)
-        found[name or "campaign"] = _state_document(campaign, state)
+        found[name or "campaign"] = _state_document(read_campaign(place), _state(place))
     return found
+
+
+def _state(place: Path) -> State:
+    """Where one campaign stands, by what is stored."""
+    plan = read_campaign(place).plan
+    if not (place / STORE).exists():
+        return State(plan, 0)
+    with open_store(place / STORE, write=False) as store:
+        return state_of(plan, store)
 
 
 def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
@@ -128,6 +157,7 @@ def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
         "model": campaign.model,
         "engine": campaign.engine,
         "core": dict(campaign.core),
+        "choices": list(campaign.notes.get("choices", ())),
         "plan": campaign.plan.to_json(),
         "faults": state.faults,
         "finished": state.finished,

@@ -6,6 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError
+from ...toolchain.ir import IntNet
 from ..faults.engine import Engine, Session
 from ..faults.table import FaultTable
+from .curves import Curve, curves_of, has_curves
 from .definition import Campaign, Content
 from .reset import left_after_reset
 
-__all__ = ["NOT_RUN", "ChunkResult", "find_engine", "open_engine", "run_chunk", "table_digest"]
+__all__ = ["NOT_RUN", "ChunkResult", "find_engine", "open_engine", "run_chunk", "table_digest", "usable_engine"]
 
 NOT_RUN = 255
 """`after_reset` of a fault of which a reset leaves nothing: the new run is the clean one."""
@@ -27,7 +30,8 @@ NOT_RUN = 255
 @dataclass(frozen=True)
 class ChunkResult:
     """The rows of one chunk. `faults` and `sites` are those of the table, `results` of dtype `RESULT`, `after_reset`
-    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others; `mechanisms` are the session's."""
+    outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others; `mechanisms` are the session's;
+    `curves` of a few faults, in some chunks."""
 
     number: int
     sites: tuple[str, ...]
@@ -37,19 +41,25 @@ class ChunkResult:
     digest: str
     seconds: float
     mechanisms: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
 
-def find_engine(campaign: Campaign) -> Engine:
-    """The engine of a campaign. Raises MissingToolError or UnsupportedError with every reason why it cannot run it."""
-    engine = registry.find_class("engines", campaign.engine, Engine)(campaign.core)
+def usable_engine(name: str, net: IntNet, artifact: Path | None) -> Engine:
+    """An engine by name. Raises MissingToolError or UnsupportedError with every reason why it cannot run the net."""
+    engine = registry.find_class("engines", name, Engine)(artifact)
     absent = engine.missing()
     if absent:
         what = f"engine {engine.name} needs {', '.join(absent)}"
         raise MissingToolError(Diagnostic("missing-tool", what, hint=engine.install))
-    reasons = engine.check(campaign.net)
+    reasons = engine.check(net)
     if reasons:
         raise UnsupportedError(reasons)
     return engine
+
+
+def find_engine(campaign: Campaign) -> Engine:
+    """The engine of a campaign; raises as `usable_engine`."""
+    return usable_engine(campaign.engine, campaign.net, campaign.artifact)
 
 
 def open_engine(campaign: Campaign) -> Session:
@@ -82,6 +92,7 @@ def run_chunk(content: Content, number: int) -> ChunkResult:
         digest=table_digest(table),
         seconds=time.perf_counter() - start,
         mechanisms=session.mechanisms,
+        curves=curves_of(session, table, results) if has_curves(campaign.plan, number) else (),
     )
 
 

@@ -1,5 +1,6 @@
 """What a campaign is: a folder whose `campaign.json`, `net.onnx` and `inputs.npz` say everything that its results
-depend on. It is made whole or not at all and never changes; results go into the store beside it.
+depend on, with the instrumented artifact in `instrument/` that some engines run. It is made whole or not at all and
+never changes; results go into the store beside it.
 """
 
 from __future__ import annotations
@@ -7,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -27,29 +30,31 @@ from .plan import Plan
 
 __all__ = [
     "CAMPAIGN",
-    "CONTROL",
+    "BASELINE",
     "STORE",
     "Campaign",
     "Content",
-    "controls_of",
+    "baselines_of",
     "read_campaign",
     "read_content",
     "write_campaign",
 ]
 
 CAMPAIGN, NET, INPUTS, STORE = "campaign.json", "net.onnx", "inputs.npz", "results.duckdb"
-CONTROL = "control"
-"""Folder of the first control; those of further ones are called `control2` and so on."""
-VERSION = 2
+INSTRUMENT = "instrument"
+BASELINE = "baseline"
+"""Folder of the first baseline; those of further ones are called `baseline2` and so on."""
+VERSION = 3
 _TOOLS = ("duckdb", "numba", "scipy", "distributed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
     """`inputs`: codes `[samples, (frame,) *shape]` by input. `model` and `engine` are registered names, `options` the
-    fields of the model that were given. `core`: what describes the core that faults are injected into, options of the
-    target `rtl` (empty: the serial core as it is by default). `near`: codes within which the end counts as near.
-    `notes`: what else `campaign.json` holds (JSON values): the command, the source, the environment."""
+    fields of the model that were stated or chosen. `core`: what describes the core that faults are injected into,
+    options of the target `rtl` (empty: the serial core as it is by default). `near`: codes within which the end counts
+    as near. `artifact`: the folder of the instrumented artifact, for engines that run one. `notes`: what else
+    `campaign.json` holds (JSON values): the command, the source, the environment."""
 
     net: IntNet
     inputs: Mapping[str, NDArray[np.int64]]
@@ -59,6 +64,7 @@ class Campaign:
     near: int
     plan: Plan
     core: Mapping[str, Any] = field(default_factory=dict)
+    artifact: Path | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,7 +85,7 @@ class Campaign:
 
     @cached_property
     def _model(self) -> FaultModel:
-        made = registry.find_class("faults", self.model, FaultModel)(**self.options).on(self.core)
+        made = registry.find_class("faults", self.model, FaultModel)(**self.options).on(self.artifact)
         return made
 
     @cached_property
@@ -131,9 +137,11 @@ class Content:
     campaign: bytes
     net: bytes
     inputs: bytes
+    instrument: tuple[tuple[str, bytes], ...] = ()
 
-    def open(self) -> Campaign:
-        """The campaign; raises ArtifactError where the files do not fit one another."""
+    def open(self, artifact: Path | None = None) -> Campaign:
+        """The campaign; raises ArtifactError where the files do not fit one another. `artifact` is the folder of the
+        instrumented artifact where it is at hand, else a temporary one that goes with the campaign."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / NET
             path.write_bytes(self.net)
@@ -149,13 +157,25 @@ class Content:
             what = f"{NET} or {INPUTS} is not what {CAMPAIGN} says: digest {net.digest[:12]}, {said['ir_digest'][:12]}"
             raise ArtifactError(Diagnostic("campaign-changed", what, said["net"], "run the campaign anew"))
         known = set(Campaign.__dataclass_fields__) | {"campaign_version", "family", "ir_digest", "schedule", "tools"}
-        return Campaign(
+        unpacked = self._unpacked() if artifact is None and self.instrument else None
+        campaign = Campaign(
             net=net,
             inputs=inputs,
             plan=Plan.from_json(said["plan"]),
             **{key: said[key] for key in ("model", "options", "engine", "core", "near")},
+            artifact=artifact or unpacked,
             notes={key: value for key, value in said.items() if key not in known},
         )
+        if unpacked is not None:
+            weakref.finalize(campaign, shutil.rmtree, unpacked, ignore_errors=True)
+        return campaign
+
+    def _unpacked(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="eqcompile-instrument-"))
+        for name, content in self.instrument:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return folder
 
 
 def _digest(inputs: Mapping[str, NDArray[Any]]) -> str:
@@ -166,36 +186,48 @@ def _digest(inputs: Mapping[str, NDArray[Any]]) -> str:
     return found.hexdigest()
 
 
-def write_campaign(campaign: Campaign, folder: Path, *, controls: Sequence[Campaign] = (), force: bool) -> None:
+def write_campaign(campaign: Campaign, folder: Path, *, baselines: Sequence[Campaign] = (), force: bool) -> None:
     """Make the folder, or leave what was there: ArtifactError if it exists (with `force`: and is no campaign).
 
-    `controls` are campaigns on other nets or cores, to compare with, in folders inside (`controls_of`).
+    `baselines` are campaigns on other nets or cores, to compare with, in folders inside (`baselines_of`).
     """
     with artifact.new_folder(folder, force=force, marker=CAMPAIGN) as temporary:
         _write(campaign, temporary)
-        for number, control in enumerate(controls, 1):
-            place = temporary / (CONTROL if number == 1 else f"{CONTROL}{number}")
+        for number, baseline in enumerate(baselines, 1):
+            place = temporary / (BASELINE if number == 1 else f"{BASELINE}{number}")
             place.mkdir()
-            _write(control, place)
+            _write(baseline, place)
 
 
-def controls_of(folder: Path) -> list[Path]:
-    """The folders of the controls of a campaign, in the order in which they were given."""
-    found = [p for p in folder.glob(f"{CONTROL}*") if p.is_dir()]
-    return sorted(found, key=lambda p: int(p.name.removeprefix(CONTROL) or 1))
+def baselines_of(folder: Path) -> list[Path]:
+    """The folders of the baselines of a campaign, in the order in which they were stated."""
+    places = [p for p in folder.glob(f"{BASELINE}*") if p.is_dir()]
+    return sorted(places, key=lambda p: int(p.name.removeprefix(BASELINE) or 1))
 
 
 def _write(campaign: Campaign, folder: Path) -> None:
     save(campaign.net, folder / NET)
     with (folder / INPUTS).open("wb") as file:
         np.savez(file, **campaign.inputs)
+    if campaign.artifact is not None:
+        shutil.copytree(campaign.artifact, folder / INSTRUMENT)
     artifact.write_json(folder / CAMPAIGN, campaign.to_json())
 
 
 def read_content(folder: Path) -> Content:
     """The files of a campaign folder; ArtifactError if it is none, or of another version."""
     try:
-        content = Content(*((folder / name).read_bytes() for name in (CAMPAIGN, NET, INPUTS)))
+        campaign, net, inputs = ((folder / name).read_bytes() for name in (CAMPAIGN, NET, INPUTS))
+        content = Content(
+            campaign,
+            net,
+            inputs,
+            tuple(
+                (path.relative_to(folder / INSTRUMENT).as_posix(), path.read_bytes())
+                for path in sorted((folder / INSTRUMENT).rglob("*"))
+                if path.is_file()
+            ),
+        )
         said = json.loads(content.campaign)
         version = said.get("campaign_version") if isinstance(said, dict) else None
     except (OSError, ValueError) as error:
@@ -211,7 +243,7 @@ def read_campaign(folder: Path) -> Campaign:
     """The campaign of a folder. Raises ArtifactError as `read_content`, or where a file was changed or damaged."""
     content = read_content(folder)
     try:
-        return content.open()
+        return content.open((folder / INSTRUMENT).absolute() if content.instrument else None)
     except (LookupError, ValueError, TypeError, OSError) as error:
         if isinstance(error, (ArtifactError, UsageError, VerifyError)):
             raise

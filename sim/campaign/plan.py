@@ -117,7 +117,7 @@ def make_plan(
     if count == EXHAUSTIVE or (listed and wanted is None and population <= _needed(None, margin, confidence)):
         if not enumerated:
             what = "the faults of this model have random parts and cannot be listed"
-            raise UsageError(Diagnostic("not-exhaustive", what, "--n", "--n auto draws from it"))
+            raise UsageError(Diagnostic("not-exhaustive", what, "--faults", "--faults auto draws from it"))
         size, method = population, EXHAUSTIVE
     elif listed:
         size = min(population, wanted or _needed(population, margin, confidence))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ...toolchain.diagnostics import ArtifactError, Diagnostic
 from ..faults.engine import Outcome
+from ..process import usable_processors
 from .chunks import find_engine, table_digest
 from .definition import STORE, Campaign, Content, read_content
 from .plan import Plan
@@ -52,7 +52,7 @@ def run_campaign(
     content = read_content(folder)
     campaign = content.open()
     plan = campaign.plan
-    count = min(workers or len(os.sched_getaffinity(0)), plan.chunks)
+    count = min(workers or usable_processors(), plan.chunks)
     if scheduler == LOCAL:
         find_engine(campaign)
     with open_store(folder / STORE, write=True) as store:

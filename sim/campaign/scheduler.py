@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError, UsageError
+from ..process import SHARE, usable_processors
 from .chunks import ChunkResult, run_chunk
 from .definition import Content
 
@@ -55,16 +56,18 @@ class _Here(Pool):
 _content: Content | None = None
 
 
-def _begin(content: Content) -> None:
-    """In a new worker: hold the campaign, leave Ctrl-C to the parent, and do not outlive it."""
+def _begin(content: Content, processors: int) -> None:
+    """In a new worker: hold the campaign, leave Ctrl-C to the parent, do not outlive it, and use its share of the
+    processors."""
     import multiprocessing
     from multiprocessing.connection import wait
 
     global _content  # noqa: PLW0603 - set once, before the first chunk of this process
     _content = content
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Chunks run side by side already: an engine that uses threads would only take them from one another.
+    # Chunks run side by side already: engines that used all processors would only take them from one another.
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    os.environ[SHARE] = str(processors)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -93,7 +96,8 @@ class _Processes(Pool):
 
         # Forking a process that runs threads is not safe.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, _begin, (self._content,))
+        share = max(1, usable_processors() // self._workers)
+        return ProcessPoolExecutor(self._workers, context, _begin, (self._content, share))
 
     def run(self, numbers: Sequence[int]) -> Iterator[ChunkResult]:
         from concurrent.futures import FIRST_COMPLETED, wait

@@ -149,7 +149,8 @@ def stratified(hits: Counts, faults: Counts, weights: NDArray[np.float64], *, co
 
 
 def rank(hits: Sequence[int] | Counts, faults: Sequence[int] | Counts, *, confidence: float) -> list[Ranked]:
-    """Strata by falling rate, those without a fault left out.
+    """Strata by the falling lower end of their intervals, so that one hit of one fault does not lead; those without a
+    fault are left out.
 
     The ranks that one may have count the strata whose intervals lie wholly above and below its own; the intervals
     hold for all strata together (Bonferroni), so the sets of ranks do too (J. Mohamad, J. Goeman, E. van Zwet:
@@ -164,7 +165,7 @@ def rank(hits: Sequence[int] | Counts, faults: Sequence[int] | Counts, *, confid
     rate = x[seen] / n[seen]
     above = len(seen) - np.searchsorted(np.sort(low), high, side="right")
     below = np.searchsorted(np.sort(high), low, side="left")
-    order = np.lexsort((seen, -rate))
+    order = np.lexsort((seen, -rate, -low))
     return [
         Ranked(
             index=int(seen[i]),

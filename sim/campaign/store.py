@@ -38,7 +38,7 @@ COLUMNS = {
     "distance_end": "INTEGER",
     "differ_end": "INTEGER",
     "output_differs": "BOOLEAN",
-    "given_up": "BOOLEAN",
+    "aborted": "BOOLEAN",
     "found_by": "VARCHAR",
     "corrected": "INTEGER",
     "after_reset": "UTINYINT",
@@ -65,6 +65,9 @@ class Store:
             )
             self._db.register("arriving", rows)
             self._db.execute(f"INSERT INTO results ({names}) SELECT {names} FROM arriving")
+            for curve in chunk.curves:
+                row = [chunk.number, curve.number, list(curve.distance), curve.norm]
+                self._db.execute("INSERT INTO curves VALUES (?, ?, ?, ?)", row)
             self._db.commit()
         except BaseException:
             self._db.rollback()
@@ -86,9 +89,29 @@ class Store:
         where = "" if below is None else f"WHERE chunk < {int(below)}"
         return dict(self._db.execute(f"SELECT outcome, count(*) FROM results {where} GROUP BY outcome").fetchall())
 
-    def query(self, sql: str) -> dict[str, NDArray[Any]]:
+    def curves(self) -> list[tuple[int, int, int, list[int], float]]:
+        """Chunk, number, outcome, distance and norm of each fault whose curve is stored (`curves.Curve`), in order."""
+        return self._db.execute(
+            "SELECT chunk, number, outcome, distance, norm FROM curves JOIN results USING (chunk, number) "
+            "ORDER BY chunk, number"
+        ).fetchall()
+
+    def grouped(
+        self, keys: Sequence[str], counts: Mapping[str, Sequence[int]], where: str = "TRUE", values: Sequence[Any] = ()
+    ) -> dict[str, NDArray[Any]]:
+        """Strata by `keys`, in order: their `faults`, and under each name of `counts` how many ended with one of its
+        outcomes. `where` is SQL with a `?` for each of `values`."""
+        by = ", ".join(keys)
+        columns = [
+            f"count(*) FILTER (outcome IN ({', '.join(str(int(o)) for o in outcomes)})) AS {name}"
+            for name, outcomes in counts.items()
+        ]
+        sql = f"SELECT {', '.join([by, 'count(*) AS faults', *columns])} FROM results WHERE {where}"
+        return self.query(f"{sql} GROUP BY {by} ORDER BY {by}", values)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> dict[str, NDArray[Any]]:
         """Columns of a query, as arrays."""
-        found: dict[str, NDArray[Any]] = self._db.execute(sql).fetchnumpy()
+        found: dict[str, NDArray[Any]] = self._db.execute(sql, list(values)).fetchnumpy()
         # No column holds NULL, yet an empty or small result may come as a masked array.
         return {name: np.asarray(column) for name, column in found.items()}
 
@@ -152,6 +175,9 @@ def open_store(path: Path, *, write: bool) -> Iterator[Store]:
                 "(chunk INTEGER PRIMARY KEY, rows INTEGER NOT NULL, digest VARCHAR NOT NULL, seconds DOUBLE NOT NULL)"
             )
             connection.execute(f"CREATE TABLE IF NOT EXISTS results ({columns})")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS curves (chunk INTEGER, number INTEGER, distance INTEGER[], norm DOUBLE)"
+            )
         yield Store(connection)
     finally:
         connection.close()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, ClassVar, Final
+from pathlib import Path
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...toolchain.diagnostics import Diagnostic
+from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet
+from .sites import KINDS
 from .table import Fault, FaultTable
 
 __all__ = ["RESULT", "Engine", "Outcome", "Session"]
@@ -45,7 +47,7 @@ RESULT: Final = np.dtype(
     [
         *[("outcome", np.uint8), ("label", np.int32), ("rejoin", np.int32)],
         *[("distance_max", np.int32), ("distance_end", np.int32), ("differ_end", np.int32)],
-        *[("output_differs", np.bool_), ("given_up", np.bool_), ("flags", np.uint8), ("corrected", np.int32)],
+        *[("output_differs", np.bool_), ("aborted", np.bool_), ("flags", np.uint8), ("corrected", np.int32)],
     ]
 )
 """One row a fault. `label`: of the last row (last frame, last position) of the first classes output, -1 without one; a
@@ -53,15 +55,17 @@ label of any row that differs makes an SDC. The others are about the codes that 
 `rejoin`: ticks from the fault's first tick until all equal the clean run's for good, 0 if they never differed, -1 if
 they differ after the last tick. `distance_max`, `distance_end`: largest absolute difference of any code after any tick,
 and after the last; `differ_end`: how many codes differ after the last tick; `output_differs`: a code of any output
-does. Of a core with hardening, else 0: `given_up`: it withheld its result; `flags`: a bit for each of
+does. Of a core with hardening, else 0: `aborted`: it withheld its result; `flags`: a bit for each of
 `Session.mechanisms` that reported the fault; `corrected`: clocks in which it repaired a stored word. A fault that is
 corrected and MASKED or HEALED is repaired; votes repair silently, and their faults count as MASKED alone."""
 
 
 class Session(ABC):
-    """A net and its inputs, with the clean trajectory stored. `mechanisms`: names of the bits of `RESULT`'s flags."""
+    """A net and its inputs, with the clean trajectory stored. `mechanisms`: names of the bits of `RESULT`'s flags;
+    `clocks`: of the longest fault-free inference, 0 where nothing has a clock."""
 
     mechanisms: tuple[str, ...] = ()
+    clocks: int = 0
 
     @abstractmethod
     def run(self, table: FaultTable) -> NDArray[np.void]:
@@ -80,15 +84,25 @@ class Session(ABC):
 class Engine(ABC):
     """Abstract; registered by entry point (`eqcompile.engines`).
 
-    `core`: what describes the core that a campaign is about, options of the target `rtl` (`core.core_target`). Engines
-    that compute the net alone heed none of them.
+    `instrument`: the target whose instrumented artifact this engine runs, empty for one that computes the net alone;
+    `sites`: the kinds of sites whose upsets it takes. `artifact` is the folder of the instrumented artifact: whoever
+    creates a campaign builds it, an engine never does.
     """
 
     name: ClassVar[str]
     install: ClassVar[str] = ""
+    instrument: ClassVar[str] = ""
+    sites: ClassVar[tuple[str, ...]] = KINDS
 
-    def __init__(self, core: Mapping[str, Any] | None = None) -> None:
-        self.core: Mapping[str, Any] = dict(core or {})
+    def __init__(self, artifact: Path | None = None) -> None:
+        self.artifact = artifact
+
+    def opened_artifact(self) -> Path:
+        """The folder of the instrumented artifact; UsageError if none was handed in."""
+        if self.artifact is None:
+            what = f"engine {self.name} runs an instrumented artifact of target {self.instrument}, and was given none"
+            raise UsageError(Diagnostic("no-instrument", what, hint="eqfault run builds one into the campaign"))
+        return self.artifact
 
     @abstractmethod
     def missing(self) -> Sequence[str]:

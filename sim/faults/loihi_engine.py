@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +19,6 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain import golden
 
-from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet, check, ops
 from ..exchange import demand
@@ -47,17 +43,19 @@ class LoihiEngine(Engine):
 
     name: ClassVar[str] = "loihi"
     install: ClassVar[str] = INSTALL
+    instrument: ClassVar[str] = "loihi"
+    sites: ClassVar[tuple[str, ...]] = ("state",)
 
     def missing(self) -> Sequence[str]:
         return [] if importlib.util.find_spec("lava") else ["lava-nc"]
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return check(net) or [*unbounded(net), *_divisions(net)] or registry.target_class("loihi")().check(net)
+        return check(net) or [*unbounded(net), *_divisions(net)]
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> LoihiSession:
-        """Emits the network, and runs the samples without a fault."""
+        """Runs the samples without a fault in the network of the artifact."""
         demand(self.name, packages={"lava": INSTALL}, programs={})
-        return LoihiSession(net, inputs, near)
+        return LoihiSession(net, inputs, near, self.opened_artifact())
 
 
 def _divisions(net: IntNet) -> Iterator[Diagnostic]:
@@ -68,15 +66,13 @@ def _divisions(net: IntNet) -> Iterator[Diagnostic]:
 
 
 class LoihiSession(Session):
-    """A network that was emitted into `folder`, a temporary one."""
+    """The network in `folder`, of the target `loihi`."""
 
-    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int) -> None:
+    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, folder: Path) -> None:
         self.net, self.near, self.inputs = net, near, inputs
         _, self.samples, frames = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = frames * net.schedule.steps, Circuit.of(net)
-        self.folder = Path(tempfile.mkdtemp(prefix="eqcompile-lava-faults-"))
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        registry.target_class("loihi")().emit(net, self.folder)
+        self.folder = folder
         self.usual = self._ran(np.arange(self.samples), [])
 
     def run(self, table: FaultTable) -> NDArray[np.void]:

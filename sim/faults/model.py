@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -141,19 +141,20 @@ class Columns:
 class FaultModel(ABC):
     """Abstract: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`).
 
-    `core`: what describes the core that a campaign is about (`core.core_target`); models of the net alone heed nothing
-    of it.
+    `instrument`: the target whose instrumented artifact says where faults of this model are, empty for a model of the
+    net alone; `artifact`: the folder of that artifact.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    core: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    instrument: ClassVar[str] = ""
+    artifact: ClassVar[Path | None] = None
 
-    def on(self, core: Mapping[str, Any]) -> Self:
-        """This model, of faults in that core."""
-        made = copy.copy(self)
-        object.__setattr__(made, "core", dict(core))
-        return made
+    def on(self, artifact: Path | None) -> Self:
+        """This model, of faults in that artifact."""
+        other = copy.copy(self)
+        object.__setattr__(other, "artifact", artifact)
+        return other
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         """Every reason why this model has no faults in this net."""

@@ -34,7 +34,7 @@ Counts = NDArray[np.int32]
 class Reported:
     """What hardening reports of each fault, as the columns of `RESULT`."""
 
-    given_up: Flags
+    aborted: Flags
     flags: NDArray[np.integer[Any]]
     corrected: NDArray[np.integer[Any]]
 
@@ -99,8 +99,8 @@ def observed(
         differ_end=np.count_nonzero(apart[-1], axis=1).astype(np.int32),
         label_differs=label_differs,
         output_differs=np.any(differs, axis=0),
-        moving=(np.abs(rows[-1] - previous) > net.schedule.tolerance).any(axis=1),
-        detected=None if reported is None else reported.given_up | (reported.flags != 0),
+        moving=settles(net) & (np.abs(rows[-1] - previous) > net.schedule.tolerance).any(axis=1),
+        detected=None if reported is None else reported.aborted | (reported.flags != 0),
         hung=hung,
         reported=reported,
     )
@@ -140,7 +140,13 @@ def classify(facts: Facts, near: int) -> NDArray[np.uint8]:
     return outcomes
 
 
-def outcome_table() -> NDArray[np.uint8]:
+def settles(net: IntNet) -> bool:
+    """Whether there is anything to settle: the only tick of a net of one step moves its states from where they begin,
+    whatever it computes."""
+    return net.schedule.steps > 1
+
+
+def outcome_table(net: IntNet) -> NDArray[np.uint8]:
     """What `classify` says of every case without hardware, for engines that classify in compiled code or on a GPU:
     outcomes `[label differs, output differs, moving, sign of rejoin + 1, near]`, shape (2, 2, 2, 3, 2)."""
     label, output, moving, rejoin, near = np.indices((2, 2, 2, 3, 2)).reshape(5, -1).astype(np.int32)
@@ -153,7 +159,7 @@ def outcome_table() -> NDArray[np.uint8]:
         differ_end=none,
         label_differs=label != 0,
         output_differs=output != 0,
-        moving=moving != 0,
+        moving=settles(net) & (moving != 0),
     )
     return classify(facts, 0).reshape(2, 2, 2, 3, 2)
 
@@ -165,6 +171,6 @@ def results(facts: Facts, near: int) -> NDArray[Any]:
     for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end", "output_differs"):
         rows[name] = getattr(facts, name)
     if facts.reported is not None:
-        for name in ("given_up", "flags", "corrected"):
+        for name in ("aborted", "flags", "corrected"):
             rows[name] = getattr(facts.reported, name)
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import re
 import subprocess
@@ -306,26 +305,6 @@ def test_numbers_of_the_command_line_are_finite() -> None:
     for text in ("nan", "inf", "x"):
         with pytest.raises(argparse.ArgumentTypeError, match="not a finite number"):
             number(float)(text)
-
-
-def test_progress_is_drawn_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Would break if bars went into a log file."""
-    with console.stage_progress() as progress:
-        assert progress is None
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with console.stage_progress() as progress:
-        assert progress is not None
-        progress("golden", 0, 4)
-        progress("golden", 4, 4)
-        progress("numpy", 1, 2)
-    assert "golden" in terminal.getvalue()
-    assert "numpy" in terminal.getvalue()
 
 
 def test_inspect_shows_weights_settings_and_text(capsys: pytest.CaptureFixture[str]) -> None:

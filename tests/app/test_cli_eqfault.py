@@ -104,9 +104,9 @@ def test_the_core_is_the_one_of_the_artifact(place: Path, capsys: pytest.Capture
         folder.mkdir()
         described = CoreDescription(options=core) if details else None
         seal(folder, NET, manifest_of(NET, target=target, options={}, details=details, core=described))
-        said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--n", "200", "--control", "net.onnx")
+        said = eqfault(capsys, "run", target, *RUN[2:], "--force", "--faults", "200", "--baseline", "net.onnx")
         assert said["campaign"]["core"] == (core if details else {})
-        assert said["control"]["core"] == {}
+        assert said["baseline"]["core"] == {}
         source = json.loads((place / "c" / "campaign.json").read_text())["source"]
         if target == "rtl":
             (kept,) = source["synthesis"]
@@ -124,13 +124,13 @@ def test_a_core_that_is_not_described_is_no_default_one(place: Path, capsys: pyt
     folder = place / "old"
     folder.mkdir()
     seal(folder, NET, manifest_of(NET, target="rtl", options={}, details={}))
-    assert main(["run", "old", *RUN[2:], "--n", "20"]) == 6
+    assert main(["run", "old", *RUN[2:], "--faults", "20"]) == 6
     assert "does not say which core" in capsys.readouterr().err
 
 
 def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if a rate were printed without how sure it is."""
-    assert main([*RUN, "--n", "200"]) == 0
+    assert main([*RUN, "--faults", "200"]) == 0
     out = capsys.readouterr().out
     assert "200 of 504 faults, each at most once, seed 0" in out
     assert "masked" in out
@@ -138,20 +138,20 @@ def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixt
     assert out.rstrip().endswith("report.html")
 
 
-def test_a_control_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_baseline_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if the control were another campaign than the one asked for, or were left out of a resume."""
-    said = eqfault(capsys, *RUN, "--control", "net.onnx", "--n", "200")
-    assert said["control"]["outcomes"] == said["campaign"]["outcomes"]
+    said = eqfault(capsys, *RUN, "--baseline", "net.onnx", "--faults", "200")
+    assert said["baseline"]["outcomes"] == said["campaign"]["outcomes"]
     report = json.loads((place / "c" / "report.json").read_text())
-    assert report["difference"]
-    assert not any(d["intervals_apart"] for d in report["difference"])
-    said = eqfault(capsys, *RUN, "--force", "--control", "net.onnx", "--control", "net.onnx", "--n", "200")
-    assert said["control"]["outcomes"] == said["control2"]["outcomes"] == said["campaign"]["outcomes"]
-    assert eqfault(capsys, "resume", "c")["control2"] == said["control2"]
-    assert (place / "c" / "report.html").read_text().count("Against the control") == 2
-    assert len(json.loads((place / "c" / "report.json").read_text())["further_controls"]) == 1
-    eqfault(capsys, *(*RUN[:-4], "-o", "d", "--n", "200", "--seed", "5"))
-    assert "difference" in eqfault(capsys, "report", "d", "--against", "c")
+    assert report["baselines"][0]["difference"]
+    assert not any(d["intervals_apart"] for d in report["baselines"][0]["difference"])
+    said = eqfault(capsys, *RUN, "--force", "--baseline", "net.onnx", "--baseline", "net.onnx", "--faults", "200")
+    assert said["baseline"]["outcomes"] == said["baseline2"]["outcomes"] == said["campaign"]["outcomes"]
+    assert eqfault(capsys, "resume", "c")["baseline2"] == said["baseline2"]
+    assert (place / "c" / "report.html").read_text().count("<h2>Against baseline") == 2
+    assert len(json.loads((place / "c" / "report.json").read_text())["baselines"]) == 2
+    eqfault(capsys, *(*RUN[:-4], "-o", "d", "--faults", "200", "--seed", "5"))
+    assert [b["name"] for b in eqfault(capsys, "report", "d", "--against", "c")["baselines"]] == ["c"]
 
 
 def test_a_fault_is_replayed_by_its_id_and_by_its_number(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,16 +188,16 @@ def test_models_and_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     ("argv", "code", "want"),
     [
         (["run", "net.onnx", "--model", "sue", "-o", "c"], 2, "unknown-fault"),
-        (["run", "net.onnx", "--model", "seu", "--target", "goldn", "-o", "c"], 2, "unknown-engine"),
+        (["run", "net.onnx", "--model", "seu", "--engine", "goldn", "-o", "c"], 2, "unknown-engine"),
         (["run", "none.onnx", "--model", "seu", "-o", "c"], 3, "net-file"),
         (["run", ".", "--model", "seu", "-o", "c"], 6, "not-an-artifact"),
         (["run", "net.onnx", "--model", "seu", "--inputs", "none.npz", "-o", "c"], 3, "file-not-readable"),
         (["run", "net.onnx", "--model", "seu", "--margin", "0", "-o", "c"], 2, "usage"),
-        (["run", "net.onnx", "--model", "seu", "--n", "many", "-o", "c"], 2, "usage"),
+        (["run", "net.onnx", "--model", "seu", "--faults", "many", "-o", "c"], 2, "usage"),
         (["run", "net.onnx", "--model", "seu", "--sits", "state", "-o", "c"], 2, "unknown-option"),
         (["run", "net.onnx", "--model", "seu", "--env", "leo", "-o", "c"], 2, "environment-rate"),
         (["run", "net.onnx", "--model", "seu", "--part", "x", "-o", "c"], 2, "usage"),
-        (["run", "net.onnx", "--model", "seu", "--n", "1", "-o", "x.npz"], 6, "output-exists"),
+        (["run", "net.onnx", "--model", "seu", "--faults", "1", "-o", "x.npz"], 6, "output-exists"),
         (["resume", "nowhere"], 6, "not-a-campaign"),
         (["report", "."], 6, "not-a-campaign"),
         (["frobnicate"], 2, "usage"),
@@ -226,7 +226,7 @@ def test_ctrl_c_leaves_a_campaign_that_resumes(
         return true_run(content, number)
 
     monkeypatch.setattr(scheduler, "run_chunk", interrupted)
-    said = eqfault(capsys, *RUN, "--n", "450", want=130)
+    said = eqfault(capsys, *RUN, "--faults", "450", want=130)
     assert said["interrupted"]
     assert said["campaign"]["faults"] == 400
     monkeypatch.undo()
@@ -245,7 +245,7 @@ def _group_lives(group: int) -> bool:
 @pytest.mark.simulator
 def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
     """Would break if Ctrl-C left processes behind, or the wrong exit code."""
-    argv = [sys.executable, "-m", "eqcompile", "fault", *RUN[:-1], "2", "--n", "400", "--seed", "1"]
+    argv = [sys.executable, "-m", "eqcompile", "fault", *RUN[:-1], "2", "--faults", "400", "--seed", "1"]
     slow = {**os.environ, "PYTHONPATH": str(place)}
     (place / "sitecustomize.py").write_text(
         "import signal, time\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fault_sessions import instrumented
 from strategies import small_net
 
 from eqcompile.app.report.campaign.page import render
@@ -18,7 +19,7 @@ from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden.mechanisms import FLAGS
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.chunks import NOT_RUN, ChunkResult, table_digest
-from eqcompile.sim.campaign.definition import STORE, controls_of
+from eqcompile.sim.campaign.definition import STORE, baselines_of
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.campaign.store import open_store
 from eqcompile.sim.faults.engine import RESULT, Outcome
@@ -62,6 +63,7 @@ def campaign(core: dict[str, Any], synthesis: dict[str, Any] | None) -> Any:
         stop_at_margin=None,
         notes={"source": {"path": "x", "target": "rtl", **({} if synthesis is None else {"synthesis": [synthesis]})}},
         core=core,
+        instrument=lambda target: instrumented(target, NET, core),
     )
 
 
@@ -76,7 +78,7 @@ def rows_of(spread: dict[str, int]) -> Any:
             case "repaired":
                 part["corrected"] = 2
             case "residue" | "both" | "unflagged":
-                part["outcome"], part["given_up"] = Outcome.DETECTED, True
+                part["outcome"], part["aborted"] = Outcome.DETECTED, True
                 part["flags"] = {"residue": 8, "both": 12, "unflagged": 0}[name]
             case "silent":
                 part["outcome"], part["output_differs"] = Outcome.OTHER, True
@@ -109,9 +111,9 @@ def filled(folder: Path, spread: dict[str, int]) -> None:
 
 
 def reported(path: Path, hardened: dict[str, Any] | None, bare: list[dict[str, Any] | None]) -> dict[str, Any]:
-    api.create(campaign(HARDENED, hardened), path, controls=[campaign(BARE, cost) for cost in bare], force=False)
+    api.create(campaign(HARDENED, hardened), path, baselines=[campaign(BARE, cost) for cost in bare], force=False)
     filled(path, SPREAD["hardened"])
-    for place in controls_of(path):
+    for place in baselines_of(path):
         filled(place, SPREAD["bare"])
     return write(path)
 
@@ -145,13 +147,14 @@ def test_rates_stand_side_by_side(document: dict[str, Any]) -> None:
     want = wilson(20, FAULTS, confidence=0.95, population=plan["population"])
     got = next(r["rate"] for r in hardened["rates"] if r["outcome"] == "unprotected")
     assert (got["low"], got["high"], got["kind"]) == (want.low, want.high, "estimated")
-    assert document["difference"] == document["further_controls"][0]["difference"]
+    first, second = document["baselines"]
+    assert first["difference"] == second["difference"]
 
 
 def test_what_each_mechanism_found_is_told(document: dict[str, Any]) -> None:
     """A detection that is credited to another mechanism, or to none."""
     hardened, bare, _ = document["cores"]["rows"]
-    assert [(f["mechanisms"], f["faults"], f["given_up"]) for f in hardened["found_by"]] == [
+    assert [(f["mechanisms"], f["faults"], f["aborted"]) for f in hardened["found_by"]] == [
         (["residue"], 30, 30),
         ([], 5, 5),
         (["weights", "residue"], 5, 5),

@@ -64,9 +64,9 @@ def campaign_of(name: str, count: int) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A campaign on the cube with the feed-forward net as control: every figure of the page occurs."""
+    """A campaign on the cube with the feed-forward net as baseline: every figure of the page occurs."""
     path = tmp_path_factory.mktemp("report") / "campaign"
-    api.create(campaign_of("digits_cube", 150), path, controls=[campaign_of("digits_mlp", 120)], force=False)
+    api.create(campaign_of("digits_cube", 150), path, baselines=[campaign_of("digits_mlp", 120)], force=False)
     api.resume(path, scheduler="local", workers=1)
     write(path)
     return path
@@ -89,11 +89,11 @@ def test_counts_are_those_of_the_store(folder: Path) -> None:
     assert sum(r["faults"] for r in found["outcomes"]) == sum(r["faults"] for r in found["reset"]) == 150
     assert sum(r["faults"] for r in found["sites"]) == 150
     for drawn in found["maps"]:
-        assert sum(c["faults"] for c in drawn["cells"]) == 150
+        assert sum(c["faults"] for c in drawn["rows"]) == 150
         wrong = {"wrong label": (4, 7), "not healed": (2, 3, 4, 5, 7)}[drawn["measure"]]
-        assert sum(c["hits"] for c in drawn["cells"]) == int(np.isin(table["outcome"], wrong).sum())
+        assert sum(c["hits"] for c in drawn["rows"]) == int(np.isin(table["outcome"], wrong).sum())
     assert sum(found["cube"]["faults"]) == sum(r["faults"] for r in found["sites"] if r["site"] == "state:h")
-    assert found["control"]["faults"]["value"] == 120
+    assert found["baselines"][0]["baseline"]["faults"]["value"] == 120
     assert found["environment"]["total"]["bits"] == sum(r["bits"] for r in found["environment"]["sites"])
 
 
@@ -146,7 +146,7 @@ def test_the_page_is_whole_and_loads_nothing(folder: Path) -> None:
     assert "<script" not in text
     assert "url(" not in text
     titles = re.findall(r"<h2>([^<]+)<", text)
-    for wanted in ("What became", "Against the control", "By site", "Site by bit", "Recovery", "Slices", "Environment"):
+    for wanted in ("What became", "Against baseline", "By site", "Site by bit", "Recovery", "Slices", "Environment"):
         assert any(t.startswith(wanted) for t in titles), (wanted, titles)
     assert len(re.findall(r"<h2>[^<]+<span class=\"kind\">", text)) == len(titles)
 
@@ -173,8 +173,8 @@ def bars_of(folder: Path, figure: str) -> list[tuple[str, float]]:
 
 
 def test_only_what_is_compared_with_is_faint(folder: Path) -> None:
-    """Would break if the bars of the net and of its control, or of a reset, could not be told apart."""
-    for figure, second in (("outcomes", "after a reset"), ("control", "control")):
+    """Would break if the bars of the net and of its baseline, or of a reset, could not be told apart."""
+    for figure, second in (("outcomes", "after a reset"), ("baseline", "baseline")):
         bars = bars_of(folder, figure)
         assert len(bars) >= 4
         for k, (name, opacity) in enumerate(bars):
@@ -212,7 +212,7 @@ def test_text_of_a_net_cannot_become_markup(folder: Path) -> None:
     found = report_of(folder)
     evil = "<script>alert(1)</script>"
     found["campaign"] |= {"net": evil, "family": evil, "command": evil, "model": evil}
-    found["sites"][0]["site"] = found["maps"][0]["cells"][0]["site"] = evil
+    found["sites"][0]["site"] = found["maps"][0]["rows"][0]["site"] = evil
     found["environment"]["title"] = evil
     found["wrong_ids"] = [evil]
     assert "<script" not in render(found)

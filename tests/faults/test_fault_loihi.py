@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from fault_sessions import instrumented
 from numpy.typing import NDArray
 from strategies import random_inputs, small_net
 
@@ -36,10 +37,14 @@ def chosen(framed: bool) -> tuple[IntNet, Codes]:
     return net, random_inputs(net, random.Random(3), batch=3)
 
 
+def opened(net: IntNet, codes: Codes) -> LoihiSession:
+    return LoihiEngine(instrumented("loihi", net)).open(net, codes, near=1)
+
+
 @pytest.fixture(scope="module")
 def plain() -> LoihiSession:
     """The network without frames, emitted once."""
-    return LoihiEngine().open(*chosen(False), near=1)
+    return opened(*chosen(False))
 
 
 def faults(net: IntNet, codes: Codes, each: int) -> FaultTable:
@@ -66,7 +71,7 @@ def test_every_trajectory_is_goldens(framed: bool, plain: LoihiSession) -> None:
     were not what the model says of accumulators."""
     net, codes = chosen(framed)
     table = faults(net, codes, 30)
-    session = LoihiEngine().open(net, codes, near=1) if framed else plain
+    session = opened(net, codes) if framed else plain
     golden = GoldenEngine().open(net, codes, near=1)
     assert differing(session, net, codes, table) == 0
     moved = sum(any((golden.trace(f)[n] != golden.clean(f.sample)[n]).any() for n in golden.clean(0)) for f in table)

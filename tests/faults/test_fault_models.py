@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fault_sessions import instrumented
 from numpy.typing import NDArray
 from strategies import small_net
 
@@ -30,7 +33,15 @@ def inputs(samples: int = 2) -> Codes:
 
 
 def model(name: str, **options: Any) -> Any:
-    return registry.find_class("faults", name, FaultModel)(**options)
+    kind = registry.find_class("faults", name, FaultModel)
+    if not kind.instrument:
+        return kind(**options)
+    return kind(**{"clocks": 3, **options}).on(_instrument(kind.instrument))
+
+
+@cache
+def _instrument(target: str) -> Path:
+    return instrumented(target, net())
 
 
 @pytest.mark.parametrize("name", registry.names("faults"))
@@ -82,9 +93,8 @@ def test_the_exhaustive_table_is_the_population(name: str, options: dict[str, An
 
 def test_every_enumerated_model_numbers_what_it_draws() -> None:
     """A drawn fault that is not in the list of all would be counted against another population."""
-    few = {"core": {"clocks": 3}}
     for name in registry.names("faults"):
-        made = model(name, **few.get(name, {}))
+        made = model(name)
         if isinstance(made, EnumeratedModel):
             every = {str(f) for f in made.exhaustive(net(), inputs(1))}
             drawn = made.draw(net(), 50, np.random.default_rng(0), inputs(1))

@@ -59,7 +59,7 @@ def test_results_hold_the_facts() -> None:
     """A column that lands under another's name would be stored for every campaign."""
     row = results(facts(**APART), near=5)[0]
     assert row.tolist() == (int(Outcome.NEAR), 3, -1, 9, 5, 2, False, False, 0, 0)
-    said = Reported(given_up=np.array([True]), flags=np.array([5]), corrected=np.array([7]))
+    said = Reported(aborted=np.array([True]), flags=np.array([5]), corrected=np.array([7]))
     row = results(replace(facts(output_differs=True), reported=said), near=5)[0]
     assert row.tolist()[-4:] == (True, True, 5, 7)
 

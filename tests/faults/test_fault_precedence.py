@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fault_sessions import instrumented
 from numpy.typing import NDArray
 from strategies import small_net
 
 from eqcompile.sim.faults import outcome
-from eqcompile.sim.faults.engine import Engine, Outcome
+from eqcompile.sim.faults.engine import Engine, Outcome, Session
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.table import FaultTable, parse_fault
 from eqcompile.toolchain import registry
@@ -33,8 +34,14 @@ ENGINES = [
 ]
 
 
+def opened(name: str) -> Session:
+    engine = registry.find_class("engines", name, Engine)
+    artifact = instrumented(engine.instrument, NET) if engine.instrument else None
+    return engine(artifact).open(NET, INPUTS, near=1)
+
+
 def results(engine: str) -> NDArray[Any]:
-    return registry.find_class("engines", engine, Engine)().open(NET, INPUTS, near=1).run(TABLE)
+    return opened(engine).run(TABLE)
 
 
 def test_the_faults_have_outcomes_that_precedence_decides() -> None:
@@ -51,12 +58,12 @@ def test_a_mutant_of_the_precedence_is_noticed(engine: str, monkeypatch: pytest.
         pytest.skip(f"not installed: {', '.join(absent)}")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     expected = GoldenEngine().open(NET, INPUTS, near=1).run(TABLE)
-    session = registry.find_class("engines", engine, Engine)().open(NET, INPUTS, near=1)
+    session = opened(engine)
     np.testing.assert_array_equal(session.run(TABLE)["outcome"], expected["outcome"])
     swapped = list(outcome.PRECEDENCE)
     i, j = swapped.index(Outcome.HEALED), swapped.index(Outcome.NEAR)
     swapped[i], swapped[j] = swapped[j], swapped[i]
     monkeypatch.setattr(outcome, "PRECEDENCE", tuple(swapped))
     if engine in ("fast", "gpu"):  # these read a table that is made when the net is opened
-        session = registry.find_class("engines", engine, Engine)().open(NET, INPUTS, near=1)
+        session = opened(engine)
     assert (session.run(TABLE)["outcome"] != expected["outcome"]).any()

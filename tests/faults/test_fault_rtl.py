@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fault_cases import random_faults
-from fault_sessions import accepted, changed, core_faults, differing, effective, unlike_deposits
+from fault_sessions import accepted, changed, core_faults, differing, effective, instrumented, unlike_deposits
 from rtl_engines import lazy_net
 from rtl_mutant_nets import subjects
 from strategies import random_inputs, small_net, with_formats
@@ -50,7 +50,7 @@ def inputs_of(net: IntNet) -> dict[str, Any]:
 @cache
 def opened(which: int) -> RtlSession:
     net = net_of(which)
-    return RtlEngine().open(net, inputs_of(net), near=1)
+    return RtlEngine(instrumented("rtl", net)).open(net, inputs_of(net), near=1)
 
 
 @cache

@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 import rtl_mutants
 from amaranth import Const, Module
+from fault_sessions import instrumented
 from rtl_mutant import Mutant
 from strategies import small_net
 
 from eqcompile.rtl.harden.mechanisms import FLAGS
-from eqcompile.sim.faults.core import core_target
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.models.core import CoreModel
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
 from eqcompile.sim.faults.table import FaultTable, parse_fault
+from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 
@@ -41,7 +42,7 @@ REPAIRED: dict[str, Any] = {"arch": "serial", "lanes": 2, "harden": "secded,tmr"
 
 
 def opened(core: dict[str, Any]) -> RtlSession:
-    return RtlEngine(core).open(NET, INPUTS, near=1)
+    return RtlEngine(instrumented("rtl", NET, core)).open(NET, INPUTS, near=1)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,8 @@ def test_without_a_fault_they_are_golden_and_say_nothing(found: RtlSession, repa
         assert session.mechanisms == FLAGS
         assert all((got.states[n] == v).all() for n, v in want.states.items())
         assert all((got.outputs[n] == v).all() for n, v in want.outputs.items())
-        assert not any(v.any() for v in (got.hung, got.given_up, got.flags, got.corrected))
-        for wrong in ("hung", "given_up", "flags", "corrected"):
+        assert not any(v.any() for v in (got.hung, got.aborted, got.flags, got.corrected))
+        for wrong in ("hung", "aborted", "flags", "corrected"):
             said = replace(got, **{wrong: np.ones(len(got.hung), int)})
             with mock.patch.object(RtlSession, "injected", lambda self, rows, said=said: said):
                 with pytest.raises(SimulatorError, match="without a fault"):
@@ -141,11 +142,12 @@ def test_without_a_fault_they_are_golden_and_say_nothing(found: RtlSession, repa
 
 def test_every_part_of_a_hardened_core_can_be_upset(found: RtlSession, repaired: RtlSession) -> None:
     """A mechanism that is never upset looks better than it is: check bits, remainders, copies, the guard."""
-    names = {s.target for c in (FOUND, REPAIRED) for s in CoreModel().on(c).population(NET, INPUTS).sites}
+    models = [CoreModel(clocks=9).on(session.core) for session in (found, repaired)]
+    names = {s.target for model in models for s in model.population(NET, INPUTS).sites}
     assert names == {n for s in (found, repaired) for n, cell in s.translator.cells.items() if cell.kind != "rom"}
     assert {"engine.table.ram.words", "engine.applier.residues0.words", "engine.h_codes_0.ram.words"} < names
     assert {"guard.watchdog.count", "guard.flags", "engine.vote_copy_1.vote1_phase", "engine.entries_0.at"} < names
-    plain = {s["name"]: s for s in core_target({"lanes": 2}).saboteur_sites(NET)}
+    plain = {s["name"]: s for s in RtlTarget(arch="serial", lanes=2, trace=True, saboteurs=True).saboteur_sites(NET)}
     cells = found.translator.cells
     assert cells["engine.entries_0.ram.words"].bits == plain["engine.entries_0.words"]["bits"] + 1
     # Room that the delivered core has not is no site.
@@ -162,7 +164,7 @@ def test_remainders_tell_of_states_and_sums(found: RtlSession, blind: RtlSession
     assert len(table) > 300
     rows = found.run(table)
     assert set(rows["outcome"].tolist()) == {Outcome.DETECTED}
-    assert rows["given_up"].all()
+    assert rows["aborted"].all()
     assert told(found, rows) == {"residue"}
     want = golden_of(table)
     np.testing.assert_array_equal(blind.run(table), want)
@@ -181,7 +183,7 @@ def test_a_wrong_weight_is_told_or_repaired(
     assert read.sum() > 10
     rows = found.run(table)
     assert set(rows["outcome"][read].tolist()) == {Outcome.DETECTED}
-    assert rows["given_up"][read].all()
+    assert rows["aborted"][read].all()
     assert told(found, rows) == {"weights"}
     rows = repaired.run(table)
     assert set(rows["outcome"].tolist()) == {Outcome.MASKED}
@@ -202,8 +204,8 @@ def test_two_bits_of_a_stored_word_are_told_by_the_code(repaired: RtlSession, ba
     assert told(repaired, rows) == {"weights"}
     assert not set(rows["outcome"].tolist()) - {Outcome.DETECTED, Outcome.MASKED}
     # A word that only the scrubber reads is told of, and the run goes on.
-    assert (rows["given_up"] & (rows["flags"] > 0)).any()
-    assert (~rows["given_up"] & (rows["flags"] > 0)).any()
+    assert (rows["aborted"] & (rows["flags"] > 0)).any()
+    assert (~rows["aborted"] & (rows["flags"] > 0)).any()
     for table in (one, two):
         rows = bare.run(table)
         assert not rows["corrected"].any()
@@ -233,7 +235,7 @@ def test_votes_repair_silently(repaired: RtlSession, bare: RtlSession) -> None:
     assert {Outcome.HANG, Outcome.OTHER} <= set(bare.run(table)["outcome"].tolist())
 
 
-def test_a_run_that_was_given_up_leaves_nothing_behind(found: RtlSession) -> None:
+def test_a_run_that_was_aborted_leaves_nothing_behind(found: RtlSession) -> None:
     """Flags, half a frame, or a weight that is still wrong would be blamed on the next fault."""
     tables = [net_faults(found, "state"), net_faults(found, "weight"), core_flips(found, r"engine\.phase")]
     faults = [f for table in tables for f in list(table)[::7]]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eqcompile.app.instrument import build_instrument
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
@@ -20,8 +24,17 @@ from eqcompile.sim.faults.rtl.masks import Told
 from eqcompile.sim.faults.rtl.rows import Row, Translator
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
+from eqcompile.toolchain.ir import IntNet
 
-__all__ = ["accepted", "changed", "core_faults", "differing", "effective", "unlike_deposits"]
+__all__ = ["accepted", "changed", "core_faults", "differing", "effective", "instrumented", "unlike_deposits"]
+
+
+def instrumented(target: str, net: IntNet, core: Mapping[str, Any] | None = None) -> Path:
+    """The folder of an instrumented artifact, as the app builds it into a campaign; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="eqcompile-test-instrument-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    build_instrument(target, net, core or {}, folder)
+    return folder
 
 
 def accepted(found: Translator, table: FaultTable) -> FaultTable:

@@ -33,18 +33,18 @@ def core_of(campaign: Campaign, store: Store) -> dict[str, Any]:
         interval = {**campaign.plan.interval(hits, total).to_json(), "kind": "estimated"}
         rates.append({"outcome": name, "faults": hits, "kind": "simulated", "rate": interval})
     found = store.query(
-        "SELECT found_by, count(*) AS faults, count(*) FILTER (given_up) AS given_up FROM results "
+        "SELECT found_by, count(*) AS faults, count(*) FILTER (aborted) AS aborted FROM results "
         f"WHERE outcome = {Outcome.DETECTED:d} GROUP BY found_by ORDER BY faults DESC, found_by"
     )
-    rows = zip(*(found[key].tolist() for key in ("found_by", "faults", "given_up")), strict=True)
+    rows = zip(*(found[key].tolist() for key in ("found_by", "faults", "aborted")), strict=True)
     return {
         "net": campaign.net.name,
         "core": dict(campaign.core),
         "faults": total,
         "rates": rates,
         "found_by": [
-            {"mechanisms": by.split(",") if by else [], "faults": n, "given_up": given_up, "kind": "simulated"}
-            for by, n, given_up in rows
+            {"mechanisms": by.split(",") if by else [], "faults": n, "aborted": aborted, "kind": "simulated"}
+            for by, n, aborted in rows
         ],
         "synthesis": campaign.notes.get("source", {}).get("synthesis", []),
     }

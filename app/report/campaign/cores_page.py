@@ -100,13 +100,13 @@ def _found(rows: list[Any]) -> str:
     shown = [
         [
             row["label"],
-            " and ".join(f["mechanisms"]) or "given up without a flag",
+            " and ".join(f["mechanisms"]) or "aborted without a flag",
             f"{f['faults']:,}",
-            f"{f['given_up']:,}",
+            f"{f['aborted']:,}",
         ]
         for row in rows
         for f in row["found_by"]
     ]
     if not shown:
         return ""
-    return table(["core", "found by", "faults", "of these given up"], shown, wide=1)
+    return table(["core", "found by", "faults", "of these aborted"], shown, wide=1)

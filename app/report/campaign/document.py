@@ -3,7 +3,7 @@ failure `estimated` from them, times `measured` on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.sim.campaign.chunks import NOT_RUN
-from eqcompile.sim.campaign.definition import STORE, Campaign, controls_of, read_campaign
+from eqcompile.sim.campaign.definition import STORE, Campaign, baselines_of, read_campaign
 from eqcompile.sim.campaign.environment import rates
 from eqcompile.sim.campaign.run import state_of
 from eqcompile.sim.campaign.statistics import Interval, Ranked, rank, stratified, wilson_bounds
@@ -26,7 +26,7 @@ from .recovery import recovery
 
 __all__ = ["MEANINGS", "document"]
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 WRONG = (Outcome.SDC, Outcome.HANG)
 LEFT = (Outcome.NEAR, Outcome.OTHER, Outcome.SDC, Outcome.UNSETTLED, Outcome.HANG)
 MEANINGS: Mapping[Outcome, str] = {
@@ -44,20 +44,24 @@ _RANKED, _SHOWN_IDS, _MISSIONS = 10_000, 20, 10_000
 
 
 def document(folder: Path, *, against: Path | None = None) -> dict[str, Any]:
-    """The whole report of a campaign folder; `against` is another campaign to compare with, by default the controls
-    inside it. Raises ArtifactError if there are no results."""
+    """The whole report of a campaign folder; `against` is another campaign to compare with, beside the
+    baselines inside it. Raises ArtifactError if there are no results."""
     found: dict[str, Any] = {
         "report_version": REPORT_VERSION,
         "tools": artifact.tool_versions("duckdb", "numba", "scipy"),
     }
     found |= _campaign(folder, full=True)
-    places = [against] if against else [place for place in controls_of(folder) if (place / STORE).exists()]
-    controls = [_campaign(place, full=False) for place in places]
-    compared = [{"control": control, "difference": _differences(found, control)} for control in controls]
-    if compared:
-        found |= compared[0]
-        found["further_controls"] = compared[1:]
-    cores = compared_cores([found, *controls])
+    places = [place for place in baselines_of(folder) if (place / STORE).exists()]
+    names = [place.name for place in places]
+    if against is not None:
+        places.append(against)
+        names.append(against.resolve().name)
+    baselines = [_campaign(place, full=False) for place in places]
+    found["baselines"] = [
+        {"name": name, "baseline": baseline, "difference": _differences(found, baseline)}
+        for name, baseline in zip(names, baselines, strict=True)
+    ]
+    cores = compared_cores([found, *baselines])
     return found | ({} if cores is None else {"cores": cores})
 
 
@@ -80,10 +84,10 @@ def _campaign(folder: Path, *, full: bool) -> dict[str, Any]:
             found["core"] = core_of(campaign, store)
         if full:
             measures = _counted(campaign)
-            found["maps"] = [_map(campaign, store, *m) for m in measures]
-            found["ticks"] = [_ticks(campaign, store, *m) for m in measures]
-            found["bits"] = [_ranking(campaign, store, "site, bit", "bit >= 0", *m) for m in measures]
-            found["units"] = [_ranking(campaign, store, "site, unit", "unit >= 0", *m) for m in measures]
+            found["maps"] = [_strata(campaign, store, ["site", "bit"], *m) for m in measures]
+            found["ticks"] = [_strata(campaign, store, ["tick"], *m) for m in measures]
+            found["bits"] = [_ranking(campaign, store, "bit", *m) for m in measures]
+            found["units"] = [_ranking(campaign, store, "unit", *m) for m in measures]
             found["wrong_ids"] = _ids(campaign, store)
             cube = _cube(campaign, store)
             found |= {} if cube is None else {"cube": cube}
@@ -167,76 +171,38 @@ def _reset(campaign: Campaign, store: Store) -> list[dict[str, Any]]:
 
 
 def _sites(campaign: Campaign, store: Store) -> list[dict[str, Any]]:
-    found = store.query(
-        "SELECT site, outcome, count(*) AS faults FROM results GROUP BY site, outcome ORDER BY site, outcome"
-    )
-    sites: dict[str, dict[Outcome, int]] = {}
-    for site, code, faults in zip(*(found[k].tolist() for k in ("site", "outcome", "faults")), strict=True):
-        sites.setdefault(site, {})[Outcome(code)] = faults
     which, name = _bad(campaign)
+    names = {o.name.lower(): (o,) for o in Outcome}
+    columns = store.grouped(["site"], {**names, "hits": which})
     rows = []
-    for site, counts in sites.items():
-        total, hits = sum(counts.values()), sum(counts.get(o, 0) for o in which)
-        rows.append(
-            {
-                "site": site,
-                "kind": "simulated",
-                "faults": total,
-                **{o.name.lower(): counts.get(o, 0) for o in Outcome},
-                "measure": name,
-                "hits": hits,
-                "rate": _rate(_plain(campaign, hits, total)),
-            }
-        )
+    for k, site in enumerate(columns["site"].tolist()):
+        counts = {key: int(columns[key][k]) for key in ("faults", *names, "hits")}
+        rate = _rate(_plain(campaign, counts["hits"], counts["faults"]))
+        rows.append({"site": site, "kind": "simulated", **counts, "measure": name, "rate": rate})
     return rows
 
 
-def _map(campaign: Campaign, store: Store, which: tuple[Outcome, ...], name: str) -> dict[str, Any]:
-    """Site by bit."""
-    found = store.query(
-        f"SELECT site, bit, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
-        "FROM results GROUP BY site, bit ORDER BY site, bit"
-    )
-    low, high = wilson_bounds(found["hits"], found["faults"], confidence=campaign.plan.confidence)
-    cells = [
-        {"site": s, "bit": b, "hits": x, "faults": n, "rate": x / n, "low": lo, "high": hi}
-        for s, b, x, n, lo, hi in zip(
-            *(found[k].tolist() for k in ("site", "bit", "hits", "faults")), low.tolist(), high.tolist(), strict=True
-        )
-    ]
-    return {"measure": name, "kind": "estimated", "cells": cells}
-
-
-def _ticks(campaign: Campaign, store: Store, which: tuple[Outcome, ...], name: str) -> dict[str, Any]:
-    """By the tick of the upset."""
-    found = store.query(
-        f"SELECT tick, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
-        "FROM results GROUP BY tick ORDER BY tick"
-    )
-    low, high = wilson_bounds(found["hits"], found["faults"], confidence=campaign.plan.confidence)
-    rows = [
-        {"tick": t, "hits": x, "faults": n, "rate": x / n, "low": lo, "high": hi}
-        for t, x, n, lo, hi in zip(
-            *(found[k].tolist() for k in ("tick", "hits", "faults")), low.tolist(), high.tolist(), strict=True
-        )
-    ]
+def _strata(
+    campaign: Campaign, store: Store, keys: Sequence[str], which: tuple[Outcome, ...], name: str
+) -> dict[str, Any]:
+    """Rates by the keys, with the interval of each."""
+    columns = store.grouped(keys, {"hits": which})
+    low, high = wilson_bounds(columns["hits"], columns["faults"], confidence=campaign.plan.confidence)
+    columns |= {"rate": columns["hits"] / columns["faults"], "low": low, "high": high}
+    shown = [*keys, "hits", "faults", "rate", "low", "high"]
+    rows = [dict(zip(shown, row, strict=True)) for row in zip(*(columns[k].tolist() for k in shown), strict=True)]
     return {"measure": name, "kind": "estimated", "rows": rows}
 
 
-def _ranking(
-    campaign: Campaign, store: Store, by: str, where: str, which: tuple[Outcome, ...], name: str
-) -> dict[str, Any]:
-    """Strata by their rate, with the ranks that they may have; those without a hit are not listed."""
-    found = store.query(
-        f"SELECT {by}, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(which)})) AS hits "
-        f"FROM results WHERE {where} GROUP BY {by} ORDER BY {by}"
-    )
-    second = by.split(", ")[1]
-    ranked: list[Ranked] = rank(found["hits"], found["faults"], confidence=campaign.plan.confidence)
+def _ranking(campaign: Campaign, store: Store, second: str, which: tuple[Outcome, ...], name: str) -> dict[str, Any]:
+    """Strata by the lower end of their rate's interval, with the ranks that they may have; those without a hit are not
+    listed."""
+    columns = store.grouped(["site", second], {"hits": which}, f"{second} >= 0")
+    ranked: list[Ranked] = rank(columns["hits"], columns["faults"], confidence=campaign.plan.confidence)
     rows = [
         {
-            "site": str(found["site"][r.index]),
-            second: int(found[second][r.index]),
+            "site": str(columns["site"][r.index]),
+            second: int(columns[second][r.index]),
             "hits": r.hits,
             "faults": r.faults,
             **r.rate.to_json(),
@@ -270,14 +236,12 @@ def _cube(campaign: Campaign, store: Store) -> dict[str, Any] | None:
         edge = round(units ** (1 / 3))
         if state.name not in lattice or edge**3 != units:
             continue
-        found = store.query(
-            f"SELECT unit, count(*) AS faults, count(*) FILTER (outcome IN ({_codes(LEFT)})) AS hits, "
-            f"count(*) FILTER (outcome IN ({_codes(WRONG)})) AS wrong FROM results "
-            f"WHERE site LIKE '%:{state.name}' AND unit BETWEEN 0 AND {units - 1} GROUP BY unit ORDER BY unit"
-        )
-        if not len(found["unit"]):
+        # A site is called KIND:NAME.
+        where = "split_part(site, ':', 2) = ? AND unit BETWEEN 0 AND ?"
+        columns = store.grouped(["unit"], {"hits": LEFT, "wrong": WRONG}, where, [state.name, units - 1])
+        if not len(columns["unit"]):
             continue
-        table = {key: _filled(found["unit"], found[key], units) for key in ("faults", "hits", "wrong")}
+        table = {key: _filled(columns["unit"], columns[key], units) for key in ("faults", "hits", "wrong")}
         return {"state": state.name, "edge": edge, "kind": "estimated", "measure": "not healed", **table}
     return None
 
@@ -297,10 +261,7 @@ def _stratified(campaign: Campaign, store: Store) -> dict[str, Any] | None:
     which, name = _bad(campaign)
     for keys in (("site", "bit", "tick"), ("site", "bit"), ("site",)):
         strata = _shares(campaign, keys)
-        found = store.query(
-            f"SELECT {', '.join(keys)}, count(*) AS faults, "
-            f"count(*) FILTER (outcome IN ({_codes(which)})) AS hits FROM results GROUP BY {', '.join(keys)}"
-        )
+        found = store.grouped(keys, {"hits": which})
         seen = list(zip(*(found[key].tolist() for key in keys), strict=True))
         if set(seen) != set(strata) or found["faults"].min(initial=_FEWEST) < _FEWEST:
             continue
@@ -364,5 +325,5 @@ def _differences(ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict
         if m["measure"] in theirs:
             t = theirs[m["measure"]]
             apart = m["rate"]["high"] < t["rate"]["low"] or t["rate"]["high"] < m["rate"]["low"]
-            rows.append({"measure": m["measure"], "net": m["rate"], "control": t["rate"], "intervals_apart": apart})
+            rows.append({"measure": m["measure"], "net": m["rate"], "baseline": t["rate"], "intervals_apart": apart})
     return rows

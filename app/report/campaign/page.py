@@ -34,7 +34,7 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [
         _outcomes(report),
         cores_section(report),
-        *(_control(report, found) for found in _controls(report)),
+        *(_baseline(report, found) for found in report["baselines"]),
         _sites(report),
         *(_map(found) for found in report["maps"]),
         *(_ticks(found) for found in report["ticks"]),
@@ -66,6 +66,7 @@ def _intro(report: Mapping[str, Any]) -> str:
         f"{escape(c['family'])}, IR digest <code>{c['ir_digest'][:16]}</code>",
         f"engine {escape(c['engine'])}; model {escape(c['model'])} ({escape(options)}); inputs: {inputs}",
         *([f"core: {escape(core)}"] if c["core"] or c["engine"] == "rtl" else []),
+        *(f"chosen: {escape(choice)}" for choice in c.get("choices", ())),
         f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection{kind_mark('measured')}",
         escape(c["plan"]["how"]),
         f"{escape(tools)}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
@@ -128,31 +129,33 @@ def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False
     return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
 
 
-def _controls(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [report, *report["further_controls"]] if "control" in report else []
-
-
-def _control(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    ours, theirs = report["campaign"]["net"], found["control"]["campaign"]["net"]
+def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    c = found["baseline"]["campaign"]
+    ours, theirs, name = report["campaign"]["net"], c["net"], found["name"]
     drawn, rows, plain = [], [], []
     for d in found["difference"]:
         drawn.append(_bar(d["measure"], {"rate": d["net"]}, "#1d4ed8"))
-        drawn.append(_bar("control", {"rate": d["control"]}, "#1d4ed8", faint=True))
+        drawn.append(_bar(name, {"rate": d["baseline"]}, "#1d4ed8", faint=True))
         apart = "yes" if d["intervals_apart"] else "no"
-        rows.append([d["measure"], *interval(d["net"]), *interval(d["control"]), apart])
-        plain.append([d["measure"], *raw(d["net"]), *raw(d["control"]), apart])
-    head = ["measure", ours, "low", "high", f"control: {theirs}", "low", "high", "intervals apart"]
-    names = ["measure", "net", "low", "high", "control", "control_low", "control_high", "apart"]
-    c = found["control"]["campaign"]
-    core = "".join(f", {name} {value}" for name, value in c["core"].items())
-    count = found["control"]["faults"]["value"]
-    note = f"The same model and seed in {theirs} ({c['family']}{core}): {count:,} faults."
+        rows.append([d["measure"], *interval(d["net"]), *interval(d["baseline"]), apart])
+        plain.append([d["measure"], *raw(d["net"]), *raw(d["baseline"]), apart])
+    head = ["measure", f"this: {ours}", "low", "high", f"{name}: {theirs}", "low", "high", "intervals apart"]
+    names = ["measure", "net", "low", "high", "baseline", "baseline_low", "baseline_high", "apart"]
+    core = "".join(f", {option} {value}" for option, value in c["core"].items())
+    count = found["baseline"]["faults"]["value"]
+    steps = report["campaign"]["schedule"]["steps"], c["schedule"]["steps"]
+    note = (
+        f"Model {c['model']} with seed {c['plan']['seed']} in {theirs} ({c['family']}{core}): {count:,} faults. Rates "
+        f"are of faults, each somewhere in one inference: {steps[0]:,} step(s) here, {steps[1]:,} there."
+    )
+    if steps[1] == 1:
+        note += " A net of one step has nothing to settle: none of its faults is unsettled."
     return section(
-        "Against the control",
+        f"Against {escape(name)}",
         "estimated",
-        bars("control", drawn, left=270) + table_of(head, rows),
+        bars("baseline", drawn, left=270) + table_of(head, rows),
         note=note,
-        data=("control", names, plain),
+        data=(name, names, plain),
     )
 
 
@@ -168,9 +171,9 @@ def _sites(report: Mapping[str, Any]) -> str:
 
 
 def _map(found: Mapping[str, Any]) -> str:
-    sites = sorted({c["site"] for c in found["cells"]})
-    bits = sorted({c["bit"] for c in found["cells"]})
-    limit = round_up(max((c["rate"] for c in found["cells"]), default=1.0))
+    sites = sorted({c["site"] for c in found["rows"]})
+    bits = sorted({c["bit"] for c in found["rows"]})
+    limit = round_up(max((c["rate"] for c in found["rows"]), default=1.0))
     cells = [
         Cell(
             sites.index(c["site"]),
@@ -178,7 +181,7 @@ def _map(found: Mapping[str, Any]) -> str:
             c["rate"],
             f"{c['site']} bit {c['bit']}: {c['hits']} of {c['faults']}, " + " ".join(_ends(c)),
         )
-        for c in found["cells"]
+        for c in found["rows"]
     ]
     there = {(c.row, c.column) for c in cells}
     cells += [
@@ -190,7 +193,7 @@ def _map(found: Mapping[str, Any]) -> str:
     left = 30 + 7 * max((len(s) for s in sites), default=10)
     names = [("none" if b < 0 else str(b)) for b in bits]
     body = heat("map", cells, sites, names, limit=limit, left=left, axis="bit")
-    rows = [[c[k] for k in ("site", "bit", "hits", "faults", "rate", "low", "high")] for c in found["cells"]]
+    rows = [[c[k] for k in ("site", "bit", "hits", "faults", "rate", "low", "high")] for c in found["rows"]]
     note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
     columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
     return section(

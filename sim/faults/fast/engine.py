@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet, check, ops, walk
 from ....toolchain.passes import Analysis
+from ...process import usable_processors
 from ..circuit import Circuit, unbounded
 from ..engine import RESULT, Engine, Outcome, Session
 from ..outcome import outcome_table
@@ -61,7 +61,7 @@ class _FastSession(Session):
         self.done = done
         self.memory = Memory.of(net, self.layout, done, near)
         self.usual = np.stack([done.label, done.far], axis=1).astype(np.int64)
-        self.verdict = outcome_table()
+        self.verdict = outcome_table(net)
         self.words = _Words(net, self.circuit, self.layout, unrolled.copies)
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
@@ -96,7 +96,7 @@ class _FastSession(Session):
         from .queue import enqueue, survey
 
         count, ticks = len(table), self.ticks
-        threads = min(len(os.sched_getaffinity(0)), max(count // 64, 1))
+        threads = min(usable_processors(), max(count // 64, 1))
         pieces = threads * PIECES if threads > 1 else 1
         ends = np.linspace(0, count, pieces + 1).astype(np.int64)
         words, targets = self.words.of(table.names)

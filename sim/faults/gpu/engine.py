@@ -45,7 +45,7 @@ class GpuSession(Session):
         import torch
 
         self.plan, self.inputs, self.clean_codes, self.near, self.device = plan, inputs, clean, near, device
-        self.outcomes = torch.from_numpy(outcome_table()).to(device)
+        self.outcomes = torch.from_numpy(outcome_table(plan.net)).to(device)
         self.machine = Resident(plan, clean, device)
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
@@ -106,6 +106,7 @@ class GpuEngine(Engine):
 
     name: ClassVar[str] = "gpu"
     install: ClassVar[str] = "pip install 'eqcompile[torch]' on a machine with an NVIDIA GPU; engine fast needs none"
+    sites: ClassVar[tuple[str, ...]] = ("state",)
 
     def missing(self) -> Sequence[str]:
         absent = [package for package in ("torch", "triton") if find_spec(package) is None]

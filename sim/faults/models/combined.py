@@ -34,7 +34,7 @@ class CombinedModel(FaultModel):
         if self.name in names or "events" in names[1:]:
             what = f"{self.parts!r}: no part may be {self.name!r}, and 'events' comes first"
             raise UsageError(Diagnostic("fault-parts", what, "--parts", "as seu,noise"))
-        return tuple(registry.find_class("faults", name, FaultModel)().on(self.core) for name in names)
+        return tuple(registry.find_class("faults", name, FaultModel)().on(self.artifact) for name in names)
 
     def population(self, net: IntNet, samples: Samples) -> Population:
         """One place: what is drawn there are faults of the parts."""

@@ -15,6 +15,9 @@ from ..table import FaultTable, Place
 
 __all__ = ["NoiseModel"]
 
+_DRAWN = 1 << 20
+"""Normal numbers that are drawn at a time, 8 MiB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseModel(FaultModel):
@@ -47,10 +50,15 @@ class NoiseModel(FaultModel):
         for number, state in enumerate(net.states):
             if state.frac is None:
                 continue
-            shape = (n, count, circuit.sizes[Place.STATE, state.name])
-            add = np.rint(generator.normal(0.0, self.sigma * 2.0**state.frac, shape)).astype(np.int64)
-            owner, tick, unit = np.nonzero(add)
-            parts.append(np.stack([owner, np.full_like(owner, number), unit, tick, add[owner, tick, unit]]))
+            units = circuit.sizes[Place.STATE, state.name]
+            each = max(1, _DRAWN // (count * units))
+            for start in range(0, n, each):
+                # The numbers of a generator do not depend on how many are drawn at a time.
+                shape = (min(each, n - start), count, units)
+                add = np.rint(generator.normal(0.0, self.sigma * 2.0**state.frac, shape)).astype(np.int64)
+                owner, tick, unit = np.nonzero(add)
+                row = np.full_like(owner, number)
+                parts.append(np.stack([owner + start, row, unit, tick, add[owner, tick, unit]]))
         rows = np.concatenate(parts, axis=1) if parts else np.zeros((5, 0), np.int64)
         owner, name, unit, tick, add = rows[:, np.argsort(rows[0], kind="stable")]
         first = points.tick[owner] + tick

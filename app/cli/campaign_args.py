@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 from ..compile import MAX_GIVEN
 from .console import Parser
-from .numbers import integer, positive_seconds
+from .numbers import duration, integer
 from .options import add_field_options, field_options
 
 __all__ = ["add_environment", "define", "environment", "parse_with_model", "read_net"]
 
 _GENERATED = 16
+_TIME = "in seconds, or with a unit: 90s, 12h, 365d, 5y"
 
 
 def parse_with_model(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -53,8 +55,8 @@ def add_environment(parser: Any) -> None:
     group.add_argument(
         "--part", metavar="P", help="class of the part: its cross-section or rate per bit (or in FILE.toml)"
     )
-    group.add_argument("--scrub", type=positive_seconds, metavar="S", help="period of scrubbing the weights")
-    group.add_argument("--mission", type=positive_seconds, metavar="S", help="length of the simulated mission")
+    group.add_argument("--scrub", type=duration, metavar="TIME", help=f"period of scrubbing the weights; {_TIME}")
+    group.add_argument("--mission", type=duration, metavar="TIME", help=f"length of the simulated mission; {_TIME}")
     group.add_argument("--devices", type=integer(1), default=1, metavar="N", help="devices in the mission (default 1)")
 
 
@@ -115,26 +117,39 @@ def define(
     inputs: Path | None,
     options: Mapping[str, Any],
     notes: Mapping[str, Any],
+    stack: ExitStack,
 ) -> Campaign:
-    """The campaign that the command line describes, on the net of `source`."""
+    """The campaign that the command line describes, on the net of `source`. `stack` removes what is built for it.
+
+    Raises UsageError for a model of hardware that the artifact is not, and as `api.define`.
+    """
     from eqcompile.sim.campaign import api
+    from eqcompile.sim.faults.model import FaultModel
+
+    from ..instrument import instrument_builder
 
     net, core, origin = read_net(source)
+    hardware = registry.find_class("faults", namespace.model, FaultModel).instrument
+    if hardware and origin["target"] not in (None, hardware):
+        what = f"model {namespace.model} upsets hardware of target {hardware}, this artifact is of {origin['target']}"
+        raise UsageError(Diagnostic("artifact-core", what, str(source), f"compile it with --target {hardware}"))
     codes, samples = _samples(net, inputs, namespace.limit, namespace.seed)
     return api.define(
         net,
         codes,
         model=namespace.model,
         options=options,
-        engine=namespace.target,
-        near=namespace.near,
-        count=namespace.n,
+        engine=namespace.engine,
+        near=namespace.near_lsb,
+        count=namespace.faults,
         seed=namespace.seed,
         margin=namespace.margin,
         confidence=namespace.confidence,
         stop_at_margin=namespace.stop_at_margin,
         notes={"source": origin, "samples": samples, **notes},
         core=core,
+        target=origin["target"],
+        instrument=instrument_builder(net, core, stack),
     )
 
 

@@ -1,0 +1,59 @@
+"""The one way to show progress: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["Progress", "stage_progress"]
+
+Progress = Callable[[str, int, int], None]
+_QUIET_S = 10.0
+"""Seconds between two lines where standard error is no terminal; a command that is shorter says nothing."""
+
+
+@contextlib.contextmanager
+def stage_progress(unit: str = "it") -> Iterator[Progress]:
+    """A callback `(stage, done, total)` for standard error. What was done when a stage begins does not count for its
+    speed."""
+    with contextlib.closing(_Bars(unit) if sys.stderr.isatty() else _Lines()) as view:
+        yield view.show
+
+
+class _Bars:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._stage = ""
+        self._bar: Any = None
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        if self._bar is None or stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(total=total, initial=done, desc=stage, unit=self._unit, leave=False, file=sys.stderr)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _QUIET_S:
+            self._last = now
+            sys.stderr.write(f"{stage}: {done:,} of {total:,}\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Lines need no end."""

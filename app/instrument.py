@@ -1,0 +1,43 @@
+"""Instrumented artifacts for fault campaigns: the engines that run hardware get them handed in, and build none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.ir import IntNet
+
+__all__ = ["build_instrument", "instrument_builder"]
+
+
+def build_instrument(target: str, net: IntNet, core: Mapping[str, Any], folder: Path) -> None:
+    """Emit what an engine of `target` runs into an empty folder: of `rtl` the core that `core` describes (empty: the
+    serial core as it is by default) with saboteurs and a trace, of other targets the artifact itself.
+
+    Raises UnsupportedError with every reason why the target does not take the net.
+    """
+    # With a trace, the core that is checked against is the only other one to convert.
+    options = {"arch": "serial", **core, "trace": True, "saboteurs": True} if target == "rtl" else {}
+    emitter = registry.target_class(target)(**options)
+    reasons = emitter.check(net)
+    if reasons:
+        raise UnsupportedError(reasons)
+    emitter.emit(net, folder)
+
+
+def instrument_builder(net: IntNet, core: Mapping[str, Any], stack: ExitStack) -> Callable[[str], Path]:
+    """A function that builds the instrumented artifact of a target into a temporary folder, which `stack` removes."""
+
+    def build(target: str) -> Path:
+        folder = Path(
+            stack.enter_context(TemporaryDirectory(prefix="eqcompile-instrument-", ignore_cleanup_errors=True))
+        )
+        build_instrument(target, net, core, folder)
+        return folder
+
+    return build

@@ -1,0 +1,38 @@
+"""Progress on standard error: a bar for people, lines for logs."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from eqcompile.app.cli.progress import stage_progress
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a long stage showed nothing."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with stage_progress() as progress:
+        progress("golden", 0, 4)
+        progress("golden", 4, 4)
+        progress("numpy", 1, 2)
+    assert "golden" in terminal.getvalue()
+    assert "numpy" in terminal.getvalue()
+
+
+def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if bars went into a log file, or a run of hours left no sign of life there."""
+    log, clock = io.StringIO(), iter([0.0, 3.0, 11.0, 12.0, 30.0])
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr("eqcompile.app.cli.progress.time.monotonic", lambda: next(clock))
+    with stage_progress() as progress:
+        for done in (1, 2000, 3000, 4000):
+            progress("golden", done, 4000)
+    assert log.getvalue() == "golden: 2,000 of 4,000\ngolden: 4,000 of 4,000\n"
