@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint browser bench rtl families examples clean
+.PHONY: help demo test test-fast lint browser bench rtl families examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -19,6 +19,7 @@ help:
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
 	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
 	@echo "make examples    train the committed checkpoints anew"
+	@echo "make mutants     random mutants of the product against the tests that reach their lines (hours; goes on where it was)"
 	@echo "make clean       remove the environment and build outputs"
 
 # The stamp is remade when what it was made from changes.
@@ -91,6 +92,9 @@ examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
 	@for net in ternary lazy cube mlp; do \
 	  $(BIN)/python examples/train.py $$net -o examples/checkpoints/digits_$$net.pt || exit 1; done
+
+mutants: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/support/mutants.py --simulators
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,61 @@
+"""The tool that draws mutants: its changes are programs, and what it is told of them is still true."""
+
+from __future__ import annotations
+
+import ast
+import json
+
+from mutants import COMMITTED, ROOT, room_of, sources, table
+from mutation import mutants_of
+
+SOURCE = '''
+def f(a: int = 3, *, b: "x < y" = None) -> int:
+    """Doc 1 < 2."""
+    if a <= 1 and not b:
+        raise ValueError(f"{a + 1}")
+    total = 0
+    for k in range(a):
+        total += k << 2
+        g(k)
+    return total
+'''
+
+
+def test_every_change_is_a_program_and_another_one() -> None:
+    """Would break if a mutant were no Python, so that any test killed it, or were the program itself."""
+    found = list(mutants_of("f.py", SOURCE))
+    whole = ast.dump(ast.parse(SOURCE))
+    for mutant in found:
+        content = SOURCE.encode()
+        changed = (content[: mutant.start] + mutant.new.encode() + content[mutant.end :]).decode()
+        assert ast.dump(ast.parse(changed)) != whole
+    assert len({m.key for m in found}) == len(found)
+    changes = {(m.old, m.new) for m in found}
+    assert {("a <= 1", "(a < 1)"), ("not b", "(b)"), ("total += k << 2", "pass"), ("k << 2", "(k >> 2)")} <= changes
+    assert {("g(k)", "pass"), ("return total", "return None"), ("0", "(1)")} <= changes
+    assert not any("x < y" in old or "Doc" in old for old, _ in changes if "\n" not in old)
+
+
+def test_a_place_stays_when_lines_above_move() -> None:
+    """Would break if a mutant that was judged equivalent were drawn again after a comment was added."""
+    before, after = ([m.key for m in mutants_of("f.py", text)] for text in (SOURCE, "# more\n" + SOURCE))
+    assert before == after
+
+
+def test_what_was_judged_equivalent_is_in_the_product() -> None:
+    """Would break if the list kept reasons for code that is gone: a mutant of the same name would be excused."""
+    listed = json.loads(COMMITTED.read_text())["equivalent"]
+    files = {entry["mutant"].split(" ")[0] for entry in listed}
+    assert files <= set(sources(ROOT))
+    known = {m.key for file in files for m in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))}
+    assert [e["mutant"] for e in listed if e["mutant"] not in known] == []
+    assert all(e["reason"] for e in listed)
+
+
+def test_an_equivalent_mutant_is_no_survivor() -> None:
+    """Would break if the score counted what no test can see, or what nothing reaches as killed."""
+    rows = [
+        {"key": k, "file": "rtl/a.py", "verdict": v} for k, v in (("a", "killed"), ("b", "survived"), ("c", "survived"))
+    ]
+    assert table(rows, {"b"}) == {"rtl": {"killed": 1, "equivalent": 1, "survived": 1}}
+    assert room_of("sim/faults/engine.py") == "sim/faults"
