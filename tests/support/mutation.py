@@ -15,8 +15,8 @@ SWAPS = {
         pair.split(":")
         for pair in (
             "Lt:LtE,GtE LtE:Lt,Gt Gt:GtE,LtE GtE:Gt,Lt Eq:NotEq NotEq:Eq In:NotIn NotIn:In Is:IsNot IsNot:Is "
-            "Add:Sub Sub:Add Mult:Add FloorDiv:Mult Div:Mult Mod:FloorDiv LShift:RShift RShift:LShift BitAnd:BitOr BitOr:BitAnd "
-            "BitXor:BitOr And:Or Or:And"
+            "Add:Sub Sub:Add Mult:Add FloorDiv:Mult Div:Mult Mod:FloorDiv LShift:RShift RShift:LShift "
+            "BitAnd:BitOr BitOr:BitAnd BitXor:BitOr And:Or Or:And"
         ).split()
     )
 }
