@@ -1,7 +1,7 @@
 """What a stranger may plug in, found by entry point; the parts of eqcompile itself register the same way.
 
-Groups: `families`, `targets`, `simulators`, `faults`, `engines`. A plug-in that cannot be loaded is reported by
-`load_all` and refused by `find`; it never keeps another one from being used.
+Groups: `families`, `formats`, `targets`, `simulators`, `faults`, `engines`. A plug-in that cannot be loaded is reported
+by `load_all` and refused by `find`; it never keeps another one from being used.
 """
 
 from __future__ import annotations

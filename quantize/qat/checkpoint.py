@@ -16,7 +16,8 @@ from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedErr
 from ...toolchain.importers.config import STEP_NAMES
 from ...toolchain.importers.detect import unprefixed
 from ...toolchain.importers.family import Family, Tensors
-from ...toolchain.importers.files.load import LoadedFile, load_file
+from ...toolchain.importers.files.format import LoadedFile
+from ...toolchain.importers.files.load import load_file
 from ...toolchain.importers.settings import resolve
 from ...toolchain.ir import EqNet
 

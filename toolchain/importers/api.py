@@ -19,7 +19,8 @@ from .detect import all_families, detect, named, unprefixed
 from .family import Family, Tensors, normalise
 from .files.config_file import read_config
 from .files.containers import regular_file
-from .files.load import LoadedFile, load_file
+from .files.format import LoadedFile
+from .files.load import load_file
 from .files.nir_file import is_hdf5
 from .files.onnx_file import is_onnx
 from .graphs.nir import NIR, import_nir

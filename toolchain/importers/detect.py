@@ -11,7 +11,7 @@ from .. import registry
 from ..diagnostics import Diagnostic, ImportFileError, UsageError
 from ..interfaces import Assumption
 from .family import Family, Tensors, normalise
-from .files.load import LoadedFile
+from .files.format import LoadedFile
 
 __all__ = ["Fit", "all_families", "detect", "fit", "named", "unprefixed"]
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError
-from .containers import READ_ERRORS, damaged, open_zip
+from .containers import READ_ERRORS, damaged, open_zip, zip_names
+from .format import FileFormat, LoadedFile, config_text, refuse
 
-__all__ = ["NPY_MAGIC", "Header", "NpzFile", "read_npy", "widen_bfloat16"]
+__all__ = ["NPY_MAGIC", "NPZ", "Header", "NpzFile", "read_npy", "widen_bfloat16"]
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -130,3 +131,21 @@ class NpzFile:
             what = f"{key} is {array.dtype}{list(array.shape)}, must be one string"
             raise ImportFileError(Diagnostic("array-dtype", what, self.where))
         return str(array)
+
+
+def _matches_npz(data: bytes) -> bool:
+    return any(name.endswith(".npy") for name in zip_names(data))
+
+
+def _read_npz(data: bytes, label: str) -> LoadedFile:
+    """Members that begin with two underscores are no tensors: `__family__` and `__config__` say what the rest is."""
+    file = NpzFile(BytesIO(data), len(data), label)
+    arrays = {key: file.read(key) for key in file.headers if not key.startswith("__")}
+    for key, array in arrays.items():
+        if array.dtype.kind == "U":
+            refuse("array-dtype", f"{key} holds text, must be numbers", label, "leave it out, or name it __note__")
+    config = config_text(file.text("__config__"), label)
+    return LoadedFile(label, arrays, file.text("__family__"), config, wrapper="npz")
+
+
+NPZ = FileFormat("npz", _matches_npz, _read_npz)

@@ -7,12 +7,25 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from ...diagnostics import Diagnostic, ImportFileError
 
-__all__ = ["READ_ERRORS", "UNPACK_FREE", "UNPACK_RATIO", "damaged", "open_zip", "regular_file"]
+__all__ = [
+    "READ_ERRORS",
+    "UNPACK_FREE",
+    "UNPACK_RATIO",
+    "ZIP_MAGIC",
+    "damaged",
+    "open_zip",
+    "regular_file",
+    "zip_names",
+]
+
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+"""First bytes of a zip archive, or of an empty one."""
 
 READ_ERRORS = (
     OSError,
@@ -70,6 +83,17 @@ def damaged(where: str, size: int, reason: object) -> ImportFileError:
             "copy or save it again and compare the sizes",
         )
     )
+
+
+def zip_names(data: bytes) -> list[str]:
+    """Names of the members of a zip archive; none if the bytes are no archive, or a damaged one."""
+    if not data.startswith(ZIP_MAGIC):
+        return []
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            return archive.namelist()
+    except READ_ERRORS:
+        return []
 
 
 def open_zip(handle: BinaryIO, where: str, size: int, *, compressed: bool) -> zipfile.ZipFile:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from ...diagnostics import Diagnostic, ImportFileError
 from .arrays import widen_bfloat16
 from .containers import READ_ERRORS, damaged, open_zip
+from .format import SAVE_STATE
 from .pickles import PickleError, StoredTensor, Survey, foreign_globals, survey
 
-__all__ = ["LEGACY_MAGIC", "SAVE_STATE", "TorchFile", "is_torch_zip", "read_pt", "refuse_pickle"]
+__all__ = ["LEGACY_MAGIC", "TorchFile", "is_torch_zip", "read_pt", "refuse_pickle"]
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """First bytes of a file that torch before 1.6 wrote (a pickled magic number)."""
-SAVE_STATE = "save the network with torch.save(model.state_dict(), path)"
 
 _LEGACY_PROTOCOL = 1001
 _CODES: Mapping[str, str] = {

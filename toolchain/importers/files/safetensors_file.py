@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...diagnostics import Diagnostic, ImportFileError
 from .arrays import widen_bfloat16
 from .containers import READ_ERRORS, damaged
+from .format import FileFormat, LoadedFile, config_text
 
-__all__ = ["is_safetensors", "read_safetensors"]
+__all__ = ["SAFETENSORS"]
 
 _ELEMENTS: Mapping[str, str] = {
     "F64": "<f8",
@@ -28,13 +27,13 @@ _ELEMENTS: Mapping[str, str] = {
 }
 
 
-def is_safetensors(data: bytes) -> bool:
+def _matches(data: bytes) -> bool:
     """Whether the bytes begin as a safetensors file: the length of a JSON header, then the header."""
     return len(data) > 8 and int.from_bytes(data[:8], "little") <= len(data) - 8 and data[8:9] == b"{"
 
 
-def read_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Tensors and metadata of a safetensors file (bfloat16 becomes float32, exactly).
+def _read(data: bytes, where: str) -> LoadedFile:
+    """Tensors (bfloat16 becomes float32, exactly), and `family` and `config` of the metadata.
 
     The library's own validation holds: offsets contiguous, each size equal to shape times element size.
     """
@@ -59,4 +58,8 @@ def read_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], 
             faults.append(Diagnostic("array-dtype", what, f"{where}:{key[:80]}", "save it as float32"))
     if faults:
         raise ImportFileError(faults)
-    return arrays, metadata
+    config = config_text(metadata.get("config"), where)
+    return LoadedFile(where, arrays, metadata.get("family"), config, wrapper="safetensors")
+
+
+SAFETENSORS = FileFormat("safetensors", _matches, _read)
