@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.quantize.lower import lower
-from eqcompile.toolchain import artifact, data, registry
+from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
-from eqcompile.toolchain.artifact import CoreDescription, Manifest, Source, Verification
+from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, new_folder, seal
+from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.compare import compare
-from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
+from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import (
     FloatRun,
-    Given,
     Imported,
     Lowered,
     QuantizeOptions,
@@ -37,7 +37,9 @@ from eqcompile.toolchain.interfaces import (
 from eqcompile.toolchain.ir import EqNet, IntNet, verify
 from eqcompile.toolchain.reference import run_reference
 
+from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
+from .emission import describe
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -54,8 +56,6 @@ Array = NDArray[Any]
 
 DEFAULT_SAMPLES = 16
 DEFAULT_TIMEOUT_S = 600.0
-MAX_GIVEN = 10_000
-"""Samples of the user's inputs that a target may run over for its figures."""
 MAX_JUDGED = 1000
 """Samples of the user's inputs on which the cost of a contraction is counted."""
 _GENERATED_FRAMES = 4
@@ -100,7 +100,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class CompileResult:
-    """Everything that a report says. `target_details` is what the target's `emit` returned."""
+    """Everything that a report says."""
 
     request: CompileRequest
     imported: Imported
@@ -110,7 +110,6 @@ class CompileResult:
     reference: FloatRun
     agreement: Agreement
     verifications: tuple[Verification, ...]
-    target_details: Mapping[str, Any]
     manifest: Manifest
     contraction: Contraction
 
@@ -132,15 +131,13 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     )
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     real, source, generated = _real_samples(request, imported.net, calibration)
-    with artifact.new_folder(request.output, force=request.force) as folder:
+    with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
         lowered: Lowered = lower(imported.net, request.quantize, calibration=calibration)
         net = lowered.net
         verify(net)
         report("quantize", 1, 1)
-        refusals = request.target.check(net)
-        if refusals:
-            raise UnsupportedError(refusals)
+        plan = request.target.require_plan(net, imported.net)
         codes, saturated = data.encode(net, real)
         samples = Samples(real, codes, saturated, source, generated)
         report("golden", 0, 1)
@@ -149,31 +146,31 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         report("reference", 0, 1)
         reference = run_reference(imported.net, real, trace=True)
         report("reference", 1, 1)
-        details = _joined(request.target.emit(net, folder), request.target.emit_source(imported.net, folder))
+        vectors = bench_vectors(plan)
+        emission = plan.emit(folder, vectors)
         judged = _judged(request, imported.net, calibration, samples)
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
         )
-        core = details.pop("core", None)
-        manifest = artifact.manifest_of(
-            net,
-            target=request.target.name,
-            options=target_options(request.target),
-            details=details,
-            core=core if isinstance(core, CoreDescription) else None,
-            source=_provenance(request, imported),
-            contraction=contraction.to_json(),
-        )
-        artifact.seal(folder, net, manifest)
+        emitted = Artifact(folder, net, describe(plan, request.target, emission))
         checks = tuple(
-            _verify(name, simulator, folder, request, samples, golden, net, report)
+            _verify(name, simulator, emitted, request, samples, golden, report)
             for name, simulator in simulators.items()
         )
-        details = _joined(
-            details, request.target.finish(net, folder, lambda: _given(request, net, calibration), report)
+        clocks = None
+        if plan.counts_clocks:
+            report("clocks", 0, 1)
+            inputs = _inputs(request, net, calibration)
+            clocks = count_clocks(emitted, inputs or bench_inputs(emitted), timeout_s=request.timeout_s)
+            report("clocks", 1, 1)
+        finished = plan.finish(emitted, vectors, clocks, report)
+        manifest = replace(
+            describe(plan, request.target, emission, finished),
+            source=_provenance(request, imported),
+            contraction=contraction.to_json(),
+            verification=checks,
         )
-        details.pop("core", None)
-        manifest = artifact.seal(folder, net, replace(manifest, details=details, verification=checks)).manifest
+        manifest = seal(folder, net, manifest).manifest
     return CompileResult(
         request=request,
         imported=imported,
@@ -183,7 +180,6 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         reference=reference,
         agreement=agree(net, golden, reference),
         verifications=checks,
-        target_details=details,
         manifest=manifest,
         contraction=contraction,
     )
@@ -214,11 +210,6 @@ def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[S
     return {name: known[name] for name in names}
 
 
-def target_options(target: Target) -> dict[str, Any]:
-    """The fields of a target, which is a dataclass."""
-    return asdict(target)  # type: ignore[call-overload,no-any-return]
-
-
 def generate(net: EqNet, count: int, low: float, high: float, generator: np.random.Generator) -> dict[str, Array]:
     """Inputs where none are given: numbers uniform in `[low, high]`, indices uniform below `rows`."""
     lead = (count, _GENERATED_FRAMES) if net.schedule.frames else (count,)
@@ -228,11 +219,6 @@ def generate(net: EqNet, count: int, low: float, high: float, generator: np.rand
         else generator.uniform(low, high, (*lead, *i.shape))
         for i in net.inputs
     }
-
-
-def _joined(emitted: Mapping[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
-    summary = [*emitted.get("summary", ()), *finished.get("summary", ())]
-    return {**emitted, **finished} | ({"summary": summary} if summary else {})
 
 
 def _judged(
@@ -248,16 +234,16 @@ def _judged(
     return samples.real, samples.source
 
 
-def _given(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> Given | None:
-    """The first `MAX_GIVEN` inputs of the user's file, as codes; None without a file."""
+def _inputs(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> InputCodes | None:
+    """The first `MAX_INPUTS` inputs of the user's file, as codes; None without a file."""
     path, real = request.inputs, calibration
     if path is not None:
-        real = data.read_inputs(path, net, limit=MAX_GIVEN)
+        real = data.read_inputs(path, net, limit=MAX_INPUTS)
     elif request.calibration is not None and calibration is not None:
-        path, real = request.calibration, {name: array[:MAX_GIVEN] for name, array in calibration.items()}
+        path, real = request.calibration, {name: array[:MAX_INPUTS] for name, array in calibration.items()}
     if path is None or real is None:
         return None
-    return Given(data.encode(net, real)[0], f"the first {_length(real)} of {path.name}")
+    return InputCodes(data.encode(net, real)[0], f"the first {_length(real)} of {path.name}")
 
 
 def _real_samples(
@@ -297,18 +283,17 @@ def _provenance(request: CompileRequest, imported: Imported) -> Source:
 def _verify(
     name: str,
     simulator: type[Simulator],
-    folder: Path,
+    artifact: Artifact,
     request: CompileRequest,
     samples: Samples,
     golden: Run,
-    net: IntNet,
     report: StageProgress,
 ) -> Verification:
-    start = time.perf_counter()
+    net, start = artifact.net, time.perf_counter()
     report(name, 0, samples.count)
     try:
         got = simulator().run(
-            folder,
+            artifact,
             samples.codes,
             trace=True,
             timeout_s=request.timeout_s,

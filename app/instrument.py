@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.ir import IntNet
+
+from .emission import emit_artifact
 
 __all__ = ["build_instrument", "instrument_builder"]
 
@@ -23,11 +24,7 @@ def build_instrument(target: str, net: IntNet, core: Mapping[str, Any], folder: 
     """
     # With a trace, the core that is checked against is the only other one to convert.
     options = {"arch": "serial", **core, "trace": True, "saboteurs": True} if target == "rtl" else {}
-    emitter = registry.target_class(target)(**options)
-    reasons = emitter.check(net)
-    if reasons:
-        raise UnsupportedError(reasons)
-    emitter.emit(net, folder)
+    emit_artifact(registry.target_class(target)(**options), net, folder)
 
 
 def instrument_builder(net: IntNet, core: Mapping[str, Any], stack: ExitStack) -> Callable[[str], Path]:

@@ -37,6 +37,7 @@ import numpy as np
 from nets import inputs as random_images
 from numpy.typing import NDArray
 
+from eqcompile.app.emission import emit_artifact
 from eqcompile.quantize.lower import lower
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import data, golden
@@ -158,12 +159,12 @@ def compiled(program: Path, *sources: str | Path) -> Path:
 def build(net: IntNet, folder: Path, kernel: str, pack: str, every: bool) -> Row:
     """The program `time` of a kernel in the new `folder`; details of the target."""
     folder.mkdir()
-    details = CTarget(kernel=kernel, pack=pack).emit(net, folder)  # type: ignore[arg-type]
+    artifact = emit_artifact(CTarget(kernel=kernel, pack=pack), net, folder)  # type: ignore[arg-type]
     if every:
         source = (folder / "eq.c").read_text(encoding="utf-8")
         (folder / "eq.c").write_text(source.replace("while (moved && ", "while ("), encoding="utf-8")
     compiled(folder / "time", "c_time.c", folder / "eq.c")
-    return dict(details)
+    return dict(artifact.manifest.details)
 
 
 def run_c(program: Path, codes: NDArray[np.int64], told: Any, made: int) -> float:

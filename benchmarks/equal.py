@@ -13,7 +13,6 @@ building the program. Ends with 1 if anything differs or a simulator is missing.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import tempfile
@@ -27,13 +26,13 @@ from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.emission import emit_artifact
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import data, registry
-from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import QuantizeOptions, Simulator, Target
+from eqcompile.toolchain.interfaces import QuantizeOptions, Refusals, Simulator
 from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -67,31 +66,26 @@ def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[C
         yield "mnist_ternary", net, batches(data.encode(net, {"x": x})[0]["x"])
 
 
-def emitted(target: Target, net: IntNet, folder: Path) -> Path:
-    folder.mkdir()
-    details = {k: v for k, v in target.emit(net, folder).items() if k != "core"}
-    options = dataclasses.asdict(target)  # type: ignore[call-overload]
-    seal(folder, net, manifest_of(net, target=target.name, options=options, details=details))
-    return folder
-
-
 def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str], few: int) -> Iterator[Row]:
     """A row for each form of a target and simulator, or one for a refusal."""
     forms = [(name, registry.target_class(name)(**options), options) for name in targets for options in FORMS[name]]
     found: dict[tuple[str, str], Row] = {}
     with tempfile.TemporaryDirectory(prefix="eqcompile-equal-") as temporary:
-        folders = {}
+        artifacts = {}
         for target, form, options in forms:
             title = ", ".join([target, *options.values()])
-            refused = [f"{d.where}: {d.what}" for d in form.check(net)]
-            if refused:
-                yield {"net": name, "target": title, "refused": refused}
+            plan = form.plan(net)
+            if isinstance(plan, Refusals):
+                reasons = [f"{d.where}: {d.what}" for d in plan.diagnostics]
+                yield {"net": name, "target": title, "refused": reasons}
             else:
-                folders[title] = (target, emitted(form, net, Path(temporary) / str(len(folders))))
+                folder = Path(temporary) / str(len(artifacts))
+                folder.mkdir()
+                artifacts[title] = (target, emit_artifact(form, net, folder))
         for number, codes in enumerate(parts):
             golden = run_golden(net, {"x": codes})
             told = run_golden(net, {"x": codes[:few]})
-            for title, (target, folder) in folders.items():
+            for title, (target, artifact) in artifacts.items():
                 for simulator in registry.simulators_of(target):
                     made = registry.find_class("simulators", simulator, Simulator)()
                     short = made.suite == "few"
@@ -100,7 +94,7 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
                     sys.stderr.write(f"\r{name}, {title}, {simulator}: part {number + 1} of {len(parts)}".ljust(79))
                     start = time.perf_counter()
                     given = {"x": codes[:few] if short else codes}
-                    got = made.run(folder, given, trace=True, timeout_s=TIMEOUT_S)
+                    got = made.run(artifact, given, trace=True, timeout_s=TIMEOUT_S)
                     seconds = time.perf_counter() - start
                     same = compare(told if short else golden, got)
                     row = found.setdefault((title, simulator), dict.fromkeys(SUMS, 0) | {"equal": True})

@@ -23,14 +23,14 @@ import numpy as np
 from zoo_nets import NAMES, zoo_net
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.emission import emit_artifact
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions, Refusals
 from eqcompile.toolchain.reference import run_reference
 
 HEAD = ("checkpoint", "family", "target", "simulator", "samples", "steps", "mismatches", "labels")
@@ -54,14 +54,13 @@ def rows(name: str, targets: list[str], folder: Path) -> Iterator[dict[str, Any]
     row["labels"] = f"{int(same.sum())}/{same.size}" if output.kind == "classes" else "-"
     for target_name in targets:
         target = registry.target_class(target_name)()
-        faults = target.check(lowered)
-        if faults:
-            yield {**row, "target": target_name, "refused": target_name, "why": [d.what for d in faults]}
+        plan = target.plan(lowered)
+        if isinstance(plan, Refusals):
+            yield {**row, "target": target_name, "refused": target_name, "why": [d.what for d in plan.diagnostics]}
             continue
-        artifact = folder / f"{name}-{target_name}"
-        artifact.mkdir()
-        details = {k: v for k, v in target.emit(lowered, artifact).items() if k != "core"}
-        seal(artifact, lowered, manifest_of(lowered, target=target_name, options={}, details=details))
+        place = folder / f"{name}-{target_name}"
+        place.mkdir()
+        artifact = emit_artifact(target, lowered, place)
         for simulator, kind in registry.simulators_of(target_name).items():
             got = kind().run(artifact, codes, trace=True, timeout_s=TIMEOUT_S)
             found = compare(golden, got, states=bool(lowered.states))

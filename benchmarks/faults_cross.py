@@ -29,6 +29,7 @@ import numpy as np
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.show import table
+from eqcompile.app.emission import emit_artifact
 from eqcompile.sim.exchange import write_codes
 from eqcompile.sim.faults.golden_engine import GoldenEngine, together
 from eqcompile.sim.faults.model import FaultModel
@@ -193,7 +194,7 @@ def main() -> int:
     net = lowered(NETS[given.arch])
     codes, _ = data.encode(net, data.read_inputs(TEST, net, limit=360))
     with tempfile.TemporaryDirectory(prefix="eqcompile-cross-") as folder:
-        registry.target_class("rtl")(arch=given.arch, trace=True, saboteurs=True).emit(net, Path(folder))
+        emit_artifact(registry.target_class("rtl")(arch=given.arch, trace=True, saboteurs=True), net, Path(folder))
         session = RtlSession(net, codes, 1, core=Path(folder))
         return crossed(session, codes, given)
 

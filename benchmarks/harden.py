@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from eqcompile.app.emission import emit_artifact
 from eqcompile.app.instrument import build_instrument
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.engine import Outcome, Session
@@ -63,7 +64,7 @@ def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Cells and frequency of one core."""
     net, _ = digits("digits_ternary")
     with tempfile.TemporaryDirectory() as name:
-        RtlTarget(**options_of(case)).emit(net, Path(name))
+        emit_artifact(RtlTarget(**options_of(case)), net, Path(name))
         report = synthesise(Path(name) / "core.v", "core", part, seeds=seeds, timeout_s=LIMIT_S)
     return {
         "part": part,

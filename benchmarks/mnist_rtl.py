@@ -23,12 +23,15 @@ from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.emission import describe
 from eqcompile.quantize.lower import lower
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
-from eqcompile.targets.rtl.emit import write_folder
 from eqcompile.targets.rtl.engines import Choice
+from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain import data, golden
+from eqcompile.toolchain.artifact import Artifact, seal
+from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator
@@ -47,11 +50,11 @@ def mnist_net() -> IntNet:
 
 
 def compared(
-    folder: Path, simulator: Simulator, codes: NDArray[np.int64], want: Run, y: NDArray[Any]
+    artifact: Artifact, simulator: Simulator, codes: NDArray[np.int64], want: Run, y: NDArray[Any]
 ) -> dict[str, Any]:
     """One row: a simulator of an emitted core on these images."""
     began = time.perf_counter()
-    got = simulator.run(folder, {"x": codes}, trace=True, timeout_s=TIMEOUT_S)
+    got = simulator.run(artifact, {"x": codes}, trace=True, timeout_s=TIMEOUT_S)
     found = compare(want, got, states=True)
     timed = got.details.get("latency")
     return {
@@ -103,19 +106,21 @@ def main() -> int:
         for label, options in (("serial", {}), ("serial, dense schedule", {"dense": True})):
             folder = Path(name) / str(len(found))
             folder.mkdir()
-            write_folder(net, Choice("serial", options, ()), folder, trace=False)
+            target = RtlTarget(arch="serial")
+            plan = RtlPlan(net, target, Choice("serial", options, ()))
+            artifact = seal(folder, net, describe(plan, target, plan.emit(folder, bench_vectors(plan))))
             rows = []
             for done, (part, labels) in enumerate(parts):
                 sys.stderr.write(f"\r{label}: {done * len(parts[0][0])} of {len(codes)}")
                 want = golden.run(net, {"x": part}, evaluation="event")
                 dense += want.details["additions_dense"] * (not options)
                 event += want.details["additions_event"] * (not options)
-                rows.append(compared(folder, NativeSimulator(clocks=True), part, want, labels))
+                rows.append(compared(artifact, NativeSimulator(clocks=True), part, want, labels))
             found.append({"core": label, **joined(rows)})
             if not options:
                 want = golden.run(net, {"x": codes[:FEW]})
                 for simulator in (VerilatorSimulator(), IcarusSimulator()):
-                    row = compared(folder, simulator, codes[:FEW], want, y[:FEW])
+                    row = compared(artifact, simulator, codes[:FEW], want, y[:FEW])
                     found.append({"core": label, **joined([row])})
     sys.stderr.write("\r" + " " * 60 + "\r")
     saved = found[-1]["clocks"]["mean"] / found[0]["clocks"]["mean"]

@@ -40,11 +40,13 @@ from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.rtl.engine import CHUNK, RtlSession
 from eqcompile.sim.faults.rtl.rows import Row
 from eqcompile.sim.faults.table import Fault, Place, Upset
-from eqcompile.targets.rtl.emit import shell_of, write_folder
+from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.engines import choose
 from eqcompile.targets.rtl.protect import ranked_units
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
+from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain.artifact import tool_versions
+from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.ir import IntNet
 from rtl import digits
 
@@ -153,7 +155,8 @@ def upsets(session: RtlSession, kind: str, count: int, seed: int) -> Flips:
 def simulated(net: IntNet, codes: Mapping[str, Any], options: Mapping[str, Any], given: Any) -> dict[str, Flips]:
     """Upsets of each kind in the core of these options."""
     with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
-        write_folder(net, choose(net, "parallel", **options), Path(name), trace=True, saboteurs=True)
+        plan = RtlPlan(net, RtlTarget(trace=True, saboteurs=True), choose(net, "parallel", **options))
+        plan.emit(Path(name), bench_vectors(plan))
         session = RtlSession(net, {n: v[:SAMPLES] for n, v in codes.items()}, 1, core=Path(name))
         return {kind: upsets(session, kind, given.faults, given.seed) for kind in KINDS}
 

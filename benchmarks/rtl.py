@@ -24,6 +24,8 @@ import numpy as np
 from mnist import images
 from mnist_rtl import mnist_net
 
+from eqcompile.app.clocks import InputCodes
+from eqcompile.app.emission import emit_artifact
 from eqcompile.quantize.lower import lower
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.targets.rtl.synth.clocks import Clocks, clocks_of
@@ -31,24 +33,24 @@ from eqcompile.targets.rtl.synth.flow import DoesNotFitError, synthesise
 from eqcompile.targets.rtl.synth.tools import SynthesisError
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import data
-from eqcompile.toolchain.artifact import tool_versions
+from eqcompile.toolchain.artifact import Artifact, tool_versions
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import Given, QuantizeOptions, Run
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run
 from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LIMIT_S = 3600.0
 
 
-def digits(name: str) -> tuple[IntNet, Given]:
+def digits(name: str) -> tuple[IntNet, InputCodes]:
     """The IntNet of a trained digits net and the whole test set."""
     with np.load(EXAMPLES / "data" / "digits_calibration.npz") as file:
         calibration = {"x": file["x"]}
     float_net = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
     net: IntNet = lower(float_net, QuantizeOptions(), calibration=calibration).net
     codes, _ = data.encode(net, data.read_inputs(EXAMPLES / "data" / "digits_test.npz", net))
-    return net, Given(codes, "the digits test set")
+    return net, InputCodes(codes, "the digits test set")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Case:
     """A net with its test set, the options of the target, and the parts that the core is placed on."""
 
     name: str
-    load: Callable[[], tuple[IntNet, Given]]
+    load: Callable[[], tuple[IntNet, InputCodes]]
     options: Mapping[str, Any] = field(default_factory=dict)
     parts: Sequence[str] = ()
 
@@ -75,10 +77,10 @@ CASES = (
 )
 
 
-def mnist(path: Path) -> tuple[IntNet, Given]:
+def mnist(path: Path) -> tuple[IntNet, InputCodes]:
     """The ternary MNIST net and the whole test set."""
     net = mnist_net()
-    return net, Given(data.encode(net, {"x": images(path)[0]})[0], "the MNIST test set")
+    return net, InputCodes(data.encode(net, {"x": images(path)[0]})[0], "the MNIST test set")
 
 
 def mnist_cases(path: Path) -> tuple[Case, ...]:
@@ -89,10 +91,10 @@ def mnist_cases(path: Path) -> tuple[Case, ...]:
     )
 
 
-def run(net: IntNet, given: Given, folder: Path) -> tuple[Clocks, int]:
+def run(artifact: Artifact, given: InputCodes) -> tuple[Clocks, int]:
     """Clocks of every sample, and how many samples differ from golden in an output or in ticks made."""
-    got = NativeSimulator(clocks=True).run(folder, given.codes, trace=False, timeout_s=LIMIT_S)
-    golden: Run = run_golden(net, given.codes, trace=False)
+    got = NativeSimulator(clocks=True).run(artifact, given.codes, trace=False, timeout_s=LIMIT_S)
+    golden: Run = run_golden(artifact.net, given.codes, trace=False)
     differ = got.steps != golden.steps
     for name, want in golden.outputs.items():
         differ |= (got.outputs[name] != want).reshape(len(differ), -1).any(axis=1)
@@ -115,8 +117,8 @@ def measure(case: Case, parts: Sequence[str], seeds: Sequence[int]) -> dict[str,
     net, given = case.load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        details = RtlTarget(**case.options).emit(net, folder)
-        clocks, differ = run(net, given, folder)
+        artifact = emit_artifact(RtlTarget(**case.options), net, folder)
+        clocks, differ = run(artifact, given)
         say(f"{case.title}: {differ} of {clocks.samples} samples differ from golden (simulated)")
         rows = []
         for part in parts:
@@ -127,7 +129,7 @@ def measure(case: Case, parts: Sequence[str], seeds: Sequence[int]) -> dict[str,
         "case": case.title,
         "net": net.name,
         "digest": net.digest,
-        "engine": details["engine"],
+        "engine": artifact.manifest.details["engine"],
         "clocks": clocks.to_json(),
         "differ_from_golden": differ,
         "parts": rows,

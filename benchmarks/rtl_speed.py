@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.emission import emit_artifact
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.compare import compare
@@ -40,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, list[float]] = {name: [] for name in registry.simulators_of("rtl")}
     clocks: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        RtlTarget(arch="serial").emit(net, Path(folder))
+        artifact = emit_artifact(RtlTarget(arch="serial"), net, Path(folder))
         for _ in range(options.repeats):
             # By turns, so that other work on the machine slows all of them.
             for name, simulator in registry.simulators_of("rtl").items():
-                got = simulator().run(Path(folder), codes, trace=False, timeout_s=LIMIT_S)
+                got = simulator().run(artifact, codes, trace=False, timeout_s=LIMIT_S)
                 compare(golden, got, states=False).require()
                 found[name].append(got.details["cycles_per_second"])
                 clocks[name] = got.details["cycles"]

@@ -48,7 +48,7 @@ class _Built(Simulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -56,8 +56,7 @@ class _Built(Simulator):
         progress: Progress | None = None,
     ) -> Run:
         demand(self.name, packages={}, programs=self.programs)
-        artifact = Artifact.open(folder)
-        schedule = artifact.net.schedule
+        folder, schedule = artifact.folder, artifact.net.schedule
         framed = schedule.frames
         with tempfile.TemporaryDirectory(prefix="eqcompile-c-") as name:
             build = Path(name)

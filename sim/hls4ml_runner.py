@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run
 
 from ..toolchain.diagnostics import Diagnostic, MissingToolError
@@ -28,7 +28,7 @@ class Hls4mlSimulator(ScriptSimulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -38,4 +38,4 @@ class Hls4mlSimulator(ScriptSimulator):
         """As in `Simulator`; g++ is looked for too."""
         if shutil.which("g++") is None:
             raise MissingToolError(Diagnostic("missing-tool", "g++ is not installed", self.name, "apt-get install g++"))
-        return super().run(folder, inputs, trace=trace, timeout_s=timeout_s, progress=progress)
+        return super().run(artifact, inputs, trace=trace, timeout_s=timeout_s, progress=progress)

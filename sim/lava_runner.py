@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
@@ -38,7 +39,7 @@ class _LavaSimulator(Simulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -48,7 +49,7 @@ class _LavaSimulator(Simulator):
         """`details`: `events` (simulated counts) and `estimate` (energy and time), both means over the samples, and
         `sim_cfg`, the run configuration of Lava."""
         demand(self.name, packages={"lava": INSTALL}, programs={})
-        return run_network(folder, inputs, configuration=self.configuration, trace=trace, timeout_s=timeout_s)
+        return run_network(artifact.folder, inputs, configuration=self.configuration, trace=trace, timeout_s=timeout_s)
 
 
 def run_network(

@@ -6,12 +6,12 @@ For bulk equality: the same Verilog, ports and trace as under cocotb, without Py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .rtl_runner import VERILATOR, missing_tools, run_bench
@@ -32,7 +32,7 @@ class NativeSimulator(Simulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -42,4 +42,4 @@ class NativeSimulator(Simulator):
         """`details`: see `run_bench`; the streams do not stall."""
         missing_tools(self.name, {}, VERILATOR, verilator=True)
         arguments = ["bench/native.py", *(["--clocks"] if self.clocks else [])]
-        return run_bench(folder, arguments, inputs, trace=trace, timeout_s=timeout_s)
+        return run_bench(artifact.folder, arguments, inputs, trace=trace, timeout_s=timeout_s)

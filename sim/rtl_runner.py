@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .exchange import demand, read_results, states_of, unreadable, write_codes
@@ -37,7 +38,7 @@ class _CocotbSimulator(Simulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -47,7 +48,7 @@ class _CocotbSimulator(Simulator):
         """`details`: see `run_bench`."""
         missing_tools(self.name, COCOTB, self.programs, verilator=self.sim == "verilator")
         arguments = ["bench/run.py", "--sim", self.sim, "--quiet"]
-        return run_bench(folder, arguments, inputs, trace=trace, timeout_s=timeout_s)
+        return run_bench(artifact.folder, arguments, inputs, trace=trace, timeout_s=timeout_s)
 
 
 class VerilatorSimulator(_CocotbSimulator):

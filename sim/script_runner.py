@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
@@ -27,7 +28,7 @@ class ScriptSimulator(Simulator):
 
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
@@ -40,8 +41,8 @@ class ScriptSimulator(Simulator):
             given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
             # -B: an artifact is not written to by running it.
             argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
-            run_process([*argv, *(["--trace"] if trace else [])], cwd=folder, timeout_s=timeout_s)
-            return _read(results, folder, trace=trace)
+            run_process([*argv, *(["--trace"] if trace else [])], cwd=artifact.folder, timeout_s=timeout_s)
+            return _read(results, artifact.folder, trace=trace)
 
 
 def _read(path: Path, folder: Path, *, trace: bool) -> Run:

@@ -14,22 +14,28 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .diagnostics import Diagnostic
+from .artifact import Artifact, CoreDescription
+from .diagnostics import Diagnostic, UnsupportedError
 from .ir import EqNet, IntNet
 from .options import Assumption, QuantizeOptions, TuneOptions
+from .typed_json import JsonObject
 
 __all__ = [
     "Assumption",
+    "ClockedRun",
+    "Emission",
     "FloatRun",
-    "Given",
     "Imported",
     "Lowered",
+    "Plan",
     "QuantizeOptions",
+    "Refusals",
     "Run",
     "Simulator",
     "Target",
     "TuneOptions",
     "Tuned",
+    "Vectors",
 ]
 
 Progress = Callable[[int, int], None]
@@ -46,7 +52,7 @@ class Imported:
     family: str
     path: Path
     assumed: tuple[Assumption, ...] = ()
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: JsonObject = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """Tensor keys that the file holds and inference does not use."""
     warnings: tuple[str, ...] = ()
@@ -82,15 +88,7 @@ class Run:
     states: Mapping[str, NDArray[np.int64]]
     outputs: Mapping[str, NDArray[np.int64]]
     steps: NDArray[np.int64]
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Given:
-    """Input codes that the user gave, `[samples, (frame,) *shape]` by input, and where they come from."""
-
-    codes: Mapping[str, NDArray[np.int64]]
-    source: str
+    details: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,13 +110,92 @@ class Tuned:
     weights that training could not change, with the reason.
     """
 
-    checkpoint: Mapping[str, Any]
+    checkpoint: Mapping[str, object]
     net: IntNet
     accuracy: Mapping[str, Mapping[str, float]]
     samples: Mapping[str, int]
-    history: Sequence[Mapping[str, Any]]
+    history: Sequence[JsonObject]
     epoch: int
     frozen: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What an artifact's own bench runs, and what golden says must come of it.
+
+    inputs: codes `[samples, (frame,) *shape]` by input, as the plan declares them. run: golden's run of the net on
+    them, with states. variants: other nets on the same inputs, by the name that the plan gives them, with golden's
+    runs.
+    """
+
+    inputs: Mapping[str, NDArray[np.int64]]
+    run: Run
+    variants: Mapping[str, tuple[IntNet, Run]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClockedRun:
+    """A run of an artifact in a simulator that counts clocks, on inputs from `source`. Where its tool is absent there
+    is no `run`, and `notes` are lines that say so."""
+
+    source: str
+    run: Run | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What a target says of the files that it wrote: figures, and lines for people that say their kind themselves."""
+
+    details: JsonObject = field(default_factory=dict)
+    summary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Every reason why a target cannot take a net; at least one."""
+
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """How a target takes a net, computed once. Abstract; a frozen dataclass. `net` is the verified net."""
+
+    net: IntNet
+
+    @property
+    def core(self) -> CoreDescription | None:
+        """How the artifact holds the values of the net, None if the target does not say it."""
+        return None
+
+    @property
+    def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        """Input codes `[samples, (frame,) *shape]` of the artifact's own bench; empty if it has none."""
+        return {}
+
+    def bench_variants(self, run: Run) -> Mapping[str, IntNet]:
+        """Other nets that the bench runs on the same inputs, by name. `run`: golden's of the net itself."""
+        return {}
+
+    @property
+    def counts_clocks(self) -> bool:
+        """Whether `finish` needs the clocks of simulated inferences."""
+        return False
+
+    @abstractmethod
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        """Write a self-contained artifact, but for net and manifest, into the empty `folder`.
+
+        `vectors`: of the bench inputs, None if the plan has none.
+        """
+
+    def finish(
+        self, artifact: Artifact, vectors: Vectors | None, clocks: ClockedRun | None, progress: StageProgress
+    ) -> Emission:
+        """Long work on an artifact that was verified, such as synthesis: add files to its folder. `clocks`: of the
+        user's inputs or else of the bench's, if `counts_clocks`."""
+        return Emission()
 
 
 class Target(ABC):
@@ -127,36 +204,26 @@ class Target(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     install: ClassVar[str] = ""
-    """The command that installs what `missing` found absent."""
+    """The command that installs what `missing` lists."""
 
     @abstractmethod
     def missing(self) -> Sequence[str]:
-        """Names of absent tools that a run of the artifact needs; found without importing anything heavy."""
+        """Names of absent tools that a run of the artifact needs; looked up without importing anything heavy."""
 
     @abstractmethod
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        """Every reason why this target cannot take this net."""
+    def plan(self, net: IntNet, source: EqNet | None = None) -> Plan | Refusals:
+        """How this target takes this net, or every reason why it cannot. `source`: the float net that was quantized, if
+        there is one, for what an artifact says of it.
 
-    @abstractmethod
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        """Write a self-contained artifact into the empty `folder`; return details for `manifest.json` (JSON values).
-
-        Its `summary`, a list of lines that say their kind themselves, is what people are shown.
+        Raises MissingToolError if a package that planning or emitting needs is absent.
         """
 
-    def emit_source(self, net: EqNet, folder: Path) -> Mapping[str, Any]:
-        """Add what this target makes of the float net that was quantized, after `emit`; return details that join those
-        of `emit`. Only a compiled checkpoint has one.
-        """
-        return {}
-
-    def finish(
-        self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress
-    ) -> Mapping[str, Any]:
-        """Long work on an emitted artifact that was verified, such as synthesis: add files to `folder`; return details
-        that join those of `emit`, the lines of `summary` after its own. `given` reads the user's inputs.
-        """
-        return {}
+    def require_plan(self, net: IntNet, source: EqNet | None = None) -> Plan:
+        """As `plan`; UnsupportedError with all refusals."""
+        plan = self.plan(net, source)
+        if isinstance(plan, Refusals):
+            raise UnsupportedError(plan.diagnostics)
+        return plan
 
 
 class Simulator(ABC):
@@ -171,14 +238,14 @@ class Simulator(ABC):
     @abstractmethod
     def run(
         self,
-        folder: Path,
+        artifact: Artifact,
         inputs: Mapping[str, NDArray[np.int64]],
         *,
         trace: bool,
         timeout_s: float,
         progress: Progress | None = None,
     ) -> Run:
-        """Run input codes `[batch, (frame,) *shape]` through the artifact.
+        """Run input codes `[batch, (frame,) *shape]` through the artifact; nothing is written to its folder.
 
         Raises SimulatorError when it dies, hangs past `timeout_s`, or cannot be read; MissingToolError when a tool is
         absent.

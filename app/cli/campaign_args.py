@@ -20,7 +20,7 @@ from eqcompile.toolchain.ir.serial import load
 if TYPE_CHECKING:
     from eqcompile.sim.campaign.definition import Campaign
 
-from ..compile import MAX_GIVEN
+from ..clocks import MAX_INPUTS
 from .console import Parser
 from .numbers import duration, integer
 from .options import add_field_options, field_options
@@ -157,7 +157,7 @@ def _samples(
     net: IntNet, path: Path | None, limit: int | None, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
     if path is not None:
-        given, _ = data.encode(net, data.read_inputs(path, net, limit=limit or MAX_GIVEN))
+        given, _ = data.encode(net, data.read_inputs(path, net, limit=limit or MAX_INPUTS))
         return given, {"source": f"{len(next(iter(given.values())))} of {path.name}"}
     count = limit or _GENERATED
     generator = np.random.default_rng(seed)

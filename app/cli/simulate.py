@@ -17,7 +17,7 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import FloatRun, Run, StageProgress
-from eqcompile.toolchain.ir import IntNet, Net
+from eqcompile.toolchain.ir import Net
 from eqcompile.toolchain.reference import run_reference
 
 from ..compile import simulators_for
@@ -31,11 +31,10 @@ GOLDEN = "golden"
 
 def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
     """Run an artifact folder and write the results to `target`; return the JSON document."""
-    folder: Path = namespace.source
-    artifact = Artifact.open(folder)
+    artifact = Artifact.open(namespace.source)
     net = artifact.net
     codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=namespace.limit))
-    name, run = _runner(namespace, folder, net, artifact.manifest.target)
+    name, run = _runner(namespace, artifact)
     tick = None if progress is None else lambda done, total: progress(name, done, total)
     start = time.perf_counter()
     result: Run = run(codes, tick)
@@ -64,18 +63,18 @@ def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageP
 
 
 def _runner(
-    namespace: argparse.Namespace, folder: Path, net: IntNet, target: str
+    namespace: argparse.Namespace, artifact: Artifact
 ) -> tuple[str, Callable[[dict[str, NDArray[np.int64]], Callable[[int, int], None] | None], Run]]:
     if namespace.simulator == GOLDEN:
-        golden = run_golden
-        return GOLDEN, lambda codes, tick: golden(net, codes, trace=namespace.trace, progress=tick)
+        return GOLDEN, lambda codes, tick: run_golden(artifact.net, codes, trace=namespace.trace, progress=tick)
+    target = artifact.manifest.target
     known = simulators_for(target, None if namespace.simulator is None else [namespace.simulator])
     if not known:
         what = f"target {target} has no simulator"
-        raise UsageError(Diagnostic("no-simulator", what, str(folder), f"--simulator {GOLDEN}"))
+        raise UsageError(Diagnostic("no-simulator", what, str(artifact.folder), f"--simulator {GOLDEN}"))
     name, simulator = next(iter(known.items()))
     return name, lambda codes, tick: simulator().run(
-        folder, codes, trace=namespace.trace, timeout_s=namespace.timeout, progress=tick
+        artifact, codes, trace=namespace.trace, timeout_s=namespace.timeout, progress=tick
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eqcompile.targets.rtl.synth.flow import synthesise_artifact
+from eqcompile.targets.rtl.synth.flow import require_rtl, synthesise_artifact
 from eqcompile.toolchain import data
 from eqcompile.toolchain.artifact import Artifact
-from eqcompile.toolchain.interfaces import Given
 from eqcompile.toolchain.ir import IntNet
 
-from ..compile import MAX_GIVEN
+from ..clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .console import Parser, Reply
 from .numbers import integer, positive_seconds
 from .progress import stage_progress
@@ -44,18 +43,20 @@ def command(argv: Sequence[str]) -> Reply:
     )
     namespace = parser.parse_all(argv)
     artifact = Artifact.open(namespace.folder)
+    require_rtl(artifact, namespace.part)
+    inputs = bench_inputs(artifact) if namespace.inputs is None else _inputs(artifact.net, namespace.inputs)
     with stage_progress() as progress:
         report = synthesise_artifact(
             artifact,
             namespace.part,
             seeds=range(1, namespace.seeds + 1),
             timeout_s=namespace.timeout,
-            given=None if namespace.inputs is None else _given(artifact.net, namespace.inputs),
+            clocks=count_clocks(artifact, inputs, timeout_s=namespace.timeout),
             progress=None if progress is None else lambda done, total: progress("synthesis", done, total),
         )
     return Reply(report.to_json(), report.text())
 
 
-def _given(net: IntNet, path: Path) -> Given:
-    codes, _ = data.encode(net, data.read_inputs(path, net, limit=MAX_GIVEN))
-    return Given(codes, f"the first {len(next(iter(codes.values())))} of {path.name}")
+def _inputs(net: IntNet, path: Path) -> InputCodes:
+    codes, _ = data.encode(net, data.read_inputs(path, net, limit=MAX_INPUTS))
+    return InputCodes(codes, f"the first {len(next(iter(codes.values())))} of {path.name}")

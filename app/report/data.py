@@ -15,9 +15,11 @@ from typing import Any, Literal
 import numpy as np
 
 from eqcompile.toolchain import artifact
+from eqcompile.toolchain.artifact import Manifest
 from eqcompile.toolchain.ir import IntNet, ops
 
-from ..compile import CompileResult, Verification, target_options
+from ..compile import CompileResult, Verification
+from ..emission import target_options
 from .relaxation import relaxation
 
 __all__ = ["Accuracy", "Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
@@ -109,11 +111,15 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
         "target": {
             "name": request.target.name,
             "options": plain(target_options(request.target)),
-            "details": {"kind": "estimated", "how": "stated by the target at emission", **plain(result.target_details)},
+            "details": {"kind": "estimated", "how": "stated by the target at emission", **_details(result.manifest)},
         },
         "verification": [_verification(v) for v in result.verifications],
         "output": str(request.output),
     } | labelled
+
+
+def _details(manifest: Manifest) -> dict[str, Any]:
+    return {**plain(manifest.details)} | ({"summary": list(manifest.summary)} if manifest.summary else {})
 
 
 def accumulators(net: IntNet) -> dict[str, int]:

@@ -9,20 +9,24 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from eqcompile.toolchain.interfaces import Target
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 
 from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, UsageError
-from ...toolchain.ir import Input, IntNet, check, ops
+from ...toolchain.ir import EqNet, Input, IntNet, check, ops
 from ...toolchain.passes import MAX_WORD, Analysis
+from ...toolchain.typed_json import JSON
 from .layout import narrowest
 from .matrix import Pack
 from .program import Kernel, Program
 from .source import Source, source_of
 from .templates import fill
-from .vectors import vectors
+from .vectors import bench_inputs, vector_files
 
 __all__ = ["CTarget"]
 
@@ -59,37 +63,9 @@ class CTarget(Target):
     def missing(self) -> Sequence[str]:
         return [tool for tool in ("gcc", "make") if shutil.which(tool) is None]
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        return [*check(net)] or [*_sums(net)]
-
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        source = source_of(net, prefix=self.prefix, kernel=self.kernel, pack=self.pack)
-        (folder / f"{self.prefix}.h").write_text(source.header, encoding="utf-8")
-        (folder / f"{self.prefix}.c").write_text(source.code, encoding="utf-8")
-        values = self._values(net, source)
-        for name in FILES:
-            (folder / name).write_text(fill(f"{name}.tmpl", **values), encoding="utf-8")
-        (folder / "vectors").mkdir()
-        for name, text in zip(("in.txt", "out.txt"), vectors(net), strict=True):
-            (folder / "vectors" / name).write_text(text, encoding="utf-8")
-        files = [f"{self.prefix}.h", f"{self.prefix}.c", *FILES, "vectors/in.txt", "vectors/out.txt"]
-        return {
-            "core": self._core(net),
-            "files": files,
-            "output_shapes": {o.name: list(Analysis.of(net).shapes[o.value]) for o in net.outputs},
-            "ram_bytes": source.ram,
-            "flash_bytes": source.flash,
-            "matrices": {name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()},
-            "summary": [
-                f"{source.ram} bytes of RAM, {source.flash} of weights and tables (computed, checked by the compiler)"
-            ],
-        }
-
-    def _core(self, net: IntNet) -> CoreDescription:
-        if self.kernel == "dense":
-            return CoreDescription()
-        maps = tuple(op.out for op in net.all_ops() if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)))
-        return CoreDescription(evaluation="event", accumulators=maps)
+    def plan(self, net: IntNet, source: EqNet | None = None) -> CPlan | Refusals:
+        faults = [*check(net)] or [*_sums(net)]
+        return Refusals(tuple(faults)) if faults else CPlan(net, self)
 
     def _values(self, net: IntNet, source: Source) -> dict[str, object]:
         shapes = Analysis.of(net).shapes
@@ -131,6 +107,42 @@ class CTarget(Target):
                 for o in net.outputs
             ),
         }
+
+
+@dataclass(frozen=True)
+class CPlan(Plan):
+    """Header, source and what runs them here and on a Cortex-M."""
+
+    target: CTarget
+
+    @property
+    def core(self) -> CoreDescription:
+        if self.target.kernel == "dense":
+            return CoreDescription()
+        maps = tuple(op.out for op in self.net.all_ops() if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)))
+        return CoreDescription(evaluation="event", accumulators=maps)
+
+    @property
+    def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        return bench_inputs(self.net)
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        assert vectors is not None
+        net, target = self.net, self.target
+        source = source_of(net, prefix=target.prefix, kernel=target.kernel, pack=target.pack)
+        (folder / f"{target.prefix}.h").write_text(source.header, encoding="utf-8")
+        (folder / f"{target.prefix}.c").write_text(source.code, encoding="utf-8")
+        values = target._values(net, source)
+        for name in FILES:
+            (folder / name).write_text(fill(f"{name}.tmpl", **values), encoding="utf-8")
+        (folder / "vectors").mkdir()
+        for name, text in zip(("in.txt", "out.txt"), vector_files(net, vectors), strict=True):
+            (folder / "vectors" / name).write_text(text, encoding="utf-8")
+        line = f"{source.ram} bytes of RAM, {source.flash} of weights and tables (computed, checked by the compiler)"
+        matrices: dict[str, JSON] = {
+            name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()
+        }
+        return Emission({"ram_bytes": source.ram, "flash_bytes": source.flash, "matrices": matrices}, (line,))
 
 
 def _each(count: int, line: str) -> list[str]:

@@ -7,26 +7,28 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import Run
+from eqcompile.toolchain.interfaces import Run, Vectors
 
 from ...toolchain.ir import IntNet
 from ...toolchain.passes import example_codes
 
-__all__ = ["vectors"]
+__all__ = ["bench_inputs", "vector_files"]
 
 Codes = NDArray[np.int64]
 
 FRAMES = 2
 
 
-def vectors(net: IntNet) -> tuple[str, str]:
-    """Input and expected output, traced: all codes zero, all at the upper end, all at the lower, and uniform ones."""
+def bench_inputs(net: IntNet) -> dict[str, Codes]:
+    """Codes `[samples, (frame,) *shape]`: all zero, all at the upper end, all at the lower, and uniform ones."""
+    return example_codes(net, uniform=1, frames=FRAMES if net.schedule.frames else None)
+
+
+def vector_files(net: IntNet, vectors: Vectors) -> tuple[str, str]:
+    """The input file of `main.c`, traced, and the output that it must write."""
     framed = net.schedule.frames
-    inputs = example_codes(net, uniform=1, frames=FRAMES if framed else None)
-    golden: Run = run_golden(net, inputs)
-    given = _input([i.name for i in net.inputs], inputs, framed=framed, trace=True)
-    return given, "\n".join([*_output(net, golden, FRAMES if framed else 1), ""])
+    text = _input([i.name for i in net.inputs], vectors.inputs, framed=framed, trace=True)
+    return text, "\n".join([*_output(net, vectors.run, FRAMES if framed else 1), ""])
 
 
 def _input(names: Sequence[str], inputs: Mapping[str, Codes], *, framed: bool, trace: bool) -> str:

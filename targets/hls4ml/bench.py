@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import Run
+from eqcompile.toolchain.interfaces import Vectors
 
 from ...toolchain.ir import IntNet
 from ...toolchain.passes import example_codes
 from .scope import Port
 from .templates import fill
 
-__all__ = ["title_of", "write_bench", "write_vectors"]
+__all__ = ["bench_inputs", "title_of", "write_bench", "write_vectors"]
 
 Codes = NDArray[np.int64]
 
@@ -30,10 +29,14 @@ def title_of(net: IntNet) -> str:
     return net.name if net.name.isascii() and net.name.isprintable() else json.dumps(net.name)
 
 
-def write_vectors(net: IntNet, folder: Path, *, ticks: bool) -> int:
+def bench_inputs(net: IntNet) -> dict[str, Codes]:
+    """Codes `[samples, *shape]`: all zero, all at the upper end, all at the lower, and uniform ones."""
+    return example_codes(net, uniform=UNIFORM)
+
+
+def write_vectors(net: IntNet, vectors: Vectors, folder: Path, *, ticks: bool) -> int:
     """Write `tb_data`; how many samples. `ticks`: the project puts out the number of ticks, and has a trace port."""
-    inputs = example_codes(net, uniform=UNIFORM)
-    golden: Run = run_golden(net, inputs)
+    inputs, golden = vectors.inputs, vectors.run
     batch = len(golden.steps)
     outputs = [*golden.outputs.values(), *([golden.steps] if ticks else [])]
     data = folder / "tb_data"

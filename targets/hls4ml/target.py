@@ -10,13 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from eqcompile.toolchain.interfaces import Target
+import numpy as np
+from numpy.typing import NDArray
 
-from ...toolchain.artifact import tool_versions
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.typed_json import JSON
+
+from ...toolchain.artifact import CoreDescription, tool_versions
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
-from ...toolchain.ir import IntNet, check
+from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import MAX_WORD, Analysis, wide_tables
-from .bench import title_of, write_bench, write_vectors
+from .bench import bench_inputs, title_of, write_bench, write_vectors
 from .body import Body
 from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
 from .stock import Unrolled
@@ -67,36 +71,18 @@ class Hls4mlTarget(Target):
     def missing(self) -> Sequence[str]:
         return [*_absent_package(), *(["g++"] if shutil.which("g++") is None else [])]
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+    def plan(self, net: IntNet, source: EqNet | None = None) -> Hls4mlPlan | Refusals:
         faults = [*check(net)] or [*_refusals(net)]
         if self.unroll:
             faults = faults or [*stock_refusals(net, self.unroll)]
-            faults = faults or [*Unrolled(net).faults()]
-        return faults
-
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        """Raises MissingToolError without hls4ml, which writes the project."""
+        form = None if faults else Unrolled(net) if self.unroll else Body(net, self.reuse)
+        if isinstance(form, Unrolled):
+            faults = [*form.faults()]
+        if faults or form is None:
+            return Refusals(tuple(faults))
         if _absent_package():
             raise MissingToolError(Diagnostic("missing-tool", "hls4ml is not installed", self.name, INSTALL))
-        settings = Settings(self.backend, self.part, self.reuse, net.digest[:8])
-        form: Unrolled | Body = Unrolled(net) if self.unroll else Body(net, self.reuse)
-        graph = stock_graph(form, settings) if isinstance(form, Unrolled) else custom_graph(form, settings)
-        write_project(graph, folder, settings)
-        types = [port.type.name for port in (*graph.get_input_variables(), *graph.get_output_variables())]
-        write_bench(net, folder / f"{PROJECT}_test.cpp", PROJECT, form.inputs, form.outputs, types)
-        samples = write_vectors(net, folder, ticks=isinstance(form, Body))
-        (folder / "run.py").write_text(_run(net, PROJECT, form), encoding="utf-8")
-        maps = {} if isinstance(form, Unrolled) else _maps(form)
-        (folder / "README.md").write_text(self._readme(net, PROJECT, form, samples), encoding="utf-8")
-        return {
-            "project": PROJECT,
-            "files": sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()),
-            "form": "stock layers" if self.unroll else "custom layer",
-            "maps": maps,
-            "vector_samples": samples,
-            "tools": tool_versions("hls4ml"),
-            "summary": ["an HLS project; no vendor tool was run on it"],
-        }
+        return Hls4mlPlan(net, self, form)
 
     def _readme(self, net: IntNet, project: str, form: Unrolled | Body, samples: int) -> str:
         run = {"Vitis": "vitis-run --mode hls --tcl build_prj.tcl", "Vivado": "vivado_hls -f build_prj.tcl"}
@@ -123,6 +109,42 @@ class Hls4mlTarget(Target):
             else "every output, the ticks made, and (C simulation) the states of every tick",
             digest=net.digest,
         )
+
+
+@dataclass(frozen=True)
+class Hls4mlPlan(Plan):
+    """The relaxation as one layer (`Body`), or all its ticks as layers of hls4ml (`Unrolled`)."""
+
+    target: Hls4mlTarget
+    form: Unrolled | Body
+
+    @property
+    def core(self) -> CoreDescription:
+        return CoreDescription()
+
+    @property
+    def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        return bench_inputs(self.net)
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        assert vectors is not None
+        net, target, form = self.net, self.target, self.form
+        settings = Settings(target.backend, target.part, target.reuse, net.digest[:8])
+        graph = stock_graph(form, settings) if isinstance(form, Unrolled) else custom_graph(form, settings)
+        write_project(graph, folder, settings)
+        types = [port.type.name for port in (*graph.get_input_variables(), *graph.get_output_variables())]
+        write_bench(net, folder / f"{PROJECT}_test.cpp", PROJECT, form.inputs, form.outputs, types)
+        samples = write_vectors(net, vectors, folder, ticks=isinstance(form, Body))
+        (folder / "run.py").write_text(_run(net, PROJECT, form), encoding="utf-8")
+        (folder / "README.md").write_text(target._readme(net, PROJECT, form, samples), encoding="utf-8")
+        details: dict[str, JSON] = {
+            "project": PROJECT,
+            "form": "stock layers" if isinstance(form, Unrolled) else "custom layer",
+            "maps": {} if isinstance(form, Unrolled) else _maps(form),
+            "vector_samples": samples,
+            "tools": tool_versions("hls4ml"),
+        }
+        return Emission(details, ("an HLS project; no vendor tool was run on it",))
 
 
 def _maps(body: Body) -> dict[str, dict[str, Any]]:

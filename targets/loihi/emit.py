@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from eqcompile.toolchain.artifact import CoreDescription, write_arrays, write_json
+from eqcompile.toolchain.artifact import write_arrays, write_json
+from eqcompile.toolchain.interfaces import Emission
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.typed_json import JSON
 
 from .chips import ChipName
 from .code import population_source, template
@@ -26,8 +28,8 @@ RESERVED = ("labels", "report", "steps")
 
 def write_folder(
     net: IntNet, parts: Partition, placements: Mapping[ChipName, Placement], chip: ChipName, folder: Path
-) -> Mapping[str, Any]:
-    """Write everything but the manifest, weights stored as on `chip`; returns details for the manifest."""
+) -> Emission:
+    """Write everything but net and manifest, weights stored as on `chip`."""
     placement = placements[chip]
     alone = _parts_alone(parts)
     beaten = {group[0] for group in alone} if len(alone) > 1 else set()
@@ -51,14 +53,13 @@ def write_folder(
     write_json(folder / "mapping.json", {"chip": chip, "placements": mapped})
     _write(folder / "mapping.txt", "\n\n".join(mapping_text(p) for p in placements.values()))
     _write(folder / "README.md", _readme(net, parts, placement))
-    return {
-        "core": CoreDescription(evaluation="event", accumulators=tuple(s.name for s in parts.synapses)),
+    details: dict[str, JSON] = {
         "populations": {p.name: p.units for p in parts.populations},
         "synapses": {s.name: {"storage": placement.storage[s.name], "nonzero": s.matrix.count} for s in parts.synapses},
         "depth": parts.depth,
         "cores": {name: len(p.cores) for name, p in placements.items()},
-        "summary": [mapping_line(p) for p in placements.values()],
     }
+    return Emission(details, tuple(mapping_line(p) for p in placements.values()))
 
 
 def _write(path: Path, text: str) -> None:

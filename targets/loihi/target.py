@@ -6,17 +6,18 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from eqcompile.toolchain.artifact import CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Target
-from eqcompile.toolchain.ir import Interval, IntNet, ops, walk
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.ir import EqNet, Interval, IntNet, ops, walk
 from eqcompile.toolchain.passes import LINEAR, unroll
 
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import RESERVED, write_folder
-from .mapping import Connectivity, place
+from .mapping import Connectivity, Placement, place
 from .partition import Partition, partition
 
 __all__ = ["LoihiTarget"]
@@ -47,19 +48,16 @@ class LoihiTarget(Target):
     def missing(self) -> Sequence[str]:
         return () if importlib.util.find_spec("lava") is not None else ("lava-nc",)
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+    def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
         faults = [*self._options(), *_operations(net), *_names(net), *_schedule(net)]
         if faults:
-            return faults
-        parts = partition(unroll(net))
-        return [*_widths(parts), *self._capacity(parts)]
-
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+            return Refusals(tuple(faults))
         parts = partition(unroll(net))
         placements = {
             name: place(parts, chip, connectivity=self.connectivity, chips=self.chips) for name, chip in CHIPS.items()
         }
-        return write_folder(net, parts, placements, self.chip, folder)
+        faults = [*_widths(parts), *self._capacity(placements[self.chip])]
+        return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
 
     def _options(self) -> Iterator[Diagnostic]:
         if self.chip not in CHIPS:
@@ -69,8 +67,7 @@ class LoihiTarget(Target):
         if self.chips < 1:
             yield Diagnostic("loihi-option", f"{self.chips} chips, must be at least 1", "chips")
 
-    def _capacity(self, parts: Partition) -> Iterator[Diagnostic]:
-        placement = place(parts, CHIPS[self.chip], connectivity=self.connectivity, chips=self.chips)
+    def _capacity(self, placement: Placement) -> Iterator[Diagnostic]:
         for s in placement.shortages:
             hint = "give more --chips" if s.resource == "neurocores" else "a smaller population or fewer weights"
             yield Diagnostic(
@@ -79,6 +76,22 @@ class LoihiTarget(Target):
                 s.where,
                 hint,
             )
+
+
+@dataclass(frozen=True)
+class LoihiPlan(Plan):
+    """The net as populations and synapses, placed on every chip that is known; weights stored as on `chip`."""
+
+    chip: ChipName
+    parts: Partition
+    placements: Mapping[ChipName, Placement]
+
+    @property
+    def core(self) -> CoreDescription:
+        return CoreDescription(evaluation="event", accumulators=tuple(s.name for s in self.parts.synapses))
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        return write_folder(self.net, self.parts, self.placements, self.chip, folder)
 
 
 def _operations(net: IntNet) -> Iterator[Diagnostic]:

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.reference.operations import evaluate
-
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import IntNet, State, ops
 from ...toolchain.ir.ops import Op
-from ...toolchain.passes import Analysis
+from ...toolchain.passes import Analysis, bias_entries, linear_taps
 from .circuit import Circuit, Term, TooWideError, Wire
 
 __all__ = ["lower", "state_node"]
@@ -29,6 +27,7 @@ MAX_STEPS = 1024
 """Most steps of one table: each is a node."""
 MAX_MATRIX = 1 << 26
 """Most entries of one matrix; NIR has no other linear map of a flat vector."""
+Affine = ops.Linear | ops.Stencil | ops.Conv | ops.Reshape | ops.Transpose | ops.Reduce
 LIST = "NIR holds affine maps, sums, thresholds and delays"
 
 Scope = dict[str, Wire]
@@ -187,7 +186,7 @@ class _Lowering:
         shape, circuit = self.types[op.out].shape, self.circuit
         match op:
             case ops.Linear() | ops.Stencil() | ops.Conv() | ops.Reshape() | ops.Transpose() | ops.Reduce(kind="sum"):
-                return self.linear(op, op.x, name, scope)
+                return self.linear(op, name, scope)
             case ops.Add(a=a, b=b):
                 return self.sum(op, name, scope, (a, 1), (b, 1))
             case ops.Sub(a=a, b=b):
@@ -243,18 +242,27 @@ class _Lowering:
         hi = sum(w.hi if sign > 0 else -w.lo for w, sign in wires)
         return self.circuit.add(name, terms, 0, math.prod(shape), lo, hi)
 
-    def linear(self, op: Op, x: str, name: str, scope: Scope) -> Wire:
-        """Any affine map of one value, as the matrix that its own equation gives on unit vectors."""
-        wire, shape = self.wire(x, scope), self.types[x].shape
-        _demand_matrix(self.size(op.out), wire.size)
-        probe = np.concatenate([np.zeros((1, wire.size)), np.eye(wire.size)]).reshape(-1, *shape)
-        seen = evaluate(op, {x: probe}.__getitem__, lambda n: self.params[n])
-        rows = np.asarray(seen, np.float64).reshape(len(probe), -1)
-        bias, matrix = rows[0], (rows[1:] - rows[0]).T
+    def linear(self, op: Affine, name: str, scope: Scope) -> Wire:
+        """An affine map of one value as a matrix and a bias."""
+        wire, size = self.wire(op.x, scope), self.size(op.out)
+        _demand_matrix(size, wire.size)
+        bias = np.zeros(size)
+        # Row by row the images of the unit vectors.
+        units = np.eye(wire.size).reshape(-1, *self.types[op.x].shape)
+        match op:
+            case ops.Reshape():
+                matrix = np.eye(size)
+            case ops.Transpose(axes=axes):
+                matrix = units.transpose(0, *(axis + 1 for axis in axes)).reshape(wire.size, -1).T
+            case ops.Reduce(axes=axes):
+                matrix = units.sum(axis=axes).reshape(wire.size, -1).T
+            case _:
+                matrix = linear_taps(self.net, op).dense().astype(np.float64)
+                bias = bias_entries(self.net, op).astype(np.float64)
         plain = np.array_equal(matrix, np.eye(wire.size)) and not bias.any()
         bounds = self.ranges[op.out]
         terms: list[Term] = [(wire, None if plain else np.ascontiguousarray(matrix))]
-        return self.circuit.add(name, terms, bias, len(bias), bounds.lo, bounds.hi)
+        return self.circuit.add(name, terms, bias, size, bounds.lo, bounds.hi)
 
     def table(self, name: str, x: Wire, table: NDArray[np.int64], first: int) -> Wire:
         count = int(np.count_nonzero(np.diff(table)))

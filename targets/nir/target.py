@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eqcompile.toolchain.interfaces import Target
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 
+from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
-from ...toolchain.ir import IntNet, check
+from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import Analysis
 from .lower import lower
 from .templates import fill
@@ -34,20 +35,33 @@ class NirTarget(Target):
     def missing(self) -> Sequence[str]:
         return () if find_spec("nir") else ("nir",)
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+    def plan(self, net: IntNet, source: EqNet | None = None) -> NirPlan | Refusals:
         faults = list(check(net))
         if faults:
-            return faults
-        graph, faults = self._lowered(net)
+            return Refusals(tuple(faults))
+        if self.missing():
+            raise MissingToolError(Diagnostic("missing-tool", "nir is not installed", self.name, self.install))
+        graph, faults = lower(net)
         if not faults and len(graph.nodes) > MAX_NODES:
             what = f"the graph would have {len(graph.nodes)} nodes, at most {MAX_NODES} are written"
             faults = [Diagnostic("nir-size", what, net.name, "choose fewer --state-bits, which shortens the tables")]
-        return faults
+        return Refusals(tuple(faults)) if faults else NirPlan(net, graph)
 
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        graph, _ = self._lowered(net)
+
+@dataclass(frozen=True)
+class NirPlan(Plan):
+    """`graph`: an `nir.NIRGraph`."""
+
+    graph: Any
+
+    @property
+    def core(self) -> CoreDescription:
+        return CoreDescription()
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
         import nir
 
+        net, graph = self.net, self.graph
         graph.metadata = {"steps": net.schedule.steps, "dt": 1.0, "ir_digest": net.digest}
         nir.write(folder / "net.nir", graph)
         types = Analysis.of(net).types
@@ -66,17 +80,8 @@ class NirTarget(Target):
         kinds = Counter(type(node).__name__ for node in graph.nodes.values())
         (folder / "README.md").write_text(_readme(net, kinds), encoding="utf-8")
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        return {
-            "files": ["net.nir", "net.json", "run.py", "README.md"],
-            "needs": ["numpy", "nir"],
-            "nodes": dict(sorted(kinds.items())),
-            "summary": [f"{len(graph.nodes)} nodes ({counted}), {len(graph.edges)} edges [measured: counted]"],
-        }
-
-    def _lowered(self, net: IntNet) -> tuple[Any, list[Diagnostic]]:
-        if self.missing():
-            raise MissingToolError(Diagnostic("missing-tool", "nir is not installed", self.name, self.install))
-        return lower(net)
+        line = f"{len(graph.nodes)} nodes ({counted}), {len(graph.edges)} edges [measured: counted]"
+        return Emission({"needs": ["numpy", "nir"], "nodes": dict(sorted(kinds.items()))}, (line,))
 
 
 def _readme(net: IntNet, kinds: Mapping[str, int]) -> str:

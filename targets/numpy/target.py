@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from eqcompile.toolchain.interfaces import Target
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 
-from ...toolchain.artifact import write_arrays
+from ...toolchain.artifact import CoreDescription, write_arrays
 from ...toolchain.diagnostics import Diagnostic
-from ...toolchain.ir import Input, IntNet, check
+from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.passes import MAX_WORD, label_keys, narrowest, wide_tables
 from .kernel import kernel_source, run_arguments
 from .templates import fill
@@ -30,17 +30,27 @@ class NumpyTarget(Target):
     def missing(self) -> Sequence[str]:
         return ()
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        faults = check(net)
-        return faults or [*_names(net), *_words(net)]
+    def plan(self, net: IntNet, source: EqNet | None = None) -> NumpyPlan | Refusals:
+        faults = check(net) or [*_names(net), *_words(net)]
+        return Refusals(tuple(faults)) if faults else NumpyPlan(net)
 
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
+
+@dataclass(frozen=True)
+class NumpyPlan(Plan):
+    """Every sum is computed anew in each tick."""
+
+    @property
+    def core(self) -> CoreDescription:
+        return CoreDescription()
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        net = self.net
         (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
         write_arrays(folder / "weights.npz", {p.name: narrowest(p.value) for p in net.params})
         title = json.dumps(net.name)
         (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
         (folder / "README.md").write_text(_readme(net), encoding="utf-8")
-        return {"files": ["kernel.py", "weights.npz", "run.py", "README.md"], "needs": ["numpy"]}
+        return Emission({"needs": ["numpy"]})
 
 
 def _names(net: IntNet) -> list[Diagnostic]:

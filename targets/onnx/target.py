@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from eqcompile.toolchain.interfaces import Target
+from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.typed_json import JSON
 
+from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.ir.onnx_functions import OPSET
@@ -48,25 +50,9 @@ class OnnxTarget(Target):
     def missing(self) -> Sequence[str]:
         return () if find_spec("onnxruntime") else ("onnxruntime",)
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
-        faults = check(net)
-        return faults or [*self._options(net), *_names(net), *_words(net)]
-
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        for name, trace in (("model.onnx", False), ("trace.onnx", True)):
-            _write(integer_model(net, input_type=self.input_type, trace=trace), folder / name)
-        inputs = "\n".join(f"    {i.name!r}: {_codes(i)}," for i in net.inputs)
-        title, coded = json.dumps(net.name), self.input_type == "codes"
-        run = fill("run.py.tmpl", title=title, inputs=inputs, coded=coded)
-        (folder / "run.py").write_text(run, encoding="utf-8")
-        (folder / "README.md").write_text(self._readme(net), encoding="utf-8")
-        return {"files": ["model.onnx", "trace.onnx", "run.py", "README.md"], "needs": ["numpy", "onnxruntime"]}
-
-    def emit_source(self, net: EqNet, folder: Path) -> Mapping[str, Any]:
-        if self.float_form == "none":
-            return {}
-        _write(float_model(net, single=self.float_form == "float32"), folder / "float.onnx")
-        return {"float": {"file": "float.onnx", "precision": self.float_form, "eqnet_digest": net.digest}}
+    def plan(self, net: IntNet, source: EqNet | None = None) -> OnnxPlan | Refusals:
+        faults = [*check(net)] or [*self._options(net), *_names(net), *_words(net)]
+        return Refusals(tuple(faults)) if faults else OnnxPlan(net, self, source)
 
     def _options(self, net: IntNet) -> list[Diagnostic]:
         faults = []
@@ -117,6 +103,34 @@ class OnnxTarget(Target):
         if self.input_type == "codes":
             return f"- `{i.name}` {list(i.shape)}, int64: codes {rule}"
         return f"- `{i.name}` {list(i.shape)}, {self.input_type}: real values; the model encodes them as {rule}"
+
+
+@dataclass(frozen=True)
+class OnnxPlan(Plan):
+    """`source`: the float net of `float.onnx`."""
+
+    target: OnnxTarget
+    source: EqNet | None
+
+    @property
+    def core(self) -> CoreDescription:
+        return CoreDescription()
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        net, target = self.net, self.target
+        for name, trace in (("model.onnx", False), ("trace.onnx", True)):
+            _write(integer_model(net, input_type=target.input_type, trace=trace), folder / name)
+        inputs = "\n".join(f"    {i.name!r}: {_codes(i)}," for i in net.inputs)
+        title, coded = json.dumps(net.name), target.input_type == "codes"
+        run = fill("run.py.tmpl", title=title, inputs=inputs, coded=coded)
+        (folder / "run.py").write_text(run, encoding="utf-8")
+        (folder / "README.md").write_text(target._readme(net), encoding="utf-8")
+        details: dict[str, JSON] = {"needs": ["numpy", "onnxruntime"]}
+        if self.source is not None and target.float_form != "none":
+            _write(float_model(self.source, single=target.float_form == "float32"), folder / "float.onnx")
+            digest = self.source.digest
+            details["float"] = {"file": "float.onnx", "precision": target.float_form, "eqnet_digest": digest}
+        return Emission(details)
 
 
 _FLOAT = """

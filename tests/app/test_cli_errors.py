@@ -20,7 +20,7 @@ from eqcompile.app.cli.main import main
 from eqcompile.sim.numpy_runner import NumpySimulator
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Run
+from eqcompile.toolchain.interfaces import Refusals, Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LOOPED = EXAMPLES / "checkpoints" / "digits_looped.pt"
@@ -220,9 +220,9 @@ def test_a_report_that_exists_needs_force(tmp_path: Path, capsys: pytest.Capture
 def test_a_net_that_the_target_refuses_is_told_with_every_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Would break if `check` were not asked, or only its first reason shown."""
+    """Would break if refusals were passed over, or only the first reason shown."""
     reasons = [Diagnostic("too-wide", "33 bits, the target holds 32"), Diagnostic("too-many", "9 cores of 8")]
-    monkeypatch.setattr(NumpyTarget, "check", lambda self, net: reasons)
+    monkeypatch.setattr(NumpyTarget, "plan", lambda self, net, source: Refusals(tuple(reasons)))
     assert compiled(out=tmp_path / "out") == 5
     err = capsys.readouterr().err
     assert "error[too-wide]" in err
@@ -344,7 +344,7 @@ def test_a_defect_is_one_line_and_a_traceback_only_on_request(
     def defect(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("one\ntwo")
 
-    monkeypatch.setattr(NumpyTarget, "emit", defect)
+    monkeypatch.setattr(NumpyTarget, "plan", defect)
     assert compiled(out=tmp_path / "out") == 1
     err = capsys.readouterr().err
     assert err.splitlines()[0] == "error[defect]: ZeroDivisionError: one two"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emitting import refused
 from fault_cases import random_faults
 from fault_sessions import accepted, changed, core_faults, differing, effective, instrumented, unlike_deposits
 from rtl_engines import lazy_net
@@ -98,7 +99,7 @@ def test_a_folder_has_them_only_beside_its_core(tmp_path: Path) -> None:
 
 def test_what_has_no_saboteurs_says_so() -> None:
     """Would break if a core without an injection port were emitted as one with it."""
-    found = registry.target_class("rtl")(device="up5k", saboteurs=True).check(subjects("serial")[0].net)
+    found = refused(registry.target_class("rtl")(device="up5k", saboteurs=True), subjects("serial")[0].net)
     assert "rtl-saboteurs" in [d.code for d in found]
 
 

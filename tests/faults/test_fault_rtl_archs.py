@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.back import verilog
+from emitting import write_core
 from fault_cases import random_faults
 from fault_sessions import accepted, changed, core_faults, differing, effective, unlike_deposits
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable, Place, parse_fault
-from eqcompile.targets.rtl.emit import saboteur_sites, shell_of, write_folder
+from eqcompile.targets.rtl.emit import saboteur_sites, shell_of
 from eqcompile.targets.rtl.engines import Choice
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet, ops
@@ -163,7 +164,7 @@ def opened(arch: str) -> RtlSession:
     subject = subjects(arch)[{"parallel": 1, "lattice": 0}[arch]]
     folder = Path(tempfile.mkdtemp(prefix=f"eqcompile-{arch}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    write_folder(subject.net, subject.choice, folder, trace=True, saboteurs=True)
+    write_core(subject.net, subject.choice, folder, trace=True, saboteurs=True)
     inputs = random_inputs(subject.net, random.Random(1), batch=SAMPLES)
     return RtlSession(subject.net, inputs, 1, core=folder)
 

@@ -26,7 +26,7 @@ from eqcompile.sim.faults.models.core import CoreModel
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.sim.faults.rtl.engine import RtlEngine, RtlSession
 from eqcompile.sim.faults.table import FaultTable, parse_fault
-from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 
@@ -147,7 +147,9 @@ def test_every_part_of_a_hardened_core_can_be_upset(found: RtlSession, repaired:
     assert names == {n for s in (found, repaired) for n, cell in s.translator.cells.items() if cell.kind != "rom"}
     assert {"engine.table.ram.words", "engine.applier.residues0.words", "engine.h_codes_0.ram.words"} < names
     assert {"guard.watchdog.count", "guard.flags", "engine.vote_copy_1.vote1_phase", "engine.entries_0.at"} < names
-    plain = {s["name"]: s for s in RtlTarget(arch="serial", lanes=2, trace=True, saboteurs=True).saboteur_sites(NET)}
+    plan = RtlTarget(arch="serial", lanes=2, trace=True, saboteurs=True).require_plan(NET)
+    assert isinstance(plan, RtlPlan)
+    plain = {s["name"]: s for s in plan.saboteur_sites()}
     cells = found.translator.cells
     assert cells["engine.entries_0.ram.words"].bits == plain["engine.entries_0.words"]["bits"] + 1
     # Room that the delivered core has not is no site.

@@ -16,6 +16,7 @@ import pytest
 import rtl_mutants
 from amaranth.back import verilog
 from amaranth.sim import Simulator
+from emitting import emitted
 from rtl_engines import cube_net
 from rtl_mutant import Mutant
 from rtl_mutant_nets import subjects
@@ -85,7 +86,7 @@ def test_hardening_that_is_not_there_is_refused(options: dict[str, Any], faults:
 def test_a_memory_or_an_accumulator_that_cannot_be_checked_is_refused(tmp_path: Path) -> None:
     """SPRAM has no port for a scrubber; a sum that wraps has no remainder."""
     with pytest.raises(UnsupportedError, match="no second port for a scrubber"):
-        RtlTarget(arch="serial", device="up5k", harden="secded").emit(plain(), tmp_path)
+        emitted(RtlTarget(arch="serial", device="up5k", harden="secded"), plain(), tmp_path)
     plan = make_plan(plain(), lanes=2, width=2)
     narrow: Any = SimpleNamespace(maps=plan.maps, banks=((9, 1),) * len(plan.banks), net=plan.net)
     assert {d.code for d in hardening.check_hardening(("residue",), narrow, "generic")} == {"rtl-harden"}
@@ -108,11 +109,9 @@ def test_a_core_without_hardening_has_none_of_it() -> None:
 
 def test_the_folder_tells_of_the_registers(tmp_path: Path) -> None:
     """A host that does not know where the counters are cannot read them."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    details = RtlTarget(arch="auto", harden="secded,watchdog").emit(plain(), tmp_path / "a")
-    RtlTarget(arch="serial").emit(plain(), tmp_path / "b")
-    assert details["engine"]["harden"] == ["watchdog", "secded"]
+    artifact = emitted(RtlTarget(arch="auto", harden="secded,watchdog"), plain(), tmp_path / "a")
+    emitted(RtlTarget(arch="serial"), plain(), tmp_path / "b")
+    assert artifact.manifest.details["engine"]["harden"] == ["watchdog", "secded"]
     readme, bare = ((tmp_path / n / "README.md").read_text(encoding="utf-8") for n in "ab")
     registers, none = (json.loads((tmp_path / n / "core.json").read_text(encoding="utf-8"))["registers"] for n in "ab")
     assert {n: registers[n] for n in registers.keys() - none.keys()} == {"FAULTS": 44, "CORRECTED": 48, "DETECTED": 52}

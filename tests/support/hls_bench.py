@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from emitting import emitted
+
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
-from eqcompile.toolchain.artifact import manifest_of, seal
 from eqcompile.toolchain.ir import IntNet
 
 FLAGS = ["-std=c++11", "-w", "-O0", '-DWEIGHTS_DIR="firmware/weights"', "-Ifirmware/ap_types", "-Ifirmware"]
@@ -27,14 +27,9 @@ COMMON = """
 """
 
 
-def emitted(net: IntNet, folder: Path, **options: Any) -> Path:
+def compiled(net: IntNet, folder: Path, **options: Any) -> Path:
     """The artifact as the pipeline leaves it."""
-    folder.mkdir()
-    target = Hls4mlTarget(**options)
-    assert list(target.check(net)) == []
-    details = target.emit(net, folder)
-    seal(folder, net, manifest_of(net, target="hls4ml", options=asdict(target), details=details))
-    return folder
+    return emitted(Hls4mlTarget(**options), net, folder).folder
 
 
 def headers(project: Path, folder: Path) -> Path:

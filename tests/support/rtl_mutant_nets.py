@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from emitting import write_core
 from strategies import with_formats
 
-from eqcompile.targets.rtl.emit import write_folder
 from eqcompile.targets.rtl.engines import Choice
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
@@ -33,7 +33,7 @@ class Subject:
     def write(self, folder: Path) -> Path:
         """The emitted folder, which is made; its core has the trace port, so that what the bench runs is it."""
         folder.mkdir()
-        write_folder(self.net, self.choice, folder, trace=True)
+        write_core(self.net, self.choice, folder, trace=True)
         return folder
 
 

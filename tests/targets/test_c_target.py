@@ -6,12 +6,13 @@ import random
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from emitting import emitted, refused, unchecked
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
@@ -19,7 +20,6 @@ from eqcompile.quantize.lower import lower
 from eqcompile.sim.c_runner import CortexMSimulator, HostSimulator
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import golden
-from eqcompile.toolchain.artifact import Artifact, manifest_of, seal
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 from eqcompile.toolchain.importers.api import import_model
@@ -32,13 +32,8 @@ PACKS = ("auto", "2bit", "5trit", "int8")
 Codes = Mapping[str, NDArray[np.int64]]
 
 
-def emitted(net: IntNet, folder: Path, **options: Any) -> Path:
-    folder.mkdir()
-    target = CTarget(**options)
-    assert list(target.check(net)) == []
-    details = {k: v for k, v in target.emit(net, folder).items() if k != "core"}
-    seal(folder, net, manifest_of(net, target="c", options=asdict(target), details=details))
-    return folder
+def compiled(net: IntNet, folder: Path, **options: Any) -> Path:
+    return emitted(CTarget(**options), net, folder).folder
 
 
 def make(folder: Path, *goals: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +57,9 @@ def uniform(net: IntNet, seed: int, batch: int = 3) -> Codes:
 
 
 def agrees(net: IntNet, folder: Path, inputs: Codes) -> None:
-    compare(golden.run(net, inputs), HostSimulator().run(folder, inputs, trace=True, timeout_s=60.0)).require()
+    compare(
+        golden.run(net, inputs), HostSimulator().run(unchecked(folder), inputs, trace=True, timeout_s=60.0)
+    ).require()
 
 
 # What the compiler says
@@ -76,7 +73,7 @@ def test_random_nets_run_clean_under_the_sanitizers(tmp_path: Path, seed: int) -
     source = random.Random(seed)
     # Wide ones have runs of entries, which small ones never fill.
     net = random_net(source, spaces=("vector", "sites"), wide=True) if seed % 2 else random_net(source)
-    folder = emitted(net, tmp_path / "c", kernel=KERNELS[seed // 2 % 2], pack=PACKS[seed // 2 % 4])
+    folder = compiled(net, tmp_path / "c", kernel=KERNELS[seed // 2 % 2], pack=PACKS[seed // 2 % 4])
     done = make(folder, "check")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -88,7 +85,7 @@ def test_kernels_and_packings_give_the_same_states(tmp_path: Path, pack: str) ->
     net = digits("digits_ternary.pt")
     inputs = uniform(net, 1)
     for kernel in KERNELS:
-        agrees(net, emitted(net, tmp_path / kernel, kernel=kernel, pack=pack), inputs)
+        agrees(net, compiled(net, tmp_path / kernel, kernel=kernel, pack=pack), inputs)
 
 
 @pytest.mark.simulator
@@ -96,7 +93,7 @@ def test_kernels_and_packings_give_the_same_states(tmp_path: Path, pack: str) ->
 def test_weights_of_every_width(tmp_path: Path, bits: int) -> None:
     """Both ends of the codes of a width survive the packing."""
     net = wide_net(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
-    agrees(net, emitted(net, tmp_path / "c"), uniform(net, bits))
+    agrees(net, compiled(net, tmp_path / "c"), uniform(net, bits))
 
 
 def test_bytes_of_the_packings(tmp_path: Path) -> None:
@@ -104,9 +101,8 @@ def test_bytes_of_the_packings(tmp_path: Path) -> None:
     ternary, narrow = wide_net(-1, 1, 20), wide_net(-4, 3, 20)
     cases = {("2bit", ternary): 100, ("5trit", ternary): 80, ("int8", ternary): 400, ("auto", narrow): 160}
     for number, ((pack, net), size) in enumerate(cases.items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        assert CTarget(pack=pack).emit(net, folder)["matrices"]["W"]["bytes"] == size  # type: ignore[arg-type]
+        artifact = emitted(CTarget(pack=pack), net, tmp_path / str(number))  # type: ignore[arg-type]
+        assert artifact.manifest.details["matrices"]["W"]["bytes"] == size  # type: ignore[call-overload,index]
 
 
 @pytest.mark.simulator
@@ -120,7 +116,7 @@ def test_names_that_c_has_taken(tmp_path: Path) -> None:
     states = (replace(net.states[0], update="ü"),)
     formats = {n: f for n, f in net.formats.items() if n in ("h", "x")}
     renamed = with_formats(replace(net, step=step, states=states, formats=formats))
-    agrees(renamed, emitted(renamed, tmp_path / "c", prefix="static_net"), uniform(renamed, 1))
+    agrees(renamed, compiled(renamed, tmp_path / "c", prefix="static_net"), uniform(renamed, 1))
 
 
 # Memory
@@ -131,7 +127,7 @@ def test_names_that_c_has_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_totals_are_those_of_the_linker(tmp_path: Path, kernel: str, pack: str) -> None:
     """A total that is computed and never checked is a guess: the map of the Cortex-M program has both."""
-    folder = emitted(digits("digits_ternary.pt"), tmp_path / "c", kernel=kernel, pack=pack)
+    folder = compiled(digits("digits_ternary.pt"), tmp_path / "c", kernel=kernel, pack=pack)
     done = make(folder, "cortex-m", "size")
     assert done.returncode == 0, done.stderr
     header = (folder / "eq.h").read_text(encoding="utf-8")
@@ -155,7 +151,7 @@ def test_totals_are_those_of_the_linker(tmp_path: Path, kernel: str, pack: str) 
 @pytest.mark.parametrize("kind", ["RAM", "FLASH"])
 def test_a_wrong_total_stops_the_compiler(tmp_path: Path, kind: str) -> None:
     """The check in the source is one that can fail."""
-    folder = emitted(wide_net(-8, 7), tmp_path / "c")
+    folder = compiled(wide_net(-8, 7), tmp_path / "c")
     header = folder / "eq.h"
     text = header.read_text(encoding="utf-8")
     header.write_text(re.sub(rf"({kind}_BYTES) (\d+)", r"\1 1\2", text), encoding="utf-8")
@@ -181,7 +177,7 @@ MUTANTS = {
 @pytest.mark.simulator
 def test_mutants_of_the_source_are_caught(tmp_path: Path) -> None:
     """Vectors that pass a wrong program prove nothing about a right one."""
-    folder = emitted(digits("digits_ternary.pt"), tmp_path / "c")
+    folder = compiled(digits("digits_ternary.pt"), tmp_path / "c")
     source = folder / "eq.c"
     text = source.read_text(encoding="utf-8")
     assert make(folder, "test").returncode == 0
@@ -202,7 +198,7 @@ def test_hostile_input_is_refused(tmp_path: Path) -> None:
     net = replace(wide_net(-8, 7, 2), formats={"h": Format(8, True)})
     narrow = replace(net.inputs[0].encoding, format=Format(4, True))  # type: ignore[type-var]
     net = with_formats(replace(net, inputs=(replace(net.inputs[0], encoding=narrow),)))
-    folder = emitted(net, tmp_path / "c")
+    folder = compiled(net, tmp_path / "c")
     assert make(folder, "build/checked").returncode == 0
     cases = {
         "1 1 0\n-8 7\n": 0,
@@ -235,9 +231,9 @@ def test_what_the_target_refuses() -> None:
     formats = {n: f for n, f in net.formats.items() if n in ("h", "x")}
     step = (net.step[0], replace(net.step[2], x="w"))
     wide = with_formats(replace(net, params=params, formats=formats, step=step))  # type: ignore[arg-type]
-    assert [d.code for d in CTarget().check(wide)] == ["c-width"]
+    assert [d.code for d in refused(CTarget(), wide)] == ["c-width"]
     illegal = replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))
-    assert [d.code for d in CTarget().check(illegal)] == ["ir-illegal"]
+    assert [d.code for d in refused(CTarget(), illegal)] == ["ir-illegal"]
     with pytest.raises(UsageError, match="no C name"):
         CTarget(prefix="9lives")
 
@@ -251,8 +247,8 @@ def test_the_emulated_core_gives_the_same_logits(tmp_path: Path) -> None:
     for name, pack in (("ternary", "auto"), ("ternary", "2bit"), ("ternary", "5trit"), ("looped", "auto")):
         net = digits(f"digits_{name}.pt")
         inputs = uniform(net, 1, batch=2)
-        folder = emitted(net, tmp_path / f"{name}-{pack}", pack=pack)
-        found = CortexMSimulator().run(folder, inputs, trace=True, timeout_s=60.0)
+        folder = compiled(net, tmp_path / f"{name}-{pack}", pack=pack)
+        found = CortexMSimulator().run(unchecked(folder), inputs, trace=True, timeout_s=60.0)
         compare(golden.run(net, inputs), found).require()
         assert make(folder, "test-cortex-m").returncode == 0
 
@@ -261,14 +257,12 @@ def test_the_emulated_core_gives_the_same_logits(tmp_path: Path) -> None:
 def test_a_program_that_does_not_build_or_print_is_reported(tmp_path: Path) -> None:
     """The compiler's words reach the user; a program that writes less than it should is no result."""
     net = wide_net(-8, 7)
-    folder = emitted(net, tmp_path / "c")
+    folder = compiled(net, tmp_path / "c")
     main = folder / "main.c"
-    text, manifest = main.read_text(encoding="utf-8"), Artifact.open(folder).manifest
+    text = main.read_text(encoding="utf-8")
     main.write_text(text.replace('put("steps");', ""), encoding="utf-8")
-    seal(folder, net, manifest)
     with pytest.raises(SimulatorError, match="expected 'steps"):
-        HostSimulator().run(folder, uniform(net, 1), trace=True, timeout_s=60.0)
+        HostSimulator().run(unchecked(folder), uniform(net, 1), trace=True, timeout_s=60.0)
     main.write_text(text + "\nwires crossed;\n", encoding="utf-8")
-    seal(folder, net, manifest)
     with pytest.raises(SimulatorError, match="wires"):
-        HostSimulator().run(folder, uniform(net, 1), trace=True, timeout_s=60.0)
+        HostSimulator().run(unchecked(folder), uniform(net, 1), trace=True, timeout_s=60.0)

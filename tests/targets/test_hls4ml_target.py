@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hls_bench import FLAGS, bench, emitted, headers
+from emitting import emitted, refused, unchecked
+from hls_bench import FLAGS, bench, compiled, headers
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
@@ -22,6 +23,7 @@ from eqcompile.sim.hls4ml_runner import Hls4mlSimulator
 from eqcompile.targets.hls4ml import maps, target
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
 from eqcompile.toolchain import golden
+from eqcompile.toolchain.artifact import Artifact, manifest_of
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError, UsageError
 from eqcompile.toolchain.importers.api import import_model
@@ -61,7 +63,7 @@ def uniform(net: IntNet, seed: int, batch: int = 3) -> Codes:
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hls4ml")
-    return headers(emitted(small(), folder / "project"), folder)
+    return headers(compiled(small(), folder / "project"), folder)
 
 
 # Equality
@@ -71,7 +73,7 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["looped", "ternary", "lazy", "cube"])
 def test_the_bench_of_each_digits_net_agrees_with_golden(tmp_path: Path, common: Path, name: str) -> None:
     """Every output, tick count and state of every tick, at both ends of the input and between."""
-    project = emitted(digits(name), tmp_path / "p")
+    project = compiled(digits(name), tmp_path / "p")
     done = bench(project, common)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^8 samples, \d{5} codes compared, 0 differ$", done.stdout, re.M)
@@ -83,7 +85,7 @@ def test_random_nets_agree_with_golden(tmp_path: Path, common: Path, seed: int) 
     """Operations that the trained nets do not have: convolution, products, tables with lines, division, nesting."""
     source = random.Random(seed)
     net = random_net(source, frames=False)
-    done = bench(emitted(net, tmp_path / "p", reuse=source.choice([1, 2, 3, 8])), common)
+    done = bench(compiled(net, tmp_path / "p", reuse=source.choice([1, 2, 3, 8])), common)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -92,7 +94,7 @@ def test_compile_of_hls4ml_agrees_with_golden(tmp_path: Path) -> None:
     """The project through hls4ml itself, on codes that are not its vectors."""
     net = digits("ternary")
     inputs = uniform(net, 1)
-    found = Hls4mlSimulator().run(emitted(net, tmp_path / "p"), inputs, trace=True, timeout_s=300.0)
+    found = Hls4mlSimulator().run(unchecked(compiled(net, tmp_path / "p")), inputs, trace=True, timeout_s=300.0)
     compare(golden.run(net, inputs), found).require()
 
 
@@ -102,11 +104,11 @@ def test_stock_layers_agree_with_golden(tmp_path: Path) -> None:
     net = digits("cube")
     short = replace(net, schedule=Schedule(2))
     inputs = uniform(short, 1)
-    project = emitted(short, tmp_path / "p", unroll=2)
+    project = compiled(short, tmp_path / "p", unroll=2)
     top = (project / "firmware" / "relaxation.cpp").read_text(encoding="utf-8")
     assert "eq_relax" not in top
     assert top.count("nnet::dense") == 1 + 1 + 1
-    found = Hls4mlSimulator().run(project, inputs, trace=True, timeout_s=300.0)
+    found = Hls4mlSimulator().run(unchecked(project), inputs, trace=True, timeout_s=300.0)
     compare(golden.run(short, inputs), found).require()
 
 
@@ -119,7 +121,7 @@ def test_reuse_changes_the_circuit_and_no_bit(tmp_path: Path, common: Path) -> N
     net = of_signs()
     seen = {}
     for reuse, lanes in ((1, 144), (4, 36), (36, 4), (1000, 1)):
-        project = emitted(net, tmp_path / str(reuse), reuse=reuse)
+        project = compiled(net, tmp_path / str(reuse), reuse=reuse)
         found = Hls4mlTarget(reuse=reuse)
         assert found.reuse == reuse
         text = (project / "firmware" / "parameters.h").read_text(encoding="utf-8")
@@ -147,7 +149,7 @@ def test_turns_divide_a_map_evenly() -> None:
 def test_widths_are_those_of_the_net(tmp_path: Path) -> None:
     """Two bits for a sign, the proved format for every value: a wider word would be hardware for nothing."""
     net = digits("ternary")
-    project = emitted(net, tmp_path / "p")
+    project = compiled(net, tmp_path / "p")
     types = (project / "firmware" / "defines.h").read_text(encoding="utf-8")
     assert "typedef ap_int<2> w_W_rec_ternary_t;" in types
     assert "typedef ap_uint<8> input_t;" in types
@@ -181,7 +183,7 @@ MUTANTS = {
 @pytest.mark.simulator
 def test_mutants_of_the_template_are_caught(tmp_path: Path, common: Path) -> None:
     """Vectors that pass a wrong circuit prove nothing about a right one."""
-    project = emitted(digits("ternary"), tmp_path / "p")
+    project = compiled(digits("ternary"), tmp_path / "p")
     survivors = []
     for name, (file, old, new) in MUTANTS.items():
         path = project / file
@@ -209,7 +211,7 @@ def tclsh(project: Path, *arguments: str, flags: str = "") -> subprocess.Complet
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh")
 def test_the_build_script_runs_to_its_end(tmp_path: Path, common: Path) -> None:
     """Every command known, every file there, both simulations pass and agree; a wrong vector stops the build."""
-    project = emitted(small(), tmp_path / "p")
+    project = compiled(small(), tmp_path / "p")
     flags = " ".join([*FLAGS[1:], "-include", str(common)]).replace('"', '\\"')
     done = tclsh(project, "build_prj.tcl", flags=flags)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -226,7 +228,7 @@ def test_the_build_script_runs_to_its_end(tmp_path: Path, common: Path) -> None:
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="no tclsh")
 def test_the_script_for_vivado_and_a_missing_file(tmp_path: Path) -> None:
     """Backend and part reach the scripts; the check of file names is one that can fail."""
-    project = emitted(small(), tmp_path / "p", backend="Vivado", part="xc7z020clg400-1")
+    project = compiled(small(), tmp_path / "p", backend="Vivado", part="xc7z020clg400-1")
     settings = (project / "project.tcl").read_text(encoding="utf-8")
     assert 'set part "xc7z020clg400-1"' in settings
     assert 'set backend "vivado"' in settings
@@ -246,10 +248,10 @@ def test_what_the_target_refuses() -> None:
     framed = replace(net, schedule=Schedule(4, frames=True))
     large = tuple(Param("W", np.array([[1 << 54, 0, 0]] * 3), "t") if p.name == "W" else p for p in net.params)
     wide = replace(framed, params=large, formats={n: f for n, f in net.formats.items() if n in ("h", "x")})
-    found = Hls4mlTarget().check(with_formats(wide))
+    found = refused(Hls4mlTarget(), with_formats(wide))
     assert [(d.code, d.where) for d in found] == [("hls-frames", net.name), ("hls-width", "W")]
     gated = digits("lazy")
-    found = Hls4mlTarget(unroll=8).check(gated)
+    found = refused(Hls4mlTarget(unroll=8), gated)
     assert {d.code for d in found} == {"hls-unroll"}
     named = {d.where for d in found}
     assert {gated.name, "activity0", "active1", "damped2", "next0"} <= named
@@ -265,12 +267,13 @@ def test_absent_tools_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(target, "find_spec", lambda name: None)
     assert "hls4ml" in Hls4mlTarget().missing()
     with pytest.raises(MissingToolError, match="hls4ml is not installed"):
-        Hls4mlTarget().emit(net, tmp_path)
+        emitted(Hls4mlTarget(), net, tmp_path)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "g++" in Hls4mlTarget().missing()
+    artifact = Artifact(tmp_path, net, manifest_of(net, target="hls4ml", options={}, details={}))
     with pytest.raises(MissingToolError, match="g\\+\\+"):
-        Hls4mlSimulator().run(tmp_path, uniform(net, 1), trace=True, timeout_s=1.0)
+        Hls4mlSimulator().run(artifact, uniform(net, 1), trace=True, timeout_s=1.0)
 
 
 @pytest.mark.simulator
@@ -280,13 +283,13 @@ def test_hostile_codes_and_unlike_weights_are_refused(tmp_path: Path) -> None:
     assert net.inputs[0].encoding is not None
     narrow = replace(net.inputs[0].encoding, format=Format(4, True))
     net = with_formats(replace(net, inputs=(replace(net.inputs[0], encoding=narrow),)))
-    project = emitted(net, tmp_path / "p")
+    project = compiled(net, tmp_path / "p")
     with pytest.raises(SimulatorError, match="must be codes -8 to 7"):
-        Hls4mlSimulator().run(project, {"x": np.array([[0, 0, 9]])}, trace=True, timeout_s=60.0)
+        Hls4mlSimulator().run(unchecked(project), {"x": np.array([[0, 0, 9]])}, trace=True, timeout_s=60.0)
     weights = next((project / "firmware" / "weights").glob("w_W*.h"))
     weights.write_text(weights.read_text(encoding="utf-8").replace("= {1", "= {0"), encoding="utf-8")
     with pytest.raises(SimulatorError, match="other weights: w_W"):
-        Hls4mlSimulator().run(project, {"x": np.array([[0, 0, 1]])}, trace=True, timeout_s=60.0)
+        Hls4mlSimulator().run(unchecked(project), {"x": np.array([[0, 0, 1]])}, trace=True, timeout_s=60.0)
 
 
 def test_no_word_of_the_net_reaches_the_language(tmp_path: Path) -> None:
@@ -299,7 +302,7 @@ def test_no_word_of_the_net_reaches_the_language(tmp_path: Path) -> None:
     states = (replace(net.states[0], update="ü"),)
     formats = {n: f for n, f in net.formats.items() if n in ("h", "x")}
     renamed = with_formats(replace(net, step=step, states=states, formats=formats))
-    project = emitted(renamed, tmp_path / "p")
+    project = compiled(renamed, tmp_path / "p")
     argv = ["g++", *FLAGS, "-fsyntax-only", "firmware/relaxation.cpp"]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from emitting import emitted, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import int_nets, random_inputs, random_net, small_net, with_formats
@@ -67,7 +68,7 @@ def test_partition_keeps_every_operation_once(net: IntNet) -> None:
     """An operation left out or done twice, or a stream without a sender, would hang or falsify the network."""
     flat = unroll(net)
     if any(isinstance(op, ops.MatMul) for op in flat.all_ops()):
-        assert LoihiTarget().check(net)
+        assert refused(LoihiTarget(), net)
         return
     parts = partition(flat)
     computed = [a.value for p in parts.populations for script in p.scripts.values() for a in script if a.op is not None]
@@ -134,7 +135,7 @@ def test_emitted_text_has_no_undefined_name(tmp_path: Path) -> None:
         net = random_net(random.Random(seed), tolerance=0)
         folder = tmp_path / str(seed)
         folder.mkdir()
-        LoihiTarget().emit(net, folder)
+        emitted(LoihiTarget(), net, folder)
     checked = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "E9,F63,F7,F82", "."],
         cwd=tmp_path,
@@ -154,7 +155,7 @@ def test_emitted_bytes_are_reproducible(tmp_path: Path) -> None:
     texts = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        LoihiTarget().emit(net, tmp_path / name)
+        emitted(LoihiTarget(), net, tmp_path / name)
         files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
         texts.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files if p.suffix != ".npz"})
     assert texts[0] == texts[1]
@@ -173,7 +174,7 @@ def test_refuses_a_product_of_two_values() -> None:
         if any(isinstance(op, ops.MatMul) for op in n.all_ops())
     )
     products = [op.out for op in net.all_ops() if isinstance(op, ops.MatMul)]
-    found = LoihiTarget().check(net)
+    found = refused(LoihiTarget(), net)
     assert [d.code for d in found] == ["loihi-unsupported"] * len(products)
     assert all(f"matmul ({name})" in d.what for d, name in zip(found, products, strict=True))
 
@@ -181,7 +182,7 @@ def test_refuses_a_product_of_two_values() -> None:
 def test_refuses_a_tolerance() -> None:
     """With a tolerance golden stops samples early; a network that runs on would differ."""
     net = small_net([[1]], table=[-1, 0, 1], first=-1, steps=3, tolerance=2)
-    (found,) = LoihiTarget().check(net)
+    (found,) = refused(LoihiTarget(), net)
     assert found.code == "loihi-tolerance"
     assert "tolerance 2" in found.what
 
@@ -191,7 +192,7 @@ def test_refuses_what_does_not_fit_32_bits() -> None:
     net = plain()
     wide = replace(net, params=tuple(replace(p, value=p.value * (1 << 26)) if p.name == "W" else p for p in net.params))
     wide = with_formats(replace(wide, formats={"h": net.formats["h"]}))
-    found = LoihiTarget().check(wide)
+    found = refused(LoihiTarget(), wide)
     assert {d.code for d in found} == {"loihi-width"}
     assert any("w can be [-8589934592, 8522825728]" in d.what and "[-2147483648, 2147483647]" in d.what for d in found)
 
@@ -211,7 +212,7 @@ def test_refuses_a_change_wider_than_32_bits() -> None:
         outputs=(Output("o", "y", "values", 1.0),),
         schedule=Schedule(1),
     )
-    found = LoihiTarget().check(with_formats(net))
+    found = refused(LoihiTarget(), with_formats(net))
     assert [d.code for d in found] == ["loihi-width"]
     assert f"a change of x can be [{-4 * limit + 1}, {4 * limit - 1}]" in found[0].what
 
@@ -220,12 +221,12 @@ def test_refuses_a_reserved_output_name() -> None:
     """An output called `steps` would overwrite the step counts in the result file."""
     net = plain()
     taken = replace(net, outputs=(replace(net.outputs[0], name="steps"),))
-    assert [d.code for d in LoihiTarget().check(taken)] == ["loihi-name"]
+    assert [d.code for d in refused(LoihiTarget(), taken)] == ["loihi-name"]
 
 
 def test_options_are_checked() -> None:
     """A misspelt chip must not be taken for another one."""
-    found = LoihiTarget(chip="loihi3", connectivity="both", chips=0).check(plain())  # type: ignore[arg-type]
+    found = refused(LoihiTarget(chip="loihi3", connectivity="both", chips=0), plain())  # type: ignore[arg-type]
     assert [d.code for d in found] == ["loihi-option"] * 3
     assert "'loihi3'" in found[0].what
 
@@ -245,7 +246,7 @@ def test_capacity_names_the_resource() -> None:
         outputs=(Output("o", "y", "values", 1.0),),
         schedule=Schedule(1),
     )
-    (found,) = LoihiTarget(chip="loihi1").check(with_formats(net))
+    (found,) = refused(LoihiTarget(chip="loihi1"), with_formats(net))
     assert found.code == "loihi-capacity"
     assert "needs 4200 in-axons, loihi1 has 4096" in found.what
-    assert LoihiTarget(chip="loihi2").check(with_formats(net)) == []
+    assert refused(LoihiTarget(chip="loihi2"), with_formats(net)) == []

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emitting import emitted, refused, unchecked
 from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim import exchange
 from eqcompile.sim.lava_runner import Loihi1Simulator, Loihi2Simulator
 from eqcompile.targets.loihi.target import LoihiTarget
+from eqcompile.toolchain.artifact import Artifact, manifest_of
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError
 from eqcompile.toolchain.golden import run
@@ -26,12 +28,10 @@ MODEL = "processes/pop_h/process.py"
 STEP = "def step(self):"
 
 
-def emitted(net: IntNet, folder: Path, **options: str) -> Path:
+def compiled(net: IntNet, folder: Path, **options: str) -> Path:
     target = LoihiTarget(**options)  # type: ignore[arg-type]
-    assert target.check(net) == []
-    folder.mkdir()
-    target.emit(net, folder)
-    return folder
+    assert refused(target, net) == []
+    return emitted(target, net, folder).folder
 
 
 def loop() -> IntNet:
@@ -94,9 +94,9 @@ def inside(folder: Path) -> list[int]:
 def test_random_nets_equal_golden(seed: int, simulator: type[Loihi2Simulator], tmp_path: Path) -> None:
     """Any net that the target takes must give golden's bits: nested loops, sweeps, gates, frames, lattices, images."""
     net = random_net(random.Random(seed), tolerance=0)
-    folder = emitted(net, tmp_path / "net")
+    folder = compiled(net, tmp_path / "net")
     x = inputs_of(net, 3)
-    comparison = compare(run(net, x), simulator().run(folder, x, trace=True, timeout_s=TIMEOUT_S))
+    comparison = compare(run(net, x), simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S))
     comparison.require()
     assert comparison.values > 0
 
@@ -104,9 +104,9 @@ def test_random_nets_equal_golden(seed: int, simulator: type[Loihi2Simulator], t
 def test_more_samples_than_lanes(tmp_path: Path) -> None:
     """A pass that starts from what the last one left would change every sample after the 64th."""
     net = loop()
-    folder = emitted(net, tmp_path / "net", connectivity="sparse")
+    folder = compiled(net, tmp_path / "net", connectivity="sparse")
     x = inputs_of(net, 150)
-    got = Loihi2Simulator().run(folder, x, trace=True, timeout_s=TIMEOUT_S)
+    got = Loihi2Simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S)
     compare(run(net, x), got).require()
     assert len(set(got.steps.tolist())) > 1, "samples that settle at different ticks"
     events = got.details["events"]
@@ -131,10 +131,10 @@ def test_more_samples_than_lanes(tmp_path: Path) -> None:
 def test_mutants_are_caught(name: str, old: str, new: str, tmp_path: Path) -> None:
     """A comparison that a wrong process passes proves nothing."""
     net = loop()
-    folder = emitted(net, tmp_path / "net", connectivity="dense")
+    folder = compiled(net, tmp_path / "net", connectivity="dense")
     edit(folder, name, old, new)
     x = inputs_of(net, 70)
-    got = Loihi2Simulator().run(folder, x, trace=True, timeout_s=TIMEOUT_S)
+    got = Loihi2Simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S)
     comparison = compare(run(net, x), got)
     assert not comparison.ok
     assert comparison.first is not None
@@ -158,11 +158,11 @@ def test_what_breaks_ends_soon_and_leaves_nothing(
 ) -> None:
     """Lava itself waits for ever when a model fails and leaves its processes behind."""
     net = loop()
-    folder = emitted(net, tmp_path / "net")
+    folder = compiled(net, tmp_path / "net")
     indent = " " * (8 if name == MODEL else 4)
     edit(folder, name, where + "\n", f"{where}\n{indent}{fault}\n")
     with pytest.raises(SimulatorError, match=says):
-        Loihi2Simulator().run(folder, inputs_of(net, 2), trace=False, timeout_s=timeout_s)
+        Loihi2Simulator().run(unchecked(folder), inputs_of(net, 2), trace=False, timeout_s=timeout_s)
     limit = time.monotonic() + 60.0
     while inside(folder) and time.monotonic() < limit:
         time.sleep(0.05)
@@ -186,7 +186,7 @@ def test_folder_runs_alone_on_real_numbers_in_parts_that_never_meet(tmp_path: Pa
         formats={"h": Format(8, True), "count": Format(4, False)},
     )
     alone = with_formats(alone)
-    folder = emitted(alone, tmp_path / "net", chip="loihi1")
+    folder = compiled(alone, tmp_path / "net", chip="loihi1")
     x = np.random.default_rng(0).normal(0.0, 5.0, (5, 3))
     np.savez(tmp_path / "x.npz", x=x)
     block = "import sys, runpy; sys.modules['eqcompile'] = None; sys.argv = ['run.py', *sys.argv[1:]]; "
@@ -224,7 +224,7 @@ def test_folder_runs_alone_on_real_numbers_in_parts_that_never_meet(tmp_path: Pa
 )
 def test_wrong_input_is_refused_before_lava_starts(arrays: dict[str, np.ndarray], says: str, tmp_path: Path) -> None:
     """A wrong file must give one line that says what is wrong, at once."""
-    folder = emitted(small_net([[1, 0], [0, 1]], table=[-1, 0, 1], first=-1, steps=3), tmp_path / "net")
+    folder = compiled(small_net([[1, 0], [0, 1]], table=[-1, 0, 1], first=-1, steps=3), tmp_path / "net")
     np.savez(tmp_path / "x.npz", **arrays)
     argv = [sys.executable, "-I", "-B", "run.py", "-i", str(tmp_path / "x.npz"), "-o", str(tmp_path / "y.npz")]
     ran = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
@@ -237,6 +237,7 @@ def test_without_lava_the_command_is_named(tmp_path: Path, monkeypatch: pytest.M
     """An absent tool must be explained, not end in an ImportError from a subprocess."""
     monkeypatch.setattr(exchange, "find_spec", lambda name: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    artifact = Artifact(tmp_path, loop(), manifest_of(loop(), target="loihi", options={}, details={}))
     with pytest.raises(MissingToolError, match=r"eqcompile\[loihi\]"):
-        Loihi2Simulator().run(tmp_path, {}, trace=False, timeout_s=1.0)
+        Loihi2Simulator().run(artifact, {}, trace=False, timeout_s=1.0)
     assert LoihiTarget().missing() == ("lava-nc",)

@@ -13,6 +13,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+from emitting import emitted, refused
 from hypothesis import HealthCheck, assume, given, settings
 from numpy.typing import NDArray
 from strategies import EXTRAS, int_runs, random_inputs, random_net, small_net
@@ -60,8 +61,8 @@ def run_folder(folder: Path, net: IntNet, inputs: Codes, change: Callable[[Any],
 def test_every_state_of_every_step_is_golden(tmp_path: Path, run: tuple[IntNet, Codes]) -> None:
     """A bit that is found wrong, a step at the wrong place, or a state that starts or latches at the wrong tick."""
     net, inputs = run
-    assume(NirTarget().check(net) == [])
-    NirTarget().emit(net, tmp_path)
+    assume(refused(NirTarget(), net) == [])
+    emitted(NirTarget(), net, tmp_path)
     compare(golden.run(net, inputs), run_folder(tmp_path, net, inputs)).require()
 
 
@@ -80,13 +81,13 @@ def test_most_random_nets_are_held() -> None:
 def test_trained_families_are_held(name: str) -> None:
     """Tables of 8 bits, dampings, gates and saturations of real nets."""
     net, inputs = zoo_net(name)
-    assert NirTarget().check(lower(net, QuantizeOptions(), calibration=inputs).net) == []
+    assert refused(NirTarget(), lower(net, QuantizeOptions(), calibration=inputs).net) == []
 
 
 def test_the_graph_is_of_the_package(tmp_path: Path) -> None:
     """The `nir` package reads the file with its own type check, to the same nodes and edges."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6, init=[3, -4])
-    NirTarget().emit(net, tmp_path)
+    emitted(NirTarget(), net, tmp_path)
     read, (made, _) = nir.read(tmp_path / "net.nir"), lower_nir(net)
     assert sorted(read.edges) == sorted(made.edges)
     assert {n: type(x).__name__ for n, x in read.nodes.items()} == {n: type(x).__name__ for n, x in made.nodes.items()}
@@ -112,7 +113,7 @@ def test_a_changed_graph_is_caught(tmp_path: Path, change: Callable[[Any], None]
     """The comparison must be able to fail."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6, init=[3, -4])
     inputs = {"x": np.array([[1, 0], [-2, 2], [0, 1], [-3, -3]])}
-    NirTarget().emit(net, tmp_path)
+    emitted(NirTarget(), net, tmp_path)
     want = golden.run(net, inputs)
     compare(want, run_folder(tmp_path, net, inputs)).require()
     assert not compare(want, run_folder(tmp_path, net, inputs, change)).ok
@@ -123,13 +124,13 @@ def test_what_is_not_held_is_named() -> None:
     faults = []
     for seed in range(60):
         net = random_net(random.Random(seed), spaces=("tokens",))
-        found = NirTarget().check(net)
+        found = refused(NirTarget(), net)
         named = {op.out for op in net.all_ops() if isinstance(op, (ops.MatMul, ops.Divide, ops.Embedding))}
         assert named <= {d.where for d in found}
         faults += list(found)
     assert {"matmul", "divide", "embedding"} <= {d.what.split()[0] for d in faults}
     long = small_net([[1]], table=[k % 2 for k in range(1100)], first=-550, steps=2)
-    assert [d.where for d in NirTarget().check(long)] == ["y"]
+    assert [d.where for d in refused(NirTarget(), long)] == ["y"]
 
 
 def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None
             continue
         folder = tmp_path / str(seed)
         folder.mkdir()
-        NirTarget().emit(net, folder)
+        emitted(NirTarget(), net, folder)
         inputs = random_inputs(net, source)
         again = import_model(folder / "net.nir", settings={"outputs": "values"})
         assert again.given["steps"] == net.schedule.steps

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emitting import emitted, refused, unchecked
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from strategies import int_runs, op_counts, random_inputs, random_net, small_net, with_formats
@@ -28,11 +29,9 @@ from eqcompile.toolchain.ir import LEGAL, Encoding, Format, Input, IntNet, Outpu
 Codes = NDArray[np.int64]
 
 
-def emitted(net: IntNet, folder: Path) -> Path:
-    assert NumpyTarget().check(net) == []
-    folder.mkdir(exist_ok=True)
-    NumpyTarget().emit(net, folder)
-    return folder
+def compiled(net: IntNet, folder: Path) -> Path:
+    assert refused(NumpyTarget(), net) == []
+    return emitted(NumpyTarget(), net, folder).folder
 
 
 def kernel_of(folder: Path) -> ModuleType:
@@ -82,7 +81,7 @@ def two_states(tolerance: int = 0) -> IntNet:
 def test_the_kernel_is_golden(tmp_path: Path, run: tuple[IntNet, dict[str, Codes]]) -> None:
     """A wrong rounding, stale state, batch that leaves too early, or float product beyond its exact range."""
     net, inputs = run
-    folder = emitted(net, tmp_path / "out")
+    folder = compiled(net, tmp_path / "out")
     compare(golden.run(net, inputs), run_kernel(folder, net, inputs)).require()
 
 
@@ -114,7 +113,7 @@ def test_products_stay_exact_in_wide_formats(tmp_path: Path, bits: int) -> None:
         schedule=Schedule(1),
     )
     net = with_formats(net)
-    folder = emitted(net, tmp_path / "out")
+    folder = compiled(net, tmp_path / "out")
     assert {2: "float32", 20: "float64", 40: "int64"}[bits] in (folder / "kernel.py").read_text(encoding="utf-8")
     x = generator.integers(-(1 << 19), (1 << 19) - 1, (64, 7), endpoint=True)
     x[0] = (1 << 19) - 1
@@ -141,7 +140,7 @@ def test_names_of_python_and_of_the_kernel(tmp_path: Path) -> None:
     )
     verify(net)
     x = np.array([[1, -5], [0, 3]])
-    folder = emitted(net, tmp_path / "out")
+    folder = compiled(net, tmp_path / "out")
     compare(golden.run(net, {"lambda": x}), run_kernel(folder, net, {"lambda": x})).require()
 
 
@@ -151,7 +150,7 @@ def test_settled_samples_leave(tmp_path: Path) -> None:
     x = np.array([[0, 0, 0], [5, -9, 31], [1, 0, 0], [-32, 31, 4]])
     want = golden.run(net, {"x": x})
     assert len(set(want.steps.tolist())) > 1
-    compare(want, run_kernel(emitted(net, tmp_path / "out"), net, {"x": x})).require()
+    compare(want, run_kernel(compiled(net, tmp_path / "out"), net, {"x": x})).require()
 
 
 # Mutants of the emitted folder
@@ -173,7 +172,7 @@ MUTANTS = {
 def test_a_changed_kernel_is_caught(tmp_path: Path, mutant: str) -> None:
     """The comparison must be able to fail, for each line of the kernel that matters."""
     net = two_states()
-    folder = emitted(net, tmp_path / "out")
+    folder = compiled(net, tmp_path / "out")
     text = (folder / "kernel.py").read_text(encoding="utf-8")
     before, after = MUTANTS[mutant]
     assert text.count(before) == 1
@@ -204,8 +203,9 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_folder_needs_numpy_alone(tmp_path: Path) -> None:
     """The command works where eqcompile is not installed: any import but NumPy and the standard library fails."""
     net = two_states()
-    folder = emitted(net, tmp_path / "out")
-    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "kernel.py", "run.py", "weights.npz"]
+    folder = compiled(net, tmp_path / "out")
+    names = ["README.md", "kernel.py", "manifest.json", "net.onnx", "run.py", "weights.npz"]
+    assert sorted(p.name for p in folder.iterdir()) == names
     real = np.array([[0.3, -1.2, 9.0], [0.0625, 0.1875, -9.0]])
     codes = np.array([[2, -10, 31], [0, 2, -32]])  # half to even, saturated
     for name, values in (("x", real), ("codes", codes), ("codes.x", codes)):
@@ -234,7 +234,7 @@ def test_the_folder_needs_numpy_alone(tmp_path: Path) -> None:
 )
 def test_wrong_input_is_explained(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     """A user who gives the wrong file gets one line and exit status 2, not a traceback."""
-    folder = emitted(two_states(), tmp_path / "out")
+    folder = compiled(two_states(), tmp_path / "out")
     np.savez(tmp_path / "in.npz", **given)
     done = command(folder, "-i", str(tmp_path / "in.npz"), "-o", str(tmp_path / "y.npz"))
     assert done.returncode == 2
@@ -247,11 +247,11 @@ def test_what_the_target_refuses() -> None:
     """Every reason at once, before anything is written."""
     net = small_net([[1, 2], [-1, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)
     outputs = (replace(net.outputs[0], name="steps"), replace(net.outputs[0], name="state.h"))
-    assert [d.code for d in NumpyTarget().check(replace(net, outputs=outputs))] == ["numpy-output-name"] * 2
+    assert [d.code for d in refused(NumpyTarget(), replace(net, outputs=outputs))] == ["numpy-output-name"] * 2
     wide = replace(net, step=(*net.step[:2], replace(net.step[2], first=1 - (1 << 62))))
-    assert [d.code for d in NumpyTarget().check(wide)] == ["numpy-width"]
+    assert [d.code for d in refused(NumpyTarget(), wide)] == ["numpy-width"]
     illegal = replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))
-    assert [d.code for d in NumpyTarget().check(illegal)] == ["ir-illegal"]
+    assert [d.code for d in refused(NumpyTarget(), illegal)] == ["ir-illegal"]
 
 
 # The runner
@@ -263,26 +263,26 @@ def test_the_runner_returns_every_state(tmp_path: Path, seed: int) -> None:
     source = random.Random(seed)
     net = random_net(source)
     inputs = random_inputs(net, source)
-    folder = emitted(net, tmp_path / "out")
-    found = NumpySimulator().run(folder, inputs, trace=True, timeout_s=60.0)
+    folder = compiled(net, tmp_path / "out")
+    found = NumpySimulator().run(unchecked(folder), inputs, trace=True, timeout_s=60.0)
     compare(golden.run(net, inputs), found).require()
     assert all(v.dtype == np.int64 for v in [*found.states.values(), *found.outputs.values()])
-    assert NumpySimulator().run(folder, inputs, trace=False, timeout_s=60.0).states == {}
+    assert NumpySimulator().run(unchecked(folder), inputs, trace=False, timeout_s=60.0).states == {}
 
 
 def test_a_dead_kernel_is_reported(tmp_path: Path) -> None:
     """A crash names its last words; a hang ends at the limit; results that are no results are refused."""
     net = two_states()
     inputs = {"x": np.zeros((1, 3), np.int64)}
-    folder = emitted(net, tmp_path / "out")
+    folder = compiled(net, tmp_path / "out")
     kernel = folder / "kernel.py"
     text = kernel.read_text(encoding="utf-8")
     kernel.write_text(text + "\nraise RuntimeError('wires crossed')\n", encoding="utf-8")
     with pytest.raises(SimulatorError, match="wires crossed"):
-        NumpySimulator().run(folder, inputs, trace=True, timeout_s=60.0)
+        NumpySimulator().run(unchecked(folder), inputs, trace=True, timeout_s=60.0)
     kernel.write_text(text + "\nimport time\ntime.sleep(60)\n", encoding="utf-8")
     with pytest.raises(SimulatorError, match="no end after 1 s"):
-        NumpySimulator().run(folder, inputs, trace=True, timeout_s=1.0)
+        NumpySimulator().run(unchecked(folder), inputs, trace=True, timeout_s=1.0)
     kernel.write_text(text.replace('results["steps"] = steps', "pass"), encoding="utf-8")
     with pytest.raises(SimulatorError, match="no readable results"):
-        NumpySimulator().run(folder, inputs, trace=True, timeout_s=60.0)
+        NumpySimulator().run(unchecked(folder), inputs, trace=True, timeout_s=60.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from emitting import emitted, refused, unchecked
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
@@ -171,11 +172,11 @@ def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
 def test_a_model_that_differs_from_its_trace_is_refused(tmp_path: Path) -> None:
     """States of one file prove nothing about another: the runner holds the two against each other."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
-    OnnxTarget().emit(net, tmp_path)
+    emitted(OnnxTarget(), net, tmp_path)
     other = replace(net, params=(replace(net.params[0], value=-net.params[0].value), *net.params[1:]))
     onnx.save(integer_model(other, input_type="float32", trace=False), tmp_path / "model.onnx")
     with pytest.raises(SimulatorError, match="differ"):
-        OnnxSimulator().run(tmp_path, {"x": np.array([[1, 0]])}, trace=True, timeout_s=60.0)
+        OnnxSimulator().run(unchecked(tmp_path), {"x": np.array([[1, 0]])}, trace=True, timeout_s=60.0)
 
 
 @pytest.mark.simulator
@@ -184,18 +185,17 @@ def test_the_float_form_is_run_in_verification(tmp_path: Path) -> None:
     source, inputs = zoo_net("LoopedMLP_release_sn")
     net = lower(source, QuantizeOptions(), calibration=inputs).net
     codes, _ = encode(net, inputs)
-    OnnxTarget().emit(net, tmp_path)
-    OnnxTarget().emit_source(source, tmp_path)
+    emitted(OnnxTarget(), net, tmp_path / "a", source)
     count = len(codes["x"])
 
-    def note() -> str:
-        return OnnxSimulator().run(tmp_path, codes, trace=True, timeout_s=60.0).details["summary"][0]
+    def note(folder: Path) -> str:
+        return OnnxSimulator().run(unchecked(folder), codes, trace=True, timeout_s=60.0).details["summary"][0]
 
-    assert f"{count} of {count} labels as the integers" in note()
+    assert f"{count} of {count} labels as the integers" in note(tmp_path / "a")
     readout = next(p for p in source.params if p.name == "W_out_weight")
     other = replace(source, params=tuple(replace(p, value=-p.value) if p is readout else p for p in source.params))
-    OnnxTarget().emit_source(other, tmp_path)
-    assert f"{count} of {count}" not in note()
+    emitted(OnnxTarget(), net, tmp_path / "b", other)
+    assert f"{count} of {count}" not in note(tmp_path / "a")
     (tmp_path / "float.onnx").write_bytes(b"no model")
     with pytest.raises(SimulatorError, match=r"float\.onnx"):
         note()
@@ -222,7 +222,7 @@ def test_refusals() -> None:
     """Names that the graph needs, inputs too wide for single precision, and options that do not exist."""
     net = small_net([[1]], table=[0, 1], first=0, steps=2)
     taken = replace(net, outputs=(replace(net.outputs[0], name="steps"),))
-    assert [d.code for d in OnnxTarget().check(taken)] == ["onnx-name"]
+    assert [d.code for d in refused(OnnxTarget(), taken)] == ["onnx-name"]
     wide = with_formats(
         replace(
             net,
@@ -230,6 +230,6 @@ def test_refusals() -> None:
             formats={"h": Format(8, True)},
         )
     )
-    assert [d.code for d in OnnxTarget().check(wide)] == ["onnx-input-bits"]
-    assert OnnxTarget(input_type="codes").check(wide) == []
-    assert [d.code for d in OnnxTarget(input_type="int4").check(net)] == ["onnx-option"]  # type: ignore[arg-type]
+    assert [d.code for d in refused(OnnxTarget(), wide)] == ["onnx-input-bits"]
+    assert refused(OnnxTarget(input_type="codes"), wide) == []
+    assert [d.code for d in refused(OnnxTarget(input_type="int4"), net)] == ["onnx-option"]  # type: ignore[arg-type]

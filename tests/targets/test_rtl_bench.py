@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emitting import emitted, unchecked
 from strategies import small_net
 
 from eqcompile.sim.native_runner import NativeSimulator
@@ -38,7 +39,7 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     device = "up5k" if request.param == "up5k" else None
     arch = {"up5k": "serial", "beats": "parallel"}.get(request.param, request.param)
     beats = {"beat": 2, "result_beat": 3} if request.param == "beats" else {}
-    RtlTarget(arch=arch, device=device, trace=arch == "parallel", **beats).emit(plain(), folder)
+    emitted(RtlTarget(arch=arch, device=device, trace=arch == "parallel", **beats), plain(), folder)
     return folder
 
 
@@ -78,7 +79,7 @@ def test_the_bench_fails_on_a_wrong_vector(core: Path, tmp_path: Path) -> None:
 def test_a_simulator_agrees_with_golden(simulator: type[Simulator], core: Path) -> None:
     """Every state of every tick of many samples, not of the vectors alone."""
     inputs = {"x": np.random.default_rng(3).integers(-6, 7, (100, 3))}
-    got = simulator().run(core, inputs, trace=True, timeout_s=TIMEOUT_S)
+    got = simulator().run(unchecked(core), inputs, trace=True, timeout_s=TIMEOUT_S)
     compare(run(plain(), inputs), got).require()
     assert got.details["cycles"] > 100 * 3
 
@@ -86,7 +87,7 @@ def test_a_simulator_agrees_with_golden(simulator: type[Simulator], core: Path) 
 def test_the_clocks_of_a_sample_are_counted_alone(core: Path) -> None:
     """A latency that holds the wait for the sample before would be the throughput under another name."""
     inputs = {"x": np.array([[0, 0, 0], [5, -3, 1], [0, 0, 0], [0, 0, 0]])}
-    details = NativeSimulator(clocks=True).run(core, inputs, trace=False, timeout_s=TIMEOUT_S).details
+    details = NativeSimulator(clocks=True).run(unchecked(core), inputs, trace=False, timeout_s=TIMEOUT_S).details
     latency, relaxing = details["latency"], details["relaxing"]
     assert latency[0] == latency[2] == latency[3]
     assert latency[1] >= latency[0]
@@ -98,7 +99,7 @@ def test_the_clocks_of_a_sample_are_counted_alone(core: Path) -> None:
 def test_a_core_runs_without_a_trace(simulator: type[Simulator], core: Path) -> None:
     """Outputs and step counts do not depend on whether anybody watches."""
     inputs = {"x": np.array([[1, 0, -1], [5, -3, 0]])}
-    got = simulator().run(core, inputs, trace=False, timeout_s=TIMEOUT_S)
+    got = simulator().run(unchecked(core), inputs, trace=False, timeout_s=TIMEOUT_S)
     assert dict(got.states) == {}
     compare(run(plain(), inputs), got, states=False).require()
 
@@ -111,7 +112,7 @@ def test_a_core_that_does_not_build_is_an_error(simulator: type[Simulator], core
     for path in (copy / "core.v", copy / "bench" / "traced.v"):
         path.write_text("module core(; endmodule\n", encoding="utf-8")
     with pytest.raises(SimulatorError, match="(?i)syntax error"):
-        simulator().run(copy, {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)
+        simulator().run(unchecked(copy), {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("simulator", [IcarusSimulator, VerilatorSimulator, NativeSimulator])
@@ -121,4 +122,4 @@ def test_a_missing_tool_is_named_with_its_command(
     """Without its tool a simulator is a listed state, not a traceback."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingToolError, match="apt-get install"):
-        simulator().run(core, {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)
+        simulator().run(unchecked(core), {"x": np.zeros((1, 3), np.int64)}, trace=True, timeout_s=TIMEOUT_S)

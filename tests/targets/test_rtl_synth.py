@@ -12,6 +12,7 @@ from checkpoint_files import saved, state, written
 from strategies import small_net
 
 from eqcompile.app.cli.main import main
+from eqcompile.app.clocks import bench_inputs, count_clocks
 from eqcompile.targets.rtl.synth import tools as synth_tools
 from eqcompile.targets.rtl.synth.flow import (
     PART_NAMES,
@@ -297,7 +298,9 @@ def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
 def test_without_a_simulator_the_figures_say_so(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if an absent Verilator cost the figures of synthesis, or left the times out without a word."""
     monkeypatch.setenv("PATH", "")
-    report = synthesise_artifact(Artifact.open(artifact), "xilinx", seeds=(), timeout_s=LIMIT_S)
+    opened = Artifact.open(artifact)
+    clocks = count_clocks(opened, bench_inputs(opened), timeout_s=LIMIT_S)
+    report = synthesise_artifact(opened, "xilinx", seeds=(), timeout_s=LIMIT_S, clocks=clocks)
     assert report.clocks is None
     assert "clocks not simulated: g++ is not installed; apt-get install g++" in report.text()
 
@@ -310,7 +313,7 @@ def test_an_interrupt_in_synthesis_leaves_nothing(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eqcompile.targets.rtl.finish.clocks_or_note", lambda *a, **k: (None, ()))
+    monkeypatch.setattr("eqcompile.app.compile.count_clocks", lambda *a, **k: None)
     monkeypatch.setattr("eqcompile.targets.rtl.finish.synthesise", interrupted)
     model = written(tmp_path, saved(state()))
     argv = [str(model), "--family", "models.LoopedMLP", "--target", "rtl", "-o", str(tmp_path / "out")]

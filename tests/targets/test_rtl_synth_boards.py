@@ -23,9 +23,11 @@ from eqcompile.targets.rtl.board.write import BAUD, BOARD_PARTS, bitstream, vect
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.tools import SynthesisError
 from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.targets.rtl.vectors import bench_inputs
 from eqcompile.toolchain.diagnostics import UsageError
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions, Vectors
 from eqcompile.toolchain.ir import IntNet
 
 DIVISOR = 4
@@ -39,6 +41,11 @@ def net() -> IntNet:
     return small_net(weight, table=[code // 2 for code in range(-128, 128)], first=-128, steps=12)
 
 
+def vectors(net: IntNet) -> Vectors:
+    inputs = bench_inputs(net)
+    return Vectors(inputs, run_golden(net, inputs))
+
+
 def test_the_target_knows_every_board_and_its_part() -> None:
     """Would break if a board were added that the target does not offer, or built a core for another part."""
     assert {name: board.part for name, board in BOARDS.items()} == BOARD_PARTS
@@ -49,19 +56,22 @@ def test_the_target_knows_every_board_and_its_part() -> None:
 def test_an_unknown_board_is_refused(net: IntNet, tmp_path: Path) -> None:
     """Would break if a mistyped board gave a KeyError."""
     with pytest.raises(UsageError, match="no board 'ulx4s'"):
-        write_board(net, None, "ulx4s", tmp_path, arch="serial", words=None, timeout_s=1.0)
+        write_board(net, None, "ulx4s", tmp_path, vectors=vectors(net), arch="serial", words=None, timeout_s=1.0)
 
 
 @pytest.mark.simulator
 def test_the_folder_of_a_board_holds_a_bitstream_and_the_top_computes_the_net(net: IntNet, tmp_path: Path) -> None:
     """Would break if the bitstream were not made, or if what it is made of did not answer golden's codes."""
     engine = SerialEngine(net, trace=False, lanes=2)
-    details = write_board(net, engine, "icebreaker", tmp_path, arch="serial", words=None, timeout_s=LIMIT_S)
+    expected = vectors(net)
+    details = write_board(
+        net, engine, "icebreaker", tmp_path, vectors=expected, arch="serial", words=None, timeout_s=LIMIT_S
+    )
     assert (tmp_path / details["bitstream"]).stat().st_size > 100_000
     assert details["fmax_mhz"] > 12.0
     assert "iceprog board_top.bin" in (tmp_path / "README.md").read_text(encoding="utf-8")
-    vectors = json.loads((tmp_path / "vectors.json").read_text(encoding="utf-8"))
-    assert vectors == vectors_of(net)
+    samples = json.loads((tmp_path / "vectors.json").read_text(encoding="utf-8"))
+    assert samples == vectors_of(net, expected)
     description = json.loads((tmp_path / "board.json").read_text(encoding="utf-8"))
     board = BOARDS["icebreaker"]
     top = BoardTop(
@@ -73,7 +83,7 @@ def test_the_folder_of_a_board_holds_a_bitstream_and_the_top_computes_the_net(ne
     )
     host = BoardLink(SimulatedLine(top, divisor=DIVISOR), description)
     host.reset()
-    assert [host.infer(codes)[1] for codes in vectors["inputs"]] == vectors["outputs"]
+    assert [host.infer(codes)[1] for codes in samples["inputs"]] == samples["outputs"]
     compile((tmp_path / "host.py").read_text(encoding="utf-8"), "host.py", "exec")
 
 
@@ -97,12 +107,13 @@ def on_board(net: IntNet, name: str, tmp_path: Path, *, wrong: Sequence[int] = (
     build.mkdir()
     spram = board.part == "up5k"
     engine = SerialEngine(net, trace=False, family="up5k" if spram else "generic")
-    write_sources(net, engine, name, folder, words=engine.load_words(net) if spram else None)
+    words = engine.load_words(net) if spram else None
+    write_sources(net, engine, name, folder, vectors=vectors(net), words=words)
     path = folder / "vectors.json"
-    vectors = json.loads(path.read_text(encoding="utf-8"))
+    samples = json.loads(path.read_text(encoding="utf-8"))
     for sample in wrong:
-        vectors["outputs"][sample][0] += 1
-    path.write_text(json.dumps(vectors), encoding="utf-8")
+        samples["outputs"][sample][0] += 1
+    path.write_text(json.dumps(samples), encoding="utf-8")
     with serial_port(folder, build, board.clock_hz // BAUD, models=[SPRAM_MODEL] if spram else []) as port:
         argv = [sys.executable, "host.py", port, "--timeout", "60", "-o", str(tmp_path / "out.json")]
         return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S)

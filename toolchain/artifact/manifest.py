@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..interfaces import Assumption, QuantizeOptions
 from ..ir import Input, IntNet, Output, Schedule
+from ..options import Assumption, QuantizeOptions
 from ..typed_json import JSON, JsonObject
 from .folder import tool_versions
 
@@ -95,8 +95,9 @@ class Manifest:
     """Everything that `manifest.json` says.
 
     options: fields of the target. tools: versions of what wrote the folder, by package. core: how the values of the net
-    are held, if the target says it. details: figures of the target, as it likes. contraction: certificates before and
-    after quantization. files: SHA-256 of every file but the manifest, by its path in the folder.
+    are held, if the target says it. details: figures of the target, as it likes; summary: lines for people.
+    contraction: certificates before and after quantization. files: SHA-256 of every file but the manifest, by its path
+    in the folder.
     """
 
     manifest_version: int = MANIFEST_VERSION
@@ -110,6 +111,7 @@ class Manifest:
     tools: Mapping[str, str]
     core: CoreDescription | None = None
     details: JsonObject = field(default_factory=dict)
+    summary: tuple[str, ...] = ()
     source: Source | None = None
     contraction: Mapping[str, JSON] | None = None
     verification: tuple[Verification, ...] = ()
@@ -122,9 +124,8 @@ def manifest_of(
     target: str,
     options: JsonObject,
     details: JsonObject,
+    summary: tuple[str, ...] = (),
     core: CoreDescription | None = None,
-    source: Source | None = None,
-    contraction: JsonObject | None = None,
 ) -> Manifest:
     """The manifest of a net for a target, before its files are known and anything was verified."""
     states = tuple(StateRecord(s.name, s.shape, str(net.formats[s.name]), s.frac) for s in net.states)
@@ -139,6 +140,5 @@ def manifest_of(
         tools=tool_versions(),
         core=core,
         details=details,
-        source=source,
-        contraction=contraction,
+        summary=summary,
     )

@@ -18,8 +18,7 @@ import numpy as np
 
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
-from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import Progress, Run
+from eqcompile.toolchain.interfaces import Progress, Vectors
 from eqcompile.toolchain.ir import IntNet
 
 from ..synth.flow import placement_failure, usage_of
@@ -27,7 +26,6 @@ from ..synth.memory import gathered
 from ..synth.parse import device_utilisation, timing_of
 from ..synth.parts import PARTS, Part
 from ..synth.tools import Deadline, SynthesisError, last_lines, require, run_tool, tool_version
-from ..vectors import bench_inputs
 from . import host as boards_host
 
 __all__ = ["BAUD", "BOARD_PARTS", "bitstream", "board_tools", "write_board", "write_sources"]
@@ -66,6 +64,7 @@ def write_board(
     board: str,
     folder: Path,
     *,
+    vectors: Vectors,
     arch: str,
     words: Sequence[int] | None,
     timeout_s: float,
@@ -73,12 +72,13 @@ def write_board(
 ) -> Mapping[str, Any]:
     """Write the folder of `engine`, an engine without a trace port that computes `net`; return details (JSON values).
 
-    `words`: what the host loads before it runs samples, None if the bitstream holds the weights.
+    `vectors`: what the host runs and compares with. `words`: what it loads before that, None if the bitstream holds the
+    weights.
 
     Raises UsageError (unknown board), MissingToolError, DoesNotFitError, SynthesisError (also where the design is
     slower than the board's clock).
     """
-    write_sources(net, engine, board, folder, words=words)
+    write_sources(net, engine, board, folder, vectors=vectors, words=words)
     from eqcompile.rtl.boards import BOARDS, TOP
 
     chosen = BOARDS[board]
@@ -106,7 +106,9 @@ def write_board(
     return {"board": board, "baud": BAUD, **built}
 
 
-def write_sources(net: IntNet, engine: Any, board: str, folder: Path, *, words: Sequence[int] | None) -> None:
+def write_sources(
+    net: IntNet, engine: Any, board: str, folder: Path, *, vectors: Vectors, words: Sequence[int] | None
+) -> None:
     """What `write_board` writes, but for the bitstream and the README: the top with its pins, and the host's files.
 
     Raises UsageError for an unknown board.
@@ -134,18 +136,16 @@ def write_sources(net: IntNet, engine: Any, board: str, folder: Path, *, words: 
         "y": _port(signature.y_port),
     }
     write_json(folder / "board.json", description)
-    write_json(folder / "vectors.json", vectors_of(net))
+    write_json(folder / "vectors.json", vectors_of(net, vectors))
     shutil.copyfile(boards_host.__file__, folder / "host.py")
     if words is not None:
         (folder / "weights.json").write_text(f"[{', '.join(map(str, words))}]\n", encoding="utf-8")
 
 
-def vectors_of(net: IntNet) -> dict[str, list[list[int]]]:
+def vectors_of(net: IntNet, vectors: Vectors) -> dict[str, list[list[int]]]:
     """Samples as a host sends them and what must come back, by golden."""
-    inputs = bench_inputs(net)
-    golden: Run = run_golden(net, inputs, trace=False)
-    sent = [inputs[i.name] for i in net.inputs]
-    returned = [golden.outputs[o.name] for o in net.outputs]
+    sent = [vectors.inputs[i.name] for i in net.inputs]
+    returned = [vectors.run.outputs[o.name] for o in net.outputs]
     return {"inputs": _rows(sent), "outputs": _rows(returned)}
 
 

@@ -1,21 +1,15 @@
-"""How many clocks a sample takes in an artifact's core, counted in simulation at its stream ports."""
+"""How many clocks a sample takes in an artifact's core, as a simulation counted them at its stream ports."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
-from eqcompile.toolchain.interfaces import Given, Run, Simulator
+from eqcompile.toolchain.interfaces import Run
 
-__all__ = ["Clocks", "clocks_of", "clocks_or_note", "count_clocks", "vectors_of_bench"]
-
-SIMULATOR = "verilator-native"
+__all__ = ["Clocks", "clocks_of"]
 
 
 @dataclass(frozen=True)
@@ -61,16 +55,6 @@ class Clocks:
         )
 
 
-def count_clocks(folder: Path, given: Given | None, *, timeout_s: float) -> Clocks:
-    """Run the core of an artifact on `given`, or on the vectors of its bench.
-
-    Raises MissingToolError if Verilator is absent, SimulatorError if the core does not run.
-    """
-    inputs = given or vectors_of_bench(folder)
-    simulator = registry.find_class("simulators", SIMULATOR, Simulator)(clocks=True)  # type: ignore[call-arg]
-    return clocks_of(simulator.run(folder, inputs.codes, trace=False, timeout_s=timeout_s), inputs.source)
-
-
 def clocks_of(run: Run, source: str) -> Clocks:
     """The clocks of a run that counted them, on inputs from `source`."""
     latency, relaxing = (np.array(run.details[name]) for name in ("latency", "relaxing"))
@@ -81,25 +65,5 @@ def clocks_of(run: Run, source: str) -> Clocks:
         latency_worst=int(latency.max()),
         relaxing_median=float(np.median(relaxing)),
         relaxing_worst=int(relaxing.max()),
-        interval=float(run.details["cycles"]) / len(latency),
+        interval=float(np.array(run.details["cycles"])) / len(latency),
     )
-
-
-def clocks_or_note(folder: Path, given: Given | None, *, timeout_s: float) -> tuple[Clocks | None, tuple[str, ...]]:
-    """As `count_clocks`; where its tool is absent, None and lines that say so."""
-    try:
-        return count_clocks(folder, given, timeout_s=timeout_s), ()
-    except MissingToolError as error:
-        return None, tuple(f"clocks not simulated: {d.what}; {d.hint}" for d in error.diagnostics)
-
-
-def vectors_of_bench(folder: Path) -> Given:
-    """The inputs of an artifact's own bench: zeros, both ends, random ones."""
-    path = folder / "vectors" / "vectors.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found: Mapping[str, Any] = {n.removeprefix("codes."): file[n] for n in file.files if n.startswith("codes.")}
-    except (OSError, ValueError) as error:
-        what = f"no readable vectors: {error}"
-        raise ArtifactError(Diagnostic("not-rtl", what, str(path), "compile with --target rtl")) from error
-    return Given(found, "the bench's vectors, which are no data of the net")

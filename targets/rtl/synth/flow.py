@@ -19,10 +19,10 @@ from typing import Any
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UnsupportedError, UsageError
-from eqcompile.toolchain.interfaces import Given
+from eqcompile.toolchain.interfaces import ClockedRun
 from eqcompile.toolchain.typed_json import JsonObject
 
-from .clocks import Clocks, clocks_or_note
+from .clocks import Clocks, clocks_of
 from .fit import hint_for, known_shortfalls
 from .harness import NAME, core_ports, harness
 from .memory import gathered
@@ -37,6 +37,7 @@ __all__ = [
     "Usage",
     "placement_failure",
     "require_fit",
+    "require_rtl",
     "synthesise",
     "synthesise_artifact",
     "tools_of",
@@ -245,24 +246,32 @@ def synthesise_artifact(
     *,
     seeds: Sequence[int],
     timeout_s: float,
-    given: Given | None = None,
+    clocks: ClockedRun | None = None,
     progress: Progress | None = None,
 ) -> SynthReport:
-    """Synthesise the core of an artifact of the `rtl` target, and count its clocks on `given` or on its own vectors.
+    """Synthesise the core of an artifact of the `rtl` target. `clocks`: of its inferences, for their times.
 
-    Raises ArtifactError if it is of another target, SimulatorError if its core does not run, and what `synthesise`
-    raises.
+    Raises what `require_rtl` and `synthesise` raise.
     """
+    require_rtl(artifact, part)
+    core = artifact.folder / "core.v"
+    report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
+    if clocks is None:
+        return report
+    counts = None if clocks.run is None else clocks_of(clocks.run, clocks.source)
+    return replace(report, clocks=counts, notes=clocks.notes)
+
+
+def require_rtl(artifact: Artifact, part: str) -> None:
+    """Raise ArtifactError unless the artifact is of the `rtl` target; UsageError for an unknown part, MissingToolError
+    without its tools, DoesNotFitError if it has too little, as far as it is known without synthesis."""
     folder, manifest = artifact.folder, artifact.manifest
+    chosen = part_named(part)
     if manifest.target != "rtl":
         what = f"an artifact of target {manifest.target}, only rtl is synthesised"
         raise ArtifactError(Diagnostic("not-rtl", what, str(folder), "compile with --target rtl"))
-    chosen, core = part_named(part), folder / "core.v"
     require(tools_of(chosen))
-    require_fit(core, engine_of(manifest.details), chosen)
-    clocks, notes = clocks_or_note(folder, given, timeout_s=timeout_s)
-    report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
-    return replace(report, clocks=clocks, notes=notes)
+    require_fit(folder / "core.v", engine_of(manifest.details), chosen)
 
 
 def engine_of(details: JsonObject) -> Mapping[str, Any]:
