@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 from eqcompile.toolchain.ir import Schedule
 
 from .harden.guard import Guard
-from .harden.tmr import Triplicated
+from .harden.tmr import merge_control
 from .interface import ID, EngineSignature, Port, Register
 
 __all__ = ["SLVERR", "Shell"]
@@ -30,11 +30,6 @@ cover the word, zero or too many steps, a weight word while the engine is busy."
 ADDRESS_BITS = 8
 COUNTER_BITS = 32
 TICK_BITS = 16
-
-
-def _is_control(register: Signal) -> bool:
-    """Registers of the shell that decide what happens next, for TMR: all but data of the buses, and counters."""
-    return not register.name.startswith("s_axil") and len(register) < COUNTER_BITS
 
 
 def _codes(tdata: Value, port: Port) -> Value:
@@ -104,7 +99,7 @@ class Shell(wiring.Component):
         m = Module()
         m.submodules.engine = self.engine
         errors, stalls, results = (Signal(COUNTER_BITS) for _ in range(3))
-        made = Signal(TICK_BITS)
+        made = Signal(TICK_BITS, name="made")
         self._input(m, errors)
         self._output(m, stalls, results, made)
         self._registers(m, errors, stalls, results, made)
@@ -114,13 +109,14 @@ class Shell(wiring.Component):
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
-        return Triplicated(_is_control, but=("engine",))(m) if getattr(self.engine, "voted", False) else m
+        return merge_control(m, voted=getattr(self.engine, "voted", False))
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""
         x, last_index = self.engine.x, self.x_port.beats - 1
-        index = Signal(range(self.x_port.beats))
-        filling, cutting = Signal(), Signal()
+        index = Signal(range(self.x_port.beats), name="index")
+        filling = Signal(name="filling")
+        cutting = Signal(name="cutting")
         passing = ~(filling | cutting | self.engine.restart)
         if self.guard is not None:
             passing &= ~self.guard.closing
@@ -132,25 +128,26 @@ class Shell(wiring.Component):
             self.s_axis_tready.eq(Mux(passing, x.ready, cutting & ~self.engine.restart)),
         ]
         with m.If(x.valid & x.ready):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            m.d.control += index.eq(Mux(last, 0, index + 1))
             with m.If(filling):
-                m.d.sync += filling.eq(~last)
+                m.d.control += filling.eq(~last)
             with m.Elif(self.s_axis_tlast != last):
-                m.d.sync += [errors.eq(errors + 1), filling.eq(~last), cutting.eq(last)]
+                m.d.sync += errors.eq(errors + 1)
+                m.d.control += [filling.eq(~last), cutting.eq(last)]
         with m.If(cutting & self.s_axis_tvalid & self.s_axis_tlast):
-            m.d.sync += cutting.eq(0)
+            m.d.control += cutting.eq(0)
         with m.If(self.engine.restart):
-            m.d.sync += [index.eq(0), filling.eq(0), cutting.eq(0)]
+            m.d.control += [index.eq(0), filling.eq(0), cutting.eq(0)]
         if self.guard is not None:
             inside = (index != 0) & ~filling & ~cutting
             m.d.comb += self.guard.begins.eq(index == 0)
             with m.If(self.guard.abort):
-                m.d.sync += cutting.eq(inside | cutting)
+                m.d.control += cutting.eq(inside | cutting)
 
     def _output(self, m: Module, stalls: Signal, results: Signal, made: Signal) -> None:
         """Beats out of the engine, TLAST on the last one of a result."""
         y, port = self.engine.y, self.y_port
-        index = Signal(range(port.beats))
+        index = Signal(range(port.beats), name="index")
         payload, bits = Value.cast(y.payload), port.format.bits
         for i in range(port.beat):
             code = payload[bits * i : bits * (i + 1)]
@@ -166,17 +163,18 @@ class Shell(wiring.Component):
             with m.If(~self.m_axis_tready):
                 m.d.sync += stalls.eq(stalls + 1)
             with m.Else():
-                m.d.sync += index.eq(Mux(self.m_axis_tlast, 0, index + 1))
+                m.d.control += index.eq(Mux(self.m_axis_tlast, 0, index + 1))
                 with m.If(self.m_axis_tlast):
-                    m.d.sync += [results.eq(results + 1), made.eq(self.engine.made)]
+                    m.d.sync += results.eq(results + 1)
+                    m.d.control += made.eq(self.engine.made)
         with m.If(self.engine.restart):
-            m.d.sync += index.eq(0)
+            m.d.control += index.eq(0)
         if self.guard is not None:
             m.d.comb += self.guard.ended.eq(self.m_axis_tvalid & self.m_axis_tready & self.m_axis_tlast)
             with m.If(self.guard.closing):
                 m.d.comb += [self.m_axis_tvalid.eq(1), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]
             with m.If(self.guard.abort):
-                m.d.sync += index.eq(index)
+                m.d.control += index.eq(index)
 
     def _guard(self, m: Module, guard: Guard) -> None:
         engine = self.engine
@@ -195,20 +193,21 @@ class Shell(wiring.Component):
 
     def _registers(self, m: Module, errors: Signal, stalls: Signal, results: Signal, made: Signal) -> None:
         engine = self.engine
-        steps = Signal(TICK_BITS, init=self.schedule.steps)
-        tolerance = Signal(TICK_BITS, init=self.schedule.tolerance)
-        written, restart = Signal(), Signal()
-        load_address = Signal(len(engine.load_address) if self.loads else 0)
+        steps = Signal(TICK_BITS, init=self.schedule.steps, name="steps")
+        tolerance = Signal(TICK_BITS, init=self.schedule.tolerance, name="tolerance")
+        written = Signal(name="written")
+        restart = Signal(name="restart")
+        load_address = Signal(len(engine.load_address) if self.loads else 0, name="load_address")
         m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(restart)]
         asks = Signal()
         if self.guard is not None:
             # One register for the host's restarts and the guard's: the longest paths begin there.
             both = Signal(name="restart")
-            m.d.sync += both.eq(asks | self.guard.aborts)
+            m.d.control += both.eq(asks | self.guard.aborts)
             m.d.comb += [engine.restart.eq(both), self.guard.restart.eq(restart)]
-        m.d.sync += restart.eq(0)
+        m.d.control += restart.eq(0)
         with m.If(results != 0):
-            m.d.sync += written.eq(1)
+            m.d.control += written.eq(1)
 
         readable: dict[Register, Value | int] = {
             Register.ID: ID,
@@ -252,23 +251,28 @@ class Shell(wiring.Component):
             fits = data[TICK_BITS:] == 0
             with m.If(self.s_axil_wstrb.all()), m.Switch(self.s_axil_awaddr[2:]):
                 with m.Case(Register.CONTROL >> 2):
-                    m.d.sync += [restart.eq(data[0]), accepted]
+                    m.d.sync += accepted
+                    m.d.control += restart.eq(data[0])
                     if self.guard is not None:
                         m.d.comb += asks.eq(data[0])
                 with m.Case(Register.STEPS >> 2), m.If(fits & (data != 0)):
-                    m.d.sync += [steps.eq(data), accepted]
+                    m.d.sync += accepted
+                    m.d.control += steps.eq(data)
                 with m.Case(Register.TOLERANCE >> 2), m.If(fits):
-                    m.d.sync += [tolerance.eq(data), accepted]
+                    m.d.sync += accepted
+                    m.d.control += tolerance.eq(data)
                 if self.loads:
                     with m.Case(Register.LOAD_ADDRESS >> 2), m.If(data[len(load_address) :] == 0):
-                        m.d.sync += [load_address.eq(data), accepted]
+                        m.d.sync += accepted
+                        m.d.control += load_address.eq(data)
                     with m.Case(Register.LOAD_DATA >> 2), m.If(~engine.busy):
                         m.d.comb += [
                             engine.load_address.eq(load_address),
                             engine.load_data.eq(data),
                             engine.load_enable.eq(1),
                         ]
-                        m.d.sync += [load_address.eq(load_address + 1), accepted]
+                        m.d.sync += accepted
+                        m.d.control += load_address.eq(load_address + 1)
                 if self.guard is not None:
                     with m.Case(Register.FAULTS >> 2), m.If(data[len(self.guard.flags) :] == 0):
                         m.d.comb += self.guard.clear.eq(data)

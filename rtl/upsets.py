@@ -10,17 +10,12 @@ knows of this and none has it unless asked. Registers inside memories, at their 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from amaranth import Cat, Const, Mux, Signal, Value
 from amaranth.hdl import Fragment, MemoryInstance
 
-# Amaranth rewrites statements with these itself; there is no public way, and its version is pinned.
-from amaranth.hdl._ast import Assign, Part, SwitchValue
-from amaranth.hdl._xfrm import LHSMaskCollector, StatementTransformer, ValueTransformer
-
+from .control import detached, fragments
 from .interface import MASK_BITS
 from .shell import Shell
 
@@ -60,16 +55,15 @@ class Sabotaged:
 def sabotage(shell: Shell) -> Sabotaged:
     """The core with saboteurs. Elaborates the shell, which can be done once.
 
-    Registers are called as `named` of the shell's engine says, if it has that once it is elaborated. Of several with
-    one name in one module the second is called `NAME#2`.
+    Of several registers with one name in one module the second is called `NAME#2`.
     """
     members = list(shell.signature.members)
     own = [f"inject_{name}" for name in PORTS if f"inject_{name}" not in members]
     port = {name: getattr(shell, f"inject_{name}", None) for name in PORTS}
     port = {name: Signal(PORTS[name], name=f"inject_{name}") if s is None else s for name, s in port.items()}
     top = Fragment.get(shell, None)
-    placed = _Placed(port, {id(register): name for name, register in getattr(shell.engine, "named", {}).items()})
-    for path, fragment in list(_walk(top, ())):
+    placed = _Placed(port)
+    for path, fragment in list(fragments(top)):
         placed.registers(path, fragment)
         for memory, name, _ in list(fragment.subfragments):
             # Tables of words to disturb are no part of the core.
@@ -80,35 +74,21 @@ def sabotage(shell: Shell) -> Sabotaged:
     return Sabotaged(top, (*ports, *added), tuple(placed.sites))
 
 
-def _walk(fragment: Fragment, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Fragment]]:
-    yield path, fragment
-    for number, (inner, name, _) in enumerate(fragment.subfragments):
-        if type(inner) is Fragment:
-            yield from _walk(inner, (*path, name or f"part{number}"))
-
-
 class _Placed:
     """The sites so far; their logic is added to the fragment that holds the register or the memory."""
 
-    def __init__(self, port: dict[str, Signal], named: dict[int, str]) -> None:
-        self.port, self.named = port, named
+    def __init__(self, port: dict[str, Signal]) -> None:
+        self.port = port
         self.sites: list[Site] = []
         self.count: Counter[str] = Counter()
 
     def registers(self, path: tuple[str, ...], fragment: Fragment) -> None:
-        statements = fragment.statements.pop("sync", ())
-        found = LHSMaskCollector()
-        found.visit_stmt(statements)
-        following, taken = {}, []
-        for register, _ in found.masks():
-            following[id(register)] = coming = Signal.like(register, name=f"{register.name}_next")
-            fragment.add_statements("comb", coming.eq(register))
+        for register, coming in detached(fragment, "sync"):
             # What shows states to a bench, or disturbs words for it, is no part of the core.
             shows = register.name.startswith(("trace_", "inject_"))
-            name = self.named.get(id(register), register.name.removeprefix("$"))
-            taken.append(register.eq(coming if shows else self._site((*path, name), "register", coming)[0]))
-        fragment.add_statements("comb", _Ahead(following)(statements))
-        fragment.add_statements("sync", taken)
+            path_of = (*path, register.name.removeprefix("$"))
+            following = coming if shows else self._site(path_of, "register", coming)[0]
+            fragment.add_statements("sync", register.eq(following))
 
     def memory(self, path: tuple[str, ...], fragment: Fragment, memory: MemoryInstance) -> None:
         depth, width = memory._data.depth, len(memory._read_ports[0]._data)
@@ -141,29 +121,3 @@ class _Placed:
             label = name if len(word) <= PIECE_BITS else f"{name}.{low}"
             self.sites.append(Site(label, kind, len(piece), rows))
         return Cat(*pieces), Cat(*hits).any()
-
-
-class _Target(ValueTransformer):
-    """The left side of an assignment, with what follows a register in the register's place."""
-
-    def __init__(self, following: dict[int, Signal]) -> None:
-        self.following = following
-
-    def on_Signal(self, value: Any) -> Any:
-        return self.following.get(id(value), value)
-
-    def on_Part(self, value: Any) -> Any:
-        return Part(self.on_value(value.value), value.offset, value.width, value.stride)
-
-    def on_SwitchValue(self, value: Any) -> Any:
-        return SwitchValue(value.test, [(patterns, self.on_value(inner)) for patterns, inner in value.cases])
-
-
-class _Ahead(StatementTransformer):
-    """Statements that assign what follows registers instead of the registers."""
-
-    def __init__(self, following: dict[int, Signal]) -> None:
-        self.target = _Target(following)
-
-    def on_Assign(self, stmt: Any) -> Any:
-        return Assign(self.target.on_value(stmt.lhs), stmt.rhs)

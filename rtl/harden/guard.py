@@ -59,11 +59,14 @@ class Guard(wiring.Component):
         m = Module()
         own = Signal()
         # Of the clock before: the streams' handshakes stand at the end of long paths.
-        took, began, idle = Signal(), Signal(), Signal()
+        took = Signal(name="took")
+        began = Signal(name="began")
+        idle = Signal(name="idle")
         found = Signal(len(FLAGS))
-        seen, corrected = Signal(len(FLAGS)), Signal()
+        seen = Signal(len(FLAGS), name="seen")
+        corrected = Signal(name="corrected")
         # A frame has begun and its result has not ended.
-        owing = Signal()
+        owing = Signal(name="owing")
         running = Signal()
         if self.watchdog is not None:
             m.submodules.watchdog = dog = self.watchdog
@@ -77,23 +80,23 @@ class Guard(wiring.Component):
                 # a result is owed has lost its sample, and nobody would send another before that result.
                 own.eq(dog.late | (took & (began != idle)) | (owing & self.idle & ~self.closing)),
             ]
-            m.d.sync += [took.eq(self.takes & running), began.eq(self.begins), idle.eq(self.idle)]
+            m.d.control += [took.eq(self.takes & running), began.eq(self.begins), idle.eq(self.idle)]
         m.d.comb += [
             running.eq(~self.restart & ~self.abort),
             found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
         ]
         m.d.comb += self.aborts.eq(found.any())
-        m.d.sync += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
+        m.d.control += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
         with m.If(self.begins & self.takes):
-            m.d.sync += owing.eq(1)
+            m.d.control += owing.eq(1)
         with m.If(self.ended | self.restart):
-            m.d.sync += owing.eq(0)
+            m.d.control += owing.eq(0)
         with m.If(self.abort & owing & ~self.ended & ~self.restart):
-            m.d.sync += self.closing.eq(1)
+            m.d.control += self.closing.eq(1)
         with m.Elif(self.ended | self.restart):
-            m.d.sync += self.closing.eq(0)
+            m.d.control += self.closing.eq(0)
+        m.d.control += self.flags.eq((self.flags & ~self.clear) | seen)
         m.d.sync += [
-            self.flags.eq((self.flags & ~self.clear) | seen),
             self.corrected_count.eq(self.corrected_count + corrected),
             self.detected_count.eq(self.detected_count + seen.any()),
         ]

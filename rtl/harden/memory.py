@@ -57,9 +57,13 @@ class CheckedRam(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ram = ram = self.ram
-        at = Signal(self.ram.address_bits)
-        reading, deciding, writing = Signal(), Signal(), Signal()
-        read, word, bad = Signal(ram.width), Signal(ram.width), Signal()
+        at = Signal(self.ram.address_bits, name="at")
+        reading = Signal(name="reading")
+        deciding = Signal(name="deciding")
+        writing = Signal(name="writing")
+        read = Signal(ram.width, name="read")
+        word = Signal(ram.width, name="word")
+        bad = Signal(name="bad")
         checked = self.code.read(m, read)
         again = self.write_enable | ~self.free
         m.d.comb += [
@@ -72,10 +76,10 @@ class CheckedRam(wiring.Component):
             ram.write_enable.eq(self.write_enable | self.scrubbed),
             self.scrubbed.eq(writing & bad & ~again),
         ]
-        m.d.sync += [read.eq(ram.read_data), word.eq(checked.word), bad.eq(checked.corrected)]
-        m.d.sync += reading.eq(~again & ~reading & ~deciding & ~writing)
-        m.d.sync += [deciding.eq(reading & ~again), writing.eq(deciding & ~again)]
+        m.d.control += [read.eq(ram.read_data), word.eq(checked.word), bad.eq(checked.corrected)]
+        m.d.control += reading.eq(~again & ~reading & ~deciding & ~writing)
+        m.d.control += [deciding.eq(reading & ~again), writing.eq(deciding & ~again)]
         m.d.comb += self.noticed.eq(deciding & ~again & checked.detected)
         with m.If(writing & ~again):
-            m.d.sync += at.eq(Mux(at == self.depth - 1, 0, at + 1))
+            m.d.control += at.eq(Mux(at == self.depth - 1, 0, at + 1))
         return m

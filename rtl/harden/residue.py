@@ -73,9 +73,10 @@ class ResidueRam(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ram = ram = self.ram
-        held, found = Signal(ram.width), Signal(2)
+        held = Signal(ram.width, name="held")
+        found = Signal(2)
         code = held[:-2]
-        m.d.sync += held.eq(ram.read_data)
+        m.d.control += held.eq(ram.read_data)
         m.d.comb += [
             ram.read_address.eq(self.read_address),
             ram.write_address.eq(self.write_address),

@@ -26,20 +26,20 @@ class Watchdog(wiring.Component):
         super().__init__(
             {"steps": In(16), "idle": In(1), "tick": In(1), "held": In(1), "restart": In(1), "late": Out(1)}
         )
-        self.count = Signal(range(span + 1))
-        self.left = Signal(16)
+        self.count = Signal(range(span + 1), name="count")
+        self.left = Signal(16, name="left")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Of the clock before: they stand at the end of long paths of the engine.
         idle, tick, held = Signal(name="was_idle"), Signal(name="was_tick"), Signal(name="was_held")
-        m.d.sync += [idle.eq(self.idle), tick.eq(self.tick), held.eq(self.held)]
+        m.d.control += [idle.eq(self.idle), tick.eq(self.tick), held.eq(self.held)]
         overdue = (self.count >= self.span) | (tick & (self.left == 0))
-        m.d.sync += self.late.eq(~idle & ~self.restart & overdue)
+        m.d.control += self.late.eq(~idle & ~self.restart & overdue)
         with m.If(idle | self.restart):
-            m.d.sync += [self.count.eq(0), self.left.eq(self.steps)]
+            m.d.control += [self.count.eq(0), self.left.eq(self.steps)]
         with m.Elif(tick):
-            m.d.sync += [self.count.eq(0), self.left.eq(self.left - 1)]
+            m.d.control += [self.count.eq(0), self.left.eq(self.left - 1)]
         with m.Elif(~held & (self.count < self.span)):
-            m.d.sync += self.count.eq(self.count + 1)
+            m.d.control += self.count.eq(self.count + 1)
         return m

@@ -67,7 +67,7 @@ def build_cells(m: Module, plan: Plan, command: Command, given: Value) -> Cells:
     issue, first, last = ([s] for s in (command.issue, command.first, command.last))
     for name, chain in (("issue", issue), ("first", first), ("last", last)):
         for i in range(1, CLOCKS + 1):
-            m.d.sync += (later := Signal(name=f"{name}_{i}")).eq(chain[-1])
+            m.d.control += (later := Signal(name=f"{name}_{i}")).eq(chain[-1])
             chain.append(later)
     captured, shift = Signal(), Signal()
     m.d.comb += captured.eq(issue[CLOCKS] & last[CLOCKS])
@@ -90,7 +90,9 @@ def build_cells(m: Module, plan: Plan, command: Command, given: Value) -> Cells:
         with m.If(shift & ~captured):
             m.d.sync += [a.eq(b) for a, b in zip(chain, [*chain[1:], Const(0)], strict=True)]
     coming = [Signal(state, name=f"coming_{u}") for u in range(plan.units)]
-    accept, store, stored = Signal(), Signal(), Signal(range(max(plan.passes, 2)))
+    accept = Signal()
+    store = Signal(name="store")
+    stored = Signal(range(max(plan.passes, 2)), name="stored")
     for u, new in enumerate(coming):
         # As long as the longest, so that all end together.
         arrived = [Signal(state, name=f"arrived_{u}_{i}", reset_less=True) for i in range(plan.share)]
@@ -144,20 +146,21 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
         for i, (k, q) in enumerate(zip(kinds, blocks, strict=True)):
             with m.Case(i):
                 m.d.comb += [kind.eq(k), ahead.eq(q)]
-    select, issue = [Signal(range(take + 1), name=f"select_{i}") for i in (1, 2)], Signal(2)
+    select = [Signal(range(take + 1), name=f"select_{i}") for i in (1, 2)]
+    issue = Signal(2, name="issued")
     base, offset, block = (Signal(range(max(passes, 2)), name=n) for n in ("base", "offset", "loaded"))
     total = Signal(range(2 * passes))
     held = Signal(shape_of(plan.code_format), name="given", reset_less=True)
     m.d.comb += total.eq(base + offset)
-    m.d.sync += [
+    m.d.control += [
         select[0].eq(Mux(command.given, take, Mux(command.direct, load, kind))),
         base.eq(Mux(command.direct, command.place, command.block)),
         offset.eq(Mux(command.direct, 0, ahead)),
         select[1].eq(select[0]),
         block.eq(Mux(total >= passes, total - passes, total)),
         issue.eq((issue << 1) | command.issue),
-        held.eq(given),
     ]
+    m.d.sync += held.eq(given)
     state = plan.net.formats[plan.operand]
     codes = [Signal(shape_of(plan.code_format), name=f"moving_{c}", reset_less=True) for c in range(plan.cells)]
     ports = []

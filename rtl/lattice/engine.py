@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from amaranth import Elaboratable, Module, Mux, ResetInserter, Signal, Value
+from amaranth import Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
+from eqcompile.rtl.control import CONTROL, restarted
 from eqcompile.rtl.datapath import decode, shape_of
+from eqcompile.rtl.harden.tmr import merge_control
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.ir import IntNet
@@ -81,30 +83,33 @@ class LatticeEngine(wiring.Component):
         return {} if self.saboteur is None else self.saboteur.words
 
     def elaborate(self, platform: object) -> Elaboratable:
-        return ResetInserter(self.restart)(self._module)
+        return merge_control(restarted(self._module, self.restart), voted=False)
 
     def _build(self, m: Module) -> None:
         plan, trace = self.plan, self.signature.trace is not None
-        self.driving, self.reading, self.bank, self.full = Signal(), Signal(), Signal(), Signal()
+        self.driving, self.reading, self.full = Signal(), Signal(), Signal()
+        self.bank = Signal(name="bank")
         sequence = self._sequence(m)
         cells = build_cells(m, plan, sequence.command, self._sample(m, sequence))
         valid = sequence.left != 0
-        first, last, number = Signal(), Signal(), Signal(range(max(plan.passes * plan.share, 2)))
+        first = Signal(name="first_leaves")
+        number = Signal(range(max(plan.passes * plan.share, 2)), name="leaving_number")
+        last = Signal()
         m.d.comb += [
             sequence.captured.eq(cells.captured),
             cells.shift.eq(valid),
             last.eq(sequence.left == 1),
         ]
-        m.d.sync += first.eq(cells.captured)
+        m.d.control += first.eq(cells.captured)
         with m.If(sequence.start):
-            m.d.sync += number.eq(0)
+            m.d.control += number.eq(0)
         with m.Elif(valid):
-            m.d.sync += number.eq(number + 1)
+            m.d.control += number.eq(number + 1)
         leaving = Leaving(cells.leaving, valid, first, last, number, self.driving, self.reading, self.bank)
         widest = max(f.bits for _, _, f in self.signature.states)
         # No difference of two codes is larger than this, so a larger tolerance says the same.
         self.cap = min((1 << widest) - 1, (1 << 16) - 1)
-        limit = Signal(range(self.cap + 1))
+        limit = Signal(range(self.cap + 1), name="limit")
         sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace, saboteur=self.saboteur)
         finish = self._return(m, cells, sites)
         self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving, self.saboteur))
@@ -120,11 +125,14 @@ class LatticeEngine(wiring.Component):
         plan = self.plan
         lengths = (self.signature.x_port.count, len(plan.walk.places), plan.passes)
         runs = (plan.passes, plan.passes, self.signature.y_port.count)
-        place, run = Signal(range(max(*lengths, 2))), Signal(range(max(*runs, 2)))
+        place = Signal(range(max(*lengths, 2)), name="place")
+        run = Signal(range(max(*runs, 2)), name="run")
         word, base = (Signal(range(max(len(plan.words), 2)), name=n) for n in ("word", "base"))
-        issuing, issue, first, last = Signal(), Signal(), Signal(), Signal()
-        start, end, captured, pending = Signal(), Signal(), Signal(), Signal()
-        left = Signal(range(plan.share + 1))
+        issuing = Signal(name="issuing")
+        pending = Signal(name="pending")
+        left = Signal(range(plan.share + 1), name="left")
+        issue, first, last = Signal(), Signal(), Signal()
+        start, end, captured = Signal(), Signal(), Signal()
 
         def by_phase(drive: int, step: int, read: int) -> Value:
             return Mux(self.driving, drive - 1, Mux(self.reading, read - 1, step - 1))
@@ -137,24 +145,24 @@ class LatticeEngine(wiring.Component):
             end.eq(issue & last & (run == by_phase(*runs))),
         ]
         with m.If(captured):
-            m.d.sync += [left.eq(plan.share), pending.eq(0)]
+            m.d.control += [left.eq(plan.share), pending.eq(0)]
         with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
+            m.d.control += left.eq(left - 1)
         with m.If(start):
-            m.d.sync += [issuing.eq(1), place.eq(0), run.eq(0), word.eq(base)]
+            m.d.control += [issuing.eq(1), place.eq(0), run.eq(0), word.eq(base)]
         with m.Elif(issue):
-            m.d.sync += [word.eq(word + 1), place.eq(Mux(last, 0, place + 1))]
+            m.d.control += [word.eq(word + 1), place.eq(Mux(last, 0, place + 1))]
             with m.If(last):
-                m.d.sync += [run.eq(run + 1), pending.eq(1)]
+                m.d.control += [run.eq(run + 1), pending.eq(1)]
             with m.If(end):
-                m.d.sync += issuing.eq(0)
+                m.d.control += issuing.eq(0)
         command = Command(issue, word, place, run, self.reading, self.driving, first, last, self.bank)
         return _Sequence(command, start, base, end, captured, left)
 
     def _sample(self, m: Module, sequence: _Sequence) -> Value:
         """The sample waits here until the cells have weighed it; the code of the command's place, one clock later."""
         count, fmt = self.signature.x_port.count, self.signature.x_port.format
-        number = Signal(range(count + 1))
+        number = Signal(range(count + 1), name="number")
         m.submodules.sample = memory = Memory(shape=fmt.bits, depth=count, init=[])
         write, read = memory.write_port(), memory.read_port()
         self.taken = Signal()
@@ -168,32 +176,37 @@ class LatticeEngine(wiring.Component):
             read.addr.eq(sequence.command.place),
         ]
         with m.If(sequence.end & self.driving):
-            m.d.sync += number.eq(0)
+            m.d.control += number.eq(0)
         with m.Elif(self.taken):
-            m.d.sync += number.eq(number + 1)
+            m.d.control += number.eq(number + 1)
         self.number = number
         return decode(Value.cast(read.data), fmt)
 
     def _return(self, m: Module, cells: Cells, sites: Sites) -> Signal:
         """New codes back to the cells, a block at once; whether all are there, and what a step moved is known."""
-        arrived, finish = Signal(range(max(self.plan.share, 2))), Signal()
+        arrived = Signal(range(max(self.plan.share, 2)), name="arrived")
+        finish = Signal(name="finish")
         m.d.comb += cells.accept.eq(sites.valid)
         m.d.comb += [into.eq(code) for into, code in zip(cells.coming, sites.codes, strict=True)]
-        m.d.sync += cells.store.eq(sites.valid & (arrived == self.plan.share - 1))
+        m.d.control += cells.store.eq(sites.valid & (arrived == self.plan.share - 1))
         with m.If(sites.valid):
-            m.d.sync += arrived.eq(Mux(arrived == self.plan.share - 1, 0, arrived + 1))
+            m.d.control += arrived.eq(Mux(arrived == self.plan.share - 1, 0, arrived + 1))
         is_last = cells.stored == self.plan.passes - 1
         with m.If(cells.store):
-            m.d.sync += cells.stored.eq(Mux(is_last, 0, cells.stored + 1))
-        m.d.sync += finish.eq(cells.store & is_last)
+            m.d.control += cells.stored.eq(Mux(is_last, 0, cells.stored + 1))
+        m.d.control += finish.eq(cells.store & is_last)
         return finish
 
     def _control(
         self, m: Module, sequence: _Sequence, sites: Sites, finish: Signal, limit: Signal, readout: Any
     ) -> None:
         rows, fmt = self.signature.y_port.count, self.signature.y_port.format
-        next_steps, next_tolerance, steps = Signal(16), Signal(16), Signal(16)
-        made, over, row = Signal(16), Signal(), Signal(range(max(rows, 2)))
+        next_steps = Signal(16, name="next_steps")
+        next_tolerance = Signal(16, name="next_tolerance")
+        steps = Signal(16, name="steps")
+        made = Signal(16, name="made")
+        row = Signal(range(max(rows, 2)), name="row")
+        over = Signal()
         m.submodules.results = memory = Memory(shape=shape_of(fmt), depth=rows, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         m.d.comb += [
@@ -206,13 +219,13 @@ class LatticeEngine(wiring.Component):
             over.eq((made + 1 == steps) | ~sites.moved),
         ]
         with m.If(self.taken & (self.number == 0)):
-            m.d.sync += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
+            m.d.control += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
         drive_base, step_base, read_base = self.plan.bases
         stepping = Signal()
-        with m.FSM() as control:
+        with m.FSM(domain=CONTROL, name="fsm") as control:
             with m.State("idle"), m.If(self.full):
                 m.d.comb += [sequence.start.eq(1), sequence.base.eq(drive_base)]
-                m.d.sync += [
+                m.d.control += [
                     steps.eq(next_steps),
                     limit.eq(Mux(next_tolerance > self.cap, self.cap, next_tolerance)),
                     made.eq(0),
@@ -222,24 +235,24 @@ class LatticeEngine(wiring.Component):
                 m.d.comb += self.driving.eq(1)
                 with m.If(finish):
                     m.d.comb += [sequence.start.eq(1), sequence.base.eq(step_base)]
-                    m.d.sync += self.bank.eq(~self.bank)
+                    m.d.control += self.bank.eq(~self.bank)
                     m.next = "step"
             with m.State("step"):
                 m.d.comb += stepping.eq(1)
                 with m.If(finish):
                     m.d.comb += [sequence.start.eq(1), sequence.base.eq(Mux(over, read_base, step_base))]
-                    m.d.sync += [self.bank.eq(~self.bank), made.eq(made + 1)]
+                    m.d.control += [self.bank.eq(~self.bank), made.eq(made + 1)]
                     with m.If(over):
                         m.next = "readout"
             with m.State("readout"):
                 m.d.comb += self.reading.eq(1)
                 with m.If(readout.valid & (readout.row == rows - 1)):
-                    m.d.sync += row.eq(0)
+                    m.d.control += row.eq(0)
                     m.next = "write"
             with m.State("write"):
                 m.d.comb += self.y.valid.eq(1)
                 with m.If(self.y.ready):
-                    m.d.sync += row.eq(row + 1)
+                    m.d.control += row.eq(row + 1)
                     with m.If(row == rows - 1):
                         m.next = "idle"
         m.d.comb += self.busy.eq((self.number != 0) | ~control.ongoing("idle"))

@@ -113,19 +113,19 @@ def build_sites(
                 codes.append(kept_code)
             if trace:
                 _trace(m, traced[s.name], elements, index, valid, code)
-    moved = Signal()
+    moved = Signal(name="moved")
     with m.If(fresh):
-        m.d.sync += moved.eq(0)
+        m.d.control += moved.eq(0)
     for move in moves:
         with m.If(move):
-            m.d.sync += moved.eq(1)
+            m.d.control += moved.eq(1)
     return Sites(codes, valid, moved if saboteur is None else saboteur.kept_moving(moved), clocks, traced)
 
 
 def _later(m: Module, value: Value, clocks: int) -> Value:
     for _ in range(clocks):
         held = Signal.like(value, name="later")
-        m.d.sync += held.eq(value)
+        m.d.control += held.eq(value)
         value = held
     return value
 
@@ -183,9 +183,9 @@ def build_readout(m: Module, plan: Plan, leaving: Leaving, saboteur: Saboteur | 
         m.d.sync += [s.eq(p) for s, p in zip(sums, [*pairs, *parts[2 * len(pairs) :]], strict=True)]
         parts, valid = [*sums], _later(m, valid, 1)
     rows = len(plan.matrices[2])
-    row = Signal(range(max(rows, 2)))
+    row = Signal(range(max(rows, 2)), name="readout_row")
     with m.If(valid):
-        m.d.sync += row.eq(Mux(row == rows - 1, 0, row + 1))
+        m.d.control += row.eq(Mux(row == rows - 1, 0, row + 1))
     pipe = Pipe(m, plan, row, range(rows), saboteur)
     pipe.bias(local, parts[0])
     pipe.run(plan.net.readout)

@@ -19,18 +19,19 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Elaboratable, Module, Mux, ResetInserter, Signal, Value, signed
+from amaranth import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 
+from eqcompile.rtl.control import CONTROL, restarted
 from eqcompile.rtl.datapath import shape_of
-from eqcompile.rtl.harden.tmr import Triplicated
+from eqcompile.rtl.harden.tmr import merge_control
 from eqcompile.rtl.interface import EngineSignature, port_of
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet, walk
 from eqcompile.toolchain.passes import Analysis
 
 from .build import TAKEN, Builder
-from .hardening import Protected, check_hardening, is_control
+from .hardening import Protected, check_hardening
 from .intake import InputUnit, Intake, serial_maps
 from .saboteur import Saboteur
 from .saturate import useful_drives
@@ -145,11 +146,7 @@ class ParallelEngine(wiring.Component):
         return "tmr" in self.harden
 
     def elaborate(self, platform: object) -> Elaboratable:
-        core = ResetInserter(self.restart)(self._module)
-        if not self.voted:
-            return core
-        protected = {id(register) for register in self.protected}
-        return Triplicated(lambda register: is_control(register) or id(register) in protected)(core)
+        return merge_control(restarted(self._module, self.restart), voted=self.voted)
 
     def _refusals(self, net: IntNet) -> list[Diagnostic]:
         return check(net, harden=self.harden, protect=self.protect)
@@ -183,12 +180,12 @@ class ParallelEngine(wiring.Component):
         builder.block(net.readout, read, upset["readout"])
         outputs = [w for o in net.outputs for w in builder.get(o.value, read).reshape(-1)]
         self.read_clocks = _stages(outputs)
-        self.protected = [
-            Value.cast(held[name].reshape(-1)[unit].value)
+        self.protected = {
+            id(held[name].reshape(-1)[unit].value)
             for name, units in self.protect.items()
             for unit in units
             for held in ((states, seen) if self.ahead else (states,))
-        ]
+        }
         self.intake.delayed(self.drive_clocks)
         self._control(
             m,
@@ -238,23 +235,26 @@ class ParallelEngine(wiring.Component):
         outputs: Sequence[Wire],
     ) -> None:
         intake = self.intake
-        next_steps, next_tolerance, left = Signal(16), Signal(16), Signal(16)
+        next_steps = Signal(16, name="next_steps")
+        next_tolerance = Signal(16, name="next_tolerance")
+        left = Signal(16, name="left")
         widest = max(f.bits for _, _, f in self.signature.states)
         # No difference of two codes is larger than this, so a larger tolerance says the same.
         cap = min((1 << widest) - 1, (1 << 16) - 1)
-        tolerance = Signal(range(cap + 1))
-        latch, counted, made = Signal(), Signal(), Signal(16)
+        tolerance = Signal(range(cap + 1), name="tolerance")
+        latch, counted = Signal(), Signal()
+        made = Signal(16, name="made")
         longest = max(self.step_clocks, self.read_clocks, 1)
-        age = Signal(range(longest + 1))
+        age = Signal(range(longest + 1), name="age")
         m.d.comb += [
             self.x.ready.eq(intake.ready),
             intake.transfer.eq(self.x.valid & self.x.ready),
             self.made.eq(made),
         ]
         with m.If(intake.transfer & (intake.number == 0)):
-            m.d.sync += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
+            m.d.control += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
         with m.If(age != longest):
-            m.d.sync += age.eq(age + 1)
+            m.d.control += age.eq(age + 1)
         settled = self._settled(m, states, latch, tolerance)
         over = Signal()
         known = Const(1) if self.ahead else age != 0
@@ -264,25 +264,22 @@ class ParallelEngine(wiring.Component):
         m.d.comb += over.eq((left == 0) | ((made != 0) & known & settled))
         port = self.signature.y_port
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
-        beats_left = Signal(range(port.beats))
+        beats_left = Signal(range(port.beats), name="beats_left")
         m.d.comb += self.y.payload.eq(Cat(results[: port.beat]))
-        start = [s.eq(w.value) for s, w in zip(states, initial, strict=True)]
-        advance = [s.eq(w.value) for s, w in zip(states, updates, strict=True)]
+        start = [(s, w.value) for s, w in zip(states, initial, strict=True)]
+        advance = [(s, w.value) for s, w in zip(states, updates, strict=True)]
         if self.ahead:
             # They run on whatever the control does, which reads the copies: nothing of it is on their way.
             with m.If(intake.take):
-                m.d.sync += start
+                self._latch(m, start)
             with m.Else():
-                m.d.sync += advance
-        read = [
-            *(r.eq(w.value) for r, w in zip(results, outputs, strict=False)),
-            beats_left.eq(port.beats - 1),
-        ]
-        with m.FSM() as control:
+                self._latch(m, advance)
+        read = [r.eq(w.value) for r, w in zip(results, outputs, strict=False)]
+        with m.FSM(domain=CONTROL, name="fsm") as control:
             with m.State("idle"), m.If(intake.full):
                 m.d.comb += intake.take.eq(1)
-                m.d.sync += [
-                    *([] if self.ahead else start),
+                self._latch(m, [] if self.ahead else start)
+                m.d.control += [
                     left.eq(next_steps),
                     tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance)),
                     made.eq(0),
@@ -294,35 +291,44 @@ class ParallelEngine(wiring.Component):
                     m.next = "read"
                     with m.If(age >= self.read_clocks):
                         m.d.sync += read
+                        m.d.control += beats_left.eq(port.beats - 1)
                         m.next = "write"
                 with m.Elif(age >= self.step_clocks - 1):
                     m.d.comb += latch.eq(1)
-                    m.d.sync += [*([] if self.ahead else advance), age.eq(0)]
+                    self._latch(m, [] if self.ahead else advance)
+                    m.d.control += age.eq(0)
             with m.State("read"), m.If(age >= self.read_clocks):
                 m.d.sync += read
+                m.d.control += beats_left.eq(port.beats - 1)
                 m.next = "write"
             with m.State("write"):
                 m.d.comb += self.y.valid.eq(1)
                 with m.If(self.y.ready):
                     m.d.sync += [a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)]
-                    m.d.sync += beats_left.eq(beats_left - 1)
+                    m.d.control += beats_left.eq(beats_left - 1)
                     with m.If(beats_left == 0):
                         m.next = "idle"
         if self.ahead:
             # The first latch of a sample takes its initial codes into the copy: no tick yet.
-            primed = Signal()
+            primed = Signal(name="primed")
             with m.If(intake.take):
-                m.d.sync += primed.eq(0)
+                m.d.control += primed.eq(0)
             with m.Elif(latch):
-                m.d.sync += [primed.eq(1), *(a.eq(b) for a, b in zip(seen, states, strict=True))]
+                m.d.control += primed.eq(1)
+                self._latch(m, zip(seen, states, strict=True))
             m.d.comb += counted.eq(latch & primed)
         else:
             m.d.comb += counted.eq(latch)
         with m.If(counted):
-            m.d.sync += [made.eq(made + 1), left.eq(left - 1)]
+            m.d.control += [made.eq(made + 1), left.eq(left - 1)]
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
         if self.signature.trace is not None:
             m.d.sync += self.trace_end.eq(counted)
+
+    def _latch(self, m: Module, codes: Iterable[tuple[Value, Value]]) -> None:
+        """Assign registers of states; those of protected units are control."""
+        for register, value in codes:
+            m.d[CONTROL if id(register) in self.protected else "sync"] += register.eq(value)
 
     def _settled(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
         """No code moved by more than the tolerance in the last step: known in the clock after the first that a step's
@@ -338,7 +344,7 @@ class ParallelEngine(wiring.Component):
         # The tables' outputs are late in the clock: what the two bounds of two codes say is the work of one LUT, and
         # the rest waits for the next clock.
         flags = Signal(-(-len(moved) // 2), name="moved")
-        m.d.sync += flags.eq(Cat(Cat(moved[i : i + 2]).any() for i in range(0, len(moved), 2)))
+        m.d.control += flags.eq(Cat(Cat(moved[i : i + 2]).any() for i in range(0, len(moved), 2)))
         return ~flags.any()
 
 

@@ -6,31 +6,18 @@ of them where the states run ahead. Its sums and its drive are not protected.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from math import prod
-
-from amaranth import Signal
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 
 from ..harden.mechanisms import faults as faults_of
 
-__all__ = ["Protected", "check_hardening", "is_control"]
+__all__ = ["Protected", "check_hardening"]
 
 Protected = Mapping[str, Collection[int]]
 """Units of each state, by number in C order."""
-
-_NAMED = re.compile(
-    r"number|waiting|last|adding_\d|full|age|left|next_.*|tolerance|made|moved|primed|fsm_state|beats_left"
-)
-
-
-def is_control(register: Signal) -> bool:
-    """Whether a register decides what happens next. Those that were made several in a line have no name: the schedule,
-    and a code on its way to the accumulators."""
-    return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
 
 
 def check_hardening(names: Collection[str], protect: Protected, net: IntNet) -> list[Diagnostic]:

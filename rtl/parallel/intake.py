@@ -73,8 +73,9 @@ class Intake:
     def __init__(self, m: Module, net: IntNet, port: Port, payload: Value, unit: InputUnit) -> None:
         self.m, self.net, self.payload = m, net, payload
         self.transfer, self.take = Signal(), Signal()
-        self.full, self.empty = Signal(), Signal()
-        self.number = Signal(range(max(port.beats, 2)))
+        self.full = Signal(name="full")
+        self.empty = Signal()
+        self.number = Signal(range(max(port.beats, 2)), name="number")
         self.scope: Scope = {}
         self.accumulators: list[_Accumulator] = []
         serial = serial_maps(net, unit)
@@ -91,13 +92,13 @@ class Intake:
             self.latency = 4
         self.last = Signal()
         m.d.comb += self.last.eq(self.transfer & (self.number == port.beats - 1))
-        self.waiting = Signal()
+        self.waiting = Signal(name="waiting")
         with m.If(self.transfer):
-            m.d.sync += self.number.eq(Mux(self.last, 0, self.number + 1))
+            m.d.control += self.number.eq(Mux(self.last, 0, self.number + 1))
         with m.If(self.last):
-            m.d.sync += self.waiting.eq(1)
+            m.d.control += self.waiting.eq(1)
         with m.Elif(self.take):
-            m.d.sync += self.waiting.eq(0)
+            m.d.control += self.waiting.eq(0)
             m.d.sync += [a.sum.eq(a.init) for a in self.accumulators]
         m.d.comb += self.empty.eq((self.number == 0) & ~self.waiting)
 
@@ -106,12 +107,12 @@ class Intake:
         m, valid = self.m, self.last
         for _ in range(self.latency - 1 + clocks):
             later = Signal(name="last")
-            m.d.sync += later.eq(valid)
+            m.d.control += later.eq(valid)
             valid = later
         with m.If(valid):
-            m.d.sync += self.full.eq(1)
+            m.d.control += self.full.eq(1)
         with m.Elif(self.take):
-            m.d.sync += self.full.eq(0)
+            m.d.control += self.full.eq(0)
 
     @property
     def ready(self) -> Value:
@@ -145,7 +146,7 @@ class Intake:
         code, word = self.fetch(columns, fmt, port.format)
         minus = Signal(signed(port.format.bits + 1))
         adding = [Signal(name=f"adding_{i}") for i in range(3)]
-        m.d.sync += [adding[0].eq(self.transfer), adding[1].eq(adding[0]), adding[2].eq(adding[1])]
+        m.d.control += [adding[0].eq(self.transfer), adding[1].eq(adding[0]), adding[2].eq(adding[1])]
         m.d.comb += minus.eq(-code)
         row = 0
         by_name = {i.name: format_of(i) for i in self.net.inputs}
@@ -176,8 +177,11 @@ class Intake:
         m.submodules.columns = rom = Memory(shape=width, depth=len(words), init=words)
         port = rom.read_port()
         m.d.comb += port.addr.eq(self.number)
-        first, second, word = Signal(shape_of(code)), Signal(shape_of(code)), Signal(width)
-        m.d.sync += [first.eq(decode(self.payload, code)), second.eq(first), word.eq(port.data)]
+        first = Signal(shape_of(code), name="first")
+        second = Signal(shape_of(code), name="second")
+        word = Signal(width, name="word")
+        m.d.control += [first.eq(decode(self.payload, code)), second.eq(first)]
+        m.d.sync += word.eq(port.data)
         return second, word
 
 

@@ -84,11 +84,18 @@ class Applier(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         plan, weights = self.plan, self.plan.weights
-        active, left = Signal(), Signal(weights.index_bits)
-        bank = Signal(len(plan.banks))
-        change, wipe = Signal(self.change_shape), Signal()
-        waiting, fetched, kind = Signal(), Signal(), Signal.like(self.bank)
-        coming, forgets, taken = Signal(self.change_shape), Signal(), Signal()
+        active = Signal(name="active")
+        # No control: a vote on the path of the handshake costs a fifth of the frequency (decision 0007).
+        left = Signal(weights.index_bits, name="left")
+        bank = Signal(len(plan.banks), name="bank")
+        change = Signal(self.change_shape, name="change")
+        wipe = Signal(name="wipe")
+        waiting = Signal(name="waiting")
+        fetched = Signal(name="fetched")
+        kind = Signal.like(self.bank, name="kind")
+        coming = Signal(self.change_shape, name="coming")
+        forgets = Signal(name="forgets")
+        taken = Signal()
         ends = left == 0
         if self.foresees:
             # What `left == 0` will say, so that the stream's handshake need not wait for it.
@@ -102,18 +109,20 @@ class Applier(wiring.Component):
         standing: Value = waiting
         for _ in range(self.reading - 1):
             standing = self._next(m, standing & ~taken)
-        m.d.sync += fetched.eq(standing & ~taken)
+        m.d.control += fetched.eq(standing & ~taken)
         with m.If(self.ready):
-            m.d.sync += [waiting.eq(self.valid), self.table_address.eq(self.row), kind.eq(self.bank)]
-            m.d.sync += [coming.eq(self.change), forgets.eq(self.wipe)]
+            m.d.control += [waiting.eq(self.valid), self.table_address.eq(self.row), kind.eq(self.bank)]
+            m.d.control += [coming.eq(self.change), forgets.eq(self.wipe)]
         with m.If(active):
-            m.d.sync += [self.entry_address.eq(self.entry_address + 1), left.eq(left - 1)]
+            m.d.control += self.entry_address.eq(self.entry_address + 1)
+            m.d.sync += left.eq(left - 1)
             with m.If(ends):
-                m.d.sync += [active.eq(0), bank.eq(0)]
+                m.d.control += [active.eq(0), bank.eq(0)]
         with m.If(taken):
             start, more = self.table_data[: weights.address_bits], self.table_data[weights.address_bits :]
-            m.d.sync += [active.eq(1), self.entry_address.eq(start), left.eq(more)]
-            m.d.sync += [bank.eq(1 << kind), change.eq(coming), wipe.eq(forgets)]
+            m.d.control += [active.eq(1), self.entry_address.eq(start)]
+            m.d.sync += left.eq(more)
+            m.d.control += [bank.eq(1 << kind), change.eq(coming), wipe.eq(forgets)]
         # By clock: which banks take the word, and whether they forget.
         writes, wipes = [Value.cast(bank)], [Value.cast(wipe)]
         for _ in range(self.reading + 2):

@@ -25,13 +25,17 @@ class ChangeList(Elaboratable):
         self.push, self.group = Signal(width), Signal(self.group_bits)
         self.change = [Signal(shape, name=f"change_{lane}") for lane in range(width)]
         self.run, self.take, self.rewind, self.clear = Signal(), Signal(), Signal(), Signal()
-        self.valid, self.unit, self.value = Signal(), Signal(self.group_bits + self.lane_bits), Signal(shape)
+        self.valid = Signal(name="valid")
+        self.unit = Signal(self.group_bits + self.lane_bits, name="unit")
+        self.value = Signal(shape, name="value")
         self.finished = Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        entry, lane = Signal(range(self.groups + 1)), Signal(range(max(self.width, 2)))
-        pending, done = Signal(), Signal()
+        entry = Signal(range(self.groups + 1), name="entry")
+        lane = Signal(range(max(self.width, 2)), name="lane")
+        pending = Signal(name="pending")
+        done = Signal(name="done")
         arrived = Signal(name="arrived") if self.late else pending
         counts, entries = [], []
         bits = self.shape.width
@@ -45,21 +49,21 @@ class ChangeList(Elaboratable):
                 ram.write_enable.eq(self.push[i]),
             ]
             with m.If(self.clear):
-                m.d.sync += count.eq(0)
+                m.d.control += count.eq(0)
             with m.Elif(self.push[i]):
-                m.d.sync += count.eq(count + 1)
+                m.d.control += count.eq(count + 1)
             counts.append(count)
             entries.append(self._read(m, ram))
         end, read = _pick(counts, lane), _pick(entries, lane)
         with m.If(self.take):
-            m.d.sync += self.valid.eq(0)
+            m.d.control += self.valid.eq(0)
         if self.late:
-            m.d.sync += arrived.eq(pending)
+            m.d.control += arrived.eq(pending)
             with m.If(pending):
-                m.d.sync += pending.eq(0)
+                m.d.control += pending.eq(0)
         with m.If(arrived):
             change = read[:bits]
-            m.d.sync += [
+            m.d.control += [
                 pending.eq(0),
                 self.valid.eq(1),
                 self.value.eq(change.as_signed() if self.shape.signed else change),
@@ -67,15 +71,15 @@ class ChangeList(Elaboratable):
             ]
         with m.Elif(self.run & ~done & ~pending if self.late else self.run & ~done):
             with m.If(entry == end):
-                m.d.sync += [entry.eq(0), lane.eq(Mux(lane == self.width - 1, 0, lane + 1))]
-                m.d.sync += done.eq(lane == self.width - 1)
+                m.d.control += [entry.eq(0), lane.eq(Mux(lane == self.width - 1, 0, lane + 1))]
+                m.d.control += done.eq(lane == self.width - 1)
             with m.Elif(~self.valid | self.take):
-                m.d.sync += [pending.eq(1), entry.eq(entry + 1)]
+                m.d.control += [pending.eq(1), entry.eq(entry + 1)]
         m.d.comb += self.finished.eq(done & ~self.valid)
         with m.If(self.rewind | self.clear):
-            m.d.sync += [entry.eq(0), lane.eq(0), done.eq(0), pending.eq(0), self.valid.eq(0)]
+            m.d.control += [entry.eq(0), lane.eq(0), done.eq(0), pending.eq(0), self.valid.eq(0)]
             if self.late:
-                m.d.sync += arrived.eq(0)
+                m.d.control += arrived.eq(0)
         return m
 
     def _read(self, m: Module, ram: Ram) -> Value:

@@ -9,6 +9,7 @@ from amaranth import Array, Cat, Const, Module, Signal, Value, signed
 
 from eqcompile.toolchain.ir import Format
 
+from ..control import CONTROL
 from ..datapath import decode, shape_of
 from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
@@ -39,7 +40,8 @@ class Core:
         self.loaded: list[Ram | CheckedRam] = []
         self.code_rams: dict[str, list[Ram | ResidueRam]] = {}
         # Known a clock after the last decision, long before the next one.
-        self.next_made, self.enough = Signal(16), Signal()
+        self.next_made = Signal(16, name="next_made")
+        self.enough = Signal(name="enough")
         self.saboteur = Saboteur(ports, self.next_made) if ports.inject else None
 
     def build(self) -> Module:
@@ -83,18 +85,20 @@ class Core:
         for name, made in self.lists.items():
             self.m.submodules[f"changes_{name}"] = made
         counted = [u.groups for u in self.units] + [p.units for p in phases if isinstance(p, Take | Show)]
-        self.count = Signal(range(max(counted) + 1))
+        self.count = Signal(range(max(counted) + 1), name="count")
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
-        self.moved, self.limit, self.tolerated = Signal(), Signal(16), Signal(16)
+        self.moved = Signal(name="moved")
+        self.limit = Signal(16, name="limit")
+        self.tolerated = Signal(16, name="tolerated")
         self.least: Value = -self.tolerated
         if self.ports.harden:
             least = Signal(signed(17), name="tolerance_least")
-            self.m.d.sync += least.eq(self.least)
+            self.m.d.control += least.eq(self.least)
             self.least = least
         # With votes the sum and the comparison take a clock each.
-        self.m.d["sync" if self.ports.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
-        self.m.d.sync += self.enough.eq(self.next_made == self.limit)
+        self.m.d[CONTROL if self.ports.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
+        self.m.d.control += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
         return [Signal(shape_of(fmt), name=f"{name}_{lane}") for lane in self.lanes]
@@ -141,9 +145,9 @@ class Core:
         """The sums of group `group`: one slice of an accumulator word, a register behind the memory."""
         plan, m = self.plan, self.m
         inner = (plan.lanes // plan.width - 1).bit_length()
-        self.slice_ = Signal(max(inner, 1))
+        self.slice_ = Signal(max(inner, 1), name="slice_")
         m.d.comb += self.applier.read.eq(self.group[inner:])
-        m.d.sync += self.slice_.eq(self.group[:inner])
+        m.d.control += self.slice_.eq(self.group[:inner])
         for x in plan.maps:
             bits = plan.banks[x.bank][1]
             word = Value.cast(self.applier.sums[f"bank{x.bank}"])
@@ -200,11 +204,11 @@ class Core:
             if v.kind == "input" or not sources:
                 continue
             group = Signal(max(u.out_group.shape().width for u in sources), name=f"{name}_group")
-            m.d.sync += present.eq(0)
+            m.d.control += present.eq(0)
             for unit in sources:
                 with m.If(unit.out_valid):
-                    m.d.sync += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
-                    m.d.sync += ticked.eq(unit.sweep.block == "step")
+                    m.d.control += [present.eq(unit.lane_valid), group.eq(unit.out_group)]
+                    m.d.control += ticked.eq(unit.sweep.block == "step")
                     for lane in self.lanes:
                         m.d.sync += change[lane].eq(self._kept(unit, name, lane, event=True) - unit.old[name][lane])
             if name in self.lists:
@@ -214,7 +218,7 @@ class Core:
             if v.kind == "state":
                 far = [(c > self.tolerated) | (c < self.least) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
-                    m.d.sync += self.moved.eq(1)
+                    m.d.control += self.moved.eq(1)
 
     def _kept(self, unit: SweepUnit, name: str, lane: int, *, event: bool = False) -> Value:
         """The code that a sweep stores; `event`: as its change is told."""
@@ -240,10 +244,10 @@ class Core:
 
     def _sequence(self) -> None:
         m, phases = self.m, self.program.phases
-        self.phase, self.advance = Signal(range(len(phases))), Signal()
-        self.ports.named = {"phase": self.phase, "moved": self.moved, "limit": self.limit}
+        self.phase = Signal(range(len(phases)), name="phase")
+        self.advance = Signal()
         with m.If(self.advance):
-            m.d.sync += [self.phase.eq(self.phase + 1), self.count.eq(0)]
+            m.d.control += [self.phase.eq(self.phase + 1), self.count.eq(0)]
         with m.Switch(self.phase):
             for number, phase in enumerate(phases):
                 with m.Case(number):
@@ -283,9 +287,9 @@ class Core:
                 x.ready.eq(~self._is_event(code) | (applier.ready & last)),
             ]
             with m.If(applier.valid & applier.ready & ~last):
-                m.d.sync += which.eq(which + 1)
+                m.d.control += which.eq(which + 1)
             with m.If(taken):
-                m.d.sync += which.eq(0)
+                m.d.control += which.eq(0)
         else:
             m.d.comb += x.ready.eq(1)
         for lane, ram in enumerate(self.inputs.get(phase.name, [])):
@@ -297,18 +301,18 @@ class Core:
         if opens and ports.harden:
             # They follow until the first beat is taken: wide registers do not wait for the stream's handshake.
             with m.If(self.count == 0):
-                m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
+                m.d.control += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
         with m.If(taken):
             if opens and ports.harden:
-                m.d.sync += ports.busy.eq(1)
+                m.d.control += ports.busy.eq(1)
             elif opens:
                 with m.If(self.count == 0):
-                    m.d.sync += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
-                    m.d.sync += [ports.busy.eq(1), ports.made.eq(0)]
-            m.d.sync += self.count.eq(self.count + 1)
+                    m.d.control += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
+                    m.d.control += [ports.busy.eq(1), ports.made.eq(0)]
+            m.d.control += self.count.eq(self.count + 1)
             with m.If(self.count == phase.units - 1):
                 m.d.comb += self.advance.eq(1)
-                m.d.sync += self.count.eq(0)
+                m.d.control += self.count.eq(0)
 
     def _run(self, unit: SweepUnit) -> None:
         m = self.m
@@ -319,7 +323,7 @@ class Core:
                 m.d.comb += self.advance.eq(1)
         with m.Elif(~self.applier.busy):
             m.d.comb += [unit.valid.eq(1), unit.start.eq(self.count == 0)]
-            m.d.sync += self.count.eq(self.count + 1)
+            m.d.control += self.count.eq(self.count + 1)
 
     def _apply(self, phase: Apply) -> None:
         m, made, applier = self.m, self.lists[phase.source], self.applier
@@ -336,12 +340,12 @@ class Core:
 
     def _decide(self) -> None:
         m, ports = self.m, self.ports
-        m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]
+        m.d.control += [ports.made.eq(self.next_made), self.moved.eq(0)]
         if ports.traced:
             m.d.comb += ports.trace_end.eq(1)
         moved = self.moved | ports.inject_enable if ports.inject else self.moved
         with m.If(moved & ~self.enough):
-            m.d.sync += self.phase.eq(self.program.tick)
+            m.d.control += self.phase.eq(self.program.tick)
         with m.Else():
             m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]
 
@@ -353,23 +357,23 @@ class Core:
         m.d.comb += [self.group.eq(self.count[self.lane_bits :]), unit.group.eq(self.group)]
         with m.If(~sent & ~self.applier.busy):
             m.d.comb += unit.valid.eq(1)
-            m.d.sync += sent.eq(1)
+            m.d.control += sent.eq(1)
         waits = late_result(self.plan, unit.sweep, ports.harden)
         with m.If(unit.out_valid):
             m.d.sync += ports.y.payload.eq(Array(shown)[self.count[: self.lane_bits]] if self.lane_bits else shown[0])
-            m.d.sync += ports.y.valid.eq(waits == 0)
+            m.d.control += ports.y.valid.eq(waits == 0)
         if waits:
             checked = Signal(waits, name=f"output_{phase.output}_late_sent")
-            m.d.sync += checked.eq(Cat(unit.out_valid, checked))
+            m.d.control += checked.eq(Cat(unit.out_valid, checked))
             with m.If(checked[-1]):
-                m.d.sync += ports.y.valid.eq(1)
+                m.d.control += ports.y.valid.eq(1)
         with m.If(ports.y.valid & ports.y.ready):
-            m.d.sync += [ports.y.valid.eq(0), sent.eq(0), self.count.eq(self.count + 1)]
+            m.d.control += [ports.y.valid.eq(0), sent.eq(0), self.count.eq(self.count + 1)]
             with m.If(self.count == phase.units - 1):
                 m.d.comb += self.advance.eq(1)
-                m.d.sync += self.count.eq(0)
+                m.d.control += self.count.eq(0)
                 if closes:
-                    m.d.sync += [self.phase.eq(0), ports.busy.eq(0)]
+                    m.d.control += [self.phase.eq(0), ports.busy.eq(0)]
 
 
 def _chosen(values: Sequence[int], which: Signal) -> Value:

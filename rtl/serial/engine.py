@@ -10,20 +10,20 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Literal
 
-from amaranth import ResetInserter, Signal
 from amaranth.lib import wiring
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
 
-from ..harden.tmr import Triplicated
+from ..control import restarted
+from ..harden.tmr import merge_control
 from ..interface import EngineSignature, port_of
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
 from .applier import reading_clocks
 from .bounds import clock_span
 from .core import Core
-from .hardening import check_hardening, is_control
+from .hardening import check_hardening
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Program, make_program
 from .saboteur import words_of
@@ -176,7 +176,6 @@ class SerialEngine(wiring.Component):
         self.dense, self.inject, self.harden = dense, inject, harden
         self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
         self.inject_words = words_of(self.plan, checked="residue" in harden)
-        self.named: dict[str, Signal] = {}
         self.program: Program = make_program(self.plan)
         types = Analysis.of(net).types
         self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])
@@ -211,9 +210,4 @@ class SerialEngine(wiring.Component):
         return plan_words(self.plan, net)
 
     def elaborate(self, platform: object) -> Any:
-        core = ResetInserter(self.restart)(Core(self).build())
-        return Triplicated(is_control, told=self._name_copy)(core) if self.voted else core
-
-    def _name_copy(self, number: int, register: Signal, copy: Signal) -> None:
-        for name in [name for name, known in self.named.items() if known is register]:
-            self.named[f"vote{number}_{name}"] = copy
+        return merge_control(restarted(Core(self).build(), self.restart), voted=self.voted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,21 +20,7 @@ from .program import Decide, Take
 if TYPE_CHECKING:
     from .core import Core
 
-__all__ = ["attach", "check_hardening", "code_of", "is_control"]
-
-_NAMED = re.compile(
-    r"bank|count|count_.*|busy|made|y__valid|slice_|.*_map|output_.*_sent|table_address|entry_address|"
-    r"valid|group|kind|wipe|lane|done|arrived|enough|tolerated|tolerance_least|.*_present|.*_ticked|.*_group"
-)
-
-
-def is_control(register: Signal) -> bool:
-    """Whether a register decides what happens next, for TMR; the others hold codes, sums and products.
-
-    Registers that were made several in a line have no name but the last: they are those of the sequencer, the applier
-    and the lists, the event that is applied among them.
-    """
-    return register.name.startswith("$") or bool(_NAMED.fullmatch(register.name))
+__all__ = ["attach", "check_hardening", "code_of"]
 
 
 def code_of(names: tuple[str, ...], width: int) -> Code | None:
@@ -73,7 +58,7 @@ def attach(core: Core) -> None:
         unknown = Signal(name="phase_unknown")
         m.d.comb += unknown.eq(core.phase >= len(phases))
         with m.If(unknown):
-            m.d.sync += [core.phase.eq(0), core.count.eq(0)]
+            m.d.control += [core.phase.eq(0), core.count.eq(0)]
         found["safe-fsm"] = unknown
     rams = [ram for ram in core.loaded if isinstance(ram, CheckedRam)]
     if rams:

@@ -9,6 +9,7 @@ from amaranth import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from eqcompile.toolchain.ir import Format, ops
 from eqcompile.toolchain.ir.ops import Op
 
+from ..control import CONTROL
 from ..datapath import Clocked, Datapath, shape_of
 from .plan import Plan, Sweep
 from .saboteur import Saboteur
@@ -68,8 +69,8 @@ class SweepUnit(Elaboratable):
         m = Module()
         valid, group = [Value.cast(self.valid)], [Value.cast(self.group)]
         for _ in range(self.stages):
-            valid.append(_next(m, valid[-1], "valid"))
-            group.append(_next(m, group[-1], "group"))
+            valid.append(_next(m, valid[-1], "valid", CONTROL))
+            group.append(_next(m, group[-1], "group", CONTROL))
         m.d.comb += [self.out_valid.eq(valid[-1]), self.out_group.eq(group[-1]), self.busy.eq(Cat(*valid).any())]
         in_last = self.sweep.units - (self.groups - 1) * self.plan.width
         lines = [_Line(self, m, lane, group) for lane in range(self.plan.width)]
@@ -190,7 +191,7 @@ def _is_free(path: Datapath, op: Op) -> bool:
     return isinstance(op, ops.Rescale) and op.shift == 0 and path.latency(op) == 0
 
 
-def _next(m: Module, value: Value, name: str) -> Value:
+def _next(m: Module, value: Value, name: str, domain: str = "sync") -> Value:
     held = Signal(value.shape(), name=name)
-    m.d.sync += held.eq(value)
+    m.d[domain] += held.eq(value)
     return held

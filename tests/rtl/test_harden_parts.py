@@ -16,7 +16,7 @@ from eqcompile.rtl.harden import tmr
 from eqcompile.rtl.harden.codes import Code, Parity, Secded
 from eqcompile.rtl.harden.memory import LATENCY, CheckedRam
 from eqcompile.rtl.harden.residue import ResidueRam, plus, residue, times
-from eqcompile.rtl.harden.tmr import COPIES, Triplicated, kept_apart
+from eqcompile.rtl.harden.tmr import COPIES, Triplicated, kept_apart, merge_control
 from eqcompile.rtl.harden.watchdog import Watchdog
 
 CODES = [Parity, Secded]
@@ -25,7 +25,7 @@ FEW = settings(max_examples=12, deadline=None)
 
 
 def driven(part: Any, bench: Callable[[Any], Any]) -> None:
-    simulator = Simulator(part)
+    simulator = Simulator(merge_control(part, voted=False))
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
@@ -276,9 +276,10 @@ class Counter(Elaboratable):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         with m.If(self.run):
-            m.d.sync += [self.count.eq(self.count + 1), self.sum.eq(self.sum + self.count)]
+            m.d.control += self.count.eq(self.count + 1)
+            m.d.sync += self.sum.eq(self.sum + self.count)
             with m.If(self.count == 9):
-                m.d.sync += self.count[:4].eq(0)
+                m.d.control += self.count[:4].eq(0)
         return m
 
 
@@ -293,7 +294,7 @@ def test_votes_count_as_one_register_does_and_mask_one_that_is_wrong(monkeypatch
 
     monkeypatch.setattr(tmr, "_copy", copy)
     plain, voted = Counter(), Counter()
-    inner = Triplicated(lambda register: register.name == "count")(voted)
+    inner = Triplicated()(voted)
     seen: list[list[tuple[int, int]]] = [[], []]
     for number, (part, top) in enumerate(((plain, plain), (voted, inner))):
 
@@ -310,10 +311,12 @@ def test_votes_count_as_one_register_does_and_mask_one_that_is_wrong(monkeypatch
     assert seen[0] == seen[1]
     assert len(copies) == COPIES
     one, other = Counter(), Counter()
-    inner = Triplicated(lambda register: register.name == "count")(one)
+    inner = Triplicated()(one)
     text = kept_apart(verilog.convert(inner, ports=[one.run, one.count, one.sum], emit_src=False))
     assert text.count("(* keep_hierarchy = 1 *)\nmodule") == COPIES
-    plain_text = verilog.convert(other, ports=[other.run, other.count, other.sum], emit_src=False)
+    plain_text = verilog.convert(
+        merge_control(other, voted=False), ports=[other.run, other.count, other.sum], emit_src=False
+    )
     assert kept_apart(plain_text) == plain_text
 
 

@@ -10,8 +10,8 @@ ENGINE = of(
     "lattice.engine",
     (
         "bank stays after the drive",
-        "    m.d.sync += self.bank.eq(~self.bank)\n",
-        "    m.d.sync += self.bank.eq(self.bank)\n",
+        "    m.d.control += self.bank.eq(~self.bank)\n",
+        "    m.d.control += self.bank.eq(self.bank)\n",
     ),
     ("a step too many", "over.eq((made + 1 == steps)", "over.eq((made == steps)"),
     ("lattice never settles", "(made + 1 == steps) | ~sites.moved", "made + 1 == steps"),

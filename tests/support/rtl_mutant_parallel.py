@@ -41,8 +41,8 @@ ENGINE = of(
     ("first latch counted as a step", "counted.eq(latch & primed)", "counted.eq(latch)"),
     (
         "copy of the codes one step ahead",
-        "*(a.eq(b) for a, b in zip(seen, states, strict=True))]",
-        "*(a.eq(b.value) for a, b in zip(seen, updates, strict=True))]",
+        "zip(seen, states, strict=True))\n",
+        "zip(seen, [w.value for w in updates], strict=True))\n",
     ),
     ("drive of the next sample", "with m.If(self.intake.take):\n", "with m.If(1):\n"),
     (
@@ -77,8 +77,8 @@ INTAKE = of(
     ("accumulators taken too early", "self.latency = 4", "self.latency = 3"),
     (
         "full after it was taken",
-        "with m.Elif(self.take):\n            m.d.sync += self.full.eq(0)",
-        "with m.Elif(self.take):\n            m.d.sync += self.full.eq(1)",
+        "with m.Elif(self.take):\n            m.d.control += self.full.eq(0)",
+        "with m.Elif(self.take):\n            m.d.control += self.full.eq(1)",
     ),
 )
 BUILD = of(

@@ -30,8 +30,8 @@ SHELL = of(
     ),
     (
         "soft reset keeps the output index",
-        "            m.d.sync += index.eq(0)\n",
-        "            m.d.sync += index.eq(index)\n",
+        "            m.d.control += index.eq(0)\n",
+        "            m.d.control += index.eq(index)\n",
     ),
     ("output zero-extended", "code.as_signed() if port.format.signed", "code if port.format.signed"),
     ("TLAST one code early", "index == port.beats - 1", "index == port.beats - 2"),
@@ -43,7 +43,7 @@ SHELL = of(
     ),
     ("input taken while the engine is not ready", "Mux(passing, x.ready, cutting", "Mux(passing, 1, cutting"),
     ("STALLS counts transfers too", "            with m.If(~self.m_axis_tready):", "            with m.If(1):"),
-    ("MADE not latched", "made.eq(self.engine.made)]", "made.eq(made)]"),
+    ("MADE not latched", "made.eq(self.engine.made)\n", "made.eq(made)\n"),
     (
         "STATUS bits exchanged",
         "Cat(engine.busy, written | (results != 0))",
@@ -96,13 +96,13 @@ SWEEP = of(
 )
 APPLIER = of(
     "serial.applier",
-    ("column address off by one", "self.entry_address.eq(start), left", "self.entry_address.eq(start + 1), left"),
+    ("column address off by one", "self.entry_address.eq(start)]", "self.entry_address.eq(start + 1)]"),
     (
         "first word of a column for all",
         "self.entry_address.eq(self.entry_address + 1)",
         "self.entry_address.eq(self.entry_address)",
     ),
-    ("last word of a column dropped", "left.eq(more)]", "left.eq(Mux(more == 0, 0, more - 1))]"),
+    ("last word of a column dropped", "left.eq(more)\n", "left.eq(Mux(more == 0, 0, more - 1))\n"),
     ("place taken before the table answers", "taken.eq(fetched & (", "taken.eq(waiting & ("),
     ("column cut off by the next one", "(~active | ends)), self", "1), self"),
     ("event lost while one waits", "self.ready.eq(~waiting | taken)", "self.ready.eq(1)"),
@@ -145,8 +145,8 @@ CORE = of(
     ),
     (
         "settling forgotten",
-        "m.d.sync += [ports.made.eq(self.next_made), self.moved.eq(0)]",
-        "m.d.sync += [ports.made.eq(self.next_made)]",
+        "m.d.control += [ports.made.eq(self.next_made), self.moved.eq(0)]",
+        "m.d.control += [ports.made.eq(self.next_made)]",
     ),
     (
         "tolerance strict",
@@ -190,7 +190,11 @@ EQUIVALENT = [
 CHANGES = of(
     "serial.changes",
     ("last change dropped", "with m.If(entry == end):", "with m.If(entry + 1 >= end):"),
-    ("list not emptied", "                m.d.sync += count.eq(0)", "                m.d.sync += count.eq(count)"),
+    (
+        "list not emptied",
+        "                m.d.control += count.eq(0)",
+        "                m.d.control += count.eq(count)",
+    ),
     ("change overwritten before it is taken", "with m.Elif(~self.valid | self.take):", "with m.Elif(1):"),
 )
 MEMORY = of("memory", ("every clock writes", "write.en.eq(self.write_enable)", "write.en.eq(1)"))

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from rtl_mutant_table import MUTANTS
 from eqcompile.targets.rtl.emit import TOP
 from eqcompile.targets.rtl.engines import ARCHITECTURES
 
-__all__ = ["Verdict", "benches", "judged", "main", "mutated", "summary", "table", "written"]
+__all__ = ["Verdict", "benches", "judged", "main", "mutated", "rewritten", "summary", "table", "written"]
 
 LIMIT_S = 300.0
 SURVIVES = "SURVIVES"
@@ -60,36 +60,52 @@ Written by `python tests/support/rtl_mutants.py --table`; {summary}.
 
 
 class _Patched(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module of `eqcompile.rtl` with one line changed."""
+    """Imports modules of `eqcompile.rtl` with other texts."""
 
-    def __init__(self, mutant: Mutant) -> None:
-        self.name = f"eqcompile.rtl.{mutant.module}"
-        path = files("eqcompile.rtl").joinpath(*mutant.module.split(".")).with_suffix(".py")  # type: ignore[attr-defined]
-        text = path.read_text(encoding="utf-8")
-        if text.count(mutant.old) != 1:
-            raise LookupError(f"{mutant.name}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.module}")
-        self.path, self.text = str(path), text.replace(mutant.old, mutant.new)
+    def __init__(self, texts: Mapping[str, tuple[str, str]]) -> None:
+        self.texts = texts
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
-        return importlib.util.spec_from_loader(name, self) if name == self.name else None
+        return importlib.util.spec_from_loader(name, self) if name in self.texts else None
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.text, self.path, "exec"), module.__dict__)
+        path, text = self.texts[module.__name__]
+        exec(compile(text, path, "exec"), module.__dict__)
+
+
+def _changed(mutant: Mutant) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        if text.count(mutant.old) != 1:
+            raise LookupError(f"{mutant.name}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.module}")
+        return text.replace(mutant.old, mutant.new)
+
+    return change
 
 
 @contextmanager
 def mutated(mutant: Mutant) -> Iterator[None]:
     """Within, `eqcompile.rtl` is imported anew with the mutation, and afterwards as it was."""
-    finder = _Patched(mutant)
+    with rewritten({mutant.module: _changed(mutant)}):
+        yield
+
+
+@contextmanager
+def rewritten(changes: Mapping[str, Callable[[str], str]]) -> Iterator[dict[str, str]]:
+    """Within, `eqcompile.rtl` is imported anew, the text of each module in `changes` changed; afterwards as it was."""
+    texts = {}
+    for module, change in changes.items():
+        path = files("eqcompile.rtl").joinpath(*module.split(".")).with_suffix(".py")  # type: ignore[attr-defined]
+        texts[f"eqcompile.rtl.{module}"] = str(path), change(path.read_text(encoding="utf-8"))
+    finder = _Patched(texts)
     kept = {n: m for n, m in sys.modules.items() if n.startswith("eqcompile.rtl")}
     for name in kept:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
     try:
-        yield
+        yield {module: texts[f"eqcompile.rtl.{module}"][1] for module in changes}
     finally:
         sys.meta_path.remove(finder)
         for name in [n for n in sys.modules if n.startswith("eqcompile.rtl")]:
