@@ -78,6 +78,7 @@ def command(argv: Sequence[str]) -> Reply:
         )
         found = result.to_json()
         document = {
+            "warnings": list(imported.warnings),
             "model": namespace.model.name,
             "family": imported.family,
             "inputs": namespace.inputs.name,
@@ -149,6 +150,7 @@ def _text(d: Mapping[str, Any]) -> str:
     met = "meets" if validation["meets_target"] else "MISSES"
     judged = f", {validation['judged']} accepted settings judged" if validation["judged"] > 1 else ""
     lines = [
+        *show.warnings(d),
         f"{d['model']}: {d['family']}, labels of {d['inputs']}, calibrated on {d['calibration']}",
         show.table(head, rows),
         (

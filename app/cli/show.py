@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["compilation", "inspection", "simulation", "table"]
+__all__ = ["compilation", "inspection", "simulation", "table", "warnings"]
 
 _CHOICE_ROWS = 12
 _HEAD = ("what", "name", "source")
@@ -22,7 +22,7 @@ def compilation(d: Mapping[str, Any]) -> str:
     """A compilation: see `report.result_document`."""
     m, s, a = d["model"], d["samples"], d["agreement"]
     lines = [
-        *_warnings(d),
+        *warnings(d),
         f"model         {m['file']}: {m['family']} (family from {m['family_from']})",
         f"              {_shapes('input', m['inputs'])}; {_shapes('state', m['states'])}; {m['steps']} steps",
         *_settings(d["settings"]["given"], [*d["settings"]["assumed"], *d["quantization"]["assumed"]]),
@@ -56,7 +56,7 @@ def compilation(d: Mapping[str, Any]) -> str:
 
 def inspection(d: Mapping[str, Any]) -> str:
     """What `eqcompile inspect` found."""
-    lines = [*_warnings(d), f"{d['file']}: {d['what']}"]
+    lines = [*warnings(d), f"{d['file']}: {d['what']}"]
     if "candidates" in d:
         lines.append("these families fit its tensors and compute different things; add the one that was trained:")
         lines += [f"  --family {c['family']}  ({c['summary']})" for c in d["candidates"]]
@@ -97,7 +97,7 @@ def simulation(d: Mapping[str, Any]) -> str:
     steps = d["steps"]
     return "\n".join(
         [
-            *_warnings(d),
+            *warnings(d),
             f"{d['source']}: {_number(d['samples'])} through {d['simulator']} in {_number(d['seconds'])}",
             f"steps: {steps['smallest']['value']} to {_number(steps['largest'])}",
             f"written: {d['output']} ({', '.join(d['keys'])})",
@@ -121,7 +121,8 @@ def _shapes(kind: str, shapes: Mapping[str, Sequence[int]]) -> str:
     return f"{kind} " + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
 
 
-def _warnings(d: Mapping[str, Any]) -> list[str]:
+def warnings(d: Mapping[str, Any]) -> list[str]:
+    """What a reader must know first, a line each."""
     return [f"WARNING: {line}" for line in d.get("warnings", ())]
 
 
