@@ -1,4 +1,4 @@
-"""What every command shares: one way to run, to fail, to print and to write a file.
+"""What every command shares: one way to run, to fail and to print.
 
 Standard output holds the reply (text, or one JSON document with `--json`); errors and progress go to standard error.
 With `--json` an error is a JSON document on standard output too: `{"error": [diagnostic, ...]}`.
@@ -38,7 +38,6 @@ __all__ = [
     "Parser",
     "Reply",
     "end_on_termination",
-    "replacing",
     "run",
 ]
 
@@ -251,28 +250,3 @@ def _write(reply: Mapping[str, Any] | str) -> None:
     text = reply if isinstance(reply, str) else json.dumps(reply, indent=2, allow_nan=False)
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def replacing(path: Path, *, force: bool) -> Iterator[Path]:
-    """Yield a temporary sibling of the file `path`, which takes its place on success and vanishes on any failure.
-
-    Raises ArtifactError if `path` exists without `force`, is a folder, or cannot be written.
-    """
-    if path.is_dir():
-        raise ArtifactError(Diagnostic("output-is-folder", "the output file is a folder", str(path), "choose another"))
-    if path.exists() and not force:
-        raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise ArtifactError(
-            Diagnostic("output-not-writable", f"cannot write: {error.strerror}", str(path), "choose another -o")
-        ) from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

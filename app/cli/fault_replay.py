@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eqcompile.toolchain import registry
 
+from ..files import replacing
 from . import console
 
 __all__ = ["command", "models"]
@@ -35,7 +36,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         import numpy as np
 
         with (
-            console.replacing(namespace.output, force=namespace.force) as temporary,
+            replacing(namespace.output, force=namespace.force) as temporary,
             temporary.open("wb") as file,
         ):
             np.savez(file, **{f"state.{name}": codes for name, codes in states.items()})

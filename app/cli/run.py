@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import replacing
 from . import console
 from .progress import stage_progress
 
@@ -53,7 +54,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         raise UsageError(Diagnostic("usage", what, str(namespace.source), hint))
     else:
         job = simulate.checkpoint_job
-    with console.replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
+    with replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
         document = job(namespace, temporary, progress)
     from . import show
 

@@ -16,10 +16,11 @@ from eqcompile.toolchain import artifact, data
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
+from ..files import replacing
 from ..report.pareto import front, picture
 from . import show
 from .compile import add_model_options
-from .console import TARGET_MISSED, Parser, Reply, replacing
+from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
 from .options import add_field_options, field_options, parse_settings
 from .progress import stage_progress

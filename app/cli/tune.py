@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
+from ..files import replacing
 from . import console
 from .options import add_field_options, field_options, parse_settings
 from .progress import stage_progress
@@ -64,7 +65,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         **{"weights": _WEIGHTS, **widths_of(namespace.weights)}, **field_options(namespace, QuantizeOptions)
     )
     options = TuneOptions(quantize=integers, **field_options(namespace, TuneOptions))
-    with console.replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
+    with replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
         imported = import_model(
             namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
         )

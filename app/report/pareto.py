@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .picture import BOTTOM, FAINT, HEIGHT, LEFT, RIGHT, STRONG, TOP, WIDTH, axes, linear, spread, svg, text
+from .figure import linear, text
+from .picture import BOTTOM, FAINT, HEIGHT, LEFT, RIGHT, STRONG, TOP, WIDTH, axes, spread
+from .picture import picture as element
 
 __all__ = ["front", "picture"]
 
@@ -52,4 +54,4 @@ def picture(found: Mapping[str, Any]) -> str:
     size = best["bits"] / unit
     shown = f"{size:.{max(0, 2 - math.floor(math.log10(max(size, 1.0))))}f} {label}"
     body.append(text(at_x + 9, at_y + 16, shown, "start"))
-    return svg("pareto", body).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return str(element("pareto", body)).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

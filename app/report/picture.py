@@ -6,9 +6,13 @@ import base64
 import math
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
+
+from markupsafe import Markup
+
+from .figure import GRID, INK, PAPER, Map, linear, svg, text
 
 __all__ = [
     "BOTTOM",
@@ -20,22 +24,18 @@ __all__ = [
     "TOP",
     "WIDTH",
     "axes",
-    "linear",
     "panels",
+    "picture",
     "spread",
-    "svg",
-    "text",
 ]
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 46
-INK, _GRID, FAINT, STRONG = "#24303c", "#dfe4ea", "#7a9cc6", "#c2410c"
+FAINT, STRONG = "#7a9cc6", "#c2410c"
 _LINES = ("#1d4ed8", "#c2410c", "#15803d", "#a21caf", "#b45309", "#0e7490", "#be123c", "#4d7c0f", "#6d28d9", "#475569")
 
-Map = Callable[[float], float]
 
-
-def panels(curves: Mapping[str, Any]) -> list[str]:
+def panels(curves: Mapping[str, Any]) -> list[Markup]:
     """The panels of one relaxation, each an `<svg>` element."""
     found = [_movement(curves), _changing(curves), _units(curves["units"])]
     if "logits" in curves:
@@ -43,7 +43,7 @@ def panels(curves: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _movement(curves: Mapping[str, Any]) -> str:
+def _movement(curves: Mapping[str, Any]) -> Markup:
     samples = curves["movement"]["samples"]
     first = curves["first_tick"]
     top = max(1, max(max(s) for s in samples))
@@ -62,10 +62,10 @@ def _movement(curves: Mapping[str, Any]) -> str:
     body += [_line(x, y, first, s, FAINT, 1.0, 0.55) for s in samples]
     body.append(_line(x, y, first, [max(column) for column in zip(*samples, strict=True)], STRONG, 2.2, 1.0))
     body.append(_legend([(FAINT, f"each of {len(samples)} samples"), (STRONG, "largest over the samples")]))
-    return svg("movement", body)
+    return picture("movement", body)
 
 
-def _changing(curves: Mapping[str, Any]) -> str:
+def _changing(curves: Mapping[str, Any]) -> Markup:
     mean, first = curves["changing"]["mean"], curves["first_tick"]
     x = linear(first, first + len(mean) - 1, LEFT, WIDTH - RIGHT)
     y = linear(0.0, 1.0, HEIGHT - BOTTOM, TOP)
@@ -80,10 +80,10 @@ def _changing(curves: Mapping[str, Any]) -> str:
     body.append(_line(x, y, first, mean, STRONG, 2.2, 1.0))
     body.append(_legend([(STRONG, "mean over the samples")]))
     body.append(text(WIDTH - RIGHT - 6, TOP + 32, f"{saved:.0%} of the unit updates change nothing", "end"))
-    return svg("changing", body)
+    return picture("changing", body)
 
 
-def _units(units: Mapping[str, Any]) -> str:
+def _units(units: Mapping[str, Any]) -> Markup:
     codes = units["codes"]
     ticks, shown = len(codes), len(codes[0])
     x = linear(0.5, ticks + 0.5, LEFT, WIDTH - RIGHT - 54)
@@ -107,10 +107,10 @@ def _units(units: Mapping[str, Any]) -> str:
     at = linear(-bound, bound, HEIGHT - BOTTOM, TOP)
     for value in sorted({units["lowest"], 0, units["highest"]}):
         body.append(text(right + 28, at(value) + 4, str(value), "start"))
-    return svg("units", body)
+    return picture("units", body)
 
 
-def _logits(logits: Mapping[str, Any]) -> str:
+def _logits(logits: Mapping[str, Any]) -> Markup:
     rows = [[code * logits["scale"] for code in row] for row in logits["codes"]]
     first = logits["ticks"][0]
     low, high = min(map(min, rows)), max(map(max, rows))
@@ -132,13 +132,7 @@ def _logits(logits: Mapping[str, Any]) -> str:
         body.append(_line(x, y, first, curve, _LINES[k % len(_LINES)], 2.6 if winner else 1.1, 1.0 if winner else 0.65))
         if len(rows[-1]) <= len(_LINES) and (winner or logits["kind_of_output"] != "classes"):
             body.append(text(right + 4, y(curve[-1]) + 4, f"class {k}" if winner else str(k), "start"))
-    return svg("logits", body)
-
-
-def linear(low: float, high: float, start: float, end: float) -> Map:
-    """The map of `[low, high]` onto `[start, end]`."""
-    span = (high - low) or 1.0
-    return lambda v: start + (v - low) / span * (end - start)
+    return picture("logits", body)
 
 
 def _symlog(top: float) -> Map:
@@ -176,7 +170,7 @@ def axes(
     parts = [f'<text x="{LEFT}" y="20" font-size="13" font-weight="600" fill="{INK}">{escape(title)}</text>']
     for at, label in y_ticks:
         if grid:
-            parts.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="{_GRID}"/>')
+            parts.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="{GRID}"/>')
         parts.append(text(LEFT - 6, at + 4, label, "end"))
     for at, label in x_ticks:
         parts.append(f'<line x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}" stroke="{INK}"/>')
@@ -201,7 +195,7 @@ def _line(x: Map, y: Map, first: int, values: Sequence[float], colour: str, widt
 
 def _legend(entries: Sequence[tuple[str, str]]) -> str:
     left, height = WIDTH - RIGHT - 190, 16 * len(entries) + 6
-    parts = [f'<rect x="{left}" y="{TOP + 2}" width="186" height="{height}" fill="#fff" fill-opacity="0.8"/>']
+    parts = [f'<rect x="{left}" y="{TOP + 2}" width="186" height="{height}" fill="{PAPER}" fill-opacity="0.8"/>']
     for k, (colour, label) in enumerate(entries):
         at = TOP + 12 + 16 * k
         right = WIDTH - RIGHT - 6
@@ -210,17 +204,10 @@ def _legend(entries: Sequence[tuple[str, str]]) -> str:
     return "".join(parts)
 
 
-def text(x: float, y: float, label: str, anchor: str) -> str:
-    """A label; `anchor` is start, middle or end."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="11" fill="{INK}">{escape(label)}</text>'
-
-
-def svg(name: str, body: Sequence[str]) -> str:
-    """An element of the class `name`, of the size that all pictures have."""
-    return (
-        f'<svg class="{name}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'font-family="system-ui, sans-serif">{"".join(body)}</svg>'
-    )
+def picture(name: str, body: Sequence[str]) -> Markup:
+    """An element of the class `name`, of the size that all pictures have; its title says what it shows."""
+    told = Markup(body[0]).striptags()  # noqa: S704 - the first part of `axes`, whose text is escaped
+    return svg(name, WIDTH, HEIGHT, body, told=str(told))
 
 
 def _colour(v: float) -> tuple[int, int, int]:

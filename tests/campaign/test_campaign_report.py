@@ -19,8 +19,8 @@ import pytest
 
 from eqcompile.app.report.campaign.page import render
 from eqcompile.app.report.campaign.recovery import proved_bound
-from eqcompile.app.report.campaign.svg import Curve, curves, shade
 from eqcompile.app.report.campaign.write import write
+from eqcompile.app.report.figure import Curve, curves, shade
 from eqcompile.quantize.lower import lower
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.definition import STORE

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
-from .parts import kind_mark, raw, section, table
-from .svg import Dot, dots
+from markupsafe import Markup
+
+from ..figure import Dot, dots
+from ..kit import kind, section, table
+from .numbers import raw
 
 __all__ = ["cores_section"]
 
@@ -15,11 +17,11 @@ DRAWN = "unprotected"
 FIGURES = (("lut", "LUT"), ("ff", "flip-flops"), ("bram", "block RAMs"))
 
 
-def cores_section(report: Mapping[str, Any]) -> str:
+def cores_section(report: Mapping[str, Any]) -> Markup:
     """Empty where no core is compared, and none is hardened."""
     found = report.get("cores")
     if not found:
-        return ""
+        return Markup("")
     rows, part = found["rows"], found["part"]
     names = [r["outcome"] for r in rows[0]["rates"]]
     figures = [_figures(row, part) for row in rows]
@@ -68,22 +70,22 @@ def _cost(costs: Mapping[str, Any] | None) -> list[str]:
     return found
 
 
-def _told_cost(rows: list[Any], part: str | None, figures: list[Any]) -> str:
+def _told_cost(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
     absent = [row["label"] for row, costs in zip(rows, figures, strict=True) if costs is None]
     known = [costs for costs in figures if costs is not None]
-    told = ""
+    told = Markup("")
     if known:
         tools = ", ".join(dict.fromkeys(tool for costs in known for tool in costs["tools"]))
         seeds = ", ".join(dict.fromkeys(str(costs["seeds"]) for costs in known))
-        told = f"Cells and Fmax: {part}, {seeds} seed(s), {tools}{{}}"
-        told = f'<p class="note">{escape(told).format(kind_mark("estimated"))}</p>'
+        text = f"Cells and Fmax: {part}, {seeds} seed(s), {tools}"
+        told = Markup('<p class="note">{}{}</p>').format(text, kind("estimated"))
     if absent:
         what = f"Without figures of cost: {'; '.join(absent)}. eqcompile --synth PART puts them into an artifact."
-        told += f'<p class="note">{escape(what)}</p>'
+        told += Markup('<p class="note">{}</p>').format(what)
     return told
 
 
-def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> str:
+def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
     """Cost and benefit, of the cores that have figures."""
     points = []
     for row, costs in zip(rows, figures, strict=True):
@@ -92,11 +94,11 @@ def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> str:
         if luts is not None:
             points.append(Dot(row["label"], float(luts), rate["estimate"], rate["low"], rate["high"]))
     if len(points) < 2:
-        return ""
+        return Markup("")
     return dots("cores", points, x_label=f"LUTs of the core on {part} (estimated)", y_label="unprotected faults")
 
 
-def _found(rows: list[Any]) -> str:
+def _found(rows: list[Any]) -> Markup:
     shown = [
         [
             row["label"],
@@ -108,5 +110,5 @@ def _found(rows: list[Any]) -> str:
         for f in row["found_by"]
     ]
     if not shown:
-        return ""
+        return Markup("")
     return table(["core", "found by", "faults", "of these aborted"], shown, wide=1)

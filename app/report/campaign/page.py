@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
+from markupsafe import Markup
+
+from ..figure import Bar, Cell, Curve, bars, curves, heat, percent, round_up
+from ..kit import kind, section
+from ..kit import render as render_template
+from ..kit import table as table_of
 from .cores_page import cores_section
-from .parts import interval, kind_mark, raw, section
-from .parts import table as table_of
-from .svg import Bar, Cell, Curve, bars, curves, heat, percent, round_up
+from .numbers import interval, raw
 
 __all__ = ["render"]
 
@@ -45,36 +46,44 @@ def render(report: Mapping[str, Any]) -> str:
         _environment(report),
         _ids(report),
     ]
-    title = escape(f"{campaign['net']}, model {campaign['model']}")
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return Template(template).substitute(title=title, intro=_intro(report), body="\n".join(p for p in parts if p))
+    title = f"Fault campaign: {campaign['net']}, model {campaign['model']}"
+    body = Markup("\n").join(p for p in parts if p)
+    return render_template("page.html", title=title, heading=title, intro=_intro(report), body=body)
 
 
-def _intro(report: Mapping[str, Any]) -> str:
+def _intro(report: Mapping[str, Any]) -> Markup:
     c = report["campaign"]
     tools = ", ".join(f"{name} {version}" for name, version in report["tools"].items())
     options = ", ".join(f"{k}={v}" for k, v in c["options"].items()) or "defaults"
     core = ", ".join(f"{k} {v}" for k, v in c["core"].items()) or "arch serial, as it is by default"
-    ended = (
-        "" if report["finished"] else '<p class="bad">The campaign is not finished: these are the faults so far.</p>'
-    )
+    ended = Markup("")
+    if not report["finished"]:
+        ended = Markup('<p class="bad">The campaign is not finished: these are the faults so far.</p>')
     if report["stopped_at_margin"]:
-        ended = f'<p class="note">It stopped at +/- {c["plan"]["stop_at_margin"]:.3%} at a look that was planned.</p>'
-    inputs = escape(c.get("samples", {}).get("source", "given"))
+        ended = _note(f"It stopped at +/- {c['plan']['stop_at_margin']:.3%} at a look that was planned.")
+    inputs = c.get("samples", {}).get("source", "given")
     lines = (
-        f"<code>{escape(c.get('command', 'made by the API'))}</code>",
-        f"{escape(c['family'])}, IR digest <code>{c['ir_digest'][:16]}</code>",
-        f"engine {escape(c['engine'])}; model {escape(c['model'])} ({escape(options)}); inputs: {inputs}",
-        *([f"core: {escape(core)}"] if c["core"] or c["engine"] == "rtl" else []),
-        *(f"chosen: {escape(choice)}" for choice in c.get("choices", ())),
-        f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection{kind_mark('measured')}",
-        escape(c["plan"]["how"]),
-        f"{escape(tools)}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
+        Markup("<code>{}</code>").format(c.get("command", "made by the API")),
+        Markup("{}, IR digest <code>{}</code>").format(c["family"], c["ir_digest"][:16]),
+        f"engine {c['engine']}; model {c['model']} ({options}); inputs: {inputs}",
+        *([f"core: {core}"] if c["core"] or c["engine"] == "rtl" else []),
+        *(f"chosen: {choice}" for choice in c.get("choices", ())),
+        _marked(f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection", "measured"),
+        c["plan"]["how"],
+        f"{tools}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
     )
-    return "".join(f'<p class="note">{one}</p>' for one in lines) + ended
+    return Markup("").join(_note(one) for one in lines) + ended
 
 
-def _outcomes(report: Mapping[str, Any]) -> str:
+def _note(text: str) -> Markup:
+    return Markup('<p class="note">{}</p>').format(text)
+
+
+def _marked(text: str, name: str) -> Markup:
+    return Markup("{}{}").format(text, kind(name))
+
+
+def _outcomes(report: Mapping[str, Any]) -> Markup:
     rows = [o for o in report["outcomes"] if o["faults"] or o["outcome"] not in ("detected", "hang", "unsettled")]
     again = {o["outcome"]: o for o in report["reset"]}
     drawn = []
@@ -111,16 +120,16 @@ def _outcomes(report: Mapping[str, Any]) -> str:
     )
 
 
-def _whole(report: Mapping[str, Any]) -> str:
+def _whole(report: Mapping[str, Any]) -> Markup:
     found = report.get("stratified")
     if found is None:
-        return ""
+        return Markup("")
     r = found["rate"]
-    return (
-        f'<p class="note">{escape(found["measure"])}, with {found["strata"]:,} strata ({escape(found["by"])}) weighted '
-        f"by their shares of the population: {r['estimate']:.3%} [{r['low']:.3%}, {r['high']:.3%}]"
-        f"{kind_mark('estimated')}</p>"
+    text = (
+        f"{found['measure']}, with {found['strata']:,} strata ({found['by']}) weighted by their shares of the "
+        f"population: {r['estimate']:.3%} [{r['low']:.3%}, {r['high']:.3%}]"
     )
+    return _note(_marked(text, "estimated"))
 
 
 def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False) -> Bar:
@@ -129,7 +138,7 @@ def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False
     return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
 
 
-def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> Markup:
     c = found["baseline"]["campaign"]
     ours, theirs, name = report["campaign"]["net"], c["net"], found["name"]
     drawn, rows, plain = [], [], []
@@ -151,7 +160,7 @@ def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     if steps[1] == 1:
         note += " A net of one step has nothing to settle: none of its faults is unsettled."
     return section(
-        f"Against {escape(name)}",
+        f"Against {name}",
         "estimated",
         bars("baseline", drawn, left=270) + table_of(head, rows),
         note=note,
@@ -159,7 +168,7 @@ def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     )
 
 
-def _sites(report: Mapping[str, Any]) -> str:
+def _sites(report: Mapping[str, Any]) -> Markup:
     rows = report["sites"]
     seen = [o for o in COLOURS if any(r[o] for r in rows)]
     measure = rows[0]["measure"] if rows else ""
@@ -170,7 +179,7 @@ def _sites(report: Mapping[str, Any]) -> str:
     return section("By site", "simulated", table_of(head, table), data=("sites", names, plain))
 
 
-def _map(found: Mapping[str, Any]) -> str:
+def _map(found: Mapping[str, Any]) -> Markup:
     sites = sorted({c["site"] for c in found["rows"]})
     bits = sorted({c["bit"] for c in found["rows"]})
     limit = round_up(max((c["rate"] for c in found["rows"]), default=1.0))
@@ -199,7 +208,7 @@ def _map(found: Mapping[str, Any]) -> str:
     return section(
         f"Site by bit: {found['measure']}",
         "estimated",
-        f'<div class="wide">{body}</div>',
+        Markup('<div class="wide">{}</div>').format(body),
         note=note,
         data=(f"map_{_name(found)}", columns, rows),
     )
@@ -213,10 +222,10 @@ def _ends(c: Mapping[str, Any]) -> list[str]:
     return interval({"estimate": c["rate"], "low": c["low"], "high": c["high"]})
 
 
-def _ticks(found: Mapping[str, Any]) -> str:
+def _ticks(found: Mapping[str, Any]) -> Markup:
     rows = found["rows"]
     if len(rows) < 2:
-        return ""
+        return Markup("")
     first = rows[0]["tick"]
     lines = [
         Curve([r["high"] for r in rows], "#b91c1c", 1.0, 0.5, "ends of the interval", dashed=True, first=first),
@@ -235,11 +244,11 @@ def _ticks(found: Mapping[str, Any]) -> str:
     )
 
 
-def _ranking(found: Mapping[str, Any], second: str) -> str:
+def _ranking(found: Mapping[str, Any], second: str) -> Markup:
     title, name = f"{second.capitalize()}s by rate: {found['measure']}", f"{second}s_{_name(found)}"
     if not found["rows"]:
         note = f"None of {found['of']:,} {second}s has a fault that ended so."
-        return section(title, "estimated", "", note=note) if found["of"] else ""
+        return section(title, "estimated", "", note=note) if found["of"] else Markup("")
     drawn = [
         Bar(
             f"{r['site']} {second} {r[second]}",
@@ -263,10 +272,10 @@ def _ranking(found: Mapping[str, Any], second: str) -> str:
     )
 
 
-def _recovery(report: Mapping[str, Any]) -> str:
+def _recovery(report: Mapping[str, Any]) -> Markup:
     found = report.get("recovery")
     if not found:
-        return ""
+        return Markup("")
     lines = [Curve(c["distance"], COLOURS[c["outcome"]], 1.0, 0.35) for c in found["curves"]]
     seen = {c["outcome"] for c in found["curves"]}
     lines += [Curve([], COLOURS[o], 1.5, 1.0, f"faults that ended {o}") for o in COLOURS if o in seen]
@@ -295,10 +304,10 @@ def _recovery(report: Mapping[str, Any]) -> str:
     return section("Recovery", "simulated", body, note=note, data=("recovery", columns, rows))
 
 
-def _cube(report: Mapping[str, Any]) -> str:
+def _cube(report: Mapping[str, Any]) -> Markup:
     found = report.get("cube")
     if not found:
-        return ""
+        return Markup("")
     edge = found["edge"]
     share = [h / n if n else None for h, n in zip(found["hits"], found["faults"], strict=True)]
     limit = round_up(max((s for s in share if s is not None), default=1.0))
@@ -311,23 +320,23 @@ def _cube(report: Mapping[str, Any]) -> str:
                 text = f"unit {unit} (z {z}, y {y}, x {x}): {found['hits'][unit]} of {found['faults'][unit]}"
                 cells.append(Cell(y, x, share[unit], text))
         drawn = heat("slice", cells, [""] * edge, [""] * edge, limit=limit, left=4, size=150 / edge, numbers=False)
-        figures.append(f"<figure>{drawn}<figcaption>z = {z}</figcaption></figure>")
+        figures.append(Markup("<figure>{}<figcaption>z = {}</figcaption></figure>").format(drawn, z))
     columns = ["unit", "hits", "faults", "wrong_label"]
     rows = [list(r) for r in zip(range(edge**3), found["hits"], found["faults"], found["wrong"], strict=True)]
     note = f"State {found['state']}, rate of: {found['measure']}; dark is {percent(limit)}."
     return section(
         "Slices of the cube",
         "estimated",
-        f'<div class="slices">{"".join(figures)}</div>',
+        Markup('<div class="slices">{}</div>').format(Markup("").join(figures)),
         note=note,
         data=("cube", columns, rows),
     )
 
 
-def _environment(report: Mapping[str, Any]) -> str:
+def _environment(report: Mapping[str, Any]) -> Markup:
     e = report.get("environment")
     if not e:
-        return ""
+        return Markup("")
     constants = []
     if "rate" in e:
         of = f", {e['part']['title']}" if "part" in e else ""
@@ -357,20 +366,21 @@ def _environment(report: Mapping[str, Any]) -> str:
         f"{m['upsets_mean']:.4g} upsets and {m['failures_mean']:.4g} failures (95 % of missions: at most "
         f"{m['upsets_95']:.4g} and {m['failures_95']:.4g}); {m['without_failure']:.2%} without a failure"
     )
-    scrub = ""
+    scrub = Markup("")
     if e["scrub_s"] is not None:
         standing = f"{e['total']['accumulated']:.3g} upsets stand at a time on average"
         told = f"Scrubbed every {e['scrub_s']:.4g} s: {standing}; single faults speak for far fewer than 1."
-        scrub = f'<p class="note">{told}{kind_mark("estimated")}</p>'
+        scrub = _note(_marked(told, "estimated"))
     body = (
         table_of(["constant", "value", "source"], constants, wide=2)
         + table_of(["site", "bits", "upsets per hour", "failing", "FIT", "FIT at most", "MTTF"], rows)
-        + f'<p class="note">{flown}.{kind_mark("simulated")}</p>{scrub}'
+        + _note(_marked(f"{flown}.", "simulated"))
+        + scrub
     )
     columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_most"]
     plain = [[r[k] for k in columns] for r in e["sites"]]
     return section(
-        f"Environment: {escape(e['title'])}", "estimated", body, note=e["note"], data=("environment", columns, plain)
+        f"Environment: {e['title']}", "estimated", body, note=e["note"], data=("environment", columns, plain)
     )
 
 
@@ -381,12 +391,10 @@ def _mttf(row: Mapping[str, float]) -> str:
     return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"
 
 
-def _ids(report: Mapping[str, Any]) -> str:
+def _ids(report: Mapping[str, Any]) -> Markup:
     ids = report["wrong_ids"]
     if not ids:
-        return ""
-    items = "".join(f"<li><code>{escape(i)}</code></li>" for i in ids)
-    return (
-        f"<details><summary>The first {len(ids)} faults that ended badly: eqfault replay CAMPAIGN ID</summary>"
-        f"<ul>{items}</ul></details>"
-    )
+        return Markup("")
+    items = Markup("").join(Markup("<li><code>{}</code></li>").format(i) for i in ids)
+    text = f"The first {len(ids)} faults that ended badly: eqfault replay CAMPAIGN ID"
+    return Markup("<details><summary>{}</summary><ul>{}</ul></details>").format(text, items)

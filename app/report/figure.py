@@ -1,4 +1,7 @@
-"""Inline SVG: bars with intervals, heat maps, curves. No script, no external resource."""
+"""Inline SVG: bars with intervals, heat maps, curves, and the parts they share. No script, no external resource.
+
+Colours of ink, paper and grid are those of the page, in a dark one too; alone, an image has those of a light page.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from markupsafe import Markup
+
 __all__ = ["Bar", "Cell", "Curve", "Dot", "bars", "curves", "dots", "heat", "shade"]
 
-INK, GRID, MUTED = "#24303c", "#dfe4ea", "#64748b"
+INK, GRID, MUTED = "var(--ink, #24303c)", "var(--grid, #dfe4ea)", "var(--muted, #64748b)"
+PAPER, DARK = "var(--paper, #fff)", "#24303c"
 Map = Callable[[float], float]
 
 
@@ -60,10 +66,11 @@ class Dot:
     high: float
 
 
-def svg(name: str, width: float, height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg class="{name}" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
-        f'role="img" font-family="system-ui, sans-serif">{"".join(body)}</svg>'
+def svg(name: str, width: float, height: float, body: Sequence[str], *, told: str) -> Markup:
+    """An element of the class `name`; `told` says what it shows to those who do not see it."""
+    return Markup(  # noqa: S704 - every text in it is escaped
+        f'<svg class="{escape(name)}" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
+        f'role="img" aria-label="{escape(told)}" font-family="system-ui, sans-serif">{"".join(body)}</svg>'
     )
 
 
@@ -95,7 +102,7 @@ def percent(value: float) -> str:
     return f"{shown:.0f}%" if shown >= 10 or shown == 0 else f"{shown:.2g}%"
 
 
-def bars(name: str, rows: Sequence[Bar], *, width: int = 720, left: int = 190, right: int = 210) -> str:
+def bars(name: str, rows: Sequence[Bar], *, width: int = 720, left: int = 190, right: int = 210) -> Markup:
     """Horizontal bars with whiskers; the scale ends at a round number above the largest interval."""
     top, step = 10, 26
     bottom = top + step * len(rows)
@@ -121,7 +128,8 @@ def bars(name: str, rows: Sequence[Bar], *, width: int = 720, left: int = 190, r
             text(max(x(row.high), x(row.value)) + 8, y + 4, row.note, "start", MUTED),
         ]
     parts.append(line(left, top, left, bottom, INK))
-    return svg(name, width, bottom + 24, parts)
+    told = "; ".join(f"{row.label} {percent(row.value)}" for row in rows)
+    return svg(name, width, bottom + 24, parts, told=f"Rates with intervals: {told}")
 
 
 def shade(share: float) -> str:
@@ -144,7 +152,7 @@ def heat(
     size: float = 30.0,
     axis: str = "",
     numbers: bool = True,
-) -> str:
+) -> Markup:
     """Cells on a grid, shaded by `value / limit`; a cell without a value is hatched grey."""
     top = 24
     wide = 1.35 * size if numbers else size
@@ -154,16 +162,17 @@ def heat(
     parts += [text(left - 8, top + size * (k + 0.5) + 4, r, "end") for k, r in enumerate(rows)]
     for c in cells:
         share = 0.0 if c.value is None or limit <= 0 else c.value / limit
-        fill = "#eef1f4" if c.value is None else shade(share)
+        fill = GRID if c.value is None else shade(share)
         x, y = left + wide * c.column, top + size * c.row
         parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{size:.1f}" fill="{fill}" stroke="#fff">'
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{size:.1f}" fill="{fill}" stroke="{PAPER}">'
             f"<title>{escape(c.text)}</title></rect>"
         )
         if numbers and c.value is not None:
-            ink = "#fff" if share > 0.6 else INK
+            ink = "#fff" if share > 0.6 else DARK
             parts.append(text(x + wide / 2, y + size / 2 + 4, percent(c.value), "middle", ink, 10))
-    return svg(name, left + wide * len(columns) + 12, top + size * len(rows) + 6, parts)
+    told = f"Heat map of {len(rows)} by {len(columns)} rates; dark is {percent(limit)}"
+    return svg(name, left + wide * len(columns) + 12, top + size * len(rows) + 6, parts, told=told)
 
 
 def curves(
@@ -176,7 +185,7 @@ def curves(
     width: int = 720,
     height: int = 330,
     y_limit: float | None = None,
-) -> str:
+) -> Markup:
     """Curves over one axis; `log` draws log2(1 + v), so that 0 has a place. Labelled curves make the legend."""
     left, right, top, bottom = 62, 210, 14, height - 44
     last = max((c.first + len(c.values) - 1 for c in found), default=1)
@@ -218,7 +227,8 @@ def curves(
             f'stroke-width="{max(c.width, 1.5)}"{dash}/>'
         )
         parts.append(text(edge + 26, at + 4, c.label))
-    return svg(name, width, height, parts)
+    legend = ", ".join(c.label for c in found if c.label)
+    return svg(name, width, height, parts, told=f"{y_label} over {x_label}, {len(found)} curves: {legend}")
 
 
 def _axes(left: float, top: float, right: float, bottom: float, x_label: str, y_label: str) -> list[str]:
@@ -232,7 +242,7 @@ def _axes(left: float, top: float, right: float, bottom: float, x_label: str, y_
     return [frame, text((left + right) / 2, bottom + 36, x_label, "middle"), upright]
 
 
-def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: int = 720, height: int = 330) -> str:
+def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: int = 720, height: int = 330) -> Markup:
     """Points with whiskers, both axes from 0; labels stand beside the points, the later of two close ones lower."""
     left, right, top, bottom = 62, 190, 14, height - 44
     x_limit, y_limit = round_up(max(d.x for d in found)), min(1.0, round_up(max(d.high for d in found)))
@@ -257,4 +267,4 @@ def dots(name: str, found: Sequence[Dot], *, x_label: str, y_label: str, width: 
         taken.append((at, place))
         parts.append(text(at + 9, place, d.label))
     parts += _axes(left, top, width - right, bottom, x_label, y_label)
-    return svg(name, width, height, parts)
+    return svg(name, width, height, parts, told=f"{y_label} over {x_label}, {len(found)} points")

@@ -1,0 +1,56 @@
+"""What both reports share: the page, tables, text alternatives, and files that are whole."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+
+from eqcompile.app.report import kit
+from eqcompile.app.report.figure import Bar, bars
+from eqcompile.sim.campaign.statistics import rank
+from eqcompile.toolchain.diagnostics import ArtifactError
+
+
+def test_a_page_fits_a_telephone_and_a_dark_room() -> None:
+    """Would break if a page were drawn for a wide and light screen alone."""
+    page = kit.render("page.html", title="<t>", heading="h", intro="", body=kit.table(["a"], [["<b>"]]))
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "prefers-color-scheme: dark" in page
+    assert "<title>&lt;t&gt;</title>" in page
+    assert '<div class="wide"><table>' in page
+    assert '<td class="t">&lt;b&gt;</td>' in page
+    assert kit.table(["a"], []) == '<p class="note">none</p>'
+
+
+def test_figures_say_what_they_show() -> None:
+    """Would break if a figure were silent to those who do not see it, or a label in it became markup."""
+    drawn = bars("x", [Bar("<site>", 0.25, 0.2, 0.3, "#123456")])
+    assert isinstance(drawn, Markup)
+    assert ElementTree.fromstring(drawn).attrib["aria-label"] == "Rates with intervals: <site> 25%"
+
+
+def test_a_rate_of_one_fault_does_not_lead() -> None:
+    """One hit of one fault is a rate of 100 %, of which nothing is known."""
+    ranked = rank(np.array([1, 90, 5]), np.array([1, 100, 100]), confidence=0.95)
+    assert [r.index for r in ranked] == [1, 2, 0] or [r.index for r in ranked] == [1, 0, 2]
+    assert ranked[0].hits == 90
+
+
+def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a full disk left half a page in place of the last one."""
+    kit.write_report(tmp_path, {"a": 1}, "first")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        kit.write_report(tmp_path, {"a": 2}, "second")
+    assert (tmp_path / "report.html").read_bytes() == b"first"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
