@@ -258,9 +258,9 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, model: Looped) -> Non
 
 def build(tensors: Tensors, settings: Any) -> EqNet:
     """A net that reads one weight, and a bias if there is one."""
-    params = [tensors.param("w", "w.weight")]
+    params = [Param("w", tensors["w.weight"], tensors.source("w.weight"))]
     if "w.bias" in tensors:
-        params.append(tensors.param("b", "w.bias"))
+        params.append(Param("b", tensors["w.bias"], tensors.source("w.bias")))
     if settings["gain"] > 1.0:
         params.append(Param("w", np.zeros(()), "twice"))
     return EqNet(

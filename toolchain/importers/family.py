@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import Diagnostic, ImportFileError
-from ..ir import EqNet, Param
+from ..ir import EqNet
 
 __all__ = ["Configurable", "Family", "Setting", "Tensors", "normalise"]
 
@@ -109,10 +109,6 @@ class Tensors(Mapping[str, NDArray[Any]]):
         folded = "spectral norm folded" if stored != key else ""
         notes = "; ".join(n for n in (folded, note) if n)
         return f"{self.label}:{stored}" + (f" ({notes})" if notes else "")
-
-    def param(self, name: str, key: str) -> Param:
-        """The tensor under `key` as a net parameter called `name`, with its provenance."""
-        return Param(name, self[key], self.source(key))
 
     def count(self, template: str) -> int:
         """How many consecutive indices from 0 exist, e.g. `count("layers.{}.weight")`."""

@@ -48,8 +48,11 @@ def family(
 ) -> Callable[[Callable[[Builder], EqNet | None]], Family]:
     """Make a `Family` (see there) of the function that composes its net, called with a fresh builder.
 
-    The function returns the net, or None if it is that of the builder with the setting `steps`.
+    The function returns the net, or None if it is that of the builder with the setting `steps`, which every family has:
+    30 unless `settings` hold another.
     """
+    if not any(s.name == "steps" for s in settings):
+        settings = (steps(30), *settings)
 
     def decorate(compose: Callable[[Builder], EqNet | None]) -> Family:
         def build(tensors: Tensors, values: Mapping[str, Any]) -> EqNet:

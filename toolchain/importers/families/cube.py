@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ir import ops
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = ["archive_neural_cube", "models_neural_cube"]
 
@@ -16,7 +16,6 @@ __all__ = ["archive_neural_cube", "models_neural_cube"]
     "models.NeuralCube",
     "undamped tanh lattice of 27 neighbours with weights of its own at each site",
     (*layer("W_in", "W_out"), "W_local", "neighbor_indices"),
-    steps(30),
 )
 def models_neural_cube(b: Builder) -> None:
     """`h <- tanh(W_in x + b + sum_k W_local[n, k] h[neighbour(n, k)])`, weights of its own at each site; h0 = 0."""
@@ -30,7 +29,6 @@ def models_neural_cube(b: Builder) -> None:
     "archive.NeuralCube",
     "damped tanh lattice with one shared 3x3x3 kernel, input on one face",
     (*layer("input_projection", "readout"), "neuron_bias", r"local_conv\.weight"),
-    steps(30),
     ALPHA,
     unused=("synapse_mask", "activity_history", "nudge_history"),
 )

@@ -44,17 +44,14 @@ def _modern(b: Builder) -> None:
 
 
 _MODERN = "damped loop through a normalised two-layer network"
-archive_modern = family("archive.ModernEqProp", _MODERN, FFN, steps(30), GAMMA)(_modern)
-archive_diff_tor = family(
-    "archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", FFN, steps(30), GAMMA
-)(_modern)
+archive_modern = family("archive.ModernEqProp", _MODERN, FFN, GAMMA)(_modern)
+archive_diff_tor = family("archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", FFN, GAMMA)(_modern)
 
 
 @family(
     "archive.TPEqProp",
     "damped loop through a normalised two-layer network with the error of a prediction of its state",
     (*FFN, *layer(r"layer_norms\.0")),
-    steps(30),
     GAMMA,
     Setting("pred_weight", 0.1, "weight of the prediction error"),
     optional=layer(r"predictors\.0"),
@@ -81,7 +78,6 @@ _DAMPING = Setting("damping", 0.3, "decay rate of the state")
     "archive.TCEP",
     "Euler steps through a normalised two-layer network with a fading echo of its past",
     FFN,
-    steps(30),
     _DT,
     _DAMPING,
     Setting("recirc_strength", 0.05, "strength of the echo"),
@@ -109,7 +105,6 @@ def archive_tcep(b: Builder) -> None:
     "archive.TorEqODEProp",
     "Euler steps through a normalised two-layer network, some units on a circle",
     FFN,
-    steps(30),
     _DT,
     _DAMPING,
     Setting("toroidal_dims", 0, "units that live on a circle, from the first"),
@@ -135,7 +130,6 @@ def archive_tor_eq_ode(b: Builder) -> None:
     "archive.SpectralTorEqProp",
     "damped loop that filters the real part of its own spectrum",
     layer("embed", "spectral_filter_W1", "spectral_filter_W2", "norm", "Head"),
-    steps(30),
     GAMMA,
 )
 def archive_spectral_tor(b: Builder) -> None:

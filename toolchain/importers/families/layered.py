@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = [
     "archive_deep_recursive",
@@ -41,7 +41,6 @@ def _homeostatic(b: Builder) -> None:
 _HOMEOSTATIC = (
     "damped chain with a scale for each layer, as with apply_homeostasis=False",
     (*layer("W_in", r"layers\.\d+", "head"), "layer_scales"),
-    steps(30),
     ALPHA,
 )
 models_homeostatic = family("models.HomeostaticEqProp", *_HOMEOSTATIC)(_homeostatic)
@@ -74,7 +73,6 @@ _PROJECTIONS = (r"feedback_projections\.\d+\.weight",)
     "models.DirectFeedbackAlignmentEqProp",
     "damped tanh sweep over a chain of self-coupled layers",
     layer("W_in", r"layers\.\d+", "head"),
-    steps(30),
     ALPHA,
     unused=_PROJECTIONS,
 )
@@ -87,7 +85,6 @@ def models_dfa(b: Builder) -> None:
     "models.DeepDFAEqProp",
     "damped tanh sweep over a chain of self-coupled layers, each normalised",
     layer("W_in", r"layers\.\d+", r"layer_norms\.\d+", "head"),
-    steps(30),
     ALPHA,
     unused=_PROJECTIONS,
 )
@@ -115,7 +112,6 @@ def _core(b: Builder, name: str, u: str, layer: str, count: int, alpha: float) -
     "archive.RecursiveBlock",
     "damped loop whose step is itself a short damped tanh loop",
     layer("embed", r"inner_core\.W", "Head"),
-    steps(30),
     _OUTER,
     Setting("inner_alpha", 0.5, "damping of the inner loop"),
     _INNER_STEPS,
@@ -132,7 +128,6 @@ def archive_recursive_block(b: Builder) -> None:
     "archive.DeepRecursiveNetwork",
     "chain of damped blocks, each step of each block a short damped tanh loop",
     layer("embed", r"blocks\.\d+\.W", "Head"),
-    steps(30),
     _OUTER,
     _INNER_STEPS,
 )

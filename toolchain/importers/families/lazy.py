@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir import ops
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = ["archive_lazy", "models_lazy"]
 
@@ -15,7 +15,6 @@ _EPSILON = Setting("epsilon", 0.01, "a layer updates when the mean absolute chan
     "models.LazyEqProp",
     "damped chain whose layers update only when their input moved",
     layer("embed", r"layers\.\d+", "head"),
-    steps(30),
     ALPHA,
     _EPSILON,
 )
@@ -28,7 +27,6 @@ def models_lazy(b: Builder) -> None:
     "archive.LazyEqProp",
     "damped chain whose layers update only when their input moved, with a nudge from its own prediction",
     layer("embed", r"layers\.\d+", "Head"),
-    steps(30),
     ALPHA,
     _EPSILON,
     Setting("persistent_nudge_strength", 0.1, "strength of the nudge on the last layer's input"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ...ir import ops
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = ["archive_gated_mlp", "archive_looped_mlp", "archive_toroidal_mlp", "models_kernel_bptt", "models_looped_mlp"]
 
 
-@family("models.LoopedMLP", "undamped tanh loop of one hidden state", layer("W_in", "W_rec", "W_out"), steps(30))
+@family("models.LoopedMLP", "undamped tanh loop of one hidden state", layer("W_in", "W_rec", "W_out"))
 def models_looped_mlp(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0."""
     drive, h = b.driven("W_in")
@@ -21,7 +21,6 @@ def models_looped_mlp(b: Builder) -> None:
     "archive.LoopedMLP",
     "damped tanh loop of one hidden state, its coupling symmetric on demand",
     layer("Wx", "_Wh", "Head"),
-    steps(30),
     ALPHA,
     Setting("symmetric", False, "use (W + W^T)/2 as the coupling"),
 )
@@ -44,7 +43,6 @@ def archive_looped_mlp(b: Builder) -> None:
     "models.EqPropKernelBPTT",
     "undamped tanh loop of the NumPy kernel trained by backpropagation through time",
     ("W_in", "W_rec", "W_out", "b_in", "b_rec", "b_out"),
-    steps(30),
 )
 def models_kernel_bptt(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0, from the arrays of a NumPy kernel."""
@@ -65,7 +63,6 @@ def models_kernel_bptt(b: Builder) -> None:
     "archive.GatedMLP",
     "tanh loop whose damping is a learned gate of each neuron",
     layer("Wx", "Wh", "Wz_x", "Wz_h", "Head"),
-    steps(30),
 )
 def archive_gated_mlp(b: Builder) -> None:
     """`z = sigmoid(Wz_x x + b + Wz_h h + b); h <- (1-z) h + z tanh(Wx x + b + Wh h + b)`, a gate a neuron; h0 = 0."""
@@ -83,7 +80,6 @@ def archive_gated_mlp(b: Builder) -> None:
     "archive.ToroidalMLP",
     "damped tanh loop that also reads a ring of its past states",
     (*layer("Wx", "Wh", "Head"), "alphas", "buffer_gamma"),
-    steps(30),
     ALPHA,
 )
 def archive_toroidal_mlp(b: Builder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..family import Setting
-from .build import GAMMA, Builder, family, layer, steps
+from .build import GAMMA, Builder, family, layer
 from .ffn import FFN, ffn
 
 __all__ = ["archive_htsep", "archive_mstep", "archive_tepssr"]
@@ -15,7 +15,6 @@ __all__ = ["archive_htsep", "archive_mstep", "archive_tepssr"]
     "archive.MSTEP",
     "two coupled scales, each a damped loop through a normalised two-layer network",
     (*FFN, *layer("downsample", "upsample", r"coarse_ffn\.[014]")),
-    steps(30),
     GAMMA,
     Setting("coupling_strength", 0.1, "pull of the coarse scale on the fine one"),
 )
@@ -42,7 +41,6 @@ def archive_mstep(b: Builder) -> None:
     "archive.HTSEP",
     "damped loop through a normalised two-layer network mixed with a running mean of its state",
     (*FFN, "buffer_weight"),
-    steps(30),
     GAMMA,
     Setting("buffer_decay", 0.9, "decay of the running mean"),
 )
@@ -63,7 +61,6 @@ def archive_htsep(b: Builder) -> None:
     "archive.TEPSSR",
     "damped loop that mixes a normalised two-layer network with a linear state-space filter",
     (*FFN, r"ssm\.log_A", *layer(r"ssm\.[BCD]", "ssm_norm", "gate")),
-    steps(30),
     GAMMA,
 )
 def archive_tepssr(b: Builder) -> None:

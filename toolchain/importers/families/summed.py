@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir import EqNet
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = [
     "archive_feedback_alignment",
@@ -23,7 +23,6 @@ _FEEDBACK = (r"layers\.\d+\.feedback_weight",)
     "models.FeedbackAlignmentEqProp",
     "damped tanh sweep over several couplings of one hidden state",
     _STACK,
-    steps(30),
     ALPHA,
     unused=_FEEDBACK,
 )
@@ -54,7 +53,6 @@ def _summed(b: Builder, *, oscillation: bool) -> None:
     "archive.FeedbackAlignmentEqProp",
     "damped tanh loop that sums several couplings of tanh(h)",
     _STACK,
-    steps(30),
     ALPHA,
     unused=_FEEDBACK,
 )
@@ -97,7 +95,6 @@ def _contrastive(b: Builder) -> None:
 _CONTRASTIVE = (
     "damped tanh loop whose recurrent part passes a residual chain of layers",
     layer("W_in", "W_hidden", "W_out"),
-    steps(30),
     ALPHA,
 )
 _CHAIN = layer(r"layers\.\d+")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, layer
 
 __all__ = ["archive_ternary", "models_ternary", "ternary_codes"]
 
@@ -43,7 +43,6 @@ def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
     "models.TernaryEqProp",
     "undamped tanh loop with weights in {-1, 0, +1}",
     layer("W_in", "W_rec", "W_out"),
-    steps(30),
     _THRESHOLD,
     spectral_norm=False,
 )
@@ -63,7 +62,6 @@ def models_ternary(b: Builder) -> None:
     "archive.TernaryEqProp",
     "damped tanh loop with ternary weights of one magnitude a matrix and a float readout",
     layer("W_in", r"layers\.\d+", "head"),
-    steps(30),
     ALPHA,
     _THRESHOLD,
     spectral_norm=False,
