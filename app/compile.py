@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from eqcompile.quantize.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
-from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, new_folder, seal
+from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal
 from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
@@ -37,6 +37,7 @@ from eqcompile.toolchain.interfaces import (
 from eqcompile.toolchain.ir import EqNet, IntNet, verify
 from eqcompile.toolchain.reference import run_reference
 
+from .accuracy import Accuracy, accuracy_of
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
@@ -57,7 +58,7 @@ Array = NDArray[Any]
 DEFAULT_SAMPLES = 16
 DEFAULT_TIMEOUT_S = 600.0
 MAX_JUDGED = 1000
-"""Samples of the user's inputs on which the cost of a contraction is counted."""
+"""Samples of the user's inputs on which accuracy and the cost of a contraction are counted."""
 _GENERATED_FRAMES = 4
 _GENERATOR_SEED = 0
 
@@ -112,10 +113,18 @@ class CompileResult:
     verifications: tuple[Verification, ...]
     manifest: Manifest
     contraction: Contraction
+    accuracy: Accuracy | None
 
     @property
     def net(self) -> IntNet:
         return self.lowered.net
+
+    @property
+    def unsettled(self) -> int:
+        """How many samples spent the budget of steps and still moved by more than the tolerance in the last one."""
+        last = [codes[-2:].astype(np.int64) for codes in self.golden.states.values() if len(codes) > 1]
+        moves = [np.abs(np.diff(pair, axis=0)).reshape(pair.shape[1], -1).max(axis=1) for pair in last]
+        return int(np.sum(np.max(moves, axis=0) > self.net.schedule.tolerance)) if moves else 0
 
 
 def compile_model(request: CompileRequest, *, progress: StageProgress | None = None) -> CompileResult:
@@ -125,6 +134,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     EqcompileErrors: see `diagnostics`; SimulatorError on the first divergence from golden.
     """
     report = progress or (lambda stage, done, total: None)
+    demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
     imported = import_model(
         request.model, family=request.family, settings=dict(request.settings), config=request.config
@@ -152,6 +162,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
         )
+        accuracy = accuracy_of(imported.net, net, *judged)
         emitted = Artifact(folder, net, describe(plan, request.target, emission))
         checks = tuple(
             _verify(name, simulator, emitted, request, samples, golden, report)
@@ -182,6 +193,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         verifications=checks,
         manifest=manifest,
         contraction=contraction,
+        accuracy=accuracy,
     )
 
 
@@ -222,16 +234,18 @@ def generate(net: EqNet, count: int, low: float, high: float, generator: np.rand
 
 
 def _judged(
-    request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None, samples: Samples
-) -> tuple[Mapping[str, Array], str]:
-    """The inputs on which the cost of a contraction is counted: the user's, if there are any, up to `MAX_JUDGED`."""
+    request: CompileRequest, net: EqNet, calibration: data.Inputs | None, samples: Samples
+) -> tuple[data.Inputs, str]:
+    """The inputs on which accuracy and the cost of a contraction are counted: the user's, if there are any, up to
+    `MAX_JUDGED`."""
     if request.inputs is not None:
-        real: Mapping[str, Array] = data.read_inputs(request.inputs, net, limit=MAX_JUDGED)
+        real = data.read_inputs(request.inputs, net, limit=MAX_JUDGED)
         return real, f"the first {_length(real)} of {request.inputs.name}"
     if request.calibration is not None and calibration is not None:
-        real = {name: array[:MAX_JUDGED] for name, array in calibration.items()}
+        labels = None if calibration.labels is None else calibration.labels[:MAX_JUDGED]
+        real = data.Inputs({name: array[:MAX_JUDGED] for name, array in calibration.items()}, labels)
         return real, f"the first {_length(real)} of {request.calibration.name}"
-    return samples.real, samples.source
+    return data.Inputs(samples.real), samples.source
 
 
 def _inputs(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> InputCodes | None:

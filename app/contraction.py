@@ -50,8 +50,8 @@ class Contraction:
     def to_json(self) -> dict[str, Any]:
         """JSON values; bounds that are infinite are None."""
         found: dict[str, Any] = {
-            "kind": "measured",
-            "how": "proved upper bounds of the contraction of a step, with directed rounding",
+            "kind": "proved",
+            "how": "upper bounds of the contraction of a step, with directed rounding",
             "float": _finite(self.source.bound),
             "integer": _finite(self.lowered.bound),
             "raised": self.raised,
@@ -73,7 +73,7 @@ class Contraction:
 
     def lines(self) -> list[str]:
         """The same for people."""
-        lines = [f"L float {_shown(self.source)} -> L integer {_shown(self.lowered)} [proved upper bounds]"]
+        lines = [f"L float {_shown(self.source)} -> L integer {_shown(self.lowered)} [proved: upper bounds]"]
         if self.raised:
             lines.append("WARNING: as far as is proved, the integer net contracts less than the float net")
         if self.asked is not None and self.cost is not None:

@@ -20,10 +20,8 @@ from tqdm import tqdm
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
 from eqcompile.app.cli.show import table
-from eqcompile.toolchain import data, registry
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import EqcompileError
-from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.reference import run_reference
 
 HERE = Path(__file__).parent
 CALIBRATION, TEST = HERE / "data" / "digits_calibration.npz", HERE / "data" / "digits_test.npz"
@@ -54,7 +52,7 @@ def main() -> int:
 
 def demonstrate(out: Path, samples: int) -> int:
     """Compile, run, report and print the table."""
-    results, accuracies = [], {}
+    results = []
     sys.stdout.write(
         f"Compiling {len(NETS)} trained networks to {' and '.join(TARGETS)}, running each artifact on {samples} test "
         "digits and comparing every state at every step with golden. About a minute.\n\n"
@@ -75,25 +73,10 @@ def demonstrate(out: Path, samples: int) -> int:
             )
         )
         results.append(result)
-        if checkpoint not in accuracies:
-            accuracies[checkpoint] = accuracy(result)
-    document = report.write(results, out, command=["python", *sys.argv], accuracies=accuracies, force=True)
+    document = report.write(results, out, command=["python", *sys.argv], force=True)
     rows = [row for r in document["results"] for row in table_rows(r)]
     sys.stdout.write(f"{table(HEAD, rows)}\n\n{NOTE}report: {out / report.HTML}\n")
     return 0 if all(v.status == "equal" for r in results for v in r.verifications) else 1
-
-
-def accuracy(result: pipeline.CompileResult) -> report.Accuracy:
-    """Correct labels on the whole test set, by the float64 reference and by golden."""
-    inputs = data.read_inputs(TEST, result.net)
-    if inputs.labels is None:
-        raise SystemExit(f"{TEST} holds no labels")
-    codes, _ = data.encode(result.net, inputs)
-    name = result.net.outputs[0].name
-    real = run_reference(result.imported.net, inputs).outputs[name].argmax(-1)
-    integer = run_golden(result.net, codes, trace=False).outputs[name].argmax(-1)
-    right = inputs.labels
-    return report.Accuracy(len(right), int((real == right).sum()), int((integer == right).sum()), TEST.name)
 
 
 def table_rows(r: Mapping[str, Any]) -> list[list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["compilation", "inspection", "simulation", "table", "warnings"]
 
 _CHOICE_ROWS = 12
+_LEVELS = (("float", "as floats"), ("integer", "as integers"))
 _HEAD = ("what", "name", "source")
 
 
@@ -26,7 +27,7 @@ def compilation(d: Mapping[str, Any]) -> str:
         f"model         {m['file']}: {m['family']} (family from {m['family_from']})",
         f"              {_shapes('input', m['inputs'])}; {_shapes('state', m['states'])}; {m['steps']} steps",
         *_settings(d["settings"]["given"], [*d["settings"]["assumed"], *d["quantization"]["assumed"]]),
-        f"integers      {_options(d['quantization']['options'])}",
+        f"integers      {_fields(d['quantization']['options'])}",
         *_indent(_choices(d["quantization"]["choices"]["rows"])),
         (
             f"accumulators  {', '.join(f'{n} {bits} bits' for n, bits in d['accumulators']['values'].items())}"
@@ -36,15 +37,13 @@ def compilation(d: Mapping[str, Any]) -> str:
         *_indent(d["contraction"]["lines"][1:]),
         f"samples       {s['count']['value']}: {s['source']}; {_number(s['saturated'])} clipped",
         f"agreement     {_labels(a)}, integers against float64",
+        *_indent(_accuracy(d)),
         *_indent(
             f"state {n}: largest error {a['state_error'][n]['value']:.3g} = {_number(lsb)}"
             for n, lsb in a["state_error_lsb"].items()
         ),
-        (
-            f"settling      {d['settling']['smallest']['value']} to {d['settling']['largest']['value']} steps, "
-            f"median {_number(d['settling']['median'])}"
-        ),
-        f"target        {d['target']['name']}{_brackets(_options(d['target']['options']))}",
+        f"settling      {_settling(d['settling'], s['count']['value'])}",
+        f"target        {d['target']['name']}{_brackets(_fields(d['target']['options']))}",
         *_indent(_details(d["target"]["details"])),
         f"verification  {'off (--no-verify)' if not d['verification'] else ''}".rstrip(),
         *_indent(_checks(d["verification"])),
@@ -117,6 +116,22 @@ def _labels(agreement: Mapping[str, Any]) -> str:
     return f"{equal['value']} of {of} labels equal [{equal['kind']}]"
 
 
+def _accuracy(d: Mapping[str, Any]) -> list[str]:
+    if "accuracy" not in d:
+        return []
+    a = d["accuracy"]
+    rates = " and ".join(f"{a[k]['value']:.4f} {name} [{a[k]['kind']}]" for k, name in _LEVELS)
+    return [f"accuracy on {a['source']}: {rates}"]
+
+
+def _settling(settling: Mapping[str, Any], samples: int) -> str:
+    lost = settling["not_settled"]["value"]
+    if lost == samples:
+        return f"no sample settled in {_number(settling['largest'])}"
+    steps = f"{settling['smallest']['value']} to {settling['largest']['value']} steps"
+    return f"{steps}, median {_number(settling['median'])}; {lost} of {samples} samples not settled"
+
+
 def _shapes(kind: str, shapes: Mapping[str, Sequence[int]]) -> str:
     return f"{kind} " + ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
 
@@ -132,8 +147,9 @@ def _settings(given: Sequence[Mapping[str, Any]], assumed: Sequence[Mapping[str,
     return [f"{'settings' if k == 0 else '':<14}{line}" for k, line in enumerate(lines)]
 
 
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items() if value is not None and value != {})
+def _fields(values: Mapping[str, Any]) -> str:
+    """Names as words with their values; what is None or empty says nothing and is left out."""
+    return ", ".join(f"{k.replace('_', ' ')} {_short(v)}" for k, v in values.items() if v not in (None, {}, [], ""))
 
 
 def _brackets(text: str) -> str:
@@ -142,7 +158,7 @@ def _brackets(text: str) -> str:
 
 def _choices(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        f"{row['what']} {row['name']}: " + ", ".join(f"{k} {_short(v)}" for k, v in row.items() if k not in _HEAD)
+        f"{row['what']} {row['name']}: " + _fields({k: v for k, v in row.items() if k not in _HEAD})
         for row in rows[:_CHOICE_ROWS]
     ]
     more = len(rows) - _CHOICE_ROWS
@@ -157,7 +173,7 @@ def _details(details: Mapping[str, Any]) -> list[str]:
         return []
     counts = any(isinstance(v, (int, float)) for v in shown.values())
     kind = f" [{details['kind']}: {details['how']}]" if counts else ""
-    return [f"{', '.join(f'{k} {_short(v)}' for k, v in shown.items())}{kind}"]
+    return [f"{_fields(shown)}{kind}"]
 
 
 def _short(value: Any) -> str:
@@ -165,6 +181,12 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, dict)) and len(str(value)) > 60:
         return f"({len(value)} entries)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and any(isinstance(v, str) for v in value):
+        return " ".join(_short(v) for v in value)
+    if isinstance(value, dict):
+        return " ".join(f"{k}={_short(v)}" for k, v in value.items())
     return str(value)
 
 
@@ -185,8 +207,11 @@ def _checks(verification: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     head = ["simulator", "samples", "steps", "codes", "mismatches", "labels", "time", "result"]
     lines = table(head, rows).splitlines() if rows else []
+    details: dict[tuple[str, ...], list[str]] = {}
     for v in verification:
-        lines += [f"{v['simulator']}: {line}" for line in told(v.get("details", {}))]
+        details.setdefault(tuple(told(v.get("details", {}))), []).append(v["simulator"])
+    lines += [f"{', '.join(names)}: {line}" for detail, names in details.items() for line in detail]
+    for v in verification:
         if v["status"] == "missing":
             lines.append(f"{v['simulator']}: NOT VERIFIED: {v['reason']}; install with: {v['install']}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,12 @@ from .widths import NO_WIDTHS, add_weights, widths_of
 if TYPE_CHECKING:
     import argparse
 
-    from eqcompile.toolchain.interfaces import Tuned
+    from eqcompile.toolchain.interfaces import StageProgress, Tuned
 
 __all__ = ["command"]
 
+_LONG_S = 30.0
+"""Training that takes longer is announced."""
 _WEIGHTS = "ternary"
 """The kind of weights that are trained for where no option names one."""
 
@@ -72,12 +75,31 @@ def command(argv: Sequence[str]) -> console.Reply:
         samples = data.read_inputs(namespace.data, imported.net)
         test = None if namespace.test is None else data.read_inputs(namespace.test, imported.net)
         start = time.perf_counter()
-        tuned = tune(imported, samples, options, test=test, progress=progress)
+        tuned = tune(imported, samples, options, test=test, progress=_with_estimate(progress, options.epochs))
         seconds = time.perf_counter() - start
         _write(temporary, tuned.checkpoint)
         _demand_same(temporary, tuned, integers, samples)
     document = _document(namespace, integers, imported.family, tuned, seconds)
     return console.Reply(document, _text(document))
+
+
+def _with_estimate(progress: StageProgress | None, epochs: int) -> StageProgress:
+    """A callback that also says after the first epoch, on standard error, how long all of them will take."""
+    start, pending = time.perf_counter(), True
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal pending
+        if pending and done * epochs >= total:
+            pending, seconds = False, time.perf_counter() - start
+            if seconds * epochs > _LONG_S:
+                sys.stderr.write(
+                    f"one epoch took {seconds:.1f} s: {epochs} epochs take about {seconds * epochs / 60:.0f} minutes "
+                    "(--epochs sets their number)\n"
+                )
+        if progress is not None:
+            progress(stage, done, total)
+
+    return report
 
 
 def _write(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -156,7 +178,8 @@ def _text(d: Mapping[str, Any]) -> str:
         "accuracy [measured]: float by the float64 reference, integers by golden",
         (
             f"trained on {d['trained_on']['value']} samples for {len(d['history'])} epochs in "
-            f"{d['seconds']['value']:.1f} s [measured]; epoch {d['epoch']['value']} is kept"
+            f"{d['seconds']['value']:.1f} s [measured]; epoch {d['epoch']['value']} is kept, the best on the held-out "
+            "samples"
         ),
         *(f"not trained: {name}: {why}" for name, why in d["frozen"].items()),
         f"written: {d['output']}, lowers to net {d['digest'][:12]}",

@@ -2,14 +2,14 @@
 
 - `measured`: read off the file, or computed by running on this machine (the unit and `how` say what);
 - `simulated`: out of golden or a simulator of the hardware;
-- `estimated`: out of a model of the hardware.
+- `estimated`: out of a model of the hardware;
+- `proved`: a bound that holds for every input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -18,13 +18,14 @@ from eqcompile.toolchain import artifact
 from eqcompile.toolchain.artifact import Manifest
 from eqcompile.toolchain.ir import IntNet, ops
 
+from ..accuracy import Accuracy
 from ..compile import CompileResult, Verification
 from ..emission import target_options
 from .relaxation import relaxation
 
-__all__ = ["Accuracy", "Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
+__all__ = ["Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
 
-Kind = Literal["measured", "simulated", "estimated"]
+Kind = Literal["measured", "simulated", "estimated", "proved"]
 REPORT_VERSION = 1
 _GROUP = 6
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
@@ -33,40 +34,25 @@ _FAR_LSB = 16.0
 """Distance of a state from the float net's that is worth a warning: an eighth of the range of 8 bits."""
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """Correct labels of `samples` labelled inputs: by the float64 reference, and by the integers (golden)."""
-
-    samples: int
-    float_correct: int
-    int_correct: int
-    source: str
-
-
 def number(value: float, kind: Kind, unit: str, how: str = "") -> dict[str, Any]:
     """A number with its kind; `how` says where it comes from."""
     return {"value": value, "kind": kind, "unit": unit} | ({"how": how} if how else {})
 
 
-def document(
-    results: Sequence[CompileResult], *, command: Sequence[str], accuracies: Mapping[Path, Accuracy] | None = None
-) -> dict[str, Any]:
-    """The whole report. `accuracies` are by model path."""
-    found = accuracies or {}
+def document(results: Sequence[CompileResult], *, command: Sequence[str]) -> dict[str, Any]:
+    """The whole report."""
     return {
         "report_version": REPORT_VERSION,
         "command": list(command),
         "tools": artifact.tool_versions(*_TOOLS),
-        "results": [
-            result_document(r, accuracy=found.get(r.request.model)) | {"relaxation": relaxation(r)} for r in results
-        ],
+        "results": [result_document(r) | {"relaxation": relaxation(r)} for r in results],
     }
 
 
-def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) -> dict[str, Any]:
-    """One compilation, without the relaxation curves."""
+def result_document(result: CompileResult) -> dict[str, Any]:
+    """One compilation, without the relaxation curves; `accuracy` is there if the inputs have labels."""
     request, imported, net = result.request, result.imported, result.net
-    labelled = {} if accuracy is None else {"accuracy": _accuracy(accuracy)}
+    labelled = {} if result.accuracy is None else {"accuracy": _accuracy(result.accuracy)}
     return {
         "warnings": _warnings(result),
         "model": {
@@ -95,9 +81,9 @@ def result_document(result: CompileResult, *, accuracy: Accuracy | None = None) 
         "contraction": plain(result.contraction.to_json()),
         "ir_digest": net.digest,
         "accumulators": {
-            "kind": "measured",
+            "kind": "proved",
             "unit": "bits",
-            "how": "proved by interval arithmetic on the actual codes",
+            "how": "interval arithmetic on the actual codes",
             "values": accumulators(net),
         },
         "samples": {
@@ -180,9 +166,10 @@ def _agreement(result: CompileResult) -> dict[str, Any]:
 
 
 def _settling(result: CompileResult) -> dict[str, Any]:
-    steps = result.golden.steps
+    steps, budget = result.golden.steps, result.net.schedule.steps
     how = f"steps until no state moved by more than {result.net.schedule.tolerance} LSB, or the budget"
     return {
+        "not_settled": number(result.unsettled, "simulated", "samples", f"of {len(steps)}, after {budget} steps"),
         "smallest": number(int(steps.min()), "simulated", "steps", how),
         "median": number(float(np.median(steps)), "simulated", "steps", how),
         "largest": number(int(steps.max()), "simulated", "steps", how),

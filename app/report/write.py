@@ -11,7 +11,7 @@ from markupsafe import Markup
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
 from ..compile import CompileResult
-from .data import Accuracy, document, told
+from .data import document, told
 from .kit import HTML, JSON, kind, number, render, shown, write_report
 from .picture import panels
 
@@ -33,13 +33,12 @@ def write(
     folder: Path,
     *,
     command: Sequence[str],
-    accuracies: Mapping[Path, Accuracy] | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write both files into `folder` and return the document. Raises ArtifactError as `check_folder`, or on a disk
     that refuses."""
     check_folder(folder, force=force)
-    report = document(results, command=command, accuracies=accuracies)
+    report = document(results, command=command)
     write_report(folder, report, render_page(report))
     return report
 

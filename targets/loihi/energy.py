@@ -158,8 +158,8 @@ def estimates(by_chip: Mapping[str, Mapping[str, Any]]) -> list[str]:
             continue
         low, high = (t / 1000 for t in cost["total_ns"])
         lines.append(
-            f"a sample on {chip} (estimated): {cost['total_nj']:.1f} nJ without static power, {low:.1f} to {high:.1f} "
-            f"us for {cost['time_steps']} time steps; {cost['source']}"
+            f"a sample, at the costs of an operation of {chip} (estimated): {cost['total_nj']:.1f} nJ without static "
+            f"power, {low:.1f} to {high:.1f} us for {cost['time_steps']} time steps; {cost['source']}"
         )
         lines += [f"  note: {note}" for note in cost["notes"]]
     return lines

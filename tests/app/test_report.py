@@ -17,6 +17,7 @@ import pytest
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
+from eqcompile.app.accuracy import Accuracy
 from eqcompile.app.report.picture import panels
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.targets.numpy.target import NumpyTarget
@@ -41,8 +42,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> pipeline.CompileResult:
 
 @pytest.fixture(scope="module")
 def document(result: pipeline.CompileResult) -> dict[str, Any]:
-    accuracy = report.Accuracy(360, 342, 333, "digits_test.npz")
-    made = report.document([result], command=["eqcompile"], accuracies={result.request.model: accuracy})
+    labelled = replace(result, accuracy=Accuracy(360, 342, 333, "digits_test.npz"))
+    made = report.document([labelled], command=["eqcompile"])
     found: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
     return found
 

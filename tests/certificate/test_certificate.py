@@ -158,12 +158,16 @@ def test_the_budget_of_steps_is_enough_and_not_too_large() -> None:
 
 
 def test_verdicts_are_plain() -> None:
-    """L >= 1 is no certificate, and neither is a ball as large as the state space; both must be said."""
+    """L >= 1 is no certificate, and neither is a ball of half the state space: a bound of 127 LSB at 8 bits was one."""
     block = Block(("h",), 4, bound=0.5, slack=0.25, lsb=1.0, diameter=100.0)
     assert block.verdict == "certified: contracts, L = 0.5"
     assert replace(block, bound=1.0).verdict.startswith("not certified; non-expansive")
     assert replace(block, bound=1.2).verdict.startswith("not certified: no contraction is proved")
-    assert "larger than the state space" in replace(block, slack=80.0).verdict
+    vacuous = replace(block, slack=25.0)
+    assert vacuous.verdict.startswith("not certified: contracts before rounding, L = 0.5, but")
+    assert "25 LSB a unit apart" in vacuous.verdict
+    assert (vacuous.contracts, vacuous.certified) == (True, False)
+    assert replace(block, slack=24.9).certified
     assert "while its gate is closed" in replace(block, gates=("g",)).verdict
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .artifact import Artifact, seal
-from .folder import MANIFEST, NET_FILE, new_folder, tool_versions, write_arrays, write_json
+from .folder import MANIFEST, NET_FILE, demand_replaceable, new_folder, tool_versions, write_arrays, write_json
 from .manifest import (
     MANIFEST_VERSION,
     CoreDescription,
@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "StateRecord",
     "Verification",
+    "demand_replaceable",
     "manifest_of",
     "new_folder",
     "seal",

@@ -17,20 +17,14 @@ from numpy.typing import NDArray
 
 from ..diagnostics import ArtifactError, Diagnostic
 
-__all__ = ["MANIFEST", "NET_FILE", "new_folder", "tool_versions", "write_arrays", "write_json"]
+__all__ = ["MANIFEST", "NET_FILE", "demand_replaceable", "new_folder", "tool_versions", "write_arrays", "write_json"]
 
 MANIFEST = "manifest.json"
 NET_FILE = "net.onnx"
 
 
-@contextmanager
-def new_folder(path: Path, *, force: bool, marker: str = MANIFEST) -> Iterator[Path]:
-    """Yield an empty temporary sibling of `path`; on success it takes the place of `path`, on any failure (Ctrl-C
-    included) it vanishes and `path` is as it was.
-
-    Raises ArtifactError if `path` exists without `force`, is not ours (holds no file `marker`), or cannot be written.
-    """
-    path = path.absolute()
+def demand_replaceable(path: Path, *, force: bool, marker: str = MANIFEST) -> None:
+    """Raise ArtifactError if `path` exists and there is no `force`, or it is not ours (holds no file `marker`)."""
     if path.exists() and not force:
         raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / marker).is_file())):
@@ -42,6 +36,17 @@ def new_folder(path: Path, *, force: bool, marker: str = MANIFEST) -> Iterator[P
                 "choose another folder with -o",
             )
         )
+
+
+@contextmanager
+def new_folder(path: Path, *, force: bool, marker: str = MANIFEST) -> Iterator[Path]:
+    """Yield an empty temporary sibling of `path`; on success it takes the place of `path`, on any failure (Ctrl-C
+    included) it vanishes and `path` is as it was.
+
+    Raises ArtifactError as `demand_replaceable`, or if `path` cannot be written.
+    """
+    path = path.absolute()
+    demand_replaceable(path, force=force, marker=marker)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -47,19 +47,24 @@ class Block:
     gates: tuple[str, ...] = ()
 
     @property
-    def certified(self) -> bool:
-        """Whether the block is proved to contract, whatever the input (up to `ball`)."""
+    def contracts(self) -> bool:
+        """Whether the block is proved to contract before rounding, whatever the input."""
         return self.bound < 1.0 and not self.gates
 
     @property
     def ball(self) -> float:
         """The distance that two runs may keep for ever, real units; infinite if none is proved."""
-        return up(self.slack / math.nextafter(1.0 - self.bound, 0.0)) if self.certified else math.inf
+        return up(self.slack / math.nextafter(1.0 - self.bound, 0.0)) if self.contracts else math.inf
 
     @property
     def vacuous(self) -> bool:
-        """Whether the ball is as large as all that the states can hold."""
-        return self.certified and self.ball >= self.diameter
+        """Whether the ball says nothing: rounding may leave two runs half of all that the states can hold apart."""
+        return self.contracts and 2.0 * self.ball >= self.diameter
+
+    @property
+    def certified(self) -> bool:
+        """Whether two runs are proved to approach each other, up to a ball that is small against the state space."""
+        return self.contracts and not self.vacuous
 
     def after(self, steps: int, distance: float) -> float:
         """The largest distance after `steps` steps of runs that were `distance` apart (real units)."""
@@ -74,7 +79,7 @@ class Block:
 
     def steps_to(self, distance: float) -> int | None:
         """Steps after which any two runs are within `distance` of the ball; None if that is not proved."""
-        if not self.certified or distance <= 0.0 or not math.isfinite(self.diameter):
+        if not self.contracts or distance <= 0.0 or not math.isfinite(self.diameter):
             return None
         left, steps = self.diameter, 0
         while left > distance and steps < _MAX_STEPS:
@@ -91,7 +96,11 @@ class Block:
                 f"{bound} while the gates of both runs are open"
             )
         if self.vacuous:
-            return f"contracts, {bound}, but by less than rounding may undo: its ball is larger than the state space"
+            return (
+                f"not certified: contracts before rounding, {bound}, but rounding may leave two runs "
+                f"{self.ball / self.lsb / math.sqrt(self.units):.4g} LSB a unit apart, where "
+                f"a unit spans {self.diameter / self.lsb / math.sqrt(self.units):.0f}"
+            )
         if self.certified:
             return f"certified: contracts, {bound}"
         if self.bound <= 1.0:
@@ -110,11 +119,11 @@ class Block:
         }
         if self.lsb:
             found["rounding_lsb"] = self.slack / self.lsb
-            if self.certified:
+            if self.contracts:
                 found["ball_lsb"] = self.ball / self.lsb
                 found["ball_lsb_per_unit"] = self.ball / self.lsb / math.sqrt(self.units)
                 found["steps_to_1_lsb_of_the_ball"] = self.steps_to(self.lsb)
-            if self.bits is not None and self.certified:
+            if self.bits is not None and self.contracts:
                 found["upset_lsb"] = 2.0 ** (self.bits - 1)
                 found["upset_adds_lsb"] = {str(t): self._shrunk(found["upset_lsb"], t) for t in (1, 10, 30)}
         return found
@@ -140,8 +149,8 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
-            "kind": "measured",
-            "how": "proved upper bounds, from the net itself with directed rounding",
+            "kind": "proved",
+            "how": "upper bounds, from the net itself with directed rounding",
             "certified": self.certified,
             "reason": self.reason,
             "blocks": [b.to_json() for b in self.blocks],
@@ -244,7 +253,7 @@ def _behind(net: Net, names: Sequence[str]) -> set[str]:
 
 def _lines(block: Block) -> list[str]:
     lines = [f"{', '.join(block.states)}: {block.verdict}"]
-    if block.lsb and block.certified and not block.vacuous:
+    if block.lsb and block.certified:
         found = block.to_json()
         lines.append(
             f"rounding leaves two runs at most {found['ball_lsb']:.4g} LSB apart (2-norm over {block.units} units, "

@@ -50,11 +50,11 @@ def proved_bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> dict
     block is proved. A difference of any code is at most the 2-norm over all codes, which is what the proof is about.
     `contraction` is `L^t` times the first difference: the share of the upset; `distance` adds what roundings may."""
     proved = certify(campaign.net)
-    if not proved.certified or len(proved.blocks) != 1:
+    if len(proved.blocks) != 1 or not proved.blocks[0].contracts:
         return None
     block = proved.blocks[0]
     same = len({s.frac for s in campaign.net.states}) == 1 and len(block.states) == len(campaign.net.states)
-    if block.vacuous or not same:
+    if block.ball >= block.diameter or not same:
         return None
     start = max(norms)
     return {

@@ -142,9 +142,8 @@ class SynthReport:
             lines += [f"  {name}: {count}" for name, count in sorted(self.cells.items())]
         if self.fmax_mhz is not None and self.fmax_range_mhz is not None:
             low, high = self.fmax_range_mhz
-            lines.append(
-                f"  Fmax: {self.fmax_mhz:.1f} MHz (median of {len(self.seeds)} seeds, {low:.1f} to {high:.1f})"
-            )
+            seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
+            lines.append(f"  Fmax: {self.fmax_mhz:.1f} MHz (median of {seeds}, {low:.1f} to {high:.1f})")
             slow = min(self.seeds.values(), key=lambda t: t.fmax_mhz)
             delays = f"{slow.logic_ns:.1f} ns logic, {slow.routing_ns:.1f} ns routing"
             lines.append(f"  slowest path: {slow.start} to {slow.end}, {delays}")
