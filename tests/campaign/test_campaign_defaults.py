@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 from fault_sessions import instrumented
 from strategies import small_net
 
+from eqcompile.app.cli import campaign_args
 from eqcompile.app.cli.main import eqfault
+from eqcompile.app.cli.numbers import duration
 from eqcompile.app.report.campaign.write import write
 from eqcompile.sim.campaign import api, chunks
 from eqcompile.toolchain.diagnostics import UsageError
@@ -149,3 +153,42 @@ def test_old_options_name_the_new_ones(old: str, new: str, tmp_path: Path, capsy
     argv = ["run", str(tmp_path / "net.onnx"), "--model", "seu", "-o", str(tmp_path / "c"), old, "1"]
     assert eqfault(argv) == 2
     assert new in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("5min", 300.0), ("12h", 43_200.0), ("365d", 31_536_000.0)]
+)
+def test_times_take_units(text: str, seconds: float) -> None:
+    """A mission is a year to everybody but a parser."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1d", "0", "1w", "inf"])
+def test_what_is_no_time_is_refused_with_the_units(text: str) -> None:
+    """Would break if a mission of no length, or in an unknown unit, were simulated."""
+    with pytest.raises(argparse.ArgumentTypeError, match="units: s, min, h, d, y"):
+        duration(text)
+
+
+def test_another_campaign_stands_beside_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if `--against` took the place of the baseline, or both columns had one name."""
+    monkeypatch.chdir(tmp_path)
+    save(NET, tmp_path / "net.onnx")
+    run = ["run", "net.onnx", "--model", "seu", "--sites", "state", "--faults", "50", "--workers", "1"]
+    assert eqfault([*run, "-o", "other", "--seed", "4"]) == 0
+    assert eqfault([*run, "-o", "c", "--baseline", "net.onnx"]) == 0
+    assert eqfault(["report", "c", "--against", "other"]) == 0
+    page = (tmp_path / "c" / "report.html").read_text()
+    assert re.findall(r"<h2>(Against [^<]+)<", page) == ["Against baseline", "Against other"]
+
+
+def test_hardware_of_another_target_is_no_rtl_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if upsets of a core were injected into one that the artifact is not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(campaign_args, "read_net", lambda _: (NET, {}, {"path": "a", "target": "loihi"}))
+    assert eqfault(["run", "a", "--model", "core", "--engine", "rtl", "-o", "c"]) == 2
+    assert "this artifact is of loihi" in capsys.readouterr().err
