@@ -205,6 +205,8 @@ class Target(ABC):
     summary: ClassVar[str]
     install: ClassVar[str] = ""
     """The command that installs what `missing` lists."""
+    conformance: ClassVar[tuple[str, ...]]
+    """Nets of tests/conformance that it must take, as shell patterns: `plain`, and at least one more."""
 
     @abstractmethod
     def missing(self) -> Sequence[str]:

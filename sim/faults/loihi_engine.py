@@ -76,6 +76,7 @@ class LoihiSession(Session):
         self.usual = self._ran(np.arange(self.samples), [])
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
+        self.circuit.check(table, samples=self.samples, ticks=self.ticks)
         parts = [slice(i, i + CHUNK) for i in range(0, len(table), CHUNK)]
         return np.concatenate([np.zeros(0, RESULT), *(self._results(table.take(p)) for p in parts)])
 

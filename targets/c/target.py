@@ -40,6 +40,7 @@ class CTarget(Target):
     name: ClassVar[str] = "c"
     summary: ClassVar[str] = "freestanding C99: one header, one source, no heap, no library"
     install: ClassVar[str] = "apt-get install gcc make gcc-arm-none-eabi qemu-system-arm"
+    conformance: ClassVar[tuple[str, ...]] = ("*",)
 
     kernel: Kernel = field(
         default="event",

@@ -45,6 +45,7 @@ class Hls4mlTarget(Target):
     name: ClassVar[str] = "hls4ml"
     summary: ClassVar[str] = "an hls4ml project for Vitis HLS or Vivado HLS, the relaxation as one layer"
     install: ClassVar[str] = INSTALL
+    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*", "Ternary*", "Lazy*", "NeuralCube*", "Toroidal*")
 
     backend: Backend = field(default="Vitis", metadata={"help": "who builds the project"})
     part: str = field(

@@ -38,6 +38,15 @@ class LoihiTarget(Target):
     install: ClassVar[str] = (
         "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
     )
+    conformance: ClassVar[tuple[str, ...]] = (
+        "plain",
+        "Looped*",
+        "Ternary*",
+        "Lazy*",
+        "NeuralCube*",
+        "Temporal*",
+        "Toroidal*",
+    )
 
     chip: ChipName = field(default="loihi2", metadata={"help": "chip to place the network on"})
     connectivity: Connectivity = field(

@@ -31,6 +31,16 @@ class NirTarget(Target):
     name: ClassVar[str] = "nir"
     summary: ClassVar[str] = "a NIR graph of affine maps, thresholds and delays, equal to the integers bit for bit"
     install: ClassVar[str] = "pip install 'eqcompile[nir]'"
+    conformance: ClassVar[tuple[str, ...]] = (
+        "plain",
+        "random*",
+        "Looped*",
+        "Ternary*",
+        "LazyEqProp_release*",
+        "NeuralCube*",
+        "Temporal*",
+        "Toroidal*",
+    )
 
     def missing(self) -> Sequence[str]:
         return () if find_spec("nir") else ("nir",)

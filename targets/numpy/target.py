@@ -26,6 +26,7 @@ class NumpyTarget(Target):
 
     name: ClassVar[str] = "numpy"
     summary: ClassVar[str] = "a standalone Python kernel that needs NumPy alone"
+    conformance: ClassVar[tuple[str, ...]] = ("*",)
 
     def missing(self) -> Sequence[str]:
         return ()

@@ -39,6 +39,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     summary: ClassVar[str] = "a standard ONNX model (integers, a Loop that ends on settling), and its float form"
     install: ClassVar[str] = "pip install 'eqcompile[onnx]'"
+    conformance: ClassVar[tuple[str, ...]] = ("*",)
 
     input_type: InputType = field(
         default="float32", metadata={"help": "what the model takes: real numbers, encoded inside, or codes (int64)"}

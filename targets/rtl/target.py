@@ -62,6 +62,14 @@ class RtlTarget(Target):
     name: ClassVar[str] = "rtl"
     summary: ClassVar[str] = "synthesizable relaxation core in Verilog with a cocotb bench"
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install iverilog g++ make perl"
+    conformance: ClassVar[tuple[str, ...]] = (
+        "plain",
+        "Looped*",
+        "Ternary*",
+        "LazyEqProp_release*",
+        "NeuralCube*",
+        "Toroidal*",
+    )
 
     arch: Arch = field(default="auto", metadata={"help": "microarchitecture; auto takes the first that fits the net"})
     lanes: int | None = field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,3 @@ def differences(net: IntNet, inputs: Mapping[str, Array], seen: Sequence[Seen]) 
                 if codes != expected:
                     found.append(f"sample {s} tick {tick + 1} state {name}: {codes}, expected {expected}")
     return found
-
-
-def with_steps(net: IntNet, steps: int) -> IntNet:
-    return replace(net, schedule=replace(net.schedule, steps=steps))
