@@ -168,3 +168,14 @@ def test_a_net_that_is_not_its_files_is_refused() -> None:
     params = tuple(replace(p, value=p.value * 2.0) for p in imported.net.params)
     with pytest.raises(UnsupportedError, match="tune-source"):
         Checkpoint(replace(imported, net=replace(imported.net, params=params)))
+
+
+def test_a_wrapped_checkpoint_is_trained_under_its_own_keys(tmp_path: Path) -> None:
+    """A prefix that the import removed would leave the trainer without tensors."""
+    plain = import_model(CHECKPOINTS / "digits_looped.pt")
+    stored = torch.load(CHECKPOINTS / "digits_looped.pt", weights_only=True)
+    wrapped = {f"model.{key}": tensor for key, tensor in stored["state_dict"].items()}
+    torch.save({**stored, "state_dict": wrapped}, tmp_path / "wrapped.pt")
+    checkpoint = Checkpoint(import_model(tmp_path / "wrapped.pt"))
+    assert checkpoint.net.digest == plain.net.digest
+    assert set(checkpoint.content({})["state_dict"]) == set(Checkpoint(plain).content({})["state_dict"])
