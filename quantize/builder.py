@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.ir import EqNet, Format, Input, Interval, IntNet, Output, Param, State, ValueType, ops
+from ..toolchain.ir import EqNet, Format, Input, Interval, IntNet, Output, Param, State, ValueType, ops, walk
 from ..toolchain.ir.ops import Op
 from ..toolchain.ir.ranges import RangeError, op_range
 from ..toolchain.ir.types import infer_op
@@ -175,7 +175,7 @@ class Builder:
         left out."""
         titles = self._titles
         formats = dict(self.formats)
-        for op in (*_nested(self.drive), *_nested(self.step), *_nested(self.readout)):
+        for op in (*walk(self.drive), *walk(self.step), *walk(self.readout)):
             if op.out in self.intervals:
                 formats[op.out] = Format.holding(self.intervals[op.out].lo, self.intervals[op.out].hi)
         drive, step, readout = (tuple(_renamed(op, titles) for op in b) for b in (self.drive, self.step, self.readout))
@@ -188,7 +188,7 @@ class Builder:
             for s in states
         )
         outputs = tuple(replace(o, value=titles.get(o.value, o.value)) for o in outputs)
-        used = {n for b in (drive, step, readout) for op in _nested(b) for n in op.reads}
+        used = {n for b in (drive, step, readout) for op in walk(b) for n in op.reads}
         used |= {n for s in states for n in (s.update, s.init) if n is not None} | {o.value for o in outputs}
         return IntNet(
             name=net.name,
@@ -221,13 +221,6 @@ def multiplier_for(ratio: NDArray[Any], bits: int) -> tuple[NDArray[np.int64], i
     while shift > 0 and not (codes & 1).any():
         codes, shift = codes >> 1, shift - 1
     return codes, shift
-
-
-def _nested(block: Iterable[Op]) -> Iterable[Op]:
-    for op in block:
-        if isinstance(op, ops.Repeat):
-            yield from _nested(op.body)
-        yield op
 
 
 def _renamed(op: Op, titles: Mapping[str, str]) -> Op:

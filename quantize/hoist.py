@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,13 +30,6 @@ def hoist(net: EqNet) -> tuple[EqNet, frozenset[str]]:
     return work.result(), frozenset(work.changed)
 
 
-def _uses(net: EqNet) -> Counter[str]:
-    names = [name for op in net.all_ops() for name in op.reads]
-    names += [op.result for op in net.all_ops() if isinstance(op, ops.Repeat)]
-    names += [s.update for s in net.states] + [s.init for s in net.states if s.init is not None]
-    return Counter(names + [o.value for o in net.outputs])
-
-
 @dataclass(frozen=True)
 class _Leaves:
     """A sum of the step: `moving` terms, `drives` (drive values), `constants` (parameters), inner additions."""
@@ -51,7 +43,7 @@ class _Leaves:
 class _Hoist:
     def __init__(self, net: EqNet) -> None:
         self.net = net
-        self.uses = _uses(net)
+        self.uses = Analysis.of(net).readers
         self.types = Analysis.of(net).types
         self.drive: dict[str, Op] = {op.out: op for op in net.drive}
         self.step: dict[str, tuple[Op, ...]] = {op.out: (op,) for op in net.step}
@@ -170,7 +162,7 @@ class _Hoist:
             step=tuple(op for made in self.step.values() for op in made),
             params=tuple(self.params.values()),
         )
-        used = _uses(net)
+        used = Analysis.of(net).readers
         return replace(net, params=tuple(p for p in net.params if used[p.name]))
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 
-from eqcompile.toolchain.options import QuantizeOptions, option_faults
+from eqcompile.toolchain.options import FLOAT_WEIGHTS, QuantizeOptions, option_faults
 
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet
 from .plan import Map
 
-__all__ = ["FLOAT_WEIGHTS", "check_options", "kinds_of"]
-
-FLOAT_WEIGHTS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
-"""What float weights can become."""
+__all__ = ["check_options", "kinds_of"]
 
 
 def check_options(options: QuantizeOptions) -> None:

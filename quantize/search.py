@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import FloatRun, QuantizeOptions
+from eqcompile.toolchain.options import bits_of
 from eqcompile.toolchain.reference import run_reference
 
 from ..toolchain.agreement import labels_agreeing
@@ -242,7 +243,7 @@ class _Seeker:
 
     def bits(self, setting: _Setting) -> int:
         """Memory of the weights (two bits for a ternary one), states and inputs."""
-        weights = sum(size * _bits(setting.kinds[name]) for name, size in self.sizes.items())
+        weights = sum(size * bits_of(setting.kinds[name]) for name, size in self.sizes.items())
         return weights + self.units * setting.state_bits + self.entries * setting.input_bits
 
     def ladders(self) -> Iterator[str]:
@@ -271,11 +272,7 @@ class _Seeker:
 
 
 def _below(kind: str) -> tuple[str, ...]:
-    return tuple(k for k in _LADDER if _bits(k) < _bits(kind))
-
-
-def _bits(kind: str) -> int:
-    return 2 if kind == "ternary" else int(kind.removeprefix("int"))
+    return tuple(k for k in _LADDER if bits_of(k) < bits_of(kind))
 
 
 def _held_kind(weight: Array, kind: str, *, per_row: bool) -> str | None:

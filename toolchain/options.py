@@ -17,14 +17,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assumption",
+    "FLOAT_WEIGHTS",
     "Bounds",
     "QuantizeOptions",
     "TuneOptions",
+    "bits_of",
     "bounds_of",
     "option",
     "option_faults",
     "plain_type",
 ]
+
+
+FLOAT_WEIGHTS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
+"""Kinds of codes that float weights can become."""
+
+
+def bits_of(kind: str) -> int:
+    """Bits that one code of a kind takes in memory: two of a ternary one."""
+    return 2 if kind == "ternary" else int(kind.removeprefix("int"))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.options import FLOAT_WEIGHTS
 
-__all__ = ["KINDS", "NO_WIDTHS", "add_weights", "weights", "widths_of"]
+__all__ = ["NO_WIDTHS", "add_weights", "weights", "widths_of"]
 
 NO_WIDTHS = ("weights", "widths", "input_range", "tolerance", "max_lipschitz")
 """Fields of QuantizeOptions that are no options of a command which only chooses or trains widths."""
-KINDS = ("ternary", *(f"int{bits}" for bits in range(2, 9)))
 
 
 def add_weights(group: Any, *, default: str) -> None:
@@ -23,16 +23,16 @@ def add_weights(group: Any, *, default: str) -> None:
         default=[],
         type=weights,
         metavar="[TENSOR=]KIND",
-        help=f"codes of float weights: {KINDS[0]}, or {KINDS[1]} to {KINDS[-1]} (default {default}); with TENSOR= of "
-        "that weight alone, as W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
+        help=f"codes of float weights: {FLOAT_WEIGHTS[0]}, or {FLOAT_WEIGHTS[1]} to {FLOAT_WEIGHTS[-1]} (default "
+        f"{default}); with TENSOR= of that weight alone, as W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
     )
 
 
 def weights(text: str) -> tuple[str, str]:
     """`(tensor, kind)` of one option; the tensor is empty where it stands for all."""
     tensor, _, kind = text.rpartition("=")
-    if kind not in KINDS or ("=" in text and not tensor):
-        raise argparse.ArgumentTypeError(f"{text!r} is not [TENSOR=]KIND with KIND one of {', '.join(KINDS)}")
+    if kind not in FLOAT_WEIGHTS or ("=" in text and not tensor):
+        raise argparse.ArgumentTypeError(f"{text!r} is not [TENSOR=]KIND with KIND one of {', '.join(FLOAT_WEIGHTS)}")
     return tensor, kind
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
+from eqcompile.toolchain.options import bits_of
 
 from ...toolchain import data
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
@@ -84,7 +85,7 @@ class Learner(nn.Module):
             name, codes = use[0], plan.codes[use]
             if name in kinds and name not in self.weights:
                 fixed = _ternary(self.source.param(name))
-                bits = 2 if fixed else _bits(self.kinds[name])
+                bits = 2 if fixed else bits_of(self.kinds[name])
                 self.weights[name] = QuantizedWeight(
                     taken(self.source, op), codes.codes, codes.scale, bits, fixed=fixed
                 )
@@ -165,10 +166,6 @@ def _classes(net: EqNet) -> str:
             [Diagnostic("tune-unsupported", f"this net is not trained: {f}", net.name) for f in faults]
         )
     return told[0]
-
-
-def _bits(kind: str) -> int:
-    return 2 if kind == "ternary" else int(kind.removeprefix("int"))
 
 
 def _ternary(value: Array) -> bool:

@@ -41,7 +41,7 @@ def kernel_source(net: IntNet) -> str:
     """The module `kernel.py` of a verified net; it reads the parameters from `weights.npz` beside it."""
     source = _Source(net)
     drive, step, readout = source.drive(), source.step(), source.readout()
-    helpers = [text(name) for name in HELPERS if name in source.helpers]
+    helpers = [text(f"{name}.py.tmpl") for name in HELPERS if name in source.helpers]
     return fill(
         "kernel.py.tmpl",
         title=json.dumps(net.name),

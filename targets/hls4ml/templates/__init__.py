@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+
+from ...text import Templates
 
 __all__ = ["HEADER", "fill"]
 
 HEADER = Path(__file__).with_name("eq_ops.h")
-
-
-def fill(name: str, **values: object) -> str:
-    """The template file `name` with every `$key` replaced; KeyError if one has no value."""
-    return Template((files(__name__) / name).read_text(encoding="utf-8")).substitute(values)
+fill = Templates(__name__).fill
