@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +143,10 @@ class Bounds:
                 return _activation(self.reach(x), kind)
             case ops.Softmax():
                 return 0.0, 1.0
-            case _:
+            case _ if isinstance(op, ops.IntegerOp | ops.Mod | ops.Normalize | ops.Greater | ops.Repeat):
                 raise TypeError(f"{type(op).__name__} has no interval rule")
+            case _:
+                assert_never(op)
 
     def _weighted(self, weight: NDArray[Any], x: Range, bias: str | None) -> Range:
         rows = weight.reshape(weight.shape[0], -1)

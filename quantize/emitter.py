@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,8 +194,10 @@ class Emitter:
                 return value
             case ops.Repeat():
                 return self._repeat(op)
-            case _:
+            case _ if isinstance(op, ops.IntegerOp | ops.Mod | ops.Normalize):
                 raise AssertionError(f"{type(op).__name__} passed the check of supported operations")
+            case _:
+                assert_never(op)
 
     def _value(self, name: str) -> Value:
         """An operand on its own grid; a constant becomes codes on the pre-activation grid."""

@@ -68,7 +68,9 @@ class _Hoist:
         offsets += [(self.params[c].value, self.params[c].source) for c in leaves.constants]
         static = self._static(root.out, leaves.drives, offsets)
         for name in biased:
-            self.step[name] = (replace(self.step[name][0], bias=None),)  # type: ignore[call-arg]
+            biased_map = self.step[name][0]
+            assert isinstance(biased_map, ops.WeightedOp)
+            self.step[name] = (replace(biased_map, bias=None),)
             self.changed.add(name)
         for name in leaves.inner:
             self.step[name] = ()

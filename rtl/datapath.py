@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
@@ -36,6 +37,11 @@ ELEMENTWISE = (
 
 SMALL = 512
 """Bits of a table that are logic rather than a block RAM."""
+
+_OTHERS = (ops.FloatOp | ops.WeightedOp | ops.Embedding | ops.MatMul) | (
+    ops.Reduce | ops.Reshape | ops.Transpose | ops.Repeat | ops.Divide
+)
+"""Operations that are no datapath of one element, and the division, which none has."""
 
 
 def shape_of(fmt: Format) -> Shape:
@@ -199,8 +205,10 @@ class Datapath:
             case ops.DampFixed(old=old, new=new, multiplier=factor, shift=shift):
                 step = self.fabric.cut(m, (v[new] - v[old]) * factor)
                 return self.fabric.cut(m, v[old]) + _half_up(step, shift)
-            case _:
+            case _ if isinstance(op, _OTHERS):
                 raise TypeError(f"{op.mnemonic} {op.out} is no elementwise operation of a datapath")
+            case _:
+                assert_never(op)
 
     def _index(self, m: Module, x: Value, first: int, size: int) -> Value:
         """`clamp(x, first, first + size - 1) - first`, in as many bits as it needs.

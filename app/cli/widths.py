@@ -23,8 +23,9 @@ def add_weights(group: Any, *, default: str) -> None:
         default=[],
         type=weights,
         metavar="[TENSOR=]KIND",
-        help=f"codes of float weights: {FLOAT_WEIGHTS[0]}, or {FLOAT_WEIGHTS[1]} to {FLOAT_WEIGHTS[-1]} (default "
-        f"{default}); with TENSOR= of that weight alone, as W_rec=int4 (may be given again); weights that hold fewer codes already keep them",
+        help=f"codes of float weights: {FLOAT_WEIGHTS[0]}, or {FLOAT_WEIGHTS[1]} to {FLOAT_WEIGHTS[-1]} "
+        f"(default {default}); with TENSOR= of that weight alone, as W_rec=int4 (may be given again); weights that "
+        "hold fewer codes already keep them",
     )
 
 

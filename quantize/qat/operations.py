@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from ...toolchain.ir import ops
 from ...toolchain.ir.ops import ActivationKind, Op, ReduceKind
@@ -84,8 +84,10 @@ def evaluate(op: Op, value: Callable[[str], Tensor], param: Callable[[str], Tens
             return _standardise(v, op.axes, op)
         case ops.Softmax(x=x, mask=mask):
             return _softmax(value(x), None if mask is None else param(mask))
-        case _:
+        case _ if isinstance(op, ops.IntegerOp | ops.Repeat):
             raise TypeError(f"{type(op).__name__} has no float evaluation")
+        case _:
+            assert_never(op)
 
 
 def _align(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from ...toolchain.ir import Interval, ops
-from ...toolchain.ir.ops import Op
+from ...toolchain.ir.ops import Op, Operation
 from ...toolchain.passes import live_ops, reads
 from .layout import Group, narrowest, signed
 from .maps import EACH, MAPS, RUN, in_runs, write_map
 from .program import Program
-from .scalar import ELEMENTWISE, Scalar, expression, lookup_index
+from .scalar import Scalar, expression, lookup_index
 from .values import Shape, Value, contiguous, loops
 
 __all__ = ["Block", "copy"]
@@ -21,11 +22,15 @@ Index = Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Biased(Op):
+class _Biased(Operation):
     """The bias of a linear map, as an addition of two views."""
 
     view: Value
     bias: Value
+
+
+_Scalar = ops.ElementwiseOp | _Biased
+"""What stands in one loop with others of its shape."""
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Block:
     def write(self, block: Sequence[Op], results: Iterable[str] = (), pad: str = "    ") -> list[str]:
         """Lines of the block; afterwards `program.values` has what it defines. `results` are read after it."""
         lines: list[str] = []
-        waiting: list[Op] = []
+        waiting: list[_Scalar] = []
         after = {*results, *self.lasting}
         block = live_ops(block, after)
 
@@ -55,9 +60,9 @@ class Block:
 
         for position, op in enumerate(block):
             fits = waiting and self.program.shapes[waiting[0].out] == self.program.shapes[op.out]
-            if not (isinstance(op, ELEMENTWISE) and fits):
+            if not (isinstance(op, ops.ElementwiseOp) and fits):
                 flush(position)
-            if isinstance(op, ELEMENTWISE):
+            if isinstance(op, ops.ElementwiseOp):
                 waiting.append(op)
                 continue
             lines += [f"{pad}/* {op.mnemonic} {op.out} */", *self._other(op, pad)]
@@ -73,21 +78,21 @@ class Block:
 
     # Elementwise
 
-    def _bias(self, op: ops.Linear | ops.Stencil | ops.Conv, bias: str) -> Op:
+    def _bias(self, op: ops.Linear | ops.Stencil | ops.Conv, bias: str) -> _Biased:
         view, value = self.program.values[op.out], self.program.value(bias)
         if isinstance(op, ops.Conv) and value.strides is not None:
             ones = (1,) * (len(view.shape) - 1)
             value = replace(value, shape=(*value.shape, *ones), strides=(*value.strides, *(0 for _ in ones)))
         return _Biased(out=op.out, view=view, bias=value)
 
-    def _operands(self, op: Op, inside: set[str]) -> list[str | Value]:
+    def _operands(self, op: _Scalar, inside: set[str]) -> list[str | Value]:
         """Operands of an elementwise operation: a view, or a name that is a table or defined in the same loop."""
         if isinstance(op, _Biased):
             return [op.view, op.bias]
         tables = 1 if isinstance(op, (ops.Lookup, ops.Interpolate)) else len(op.reads)
         return [n if n in inside or k >= tables else self.program.value(n) for k, n in enumerate(op.reads)]
 
-    def _fused(self, group: Sequence[Op], read_later: set[str], pad: str) -> list[str]:
+    def _fused(self, group: Sequence[_Scalar], read_later: set[str], pad: str) -> list[str]:
         program, shape = self.program, self.program.shapes[group[0].out]
         operands: list[list[str | Value]] = []
         inside: set[str] = set()
@@ -176,8 +181,10 @@ class Block:
                 return self._reduced(op, program.value(x), pad)
             case ops.Repeat():
                 return self._repeated(op, pad)
-            case _:
+            case _ if isinstance(op, ops.FloatOp | ops.ElementwiseOp):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
+            case _:
+                assert_never(op)
 
     def _gathered(self, op: Op, x: Value, table: str, pad: str) -> list[str]:
         program = self.program
@@ -274,7 +281,7 @@ def copy(value: Value, to: Value, pad: str) -> list[str]:
     return loops(to.shape, body, pad, flat=flat)
 
 
-def _first_lookup(group: Sequence[Op], operands: Sequence[Sequence[str | Value]]) -> int | None:
+def _first_lookup(group: Sequence[_Scalar], operands: Sequence[Sequence[str | Value]]) -> int | None:
     """Position of the first lookup of a loop, if what follows reads nothing that was defined before it."""
     for k, op in enumerate(group):
         if isinstance(op, ops.Lookup):

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from ...toolchain.ir import Interval, ops
-from ...toolchain.ir.ops import Op
 from .values import literal
 
-__all__ = ["ELEMENTWISE", "HELPERS", "Scalar", "expression", "lookup_index"]
-
-ELEMENTWISE = (
-    *(ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Greater, ops.Select, ops.Rescale, ops.Lookup, ops.Interpolate),
-    *(ops.DampFixed, ops.Divide),
-)
+__all__ = ["HELPERS", "Scalar", "expression", "lookup_index"]
 
 HALF_WORD = Interval(-(1 << 31) + 1, (1 << 31) - 1)
 
@@ -70,7 +65,11 @@ def _about(bound: int) -> Interval:
 
 
 def expression(
-    op: Op, operands: Sequence[Scalar], result: Interval, length: Callable[[str], int], need: Callable[[str], None]
+    op: ops.ElementwiseOp,
+    operands: Sequence[Scalar],
+    result: Interval,
+    length: Callable[[str], int],
+    need: Callable[[str], None],
 ) -> tuple[str, str]:
     """C type and expression of `op` on its operands in the order of `op.reads`; `need` is told each helper used."""
     inner = [s.interval for s in operands] + [result]
@@ -124,7 +123,7 @@ def expression(
             need("divide")
             text = f"divide({v[0]} * {literal(1 << k)} + {v[1]} / 2, {v[1]})"
         case _:
-            raise TypeError(f"{op.mnemonic} is not elementwise")
+            assert_never(op)
     return word, text
 
 

@@ -8,7 +8,7 @@ from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import reads
 from .maps import Stored, Turns
-from .scalar import ELEMENTWISE, expression
+from .scalar import expression
 from .scope import Index, Lines, Port, Scope
 from .templates import fill
 from .values import View, contiguous, ctype
@@ -134,7 +134,7 @@ class Body:
     def _block(self, block: Sequence[Op], after: set[str], pad: str) -> Lines:
         """Lines of a block, elementwise operations of one shape in one loop; `after`: values that are read after it."""
         scope, lines = self.scope, []
-        waiting: list[Op] = []
+        waiting: list[ops.ElementwiseOp] = []
 
         def flush(position: int) -> None:
             if waiting:
@@ -143,9 +143,9 @@ class Body:
 
         for position, op in enumerate(block):
             alike = waiting and scope.shapes[waiting[0].out] == scope.shapes[op.out]
-            if not (isinstance(op, ELEMENTWISE) and alike):
+            if not (isinstance(op, ops.ElementwiseOp) and alike):
                 flush(position)
-            if isinstance(op, ELEMENTWISE):
+            if isinstance(op, ops.ElementwiseOp):
                 waiting.append(op)
             elif isinstance(op, ops.Repeat):
                 lines += self._repeat(op, pad)
@@ -154,7 +154,7 @@ class Body:
         flush(len(block))
         return lines
 
-    def _fused(self, group: Sequence[Op], read_later: Iterable[str], pad: str) -> Lines:
+    def _fused(self, group: Sequence[ops.ElementwiseOp], read_later: Iterable[str], pad: str) -> Lines:
         scope, shape = self.scope, self.scope.shapes[group[0].out]
         inside: set[str] = set()
         operands: list[list[str | View]] = []

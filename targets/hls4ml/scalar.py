@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 from ...toolchain.ir import Format, Interval, ops
-from ...toolchain.ir.ops import Op
 from .values import ctype, literal, wide
 
-__all__ = ["ELEMENTWISE", "expression"]
-
-ELEMENTWISE = (
-    *(ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Greater, ops.Select, ops.Rescale, ops.Lookup, ops.Interpolate),
-    *(ops.DampFixed, ops.Divide),
-)
+__all__ = ["expression"]
 
 
 def expression(
-    op: Op, x: Sequence[str], formats: Sequence[Format], result: Format, length: Callable[[str], int]
+    op: ops.ElementwiseOp, x: Sequence[str], formats: Sequence[Format], result: Format, length: Callable[[str], int]
 ) -> str:
     """C++ expression of `op`; `x` and `formats`: its operands in the order of `op.reads`, tables by their C++ names."""
     y = ctype(result)
@@ -50,7 +45,7 @@ def expression(
             bound = (held[0].magnitude << shift) + held[1].magnitude
             return f"eq::divide<{y}, {shift}, {wide(Interval(-bound, bound))}>({x[0]}, {x[1]})"
         case _:
-            raise TypeError(f"{op.mnemonic} is not elementwise")
+            assert_never(op)
 
 
 def _domain(x: Interval, first: int, size: int) -> tuple[str, str]:

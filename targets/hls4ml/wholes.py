@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 
@@ -43,8 +44,10 @@ def write_whole(scope: Scope, op: Op, pad: str) -> Lines:
             lines += _matmul(scope, op, to, pad)
         case ops.Reduce():
             lines += _reduce(scope, op, to, pad)
-        case _:
+        case _ if isinstance(op, ops.FloatOp | ops.ElementwiseOp | ops.Repeat):
             raise TypeError(f"{op.mnemonic} is not an operation on whole arrays")
+        case _:
+            assert_never(op)
     scope.views[op.out] = to
     return lines
 

@@ -214,5 +214,7 @@ class _Source:
                 return f"ar.damp({self.lifted(old, rank)}, {self.lifted(new, rank)}, {m}, {k})"
             case ops.Divide(a=a, b=b, shift=k):
                 return f"ar.divide({self.lifted(a, rank)}, {self.lifted(b, rank)}, {k})"
-            case _:
+            case _ if isinstance(op, ops.FloatOp | ops.WeightedOp | ops.Embedding | ops.MatMul | ops.Repeat):
                 raise TypeError(f"a population does not compute {op.mnemonic}")
+            case _:
+                assert_never(op)

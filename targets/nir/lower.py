@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,8 +231,10 @@ class _Lowering:
                 otherwise = self.operand(b, scope, shape, f"{name}-else")
                 bounds = self.ranges[op.out]
                 return circuit.add(name, [(otherwise, None), (part, None)], 0, part.size, bounds.lo, bounds.hi)
-            case _:
+            case _ if isinstance(op, ops.FloatOp | ops.Embedding | ops.MatMul | ops.Reduce | ops.Divide | ops.Repeat):
                 raise _RefusedError("no sums of steps are written for it")
+            case _:
+                assert_never(op)
 
     def sum(self, op: Op, name: str, scope: Scope, *signed: tuple[str, int]) -> Wire:
         shape = self.types[op.out].shape

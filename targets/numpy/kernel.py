@@ -7,6 +7,7 @@ import json
 import keyword
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from typing import assert_never
 
 import numpy as np
 
@@ -273,8 +274,10 @@ class _Source:
             case ops.Divide(a=a, b=b, shift=k):
                 dividend, divisor = self.aligned(a, b)
                 return f"(({dividend} << {k}) + {divisor} // 2) // {divisor}"
-            case _:
+            case _ if isinstance(op, ops.FloatOp | ops.WeightedOp | ops.MatMul | ops.Repeat):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
+            case _:
+                assert_never(op)
 
 
 def _sizes(first: str, shape: tuple[int, ...]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -230,14 +229,9 @@ def test_all_faults_are_found_in_one_run() -> None:
     assert several == ["a", "w", "y"]
 
 
-def operations() -> Iterator[type[Op]]:
-    """Every operation class of the IR, found by inheritance."""
-    todo = [Op]
-    while todo:
-        kind = todo.pop()
-        todo += kind.__subclasses__()
-        if kind is not Op and kind.__module__ == ops.__name__:
-            yield kind
+def operations() -> tuple[type[Op], ...]:
+    """Every operation class of the IR."""
+    return get_args(Op)
 
 
 FIELDS: dict[type[Op], dict[str, Any]] = {

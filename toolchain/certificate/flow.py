@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ Array = NDArray[Any]
 _SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "gelu": 1.13, "silu": 1.1}
 """Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994.."""
 
+_UNBOUNDED = (
+    *(ops.Embedding, ops.MatMul, ops.Mul, ops.Greater, ops.Mod),
+    *(ops.Normalize, ops.Softmax, ops.Divide, ops.Repeat),
+)
 _MAX_TABLE = 1 << 22
 _EXACT = 2.0**53
 
@@ -163,8 +167,21 @@ class Flows:
             case ops.Mul(a=a, b=b) if a in self._params or b in self._params:
                 value, constant = (b, a) if a in self._params else (a, b)
                 return self._spread(value, op.out).through(float(np.abs(self._params[constant]).max(initial=0)))
-            case _:
+            case _ if isinstance(
+                op,
+                ops.Embedding
+                | ops.MatMul
+                | ops.Mul
+                | ops.Greater
+                | ops.Mod
+                | ops.Normalize
+                | ops.Softmax
+                | ops.Divide
+                | ops.Repeat,
+            ):
                 raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of how it spreads a distance is known here")
+            case _:
+                assert_never(op)
 
     def _mapped(self, x: str, weight: Array) -> Flow:
         flow = self.of(x)

@@ -7,7 +7,7 @@ shares no bug with the judged. Every value carries the batch axis first; paramet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,8 +256,10 @@ class Machine:
             case ops.Divide(a=a, b=b, shift=shift):
                 dividend, divisor = aligned(a, b)
                 return ((dividend << shift) + divisor // 2) // divisor
-            case _:
+            case _ if isinstance(op, ops.FloatOp | ops.Repeat | ops.Reduce):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
+            case _:
+                assert_never(op)
 
     def matmul(self, op: ops.MatMul, a: Array, b: Array) -> Array:
         # The exactness argument of `event`: a row of `a` is at most its largest code in every entry.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,15 +184,23 @@ class _Body:
         return self.node("Add", y, bias)
 
     def build(self) -> None:
-        result = _linear(self, self.op) or _common(self, self.op) or _float(self, self.op) or _integer(self, self.op)
-        if result is None:
-            raise UnsupportedError(
-                Diagnostic("onnx-operation", f"{self.op.mnemonic} has no ONNX function", self.op.out, "save it as text")
-            )
+        op = self.op
+        match op:
+            case ops.Linear() | ops.Stencil() | ops.Conv() | ops.Embedding() | ops.MatMul():
+                result = _linear(self, op)
+            case _ if isinstance(op, ops.FloatOp):
+                result = _float(self, op)
+            case _ if isinstance(op, ops.IntegerOp):
+                result = _integer(self, op)
+            case ops.Repeat():
+                what = f"{op.mnemonic} has no ONNX function"
+                raise UnsupportedError(Diagnostic("onnx-operation", what, op.out, "save it as text"))
+            case _:
+                result = _common(self, op)
         self.node("Identity", result, out="out")
 
 
-def _linear(body: _Body, op: Op) -> str | None:
+def _linear(body: _Body, op: ops.WeightedOp | ops.Embedding | ops.MatMul) -> str:
     match op:
         case ops.Linear():
             return body.biased(body.node("MatMul", body.batched("x"), body.node("Transpose", "weight", perm=[1, 0])))
@@ -208,7 +216,7 @@ def _linear(body: _Body, op: Op) -> str | None:
         case ops.MatMul():
             return body.node("MatMul", body.batched("a"), body.batched("b"))
         case _:
-            return None
+            assert_never(op)
 
 
 def _conv(body: _Body, op: ops.Conv) -> str:
@@ -232,7 +240,7 @@ def _conv(body: _Body, op: ops.Conv) -> str:
     return body.biased(y, 1 + len(kernel))
 
 
-def _common(body: _Body, op: Op) -> str | None:
+def _common(body: _Body, op: ops.PointwiseOp | ops.Reduce | ops.Reshape | ops.Transpose) -> str:
     match op:
         case ops.Add():
             return body.node("Add", *body.aligned("a", "b"))
@@ -265,10 +273,10 @@ def _common(body: _Body, op: Op) -> str | None:
         case ops.Transpose(axes=axes):
             return body.node("Transpose", body.batched("x"), perm=[0, *(1 + a for a in axes)])
         case _:
-            return None
+            assert_never(op)
 
 
-def _float(body: _Body, op: Op) -> str | None:
+def _float(body: _Body, op: ops.FloatOp) -> str:
     match op:
         case ops.Scale():
             return body.scaled(body.batched("x"), body.attribute("factor"))
@@ -289,7 +297,7 @@ def _float(body: _Body, op: Op) -> str | None:
             x = body.batched("x")
             return _masked_softmax(body, x) if body.given("mask") else body.node("Softmax", x, axis=-1)
         case _:
-            return None
+            assert_never(op)
 
 
 def _activation(body: _Body, x: str, kind: ActivationKind) -> str:
@@ -345,7 +353,7 @@ def _masked_softmax(body: _Body, x: str) -> str:
     return body.node("Div", e, positive)
 
 
-def _integer(body: _Body, op: Op) -> str | None:
+def _integer(body: _Body, op: ops.IntegerOp) -> str:
     match op:
         case ops.Rescale(shift=shift):
             return body.shift_half_up(body.node("Mul", body.batched("x"), "multiplier"), shift)
@@ -370,4 +378,4 @@ def _integer(body: _Body, op: Op) -> str | None:
             rest = body.node("Mod", numerator, b)
             return body.node("Div", body.node("Sub", numerator, rest), b)
         case _:
-            return None
+            assert_never(op)

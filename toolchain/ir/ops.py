@@ -20,6 +20,7 @@ __all__ = [
     "Damp",
     "DampFixed",
     "Divide",
+    "ElementwiseOp",
     "Embedding",
     "Greater",
     "Interpolate",
@@ -29,7 +30,11 @@ __all__ = [
     "Mod",
     "Mul",
     "Normalize",
+    "FloatOp",
+    "IntegerOp",
     "Op",
+    "Operation",
+    "PointwiseOp",
     "Reduce",
     "ReduceKind",
     "Repeat",
@@ -37,10 +42,12 @@ __all__ = [
     "Reshape",
     "Scale",
     "Select",
+    "SharedOp",
     "Softmax",
     "Stencil",
     "Sub",
     "Transpose",
+    "WeightedOp",
 ]
 
 ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu"]
@@ -62,8 +69,8 @@ def _optional_param() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Op:
-    """Abstract operation; `out` names the value it defines."""
+class Operation:
+    """Abstract base of the operations; `out` names the value it defines. `Op` is the union of those that there are."""
 
     out: str
     mnemonic: ClassVar[str] = ""
@@ -84,7 +91,7 @@ class Op:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Op):
+class Linear(Operation):
     """`y[..., o] = sum_i weight[o, i] * x[..., i] + bias[o]`; weight `[out, in]`, bias `[out]`."""
 
     x: str = _value()
@@ -94,7 +101,7 @@ class Linear(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stencil(Op):
+class Stencil(Operation):
     """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0.
 
     x `[M]`, weight and index `[N, K]`. A lattice with weights of its own at each site.
@@ -108,7 +115,7 @@ class Stencil(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conv(Op):
+class Conv(Operation):
     """Cross-correlation with zero padding in 1 to 3 dimensions.
 
     x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`, bias `[C_out]`; one `stride` and one `padding` for all axes.
@@ -123,7 +130,7 @@ class Conv(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedding(Op):
+class Embedding(Operation):
     """`y[..., :] = table[x[...], :]`; x holds indices, table `[rows, width]`."""
 
     x: str = _value()
@@ -132,7 +139,7 @@ class Embedding(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatMul(Op):
+class MatMul(Operation):
     """`y = a @ b` over the last two axes, leading axes equal: the product of two values, as in attention."""
 
     a: str = _value()
@@ -144,7 +151,7 @@ class MatMul(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Add(Op):
+class Add(Operation):
     """`y = a + b`."""
 
     a: str = _value()
@@ -153,7 +160,7 @@ class Add(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sub(Op):
+class Sub(Operation):
     """`y = a - b`."""
 
     a: str = _value()
@@ -162,7 +169,7 @@ class Sub(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mul(Op):
+class Mul(Operation):
     """`y = a * b`."""
 
     a: str = _value()
@@ -171,7 +178,7 @@ class Mul(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Abs(Op):
+class Abs(Operation):
     """`y = |x|`."""
 
     x: str = _value()
@@ -179,7 +186,7 @@ class Abs(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greater(Op):
+class Greater(Operation):
     """`y = a > b`, a boolean; with `select` it is a gate."""
 
     a: str = _value()
@@ -188,7 +195,7 @@ class Greater(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(Op):
+class Select(Operation):
     """`y = a where condition, else b`."""
 
     condition: str = _value()
@@ -201,7 +208,7 @@ class Select(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reduce(Op):
+class Reduce(Operation):
     """Sum, mean or maximum over `axes` (negative, counted from the last); the axes stay with size 1 if `keep`.
 
     `mean` is legal at the float level only.
@@ -215,7 +222,7 @@ class Reduce(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reshape(Op):
+class Reshape(Operation):
     """`y` holds the elements of `x` in C order under `shape` (without the batch axis)."""
 
     x: str = _value()
@@ -224,7 +231,7 @@ class Reshape(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transpose(Op):
+class Transpose(Operation):
     """Axis i of `y` is axis `axes[i]` of `x` (batch axis not counted)."""
 
     x: str = _value()
@@ -233,7 +240,7 @@ class Transpose(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeat(Op):
+class Repeat(Operation):
     """A nested relaxation: `carry = init`, then `count` times evaluate `body` and set `carry = result`; `out = carry`.
 
     The body reads the enclosing scope and `carry`; its values are invisible outside.
@@ -251,7 +258,7 @@ class Repeat(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale(Op):
+class Scale(Operation):
     """`y = factor * x`."""
 
     x: str = _value()
@@ -260,7 +267,7 @@ class Scale(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activation(Op):
+class Activation(Operation):
     """`y = phi(x)`; gelu is the exact one, `x/2 (1 + erf(x/sqrt 2))`; silu is `x sigmoid(x)`."""
 
     x: str = _value()
@@ -269,7 +276,7 @@ class Activation(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Damp(Op):
+class Damp(Operation):
     """`y = (1 - alpha) * old + alpha * new`: a damped (leaky) update."""
 
     old: str = _value()
@@ -279,7 +286,7 @@ class Damp(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mod(Op):
+class Mod(Operation):
     """`y = x - period * floor(x / period)`: a coordinate on a circle."""
 
     x: str = _value()
@@ -288,7 +295,7 @@ class Mod(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalize(Op):
+class Normalize(Operation):
     """`y = (x - mean) / d` over `axes`; the variance is the biased one.
 
     `d = sqrt(variance + eps)` for `eps_on="variance"` (LayerNorm, GroupNorm), `d = sqrt(variance) + eps` for
@@ -305,7 +312,7 @@ class Normalize(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Softmax(Op):
+class Softmax(Operation):
     """`y_i = exp(x_i) / sum_j exp(x_j)` over the last axis. With `mask` (same shape as x, broadcast), entries where
     the mask is 0 take no part and come out 0."""
 
@@ -318,7 +325,7 @@ class Softmax(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rescale(Op):
+class Rescale(Operation):
     """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up.
 
     With `shift = 0` it is `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x.
@@ -331,7 +338,7 @@ class Rescale(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lookup(Op):
+class Lookup(Operation):
     """`y = table[clamp(x, first, first + len(table) - 1) - first]`: an activation table whose domain saturates."""
 
     x: str = _value()
@@ -341,7 +348,7 @@ class Lookup(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interpolate(Op):
+class Interpolate(Operation):
     """Piecewise-linear table for wide formats; the domain saturates.
 
     `u = clamp(x, first, first + (len(base) << shift) - 1) - first; i = u >> shift; f = u & ((1 << shift) - 1)`;
@@ -357,7 +364,7 @@ class Interpolate(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DampFixed(Op):
+class DampFixed(Operation):
     """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`.
 
     Rounds half up; the result lies between `old` and `new`.
@@ -371,10 +378,21 @@ class DampFixed(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Divide(Op):
+class Divide(Operation):
     """`y = floor(((a << shift) + b // 2) / b)`, b proved positive: the quotient in `shift` fraction bits."""
 
     a: str = _value()
     b: str = _value()
     shift: int
     mnemonic: ClassVar[str] = "divide"
+
+
+# Closed sets. A `match` over one ends in `assert_never`: type checking names each place that misses a new operation.
+
+WeightedOp = Linear | Stencil | Conv
+PointwiseOp = Add | Sub | Mul | Abs | Greater | Select
+SharedOp = WeightedOp | PointwiseOp | Embedding | MatMul | Reduce | Reshape | Transpose | Repeat  # legal at both levels
+FloatOp = Scale | Activation | Damp | Mod | Normalize | Softmax  # legal in an EqNet alone
+IntegerOp = Rescale | Lookup | Interpolate | DampFixed | Divide  # legal in an IntNet alone, all elementwise
+ElementwiseOp = PointwiseOp | IntegerOp
+Op = SharedOp | FloatOp | IntegerOp

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,8 +201,10 @@ def op_range(
                 ((n << k) + d // 2) // d for n in (scope[a].lo, scope[a].hi) for d in (scope[b].lo, scope[b].hi)
             ]
             return Interval(min(quotients), max(quotients))
-        case _:
+        case _ if isinstance(op, ops.FloatOp | ops.Greater | ops.Repeat):
             raise RangeError(f"{op.mnemonic} is not an integer operation")
+        case _:
+            assert_never(op)
 
 
 def table_reach(net: IntNet) -> Iterator[tuple[Op, int]]:

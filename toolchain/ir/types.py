@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,5 +187,7 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
             return ValueType(shape[x])
         case ops.Repeat(init=init):
             return ValueType(shape[init])
-        case _:
+        case _ if isinstance(op, ops.Embedding | ops.Select):
             raise OpError(f"unknown operation {type(op).__name__}")
+        case _:
+            assert_never(op)

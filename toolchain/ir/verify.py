@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,37 +19,10 @@ __all__ = ["LEGAL", "MAX_BITS", "check", "verify"]
 
 Level = Literal["eqnet", "intnet"]
 
-_BOTH: frozenset[Level] = frozenset(("eqnet", "intnet"))
-_FLOAT: frozenset[Level] = frozenset(("eqnet",))
-_INTEGER: frozenset[Level] = frozenset(("intnet",))
-
 LEGAL: Mapping[type[Op], frozenset[Level]] = {
-    ops.Linear: _BOTH,
-    ops.Stencil: _BOTH,
-    ops.Conv: _BOTH,
-    ops.Embedding: _BOTH,
-    ops.MatMul: _BOTH,
-    ops.Add: _BOTH,
-    ops.Sub: _BOTH,
-    ops.Mul: _BOTH,
-    ops.Abs: _BOTH,
-    ops.Greater: _BOTH,
-    ops.Select: _BOTH,
-    ops.Reduce: _BOTH,
-    ops.Reshape: _BOTH,
-    ops.Transpose: _BOTH,
-    ops.Repeat: _BOTH,
-    ops.Scale: _FLOAT,
-    ops.Activation: _FLOAT,
-    ops.Damp: _FLOAT,
-    ops.Mod: _FLOAT,
-    ops.Normalize: _FLOAT,
-    ops.Softmax: _FLOAT,
-    ops.Rescale: _INTEGER,
-    ops.Lookup: _INTEGER,
-    ops.Interpolate: _INTEGER,
-    ops.DampFixed: _INTEGER,
-    ops.Divide: _INTEGER,
+    **dict.fromkeys(get_args(ops.SharedOp), frozenset[Level](("eqnet", "intnet"))),
+    **dict.fromkeys(get_args(ops.FloatOp), frozenset[Level](("eqnet",))),
+    **dict.fromkeys(get_args(ops.IntegerOp), frozenset[Level](("intnet",))),
 }
 
 MAX_BITS = 63

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,10 @@ def evaluate(op: Op, value: Callable[[str], Array], param: Callable[[str], Array
             return _normalize(value(op.x), op)
         case ops.Softmax(x=x, mask=mask):
             return _softmax(value(x), None if mask is None else param(mask))
-        case _:
+        case _ if isinstance(op, ops.IntegerOp | ops.Repeat):
             raise TypeError(f"{type(op).__name__} has no float evaluation")
+        case _:
+            assert_never(op)
 
 
 def _reduce(x: Array, kind: ReduceKind, axes: tuple[int, ...], *, keep: bool) -> Array:

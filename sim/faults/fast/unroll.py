@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ....toolchain.ir import Format, IntNet, ValueType, ops
 from ....toolchain.ir.ops import Op
@@ -40,7 +41,8 @@ class _Unroller:
             if isinstance(op, ops.Repeat):
                 yield from self.repeat(op, names)
             else:
-                yield replace(op, **self.reads(op, names), out=self.name(op.out, names))
+                fields: dict[str, Any] = {**self.reads(op, names), "out": self.name(op.out, names)}
+                yield replace(op, **fields)
 
     def reads(self, op: Op, names: Mapping[str, str]) -> dict[str, str]:
         given = {f: getattr(op, f) for f, _ in op.reference_fields()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from ....toolchain.ir import ops
 from ....toolchain.ir.ops import Op
@@ -19,6 +20,10 @@ __all__ = ["SLOT", "Kernel", "kernel_of", "padded"]
 
 SLOT = ("state", "index", "flip", "one", "zero", "add")
 """Columns of one upset of a row; a slot of no upset has state -1."""
+_REFUSED = (ops.FloatOp | ops.Conv | ops.Embedding | ops.MatMul) | (
+    ops.Reshape | ops.Transpose | ops.Divide | ops.Repeat
+)
+"""Operations that a plan does not hold."""
 _LEAST = 32
 """Units of the smallest tile that the matrix units take."""
 _HEAD = """\
@@ -234,8 +239,10 @@ class _Writer:
                 yield f"u = {value(new)} - {value(old)}"
                 step = half_up(f"{'u.to(tl.int64)' if wide else 'u'} * {multiplier}", shift)
                 yield f"{out} = {value(old)} + {step}"
-            case _:
+            case _ if isinstance(op, _REFUSED):
                 raise TypeError(f"{op.mnemonic} is not in the plan")
+            case _:
+                assert_never(op)
 
     def name(self, value: str) -> str:
         return self.names.setdefault(value, f"v{len(self.names)}")

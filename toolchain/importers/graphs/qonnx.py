@@ -219,7 +219,8 @@ class _Reader(GraphReader):
                 block.append(ops.Mul(out=out, a=self.output(x, values, block, mark), b=self.inverse(node)))
             case _:
                 a, b = (self.output(n, values, block, mark) for n in node.input)
-                block.append({"Add": ops.Add, "Sub": ops.Sub}.get(kind, ops.Mul)(out=out, a=a, b=b))
+                pointwise = ops.Add if kind == "Add" else ops.Sub if kind == "Sub" else ops.Mul
+                block.append(pointwise(out=out, a=a, b=b))
         return out
 
     def threshold(self, node: NodeProto, x: str, out: str) -> list[Op]:
