@@ -312,7 +312,7 @@ def test_legality_table_has_no_other_rows() -> None:
 def test_an_unknown_operation_is_illegal() -> None:
     """A plug-in's own operation must not slip through either level."""
 
-    class Strange(Op):
+    class Strange(ops.Operation):
         mnemonic = "strange"
 
     assert [d.what for d in check(also(INT, Strange(out="q")))] == ["strange (q) is not legal in an intnet"]
