@@ -139,7 +139,10 @@ class CPlan(Plan):
         (folder / "vectors").mkdir()
         for name, text in zip(("in.txt", "out.txt"), vector_files(net, vectors), strict=True):
             (folder / "vectors" / name).write_text(text, encoding="utf-8")
-        line = f"{source.ram} bytes of RAM, {source.flash} of weights and tables (computed, checked by the compiler)"
+        line = (
+            f"{source.ram} bytes of RAM beside the stack, {source.flash} of weights and tables "
+            "(computed, checked by the compiler; `make stack` measures the stack)"
+        )
         matrices: dict[str, JSON] = {
             name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()
         }

@@ -193,6 +193,20 @@ def test_mutants_of_the_source_are_caught(tmp_path: Path) -> None:
 
 
 @pytest.mark.simulator
+def test_the_stack_is_stated(tmp_path: Path) -> None:
+    """A memory plan without the stack is short by it; a frame of unknown size would make the bound wrong."""
+    folder = compiled(digits("digits_ternary.pt"), tmp_path / "c")
+    done = make(folder, "stack")
+    frames = [line.split("\t") for line in (folder / "build" / "stack.su").read_text(encoding="utf-8").splitlines()]
+    assert {kind for _, _, kind in frames} == {"static"}
+    total = sum(int(size) for _, size, _ in frames)
+    assert f"{total} bytes of stack at most" in done.stdout
+    assert 0 < total < 1024
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| stack | `make stack` |" in text
+
+
+@pytest.mark.simulator
 def test_hostile_input_is_refused(tmp_path: Path) -> None:
     """A code outside of its format would void every proved width: the program says so and does not run it."""
     net = replace(wide_net(-8, 7, 2), formats={"h": Format(8, True)})
