@@ -223,6 +223,12 @@ def test_one_short_side_is_enough_for_the_tight_bound() -> None:
     assert norm * (1 - 1e-14) <= spectral_bound(matrix) <= 1.001 * norm
 
 
+def test_the_bound_of_large_matrices_is_that_of_row_and_column_sums() -> None:
+    """Above a side of 1024 there is no tighter one: it must not be looser than its own formula."""
+    matrix = np.eye(1100) + np.eye(1100, k=1) / 4
+    assert 1.25 * (1 - 1e-12) <= spectral_bound(matrix) <= 1.25 * (1 + 1e-9)
+
+
 def test_gates_are_no_contraction() -> None:
     """A lazy layer keeps an upset while its gate is closed: its bound while open must not pass for a certificate."""
     source = import_model(CHECKPOINTS / "digits_lazy.pt").net

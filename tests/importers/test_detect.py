@@ -270,7 +270,8 @@ def test_config_files(tmp_path: Path) -> None:
     }
     for name, (content, text) in bad.items():
         (tmp_path / name).write_text(content)
-        with pytest.raises(UsageError, match=text):
+        with pytest.raises(UsageError, match=text) as caught:
             read_config(tmp_path / name)
+        assert ("not valid" in str(caught.value)) == ("not valid" in text)
     with pytest.raises(UsageError, match="No such file"):
         read_config(tmp_path / "absent.json")

@@ -16,6 +16,7 @@ from eqcompile.quantize.fit import best_scale, descend, nearest
 from eqcompile.quantize.ground import Ground
 from eqcompile.quantize.lower import lower
 from eqcompile.quantize.moments import Moments
+from eqcompile.quantize.plan import make_plan
 from eqcompile.quantize.weights import quantize_weights
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
@@ -150,3 +151,16 @@ def test_biases_take_the_mean_of_the_error() -> None:
     exact = loop(np.random.default_rng(9), ternary_scale=0.11)
     again = lower(exact.net, QuantizeOptions(), calibration=inputs_of(np.random.default_rng(0), exact.net))
     assert not [r for r in again.choices if r["what"] == "bias"]
+
+
+def test_weights_whose_bias_takes_the_mean_are_fitted_to_what_is_left() -> None:
+    """Fitted to the whole second moment, codes would spend their error on a mean that the bias takes anyway."""
+    made = loop(np.random.default_rng(7), units=16, inputs=12)
+    x = {"x": np.random.default_rng(8).uniform(0.5, 1.0, (200, 12))}
+    moments = Ground.of(made.net, QuantizeOptions(), calibration=x, ranges={}).moments
+    kinds = dict.fromkeys("AWR", "int3")
+    plan = make_plan(made.net, kinds, per_row=True, moments=moments, source=made.net, known={})
+    drive = moments["drive"]
+    centred, whole = (quantize_weights(made.A, "int3", per_row=True, moments=m) for m in (drive.centred(), drive))
+    np.testing.assert_array_equal(plan.codes["A", True].codes, centred.codes)
+    assert not np.array_equal(centred.codes, whole.codes)

@@ -24,7 +24,7 @@ from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import Format, IntNet, Param, ops
+from eqcompile.toolchain.ir import Format, Input, IntNet, Param, ops
 
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
 KERNELS = ("dense", "event")
@@ -76,6 +76,23 @@ def test_random_nets_run_clean_under_the_sanitizers(tmp_path: Path, seed: int) -
     folder = compiled(net, tmp_path / "c", kernel=KERNELS[seed // 2 % 2], pack=PACKS[seed // 2 % 4])
     done = make(folder, "check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rows", [2, 200, 70_000])
+def test_tokens_have_a_type_that_holds_them(tmp_path: Path, rows: int) -> None:
+    """A token that its type cuts would read another row of the embedding."""
+    source = small_net([[1, 0], [0, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=2)
+    params = (*source.params, Param("E", np.arange(2 * rows).reshape(rows, 2) % 5, "test"))
+    inputs = (Input("t", (), "index", rows=rows),)
+    step = (source.step[0], replace(source.step[1], b="e"), source.step[2])
+    drive = (ops.Embedding(out="e", x="t", table="E"),)
+    net = with_formats(
+        replace(source, params=params, inputs=inputs, drive=drive, step=step, formats={"h": source.formats["h"]})
+    )
+    folder = emitted(CTarget(), net, tmp_path / "c").folder
+    header = next(p for p in folder.glob("*.h")).read_text(encoding="utf-8")
+    expected = {2: "uint8_t|int8_t", 200: "uint8_t|int16_t", 70_000: "u?int32_t"}[rows]
+    assert re.search(rf"\b({expected}) t\b", header), header
 
 
 @pytest.mark.simulator

@@ -250,3 +250,19 @@ def test_capacity_names_the_resource() -> None:
     assert found.code == "loihi-capacity"
     assert "needs 4200 in-axons, loihi1 has 4096" in found.what
     assert refused(LoihiTarget(chip="loihi2"), with_formats(net)) == []
+
+
+def test_a_division_has_its_line(tmp_path: Path) -> None:
+    """An operation that the emitted process leaves out would be noticed by Lava alone."""
+    found = 0
+    for seed in range(200):
+        net = random_net(random.Random(seed), frames=False, tolerance=0)
+        divisions = sum(isinstance(op, ops.Divide) for op in net.all_ops())
+        if divisions and not refused(LoihiTarget(), net):
+            folder = emitted(LoihiTarget(), net, tmp_path / str(seed)).folder
+            text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+            assert text.count("ar.divide(") >= divisions
+            found += 1
+        if found == 3:
+            return
+    raise AssertionError("no net of these divides on Loihi")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from emitting import emitted, refused
 from hypothesis import HealthCheck, assume, given, settings
 from numpy.typing import NDArray
-from strategies import EXTRAS, int_runs, random_inputs, random_net, small_net
+from strategies import EXTRAS, int_runs, random_inputs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
 from eqcompile.quantize.lower import lower
@@ -26,7 +27,7 @@ from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
-from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.ir import IntNet, Output, ops
 from eqcompile.toolchain.reference import run_reference
 
 Codes = dict[str, NDArray[np.int64]]
@@ -131,6 +132,16 @@ def test_what_is_not_held_is_named() -> None:
     assert {"matmul", "divide", "embedding"} <= {d.what.split()[0] for d in faults}
     long = small_net([[1]], table=[k % 2 for k in range(1100)], first=-550, steps=2)
     assert [d.where for d in refused(NirTarget(), long)] == ["y"]
+
+
+def test_a_broadcast_that_fills_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A matrix that spreads a value is written like any other: its size must be asked before it is made."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=2)
+    readout = (ops.Reshape(out="column", x="h", shape=(3, 1)), ops.Add(out="outer", a="column", b="x"))
+    net = with_formats(replace(net, readout=readout, outputs=(*net.outputs, Output("p", "outer", "values", 1.0))))
+    assert refused(NirTarget(), net) == []
+    monkeypatch.setattr("eqcompile.targets.nir.lower.MAX_MATRIX", 20)
+    assert [(d.where, "9 x 3 entries, at most 20" in d.what) for d in refused(NirTarget(), net)] == [("outer", True)]
 
 
 def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None:
