@@ -1,5 +1,7 @@
 """What the README tells a newcomer to type works as it is written."""
 
+import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -28,11 +30,12 @@ def test_the_commands_of_the_readme_run(
     """A newcomer copies these lines; one that fails costs a user."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "examples/checkpoints/digits_looped.pt", "model.pt")
+    Path("examples").symlink_to(ROOT / "examples")
     shutil.copy(ROOT / "examples/data/digits_calibration.npz", "train.npz")
     shutil.copy(ROOT / "examples/data/digits_test.npz", "test.npz")
     programs = {"eqcompile": main, "eqsim": eqsim, "eqtune": eqtune, "eqfault": eqfault}
     typed = commands(*programs)
-    assert {words[0] for words in typed} == {*programs}
+    assert {"run", "inspect", "search", "tune", "fault", "targets", "doctor"} <= {words[1] for words in typed}
     for words in typed:
         assert programs[words[0]](words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
     for words in typed:
@@ -59,3 +62,21 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_page_of_results_is_current() -> None:
+    """`make results` writes it from what the benchmarks recorded."""
+    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    results = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(results)
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == results.render(), "run `make results`"
+    for path in results.FOLDER.glob("*.json"):
+        tables = [b for b in json.loads(path.read_text(encoding="utf-8"))["blocks"] if "rows" in b]
+        assert all(len(row) == len(t["head"]) for t in tables for row in t["rows"]), path.name
+
+
+def test_a_newcomer_reads_two_pages() -> None:
+    """Results grew into the README until they were two thirds of it."""
+    assert len(README.splitlines()) <= 135
