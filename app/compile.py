@@ -6,7 +6,6 @@ result = compile_model(CompileRequest(model=Path("m.pt"), target=NumpyTarget(), 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +19,7 @@ from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
 from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal
 from eqcompile.toolchain.bench import bench_vectors
-from eqcompile.toolchain.compare import compare
-from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import (
@@ -41,6 +39,7 @@ from .accuracy import Accuracy, accuracy_of
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
+from .verification import verify_artifact
 
 __all__ = [
     "DEFAULT_SAMPLES",
@@ -164,10 +163,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         )
         accuracy = accuracy_of(imported.net, net, *judged)
         emitted = Artifact(folder, net, describe(plan, request.target, emission))
-        checks = tuple(
-            _verify(name, simulator, emitted, request, samples, golden, report)
-            for name, simulator in simulators.items()
-        )
+        checks = verify_artifact(emitted, codes, golden, simulators, timeout_s=request.timeout_s, progress=report)
         clocks = None
         if plan.counts_clocks:
             report("clocks", 0, 1)
@@ -292,53 +288,3 @@ def _provenance(request: CompileRequest, imported: Imported) -> Source:
         eqnet_digest=imported.net.digest,
         quantize=request.quantize,
     )
-
-
-def _verify(
-    name: str,
-    simulator: type[Simulator],
-    artifact: Artifact,
-    request: CompileRequest,
-    samples: Samples,
-    golden: Run,
-    report: StageProgress,
-) -> Verification:
-    net, start = artifact.net, time.perf_counter()
-    report(name, 0, samples.count)
-    try:
-        got = simulator().run(
-            artifact,
-            samples.codes,
-            trace=True,
-            timeout_s=request.timeout_s,
-            progress=lambda done, total: report(name, done, total),
-        )
-    except MissingToolError as error:
-        hints = [d.hint for d in error.diagnostics if d.hint]
-        return Verification(
-            name,
-            "missing",
-            reason="; ".join(d.what for d in error.diagnostics),
-            install=hints[0] if hints else request.target.install,
-        )
-    seconds = time.perf_counter() - start
-    comparison = compare(golden, got, states=bool(net.states))
-    comparison.require()
-    return Verification(
-        name,
-        "equal",
-        samples=comparison.samples,
-        steps=comparison.ticks * comparison.samples,
-        values=comparison.values + comparison.outputs,
-        mismatches=comparison.mismatches + comparison.output_mismatches + comparison.step_mismatches,
-        labels_equal=_labels_equal(net, golden, got),
-        seconds=seconds,
-        details=got.details,
-    )
-
-
-def _labels_equal(net: IntNet, golden: Run, got: Run) -> int | None:
-    classes = [o.name for o in net.outputs if o.kind == "classes"]
-    if not classes:
-        return None
-    return sum(int((golden.outputs[n].argmax(-1) == got.outputs[n].argmax(-1)).sum()) for n in classes)

@@ -117,6 +117,12 @@ def _inspect(argv: Sequence[str]) -> Reply:
     return inspect.command(argv)
 
 
+def _verify(argv: Sequence[str]) -> Reply:
+    from . import verify
+
+    return verify.command(argv)
+
+
 def _targets(argv: Sequence[str]) -> Reply:
     from . import targets
 
@@ -138,6 +144,7 @@ def _doctor(argv: Sequence[str]) -> Reply:
 COMMANDS: tuple[Command, ...] = (
     Command("inspect", "MODEL", "what a checkpoint, a net or an artifact holds", _inspect),
     Command("run", "DIR -i X.npz -o Y.npz", "inputs through an artifact or a checkpoint", _run, "eqsim"),
+    Command("verify", "DIR", "hashes of an artifact, and its simulators against golden", _verify),
     Command("fault", "run DIR --model M -o C", "inject faults and say what becomes of them", _fault, "eqfault"),
     Command("tune", "MODEL --data D.npz -o M.pt", "fine-tune for the integers", _tune, "eqtune"),
     Command("search", "MODEL --inputs X.npz -o DIR", "the smallest widths that keep the labels", _search),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["compilation", "inspection", "simulation", "table", "warnings"]
+__all__ = ["compilation", "inspection", "simulation", "table", "verification", "warnings"]
 
 _CHOICE_ROWS = 12
 _LEVELS = (("float", "as floats"), ("integer", "as integers"))
@@ -49,6 +49,7 @@ def compilation(d: Mapping[str, Any]) -> str:
         *_indent(_checks(d["verification"])),
         f"digest        {d['ir_digest']}",
         f"written       {d['output']}",
+        *_unverified(d["verification"]),
     ]
     return "\n".join(lines)
 
@@ -215,6 +216,27 @@ def _checks(verification: Sequence[Mapping[str, Any]]) -> list[str]:
         if v["status"] == "missing":
             lines.append(f"{v['simulator']}: NOT VERIFIED: {v['reason']}; install with: {v['install']}")
     return lines
+
+
+def verification(d: Mapping[str, Any]) -> str:
+    """What `eqcompile verify` found out."""
+    return "\n".join(
+        [
+            f"{d['artifact']}: artifact for {d['target']}, {d['files']} files as they were written",
+            f"samples       {d['samples']}",
+            *_checks(d["verification"]),
+            f"digest        {d['ir_digest']}",
+            *_unverified(d["verification"]),
+        ]
+    )
+
+
+def _unverified(verification: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The last lines, where nothing ran the artifact for want of a tool."""
+    if not verification or any(v["status"] != "missing" for v in verification):
+        return []
+    installs = "; ".join(dict.fromkeys(v["install"] for v in verification))
+    return [f"NOT VERIFIED: no simulator of the target is installed; install one with: {installs}"]
 
 
 def _indent(lines: Any) -> list[str]:

@@ -23,7 +23,7 @@ from ..compile import CompileResult, Verification
 from ..emission import target_options
 from .relaxation import relaxation
 
-__all__ = ["Kind", "accumulators", "document", "number", "plain", "result_document", "told"]
+__all__ = ["Kind", "accumulators", "document", "number", "plain", "result_document", "told", "verification_document"]
 
 Kind = Literal["measured", "simulated", "estimated", "proved"]
 REPORT_VERSION = 1
@@ -99,7 +99,7 @@ def result_document(result: CompileResult) -> dict[str, Any]:
             "options": plain(target_options(request.target)),
             "details": {"kind": "estimated", "how": "stated by the target at emission", **_details(result.manifest)},
         },
-        "verification": [_verification(v) for v in result.verifications],
+        "verification": [verification_document(v) for v in result.verifications],
         "output": str(request.output),
     } | labelled
 
@@ -176,7 +176,7 @@ def _settling(result: CompileResult) -> dict[str, Any]:
     }
 
 
-def _verification(v: Verification) -> dict[str, Any]:
+def verification_document(v: Verification) -> dict[str, Any]:
     if v.status == "missing":
         return {"simulator": v.simulator, "status": v.status, "reason": v.reason, "install": v.install}
     numbers = {

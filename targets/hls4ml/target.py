@@ -20,6 +20,7 @@ from ...toolchain.artifact import CoreDescription, tool_versions
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import MAX_WORD, Analysis, wide_tables
+from .. import inputs as inputs_module
 from .bench import bench_inputs, title_of, write_bench, write_vectors
 from .body import Body
 from .project import PROJECT, Settings, custom_graph, stock_graph, write_project
@@ -137,6 +138,7 @@ class Hls4mlPlan(Plan):
         write_bench(net, folder / f"{PROJECT}_test.cpp", PROJECT, form.inputs, form.outputs, types)
         samples = write_vectors(net, vectors, folder, ticks=isinstance(form, Body))
         (folder / "run.py").write_text(_run(net, PROJECT, form), encoding="utf-8")
+        shutil.copyfile(inputs_module.__file__, folder / "inputs.py")
         (folder / "README.md").write_text(target._readme(net, PROJECT, form, samples), encoding="utf-8")
         details: dict[str, JSON] = {
             "project": PROJECT,
@@ -166,7 +168,10 @@ def _run(net: IntNet, project: str, form: Unrolled | Body) -> str:
     return fill(
         "run.py.tmpl",
         project=project,
-        inputs="\n".join(f"    {i.name!r}: ({', '.join(map(str, i.limits))}, {i.shape!r})," for i in net.inputs),
+        inputs="\n".join(
+            f"    {i.name!r}: {(i.shape, *i.limits, None if i.encoding is None else i.encoding.scale)!r},"
+            for i in net.inputs
+        ),
         outputs="\n".join(f"    {name!r}: {shape!r}," for name, shape in outputs.items()),
         states="\n".join(f"    {s.name!r}: {s.shape!r}," for s in net.states),
         steps=net.schedule.steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from eqcompile.toolchain.interfaces import Emission
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.typed_json import JSON
 
+from .. import inputs
 from .chips import ChipName
 from .code import population_source, template
 from .mapping import Placement
@@ -35,6 +37,7 @@ def write_folder(
     beaten = {group[0] for group in alone} if len(alone) > 1 else set()
     for name in ("run.py", "network.py", "lava_compat.py"):
         _write(folder / name, template(name))
+    shutil.copyfile(inputs.__file__, folder / "inputs.py")
     _write(folder / "energy.py", (Path(__file__).parent / "energy.py").read_text(encoding="utf-8"))
     _write(folder / "runtime" / "__init__.py", '"""What all processes of this network share."""\n')
     _write(folder / "runtime" / "arithmetic.py", template("arithmetic.py"))

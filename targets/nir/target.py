@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import Analysis
+from .. import inputs as inputs_module
 from .lower import lower
 from .templates import fill
 
@@ -76,7 +78,9 @@ class NirPlan(Plan):
         nir.write(folder / "net.nir", graph)
         types = Analysis.of(net).types
         host = {
-            "inputs": {i.name: list(i.shape) for i in net.inputs},
+            "inputs": {
+                i.name: [list(i.shape), *i.limits, None if i.encoding is None else i.encoding.scale] for i in net.inputs
+            },
             "states": {s.name: list(s.shape) for s in net.states},
             "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
             "steps": net.schedule.steps,
@@ -87,6 +91,7 @@ class NirPlan(Plan):
         (folder / "net.json").write_text(json.dumps(host, indent=2) + "\n", encoding="utf-8")
         run = fill("run.py.tmpl")
         (folder / "run.py").write_text(run, encoding="utf-8")
+        shutil.copyfile(inputs_module.__file__, folder / "inputs.py")
         kinds = Counter(type(node).__name__ for node in graph.nodes.values())
         (folder / "README.md").write_text(_readme(net, kinds), encoding="utf-8")
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ...toolchain.artifact import CoreDescription, write_arrays
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.passes import MAX_WORD, label_keys, narrowest, wide_tables
+from .. import inputs as inputs_module
 from .kernel import kernel_source, run_arguments
 from .templates import fill
 
@@ -50,6 +52,7 @@ class NumpyPlan(Plan):
         write_arrays(folder / "weights.npz", {p.name: narrowest(p.value) for p in net.params})
         title = json.dumps(net.name)
         (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
+        shutil.copyfile(inputs_module.__file__, folder / "inputs.py")
         (folder / "README.md").write_text(_readme(net), encoding="utf-8")
         return Emission({"needs": ["numpy"]})
 

@@ -190,8 +190,10 @@ class _Relaxation(GraphBuilder):
         self.block(self.net.drive, "drive")
         starts = {s.name: self.start(s.name, f"start/{s.name}") for s in self.net.states}
         made = self.node("Expand", [self.constant(0, "schedule/none"), BATCH], "made/start")
-        traced = [f"{STATE}{s.name}" for s in self.net.states] if self.trace else []
+        traced = [f"traced/{s.name}" for s in self.net.states] if self.trace else []
         self.settle(starts, made, STEPS, "final", traced)
+        for s in self.net.states if self.trace else ():
+            self.stacked(f"traced/{s.name}", s.shape, f"{STATE}{s.name}")
         self.names |= {s.name: f"final/{s.name}" for s in self.net.states}
         self.block(self.net.readout, "readout")
         for o in self.net.outputs:
@@ -249,19 +251,18 @@ class _Relaxation(GraphBuilder):
         scanned = [f"scanned/{k}" for k in range(len(emitted))]
         histories = [f"history/{n}" for n in names] if self.trace else []
         results = [STEPS, *(f"final/{n}" for n in names), *scanned, *histories]
-        self.nodes.append(helper.make_node("Loop", [count, "", made, *zeros], results, name="frames", body=body))
+        carried = [count, self.constant(True, "frames/true"), made, *zeros]
+        self.nodes.append(helper.make_node("Loop", carried, results, name="frames", body=body))
         every = self.net.schedule.emit == "every"
         for k, o in enumerate(self.net.outputs):
+            shape = self.types[o.value].shape
+            frames = self.stacked(scanned[k], shape, f"stacked/{k}")
             if every:
-                order = [1, 0, *range(2, 2 + len(self.types[o.value].shape))]
-                self.node("Transpose", [scanned[k]], o.name, perm=order)
+                self.node("Transpose", [frames], o.name, perm=[1, 0, *range(2, 2 + len(shape))])
             else:
-                self.node("Gather", [scanned[k], self.constant(-1, f"{scanned[k]}/last")], o.name, axis=0)
+                self.node("Gather", [frames, self.constant(-1, f"{frames}/last")], o.name, axis=0)
         for s in self.net.states if self.trace else ():
-            tail = self.constant(np.array(s.shape, np.int64), f"history/{s.name}/tail")
-            any_ticks = self.constant([-1], f"history/{s.name}/ticks")
-            shape = self.node("Concat", [any_ticks, BATCH, tail], f"history/{s.name}/shape", axis=0)
-            self.node("Reshape", [f"history/{s.name}", shape], f"{STATE}{s.name}")
+            self.stacked(f"history/{s.name}", s.shape, f"{STATE}{s.name}")
         self.close(every=every)
 
     def settle(self, starts: Mapping[str, str], made: str, made_out: str, place: str, traced: Sequence[str]) -> None:
@@ -308,9 +309,9 @@ class _Relaxation(GraphBuilder):
         )
         self.nodes, self.names = outer, before
         count = self.constant(net.schedule.steps, f"{place}/steps")
-        carried = [made, moving, *(starts[s.name] for s in net.states)]
+        carried = [count, f"{place}/true", made, moving, *(starts[s.name] for s in net.states)]
         results = [made_out, "moving/final", *(f"{place}/{s.name}" for s in net.states), *traced]
-        self.nodes.append(helper.make_node("Loop", [count, "", *carried], results, name="relaxation", body=body))
+        self.nodes.append(helper.make_node("Loop", carried, results, name="relaxation", body=body))
 
     def latch(self, state: str, update: str, shape: tuple[int, ...], moved: str) -> str:
         """The state after the tick, `latch/<state>`, and whether it or one before it moved: `[batch]`.

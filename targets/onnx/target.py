@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,8 +17,9 @@ from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.ir.onnx_functions import OPSET
-from ...toolchain.ir.onnx_graph import BATCH
+from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION
 from ...toolchain.passes import MAX_WORD, label_keys, wide_tables
+from .. import inputs as inputs_module
 from .float_form import float_model
 from .graph import STATE, STEPS, InputType, integer_model
 from .templates import fill
@@ -85,6 +87,7 @@ class OnnxTarget(Target):
             "README.md.tmpl",
             title=net.name,
             opset=OPSET,
+            ir_version=IR_VERSION,
             results=", ".join(n.replace(".", "_") for n in wanted),
             wanted=json.dumps(wanted),
             feeds=", ".join(f'"{i.name}": {i.name}' for i in net.inputs),
@@ -123,8 +126,9 @@ class OnnxPlan(Plan):
             _write(integer_model(net, input_type=target.input_type, trace=trace), folder / name)
         inputs = "\n".join(f"    {i.name!r}: {_codes(i)}," for i in net.inputs)
         title, coded = json.dumps(net.name), target.input_type == "codes"
-        run = fill("run.py.tmpl", title=title, inputs=inputs, coded=coded)
+        run = fill("run.py.tmpl", title=title, inputs=inputs, coded=coded, framed=net.schedule.frames)
         (folder / "run.py").write_text(run, encoding="utf-8")
+        shutil.copyfile(inputs_module.__file__, folder / "inputs.py")
         (folder / "README.md").write_text(target._readme(net), encoding="utf-8")
         details: dict[str, JSON] = {"needs": ["numpy", "onnxruntime"]}
         if self.source is not None and target.float_form != "none":
@@ -148,7 +152,7 @@ def _write(model: ModelProto, path: Path) -> None:
 
 
 def _codes(i: Input) -> str:
-    return repr((*i.limits, None if i.encoding is None else i.encoding.scale))
+    return repr((i.shape, *i.limits, None if i.encoding is None else i.encoding.scale))
 
 
 def _names(net: IntNet) -> Iterable[Diagnostic]:

@@ -123,7 +123,7 @@ def test_one_changed_bit_stops_every_command(
         "eqsim": lambda: eqsim(["out", "-i", "x.npz", "-o", "y.npz"]),
         "inspect": lambda: main(["inspect", "out"]),
         "synth": lambda: main(["synth", "out", "--part", "up5k"]),
-        "fault": lambda: eqfault(["run", "out", "--model", "seu", "-o", "c", "--n", "20"]),
+        "fault": lambda: eqfault(["run", "out", "--model", "seu", "-o", "c", "--faults", "20"]),
     }[command]
     content = bytearray((tmp_path / "out" / "weights.npz").read_bytes())
     content[len(content) // 2] ^= 1

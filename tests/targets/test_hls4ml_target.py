@@ -284,7 +284,7 @@ def test_hostile_codes_and_unlike_weights_are_refused(tmp_path: Path) -> None:
     narrow = replace(net.inputs[0].encoding, format=Format(4, True))
     net = with_formats(replace(net, inputs=(replace(net.inputs[0], encoding=narrow),)))
     project = compiled(net, tmp_path / "p")
-    with pytest.raises(SimulatorError, match="must be codes -8 to 7"):
+    with pytest.raises(SimulatorError, match="must be -8 to 7"):
         Hls4mlSimulator().run(unchecked(project), {"x": np.array([[0, 0, 9]])}, trace=True, timeout_s=60.0)
     weights = next((project / "firmware" / "weights").glob("w_W*.h"))
     weights.write_text(weights.read_text(encoding="utf-8").replace("= {1", "= {0"), encoding="utf-8")

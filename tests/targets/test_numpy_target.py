@@ -187,7 +187,7 @@ BLOCKED = """
 import runpy, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in {"numpy", "kernel"} | set(sys.stdlib_module_names):
+        if name.partition(".")[0] not in {"numpy", "kernel", "inputs"} | set(sys.stdlib_module_names):
             raise ImportError(f"{name} is not allowed")
 sys.meta_path.insert(0, Refuse())
 sys.argv = ["run.py", *sys.argv[1:]]
@@ -204,7 +204,7 @@ def test_the_folder_needs_numpy_alone(tmp_path: Path) -> None:
     """The command works where eqcompile is not installed: any import but NumPy and the standard library fails."""
     net = two_states()
     folder = compiled(net, tmp_path / "out")
-    names = ["README.md", "kernel.py", "manifest.json", "net.onnx", "run.py", "weights.npz"]
+    names = ["README.md", "inputs.py", "kernel.py", "manifest.json", "net.onnx", "run.py", "weights.npz"]
     assert sorted(p.name for p in folder.iterdir()) == names
     real = np.array([[0.3, -1.2, 9.0], [0.0625, 0.1875, -9.0]])
     codes = np.array([[2, -10, 31], [0, 2, -32]])  # half to even, saturated

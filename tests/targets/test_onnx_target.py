@@ -13,6 +13,7 @@ from emitting import emitted, refused, unchecked
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnx_run import execute
 from strategies import int_runs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
@@ -26,6 +27,7 @@ from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import SimulatorError
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
 from eqcompile.toolchain.ir import Encoding, Format, IntNet
 from eqcompile.toolchain.reference import run_reference
@@ -233,3 +235,22 @@ def test_refusals() -> None:
     assert [d.code for d in refused(OnnxTarget(), wide)] == ["onnx-input-bits"]
     assert refused(OnnxTarget(input_type="codes"), wide) == []
     assert [d.code for d in refused(OnnxTarget(input_type="int4"), net)] == ["onnx-option"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_onnxs_own_evaluator_gives_goldens_codes(frames: bool, tmp_path: Path) -> None:
+    """A Loop whose condition is left out is one that onnx's reference implementation runs once, or not at all."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6, frames=frames)
+    codes = np.array([[1, 0], [-3, 2], [0, 0]])
+    codes = np.stack([codes, codes[::-1]], axis=1) if frames else codes
+    golden = run_golden(net, {"x": codes})
+    emitted(OnnxTarget(input_type="codes"), net, tmp_path)
+    for name in ("model.onnx", "trace.onnx"):
+        evaluator = ReferenceEvaluator(str(tmp_path / name))
+        results = dict(zip(evaluator.output_names, evaluator.run(None, {"x": codes}), strict=True))
+        np.testing.assert_array_equal(results["o"], golden.outputs["o"])
+        if name == "trace.onnx":
+            np.testing.assert_array_equal(results["state.h"], golden.states["h"])
+    evaluator = ReferenceEvaluator(str(tmp_path / "net.onnx"))
+    results = dict(zip(evaluator.output_names, evaluator.run(None, {"x": codes}), strict=True))
+    np.testing.assert_array_equal(results["o"], golden.outputs["o"])

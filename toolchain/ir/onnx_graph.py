@@ -125,6 +125,13 @@ class GraphBuilder:
         tail = self.constant(np.array(dims, np.int64), f"{out}/tail")
         return self.node("Concat", [BATCH, tail], out, axis=0)
 
+    def stacked(self, scanned: str, dims: tuple[int, ...], out: str) -> str:
+        """What a loop scanned as `[iterations, batch, *dims]`. ONNX stacks it along a new axis; onnx's own evaluator
+        joins it along the first one, and in this shape both are the same."""
+        iterations = self.constant([-1], f"{out}/iterations")
+        shape = self.node("Concat", [iterations, self.shape(dims, f"{out}/each")], f"{out}/shape", axis=0)
+        return self.node("Reshape", [scanned, shape], out)
+
     # Operations
 
     def block(self, block: Iterable[Op], place: str) -> None:
@@ -178,7 +185,9 @@ class GraphBuilder:
             [_scalar(f"{mark}/go", bool), self.value_info(f"{mark}/next", carried)],
         )
         self.nodes, self.names = outer, before
-        loop = helper.make_node("Loop", [count, "", start], [f"{place}/{op.out}"], name=mark, body=body)
+        loop = helper.make_node(
+            "Loop", [count, self.constant(True, f"{mark}/true"), start], [f"{place}/{op.out}"], name=mark, body=body
+        )
         fields = {"init": op.init, "count": str(op.count), "carry": op.carry, "result": op.result}
         for key, value in fields.items():
             loop.metadata_props.add(key=key, value=value)
@@ -247,7 +256,7 @@ class GraphBuilder:
         self.nodes.append(
             helper.make_node(
                 "Loop",
-                [count, "", "schedule/none", *zeros],
+                [count, self.constant(True, "frames/true"), "schedule/none", *zeros],
                 [TICKS, *(f"final/{n}" for n in names), *scanned],
                 name="frames",
                 body=body,
@@ -255,12 +264,12 @@ class GraphBuilder:
         )
         every = self.net.schedule.emit == "every"
         for k, name in enumerate(output_names(self.net)):
+            frames = self.stacked(scanned[k], emitted[k].shape, f"stacked/{k}")
             if every:
                 order = [1, 0, *range(2, 2 + len(emitted[k].shape))]
-                self.node("Transpose", [scanned[k]], name, perm=order)
+                self.node("Transpose", [frames], name, perm=order)
             else:
-                last = self.constant(-1, f"{scanned[k]}/last")
-                self.node("Gather", [scanned[k], last], name, axis=0)
+                self.node("Gather", [frames, self.constant(-1, f"{frames}/last")], name, axis=0)
             self.results.append(self.value_info(name, emitted[k], frame=every))
         self.final_results()
 
@@ -287,8 +296,8 @@ class GraphBuilder:
         outputs = [_scalar("relaxation/go", bool), _scalar("relaxation/ticks", int), *latched]
         starts, finals = list(starts), list(finals)
         count = self.constant(net.schedule.steps, "schedule/steps")
+        true = self.constant(True, "schedule/true")
         if tolerance:
-            true = self.constant(True, "schedule/true")
             starts.append(self.node("Expand", [true, BATCH], "start/relaxation/moving"))
             finals.append("final/relaxation/moving")
             inputs.append(self.value_info("relaxation/moving_in", ValueType((), "boolean")))
@@ -308,7 +317,7 @@ class GraphBuilder:
             self.stop(net.schedule.stop)
         body = helper.make_graph(self.nodes, "relaxation", inputs, outputs)
         self.nodes, self.names = outer, before
-        self.nodes.append(helper.make_node("Loop", [count, "", *starts], finals, name="relaxation", body=body))
+        self.nodes.append(helper.make_node("Loop", [count, true, *starts], finals, name="relaxation", body=body))
 
     def freeze(self, tolerance: int) -> None:
         """A sample of which no code moved by more than `tolerance` keeps its codes from then on."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["is_saved_net", "load", "save"]
 
 KEY = "eqcompile"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = (1 << 31) - (1 << 20)
 """Protobuf holds less than 2 GiB; the rest is room for the graph."""
 MAX_FRAC = 1024

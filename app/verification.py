@@ -1,0 +1,87 @@
+"""An artifact in its simulators against golden."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain.artifact import Artifact, Verification
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.diagnostics import MissingToolError
+from eqcompile.toolchain.interfaces import Run, Simulator, StageProgress
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.registry import target_class
+
+__all__ = ["verify_artifact"]
+
+
+def verify_artifact(
+    artifact: Artifact,
+    codes: Mapping[str, NDArray[np.int64]],
+    golden: Run,
+    simulators: Mapping[str, type[Simulator]],
+    *,
+    timeout_s: float,
+    progress: StageProgress,
+) -> tuple[Verification, ...]:
+    """Run `codes` `[samples, (frame,) *shape]` through each simulator, by name, and compare every state, output and
+    step count with `golden`, a traced run of the same codes. A simulator whose tool is absent is recorded as missing.
+
+    Raises SimulatorError: a simulator failed, or its first divergence from golden.
+    """
+    return tuple(
+        _verify(artifact, codes, golden, name, simulator, timeout_s, progress) for name, simulator in simulators.items()
+    )
+
+
+def _verify(
+    artifact: Artifact,
+    codes: Mapping[str, NDArray[np.int64]],
+    golden: Run,
+    name: str,
+    simulator: type[Simulator],
+    timeout_s: float,
+    progress: StageProgress,
+) -> Verification:
+    net, start = artifact.net, time.perf_counter()
+    progress(name, 0, len(golden.steps))
+    try:
+        run = simulator().run(
+            artifact,
+            codes,
+            trace=True,
+            timeout_s=timeout_s,
+            progress=lambda done, total: progress(name, done, total),
+        )
+    except MissingToolError as error:
+        hints = [d.hint for d in error.diagnostics if d.hint]
+        return Verification(
+            name,
+            "missing",
+            reason="; ".join(d.what for d in error.diagnostics),
+            install=hints[0] if hints else target_class(artifact.manifest.target).install,
+        )
+    seconds = time.perf_counter() - start
+    comparison = compare(golden, run, states=bool(net.states))
+    comparison.require()
+    return Verification(
+        name,
+        "equal",
+        samples=comparison.samples,
+        steps=comparison.ticks * comparison.samples,
+        values=comparison.values + comparison.outputs,
+        mismatches=comparison.mismatches + comparison.output_mismatches + comparison.step_mismatches,
+        labels_equal=_labels_equal(net, golden, run),
+        seconds=seconds,
+        details=run.details,
+    )
+
+
+def _labels_equal(net: IntNet, golden: Run, run: Run) -> int | None:
+    classes = [o.name for o in net.outputs if o.kind == "classes"]
+    if not classes:
+        return None
+    return sum(int((golden.outputs[n].argmax(-1) == run.outputs[n].argmax(-1)).sum()) for n in classes)
