@@ -96,7 +96,10 @@ def contraction_of(
     source: str,
 ) -> Contraction:
     """Certify both levels. If a contraction was asked for, lower once more without it and run both on the inputs `real`
-    (described by `source`)."""
+    (described by `source`).
+
+    `calibration` and `real`: float64 `[samples, *shape]` by input, in the units of the source model.
+    """
     before, after = certify(net), certify(lowered.net)
     if options.max_lipschitz is None:
         return Contraction(before, after)

@@ -209,6 +209,8 @@ def multiplier_for(ratio: NDArray[Any], bits: int) -> tuple[NDArray[np.int64], i
     """`(m, k)` with `m / 2**k ~ ratio`: the largest m has `bits` significant bits, common powers of two are cancelled.
 
     Every ratio within a relative `2**-bits` of the largest; a whole power of two comes out exact, as m = 1 or k = 0.
+
+    `ratio` and `m` have the same shape, any; m is int64. Raises RangeError if a ratio leaves no room for its operand.
     """
     values = np.asarray(ratio, np.float64)
     top = float(np.abs(values).max()) if values.size else 0.0

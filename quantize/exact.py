@@ -22,7 +22,10 @@ def top_code(kind: str) -> int:
 
 
 def kind_of(codes: NDArray[np.int64]) -> str:
-    """The narrowest kind that holds all codes."""
+    """The narrowest kind that holds all codes.
+
+    Codes of any shape, int64.
+    """
     low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
     if -1 <= low and high <= 1:
         return "ternary"
@@ -34,6 +37,8 @@ def on_grid(weights: Array, top: int) -> tuple[Array, float] | None:
 
     Codes are at most `top`, and at least `-top` (`-top - 1` above ternary: two's complement holds it). Weights that
     are all zero have the scale 0.
+
+    Weights and codes are `[entries]`; codes are whole float64 numbers.
     """
     magnitudes = np.abs(weights[weights != 0.0])
     if magnitudes.size == 0:

@@ -48,7 +48,10 @@ def fit(weights: Array, moments: Moments | None, top: int, *, scales: int) -> tu
 
 
 def nearest(weights: Array, scale: float, top: int) -> Array:
-    """Codes within +-top nearest to `weights / scale`; 0 for a scale of 0."""
+    """Codes within +-top nearest to `weights / scale`; 0 for a scale of 0.
+
+    Weights and codes have the same shape, any; codes are whole float64 numbers.
+    """
     if scale == 0.0:
         return np.zeros_like(weights)
     return np.asarray(np.clip(np.rint(weights / scale), -top, top))

@@ -36,6 +36,8 @@ def input_spans(
     """Range of each numeric input: as given, else as seen in the calibration data, else the option's.
 
     Raises UsageError with every fault of the calibration data, an input that is 0 throughout among them.
+
+    `calibration`: float64 `[samples, *shape]` by input, in the units of the source model.
     """
     if calibration is not None:
         arrays, faults = check_inputs(net, calibration, content="reals", where="calibration data")
@@ -66,6 +68,8 @@ def choose_encoding(bits: int, bounds: Range, data: Array | None) -> Encoding:
 
     The scale is the range over full scale, or the finest power of two that covers the range if that codes the
     calibration data at least as well (least squared error): k/255 and k/16 then become exact.
+
+    `data`: float64 `[samples, *shape]`, in the units of the source model.
     """
     fmt = Format(bits, bounds[0] < 0.0)
     top = widest(bounds)
@@ -82,7 +86,10 @@ def choose_encoding(bits: int, bounds: Range, data: Array | None) -> Encoding:
 
 
 def encode_error(encoding: Encoding, data: Array) -> tuple[float, float]:
-    """Mean squared and largest error of coding `data`."""
+    """Mean squared and largest error of coding `data`.
+
+    `data`: float64 `[samples, *shape]`; both errors in its units.
+    """
     fmt = encoding.format
     codes = np.clip(np.rint(np.asarray(data, np.float64) / encoding.scale), fmt.lo, fmt.hi)
     error = codes * encoding.scale - data

@@ -61,7 +61,10 @@ class Moments:
 def measure(
     net: EqNet, calibration: Mapping[str, Array], encodings: Mapping[str, Encoding], grids: Grids
 ) -> dict[str, Moments]:
-    """Moments of every linear and stencil map of the net, by its `out`; the float model runs on the data."""
+    """Moments of every linear and stencil map of the net, by its `out`; the float model runs on the data.
+
+    `calibration`: float64 `[samples, *shape]` by input.
+    """
     found: dict[str, Moments] = {}
 
     def watch(op: Op, operand: Callable[[str], Array]) -> None:

@@ -87,7 +87,10 @@ def make_plan(
 
 
 def taken(net: EqNet, op: Map, weight: Array | None = None) -> Array:
-    """The weight of a map; taps outside a lattice, which read nothing and must set no scale, are 0."""
+    """The weight of a map; taps outside a lattice, which read nothing and must set no scale, are 0.
+
+    `[outputs, ...]`, as the net holds it.
+    """
     value = net.param(op.weight) if weight is None else weight
     return np.where(net.param(op.index) >= 0, value, 0.0) if isinstance(op, ops.Stencil) else value
 

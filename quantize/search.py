@@ -149,6 +149,8 @@ def search(
     It starts from `options` (their widths are the widest). Without `calibration` the search half is that too. Tensors
     that hold codes already keep them. Raises UsageError if the net tells no labels, there are fewer than two inputs, or
     the widest setting misses the target on the search half.
+
+    `calibration` and `inputs`: float64 `[samples, *shape]` by input.
     """
     check_options(options)
     check_supported(net)
@@ -193,7 +195,10 @@ def search(
 
 
 def halves(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The search half, every other sample from the first, and the validation half, the rest."""
+    """The search half, every other sample from the first, and the validation half, the rest.
+
+    Each half: `[samples, *shape]` by input.
+    """
     search_half, validation_half = ({n: np.asarray(a)[k::2] for n, a in inputs.items()} for k in (0, 1))
     return search_half, validation_half
 

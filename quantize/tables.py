@@ -49,7 +49,10 @@ Table = PlainTable | Segments
 
 
 def function(kind: ActivationKind) -> Callable[[Array], Array]:
-    """The real activation; gelu is the exact one."""
+    """The real activation; gelu is the exact one.
+
+    It works entry by entry: float64 of any shape.
+    """
     match kind:
         case "tanh":
             return np.tanh
@@ -70,7 +73,10 @@ def _sigmoid(x: Array) -> Array:
 
 def saturation(phi: Callable[[Array], Array], step: float, *, scale: float, top: int) -> int:
     """Half width, in steps of the input, of the smallest domain `[-D, D)` (D a power of two in real units, at least one
-    step) whose ends round to the codes at infinity. `phi` must be monotone and bounded."""
+    step) whose ends round to the codes at infinity. `phi` must be monotone and bounded.
+
+    `phi` works entry by entry: float64 of any shape.
+    """
     ends = _codes(phi, np.array([-1e9, 1e9]), scale, top)
     exponent = math.floor(math.log2(step))
     while not np.array_equal(_codes(phi, np.array([-(2.0**exponent), 2.0**exponent - step]), scale, top), ends):

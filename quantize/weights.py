@@ -70,7 +70,10 @@ class Codes:
 
 
 def spread(scale: Array, rank: int) -> Array:
-    """A scale, per row or not, with axes of size 1 so that it multiplies a weight of that rank."""
+    """A scale, per row or not, with axes of size 1 so that it multiplies a weight of that rank.
+
+    `scale`: float64 scalar or `[outputs]`.
+    """
     return scale.reshape(scale.shape + (1,) * (rank - 1)) if scale.ndim else scale
 
 
@@ -80,6 +83,8 @@ def quantize_weights(weight: Array, kind: str, *, per_row: bool, moments: Moment
     A tensor that is one scale times codes of `kind` (or narrower ones, ternary included) keeps exactly these, and so
     does each such row with `per_row`. All others get the codes, at most `2**(B-1) - 1` in magnitude for `"intB"`, and
     the scales of least error: of the row's sums where `moments` say what the weights read, else of the weights.
+
+    `weight`: float64 `[outputs, ...]`.
     """
     top, rows = top_code(kind), len(weight)
     whole = on_grid(weight.reshape(-1), top)

@@ -60,7 +60,10 @@ def agree(net: IntNet, golden: Run, reference: FloatRun) -> Agreement:
 
 
 def labels_agreeing(net: IntNet, real: Mapping[str, Array], reference: FloatRun) -> tuple[int, int]:
-    """How many labels of golden on the inputs `real` are those of the reference, and how many there are."""
+    """How many labels of golden on the inputs `real` are those of the reference, and how many there are.
+
+    `real`: float64 `[samples, *shape]` by input.
+    """
     run = run_golden(net, encode(net, real)[0], trace=False)
     pairs = [
         np.argmax(run.outputs[o.name], axis=-1) == np.argmax(reference.outputs[o.name], axis=-1)

@@ -84,6 +84,8 @@ def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, N
     """Codes `clip(rint(x / scale), lo, hi)` of every input (indices as they are), and how many entries were clipped.
 
     IEEE double division, round half to even. Raises ImportFileError as `read_inputs` does.
+
+    Inputs are `[batch, (frame,) *shape]`, codes int64 of the same shape.
     """
     arrays, faults = check_inputs(net, inputs, content="reals", where="inputs", others=True, hint=_SAVE)
     if faults:

@@ -61,7 +61,10 @@ def add_environment(parser: Any) -> None:
 
 
 def environment(namespace: argparse.Namespace) -> dict[str, Any]:
-    """The environment as JSON values for the notes of a campaign; nothing without `--env`."""
+    """The environment as JSON values for the notes of a campaign; nothing without `--env`.
+
+    Raises UsageError for options that need an environment without one.
+    """
     if namespace.env is None:
         given = [f"--{name}" for name in ("part", "scrub", "mission") if getattr(namespace, name) is not None]
         if given:

@@ -70,7 +70,10 @@ def add_model_options(group: Any) -> None:
 
 
 def command(argv: Sequence[str]) -> Reply:
-    """Compile as the command line says."""
+    """Compile as the command line says.
+
+    Raises UsageError for what is missing, and what `compile_model` raises.
+    """
     first = _parser(add_help=False)
     target_name = first.parse_known_args(argv)[0].target
     parser = _parser(add_help=True)

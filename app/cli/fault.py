@@ -165,7 +165,10 @@ def report(argv: Sequence[str]) -> Reply:
 
 
 def plan(argv: Sequence[str]) -> Reply:
-    """How many faults are needed."""
+    """How many faults are needed.
+
+    Raises UsageError unless there is either DIR with a model, or a population.
+    """
     from eqcompile.sim.campaign.statistics import sample_size
 
     from . import campaign_args

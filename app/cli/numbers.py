@@ -12,7 +12,10 @@ __all__ = ["duration", "fraction", "integer", "number", "positive_seconds"]
 
 
 def number(kind: type[int | float], bounds: Bounds | None = None) -> Callable[[str], int | float]:
-    """A parser of finite numbers within `bounds` for argparse. A share, which is at most 1, may be a percentage."""
+    """A parser of finite numbers within `bounds` for argparse. A share, which is at most 1, may be a percentage.
+
+    The parser raises ArgumentTypeError for a text that is no such number.
+    """
     limits = bounds or Bounds()
 
     def parse(text: str) -> int | float:
@@ -43,7 +46,10 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "y": 365.25 * 86_
 
 
 def duration(text: str) -> float:
-    """A positive time in seconds, as 90, 90s, 5min, 12h, 365d or 5y (of 365.25 days), for argparse."""
+    """A positive time in seconds, as 90, 90s, 5min, 12h, 365d or 5y (of 365.25 days), for argparse.
+
+    Raises ArgumentTypeError for any other text.
+    """
     unit = next((u for u in _SECONDS if text.endswith(u)), "")
     try:
         return positive_seconds(text.removesuffix(unit)) * _SECONDS[unit or "s"]

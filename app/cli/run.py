@@ -24,7 +24,10 @@ _EXAMPLES = """\
 
 
 def command(argv: Sequence[str]) -> console.Reply:
-    """Run as the command line says."""
+    """Run as the command line says.
+
+    Raises UsageError for options that do not fit the source.
+    """
     from .compile import add_model_options
     from .numbers import integer, positive_seconds
 

@@ -30,7 +30,10 @@ def add_weights(group: Any, *, default: str) -> None:
 
 
 def weights(text: str) -> tuple[str, str]:
-    """`(tensor, kind)` of one option; the tensor is empty where it stands for all."""
+    """`(tensor, kind)` of one option; the tensor is empty where it stands for all.
+
+    Raises ArgumentTypeError for an unknown kind, or no tensor before the `=`.
+    """
     tensor, _, kind = text.rpartition("=")
     if kind not in FLOAT_WEIGHTS or ("=" in text and not tensor):
         raise argparse.ArgumentTypeError(f"{text!r} is not [TENSOR=]KIND with KIND one of {', '.join(FLOAT_WEIGHTS)}")

@@ -85,7 +85,10 @@ class Network:
 
 
 def relax(net: EqNet, inputs: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]) -> dict[str, Tensor]:
-    """Outputs of a net without frames or a stop rule, in float32, without gradients."""
+    """Outputs of a net without frames or a stop rule, in float32, without gradients.
+
+    `inputs`: float64 `[batch, *shape]` by name; outputs float32 `[batch, *shape]` by name.
+    """
     import torch
 
     with torch.no_grad():

@@ -77,7 +77,10 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """An .npz file, compressed, whose bytes depend on the arrays alone: `numpy.savez` stores the time."""
+    """An .npz file, compressed, whose bytes depend on the arrays alone: `numpy.savez` stores the time.
+
+    Arrays of any shape and dtype, by key.
+    """
     with zipfile.ZipFile(path, "w") as file:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")

@@ -22,7 +22,10 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def align(*arrays: Array) -> tuple[Array, ...]:
-    """The same arrays with axes of size 1 put after the batch axis until all have the same rank."""
+    """The same arrays with axes of size 1 put after the batch axis until all have the same rank.
+
+    Float64 `[batch, *shape]` each.
+    """
     rank = max(a.ndim for a in arrays)
     return tuple(a.reshape(a.shape[:1] + (1,) * (rank - a.ndim) + a.shape[1:]) for a in arrays)
 
@@ -31,6 +34,8 @@ def evaluate(op: Op, value: Callable[[str], Array], param: Callable[[str], Array
     """The value of `op`: `value(name)` reads an operand with its batch axis, `param(name)` a parameter without.
 
     Raises TypeError for an operation that has no value of its own at the float level (`repeat` and integer ones).
+
+    Operands and result are float64 `[batch, *shape]`, parameters `[*shape]`.
     """
 
     def pair(a: str, b: str) -> tuple[Array, Array]:

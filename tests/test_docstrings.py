@@ -1,0 +1,74 @@
+"""Docstrings of exported functions are contracts: shapes of arrays, and the errors that are raised."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("app", "quantize", "rtl", "sim", "targets", "toolchain")
+EXCEPTIONS = Path(__file__).with_name("docstring_exceptions.txt")
+_ARRAY = re.compile(r"\b(NDArray|Array|ndarray)\b")
+_SHAPE = re.compile(r"\[[^\]]+\]|scalar|shape|as in `")
+
+
+def exported(tree: ast.Module) -> set[str]:
+    """The names of `__all__`."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            names: list[str] = ast.literal_eval(node.value)
+            return set(names)
+    return set()
+
+
+def faults(text: str) -> Iterator[tuple[str, str]]:
+    """Exported functions of a module and what their docstrings lack: `docstring`, `shape` or `raises`."""
+    tree = ast.parse(text)
+    names = exported(tree)
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef) or node.name not in names:
+            continue
+        docstring = ast.get_docstring(node)
+        if docstring is None:
+            yield node.name, "docstring"
+            continue
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        hints = [a.annotation for a in arguments] + [node.returns]
+        if any(h is not None and _ARRAY.search(ast.unparse(h)) for h in hints) and not _SHAPE.search(docstring):
+            yield node.name, "shape"
+        calls = [n.exc for n in ast.walk(node) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call)]
+        raised = [c for c in calls if ast.unparse(c.func) != "AssertionError"]
+        if raised and "raise" not in docstring.lower() and "Error" not in docstring:
+            yield node.name, "raises"
+
+
+def test_docstrings_of_exported_functions() -> None:
+    """A reader should not have to open the body for a shape or an error. The list of exceptions may only shrink."""
+    lacking = {
+        f"{path.relative_to(ROOT)}:{name} {what}"
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for name, what in faults(path.read_text(encoding="utf-8"))
+    }
+    excepted = set(EXCEPTIONS.read_text(encoding="utf-8").splitlines())
+    assert sorted(lacking - excepted) == [], "say shapes as `[batch, units]`, and what is raised, in these docstrings"
+    assert sorted(excepted - lacking) == [], f"these are right now: delete their lines from {EXCEPTIONS.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "lack"),
+    [
+        ("def f(): pass", "docstring"),
+        ("def f(x: NDArray[int]) -> None:\n    'Codes.'", "shape"),
+        ("def f(x: NDArray[int]) -> None:\n    'Codes [batch, units].'", None),
+        ("def f():\n    'Text.'\n    raise ValueError('x')", "raises"),
+        ("def f():\n    'Raises ValueError.'\n    raise ValueError('x')", None),
+    ],
+)
+def test_what_a_docstring_lacks_is_noticed(text: str, lack: str | None) -> None:
+    """The check must be able to fail."""
+    assert [what for _, what in faults(f'__all__ = ["f"]\n{text}\n')] == ([] if lack is None else [lack])
