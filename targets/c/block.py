@@ -10,11 +10,12 @@ from typing import assert_never
 from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op, Operation
 from ...toolchain.passes import live_ops, reads
+from ..clike import Shape, contiguous
 from .layout import Group, narrowest, signed
 from .maps import EACH, MAPS, RUN, in_runs, write_map
 from .program import Program
 from .scalar import Scalar, expression, lookup_index
-from .values import Shape, Value, contiguous, loops
+from .values import Value, loops
 
 __all__ = ["Block", "copy"]
 
@@ -100,7 +101,7 @@ class Block:
             found = self._operands(op, inside)
             operands.append([v.aligned(shape) if isinstance(v, Value) else v for v in found])
             inside.add(op.out)
-        flat = all(_even(v) for found in operands for v in found if isinstance(v, Value))
+        flat = all(v.even for found in operands for v in found if isinstance(v, Value))
         stored = {op.out: self.new(op.out, shape, program.interval(op.out)) for op in group if op.out in read_later}
 
         local: dict[str, Scalar] = {}
@@ -160,18 +161,13 @@ class Block:
         match op:
             case ops.Reshape(x=x, shape=shape):
                 value, lines = program.value(x), []
-                if value.strides is None:
-                    program.values[op.out] = replace(value, shape=shape)
-                    return []
-                if not value.plain:
+                if value.strides is not None and not value.plain:
                     whole = self.new(op.out, value.shape, value.interval)
                     lines, value = copy(value, whole, pad), whole
-                program.values[op.out] = replace(value, shape=shape, strides=contiguous(shape))
+                program.values[op.out] = value.reshaped(shape)
                 return lines
             case ops.Transpose(x=x, axes=axes):
-                value = program.value(x)
-                strides = None if value.strides is None else tuple(value.strides[a] for a in axes)
-                program.values[op.out] = replace(value, shape=tuple(value.shape[a] for a in axes), strides=strides)
+                program.values[op.out] = program.value(x).transposed(axes)
                 return []
             case ops.Embedding(x=x, table=table):
                 return self._gathered(op, program.value(x), table, pad)
@@ -270,7 +266,7 @@ class Block:
 def copy(value: Value, to: Value, pad: str) -> list[str]:
     """Lines that set the whole array `to` to `value`, broadcast."""
     whole = value.aligned(to.shape)
-    flat = _even(whole) and to.plain
+    flat = whole.even and to.plain
     name = narrowest(to.interval)
 
     def body(index: Index) -> list[str]:
@@ -289,11 +285,6 @@ def _first_lookup(group: Sequence[_Scalar], operands: Sequence[Sequence[str | Va
             later = {v for found in operands[k + 1 :] for v in found if isinstance(v, str)}
             return None if earlier & later else k
     return None
-
-
-def _even(v: Value) -> bool:
-    """Whether one running index serves: every entry the same, or all of them in order."""
-    return v.strides is None or v.plain or not any(v.strides)
 
 
 def _ends(x: Interval) -> tuple[int, int]:

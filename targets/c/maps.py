@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...toolchain.ir import Interval, ops
+from ..clike import Shape, contiguous
 from .layout import CType, Field, narrowest, signed
-from .values import Shape, Value, contiguous, loops
+from .values import Value, loops
 
 if TYPE_CHECKING:
     from .block import Block

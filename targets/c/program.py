@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ...toolchain.ir import Interval, IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, linear_taps
+from ..clike import Shape, contiguous
 from .layout import CType, Field, Group, narrowest, signed
 from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
 from .scalar import HELPERS
-from .values import Names, Shape, Value, contiguous, literal
+from .values import Names, Value, literal
 
 __all__ = ["DATA", "Kernel", "Program", "columns_of"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...toolchain.ir import Interval
+from ..clike import ArrayView, Shape
 
-__all__ = ["Names", "Shape", "Value", "contiguous", "literal", "loops"]
-
-Shape = tuple[int, ...]
+__all__ = ["Names", "Value", "literal", "loops"]
 
 _KEYWORDS = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long register
@@ -45,11 +44,6 @@ class Names:
         return name
 
 
-def contiguous(shape: Shape) -> Shape:
-    """Strides, in entries, of an array in C order."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
 def literal(value: int) -> str:
     """A C constant of at least 32 bits; the lowest 64-bit code cannot occur."""
     text = str(abs(value)) if abs(value) < 1 << 31 else f"INT64_C({abs(value)})"
@@ -57,32 +51,11 @@ def literal(value: int) -> str:
 
 
 @dataclass(frozen=True)
-class Value:
-    """A view of an array: entry `i` is `ref[sum(i * strides)]`, or a constant that `ref` spells if `strides` is None.
+class Value(ArrayView):
+    """A view of an array of codes in `interval`; `roots`: the fields whose change would change it."""
 
-    `roots`: the fields whose change would change it.
-    """
-
-    ref: str
-    shape: Shape
-    strides: Shape | None
     interval: Interval
     roots: frozenset[str] = frozenset()
-
-    @property
-    def plain(self) -> bool:
-        """In C order without gaps, so that a reshape is the same view."""
-        return self.strides is not None and all(
-            n == 1 or a == b for n, a, b in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
-        )
-
-    def aligned(self, shape: Shape) -> Value:
-        """Broadcast to `shape`."""
-        if self.strides is None:
-            return self
-        lead = len(shape) - len(self.shape)
-        strides = tuple(0 if n == 1 else k for n, k in zip(self.shape, self.strides, strict=True))
-        return replace(self, shape=shape, strides=(0,) * lead + strides)
 
     def at(self, index: Sequence[str]) -> str:
         """The entry at C expressions of an index, one an axis."""

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import reads
+from ..clike import contiguous
 from .maps import Stored, Turns
 from .scalar import expression
 from .scope import Index, Lines, Port, Scope
 from .templates import fill
-from .values import View, contiguous, ctype
+from .values import View, ctype
 from .wholes import write_whole
 
 __all__ = ["Body"]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ...toolchain.ir import Format, IntNet
 from ...toolchain.passes import Analysis
+from ..clike import Shape, contiguous
 from .maps import Stored, Turns, format_of
-from .values import BOOLEAN, Names, Shape, View, contiguous, ctype, largest_divisor, literal, token_format
+from .values import BOOLEAN, Names, View, ctype, largest_divisor, literal, token_format
 
 __all__ = ["Index", "Lines", "Port", "Scope", "nest"]
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ...toolchain.ir import Format, Input, Interval
+from ..clike import ArrayView
 
 __all__ = [
     "BOOLEAN",
     "Names",
-    "Shape",
     "View",
-    "contiguous",
     "ctype",
     "largest_divisor",
     "literal",
     "token_format",
     "wide",
 ]
-
-Shape = tuple[int, ...]
 
 BOOLEAN = Format(1, False)
 
@@ -48,11 +44,6 @@ def token_format(i: Input) -> Format:
     return Format.holding(*i.limits)
 
 
-def contiguous(shape: Shape) -> Shape:
-    """Strides, in entries, of an array in C order."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
 def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of `number` that is at most `limit`."""
     return max(n for n in range(1, min(number, max(limit, 1)) + 1) if number % n == 0)
@@ -74,37 +65,10 @@ class Names:
 
 
 @dataclass(frozen=True)
-class View:
-    """Entry `i` is `ref[sum(i * strides)]`, or the constant that `ref` spells if `strides` is None."""
+class View(ArrayView):
+    """A view of an array of codes of one format."""
 
-    ref: str
-    shape: Shape
-    strides: Shape | None
     format: Format
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return math.prod(self.shape)
-
-    @property
-    def plain(self) -> bool:
-        """In C order without gaps."""
-        return self.strides is not None and all(
-            n == 1 or a == b for n, a, b in zip(self.shape, self.strides, contiguous(self.shape), strict=True)
-        )
-
-    @property
-    def even(self) -> bool:
-        """Whether one running index serves: all entries in order, or one for all."""
-        return self.strides is None or self.plain or not any(self.strides)
-
-    def aligned(self, shape: Shape) -> View:
-        """Broadcast to `shape`."""
-        if self.strides is None:
-            return replace(self, shape=shape)
-        strides = tuple(0 if n == 1 else k for n, k in zip(self.shape, self.strides, strict=True))
-        return replace(self, shape=shape, strides=(0,) * (len(shape) - len(self.shape)) + strides)
 
     def at(self, index: Sequence[str]) -> str:
         """The entry at C++ expressions of an index: one an axis, or a running one over all entries of an even view."""

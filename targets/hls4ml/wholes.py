@@ -10,9 +10,10 @@ import numpy as np
 
 from ...toolchain.ir import ops
 from ...toolchain.ir.ops import Op
+from ..clike import contiguous
 from .maps import ordered, turns
 from .scope import Index, Lines, Scope, nest
-from .values import View, contiguous, ctype
+from .values import View, ctype
 
 __all__ = ["write_whole"]
 
@@ -22,13 +23,10 @@ def write_whole(scope: Scope, op: Op, pad: str) -> Lines:
     match op:
         case ops.Reshape(x=x, shape=shape):
             value, lines = _plain(scope, op.out, scope.value(x), pad)
-            strides = None if value.strides is None else contiguous(shape)
-            scope.views[op.out] = replace(value, shape=shape, strides=strides)
+            scope.views[op.out] = value.reshaped(shape)
             return lines
         case ops.Transpose(x=x, axes=axes):
-            value = scope.value(x)
-            strides = None if value.strides is None else tuple(value.strides[a] for a in axes)
-            scope.views[op.out] = replace(value, shape=tuple(value.shape[a] for a in axes), strides=strides)
+            scope.views[op.out] = scope.value(x).transposed(axes)
             return []
     to, lines = scope.array(op.out, scope.shapes[op.out], scope.format(op.out), pad)
     match op:
