@@ -177,6 +177,7 @@ def _settling(result: CompileResult) -> dict[str, Any]:
 
 
 def verification_document(v: Verification) -> dict[str, Any]:
+    """One simulator against golden as JSON values, every number with its kind."""
     if v.status == "missing":
         return {"simulator": v.simulator, "status": v.status, "reason": v.reason, "install": v.install}
     numbers = {
