@@ -229,6 +229,13 @@ def test_the_bound_of_large_matrices_is_that_of_row_and_column_sums() -> None:
     assert 1.25 * (1 - 1e-12) <= spectral_bound(matrix) <= 1.25 * (1 + 1e-9)
 
 
+def test_the_bound_of_one_singular_value_is_tight() -> None:
+    """With one singular value nothing but rounding may be added, where row and column sums are no help."""
+    matrix = np.outer([1.0, 2.0], [1.0, 3.0])
+    norm = math.sqrt(50.0)
+    assert norm * (1 - 1e-15) <= spectral_bound(matrix) <= norm * (1 + 1e-9)
+
+
 def test_gates_are_no_contraction() -> None:
     """A lazy layer keeps an upset while its gate is closed: its bound while open must not pass for a certificate."""
     source = import_model(CHECKPOINTS / "digits_lazy.pt").net

@@ -109,6 +109,9 @@ def test_the_weights_go_where_the_device_has_room(options: dict[str, object], sp
     assert layout["preloaded"] != spram
     assert layout["models"] == (["bench/sb_spram256ka.v"] if spram else [])
     assert (tmp_path / "core" / "bench" / "sb_spram256ka.v").is_file() == spram
+    readme = " ".join((tmp_path / "core" / "README.md").read_text(encoding="utf-8").split())
+    assert ("undefined at first: before the first sample write LOAD_ADDRESS" in readme) == spram
+    assert ("its memory starts with those of `weights.npz`" in readme) != spram
 
 
 @pytest.mark.parametrize("arch", ["serial", "parallel", "lattice"])
