@@ -66,7 +66,7 @@ def ranked(net: IntNet, codes: Mapping[str, Any], folder: Path, count: int, seed
     """The folder of a campaign on states, with its report."""
     plan = {"count": count, "seed": seed, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
     made = api.define(net, codes, model="seu", options={"sites": "state"}, engine="fast", near=1, **plan)
-    api.create(made, folder, controls=[], force=False)
+    api.create(made, folder, baselines=[], force=False)
     api.resume(folder, scheduler="local", workers=1)
     write(folder)
     return folder

@@ -87,7 +87,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranked") / "campaign"
     plan = {"count": 400, "seed": 1, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
     made = api.define(NET, INPUTS, model="seu", options={"sites": "state"}, engine="golden", near=1, **plan)
-    api.create(made, folder, controls=[], force=False)
+    api.create(made, folder, baselines=[], force=False)
     api.resume(folder, scheduler="local", workers=1)
     write(folder)
     return folder

@@ -9,24 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .codes import (
-    IN_PARAM,
-    IN_STATE,
-    M_BASE,
-    M_LIMITS,
-    TO_BASE,
-    TO_BITS,
-    TO_IN,
-    TO_SIGNED,
-    TO_TERNARY,
-    TO_VALUE,
-    W_COUNT,
-    W_CUR,
-    W_DIFFERENCE,
-    W_LISTED,
-    W_PLACE,
-    WORD_TARGET,
-)
+from . import codes as K
 
 __all__ = ["deviates", "forget", "get", "half_up", "ix", "put", "upset", "usual", "word_of", "wrap"]
 
@@ -51,18 +34,18 @@ def half_up(x, shift):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def usual(e, m, w, clean):
-    limits = m[M_LIMITS]
+    limits = m[K.M_LIMITS]
     if e < m[limits]:
-        return np.int64(clean[w[W_PLACE] + e])
+        return np.int64(clean[w[K.W_PLACE] + e])
     region = 1
     while e >= m[limits + region]:
         region += 1
-    return np.int64(clean[w[W_PLACE + region] + e])
+    return np.int64(clean[w[K.W_PLACE + region] + e])
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def get(e, m, w, clean):
-    at = w[W_CUR] + 2 * e
+    at = w[K.W_CUR] + 2 * e
     if w[at + 1]:
         return w[at]
     return usual(e, m, w, clean)
@@ -71,28 +54,28 @@ def get(e, m, w, clean):
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def put(e, code, value, m, w):
     """Element `e` of `value` has this code from now on."""
-    at = w[W_CUR] + 2 * e
+    at = w[K.W_CUR] + 2 * e
     w[at] = code
     if not w[at + 1]:
         w[at + 1] = 1
-        count = w[W_COUNT] + value
-        w[w[W_LISTED] + m[m[M_BASE] + value] + w[count]] = e
+        count = w[K.W_COUNT] + value
+        w[w[K.W_LISTED] + m[m[K.M_BASE] + value] + w[count]] = e
         w[count] += 1
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget(value, m, w):
-    start, count = w[W_LISTED] + m[m[M_BASE] + value], w[W_COUNT] + value
+    start, count = w[K.W_LISTED] + m[m[K.M_BASE] + value], w[K.W_COUNT] + value
     for i in range(start, start + w[count]):
-        w[w[W_CUR] + 2 * w[i] + 1] = 0
+        w[w[K.W_CUR] + 2 * w[i] + 1] = 0
     w[count] = 0
 
 
 @njit(nogil=True, error_model="numpy")
 def deviates(value, m, w, clean):
-    start = w[W_LISTED] + m[m[M_BASE] + value]
-    for k in range(start, start + w[w[W_COUNT] + value]):
-        if w[w[W_CUR] + 2 * w[k]] != usual(w[k], m, w, clean):
+    start = w[K.W_LISTED] + m[m[K.M_BASE] + value]
+    for k in range(start, start + w[w[K.W_COUNT] + value]):
+        if w[w[K.W_CUR] + 2 * w[k]] != usual(w[k], m, w, clean):
             return True
     return False
 
@@ -100,26 +83,26 @@ def deviates(value, m, w, clean):
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _changed(code, up, to):
     """The code that an upset makes of one, as `storage.changed`."""
-    bits = to[TO_BITS]
+    bits = to[K.TO_BITS]
     flip, one, zero = up["flip"], up["one"], up["zero"]
     read = code
     if (flip | one | zero) != 0:
         word = (((code & ((1 << bits) - 1)) ^ flip) | one) & ~zero
-        if to[TO_TERNARY]:
+        if to[K.TO_TERNARY]:
             read = np.int64(0)
             if word & 1:
                 read = 1 - (word & 2)
         else:
-            read = wrap(word, bits, to[TO_SIGNED])
+            read = wrap(word, bits, to[K.TO_SIGNED])
     total = read + up["add"]
-    if to[TO_IN] == IN_PARAM:
+    if to[K.TO_IN] == K.IN_PARAM:
         return total
-    if to[TO_IN] == IN_STATE:
+    if to[K.TO_IN] == K.IN_STATE:
         low, high = np.int64(0), (1 << bits) - 1
-        if to[TO_SIGNED]:
+        if to[K.TO_SIGNED]:
             low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         return min(max(total, low), high)
-    return wrap(total, bits, to[TO_SIGNED])
+    return wrap(total, bits, to[K.TO_SIGNED])
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -127,20 +110,20 @@ def word_of(number, ups, words, copies):
     """The row of `targets` that an upset has; `copies` has them if repeats make several upsets of one."""
     if len(copies):
         return copies[number]
-    return words[4 * np.int64(ups[number]["name"]) + np.int64(ups[number]["place"]), WORD_TARGET]
+    return words[4 * np.int64(ups[number]["name"]) + np.int64(ups[number]["place"]), K.WORD_TARGET]
 
 
 @njit(nogil=True, error_model="numpy")
 def upset(number, order, tick, ups, to, m, w, clean):
     """Disturb one element, of a word `to` (a row of targets); `order`: which of its fault's upsets it is."""
     up = ups[number]
-    e = to[TO_BASE] + np.int64(up["index"])
+    e = to[K.TO_BASE] + np.int64(up["index"])
     code = get(e, m, w, clean)
-    difference = w[W_DIFFERENCE] + order
+    difference = w[K.W_DIFFERENCE] + order
     if up["held"] and tick > up["first"]:
-        new = wrap(code + w[difference], to[TO_BITS], to[TO_SIGNED])
+        new = wrap(code + w[difference], to[K.TO_BITS], to[K.TO_SIGNED])
     else:
         new = _changed(code, up, to)
         w[difference] = new - code
     if new != code:
-        put(e, new, to[TO_VALUE], m, w)
+        put(e, new, to[K.TO_VALUE], m, w)

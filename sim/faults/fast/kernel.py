@@ -11,50 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .codes import (
-    DIFFER_END,
-    DISTANCE_END,
-    DISTANCE_MAX,
-    FACTS,
-    FRESH,
-    IN_DRIVE,
-    IN_PARAM,
-    IN_STATE,
-    LABEL,
-    LABEL_DIFFERS,
-    LAST,
-    M_BASE,
-    M_BLOCKS,
-    M_CONSTANT,
-    M_EVERY,
-    M_FRAMES,
-    M_FUSED,
-    M_HELD,
-    M_HELD_WIDTH,
-    M_LIMITS,
-    M_NEAR,
-    M_OP,
-    M_OUTPUT,
-    M_OUTPUTS,
-    M_READ,
-    M_READ_WIDTH,
-    M_SIZE,
-    M_STEPS,
-    M_VARYING,
-    MOVING,
-    OP_COLUMNS,
-    OUT,
-    OUTPUT_DIFFERS,
-    TO_IN,
-    TO_VALUE,
-    W_ACTIVE,
-    W_COUNT,
-    W_FACT,
-    W_LATCH_COUNT,
-    W_LATCH_LIST,
-    W_LATCHED,
-    W_PLACE,
-)
+from . import codes as K
 from .dense import tick_on
 from .digest import DIGEST
 from .elements import deviates, forget, get, upset, usual, word_of
@@ -68,25 +25,25 @@ __all__ = ["relax_many"]
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _place(sample, frame, m, w):
     """The fault-free codes of this frame."""
-    limits, place = m[M_LIMITS], sample * m[M_FRAMES] + frame
-    w[W_PLACE + 1] = m[M_HELD] + place * m[M_HELD_WIDTH] - m[limits]
-    w[W_PLACE + 2] = m[M_CONSTANT] - m[limits + 1]
-    w[W_PLACE + 3] = m[M_READ] + place * m[M_READ_WIDTH] - m[limits + 2]
+    limits, place = m[K.M_LIMITS], sample * m[K.M_FRAMES] + frame
+    w[K.W_PLACE + 1] = m[K.M_HELD] + place * m[K.M_HELD_WIDTH] - m[limits]
+    w[K.W_PLACE + 2] = m[K.M_CONSTANT] - m[limits + 1]
+    w[K.W_PLACE + 3] = m[K.M_READ] + place * m[K.M_READ_WIDTH] - m[limits + 2]
 
 
 @njit(nogil=True, error_model="numpy")
 def _judge(last, m, w, clean):
     """What the readout says of outputs and labels; `last`: of the fault's label, too."""
-    facts = w[W_FACT]
-    for o in range(m[M_OUTPUTS]):
-        value, classes = m[m[M_OUTPUT] + 2 * o], m[m[M_OUTPUT] + 2 * o + 1]
+    facts = w[K.W_FACT]
+    for o in range(m[K.M_OUTPUTS]):
+        value, classes = m[m[K.M_OUTPUT] + 2 * o], m[m[K.M_OUTPUT] + 2 * o + 1]
         if not deviates(value, m, w, clean):
             continue
-        w[facts + OUTPUT_DIFFERS] = 1
+        w[facts + K.OUTPUT_DIFFERS] = 1
         if classes == 0:
             continue
-        start = m[m[M_BASE] + value]
-        for row in range(start, start + m[m[M_SIZE] + value], classes):
+        start = m[m[K.M_BASE] + value]
+        for row in range(start, start + m[m[K.M_SIZE] + value], classes):
             best, plain = row, row
             for e in range(row + 1, row + classes):
                 if get(e, m, w, clean) > get(best, m, w, clean):
@@ -94,9 +51,9 @@ def _judge(last, m, w, clean):
                 if usual(e, m, w, clean) > usual(plain, m, w, clean):
                     plain = e
             if best != plain:
-                w[facts + LABEL_DIFFERS] = 1
+                w[facts + K.LABEL_DIFFERS] = 1
             if last:
-                w[facts + LABEL] = best - row
+                w[facts + K.LABEL] = best - row
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -108,9 +65,9 @@ def _scan(start, end, tick, last, ups, words, copies, targets, w):
         if ups[k]["first"] > tick:
             change = min(change, np.int64(ups[k]["first"]))
         elif ups[k]["last"] >= tick:
-            w[w[W_ACTIVE] + active] = k - start
+            w[w[K.W_ACTIVE] + active] = k - start
             active += 1
-            kinds |= 1 << targets[word_of(k, ups, words, copies), TO_IN]
+            kinds |= 1 << targets[word_of(k, ups, words, copies), K.TO_IN]
             change = min(change, np.int64(ups[k]["last"]) + 1)
     return active, kinds, change
 
@@ -119,9 +76,9 @@ def _scan(start, end, tick, last, ups, words, copies, targets, w):
 def _apply(kind, start, active, tick, ups, words, copies, targets, m, w, clean):
     """Apply the active upsets of one kind."""
     for k in range(active):
-        at = w[w[W_ACTIVE] + k]
+        at = w[w[K.W_ACTIVE] + k]
         to = targets[word_of(start + at, ups, words, copies)]
-        if to[TO_IN] == kind:
+        if to[K.TO_IN] == kind:
             upset(start + at, at, tick, ups, to, m, w, clean)
 
 
@@ -129,18 +86,18 @@ def _apply(kind, start, active, tick, ups, words, copies, targets, m, w, clean):
 def _forget_params(start, end, ups, words, copies, targets, m, w):
     for k in range(start, end):
         to = targets[word_of(k, ups, words, copies)]
-        if to[TO_IN] == IN_PARAM:
-            forget(to[TO_VALUE], m, w)
+        if to[K.TO_IN] == K.IN_PARAM:
+            forget(to[K.TO_VALUE], m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _toggles(start, active, tick, ups, words, copies, targets, w):
     """Whether an upset changes a register of the drive again in the next tick."""
     for k in range(active):
-        at = start + w[w[W_ACTIVE] + k]
+        at = start + w[w[K.W_ACTIVE] + k]
         up = ups[at]
-        inside = targets[word_of(at, ups, words, copies), TO_IN]
-        if inside == IN_DRIVE and up["last"] > tick and (up["flip"] != 0 or up["add"] != 0):
+        inside = targets[word_of(at, ups, words, copies), K.TO_IN]
+        if inside == K.IN_DRIVE and up["last"] > tick and (up["flip"] != 0 or up["add"] != 0):
             return True
     return False
 
@@ -148,9 +105,9 @@ def _toggles(start, active, tick, ups, words, copies, targets, w):
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _held(m, w, clean):
     """Whether a value of the drive deviates."""
-    for number in range(m[m[M_BLOCKS]], m[m[M_BLOCKS] + 1]):
-        value = m[m[M_OP] + number * OP_COLUMNS + OUT]
-        if w[w[W_COUNT] + value] and deviates(value, m, w, clean):
+    for number in range(m[m[K.M_BLOCKS]], m[m[K.M_BLOCKS] + 1]):
+        value = m[m[K.M_OP] + number * K.OP_COLUMNS + K.OUT]
+        if w[w[K.W_COUNT] + value] and deviates(value, m, w, clean):
             return True
     return False
 
@@ -158,21 +115,21 @@ def _held(m, w, clean):
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _note(following, worst, old, m, w):
     """What is known after a tick that left buffer `old`, and of those that repeat it before `following`."""
-    facts = w[W_FACT]
-    if w[w[W_LATCH_COUNT] + old]:
-        w[facts + LAST] = following - 1
-        w[facts + DISTANCE_MAX] = max(w[facts + DISTANCE_MAX], worst)
-        w[facts + DISTANCE_END] = worst
+    facts = w[K.W_FACT]
+    if w[w[K.W_LATCH_COUNT] + old]:
+        w[facts + K.LAST] = following - 1
+        w[facts + K.DISTANCE_MAX] = max(w[facts + K.DISTANCE_MAX], worst)
+        w[facts + K.DISTANCE_END] = worst
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _trace(tick, following, old, trace, m, w):
     """Write what deviates after ticks `tick` to `following - 1` into the rows of `trace`, if it has any."""
-    states = m[m[M_LIMITS] + 4]
-    for k in range(w[w[W_LATCH_COUNT] + old] if len(trace) else 0):
-        e = w[w[W_LATCH_LIST] + old * states + k]
+    states = m[m[K.M_LIMITS] + 4]
+    for k in range(w[w[K.W_LATCH_COUNT] + old] if len(trace) else 0):
+        e = w[w[K.W_LATCH_LIST] + old * states + k]
         for t in range(tick, following):
-            trace[t, e] = w[w[W_LATCHED] + old * states + e]
+            trace[t, e] = w[w[K.W_LATCHED] + old * states + e]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -182,12 +139,12 @@ def _coast(source, old, tick, end, moved, sample, row_of, trace, m, w, clean, de
 
     Gives the buffer of the last tick, the index that follows, and how far that tick moved the states, as `farthest`.
     """
-    steps, width, counts = m[M_STEPS], m[M_VARYING], w[W_LATCH_COUNT]
-    ticks = steps * m[M_FRAMES]
+    steps, width, counts = m[K.M_STEPS], m[K.M_VARYING], w[K.W_LATCH_COUNT]
+    ticks = steps * m[K.M_FRAMES]
     while tick < end and w[counts + source]:
         row, frame = row_of[sample, tick] * width, tick // steps
-        w[W_PLACE] = row
-        if tick > 0 and tick == frame * steps and (m[M_EVERY] or tick == ticks):
+        w[K.W_PLACE] = row
+        if tick > 0 and tick == frame * steps and (m[K.M_EVERY] or tick == ticks):
             _place(sample, frame - 1, m, w)
             fused(1, source, source, 0, 0, m, w, clean)
             _judge(tick == ticks, m, w, clean)
@@ -202,7 +159,7 @@ def _coast(source, old, tick, end, moved, sample, row_of, trace, m, w, clean, de
                 # A fixed point: until a frame begins every tick repeats it.
                 following = max(following, min(end, (frame + 1) * steps))
             elif tick == ticks - 1:
-                moved = np.int64(farthest(old, row, after, w[w[W_FACT] + MOVING], m, w, clean))
+                moved = np.int64(farthest(old, row, after, w[w[K.W_FACT] + K.MOVING], m, w, clean))
             forget_latched(old, m, w)
             forget_latched(source, m, w)
             old = 1 - old
@@ -216,11 +173,11 @@ def _coast(source, old, tick, end, moved, sample, row_of, trace, m, w, clean, de
 @njit(nogil=True, error_model="numpy")
 def _end(old, moved, m, w):
     """The last facts of a fault that left buffer `old`."""
-    facts, count = w[W_FACT], w[w[W_LATCH_COUNT] + old]
-    w[facts + DIFFER_END] = count
+    facts, count = w[K.W_FACT], w[w[K.W_LATCH_COUNT] + old]
+    w[facts + K.DIFFER_END] = count
     if count == 0:
-        w[facts + DISTANCE_END] = 0
-    w[facts + MOVING] = moved == 2
+        w[facts + K.DISTANCE_END] = 0
+    w[facts + K.MOVING] = moved == 2
     forget_latched(old, m, w)
 
 
@@ -228,9 +185,9 @@ def _end(old, moved, m, w):
 def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w, clean, dense):
     """A fault of upsets `start` to `end - 1`: fill its facts (0 before, but the label that of the fault-free run), and
     what deviates into `trace` if it has rows."""
-    steps, width = m[M_STEPS], m[M_VARYING]
-    ticks = steps * m[M_FRAMES]
-    counts = w[W_LATCH_COUNT]
+    steps, width = m[K.M_STEPS], m[K.M_VARYING]
+    ticks = steps * m[K.M_FRAMES]
+    counts = w[K.W_LATCH_COUNT]
     old, tick, constants, moved = np.int64(0), np.int64(0), False, np.int64(0)
     while True:
         active, kinds, change = _scan(start, end, tick, ticks + 1, ups, words, copies, targets, w)
@@ -241,7 +198,7 @@ def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w,
                     break
                 tick = change
                 continue
-            if m[m[M_FUSED]]:
+            if m[m[K.M_FUSED]]:
                 if constants:
                     _forget_params(start, end, ups, words, copies, targets, m, w)
                     constants = False
@@ -251,20 +208,20 @@ def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w,
                 continue
         begins = tick < ticks and tick % steps == 0
         row = row_of[sample, tick] * width
-        w[W_PLACE] = row
+        w[K.W_PLACE] = row
         _place(sample, max(tick - 1, 0) // steps, m, w)
         if constants:
             _forget_params(start, end, ups, words, copies, targets, m, w)
-        constants = (kinds >> IN_PARAM) & 1 != 0
+        constants = (kinds >> K.IN_PARAM) & 1 != 0
         if constants:
-            _apply(IN_PARAM, start, active, tick, ups, words, copies, targets, m, w, clean)
-        if not begins and (kinds >> IN_DRIVE) & 1:
-            _apply(IN_DRIVE, start, active, tick, ups, words, copies, targets, m, w, clean)
+            _apply(K.IN_PARAM, start, active, tick, ups, words, copies, targets, m, w, clean)
+        if not begins and (kinds >> K.IN_DRIVE) & 1:
+            _apply(K.IN_DRIVE, start, active, tick, ups, words, copies, targets, m, w, clean)
         if tick > 0:
             load(old, m, w)
-            if (kinds >> IN_STATE) & 1:
-                _apply(IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
-            if tick % steps == 0 and (m[M_EVERY] or tick == ticks):
+            if (kinds >> K.IN_STATE) & 1:
+                _apply(K.IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
+            if tick % steps == 0 and (m[K.M_EVERY] or tick == ticks):
                 evaluate(2, start, active, tick, ups, words, copies, targets, m, w, clean)
                 _judge(tick == ticks, m, w, clean)
                 forget_block(2, m, w)
@@ -277,11 +234,11 @@ def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w,
             if tick == 0:
                 begin(m, w, clean)
                 load(old, m, w)
-                _apply(IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
+                _apply(K.IN_STATE, start, active, tick, ups, words, copies, targets, m, w, clean)
         evaluate(1, start, active, tick, ups, words, copies, targets, m, w, clean)
         after = row_of[sample, tick + 1] * width
         worst = min(latch_all(old, after, m, w, clean), np.int64(2147483647))
-        far = w[w[W_FACT] + MOVING] if tick == ticks - 1 else -1
+        far = w[w[K.W_FACT] + K.MOVING] if tick == ticks - 1 else -1
         moved = np.int64(farthest(old, row, after, far, m, w, clean))
         forget_block(1, m, w)
         forget_states(m, w)
@@ -303,19 +260,19 @@ def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w,
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def _conclude(first, result, verdict, m, w):
     """Write the row of a fault whose first tick was `first`."""
-    facts = w[W_FACT]
-    last, ticks = w[facts + LAST], m[M_STEPS] * m[M_FRAMES]
+    facts = w[K.W_FACT]
+    last, ticks = w[facts + K.LAST], m[K.M_STEPS] * m[K.M_FRAMES]
     rejoin = np.int64(0)
     if last == ticks - 1:
         rejoin = np.int64(-1)
     elif last >= 0:
         rejoin = last + 1 - first
-    near = np.int64(w[facts + DISTANCE_END] <= m[M_NEAR])
-    result["label"], result["rejoin"], result["differ_end"] = w[facts + LABEL], rejoin, w[facts + DIFFER_END]
-    result["distance_max"], result["distance_end"] = w[facts + DISTANCE_MAX], w[facts + DISTANCE_END]
-    result["output_differs"] = w[facts + OUTPUT_DIFFERS] != 0
+    near = np.int64(w[facts + K.DISTANCE_END] <= m[K.M_NEAR])
+    result["label"], result["rejoin"], result["differ_end"] = w[facts + K.LABEL], rejoin, w[facts + K.DIFFER_END]
+    result["distance_max"], result["distance_end"] = w[facts + K.DISTANCE_MAX], w[facts + K.DISTANCE_END]
+    result["output_differs"] = w[facts + K.OUTPUT_DIFFERS] != 0
     result["outcome"] = verdict[
-        w[facts + LABEL_DIFFERS], w[facts + OUTPUT_DIFFERS], w[facts + MOVING], np.sign(rejoin) + 1, near
+        w[facts + K.LABEL_DIFFERS], w[facts + K.OUTPUT_DIFFERS], w[facts + K.MOVING], np.sign(rejoin) + 1, near
     ]
 
 
@@ -326,30 +283,30 @@ def _compiled(digest):
         clean, dense,
     ):  # fmt: skip
         sample = np.searchsorted(bounds, first, side="right") - 1
-        facts, counts, steps = w[W_FACT], w[W_LATCH_COUNT], m[M_STEPS]
-        ticks = steps * m[M_FRAMES]
+        facts, counts, steps = w[K.W_FACT], w[K.W_LATCH_COUNT], m[K.M_STEPS]
+        ticks = steps * m[K.M_FRAMES]
         for i in range(first, last):
             while bounds[sample + 1] <= i:
                 sample += 1
-            if w[facts + FRESH] != sample + 1:
-                for k in range(FACTS):
+            if w[facts + K.FRESH] != sample + 1:
+                for k in range(K.FACTS):
                     w[facts + k] = 0
-                w[facts + LAST], w[facts + LABEL], w[facts + MOVING] = -1, usual[sample, 0], usual[sample, 1]
-                w[facts + FRESH] = sample + 1
+                w[facts + K.LAST], w[facts + K.LABEL], w[facts + K.MOVING] = -1, usual[sample, 0], usual[sample, 1]
+                w[facts + K.FRESH] = sample + 1
             number, change = queue[i, 0] & 0xFFFFFFFF, queue[i, 1]
             if change >= 0:
                 e, tick = queue[i, 0] >> 32, change >> 32
                 reads = tick > 0 and tick % steps == 0
                 if not reads and not reaches(e, m):
                     continue
-                row = row_of[sample, tick] * m[M_VARYING]
+                row = row_of[sample, tick] * m[K.M_VARYING]
                 latch(2, e, np.int64(clean[row + e]) ^ ((change << 32) >> 32), m, w)
                 old, source, moved = np.int64(0), np.int64(2), np.int64(0)
                 if not reads:
                     # Most flips end here: nothing that a tick latches deviates.
-                    w[W_PLACE] = row
+                    w[K.W_PLACE] = row
                     _place(sample, tick // steps, m, w)
-                    after = row_of[sample, tick + 1] * m[M_VARYING]
+                    after = row_of[sample, tick + 1] * m[K.M_VARYING]
                     worst, moves = tick_on(2, 0, row, after, m, w, clean, dense)
                     if w[counts + 1] == 0:
                         forget_latched(2, m, w)
@@ -371,8 +328,8 @@ def _compiled(digest):
                 start = faults[number]["start"]
                 end = start + np.int64(faults[number]["count"])
                 _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w, clean, dense)
-            w[facts + FRESH] = 0
-            if w[facts + LAST] >= 0 or w[facts + OUTPUT_DIFFERS]:
+            w[facts + K.FRESH] = 0
+            if w[facts + K.LAST] >= 0 or w[facts + K.OUTPUT_DIFFERS]:
                 _conclude(np.int64(faults[number]["tick"]), results[number], verdict, m, w)
         return digest
 

@@ -6,29 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .codes import (
-    M_BASE,
-    M_GATHER,
-    M_LIMITS,
-    M_SIZE,
-    M_STATE,
-    M_STATES,
-    M_TOLERANCE,
-    STATE_BITS,
-    STATE_COLUMNS,
-    STATE_FIRST,
-    STATE_GATHER,
-    STATE_SIGNED,
-    STATE_UPDATE,
-    STATE_VALUE,
-    W_COUNT,
-    W_CUR,
-    W_LATCH_COUNT,
-    W_LATCH_LIST,
-    W_LATCH_MARK,
-    W_LATCHED,
-    W_LISTED,
-)
+from . import codes as K
 from .elements import forget, get, ix, put, usual, wrap
 
 __all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch", "latch_all", "load"]
@@ -36,40 +14,40 @@ __all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch", "lat
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_states(m, w):
-    for n in range(m[M_STATES]):
-        forget(m[m[M_STATE] + n * STATE_COLUMNS + STATE_VALUE], m, w)
+    for n in range(m[K.M_STATES]):
+        forget(m[m[K.M_STATE] + n * K.STATE_COLUMNS + K.STATE_VALUE], m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def latch(buffer, e, code, m, w):
-    start = buffer * m[ix(m[M_LIMITS] + 4)]
-    w[ix(w[W_LATCHED] + start + e)] = code
-    w[ix(w[W_LATCH_MARK] + start + e)] = 1
-    count = w[W_LATCH_COUNT] + buffer
-    w[ix(w[W_LATCH_LIST] + start + w[ix(count)])] = e
+    start = buffer * m[ix(m[K.M_LIMITS] + 4)]
+    w[ix(w[K.W_LATCHED] + start + e)] = code
+    w[ix(w[K.W_LATCH_MARK] + start + e)] = 1
+    count = w[K.W_LATCH_COUNT] + buffer
+    w[ix(w[K.W_LATCH_LIST] + start + w[ix(count)])] = e
     w[ix(count)] += 1
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_latched(buffer, m, w):
-    start, count = buffer * m[ix(m[M_LIMITS] + 4)], w[W_LATCH_COUNT] + buffer
+    start, count = buffer * m[ix(m[K.M_LIMITS] + 4)], w[K.W_LATCH_COUNT] + buffer
     for k in range(w[ix(count)]):
-        w[ix(w[W_LATCH_MARK] + start + w[ix(w[W_LATCH_LIST] + start + k)])] = 0
+        w[ix(w[K.W_LATCH_MARK] + start + w[ix(w[K.W_LATCH_LIST] + start + k)])] = 0
     w[ix(count)] = 0
 
 
 @njit(nogil=True, error_model="numpy")
 def begin(m, w, clean):
     """Initial states that deviate, because of values of the drive and constants that do."""
-    for n in range(m[M_STATES]):
-        state = m[M_STATE] + n * STATE_COLUMNS
-        first, value = m[state + STATE_FIRST], m[state + STATE_VALUE]
-        if first < 0 or not w[w[W_COUNT] + first]:
+    for n in range(m[K.M_STATES]):
+        state = m[K.M_STATE] + n * K.STATE_COLUMNS
+        first, value = m[state + K.STATE_FIRST], m[state + K.STATE_VALUE]
+        if first < 0 or not w[w[K.W_COUNT] + first]:
             continue
-        base = m[m[M_BASE] + value]
-        for i in range(m[m[M_SIZE] + value]):
-            code = get(m[m[M_GATHER] + m[state + STATE_GATHER] + i], m, w, clean)
-            code = wrap(code, m[state + STATE_BITS], m[state + STATE_SIGNED])
+        base = m[m[K.M_BASE] + value]
+        for i in range(m[m[K.M_SIZE] + value]):
+            code = get(m[m[K.M_GATHER] + m[state + K.STATE_GATHER] + i], m, w, clean)
+            code = wrap(code, m[state + K.STATE_BITS], m[state + K.STATE_SIGNED])
             if code != usual(base + i, m, w, clean):
                 latch(0, base + i, code, m, w)
 
@@ -77,27 +55,27 @@ def begin(m, w, clean):
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def load(old, m, w):
     """What the last tick latched is what the states hold."""
-    at, left, n, state = old * m[m[M_LIMITS] + 4], w[w[W_LATCH_COUNT] + old], 0, m[M_STATE]
+    at, left, n, state = old * m[m[K.M_LIMITS] + 4], w[w[K.W_LATCH_COUNT] + old], 0, m[K.M_STATE]
     for k in range(left):
-        e = w[w[W_LATCH_LIST] + at + k]
+        e = w[w[K.W_LATCH_LIST] + at + k]
         n = 0
-        while e >= m[m[M_BASE] + m[state + n * STATE_COLUMNS]] + m[m[M_SIZE] + m[state + n * STATE_COLUMNS]]:
+        while e >= m[m[K.M_BASE] + m[state + n * K.STATE_COLUMNS]] + m[m[K.M_SIZE] + m[state + n * K.STATE_COLUMNS]]:
             n += 1
-        put(e, w[w[W_LATCHED] + at + e], m[state + n * STATE_COLUMNS], m, w)
+        put(e, w[w[K.W_LATCHED] + at + e], m[state + n * K.STATE_COLUMNS], m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def latch_all(old, after, m, w, clean):
     """Latch all states into the buffer that is not `old`; how far any deviates then. `after`: the row that follows."""
     worst = np.int64(0)
-    for n in range(m[M_STATES]):
-        state = m[M_STATE] + n * STATE_COLUMNS
-        update, base = m[state + STATE_UPDATE], m[m[M_BASE] + m[state + STATE_VALUE]]
-        start = m[m[M_BASE] + update]
-        for k in range(w[w[W_COUNT] + update]):
-            source = w[w[W_LISTED] + start + k]
+    for n in range(m[K.M_STATES]):
+        state = m[K.M_STATE] + n * K.STATE_COLUMNS
+        update, base = m[state + K.STATE_UPDATE], m[m[K.M_BASE] + m[state + K.STATE_VALUE]]
+        start = m[m[K.M_BASE] + update]
+        for k in range(w[w[K.W_COUNT] + update]):
+            source = w[w[K.W_LISTED] + start + k]
             e = base + source - start
-            code = wrap(w[w[W_CUR] + 2 * source], m[state + STATE_BITS], m[state + STATE_SIGNED])
+            code = wrap(w[w[K.W_CUR] + 2 * source], m[state + K.STATE_BITS], m[state + K.STATE_SIGNED])
             plain = np.int64(clean[after + e])
             if code != plain:
                 latch(1 - old, e, code, m, w)
@@ -109,13 +87,13 @@ def latch_all(old, after, m, w, clean):
 def farthest(old, row, after, far, m, w, clean):
     """How far the tick moved a state at most, as 0, 1 (it moved) or 2 (beyond the tolerance); `far`: how many states
     the fault-free run moves beyond it, -1 if that does not matter."""
-    states, tolerance = m[m[M_LIMITS] + 4], m[M_TOLERANCE]
+    states, tolerance = m[m[K.M_LIMITS] + 4], m[K.M_TOLERANCE]
     moved = 0 if row == after else 1
     left = far
     for buffer in range(2):
-        for k in range(w[w[W_LATCH_COUNT] + buffer]):
-            e = w[w[W_LATCH_LIST] + buffer * states + k]
-            was, old_mark = old * states + e, w[w[W_LATCH_MARK] + old * states + e]
+        for k in range(w[w[K.W_LATCH_COUNT] + buffer]):
+            e = w[w[K.W_LATCH_LIST] + buffer * states + k]
+            was, old_mark = old * states + e, w[w[K.W_LATCH_MARK] + old * states + e]
             if buffer != old and old_mark:
                 continue
             now = (1 - old) * states + e
@@ -123,9 +101,9 @@ def farthest(old, row, after, far, m, w, clean):
             if far > 0 and abs(code - before) > tolerance:
                 left -= 1
             if old_mark:
-                before = w[w[W_LATCHED] + was]
-            if w[w[W_LATCH_MARK] + now]:
-                code = w[w[W_LATCHED] + now]
+                before = w[w[K.W_LATCHED] + was]
+            if w[w[K.W_LATCH_MARK] + now]:
+                code = w[w[K.W_LATCHED] + now]
             if abs(code - before) > tolerance:
                 moved = 2
             elif code != before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .codes import TO_BASE, TO_BITS, TO_SIGNED, WORD_BITS, WORD_HELD, WORD_SIZE, WORD_TARGET
+from . import codes as K
 from .digest import DIGEST
 from .elements import wrap
 
@@ -24,9 +24,9 @@ def _compiled(digest):
             up = ups[k]
             word = words[4 * np.int64(up["name"]) + np.int64(up["place"])]
             index, bits = np.int64(up["index"]), up["flip"] | up["one"] | up["zero"]
-            if index < 0 or index >= word[WORD_SIZE] or bits < 0 or bits >> word[WORD_BITS]:
+            if index < 0 or index >= word[K.WORD_SIZE] or bits < 0 or bits >> word[K.WORD_BITS]:
                 return -1
-            if up["last"] < 0 or up["last"] > ticks or (up["held"] and not word[WORD_HELD]):
+            if up["last"] < 0 or up["last"] > ticks or (up["held"] and not word[K.WORD_HELD]):
                 return -1
         return digest
 
@@ -44,9 +44,9 @@ def _compiled(digest):
             flip = up["flip"]
             if up["place"] != 0 or up["first"] != up["last"] or flip >> 31 or (up["one"] | up["zero"] | up["add"]) != 0:
                 continue
-            to = targets[words[4 * np.int64(up["name"]), WORD_TARGET]]
-            flip = wrap(flip, to[TO_BITS], to[TO_SIGNED])
-            queue[at, 0] = i | ((to[TO_BASE] + np.int64(up["index"])) << 32)
+            to = targets[words[4 * np.int64(up["name"]), K.WORD_TARGET]]
+            flip = wrap(flip, to[K.TO_BITS], to[K.TO_SIGNED])
+            queue[at, 0] = i | ((to[K.TO_BASE] + np.int64(up["index"])) << 32)
             queue[at, 1] = (np.int64(up["first"]) << 32) | (flip & 0xFFFFFFFF)
         return digest
 
