@@ -179,5 +179,9 @@ def open_store(path: Path, *, write: bool) -> Iterator[Store]:
                 "CREATE TABLE IF NOT EXISTS curves (chunk INTEGER, number INTEGER, distance INTEGER[], norm DOUBLE)"
             )
         yield Store(connection)
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        what = f"cannot write the results: {str(error).splitlines()[0]}"
+        hint = "free some space: eqfault resume goes on with what is stored"
+        raise ArtifactError(Diagnostic("output-not-writable", what, str(path), hint)) from error
     finally:
         connection.close()

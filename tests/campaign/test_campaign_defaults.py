@@ -192,3 +192,19 @@ def test_hardware_of_another_target_is_no_rtl_core(
     monkeypatch.setattr(campaign_args, "read_net", lambda _: (NET, {}, {"path": "a", "target": "loihi"}))
     assert eqfault(["run", "a", "--model", "core", "--engine", "rtl", "-o", "c"]) == 2
     assert "this artifact is of loihi" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_output_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if a full disk looked like a defect of the program."""
+    import duckdb
+
+    def full(self: Any, chunk: Any) -> None:
+        raise duckdb.IOException("Could not write file: No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eqcompile.sim.campaign.store.Store.append", full)
+    save(NET, tmp_path / "net.onnx")
+    assert eqfault(["run", "net.onnx", "--model", "seu", "--faults", "20", "--workers", "1", "-o", "c"]) == 6
+    assert "No space left on device" in capsys.readouterr().err
