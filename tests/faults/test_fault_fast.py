@@ -284,21 +284,21 @@ MUTANTS = {
         "if tick >= ticks - 1:\n            break",
     ),
     "no upsets at the readout": ("kernel", "if change > ticks:", "if change >= ticks:"),
-    "readout after the last tick only": ("kernel", "if tick % steps == 0 and (m[M_EVERY] or ", "if ("),
-    "fused readout after the last tick only": ("kernel", "frame * steps and (m[M_EVERY] or ", "frame * steps and ("),
+    "readout after the last tick only": ("kernel", "if tick % steps == 0 and (m[K.M_EVERY] or ", "if ("),
+    "fused readout after the last tick only": ("kernel", "frame * steps and (m[K.M_EVERY] or ", "frame * steps and ("),
     "windows end early": ("kernel", '["last"] >= tick:', '["last"] > tick or ups[k]["first"] == tick:'),
     "held as a flip": ("elements", 'if up["held"] and tick > up["first"]:', "if False:"),
     "held does not wrap": (
         "elements",
-        "new = wrap(code + w[difference], to[TO_BITS], to[TO_SIGNED])",
+        "new = wrap(code + w[difference], to[K.TO_BITS], to[K.TO_SIGNED])",
         "new = code + w[difference]",
     ),
-    "noise wraps": ("elements", "if to[TO_IN] == IN_STATE:", "if False:"),
-    "illegal weight is -2": ("elements", "if to[TO_TERNARY]:", "if False:"),
+    "noise wraps": ("elements", "if to[K.TO_IN] == K.IN_STATE:", "if False:"),
+    "illegal weight is -2": ("elements", "if to[K.TO_TERNARY]:", "if False:"),
     "weights forget the operand's change": (
         "operations",
-        "delta * get(m[m[M_PAIR_FROM] + j], m, w, clean)",
-        "delta * usual(m[m[M_PAIR_FROM] + j], m, w, clean)",
+        "delta * get(m[m[K.M_PAIR_FROM] + j], m, w, clean)",
+        "delta * usual(m[m[K.M_PAIR_FROM] + j], m, w, clean)",
     ),
     "rejoins in spite of the drive": ("kernel", " and not _held(m, w, clean)", ""),
     "a fixed point for ever": ("kernel", "min(change, (tick // steps + 1) * steps)", "ticks"),
@@ -307,12 +307,12 @@ MUTANTS = {
     "constants stay upset": ("kernel", "if constants:\n            _forget", "if False:\n            _forget"),
     "initial states are clean": ("kernel", "                begin(m, w, clean)\n", ""),
     "a divisor of 0": ("operations", "max(b, np.int64(1))", "(b if b else np.int64(7))"),
-    "tables are constant": ("operations", "if table >= 0 and w[w[W_COUNT] + table]:", "if False:"),
-    "moving as fault-free": ("latches", "before = w[w[W_LATCHED] + was]", "pass"),
-    "distance of the last tick only": ("kernel", "max(w[facts + DISTANCE_MAX], worst)", "worst"),
+    "tables are constant": ("operations", "if table >= 0 and w[w[K.W_COUNT] + table]:", "if False:"),
+    "moving as fault-free": ("latches", "before = w[w[K.W_LATCHED] + was]", "pass"),
+    "distance of the last tick only": ("kernel", "max(w[facts + K.DISTANCE_MAX], worst)", "worst"),
     "label of any frame": ("kernel", "            if last:\n", "            if True:\n"),
     "units forget weights": ("units", "m[ix(j + 2)] * delta", "min(max(m[ix(j + 2)], -1), 1) * delta"),
-    "units stay touched": ("units", "w[ix(w[W_SEEN] + unit)] = 0", "pass"),
+    "units stay touched": ("units", "w[ix(w[K.W_SEEN] + unit)] = 0", "pass"),
     "totals of units stay": ("units", "w[ix(total)] = 0", "pass"),
     "units read clean states": ("units", "if w[ix(marks + e)]:", "if False:"),
     "units rest with the fault-free run": (
@@ -321,15 +321,15 @@ MUTANTS = {
         "",
     ),
     "dense leaves a column out": ("dense", "if k + 3 < count:", "if False:"),
-    "dense reads clean states": ("dense", "if w[ix(w[W_LATCH_MARK] + e)]:", "if False:"),
+    "dense reads clean states": ("dense", "if w[ix(w[K.W_LATCH_MARK] + e)]:", "if False:"),
     "no wrap of dense sums": ("dense", "(((codes[i] + total[i]) & mask) ^ sign) - sign", "codes[i] + total[i]"),
     "dense rests with the fault-free run": ("dense", " or same != w[counts + old] or same != w[counts + 1 - old]", ""),
-    "flips without their sign": ("queue", "flip = wrap(flip, to[TO_BITS], to[TO_SIGNED])", "pass"),
+    "flips without their sign": ("queue", "flip = wrap(flip, to[K.TO_BITS], to[K.TO_SIGNED])", "pass"),
     "windows are flips": ("queue", 'up["first"] != up["last"]', "False"),
     "noise is a flip": ("queue", '(up["one"] | up["zero"] | up["add"]) != 0', "False"),
     "flips miss the readout": ("kernel", "reads = tick > 0 and tick % steps == 0", "reads = False"),
     "coasts over upsets": ("kernel", "_coast(old, old, tick, change,", "_coast(old, old, tick, ticks + 1,"),
-    "facts of the fault before": ("kernel", "w[facts + FRESH] = 0", "pass"),
+    "facts of the fault before": ("kernel", "w[facts + K.FRESH] = 0", "pass"),
     "a fixed point crosses frames": ("kernel", "min(end, (frame + 1) * steps)", "end"),
     "reads the first frame": (
         "kernel",
@@ -372,7 +372,7 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 def test_the_kernel_as_plain_python_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the unchanged source failed here, every mutant would count as caught."""
-    kernel(monkeypatch, "kernel", "w[facts + FRESH] = 0", "w[facts + FRESH] = 0")
+    kernel(monkeypatch, "kernel", "w[facts + K.FRESH] = 0", "w[facts + K.FRESH] = 0")
     for found in cases(monkeypatch):
         assert differing(fast.FastEngine(), found) == []
 
