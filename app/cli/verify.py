@@ -43,7 +43,7 @@ _FRAMES = 4
 def command(argv: Sequence[str]) -> Reply:
     """Verify as the command line says; exit code 7 if a simulator that was asked for, or every one, is missing.
 
-    Raises UsageError for options that do not go together, and what opening and comparing raise.
+    Raises UsageError if no simulator can run the artifact, and what opening and comparing raise.
     """
     parser = Parser(prog="eqcompile verify", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("folder", type=Path, metavar="DIR", help="artifact folder")
