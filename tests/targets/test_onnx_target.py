@@ -197,10 +197,10 @@ def test_the_float_form_is_run_in_verification(tmp_path: Path) -> None:
     readout = next(p for p in source.params if p.name == "W_out_weight")
     other = replace(source, params=tuple(replace(p, value=-p.value) if p is readout else p for p in source.params))
     emitted(OnnxTarget(), net, tmp_path / "b", other)
-    assert f"{count} of {count}" not in note(tmp_path / "a")
-    (tmp_path / "float.onnx").write_bytes(b"no model")
+    assert f"{count} of {count}" not in note(tmp_path / "b")
+    (tmp_path / "b" / "float.onnx").write_bytes(b"no model")
     with pytest.raises(SimulatorError, match=r"float\.onnx"):
-        note()
+        note(tmp_path / "b")
 
 
 @pytest.mark.parametrize(("single", "bound"), [(False, 1e-9), (True, 1e-3)])
