@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from eqcompile.targets.rtl.synth import tools as synth_tools
 from eqcompile.targets.rtl.synth.flow import (
     PART_NAMES,
     DoesNotFitError,
+    SynthReport,
     placement_failure,
     synthesise,
     synthesise_artifact,
@@ -24,7 +26,7 @@ from eqcompile.targets.rtl.synth.flow import (
 )
 from eqcompile.targets.rtl.synth.harness import CorePort, core_ports, harness
 from eqcompile.targets.rtl.synth.memory import gathered
-from eqcompile.targets.rtl.synth.parse import cell_counts, device_utilisation, timing_of
+from eqcompile.targets.rtl.synth.parse import Timing, cell_counts, device_utilisation, timing_of
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.tools import INSTALL, Deadline, SynthesisError, run_tool
 from eqcompile.toolchain.artifact import Artifact, manifest_of, seal
@@ -70,6 +72,31 @@ def test_cells_of_one_module_are_read() -> None:
     """Would break if the harness's cells were counted as the core's."""
     assert cell_counts(text("ecp5_stat.json"), "core")["LUT4"] == 145
     assert cell_counts(text("ecp5_stat.json"), "harness") == {"LUT4": 47, "TRELLIS_FF": 114, "core": 1}
+
+
+@pytest.mark.parametrize(
+    ("cell", "counted", "harness_cells", "own"),
+    [
+        ("TRELLIS_COMB", 100, {"LUT4": 3, "CCU2C": 5, "TRELLIS_DPR16X4": 2}, 100 - 3 - 2 * 5 - 4 * 2),
+        ("TRELLIS_FF", 50, {"TRELLIS_FF": 7}, 43),
+        ("DP16KD", 9, {"DP16KD": 1, "PDPW16KD": 2}, 6),
+        ("MULT18X18D", 4, {"MULT18X18D": 1}, 3),
+    ],
+)
+def test_the_cells_of_the_harness_are_taken_off(
+    cell: str, counted: int, harness_cells: dict[str, int], own: int
+) -> None:
+    """Would break if a cell of the harness counted as more, or fewer, of the core's."""
+    (usage,) = usage_of(PARTS["ecp5-25k"], {cell: (counted, 1000)}, harness_cells)
+    assert (usage.core, usage.needed) == (own, counted)
+
+
+def test_the_range_of_frequencies_is_kept() -> None:
+    """Would break if the JSON of a synthesis lost the spread of its seeds."""
+    report = SynthReport("core", "ecp5-25k", "25k", "placed", (), 70, {}, {}, ("Yosys 9",))
+    assert report.to_json()["fmax_range_mhz"] is None
+    seeds = {seed: Timing(fmax, 1.0, 2.0, "a", "b") for seed, fmax in enumerate((85.0, 81.5, 90.0))}
+    assert replace(report, seeds=seeds).to_json()["fmax_range_mhz"] == [81.5, 90.0]
 
 
 def test_frequency_and_slowest_path_are_read() -> None:
