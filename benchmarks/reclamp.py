@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.rtl.serial.engine import SerialEngine, describe
+from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.rtl.serial.plan import Plan, plan_memory
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.engine import Engine, Outcome
@@ -44,7 +44,7 @@ def columns(plan: Plan, net: IntNet) -> list[Array]:
 def clocks(net: IntNet, x: Array, golden: Run, every: Sequence[int]) -> dict[str, float]:
     """Mean clocks an inference, and how many more with each K; `ending`: once more before a result leaves."""
     engine = SerialEngine(net)
-    plan, sweeps = engine.plan, describe(engine)["clocks"]["sweeps"]
+    plan, sweeps = engine.plan, engine.describe()["clocks"]["sweeps"]
     fed, held, shown = columns(plan, net)
     drive, step = (next(s.name for s in plan.sweeps if s.block == block) for block in ("drive", "step"))
     rest = sum(cost for name, cost in sweeps.items() if name not in (drive, step))

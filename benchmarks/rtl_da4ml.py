@@ -4,7 +4,7 @@
 
 For each of the net's three matrices and each tool there is a product in logic between registers, and one as a pipeline
 with a register after at most CUTOFF additions in a row, a new operand every clock. Ours is the graph that the parallel
-engine builds (`solver="pairs"`); da4ml's is the Verilog that `RTLModel.write` gives. Operands have the net's formats.
+engine builds; da4ml's is the Verilog that `RTLModel.write` gives. Operands have the net's formats.
 Each design is run in Verilator on random and extreme operands and compared with NumPy, then mapped, placed and routed
 in the same harness by the same tools. Prints the table, writes `rtl_da4ml.json`.
 """
@@ -72,9 +72,9 @@ def ours(net: IntNet, matrix: NDArray[np.int64], x: Format, cutoff: int | None) 
     """The engine's graph, emitted by the engine's builder; as a pipeline, with a register wherever a stage ends."""
     m = Module()
     m.domains.sync = sync = _domain()
-    builder = Builder(m, net, levels=None, solver="pairs")
+    builder = Builder(m, net, levels=None)
     span = Interval(x.lo, x.hi)
-    graph = solve(matrix, [span] * matrix.shape[1], "pairs")
+    graph = solve(matrix)
     port = Signal(x.bits * matrix.shape[1], name="x")
     held = Signal.like(port, name="held")
     m.d.sync += held.eq(port)

@@ -24,7 +24,7 @@ import numpy as np
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.show import table
-from eqcompile.targets.rtl.engines import ARCHITECTURES
+from eqcompile.targets.rtl.engines import architectures
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
@@ -112,14 +112,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return [n for n in names if n in given.only] or list(names)
 
     simulators = registry.simulators_of("rtl")
-    unknown = set(given.only) - {*NETS, *ARCHITECTURES, *simulators}
+    unknown = set(given.only) - {*NETS, *architectures(), *simulators}
     if unknown:
-        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join((*NETS, *ARCHITECTURES, *simulators))}")
+        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join((*NETS, *architectures(), *simulators))}")
     given.out.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise"):
-        taking = [n for n, a in ARCHITECTURES.items() if given.harden is None or "harden" in a.options]
-        for net, arch, options in cases(chosen(NETS), [n for n in chosen(list(ARCHITECTURES)) if n in taking]):
+        taking = [n for n, a in architectures().items() if given.harden is None or "harden" in a.option_names()]
+        for net, arch, options in cases(chosen(NETS), [n for n in chosen(list(architectures())) if n in taking]):
             hardened = options if given.harden is None else {**options, "harden": given.harden}
             for row in rows(net, arch, hardened, chosen(list(simulators)), given.samples, Path(folder)):
                 found.append(row)

@@ -10,22 +10,42 @@ inputs and C order within each, relaxes, and writes the output codes in the orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from math import prod
+from typing import Any, ClassVar
 
-from amaranth import unsigned
+from amaranth import Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import Format, IntNet
+from eqcompile.toolchain.passes import Analysis
 
+from .control import restarted
 from .harden.mechanisms import FLAGS
+from .harden.tmr import merge_control
 
-__all__ = ["HARDENED", "ID", "EngineSignature", "Port", "Register", "port_of", "trace_layout"]
+__all__ = [
+    "HARDENED",
+    "ID",
+    "Engine",
+    "EngineSignature",
+    "Port",
+    "Register",
+    "port_of",
+    "refusals",
+    "trace_layout",
+]
 
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
+
+MAX_SCHEDULE = (1 << 16) - 1
+"""What the registers of steps and tolerance hold at most."""
 
 MASK_BITS = 64
 """Bits of what an injection port does to a word."""
@@ -116,9 +136,7 @@ class EngineSignature(wiring.Signature):
     `restart`: drop everything, as after reset, weights excepted. `load_*`: store weight word `load_address` (32-bit
     words, layout by the engine); absent where weights are constant.
 
-    `trace_*` exist if `trace` is given: `"events"`: in each clock with `trace_valid`, state number `trace_state`, unit
-    `trace_unit` latched `trace_code` (bit pattern); a clock with `trace_end` closes a tick. Units that kept their code
-    may be left out. `"vector"`: with `trace_end`, `trace_codes` holds every state after that tick.
+    `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends.
 
     `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks. A clock with
     `inject_arm`, between two samples, says what becomes of element `inject_unit` of word `inject_word` (numbers by the
@@ -139,13 +157,13 @@ class EngineSignature(wiring.Signature):
         x: Port,
         y: Port,
         *,
-        trace: str | None,
+        traced: bool,
         states: Sequence[tuple[str, int, Format]],
         load_bits: int = 0,
         inject: bool = False,
         harden: bool = False,
     ) -> None:
-        self.x_port, self.y_port, self.trace, self.states = x, y, trace, tuple(states)
+        self.x_port, self.y_port, self.traced, self.states = x, y, traced, tuple(states)
         members: dict[str, In | Out] = {
             "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
             "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
@@ -164,14 +182,115 @@ class EngineSignature(wiring.Signature):
         if harden:
             members |= {"harden_idle": Out(1), "harden_tick": Out(1), "harden_corrected": Out(1)}
             members |= {"harden_faults": Out(len(FLAGS)), "harden_noticed": Out(len(FLAGS))}
-        if trace == "events":
-            members |= {
-                "trace_valid": Out(1),
-                "trace_state": Out(8),
-                "trace_unit": Out(16),
-                "trace_code": Out(max(f.bits for _, _, f in states)),
-                "trace_end": Out(1),
-            }
-        elif trace == "vector":
+        if traced:
             members |= {"trace_codes": Out(trace_layout(states)), "trace_end": Out(1)}
         super().__init__(members)
+
+
+def refusals(net: IntNet) -> Iterator[Diagnostic]:
+    """Why no engine behind `EngineSignature` can run a net; nothing if one may."""
+    for i in net.inputs:
+        if i.kind == "index":
+            yield Diagnostic("rtl-index", f"input {i.name} is a token; a core reads numbers", i.name)
+    if net.schedule.frames:
+        what = "the net takes a sequence of frames, the core starts every sample anew"
+        yield Diagnostic("rtl-frames", what, net.name, "compile to the numpy target")
+    for name, value in (("steps", net.schedule.steps), ("tolerance", net.schedule.tolerance)):
+        if value > MAX_SCHEDULE:
+            yield Diagnostic("rtl-schedule", f"{value} {name}, a register holds {MAX_SCHEDULE}", net.name)
+
+
+class Engine(wiring.Component):
+    """One microarchitecture for one net: what the bus shell, benches, campaigns and boards may rely on.
+
+    `architecture`: its name. `signature`: its ports. `inject_words`: each word that has a saboteur, as `PLACE:NAME`,
+    and what `inject_word` calls it; empty without `inject`. `voted`: control registers have three copies.
+    `watched_span`: upper bound on clocks between two signs of life, for the watchdog; None without one.
+    `accumulators`: linear maps whose sums are kept over ticks and changed by what changes.
+
+    An engine says what it refuses before it is built, and describes itself once it is. Its logic is made by `build`.
+    """
+
+    architecture: ClassVar[str]
+    signature: EngineSignature
+    inject_words: Mapping[str, int] = {}
+    voted: bool = False
+    watched_span: int | None = None
+    accumulators: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        net: IntNet,
+        *,
+        beat: int = 1,
+        result_beat: int = 1,
+        trace: bool,
+        inject: bool,
+        load_bits: int = 0,
+        harden: bool = False,
+    ) -> None:
+        """The ports of an engine for `net`."""
+        self.net = net
+        sizes = Analysis.of(net).sizes
+        inputs = [(i.name, prod(i.shape)) for i in net.inputs]
+        outputs = [(o.value, sizes[o.value]) for o in net.outputs]
+        super().__init__(
+            EngineSignature(
+                port_of(net, inputs, min(beat, sum(count for _, count in inputs))),
+                port_of(net, outputs, min(result_beat, sum(count for _, count in outputs))),
+                traced=trace,
+                states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
+                load_bits=load_bits,
+                inject=inject,
+                harden=harden,
+            )
+        )
+
+    def refuse(self, faults: Sequence[Diagnostic]) -> None:
+        """Raise UnsupportedError if there are faults; to be called before anything is built."""
+        if faults:
+            # Amaranth warns of components that are never elaborated; this one will not be.
+            self._MustUse__used = True
+            raise UnsupportedError(faults)
+
+    @abstractmethod
+    def build(self) -> Module:
+        """The engine's logic, which drives its ports; `restart` is left to `elaborate`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Figures of the engine (JSON values), `arch` the first."""
+
+    def load_words(self, net: IntNet) -> list[int]:
+        """The 32-bit words of all weights in the order of `load_address` from 0.
+
+        Raises UnsupportedError if `net` differs from the engine's in more than its weights, or needs more room, or the
+        weights are constants.
+        """
+        what = f"the weights of a core of the architecture {self.architecture} are constants"
+        raise UnsupportedError(Diagnostic("rtl-weights", what, net.name, "build a core from this net"))
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        return merge_control(restarted(self.build(), self.restart), voted=self.voted)
+
+    @property
+    def largest_move(self) -> int:
+        """No difference of two codes is larger, so a larger tolerance says the same."""
+        widest = max(f.bits for _, _, f in self.signature.states)
+        return min((1 << widest) - 1, MAX_SCHEDULE)
+
+    def sampled(self, m: Module, first: Value) -> tuple[Signal, Signal]:
+        """Steps and tolerance of the sample whose first beat is taken in a clock with `first`, from the next clock."""
+        steps, tolerance = Signal(16, name="next_steps"), Signal(16, name="next_tolerance")
+        with m.If(first):
+            m.d.control += [steps.eq(self.steps), tolerance.eq(self.tolerance)]
+        return steps, tolerance
+
+    def capped(self, tolerance: Value) -> Value:
+        """A tolerance no larger than `largest_move`."""
+        return Mux(tolerance > self.largest_move, self.largest_move, tolerance)
+
+    def show(self, m: Module, name: str, codes: Iterable[Value]) -> None:
+        """Connect the trace of a state to registers that hold its codes when `trace_end` is set."""
+        fields = getattr(self.trace_codes, name)
+        m.d.comb += [fields[i].eq(code) for i, code in enumerate(codes)]

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
 from eqcompile.toolchain.ir import Format
+
+from .interface import Engine
 
 __all__ = ["Elements", "Tables", "numbered"]
 
@@ -47,7 +48,7 @@ class Elements:
 class Tables:
     """The tables of the engine `ports`, one for each place where a word is computed or read."""
 
-    def __init__(self, ports: Any) -> None:
+    def __init__(self, ports: Engine) -> None:
         self.ports, self.places = ports, count()
 
     def disturbed(

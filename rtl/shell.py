@@ -19,7 +19,7 @@ from eqcompile.toolchain.ir import Schedule
 
 from .harden.guard import Guard
 from .harden.tmr import merge_control
-from .interface import ID, EngineSignature, Port, Register
+from .interface import ID, Engine, Port, Register
 
 __all__ = ["SLVERR", "Shell"]
 
@@ -53,8 +53,8 @@ class Shell(wiring.Component):
     result has, in its last beat; what is left of the input frame is dropped.
     """
 
-    def __init__(self, engine: Any, *, schedule: Schedule) -> None:
-        inner: EngineSignature = engine.signature
+    def __init__(self, engine: Engine, *, schedule: Schedule) -> None:
+        inner = engine.signature
         self.engine, self.schedule = engine, schedule
         self.x_port, self.y_port = inner.x_port, inner.y_port
         members: dict[str, In | Out] = {
@@ -109,7 +109,7 @@ class Shell(wiring.Component):
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
-        return merge_control(m, voted=getattr(self.engine, "voted", False))
+        return merge_control(m, voted=self.engine.voted)
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""

@@ -13,11 +13,12 @@ bits those that are, and the highest bit makes the whole word even.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
-__all__ = ["Checked", "Code", "Parity", "Secded"]
+__all__ = ["Checked", "Code", "Parity", "Secded", "code_of"]
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,8 @@ class Secded(Code):
             fixed.eq(word ^ Cat(here & odd.replicate(len(here)), odd & (syndrome == 0))),
         ]
         return Checked(fixed[: self.width], fixed, odd & known, Mux(odd, ~known, syndrome != 0))
+
+
+def code_of(mechanisms: Collection[str], width: int) -> Code | None:
+    """The code that hardening puts on words of `width` bits."""
+    return Parity(width) if "parity" in mechanisms else Secded(width) if "secded" in mechanisms else None

@@ -10,20 +10,15 @@ the operations that follow the map, and new codes come back the same way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from amaranth import Elaboratable, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
-from eqcompile.rtl.control import CONTROL, restarted
+from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.datapath import decode, shape_of
-from eqcompile.rtl.harden.tmr import merge_control
-from eqcompile.rtl.interface import EngineSignature, port_of
-from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.rtl.interface import Engine
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.passes import Analysis
 
 from .cells import CLOCKS, Cells, Command, build_cells
 from .plan import check, plan_of
@@ -31,7 +26,7 @@ from .resources import resources
 from .saboteur import Saboteur
 from .sites import Leaving, Sites, build_readout, build_sites
 
-__all__ = ["LatticeEngine", "check", "describe", "resources"]
+__all__ = ["LatticeEngine", "check", "resources"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,47 +41,51 @@ class _Sequence:
     left: Signal
 
 
-class LatticeEngine(wiring.Component):
+class LatticeEngine(Engine):
     """A net whose step is one map of one state, and operations a site.
 
     `passes`: so many blocks of sites take turns in one block of cells; as many as a cube has planes make blocks of its
     planes. `units`: how many pipelines apply what follows the maps; None for as many as keep pace with the cells.
-    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. Raises
-    UnsupportedError with everything `check` finds.
+    `inject` adds saboteurs of the words in `inject_words` and their port. Raises UnsupportedError with everything
+    `check` finds.
     """
+
+    architecture = "lattice"
 
     def __init__(
         self, net: IntNet, *, trace: bool, inject: bool = False, passes: int = 1, units: int | None = None
     ) -> None:
-        faults = check(net, passes=passes, units=units)
-        if faults:
-            # Amaranth warns of components that are never elaborated; this one will not be.
-            self._MustUse__used = True
-            raise UnsupportedError(faults)
-        self.net, self.plan = net, plan_of(net, passes=passes, units=units)
-        super().__init__(
-            EngineSignature(
-                port_of(net, [(i.name, prod(i.shape)) for i in net.inputs]),
-                port_of(net, [(o.value, Analysis.of(net).sizes[o.value]) for o in net.outputs]),
-                trace="vector" if trace else None,
-                states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
-                inject=inject,
-            )
-        )
+        self.refuse(check(net, passes=passes, units=units))
+        super().__init__(net, trace=trace, inject=inject)
+        self.plan = plan_of(net, passes=passes, units=units)
         self._module = Module()
-        self.saboteur = Saboteur(self._module, self) if inject else None
+        self.saboteur = Saboteur(self._module, self, self.plan) if inject else None
+        self.inject_words = {} if self.saboteur is None else self.saboteur.words
         self._build(self._module)
 
-    @property
-    def inject_words(self) -> dict[str, int]:
-        """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
-        return {} if self.saboteur is None else self.saboteur.words
+    def build(self) -> Module:
+        return self._module
 
-    def elaborate(self, platform: object) -> Elaboratable:
-        return merge_control(restarted(self._module, self.restart), voted=False)
+    def describe(self) -> dict[str, Any]:
+        """Figures of an engine as JSON values; `step_clocks`: of one step."""
+        plan = self.plan
+        return {
+            "arch": self.architecture,
+            "sites": plan.sites,
+            "cells": plan.cells,
+            "passes": plan.passes,
+            "units": plan.units,
+            "side": plan.walk.side,
+            "axes": plan.walk.axes,
+            "walk": len(plan.walk.places),
+            "neighbour_wires": len(plan.walk.moves),
+            "step_clocks": self.step_clocks,
+            "weight_words": len(plan.words),
+            "multipliers": resources(self.net, passes=plan.passes, units=plan.units)["dsp"],
+        }
 
     def _build(self, m: Module) -> None:
-        plan, trace = self.plan, self.signature.trace is not None
+        plan, trace = self.plan, self.signature.traced
         self.driving, self.reading, self.full = Signal(), Signal(), Signal()
         self.bank = Signal(name="bank")
         sequence = self._sequence(m)
@@ -106,16 +105,13 @@ class LatticeEngine(wiring.Component):
         with m.Elif(valid):
             m.d.control += number.eq(number + 1)
         leaving = Leaving(cells.leaving, valid, first, last, number, self.driving, self.reading, self.bank)
-        widest = max(f.bits for _, _, f in self.signature.states)
-        # No difference of two codes is larger than this, so a larger tolerance says the same.
-        self.cap = min((1 << widest) - 1, (1 << 16) - 1)
-        limit = Signal(range(self.cap + 1), name="limit")
+        limit = Signal(range(self.largest_move + 1), name="limit")
         sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace, saboteur=self.saboteur)
         finish = self._return(m, cells, sites)
         self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving, self.saboteur))
         if trace:
             for name, codes in sites.traced.items():
-                m.d.comb += [getattr(self.trace_codes, name)[i].eq(code) for i, code in enumerate(codes)]
+                self.show(m, name, codes)
         places = len(plan.walk.places)
         pace = max(places, plan.share, CLOCKS + 1)
         self.step_clocks = places + (plan.passes - 1) * pace + plan.share + sites.clocks + CLOCKS + 2
@@ -201,8 +197,7 @@ class LatticeEngine(wiring.Component):
         self, m: Module, sequence: _Sequence, sites: Sites, finish: Signal, limit: Signal, readout: Any
     ) -> None:
         rows, fmt = self.signature.y_port.count, self.signature.y_port.format
-        next_steps = Signal(16, name="next_steps")
-        next_tolerance = Signal(16, name="next_tolerance")
+        next_steps, next_tolerance = self.sampled(m, self.taken & (self.number == 0))
         steps = Signal(16, name="steps")
         made = Signal(16, name="made")
         row = Signal(range(max(rows, 2)), name="row")
@@ -218,8 +213,6 @@ class LatticeEngine(wiring.Component):
             self.made.eq(made),
             over.eq((made + 1 == steps) | ~sites.moved),
         ]
-        with m.If(self.taken & (self.number == 0)):
-            m.d.control += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
         drive_base, step_base, read_base = self.plan.bases
         stepping = Signal()
         with m.FSM(domain=CONTROL, name="fsm") as control:
@@ -227,7 +220,7 @@ class LatticeEngine(wiring.Component):
                 m.d.comb += [sequence.start.eq(1), sequence.base.eq(drive_base)]
                 m.d.control += [
                     steps.eq(next_steps),
-                    limit.eq(Mux(next_tolerance > self.cap, self.cap, next_tolerance)),
+                    limit.eq(self.capped(next_tolerance)),
                     made.eq(0),
                 ]
                 m.next = "drive"
@@ -256,24 +249,5 @@ class LatticeEngine(wiring.Component):
                     with m.If(row == rows - 1):
                         m.next = "idle"
         m.d.comb += self.busy.eq((self.number != 0) | ~control.ongoing("idle"))
-        if self.signature.trace is not None:
+        if self.signature.traced:
             m.d.comb += self.trace_end.eq(finish & stepping)
-
-
-def describe(engine: LatticeEngine) -> dict[str, Any]:
-    """Figures of an engine as JSON values; `step_clocks`: of one step."""
-    plan = engine.plan
-    return {
-        "arch": "lattice",
-        "sites": plan.sites,
-        "cells": plan.cells,
-        "passes": plan.passes,
-        "units": plan.units,
-        "side": plan.walk.side,
-        "axes": plan.walk.axes,
-        "walk": len(plan.walk.places),
-        "neighbour_wires": len(plan.walk.moves),
-        "step_clocks": engine.step_clocks,
-        "weight_words": len(plan.words),
-        "multipliers": resources(engine.net, passes=plan.passes, units=plan.units)["dsp"],
-    }

@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from eqcompile.rtl.datapath import ELEMENTWISE
+from eqcompile.rtl.interface import refusals
 from eqcompile.rtl.parallel.matrix import Array, LinearMap, matrix_of
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import Format, IntNet, ops
@@ -179,11 +180,7 @@ def _operations(net: IntNet) -> Iterator[Diagnostic]:
 
 
 def _interface(net: IntNet) -> Iterator[Diagnostic]:
-    for i in net.inputs:
-        if i.kind == "index":
-            yield Diagnostic("rtl-index", f"input {i.name} is a token; the engine reads numbers", i.name)
-    if net.schedule.frames:
-        yield Diagnostic("rtl-frames", "the engine relaxes one input at a time, the schedule has frames", net.name)
+    yield from refusals(net)
     for values, what in ((net.inputs, "inputs"), (net.outputs, "outputs")):
         if len(values) != 1:
             names = ", ".join(v.name for v in values)

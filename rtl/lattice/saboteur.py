@@ -12,19 +12,17 @@ A value that is another one in another shape has no place of its own, and no sab
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from amaranth import Const, Module, Mux, Signal, Value
 
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.toolchain.ir import Format, ops
 
+from ..interface import Engine
 from ..saboteur import Elements, Tables, numbered
 from .plan import Plan
-
-if TYPE_CHECKING:
-    from .engine import LatticeEngine
-    from .unit import Pipe
 
 __all__ = ["Saboteur", "words_of"]
 
@@ -35,27 +33,36 @@ def words_of(plan: Plan) -> dict[str, int]:
     return numbered((s.name for s in plan.net.states), values)
 
 
+class Elementwise(Protocol):
+    """A pipeline that takes one element after another, by number: `elements[i]` is the row that number i computes."""
+
+    elements: Sequence[int | None]
+
+    def at(self, name: str, time: int) -> Value:
+        """A value `time` clocks after the number of its element; the number itself without a name."""
+
+
 class Saboteur:
     """Disturbs words of the engine `ports`, whose logic is in `m`."""
 
-    def __init__(self, m: Module, ports: LatticeEngine) -> None:
-        self.m, self.ports, self.words = m, ports, words_of(ports.plan)
+    def __init__(self, m: Module, ports: Engine, plan: Plan) -> None:
+        self.m, self.ports, self.words = m, ports, words_of(plan)
         self.tables = Tables(ports)
         self.places: dict[tuple[int | None, ...], tuple[Signal, Signal]] = {}
 
-    def stored(self, pipe: Pipe, name: str, code: Value, index: Value, driving: Value) -> Value:
+    def stored(self, pipe: Elementwise, name: str, code: Value, index: Value, driving: Value) -> Value:
         """The code of a state that the element at `index` of a pipe stores; `driving`: for tick 0."""
         coming = Signal(16, name=f"inject_{name}_tick")
         self.m.d.comb += coming.eq(Mux(driving, 0, self.ports.made + 1))
         return self._upset(f"state:{name}", code, self._elements(pipe, index), coming)
 
-    def computed(self, pipe: Pipe, name: str, value: Value, time: int) -> Value:
+    def computed(self, pipe: Elementwise, name: str, value: Value, time: int) -> Value:
         """The value of an operation, or of a map, `time` clocks after its index."""
         drive = any(op.out == name for op in self.ports.net.drive)
         tick = Const(0, 1) if drive else self.ports.made
         return self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), tick)
 
-    def kept(self, pipe: Pipe, name: str, value: Value, time: int) -> Value:
+    def kept(self, pipe: Elementwise, name: str, value: Value, time: int) -> Value:
         """A value of the drive as a step reads it from memory."""
         made = self.ports.made
         found = self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), made)
@@ -66,7 +73,7 @@ class Saboteur:
         """A sample whose words may be disturbed never settles: it makes all its steps."""
         return moved | self.ports.inject_enable
 
-    def _elements(self, pipe: Pipe, index: Value) -> Elements:
+    def _elements(self, pipe: Elementwise, index: Value) -> Elements:
         """Those of a pipe, of which that at `index` is at hand."""
         elements = tuple(pipe.elements)
         if elements not in self.places:

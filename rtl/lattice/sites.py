@@ -141,11 +141,6 @@ class _Kept:
         m.d.sync += self.found.eq(Value.cast(read.data))
 
 
-def _traced(plan: Plan, name: str) -> list[Signal]:
-    shape = shape_of(plan.net.formats[name])
-    return [Signal(shape, name=f"traced_{name}_{i}", reset_less=True) for i in range(plan.sites)]
-
-
 def _trace(
     m: Module, traced: Sequence[Signal], elements: Sequence[int | None], index: Value, valid: Value, code: Value
 ) -> None:

@@ -23,7 +23,7 @@ from .fuse import Fused, fusible
 from .graph import AdderGraph
 from .matrix import LinearMap, bias_of, matrix_of
 from .saboteur import Upset
-from .solve import Solver, solve
+from .solve import solve
 from .tables import BlockTables, in_logic, table_of
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, shifted
 
@@ -73,10 +73,9 @@ class Builder:
         net: IntNet,
         *,
         levels: int | None,
-        solver: Solver,
         latched: Mapping[str, Collection[int]] | None = None,
     ) -> None:
-        self.m, self.net, self.levels, self.solver, self.latched = m, net, levels, solver, latched or {}
+        self.m, self.net, self.levels, self.latched = m, net, levels, latched or {}
         self.logic = Datapath(net)
         self.block_tables = BlockTables()
         self.types = self.logic.types
@@ -163,9 +162,7 @@ class Builder:
             rows = [r for r, w in enumerate(column) if w.range != Interval(0, 0)]
             terms += [column[r] for r in rows]
             columns.append(np.eye(len(matrix), dtype=np.int64)[:, rows])
-        # Solvers want intervals around 0; a constant has none.
-        spans = [Interval(min(w.range.lo, 0), max(w.range.hi, 0)) for w in terms]
-        graph = solve(np.hstack(columns), spans, self.solver)
+        graph = solve(np.hstack(columns))
         self.graphs[op.out] = graph
         return self.product(graph, terms, op.out)
 
@@ -228,7 +225,7 @@ class Builder:
 
     def rescale(self, x: Wire, multiplier: int, shift: int, name: str) -> Wire:
         """`(x * multiplier + half) >> shift`: the product with a constant is an adder graph of its own."""
-        graph = solve(np.array([[multiplier]], np.int64), [x.range], "pairs")
+        graph = solve(np.array([[multiplier]], np.int64))
         (scaled,) = self.product(graph, [x], name)
         if shift == 0:
             return scaled

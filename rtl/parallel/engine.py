@@ -19,33 +19,29 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth import Cat, Const, Module, Signal, Value, signed
 
-from eqcompile.rtl.control import CONTROL, restarted
+from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.datapath import shape_of
-from eqcompile.rtl.harden.tmr import merge_control
-from eqcompile.rtl.interface import EngineSignature, port_of
-from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
+from eqcompile.rtl.interface import Engine, refusals
+from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, walk
-from eqcompile.toolchain.passes import Analysis
 
 from .build import TAKEN, Builder
 from .hardening import Protected, check_hardening
-from .intake import InputUnit, Intake, serial_maps
+from .intake import Intake, serial_maps
 from .saboteur import Saboteur
 from .saturate import useful_drives
-from .solve import Solver
-from .tables import Tables, latched_lookups
+from .tables import latched_lookups
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
 
-__all__ = ["ParallelEngine", "check", "describe"]
+__all__ = ["ParallelEngine", "check"]
 
 
 def check(net: IntNet, *, harden: tuple[str, ...] = (), protect: Protected | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
-    found = check_hardening(harden, protect or {}, net)
-    found += [
+    found = [*check_hardening(harden, protect or {}, net), *refusals(net)]
+    return found + [
         Diagnostic(
             "rtl-operation",
             f"{op.mnemonic} is no operation of the parallel engine",
@@ -55,30 +51,21 @@ def check(net: IntNet, *, harden: tuple[str, ...] = (), protect: Protected | Non
         for op in net.all_ops()
         if not isinstance(op, TAKEN)
     ]
-    found += [
-        Diagnostic("rtl-index", f"input {i.name} is a token; the engine reads numbers", i.name)
-        for i in net.inputs
-        if i.kind == "index"
-    ]
-    if net.schedule.frames:
-        found.append(
-            Diagnostic("rtl-frames", "the engine relaxes one input at a time, the schedule has frames", net.name)
-        )
-    return found
 
 
-class ParallelEngine(wiring.Component):
+class ParallelEngine(Engine):
     """Every linear map of step and readout as an adder graph of its own.
 
     `levels`: the most additions between two registers (at least 1), None for none at all; `step_levels` the same within
-    a step, where None makes it one clock. `solver` finds the adder graphs. `tables`: long tables whose entries are the
-    next codes in block RAM, if a step is one clock, or all in LUTs. `beat`: codes that a beat of the input
-    stream carries; `result_beat`: of the output stream (None: as many as one of the input). `input`: linear maps of the
-    input by accumulators or by adder graphs; accumulators take one code a clock (None: the ones that fit `beat`).
-    `trace`: the "vector" trace. `inject` adds saboteurs of the words in `inject_words` and their port. `harden`: tmr
-    votes over registers of the control, and of the states of units in `protect`, whose tables are in LUTs. Raises
-    UnsupportedError with everything `check` finds.
+    a step, where None makes it one clock. `beat`: codes that a beat of the input stream carries; `result_beat`: of the
+    output stream (None: as many as one of the input). Where a beat has one code, accumulators compute linear maps of
+    the input, else adder graphs. Long tables whose entries are the next codes are in block RAM if a step is one clock.
+    `inject` adds saboteurs of the words in `inject_words` and their port. `harden`: tmr votes over registers of the
+    control, and of the states of units in `protect`, whose tables are in LUTs. Raises UnsupportedError with everything
+    `check` finds.
     """
+
+    architecture = "parallel"
 
     def __init__(
         self,
@@ -88,68 +75,55 @@ class ParallelEngine(wiring.Component):
         inject: bool = False,
         levels: int | None = 4,
         step_levels: int | None = None,
-        solver: Solver = "pairs",
-        input: InputUnit | None = None,  # noqa: A002
-        tables: Tables = "block",
         beat: int = 1,
         result_beat: int | None = None,
         harden: tuple[str, ...] = (),
         protect: Protected | None = None,
     ) -> None:
         self.harden, self.protect = harden, protect or {}
-        faults = self._refusals(net)
+        self.voted = "tmr" in harden
+        self.adds_up = beat == 1
+        faults = check(net, harden=harden, protect=protect)
         least = {"levels": levels, "step_levels": step_levels, "beat": beat, "result_beat": result_beat}
         for name, value in least.items():
             if value is not None and value < 1:
                 faults.append(Diagnostic(f"rtl-{name}", f"{name} is {value}, must be at least 1", net.name))
-        if input == "serial" and beat > 1:
-            what = f"accumulators take 1 code a clock, a beat has {beat}"
-            faults.append(Diagnostic("rtl-input", what, net.name, "leave input out, or give it as tree"))
-        if faults:
-            # Amaranth warns of components that are never elaborated; this one will not be.
-            self._MustUse__used = True
-            raise UnsupportedError(faults)
-        self.net, self.input = net, input or ("serial" if beat == 1 else "tree")
-        types = Analysis.of(net).types
-        inputs = sum(prod(i.shape) for i in net.inputs)
-        outputs = sum(prod(types[o.value].shape) for o in net.outputs)
-        super().__init__(
-            EngineSignature(
-                port_of(net, [(i.name, prod(i.shape)) for i in net.inputs], min(beat, inputs)),
-                port_of(
-                    net,
-                    [(o.value, prod(types[o.value].shape)) for o in net.outputs],
-                    min(result_beat or beat, outputs),
-                ),
-                trace="vector" if trace else None,
-                states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
-                inject=inject,
-            )
-        )
-        m = Module()
+        self.refuse(faults)
+        super().__init__(net, beat=beat, result_beat=result_beat or beat, trace=trace, inject=inject)
+        self._module = m = Module()
         self.saboteur = Saboteur(m, self) if inject else None
-        self.builder = Builder(m, net, levels=levels, solver=solver)
-        latched = latched_lookups(net, self.protect) if tables == "block" and step_levels is None else {}
-        self.stepper = Builder(m, net, levels=step_levels, solver=solver, latched=latched)
-        self.intake = Intake(m, net, self.signature.x_port, self.x.payload, self.input)
+        self.inject_words = {} if self.saboteur is None else self.saboteur.words
+        self.builder = Builder(m, net, levels=levels)
+        latched = latched_lookups(net, self.protect) if step_levels is None else {}
+        self.stepper = Builder(m, net, levels=step_levels, latched=latched)
+        self.intake = Intake(m, net, self.signature.x_port, self.x.payload, adds_up=self.adds_up)
         self._build(m)
-        self._module = m
 
-    @property
-    def inject_words(self) -> dict[str, int]:
-        """Every word that has a saboteur, as `PLACE:NAME`, and what `inject_word` calls it."""
-        return {} if self.saboteur is None else self.saboteur.words
+    def build(self) -> Module:
+        return self._module
 
-    @property
-    def voted(self) -> bool:
-        """Whether registers are triplicated, and those of the bus shell's control with them."""
-        return "tmr" in self.harden
+    def describe(self) -> dict[str, Any]:
+        """Figures of an engine as JSON values.
 
-    def elaborate(self, platform: object) -> Elaboratable:
-        return merge_control(restarted(self._module, self.restart), voted=self.voted)
-
-    def _refusals(self, net: IntNet) -> list[Diagnostic]:
-        return check(net, harden=self.harden, protect=self.protect)
+        A sample's beats come in while the sample before relaxes.
+        """
+        builders, sums = (self.builder, self.stepper), self.intake.scope
+        added = serial_maps(self.net, adds_up=self.adds_up)
+        graphs = {name: graph for b in builders for name, graph in b.graphs.items()}
+        return {
+            "arch": self.architecture,
+            "step_clocks": self.step_clocks,
+            "drive_clocks": self.drive_clocks,
+            "read_clocks": self.read_clocks,
+            "intake_clocks": self.signature.x_port.beats,
+            "result_clocks": self.signature.y_port.beats,
+            "block_tables": self.stepper.block_tables.readers,
+            **({"harden": list(self.harden)} if self.harden else {}),
+            **({"protected": {name: list(units) for name, units in self.protect.items()}} if self.protect else {}),
+            "registers": sum(len(b.registers) for b in builders),
+            "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in graphs.items()},
+            "accumulators": sum(sums[op.out].size for op in added),
+        }
 
     def _build(self, m: Module) -> None:
         builder, net, saboteur = self.builder, self.net, self.saboteur
@@ -195,10 +169,9 @@ class ParallelEngine(wiring.Component):
             list(itertools.chain(*initial)),
             outputs,
         )
-        if self.signature.trace is not None:
+        if self.signature.traced:
             for s in net.states:
-                fields = getattr(self.trace_codes, s.name)
-                m.d.comb += [fields[i].eq(w.value) for i, w in enumerate(seen[s.name].reshape(-1))]
+                self.show(m, s.name, (w.value for w in seen[s.name].reshape(-1)))
 
     def _state(self, name: str, shape: tuple[int, ...]) -> Wires:
         fmt = self.net.formats[name.removeprefix("seen_")]
@@ -235,13 +208,9 @@ class ParallelEngine(wiring.Component):
         outputs: Sequence[Wire],
     ) -> None:
         intake = self.intake
-        next_steps = Signal(16, name="next_steps")
-        next_tolerance = Signal(16, name="next_tolerance")
+        next_steps, next_tolerance = self.sampled(m, intake.transfer & (intake.number == 0))
         left = Signal(16, name="left")
-        widest = max(f.bits for _, _, f in self.signature.states)
-        # No difference of two codes is larger than this, so a larger tolerance says the same.
-        cap = min((1 << widest) - 1, (1 << 16) - 1)
-        tolerance = Signal(range(cap + 1), name="tolerance")
+        tolerance = Signal(range(self.largest_move + 1), name="tolerance")
         latch, counted = Signal(), Signal()
         made = Signal(16, name="made")
         longest = max(self.step_clocks, self.read_clocks, 1)
@@ -251,8 +220,6 @@ class ParallelEngine(wiring.Component):
             intake.transfer.eq(self.x.valid & self.x.ready),
             self.made.eq(made),
         ]
-        with m.If(intake.transfer & (intake.number == 0)):
-            m.d.control += [next_steps.eq(self.steps), next_tolerance.eq(self.tolerance)]
         with m.If(age != longest):
             m.d.control += age.eq(age + 1)
         settled = self._settled(m, states, latch, tolerance)
@@ -281,7 +248,7 @@ class ParallelEngine(wiring.Component):
                 self._latch(m, [] if self.ahead else start)
                 m.d.control += [
                     left.eq(next_steps),
-                    tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance)),
+                    tolerance.eq(self.capped(next_tolerance)),
                     made.eq(0),
                     age.eq(0),
                 ]
@@ -322,7 +289,7 @@ class ParallelEngine(wiring.Component):
         with m.If(counted):
             m.d.control += [made.eq(made + 1), left.eq(left - 1)]
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
-        if self.signature.trace is not None:
+        if self.signature.traced:
             m.d.sync += self.trace_end.eq(counted)
 
     def _latch(self, m: Module, codes: Iterable[tuple[Value, Value]]) -> None:
@@ -360,35 +327,3 @@ def _held(m: Module, wire: Wire) -> Wire:
 
 def _stages(wires: Iterable[Wire]) -> int:
     return max((w.stage for w in wires), default=0)
-
-
-def describe(engine: ParallelEngine) -> dict[str, Any]:
-    """Figures of an engine as JSON values.
-
-    A sample takes `clocks(made)`: from its last beat to its first result, with `made` ticks; its beats come in while
-    the sample before relaxes.
-    """
-    builders, intake = (engine.builder, engine.stepper), engine.intake
-    graphs = {name: graph for b in builders for name, graph in b.graphs.items()}
-    return {
-        "arch": "parallel",
-        "step_clocks": engine.step_clocks,
-        "drive_clocks": engine.drive_clocks,
-        "read_clocks": engine.read_clocks,
-        "intake_clocks": engine.signature.x_port.beats,
-        "result_clocks": engine.signature.y_port.beats,
-        "block_tables": engine.stepper.block_tables.readers,
-        **({"harden": list(engine.harden)} if engine.harden else {}),
-        **({"protected": {name: list(units) for name, units in engine.protect.items()}} if engine.protect else {}),
-        "registers": sum(len(b.registers) for b in builders),
-        "adders": {name: {"count": len(graph.adders), "depth": graph.depth} for name, graph in graphs.items()},
-        "accumulators": sum(len(intake.scope[op.out].reshape(-1)) for op in serial_maps(engine.net, engine.input)),
-    }
-
-
-def clocks(engine: ParallelEngine, made: int, steps: int) -> int:
-    """Clocks from the last beat of a sample to its first result, the engine idle and `made` of `steps` ticks made."""
-    noticed = 0 if made == steps or engine.ahead else 1
-    relaxing = made * engine.step_clocks + engine.ahead
-    before: int = engine.intake.latency + engine.drive_clocks + 1
-    return before + relaxing + max(engine.read_clocks, noticed) + 1

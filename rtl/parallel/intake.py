@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import numpy as np
 from amaranth import Const, Module, Mux, Signal, Value, signed
@@ -28,10 +27,7 @@ from eqcompile.toolchain.passes import Analysis
 from .matrix import Array, LinearMap, bias_of, matrix_of
 from .wires import Scope, Wire, filled, source
 
-__all__ = ["Intake", "InputUnit", "format_of", "read_of_inputs", "serial_maps"]
-
-InputUnit = Literal["serial", "tree"]
-"""How linear maps of an input are computed: a column a clock, or all at once by an adder graph."""
+__all__ = ["Intake", "format_of", "read_of_inputs", "serial_maps"]
 
 
 def format_of(i: Input) -> Format:
@@ -40,11 +36,11 @@ def format_of(i: Input) -> Format:
     return i.encoding.format
 
 
-def serial_maps(net: IntNet, unit: InputUnit) -> list[LinearMap]:
-    """Linear maps of the drive that the accumulators compute."""
+def serial_maps(net: IntNet, *, adds_up: bool) -> list[LinearMap]:
+    """Linear maps of the drive that the accumulators compute; none unless the intake `adds_up`."""
     inputs = {i.name for i in net.inputs}
     maps = [op for op in net.drive if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
-    return [op for op in maps if op.x in inputs] if unit == "serial" else []
+    return [op for op in maps if adds_up and op.x in inputs]
 
 
 def read_of_inputs(net: IntNet, serial: Sequence[LinearMap]) -> list[Input]:
@@ -70,7 +66,7 @@ class Intake:
     from the last beat to where they do. `delayed` adds the clocks of what is computed from them before it is taken.
     """
 
-    def __init__(self, m: Module, net: IntNet, port: Port, payload: Value, unit: InputUnit) -> None:
+    def __init__(self, m: Module, net: IntNet, port: Port, payload: Value, *, adds_up: bool) -> None:
         self.m, self.net, self.payload = m, net, payload
         self.transfer, self.take = Signal(), Signal()
         self.full = Signal(name="full")
@@ -78,7 +74,7 @@ class Intake:
         self.number = Signal(range(max(port.beats, 2)), name="number")
         self.scope: Scope = {}
         self.accumulators: list[_Accumulator] = []
-        serial = serial_maps(net, unit)
+        serial = serial_maps(net, adds_up=adds_up)
         self.offsets = {}
         offset = 0
         for i in net.inputs:

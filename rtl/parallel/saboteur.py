@@ -16,18 +16,15 @@ in a repeat is disturbed in each of its evaluations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from amaranth import Const, Module, Mux, Signal, Value
 
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.toolchain.ir import Format, Interval, IntNet
 
+from ..interface import Engine
 from ..saboteur import Elements, Tables, numbered
 from .wires import Scope, Wire, Wires, filled
-
-if TYPE_CHECKING:
-    from .engine import ParallelEngine
 
 __all__ = ["Saboteur", "Upset", "words_of"]
 
@@ -46,7 +43,7 @@ class Saboteur:
     """Disturbs words of the engine `ports`, whose logic is in `m`. `tick`: the number of the tick that the step's logic
     computes, once it is told to `count`."""
 
-    def __init__(self, m: Module, ports: ParallelEngine) -> None:
+    def __init__(self, m: Module, ports: Engine) -> None:
         self.m, self.ports, self.words = m, ports, words_of(ports.net)
         self.tables = Tables(ports)
         self.tick = Signal(16, name="inject_tick")

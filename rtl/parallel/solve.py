@@ -1,4 +1,4 @@
-"""Adder graphs for constant matrices: common two-term sub-expressions, found here or by da4ml.
+"""Adder graphs for constant matrices by sharing of common two-term sub-expressions.
 
 Hartley, "Subexpression sharing in filters using canonic signed digit multipliers", 1996: the weights are written in
 signed digits, and the pair of terms that most rows share becomes an adder, until no pair is shared.
@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError
-from eqcompile.toolchain.ir import Interval
-
 from .graph import Adder, AdderGraph, Term
 
-__all__ = ["Solver", "by_da4ml", "by_pairs", "signed_digits", "solve"]
+__all__ = ["signed_digits", "solve"]
 
-Solver = Literal["pairs", "da4ml"]
 Digit = tuple[int, int, bool]
 """A term of a row: node, shift, negative."""
 Pair = tuple[int, int, int, bool]
 """`a + (b << shift)` (shift may be negative: then a is shifted), minus if the flag is set."""
 
 
-def solve(matrix: NDArray[np.int64], operands: Sequence[Interval], solver: Solver) -> AdderGraph:
-    """A graph that computes exactly `matrix` `[outputs, inputs]`; raises MissingToolError if da4ml is absent."""
-    graph = by_da4ml(matrix, operands) if solver == "da4ml" else by_pairs(matrix)
+def solve(matrix: NDArray[np.int64]) -> AdderGraph:
+    """A graph that computes exactly `matrix` `[outputs, inputs]`.
+
+    Term pairs are shared greedily; no output is deeper than the deepest would be without sharing.
+    """
+    graph = _Sharing(matrix).graph()
     if not np.array_equal(graph.matrix, matrix):
-        raise AssertionError(f"the adder graph of solver {solver} computes another matrix")
+        raise AssertionError("the adder graph computes another matrix")
     return graph
 
 
@@ -47,11 +44,6 @@ def signed_digits(value: int) -> list[tuple[int, bool]]:
         value >>= 1
         shift += 1
     return digits
-
-
-def by_pairs(matrix: NDArray[np.int64]) -> AdderGraph:
-    """Greedy sharing of term pairs; no output is deeper than the deepest would be without sharing."""
-    return _Sharing(matrix).graph()
 
 
 class _Sharing:
@@ -157,49 +149,3 @@ def _pair(one: Digit, other: Digit) -> Pair:
     if other < one:
         one, other = other, one
     return one[0], other[0], other[1] - one[1], one[2] != other[2]
-
-
-def by_da4ml(matrix: NDArray[np.int64], operands: Sequence[Interval]) -> AdderGraph:
-    """da4ml's graph (Sun et al., "da4ml: Distributed Arithmetic for Real-time Neural Networks on FPGAs", 2025)."""
-    try:
-        from da4ml.cmvm import solve as cmvm
-        from da4ml.cmvm.types import QInterval
-    except ImportError as error:
-        fault = Diagnostic("tool-missing", "solver da4ml is not installed", hint="pip install da4ml")
-        raise MissingToolError(fault) from error
-    if not matrix.any():
-        return by_pairs(matrix)
-    kernel = np.ascontiguousarray(matrix.T, np.float32)
-    ranges = [QInterval(float(x.lo), float(x.hi), 1.0) for x in operands]
-    pipeline = cmvm(kernel, qintervals=ranges)
-    adders: list[Adder] = []
-    terms: list[Term | None] = [Term(i, 0, False) for i in range(matrix.shape[1])]
-    for part in pipeline.solutions:
-        terms = _translate(part, terms, adders, matrix.shape[1])
-    return AdderGraph(matrix.shape[1], tuple(adders), tuple(terms))
-
-
-def _translate(part: Any, operands: Sequence[Term | None], adders: list[Adder], inputs: int) -> list[Term | None]:
-    """Append the additions of one da4ml stage; its outputs as terms over `operands`."""
-    made: list[Term | None] = []
-    for op in part.ops:
-        if op.opcode == -1:
-            made.append(_scaled(operands[op.id0], int(part.inp_shifts[op.id0]), False))
-        elif op.opcode in (0, 1):
-            made.append(_sum(made[op.id0], _scaled(made[op.id1], int(op.data), op.opcode == 1), adders, inputs))
-        else:
-            raise AssertionError(f"da4ml gave operation {op.opcode} for a matrix product")
-    out = zip(part.out_idxs, part.out_shifts, part.out_negs, strict=True)
-    return [None if i < 0 else _scaled(made[i], int(shift), bool(negative)) for i, shift, negative in out]
-
-
-def _scaled(term: Term | None, shift: int, negate: bool) -> Term | None:
-    return None if term is None else Term(term.node, term.shift + shift, term.negative ^ negate)
-
-
-def _sum(a: Term | None, b: Term | None, adders: list[Adder], inputs: int) -> Term | None:
-    if a is None or b is None:
-        return b if a is None else a
-    base = min(a.shift, b.shift)
-    adders.append(Adder(a.node, a.shift - base, b.node, b.shift - base, a.negative != b.negative))
-    return Term(inputs + len(adders) - 1, base, a.negative)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Value
@@ -28,10 +27,8 @@ from .fuse import readers_of
 from .hardening import Protected
 from .wires import Wire
 
-__all__ = ["BlockTables", "CoreTable", "Tables", "blocks", "in_logic", "latched_lookups", "table_of"]
+__all__ = ["BlockTables", "CoreTable", "blocks", "in_logic", "latched_lookups", "table_of"]
 
-Tables = Literal["logic", "block"]
-"""Where tables lie: in LUTs, or in block RAM where their entries are the next codes of a state: no LUTs then."""
 LUT_INPUTS = 4
 Array = NDArray[np.int64]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from amaranth import Array, Cat, Const, Module, Signal, Value, signed
 
@@ -11,29 +10,27 @@ from eqcompile.toolchain.ir import Format
 
 from ..control import CONTROL
 from ..datapath import decode, shape_of
+from ..harden.codes import code_of
 from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
+from ..interface import Engine
 from ..memory import Ram
 from .applier import Applier
 from .bounds import late_result
 from .changes import ChangeList
-from .hardening import attach, code_of
 from .plan import Vector, plan_memory
-from .program import Apply, Clear, Decide, RunSweep, Show, Take
+from .program import Apply, Clear, Decide, Design, RunSweep, Show, Take
 from .saboteur import Saboteur
 from .sweep import SweepUnit
-
-if TYPE_CHECKING:
-    from .engine import SerialEngine
 
 __all__ = ["Core"]
 
 
 class Core:
-    """Builds the module of one engine; `ports` is the engine, whose streams and control it drives."""
+    """Builds the module `m` of one engine; `ports` is the engine, whose streams and control it drives."""
 
-    def __init__(self, ports: SerialEngine) -> None:
-        self.ports, self.plan, self.program = ports, ports.plan, ports.program
+    def __init__(self, ports: Engine, design: Design) -> None:
+        self.ports, self.design, self.plan, self.program = ports, design, design.plan, design.program
         self.lanes = range(self.plan.width)
         self.lane_bits = (self.plan.width - 1).bit_length()
         self.m = Module()
@@ -42,20 +39,15 @@ class Core:
         # Known a clock after the last decision, long before the next one.
         self.next_made = Signal(16, name="next_made")
         self.enough = Signal(name="enough")
-        self.saboteur = Saboteur(ports, self.next_made) if ports.inject else None
-
-    def build(self) -> Module:
+        self.saboteur = Saboteur(ports, design, self.next_made) if ports.inject_words else None
         self._make_parts()
         self._weights()
         self._accumulators()
         self._vectors()
         self._changes()
-        if self.ports.traced:
+        if ports.signature.traced:
             self._trace()
         self._sequence()
-        if self.ports.harden:
-            attach(self)
-        return self.m
 
     def _make_parts(self) -> None:
         plan, phases = self.plan, self.program.phases
@@ -73,13 +65,13 @@ class Core:
             for block, reading in self.saboteur.reading.items():
                 self.m.d.sync += reading.eq(Cat(u.valid for u in self.units if u.sweep.block == block).any())
         listed = {n: plan.vectors[n] for n in plan.listed}
-        events = [self.ports.x_port.format, *(v.change for v in listed.values())]
+        events = [self.ports.signature.x_port.format, *(v.change for v in listed.values())]
         change = shape_of(Format.holding(min(f.lo for f in events), max(f.hi for f in events)))
         upset = self.saboteur.summed if self.saboteur is not None and self.saboteur.reading else None
-        self.applier = Applier(plan, change=change, harden=self.ports.harden, upset=upset)
+        self.applier = Applier(plan, change=change, harden=self.design.harden, upset=upset)
         self.m.submodules.applier = self.applier
         self.lists = {
-            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change), late="tmr" in self.ports.harden)
+            n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change), late="tmr" in self.design.harden)
             for n, v in listed.items()
         }
         for name, made in self.lists.items():
@@ -92,12 +84,12 @@ class Core:
         self.limit = Signal(16, name="limit")
         self.tolerated = Signal(16, name="tolerated")
         self.least: Value = -self.tolerated
-        if self.ports.harden:
+        if self.design.harden:
             least = Signal(signed(17), name="tolerance_least")
             self.m.d.control += least.eq(self.least)
             self.least = least
         # With votes the sum and the comparison take a clock each.
-        self.m.d[CONTROL if self.ports.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
+        self.m.d[CONTROL if self.design.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
         self.m.d.control += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
@@ -106,7 +98,7 @@ class Core:
     def _weights(self) -> None:
         """The table, and the entries in parts of 32 bits; the load port sees one behind the other."""
         ports, weights, applier, m = self.ports, self.plan.weights, self.applier, self.m
-        table, entries = ([], []) if ports.family == "up5k" else plan_memory(self.plan, ports.net)
+        table, entries = ([], []) if self.design.family == "up5k" else plan_memory(self.plan, ports.net)
         made = self._loaded("table", weights.depth, weights.table_bits, table)
         m.d.comb += [made.read_address.eq(applier.table_address), applier.table_data.eq(made.read_data)]
         rams = []
@@ -116,7 +108,7 @@ class Core:
             rams.append(self._loaded(f"entries_{part}", weights.capacity, bits, held))
             m.d.comb += rams[-1].read_address.eq(applier.entry_address)
         m.d.comb += applier.entry_data.eq(Cat(*(ram.read_data for ram in rams)))
-        if not ports.loadable:
+        if not self.design.loadable:
             return
         # The table is as deep as a power of two: what is above its bits numbers the words behind it, from 1 on.
         row_bits, part_bits = (weights.depth - 1).bit_length(), (weights.parts - 1).bit_length()
@@ -131,10 +123,9 @@ class Core:
             m.d.comb += ram.write_data.eq(ports.load_data)
 
     def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram | CheckedRam:
-        ports = self.ports
-        code = code_of(ports.harden, width)
+        code = code_of(self.design.harden, width)
         if code is None:
-            ram = Ram(width=width, depth=depth, init=words, family=ports.family, model=ports.model)
+            ram = Ram(width=width, depth=depth, init=words, family=self.design.family, model=self.design.model)
         else:
             ram = CheckedRam(code, depth=depth, init=words)
         self.m.submodules[name] = ram
@@ -184,7 +175,7 @@ class Core:
     def _codes_ram(self, v: Vector) -> Ram | ResidueRam:
         depth = -(-v.units // self.plan.width)
         ram: Ram | ResidueRam
-        if "residue" in self.ports.harden and v.kind != "input":
+        if "residue" in self.design.harden and v.kind != "input":
             ram = ResidueRam(width=v.format.bits, depth=depth, signed=v.format.signed)
         else:
             ram = Ram(width=v.format.bits, depth=depth)
@@ -228,7 +219,7 @@ class Core:
         return self.saboteur.stored(self.m, unit.sweep, name, code, lane, unit.out_group, event=event)
 
     def _is_event(self, code: Value) -> Value:
-        return Const(1, 1) if self.ports.dense else code != 0
+        return Const(1, 1) if self.design.dense else code != 0
 
     def _trace(self) -> None:
         """A copy of all states, for benches only."""
@@ -273,7 +264,7 @@ class Core:
     def _take(self, phase: Take, *, opens: bool) -> None:
         m, ports, applier = self.m, self.ports, self.applier
         x = ports.x
-        code = decode(x.payload, ports.x_port.format)
+        code = decode(x.payload, ports.signature.x_port.format)
         taken = Signal(name=f"{phase.name}_taken")
         m.d.comb += taken.eq(x.valid & x.ready)
         if phase.maps:
@@ -298,12 +289,12 @@ class Core:
                 ram.write_data.eq(code),
                 ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
             ]
-        if opens and ports.harden:
+        if opens and self.design.harden:
             # They follow until the first beat is taken: wide registers do not wait for the stream's handshake.
             with m.If(self.count == 0):
                 m.d.control += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
         with m.If(taken):
-            if opens and ports.harden:
+            if opens and self.design.harden:
                 m.d.control += ports.busy.eq(1)
             elif opens:
                 with m.If(self.count == 0):
@@ -341,9 +332,9 @@ class Core:
     def _decide(self) -> None:
         m, ports = self.m, self.ports
         m.d.control += [ports.made.eq(self.next_made), self.moved.eq(0)]
-        if ports.traced:
+        if ports.signature.traced:
             m.d.comb += ports.trace_end.eq(1)
-        moved = self.moved | ports.inject_enable if ports.inject else self.moved
+        moved = self.moved | ports.inject_enable if self.saboteur is not None else self.moved
         with m.If(moved & ~self.enough):
             m.d.control += self.phase.eq(self.program.tick)
         with m.Else():
@@ -358,7 +349,7 @@ class Core:
         with m.If(~sent & ~self.applier.busy):
             m.d.comb += unit.valid.eq(1)
             m.d.control += sent.eq(1)
-        waits = late_result(self.plan, unit.sweep, ports.harden)
+        waits = late_result(self.plan, unit.sweep, self.design.harden)
         with m.If(unit.out_valid):
             m.d.sync += ports.y.payload.eq(Array(shown)[self.count[: self.lane_bits]] if self.lane_bits else shown[0])
             m.d.control += ports.y.valid.eq(waits == 0)

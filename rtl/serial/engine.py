@@ -7,29 +7,25 @@ x ──► events ──► applier ──► accumulators ──► sweeps ─
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any, Literal
+from typing import Any
 
-from amaranth.lib import wiring
+from amaranth import Module
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.passes import Analysis
 
-from ..control import restarted
-from ..harden.tmr import merge_control
-from ..interface import EngineSignature, port_of
+from ..interface import Engine, refusals
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
+from . import hardening
 from .applier import reading_clocks
 from .bounds import clock_span
 from .core import Core
-from .hardening import check_hardening
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
-from .program import Program, make_program
+from .program import Design, make_program
 from .saboteur import words_of
 from .sweep import clocks_of
 
-__all__ = ["SerialEngine", "check", "describe"]
+__all__ = ["SerialEngine", "check"]
 
 LANES = 4
 SPRAM_BLOCKS = 4
@@ -46,7 +42,7 @@ def check(
 ) -> list[Diagnostic]:
     """What stands against this net on this engine, all that is known; empty if nothing does."""
     width = _width(lanes, width, family)
-    found = _option_faults(lanes, width, family)
+    found = [*_option_faults(lanes, width, family), *refusals(net)]
     if found:
         return found
     try:
@@ -54,13 +50,11 @@ def check(
     except PlanError as e:
         return [Diagnostic("rtl-serial", e.what, e.where, e.hint)]
     weights = plan.weights
-    found += check_hardening(harden, plan, family)
+    found += hardening.check_hardening(harden, plan, family)
     try:
         plan_memory(plan, net)
     except UnsupportedError as e:
         found += e.diagnostics
-    if net.schedule.steps >= 1 << 16:
-        found.append(Diagnostic("rtl-steps", f"the net makes {net.schedule.steps} ticks, the counter holds 65535"))
     if family == "up5k":
         blocks = spram_blocks(weights.entry_bits, weights.capacity) + spram_blocks(weights.table_bits, weights.depth)
         if blocks > SPRAM_BLOCKS:
@@ -102,60 +96,26 @@ def _roomy(net: IntNet, lanes: int, width: int, family: Family) -> int:
     return 1 << (needed - 1).bit_length()
 
 
-def describe(engine: SerialEngine) -> dict[str, Any]:
-    """What was built, and the clocks that each phase takes: JSON values.
-
-    A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for each
-    word of its column that is not zero (2 at least, 3 with a code on the weight memory; `clocks.per_event` is the mean
-    over the columns of the map, and the most), and `clocks.sweeps` for each sweep of its block: drive and readout once,
-    step once a tick; within the few clocks that pipelines take to drain.
-    """
-    plan, weights = engine.plan, engine.plan.weights
-    table, entries = plan_memory(plan, engine.net)
-    shortest = 1 + reading_clocks(engine.harden)
-    costs = {}
-    for number, m in enumerate(plan.maps):
-        rows = table[weights.rows[number] :][: m.matrix.shape[1]]
-        clocks = [max((row >> weights.address_bits) + 1, shortest) for row in rows]
-        costs[m.out] = {"mean": sum(clocks) / len(clocks), "most": max(clocks)}
-    return {
-        "architecture": "serial",
-        "lanes": plan.lanes,
-        "width": plan.width,
-        "family": engine.family,
-        "weight_bits": weights.code_bits,
-        "multipliers": plan.lanes if weights.code_bits > 2 else 0,
-        "weight_words": len(entries),
-        "capacity": weights.capacity,
-        "load_words": weights.load_words if engine.loadable else 0,
-        **({"harden": list(engine.harden)} if engine.harden else {}),
-        **({"clock_span": engine.watched_span} if engine.watched_span is not None else {}),
-        "accumulators": [{"words": w, "bits": b * plan.lanes} for w, b in plan.banks],
-        "clocks": {
-            "per_event": costs,
-            "sweeps": {s.name: -(-s.units // plan.width) + clocks_of(plan, s)[1] + 3 for s in plan.sweeps},
-        },
-    }
-
-
-class SerialEngine(wiring.Component):
+class SerialEngine(Engine):
     """One net, `lanes` weights a clock and `width` units a clock in a sweep; powers of two.
 
     `loadable` adds the load port; weights start as the net's own except in `family="up5k"`, whose SPRAM starts
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
-    not: the same numbers by the dense schedule, to compare with. `trace` gives a vector trace. `model` replaces vendor
+    not: the same numbers by the dense schedule, to compare with. `model` replaces vendor
     primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
     in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`, with or
     without it.
     Raises UnsupportedError with what `check` finds.
     """
 
+    architecture = "serial"
+
     def __init__(
         self,
         net: IntNet,
         *,
-        trace: bool | Literal["vector"] = False,
+        trace: bool = False,
         lanes: int = LANES,
         width: int | None = None,
         loadable: bool = True,
@@ -170,37 +130,50 @@ class SerialEngine(wiring.Component):
         faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity, harden=harden)
         if family == "up5k" and not loadable:
             faults.append(Diagnostic("rtl-option", "SPRAM holds nothing at power-up and loadable is off", net.name))
-        if faults:
-            raise UnsupportedError(faults)
-        self.net, self.family, self.loadable, self.model, self.traced = net, family, loadable, model, bool(trace)
-        self.dense, self.inject, self.harden = dense, inject, harden
-        self.plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
-        self.inject_words = words_of(self.plan, checked="residue" in harden)
-        self.program: Program = make_program(self.plan)
-        types = Analysis.of(net).types
-        self.x_port = port_of(net, [(i.name, prod(i.shape)) for i in net.inputs])
-        self.y_port = port_of(net, [(o.value, prod(types[o.value].shape)) for o in net.outputs])
-        super().__init__(
-            EngineSignature(
-                self.x_port,
-                self.y_port,
-                trace="vector" if trace else None,
-                states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
-                load_bits=(self.plan.weights.load_words - 1).bit_length() if loadable else 0,
-                inject=inject,
-                harden=bool(harden),
-            )
-        )
+        self.refuse(faults)
+        self.plan = plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
+        load_bits = (plan.weights.load_words - 1).bit_length() if loadable else 0
+        super().__init__(net, trace=trace, inject=inject, load_bits=load_bits, harden=bool(harden))
+        self.design = Design(plan, make_program(plan), family, harden, loadable=loadable, dense=dense, model=model)
+        self.voted = "tmr" in harden
+        self.watched_span = clock_span(plan, self.design.program, harden) if "watchdog" in harden else None
+        self.inject_words = words_of(plan, checked="residue" in harden) if inject else {}
+        self.accumulators = tuple(m.out for m in plan.maps)
 
-    @property
-    def watched_span(self) -> int | None:
-        """Clocks between two signs of life at most, for the watchdog; None without one."""
-        return clock_span(self.plan, self.program, self.harden) if "watchdog" in self.harden else None
+    def describe(self) -> dict[str, Any]:
+        """What was built, and the clocks that each phase takes: JSON values.
 
-    @property
-    def voted(self) -> bool:
-        """Whether control registers are triplicated."""
-        return "tmr" in self.harden
+        A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for
+        each word of its column that is not zero (2 at least, 3 with a code on the weight memory; `clocks.per_event` is
+        the mean over the columns of the map, and the most), and `clocks.sweeps` for each sweep of its block: drive and
+        readout once, step once a tick; within the few clocks that pipelines take to drain.
+        """
+        plan, weights = self.plan, self.plan.weights
+        table, entries = plan_memory(plan, self.net)
+        shortest = 1 + reading_clocks(self.design.harden)
+        costs = {}
+        for number, m in enumerate(plan.maps):
+            rows = table[weights.rows[number] :][: m.matrix.shape[1]]
+            clocks = [max((row >> weights.address_bits) + 1, shortest) for row in rows]
+            costs[m.out] = {"mean": sum(clocks) / len(clocks), "most": max(clocks)}
+        return {
+            "arch": self.architecture,
+            "lanes": plan.lanes,
+            "width": plan.width,
+            "family": self.design.family,
+            "weight_bits": weights.code_bits,
+            "multipliers": plan.lanes if weights.code_bits > 2 else 0,
+            "weight_words": len(entries),
+            "capacity": weights.capacity,
+            "load_words": weights.load_words if self.design.loadable else 0,
+            **({"harden": list(self.design.harden)} if self.design.harden else {}),
+            **({"clock_span": self.watched_span} if self.watched_span is not None else {}),
+            "accumulators": [{"words": w, "bits": b * plan.lanes} for w, b in plan.banks],
+            "clocks": {
+                "per_event": costs,
+                "sweeps": {s.name: -(-s.units // plan.width) + clocks_of(plan, s)[1] + 3 for s in plan.sweeps},
+            },
+        }
 
     def load_words(self, net: IntNet) -> list[int]:
         """The 32-bit words of all weights in the order of `load_address` from 0 (layout in `columns`).
@@ -209,5 +182,8 @@ class SerialEngine(wiring.Component):
         """
         return plan_words(self.plan, net)
 
-    def elaborate(self, platform: object) -> Any:
-        return merge_control(restarted(Core(self).build(), self.restart), voted=self.voted)
+    def build(self) -> Module:
+        core = Core(self, self.design)
+        if self.design.harden:
+            hardening.attach(core)
+        return core.m

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from amaranth import Cat, Const, Module, Signal, Value
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 
-from ..harden.codes import Code, Parity, Secded
 from ..harden.mechanisms import FLAGS
 from ..harden.mechanisms import faults as faults_of
 from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
+from .core import Core
 from .plan import Plan
 from .program import Decide, Take
 
-if TYPE_CHECKING:
-    from .core import Core
-
-__all__ = ["attach", "check_hardening", "code_of"]
-
-
-def code_of(names: tuple[str, ...], width: int) -> Code | None:
-    """The code of the weight memory."""
-    return Parity(width) if "parity" in names else Secded(width) if "secded" in names else None
+__all__ = ["attach", "check_hardening"]
 
 
 def check_hardening(names: tuple[str, ...], plan: Plan, family: str) -> list[Diagnostic]:
@@ -54,7 +44,7 @@ def attach(core: Core) -> None:
     decide = next(i for i, p in enumerate(phases) if isinstance(p, Decide))
     m.d.comb += ports.harden_idle.eq((core.phase == take) & (core.count == 0))
     m.d.comb += ports.harden_tick.eq(core.phase == decide)
-    if "safe-fsm" in ports.harden:
+    if "safe-fsm" in core.design.harden:
         unknown = Signal(name="phase_unknown")
         m.d.comb += unknown.eq(core.phase >= len(phases))
         with m.If(unknown):
@@ -63,7 +53,7 @@ def attach(core: Core) -> None:
     rams = [ram for ram in core.loaded if isinstance(ram, CheckedRam)]
     if rams:
         found["weights"], noticed["weights"] = _weights(core, rams)
-    if "residue" in ports.harden:
+    if "residue" in core.design.harden:
         found["residue"] = _residues(core)
     m.d.comb += ports.harden_faults.eq(Cat(found[flag] for flag in FLAGS))
     m.d.comb += ports.harden_noticed.eq(Cat(noticed[flag] for flag in FLAGS))

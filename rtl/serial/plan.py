@@ -104,9 +104,6 @@ class Plan:
         held = [[m for m in self.maps if m.bank == bank] for bank in range(count)]
         return tuple((max(m.words for m in b), max(m.format.bits for m in b)) for b in held)
 
-    def of_block(self, block: Block) -> tuple[Sweep, ...]:
-        return tuple(s for s in self.sweeps if s.block == block)
-
     def maps_of(self, block: Block, source: str | None = None) -> tuple[Map, ...]:
         return tuple(m for m in self.maps if m.block == block and source in (None, m.source))
 
@@ -172,11 +169,6 @@ class _Planner:
         return prod(self.types[name].shape)
 
     def plan(self, granule: int, capacity: int | None) -> Plan:
-        if self.net.schedule.frames:
-            raise PlanError("schedule", "the net takes frames, this engine one input a sample", "take another target")
-        for i in self.net.inputs:
-            if i.kind == "index":
-                raise PlanError(i.name, f"input {i.name} holds indices, this engine takes numbers")
         for s in self.net.states:
             self.vectors[s.name] = Vector(s.name, self.size(s.name), self.net.formats[s.name], "state")
         self.hold_what_is_read()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..memory import Family
 from .plan import Block, Plan
 
-__all__ = ["Apply", "Clear", "Decide", "Phase", "Program", "RunSweep", "Show", "Take", "make_program"]
+__all__ = ["Apply", "Clear", "Decide", "Design", "Phase", "Program", "RunSweep", "Show", "Take", "make_program"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ class Program:
 
     phases: tuple[Phase, ...]
     tick: int
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A serial engine before it is built; options as in `SerialEngine`."""
+
+    plan: Plan
+    program: Program
+    family: Family
+    harden: tuple[str, ...]
+    loadable: bool
+    dense: bool
+    model: bool
 
 
 def make_program(plan: Plan) -> Program:

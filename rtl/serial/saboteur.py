@@ -14,17 +14,14 @@ lanes, is disturbed in each.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 
 from eqcompile.toolchain.passes import Analysis
 
+from ..interface import Engine
 from ..saboteur import Elements, Tables, numbered
 from .plan import Plan, Sweep
-
-if TYPE_CHECKING:
-    from .engine import SerialEngine
+from .program import Design
 
 __all__ = ["Saboteur", "words_of"]
 
@@ -44,13 +41,13 @@ def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
 class Saboteur:
     """Disturbs words of the engine `ports`; `coming`: the number of the tick that reads what a step's sweep stores."""
 
-    def __init__(self, ports: SerialEngine, coming: Value) -> None:
-        self.ports, self.coming, self.words = ports, coming, ports.inject_words
+    def __init__(self, ports: Engine, design: Design, coming: Value) -> None:
+        self.ports, self.plan, self.coming, self.words = ports, design.plan, coming, ports.inject_words
         self.tables = Tables(ports)
         # Whose sums the word is that comes out of the accumulators, where that can be disturbed.
-        self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in ports.harden}
+        self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in design.harden}
         self.drive = {op.out for op in ports.net.drive}
-        self.lane_bits = (ports.plan.width - 1).bit_length()
+        self.lane_bits = (self.plan.width - 1).bit_length()
         self.sizes = Analysis.of(ports.net).sizes
 
     def stored(self, m: Module, sweep: Sweep, name: str, code: Value, lane: int, group: Value, *, event: bool) -> Value:
@@ -73,7 +70,7 @@ class Saboteur:
 
     def summed(self, m: Module, bank: int, word: Value, at: Value) -> Value:
         """A word of a bank of accumulators, read at the address `at` of the clock before."""
-        plan, unit = self.ports.plan, self.ports.inject_unit
+        plan, unit = self.plan, self.ports.inject_unit
         depth, bits = plan.banks[bank]
         lane_bits = (plan.lanes - 1).bit_length()
         lanes = [word.word_select(lane, bits) for lane in range(plan.lanes)]
@@ -99,4 +96,4 @@ class Saboteur:
     def _elements(self, sweep: Sweep, lane: int, group: Value) -> Elements:
         unit, bits = self.ports.inject_unit, self.lane_bits
         mine = unit[:bits] == lane if bits else Const(1)
-        return Elements(-(-sweep.units // self.ports.plan.width), group, mine, unit[bits:])
+        return Elements(-(-sweep.units // self.plan.width), group, mine, unit[bits:])

@@ -51,7 +51,7 @@ def write_folder(
     primitives of the core have a model beside the bench. `saboteurs` adds a third one, with a trace and an injection
     port.
     """
-    details = choice.describe(shell.engine)
+    details = shell.engine.describe()
     bench, data = folder / "bench", folder / "vectors"
     bench.mkdir()
     data.mkdir()
@@ -102,7 +102,7 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
     shell = shell_of(net, choice, trace=True, inject=True)
     made = sabotage(shell)
     _write_verilog(made.fragment, folder / INJECTED, ports=list(made.ports))
-    span = getattr(shell.engine, "watched_span", None)
+    span = shell.engine.watched_span
     sites = [asdict(site) for site in made.sites]
     numbers = {site.name: number for number, site in enumerate(made.sites)}
     return {
@@ -169,7 +169,6 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
             "units": units,
             "bits": fmt.bits,
             "signed": fmt.signed,
-            "init": _init(net, name, units),
         }
         for name, units, fmt in signature.states
     ]
@@ -178,7 +177,7 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
         "name": net.name,
         "digest": net.digest,
         "verilog": traced,
-        "trace": signature.trace,
+        "trace": signature.traced,
         "id": ID,
         "registers": {r.name: int(r) for r in Register if shell.guard is not None or r not in HARDENED},
         "steps": net.schedule.steps,
@@ -194,17 +193,8 @@ def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
     }
 
 
-def _init(net: IntNet, name: str, units: int) -> list[int]:
-    """Codes before the first tick. Where the drive computes them they are in the trace, and zeros here."""
-    state = next(s for s in net.states if s.name == name)
-    if state.init is None or state.init not in net.param_names:
-        return [0] * units
-    codes: list[int] = np.broadcast_to(net.param(state.init), state.shape).reshape(-1).tolist()
-    return codes
-
-
 def _line(details: Mapping[str, Any]) -> str:
-    shown = {k: v for k, v in details.items() if isinstance(v, (int, str)) and k not in ("arch", "architecture")}
+    shown = {k: v for k, v in details.items() if isinstance(v, (int, str)) and k != "arch"}
     return ", ".join(f"{k} {v}" for k, v in shown.items()) or "no figures"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,8 +12,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.harden.mechanisms import MECHANISMS, chosen
 from eqcompile.rtl.harden.mechanisms import faults as harden_faults
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
 from eqcompile.toolchain.interfaces import (
@@ -30,7 +32,7 @@ from eqcompile.toolchain.ir import EqNet, IntNet, check
 
 from .board.write import BOARD_PARTS
 from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
-from .engines import ARCHITECTURES, Arch, Choice, choose
+from .engines import Choice, architectures, choose
 from .finish import Requests, finish_folder, need_tools, shortfalls
 from .protect import named_units, ranked_units, written_units
 from .synth.fit import lattice_shortfalls
@@ -71,7 +73,13 @@ class RtlTarget(Target):
         "Toroidal*",
     )
 
-    arch: Arch = field(default="auto", metadata={"help": "microarchitecture; auto takes the first that fits the net"})
+    arch: str = field(
+        default="auto",
+        metadata={
+            "metavar": "NAME",
+            "help": f"{', '.join(registry.names('architectures'))}, or auto: the first that fits the net",
+        },
+    )
     lanes: int | None = field(
         default=None, metadata={"metavar": "N", "help": "serial: weights applied in one clock, a power of two"}
     )
@@ -198,22 +206,23 @@ class RtlTarget(Target):
         return choose(net, arch, spram=spram, **options)
 
     def _faults(self) -> Iterator[Diagnostic]:
-        if self.arch != "auto" and self.arch not in ARCHITECTURES:
+        known = architectures()
+        if self.arch != "auto" and self.arch not in known:
             what = f"there is no architecture {self.arch!r}"
-            yield Diagnostic("rtl-option", what, "arch", f"known: {', '.join(ARCHITECTURES)}")
+            yield Diagnostic("rtl-option", what, "arch", f"known: {', '.join(known)}")
             return
         for name, least in ENGINE_OPTIONS.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 yield Diagnostic("rtl-option", f"{name} is {value}, must be at least {least}", name)
         given = {*self._engine_options, *(["device"] if self.device == "up5k" else [])}
-        known = {n: {*a.options, *(["device"] if n == "serial" else [])} for n, a in ARCHITECTURES.items()}
-        if self.arch == "auto" and not any(given <= options for options in known.values()):
+        offered = {n: _offered(a) for n, a in known.items()}
+        if self.arch == "auto" and not any(given <= options for options in offered.values()):
             what = f"no architecture has {', '.join(sorted(given))} together"
-            hint = "; ".join(f"{n} has {', '.join(sorted(options))}" for n, options in known.items())
+            hint = "; ".join(f"{n} has {', '.join(sorted(options))}" for n, options in offered.items())
             yield Diagnostic("rtl-option", what, "arch", hint)
-        for name in sorted(given - known.get(self.arch, given)):
-            has = ", ".join(n for n, options in known.items() if name in options)
+        for name in sorted(given - offered.get(self.arch, given)):
+            has = ", ".join(n for n, options in offered.items() if name in options)
             what = f"the architecture {self.arch} has no {name}"
             yield Diagnostic("rtl-option", what, name, f"use --arch {has.replace(', ', ' or ')}")
         if self.harden is not None:
@@ -271,10 +280,8 @@ class RtlPlan(Plan):
         options |= {name: getattr(target, name) for name in names if getattr(target, name) is not None}
         if "protect" in choice.options:
             options["protect"] = written_units(choice.options["protect"])
-        if choice.arch != "serial":
-            return CoreDescription(options=options)
-        maps = tuple(m.out for m in self.shell.engine.plan.maps)
-        return CoreDescription(evaluation="event", accumulators=maps, options=options)
+        sums = self.shell.engine.accumulators
+        return CoreDescription(evaluation="event" if sums else "dense", accumulators=sums, options=options)
 
     @property
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
@@ -309,6 +316,12 @@ class RtlPlan(Plan):
     ) -> Emission:
         assert vectors is not None
         return finish_folder(self.choice, artifact, vectors, self.target.requests, clocks, progress)
+
+
+def _offered(architecture: type[Architecture]) -> set[str]:
+    """Options of an architecture by the names that the command line has for them."""
+    named = {"family": "device"}
+    return {named.get(name, name) for name in architecture.option_names()} & {f.name for f in fields(RtlTarget)}
 
 
 def _schedule(net: IntNet) -> Iterator[Diagnostic]:

@@ -17,7 +17,7 @@ from strategies import random_inputs, small_net
 
 from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden import tmr
-from eqcompile.rtl.parallel.engine import ParallelEngine, describe
+from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.sim.campaign import api
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.rtl.engine import RtlSession
@@ -45,7 +45,7 @@ def test_results_stay_golden_s(step_levels: int | None, units: tuple[int, ...]) 
     protect = {"h": units} if units else {}
     engine = ParallelEngine(NET, trace=True, step_levels=step_levels, harden=("tmr",), protect=protect)
     assert differences(NET, INPUTS, simulate(engine, NET, INPUTS)) == []
-    assert describe(engine)["block_tables"] == (3 - len(units) if step_levels is None else 0)
+    assert engine.describe()["block_tables"] == (3 - len(units) if step_levels is None else 0)
 
 
 def outcomes(folder: Path) -> dict[str, set[int]]:

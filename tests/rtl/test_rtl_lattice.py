@@ -18,7 +18,7 @@ from rtl_engines import cube_net, differences, neighbours, simulate
 from strategies import random_inputs, random_net, with_formats
 
 from eqcompile.rtl.lattice import plan as planning
-from eqcompile.rtl.lattice.engine import LatticeEngine, check, describe, resources
+from eqcompile.rtl.lattice.engine import LatticeEngine, check, resources
 from eqcompile.rtl.lattice.walk import Walk, walk_of
 from eqcompile.targets.rtl.synth.parse import cell_counts
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
@@ -78,7 +78,7 @@ def test_a_cube_equals_golden(passes: int, units: int | None) -> None:
     rng = random.Random(0)
     seen = simulate(engine, net, x, stall=lambda: rng.random() < 0.2)
     assert differences(net, x, seen) == []
-    assert describe(engine)["cells"] == 27 // passes
+    assert engine.describe()["cells"] == 27 // passes
 
 
 @pytest.mark.parametrize(("passes", "units"), [(1, 3), (2, None), (3, None), (7, 1), (8, None)])
@@ -100,7 +100,7 @@ def test_step_clocks_are_the_clocks_of_a_step(passes: int, units: int | None) ->
         seen = simulate(engine, cube_net(steps=steps), x)
         assert seen.made == [steps]
         clocks.append(seen.clocks)
-    assert clocks[1] - clocks[0] == 3 * describe(engine)["step_clocks"]
+    assert clocks[1] - clocks[0] == 3 * engine.describe()["step_clocks"]
 
 
 @pytest.mark.parametrize("tolerance", [0, 3, 40, 70000 % 65536])

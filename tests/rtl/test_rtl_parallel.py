@@ -20,7 +20,7 @@ from strategies import random_inputs, random_net, small_net, with_formats
 from eqcompile.rtl.boards.link import Protocol
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.parallel import build
-from eqcompile.rtl.parallel.engine import ParallelEngine, check, clocks, describe
+from eqcompile.rtl.parallel.engine import ParallelEngine, check
 from eqcompile.rtl.parallel.graph import AdderGraph
 from eqcompile.rtl.parallel.intake import Intake
 from eqcompile.rtl.parallel.tables import CoreTable, blocks, in_logic, table_of
@@ -55,25 +55,22 @@ def settling_net(tolerance: int = 0) -> IntNet:
     nets(),
     st.sampled_from([None, 1, 2, 5]),
     st.sampled_from([None, 1, 2, 5]),
-    st.sampled_from([("serial", 1, 1), ("tree", 1, 3), (None, 2, None), (None, 3, 1), (None, 1000, 1000)]),
-    st.sampled_from(["logic", "block"]),
+    st.sampled_from([(1, 1), (1, 3), (2, None), (3, 1), (1000, 1000)]),
     st.booleans(),
 )
 def test_equals_golden(
     case: tuple[IntNet, random.Random],
     levels: int | None,
     step_levels: int | None,
-    stream: tuple[object, int, int],
-    tables: str,
+    stream: tuple[int, int | None],
     stalls: bool,
 ) -> None:
     """Wrong widths, registers that come too late, a broken hand-over between samples, a code lost under stalls or put
     into the wrong lane of a beat."""
     net, rng = case
     x = random_inputs(net, rng, batch=3)
-    unit, beat, result_beat = stream
-    options = {"input": unit, "beat": beat, "result_beat": result_beat, "tables": tables, "step_levels": step_levels}
-    engine = ParallelEngine(net, trace=True, levels=levels, **options)  # type: ignore[arg-type]
+    beat, result_beat = stream
+    engine = ParallelEngine(net, trace=True, levels=levels, step_levels=step_levels, beat=beat, result_beat=result_beat)
     seen = simulate(engine, net, x, stall=lambda: stalls and rng.random() < 0.4)
     assert differences(net, x, seen) == []
 
@@ -129,6 +126,14 @@ def test_schedule_comes_from_the_ports(steps: int, tolerance: int) -> None:
     assert differences(other, x, seen) == []
 
 
+def clocks(engine: ParallelEngine, made: int, steps: int) -> int:
+    """Clocks from the last beat of a sample to its first result, the engine idle and `made` of `steps` ticks made."""
+    noticed = 0 if made == steps or engine.ahead else 1
+    relaxing = made * engine.step_clocks + engine.ahead
+    before: int = engine.intake.latency + engine.drive_clocks + 1
+    return before + relaxing + max(engine.read_clocks, noticed) + 1
+
+
 @pytest.mark.parametrize("levels", [None, 1, 3])
 @pytest.mark.parametrize("beat", [1, 2])
 def test_clock_model(levels: int | None, beat: int) -> None:
@@ -140,7 +145,7 @@ def test_clock_model(levels: int | None, beat: int) -> None:
     # One sample alone: its codes, the engine's clocks, its results.
     beats, results = engine.signature.x_port.beats, engine.signature.y_port.beats
     assert seen.clocks == beats - 1 + clocks(engine, seen.made[0], net.schedule.steps) + results
-    assert describe(engine)["step_clocks"] == engine.step_clocks
+    assert engine.describe()["step_clocks"] == engine.step_clocks
 
 
 PLUS = build.Builder.plus
@@ -210,12 +215,11 @@ def test_refusals_name_the_nodes() -> None:
         )
     )
     with pytest.raises(UnsupportedError) as caught:
-        ParallelEngine(net, trace=False, levels=0, input="serial", beat=2)
+        ParallelEngine(net, trace=False, levels=0, beat=2)
     assert {(d.code, d.where) for d in caught.value.diagnostics} == {
         ("rtl-operation", "y"),
         ("rtl-frames", "small"),
         ("rtl-levels", "small"),
-        ("rtl-input", "small"),
     }
 
 
@@ -270,9 +274,8 @@ def test_table_by_core(
     simulator.run()
 
 
-@pytest.mark.parametrize("tables", ["logic", "block"])
 @pytest.mark.parametrize("levels", [None, 2])
-def test_bits_that_never_change(levels: int | None, tables: str) -> None:
+def test_bits_that_never_change(levels: int | None) -> None:
     """A carry out of the constant low bits of a shifted sum that is lost, or an operand fused with the wrong factor."""
     net = settling_net()
     shift = Param("four", np.array(4), "test")
@@ -298,7 +301,7 @@ def test_bits_that_never_change(levels: int | None, tables: str) -> None:
         )
     )
     x = {"x": np.random.default_rng(1).integers(-128, 128, (6, 3))}
-    engine = ParallelEngine(net, trace=True, levels=2, step_levels=levels, tables=tables, beat=3)  # type: ignore[arg-type]
+    engine = ParallelEngine(net, trace=True, levels=2, step_levels=levels, beat=3)
     assert differences(net, x, simulate(engine, net, x)) == []
 
 

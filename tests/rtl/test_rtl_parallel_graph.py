@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +16,8 @@ from strategies import random_net
 
 from eqcompile.rtl.parallel.build import Builder
 from eqcompile.rtl.parallel.graph import AdderGraph
-from eqcompile.rtl.parallel.solve import by_pairs, signed_digits, solve
+from eqcompile.rtl.parallel.solve import signed_digits, solve
 from eqcompile.rtl.parallel.wires import Wire, composed, source
-from eqcompile.toolchain.diagnostics import MissingToolError
 from eqcompile.toolchain.ir import Format, Interval
 
 BYTE = Interval(-128, 127)
@@ -52,7 +48,7 @@ def matrices() -> st.SearchStrategy[np.ndarray]:
 @given(matrices(), st.integers(0, 2**32 - 1))
 def test_graph_is_the_matrix(matrix: np.ndarray, seed: int) -> None:
     """A shared pair with the wrong sign or shift, an interval that a node leaves, a path deeper than it must be."""
-    graph = solve(matrix, [BYTE] * matrix.shape[1], "pairs")
+    graph = solve(matrix)
     rng = np.random.default_rng(seed)
     extremes = [np.where(row > 0, 127, -128) for row in matrix] + [np.where(row > 0, -128, 127) for row in matrix]
     for x in [*extremes, *rng.integers(-128, 128, (5, matrix.shape[1]))]:
@@ -66,7 +62,7 @@ def test_graph_is_the_matrix(matrix: np.ndarray, seed: int) -> None:
 def test_shared_pairs_are_added_once() -> None:
     """Sub-expressions that are found but not shared."""
     shared = np.array([[1, 1, 0, 1], [1, 1, 1, 0], [-1, -1, 0, 0], [2, 2, 0, 0]])
-    assert len(by_pairs(shared).adders) == 3
+    assert len(solve(shared).adders) == 3
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 7, -7, 127, -128, 23, 32767])
@@ -79,36 +75,11 @@ def test_signed_digits(value: int) -> None:
 
 def test_a_wrong_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A solver's mistake that reaches the hardware."""
-    good = by_pairs(np.array([[1, 1], [1, -1]]))
+    good = solve(np.array([[1, 1], [1, -1]]))
     bad = replace(good, adders=(replace(good.adders[0], subtract=True), *good.adders[1:]))
-    monkeypatch.setattr("eqcompile.rtl.parallel.solve.by_pairs", lambda matrix: bad)
+    monkeypatch.setattr("eqcompile.rtl.parallel.solve._Sharing.graph", lambda sharing: bad)
     with pytest.raises(AssertionError, match="another matrix"):
-        solve(np.array([[1, 1], [1, -1]]), [BYTE] * 2, "pairs")
-
-
-def test_da4ml_absent_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An import error of an optional package that a user sees raw."""
-    monkeypatch.setitem(sys.modules, "da4ml.cmvm", None)
-    with pytest.raises(MissingToolError, match="pip install da4ml"):
-        solve(np.eye(2, dtype=np.int64), [BYTE] * 2, "da4ml")
-
-
-def test_da4ml_graphs_are_the_matrix() -> None:
-    """da4ml's operations read wrongly. Without numba's compiler, which would take minutes here."""
-    code = (
-        "import numpy as np\n"
-        "from eqcompile.rtl.parallel.solve import solve\n"
-        "from eqcompile.toolchain.ir import Interval\n"
-        "rng = np.random.default_rng(0)\n"
-        "for top in (1, 7, 127):\n"
-        "    m = rng.integers(-top, top, (4, 5), endpoint=True)\n"
-        "    m[1] = 0\n"
-        "    g = solve(m, [Interval(-128, 127)] * 5, 'da4ml')\n"
-        "    assert g.adders and np.array_equal(g.matrix, m)\n"
-    )
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+        solve(np.array([[1, 1], [1, -1]]))
 
 
 @settings(max_examples=15, deadline=None)
@@ -118,9 +89,9 @@ def test_emitted_adders(matrix: np.ndarray, seed: int) -> None:
 
     net = random_net(random.Random(0), frames=False)
     m = Module()
-    builder = Builder(m, net, levels=None, solver="pairs")
+    builder = Builder(m, net, levels=None)
     inputs = [Signal(signed(8)) for _ in range(matrix.shape[1])]
-    graph = solve(matrix, [BYTE] * matrix.shape[1], "pairs")
+    graph = solve(matrix)
     wires = builder.product(graph, [source(s, Format(8, True)) for s in inputs], "y")
     outputs = [Signal(signed(32)) for _ in wires]
     m.d.comb += [o.eq(w.value) for o, w in zip(outputs, wires, strict=True)]
@@ -146,7 +117,7 @@ def test_emitted_adders(matrix: np.ndarray, seed: int) -> None:
 def test_constant_low_bits_add_up(fixed: tuple[tuple[int, int], tuple[int, int]], subtract: bool) -> None:
     """A carry or a borrow of bits that never change, lost because no adder has them."""
     m = Module()
-    builder = Builder(m, random_net(random.Random(0), frames=False), levels=None, solver="pairs")
+    builder = Builder(m, random_net(random.Random(0), frames=False), levels=None)
     cores = [Signal(signed(3)) for _ in fixed]
     a, b = (
         Wire(composed(core, low, offset), Interval(-4 << low | offset, 3 << low | offset), 0, 0, low, offset)

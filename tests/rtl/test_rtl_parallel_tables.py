@@ -19,7 +19,7 @@ from strategies import small_net, with_formats
 
 from eqcompile.rtl.datapath import shape_of
 from eqcompile.rtl.parallel.build import Builder
-from eqcompile.rtl.parallel.engine import ParallelEngine, describe
+from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.parallel.saturate import useful_drives
 from eqcompile.rtl.parallel.wires import Wire, composed
 from eqcompile.rtl.shell import Shell
@@ -44,7 +44,7 @@ def test_a_state_is_the_output_register_of_its_table() -> None:
     """Entries that come a clock late, or a state that starts from the last sample's code."""
     net = net_of(NARROW)
     engine = ParallelEngine(net, trace=True)
-    assert (describe(engine)["block_tables"], engine.step_clocks) == (3, 1)
+    assert (engine.describe()["block_tables"], engine.step_clocks) == (3, 1)
     assert differences(net, extremes(), simulate(engine, net, extremes())) == []
 
 
@@ -63,7 +63,7 @@ def read_twice() -> IntNet:
 def test_what_a_memory_cannot_hold_stays_in_logic(net: IntNet) -> None:
     """A memory whose register would need another reset, or whose entry something else needs in the same clock."""
     engine = ParallelEngine(net, trace=True)
-    assert describe(engine)["block_tables"] == 0
+    assert engine.describe()["block_tables"] == 0
     assert differences(net, extremes(), simulate(engine, net, extremes())) == []
 
 
@@ -100,7 +100,7 @@ def test_codes_beyond_an_interval_stay_beyond_it(seed: int) -> None:
     bounds = Interval((span[0] << low) + offset, (span[1] << low) + offset)
     m, net = Module(), net_of(NARROW)
     wire = Wire(composed(core, low, offset), bounds, 0, 0, low, offset)
-    cut = Builder(m, net, levels=None, solver="pairs").saturated(wire, within)
+    cut = Builder(m, net, levels=None).saturated(wire, within)
 
     async def bench(ctx: object) -> None:
         for code in range(span[0], span[1] + 1):

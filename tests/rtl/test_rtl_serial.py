@@ -20,7 +20,7 @@ from eqcompile.rtl.datapath import Clocked, decode
 from eqcompile.rtl.memory import Ram, spram_blocks
 from eqcompile.rtl.serial import columns, core, sweep
 from eqcompile.rtl.serial.changes import ChangeList
-from eqcompile.rtl.serial.engine import SerialEngine, check, describe
+from eqcompile.rtl.serial.engine import SerialEngine, check
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
@@ -194,7 +194,7 @@ def clocks_of_columns(engine: SerialEngine, number: int) -> Array:
     held = (padded.reshape(-1, lanes, matrix.shape[1]) != 0).any(axis=1)
     even, odd = held[::2].sum(axis=0), held[1::2].sum(axis=0)
     count = np.maximum(even, 1) + np.where(even + odd > 1, np.maximum(odd, 1), odd)
-    return np.maximum(count, 3 if "secded" in engine.harden else 2)
+    return np.maximum(count, 3 if "secded" in engine.design.harden else 2)
 
 
 @pytest.mark.parametrize(("lanes", "harden", "most"), [(4, (), 8), (16, ("secded", "residue", "tmr"), 3)])
@@ -204,7 +204,7 @@ def test_events_cost_what_describe_says(lanes: int, harden: tuple[str, ...], mos
     net = loop(rng, top=1, inputs=40, units=32)
     engine = SerialEngine(net, trace=True, lanes=lanes, harden=harden)
     few, many = np.zeros((1, 40), np.int64), np.full((1, 40), 255, np.int64)
-    cost = describe(engine)["clocks"]
+    cost = engine.describe()["clocks"]
     assert cost["per_event"]["fed"]["most"] == most
     fed, held, shown = (clocks_of_columns(engine, number) for number in range(3))
     assert fed.mean() == cost["per_event"]["fed"]["mean"]

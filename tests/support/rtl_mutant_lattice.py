@@ -17,7 +17,7 @@ ENGINE = of(
     ("lattice never settles", "(made + 1 == steps) | ~sites.moved", "made + 1 == steps"),
     (
         "tolerance cut off at its top",
-        "limit.eq(Mux(next_tolerance > self.cap, self.cap, next_tolerance))",
+        "limit.eq(self.capped(next_tolerance))",
         "limit.eq(next_tolerance)",
     ),
     ("schedule sampled with the second code", "self.taken & (self.number == 0)", "self.taken & (self.number == 1)"),

@@ -49,7 +49,7 @@ def subjects(arch: str) -> tuple[Subject, ...]:
                 Subject(_fused(), "parallel", {"levels": 2, "beat": 3, "result_beat": 2}),
                 Subject(_net(ternary=True), "parallel", {"levels": 3}),
                 Subject(_net(ternary=False), "parallel", {"levels": 1, "beat": 2}),
-                Subject(_fused(), "parallel", {"levels": None, "input": "tree"}),
+                Subject(_fused(), "parallel", {"levels": None, "beat": 2}),
                 # A step of several clocks, which does not run ahead.
                 Subject(_net(ternary=True), "parallel", {"levels": 2, "step_levels": 2}),
                 Subject(_multiples(), "parallel", {"levels": 3}),

@@ -31,7 +31,7 @@ ENGINE = of(
     ("a fall does not count", "moved.append((state > high) | (state < low))", "moved.append(state > high)"),
     ("tolerance not strict", "high.eq(state + tolerance)", "high.eq(state + tolerance - 1)"),
     ("steps not those of the sample", "left.eq(next_steps)", "left.eq(self.steps)"),
-    ("tolerance wraps", "tolerance.eq(Mux(next_tolerance > cap, cap, next_tolerance))", "tolerance.eq(next_tolerance)"),
+    ("tolerance wraps", "tolerance.eq(self.capped(next_tolerance))", "tolerance.eq(next_tolerance)"),
     ("schedule of the second beat", "intake.transfer & (intake.number == 0)", "intake.transfer & (intake.number == 1)"),
     ("steps add up over samples", "                    made.eq(0),\n", "                    made.eq(made),\n"),
     ("results in another order", "results[port.beat :], strict=False)", "results[1:], strict=False)"),
@@ -166,7 +166,7 @@ FUSE = of(
 )
 MATRIX = of(
     "parallel.matrix",
-    ("map without its bias", "if op.bias is None:", "if True:"),
+    ("map without its bias", "return bias_entries(net, op)", "return 0 * bias_entries(net, op)"),
 )
 EQUIVALENT = (
     Mutant(

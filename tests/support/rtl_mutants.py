@@ -34,7 +34,7 @@ from rtl_mutant_nets import Subject, subjects
 from rtl_mutant_table import MUTANTS
 
 from eqcompile.targets.rtl.emit import TOP
-from eqcompile.targets.rtl.engines import ARCHITECTURES
+from eqcompile.toolchain.registry import names
 
 __all__ = ["Verdict", "benches", "judged", "main", "mutated", "rewritten", "summary", "table", "written"]
 
@@ -92,6 +92,11 @@ def mutated(mutant: Mutant) -> Iterator[None]:
         yield
 
 
+def _is_hardware(module: str) -> bool:
+    """Options of architectures hold no logic, and who loaded them goes on with their classes."""
+    return module.startswith("eqcompile.rtl") and not module.endswith((".architecture", ".options"))
+
+
 @contextmanager
 def rewritten(changes: Mapping[str, Callable[[str], str]]) -> Iterator[dict[str, str]]:
     """Within, `eqcompile.rtl` is imported anew, the text of each module in `changes` changed; afterwards as it was."""
@@ -100,7 +105,7 @@ def rewritten(changes: Mapping[str, Callable[[str], str]]) -> Iterator[dict[str,
         path = files("eqcompile.rtl").joinpath(*module.split(".")).with_suffix(".py")  # type: ignore[attr-defined]
         texts[f"eqcompile.rtl.{module}"] = str(path), change(path.read_text(encoding="utf-8"))
     finder = _Patched(texts)
-    kept = {n: m for n, m in sys.modules.items() if n.startswith("eqcompile.rtl")}
+    kept = {n: m for n, m in sys.modules.items() if _is_hardware(n)}
     for name in kept:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
@@ -108,7 +113,7 @@ def rewritten(changes: Mapping[str, Callable[[str], str]]) -> Iterator[dict[str,
         yield {module: texts[f"eqcompile.rtl.{module}"][1] for module in changes}
     finally:
         sys.meta_path.remove(finder)
-        for name in [n for n in sys.modules if n.startswith("eqcompile.rtl")]:
+        for name in [n for n in sys.modules if _is_hardware(n)]:
             del sys.modules[name]
         sys.modules.update(kept)
         # A package holds its modules as attributes too.
@@ -117,7 +122,7 @@ def rewritten(changes: Mapping[str, Callable[[str], str]]) -> Iterator[dict[str,
             setattr(sys.modules[parent], child, module)
 
 
-def benches(folder: Path, archs: Iterable[str] = ARCHITECTURES) -> dict[str, list[Path]]:
+def benches(folder: Path, archs: Iterable[str] = names("architectures")) -> dict[str, list[Path]]:
     """The emitted folder of each subject of the engines, without a mutation."""
     return {a: [s.write(folder / f"{a}{number}") for number, s in enumerate(subjects(a))] for a in archs}
 

@@ -61,8 +61,8 @@ def simulate(
     seen: list[Seen] = []
     ticks: list[dict[str, list[int]]] = []
     codes: list[int] = []
-    mask = (1 << engine.x_port.format.bits) - 1
-    out = engine.y_port.format
+    mask = (1 << engine.signature.x_port.format.bits) - 1
+    out = engine.signature.y_port.format
     clocks = 0
 
     async def bench(ctx: Any) -> None:
@@ -89,7 +89,7 @@ def simulate(
             ctx.set(engine.x.payload, todo[0][at] & mask if offer else rng.getrandbits(8) & mask)
             ctx.set(engine.y.ready, ready)
             ports = [engine.x.ready, engine.y.valid, engine.y.payload, engine.made]
-            shown = [engine.trace_end, engine.trace_codes] if engine.traced else []
+            shown = [engine.trace_end, engine.trace_codes] if engine.signature.traced else []
             _, _, taken, valid, code, made, *trace = await ctx.tick().sample(*ports, *shown)
             clocks += 1
             if restart:
@@ -105,7 +105,7 @@ def simulate(
                 ticks.append(_states(net, trace[1]))
             if ready and valid:
                 codes.append(_code(int(code), out.bits, out.signed))
-                if len(codes) == engine.y_port.count:
+                if len(codes) == engine.signature.y_port.count:
                     seen.append(Seen(list(codes), int(made), list(ticks)))
                     codes.clear()
                     ticks.clear()

@@ -35,7 +35,7 @@ def written(folder: Path, **options: object) -> Artifact:
 @pytest.mark.parametrize(
     ("options", "faults"),
     [
-        ({"arch": "systolic"}, [("arch", "there is no architecture 'systolic'", "serial, parallel, lattice")]),
+        ({"arch": "systolic"}, [("arch", "there is no architecture 'systolic'", "lattice, parallel, serial")]),
         ({"lanes": 0}, [("lanes", "lanes is 0, must be at least 1", "")]),
         ({"arch": "parallel", "lanes": 2}, [("lanes", "parallel has no lanes", "--arch serial")]),
         ({"arch": "serial", "levels": 2}, [("levels", "serial has no levels", "--arch parallel")]),

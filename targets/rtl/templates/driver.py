@@ -53,8 +53,7 @@ class Driver:
         units = sum(s["units"] for s in layout.states)
         # Every weight of a dense net in a clock of its own, and streams that stall most of the time.
         self.limit = 20_000 + 4 * layout.steps * units * (units + layout.x["count"])
-        self.ticks: list[list[tuple[int, int, int]]] = []
-        self.events: list[tuple[int, int, int]] = []
+        self.ticks: list[Any] = []
         self.stalled = 0
         self.clocks = 0
 
@@ -115,21 +114,17 @@ class Driver:
         self.source.clear()
         self.source.pause = self.sink.pause = False
         self.sink.clear()
-        self.ticks, self.events = [], []
+        self.ticks = []
 
     async def _watch(self) -> None:
-        dut, kind = self.dut, self.layout.trace
+        dut, traced = self.dut, self.layout.trace
         while True:
             await FallingEdge(dut.clk)
             self.clocks += 1
             if dut.m_axis_tvalid.value and not dut.m_axis_tready.value:
                 self.stalled += 1
-            if kind == "events" and dut.trace_valid.value:
-                event = (int(dut.trace_state.value), int(dut.trace_unit.value), int(dut.trace_code.value))
-                self.events.append(event)
-            if kind is not None and dut.trace_end.value:
-                self.ticks.append(self.layout.split(int(dut.trace_codes.value)) if kind == "vector" else self.events)
-                self.events = []
+            if traced and dut.trace_end.value:
+                self.ticks.append(self.layout.traced(int(dut.trace_codes.value)))
 
     def send(self, codes: Sequence[int]) -> None:
         """Queue one input frame."""
@@ -161,12 +156,11 @@ class Driver:
         """States after each of the `made` oldest ticks traced."""
         # The last tick's trace may stand at the very clock of the last code.
         await FallingEdge(self.dut.clk)
-        if self.layout.trace is None:
+        if not self.layout.trace:
             return [np.zeros(0, np.int64)] * made
         assert made <= len(self.ticks), f"TUSER says {made} ticks, {len(self.ticks)} were traced"
         oldest, self.ticks = self.ticks[:made], self.ticks[made:]
-        found: list[Any] = self.layout.dense(oldest)
-        return found
+        return oldest
 
     async def read(self, register: str) -> int:
         """Value of a register."""

@@ -62,7 +62,7 @@ class Layout:
             if not raw["inject"]:
                 raise ValueError("this folder has no core with saboteurs: compile with --saboteurs")
             return cls(raw | {"verilog": raw["inject"]["verilog"]})
-        return cls(raw if traced else raw | {"trace": None, "verilog": "core.v"})
+        return cls(raw if traced else raw | {"trace": False, "verilog": "core.v"})
 
     @property
     def sources(self) -> list[Path]:
@@ -136,30 +136,19 @@ class Layout:
             raise ValueError(f"lanes beyond the {self.y['count']} codes hold {found[self.y['count'] :]}")
         return found[: self.y["count"]]
 
-    def dense(self, ticks: Sequence[Sequence[tuple[int, int, int]]]) -> list[Codes]:
-        """Every state after each tick of one sample, side by side, from its events `(state, unit, code)`."""
-        starts = np.cumsum([0, *(s["units"] for s in self.states)])
-        now = np.concatenate([np.array(s["init"], np.int64) for s in self.states])
-        rows = []
-        for events in ticks:
-            for state, unit, code in events:
-                now[starts[state] + unit] = _value(code, self.states[state])
-            rows.append(now.copy())
-        return rows
-
-    def split(self, word: int) -> list[tuple[int, int, int]]:
-        """The vector on `trace_codes` as events of every unit."""
-        events = []
-        for number, s in enumerate(self.states):
-            for unit in range(s["units"]):
-                events.append((number, unit, word))
+    def traced(self, word: int) -> Codes:
+        """The states on `trace_codes`, side by side."""
+        codes = []
+        for s in self.states:
+            for _ in range(s["units"]):
+                codes.append(_value(word, s))
                 word >>= s["bits"]
-        return events
+        return np.array(codes, np.int64)
 
     def gathered(self, rows: Sequence[Sequence[Codes]], y: Sequence[Sequence[int]], ticks: int) -> Results:
         """Results of samples whose states after each tick made are `rows`; the last row is kept to the end."""
         states = {}
-        if self.trace is not None and rows:
+        if self.trace and rows:
             filled = np.array([[r[min(t, len(r) - 1)] for r in rows] for t in range(ticks)], np.int64)
             at = 0
             for s in self.states:

@@ -35,31 +35,25 @@ IDLE_LIMIT = 1 << 26
 
 def header(layout: Any) -> str:
     """core_layout.h: the layout as C++ constants."""
-    first, states, init = 0, [], []
-    for s in layout.states:
-        states.append(f"{{{first}, {s['units']}, {s['bits']}, {int(s['signed'])}}}")
-        init += s["init"]
-        first += s["units"]
-    trace = {"events": "#define TRACE_EVENTS", "vector": "#define TRACE_VECTOR", None: ""}[layout.trace]
-    trace += "\n#define INJECTS" if layout.injects else ""
+    states = [f"{{{s['units']}, {s['bits']}, {int(s['signed'])}}}" for s in layout.states]
+    defines = "#define TRACED" if layout.trace else ""
+    defines += "\n#define INJECTS" if layout.injects else ""
     hardened = ""
     if layout.injects and (flags := layout.inject.get("flags")):
-        trace += "\n#define HARDENED"
+        defines += "\n#define HARDENED"
         registers = {"Faults": layout.registers["FAULTS"], "Corrected": layout.registers["CORRECTED"]}
         hardened = "".join(f"constexpr uint32_t k{n}Register = {at};\n" for n, at in registers.items())
         hardened += f"constexpr uint32_t kFaultsMask = {(1 << len(flags)) - 1};\n"
     return f"""\
 #include <cstddef>
 #include <cstdint>
-{trace}
+{defines}
 struct State {{
-    uint32_t first, units;
+    uint32_t units;
     int bits;
     bool is_signed;
 }};
-constexpr State kStates[] = {{{", ".join(states) or "{0, 0, 1, 0}"}}};
-constexpr uint32_t kUnits = {first};
-constexpr int32_t kInit[] = {{{", ".join(map(str, init)) or "0"}}};
+constexpr State kStates[] = {{{", ".join(states) or "{0, 1, 0}"}}};
 constexpr size_t kXCount = {layout.x["count"]}, kYCount = {layout.y["count"]};
 constexpr size_t kXBeat = {layout.x["beat"]}, kYBeat = {layout.y["beat"]};
 constexpr size_t kXBeats = (kXCount + kXBeat - 1) / kXBeat;
@@ -160,7 +154,7 @@ def compared(layout: Any, program: Path, words: Any) -> int:
     want = layout.expected(arrays)
     differ = 0
     for pause in (0, 128):
-        got, measured = run(program, layout, layout.frames(arrays), words, pause=pause, trace=layout.trace is not None)
+        got, measured = run(program, layout, layout.frames(arrays), words, pause=pause, trace=layout.trace)
         pairs = [(want.y, got.y), (want.steps, got.steps), *((want.states[n], a) for n, a in got.states.items())]
         differ += sum(int((a != b).sum()) for a, b in pairs)
         codes = sum(a.size for a, _ in pairs)
