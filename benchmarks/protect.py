@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from amaranth.back import verilog
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden.tmr import kept_apart
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.rtl.engine import CHUNK, RtlSession
@@ -83,7 +83,7 @@ def written(net: IntNet, options: Mapping[str, Any], folder: Path) -> Path:
     """The Verilog of the core as it is delivered."""
     shell = shell_of(net, choose(net, "parallel", **options), trace=False)
     file = folder / "core.v"
-    file.write_text(kept_apart(verilog.convert(shell, name="core", emit_src=False)), encoding="utf-8")
+    file.write_text(kept_apart(emit_verilog(shell, name="core")), encoding="utf-8")
     return file
 
 

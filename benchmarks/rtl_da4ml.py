@@ -26,13 +26,13 @@ from typing import Any
 
 import numpy as np
 from amaranth import Cat, Module, Signal, Value
-from amaranth.back import verilog
 from numpy.typing import NDArray
 
 from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.parallel.build import Builder
 from eqcompile.rtl.parallel.solve import solve
 from eqcompile.rtl.parallel.wires import Wire, constant, narrowed, shifted
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.synth.flow import synthesise
 from eqcompile.toolchain.ir import Format, Interval, IntNet
 from rtl import TERNARY
@@ -100,7 +100,7 @@ def ours(net: IntNet, matrix: NDArray[np.int64], x: Format, cutoff: int | None) 
     codes = [narrowed(w.value, w.range)[: f.bits] for w, f in zip(results, formats, strict=True)]
     y = Signal(sum(f.bits for f in formats), name="y")
     m.d.sync += y.eq(Cat(codes))
-    text = verilog.convert(m, name="core", ports=[sync.clk, port, y], emit_src=False)
+    text = emit_verilog(m, name="core", ports=[sync.clk, port, y])
     kind = "logic" if cutoff is None else f"pipeline, {cutoff}"
     widths = tuple((f.bits, f.signed) for f in formats)
     return Design("eqcompile", kind, {"core.v": text}, widths, 2 + last, len(graph.adders), graph.depth)

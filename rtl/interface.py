@@ -32,6 +32,7 @@ from .harden.tmr import merge_control
 __all__ = [
     "HARDENED",
     "ID",
+    "LOADING",
     "Engine",
     "EngineSignature",
     "Port",
@@ -54,11 +55,11 @@ MASK_BITS = 64
 class Register(IntEnum):
     """AXI4-Lite byte addresses; all registers have 32 bits.
 
-    CONTROL bit 0: soft reset (self-clearing; the engine drops the sample at hand). STATUS bit 0: busy; bit 1: at least
-    one result was written. STEPS and TOLERANCE: read and write, reset to the net's schedule, sampled when a sample
-    starts. MADE: ticks made for the last result. RESULTS: results written. STALLS: clocks in which a result waited for
-    the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS: of the next weight word; LOAD_DATA:
-    writing it stores the word and adds one to the address.
+    CONTROL bit 0: soft reset (the engine drops the sample at hand; reads 1 until a result that was cut off has ended).
+    STATUS bit 0: busy; bit 1: at least one result was written. STEPS and TOLERANCE: read and write, reset to the net's
+    schedule, sampled when a sample starts. MADE: ticks made for the last result. RESULTS: results written. STALLS:
+    clocks in which a result waited for the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS:
+    of the next weight word; LOAD_DATA: writing it stores the word and adds one to the address.
 
     Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
     it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
@@ -83,6 +84,8 @@ class Register(IntEnum):
 
 HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
 """Registers of cores with hardening."""
+LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
+"""Registers of cores whose weights are in a memory."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ __all__ = ["SLVERR", "Shell"]
 
 SLVERR = 0b10
 """Response to what the registers do not take: an unknown address, a write to a read-only register, strobes that do not
-cover the word, zero or too many steps, a weight word while the engine is busy."""
+cover the word, an address between two registers, zero or too many steps, a weight word while the engine is busy."""
 
 ADDRESS_BITS = 8
 COUNTER_BITS = 32
@@ -46,11 +46,15 @@ class Shell(wiring.Component):
     filled up with zeros, one whose TLAST comes late is cut off; either adds one to ERRORS, and the next frame is whole
     again. TUSER of the result: ticks made.
 
-    A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone; the frame that
-    it cuts off on the result side gets no TLAST.
+    A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone. It waits until a
+    beat that is offered on the result side is taken; a result frame that has begun is then filled up with zeros, with
+    TUSER 0, which no result has, in its last beat. CONTROL reads 1 until that has happened.
 
-    An engine with hardening may give up a sample: its result frame is then filled up with zeros, with TUSER 0, which no
-    result has, in its last beat; what is left of the input frame is dropped.
+    An engine with hardening may give up a sample: its result frame ends in the same way, and what is left of the input
+    frame is dropped.
+
+    No READY depends on a VALID of the same clock: address and data of a write are taken together, one clock after both
+    are there.
     """
 
     def __init__(self, engine: Engine, *, schedule: Schedule) -> None:
@@ -93,12 +97,19 @@ class Shell(wiring.Component):
         members |= {name: inner.members[name] for name in self.injected}
         self.loads = "load_data" in inner.members
         self.guard = Guard(span=engine.watched_span) if "harden_idle" in inner.members else None
+        self.restart = Signal(name="restart")
+        """The clock of a soft reset."""
+        self.stalled = Signal(name="stalled")
+        self.closing = Signal(name="closing")
+        """A result waits for its reader; a soft reset has cut off a result, whose frame is being filled up."""
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Any:
         m = Module()
         m.submodules.engine = self.engine
-        errors, stalls, results = (Signal(COUNTER_BITS) for _ in range(3))
+        errors = Signal(COUNTER_BITS)
+        stalls = Signal(COUNTER_BITS)
+        results = Signal(COUNTER_BITS)
         made = Signal(TICK_BITS, name="made")
         self._input(m, errors)
         self._output(m, stalls, results, made)
@@ -155,26 +166,31 @@ class Shell(wiring.Component):
             m.d.comb += lane.eq(code.as_signed() if port.format.signed else code)
         m.d.comb += [
             self.m_axis_tvalid.eq(y.valid & ~self.engine.restart),
-            y.ready.eq(self.m_axis_tready & ~self.engine.restart),
+            y.ready.eq(self.m_axis_tready & ~self.engine.restart & ~self.closing),
             self.m_axis_tlast.eq(index == port.beats - 1),
             self.m_axis_tuser.eq(self.engine.made),
+            self.stalled.eq(self.m_axis_tvalid & ~self.m_axis_tready),
         ]
+        ended = self.m_axis_tvalid & self.m_axis_tready & self.m_axis_tlast
         with m.If(self.m_axis_tvalid):
             with m.If(~self.m_axis_tready):
                 m.d.sync += stalls.eq(stalls + 1)
             with m.Else():
                 m.d.control += index.eq(Mux(self.m_axis_tlast, 0, index + 1))
-                with m.If(self.m_axis_tlast):
+                with m.If(self.m_axis_tlast & ~self.closing):
                     m.d.sync += results.eq(results + 1)
                     m.d.control += made.eq(self.engine.made)
-        with m.If(self.engine.restart):
-            m.d.control += index.eq(0)
+        # What a soft reset cut off.
+        with m.If(self.restart & (index != 0)):
+            m.d.control += self.closing.eq(1)
+        with m.Elif(ended):
+            m.d.control += self.closing.eq(0)
+        closing = self.closing
         if self.guard is not None:
-            m.d.comb += self.guard.ended.eq(self.m_axis_tvalid & self.m_axis_tready & self.m_axis_tlast)
-            with m.If(self.guard.closing):
-                m.d.comb += [self.m_axis_tvalid.eq(1), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]
-            with m.If(self.guard.abort):
-                m.d.control += index.eq(index)
+            m.d.comb += [self.guard.ended.eq(ended & ~self.closing), self.guard.stalled.eq(self.stalled)]
+            closing = closing | self.guard.closing
+        with m.If(closing):
+            m.d.comb += [self.m_axis_tvalid.eq(~self.restart), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]
 
     def _guard(self, m: Module, guard: Guard) -> None:
         engine = self.engine
@@ -196,22 +212,23 @@ class Shell(wiring.Component):
         steps = Signal(TICK_BITS, init=self.schedule.steps, name="steps")
         tolerance = Signal(TICK_BITS, init=self.schedule.tolerance, name="tolerance")
         written = Signal(name="written")
-        restart = Signal(name="restart")
+        asked = Signal(name="asked")
+        # Not while a beat is offered: AXI takes no offer back.
+        acts = asked & ~self.stalled
         load_address = Signal(len(engine.load_address) if self.loads else 0, name="load_address")
-        m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(restart)]
-        asks = Signal()
+        m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(self.restart)]
         if self.guard is not None:
             # One register for the host's restarts and the guard's: the longest paths begin there.
             both = Signal(name="restart")
-            m.d.control += both.eq(asks | self.guard.aborts)
-            m.d.comb += [engine.restart.eq(both), self.guard.restart.eq(restart)]
-        m.d.control += restart.eq(0)
+            m.d.control += both.eq(acts | self.guard.aborts)
+            m.d.comb += [engine.restart.eq(both), self.guard.restart.eq(self.restart)]
+        m.d.control += [self.restart.eq(acts), asked.eq(asked & self.stalled)]
         with m.If(results != 0):
             m.d.control += written.eq(1)
 
         readable: dict[Register, Value | int] = {
             Register.ID: ID,
-            Register.CONTROL: 0,
+            Register.CONTROL: asked | self.restart | self.closing,
             Register.STATUS: Cat(engine.busy, written | (results != 0)),
             Register.STEPS: steps,
             Register.TOLERANCE: tolerance,
@@ -230,42 +247,38 @@ class Shell(wiring.Component):
             m.d.sync += self.s_axil_rvalid.eq(0)
         with m.If(self.s_axil_arvalid & self.s_axil_arready):
             m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0), self.s_axil_rresp.eq(SLVERR)]
-            with m.Switch(self.s_axil_araddr[2:]):
+            with m.Switch(self.s_axil_araddr):
                 for register, value in readable.items():
-                    with m.Case(register >> 2):
+                    with m.Case(register):
                         m.d.sync += [self.s_axil_rdata.eq(value), self.s_axil_rresp.eq(0)]
 
         data = self.s_axil_wdata
-        take = Signal()
-        m.d.comb += [
-            # Address and data are taken together: one response is pending at a time.
-            take.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
-            self.s_axil_awready.eq(take),
-            self.s_axil_wready.eq(take),
-        ]
+        take = Signal(name="take")
+        # Address and data are taken together, a clock after both are there: one response is pending at a time.
+        m.d.control += take.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid & ~take)
+        m.d.comb += [self.s_axil_awready.eq(take), self.s_axil_wready.eq(take)]
         with m.If(self.s_axil_bvalid & self.s_axil_bready):
             m.d.sync += self.s_axil_bvalid.eq(0)
         with m.If(take):
             m.d.sync += [self.s_axil_bvalid.eq(1), self.s_axil_bresp.eq(SLVERR)]
             accepted = self.s_axil_bresp.eq(0)
             fits = data[TICK_BITS:] == 0
-            with m.If(self.s_axil_wstrb.all()), m.Switch(self.s_axil_awaddr[2:]):
-                with m.Case(Register.CONTROL >> 2):
+            with m.If(self.s_axil_wstrb.all()), m.Switch(self.s_axil_awaddr):
+                with m.Case(Register.CONTROL):
                     m.d.sync += accepted
-                    m.d.control += restart.eq(data[0])
-                    if self.guard is not None:
-                        m.d.comb += asks.eq(data[0])
-                with m.Case(Register.STEPS >> 2), m.If(fits & (data != 0)):
+                    with m.If(data[0]):
+                        m.d.control += asked.eq(1)
+                with m.Case(Register.STEPS), m.If(fits & (data != 0)):
                     m.d.sync += accepted
                     m.d.control += steps.eq(data)
-                with m.Case(Register.TOLERANCE >> 2), m.If(fits):
+                with m.Case(Register.TOLERANCE), m.If(fits):
                     m.d.sync += accepted
                     m.d.control += tolerance.eq(data)
                 if self.loads:
-                    with m.Case(Register.LOAD_ADDRESS >> 2), m.If(data[len(load_address) :] == 0):
+                    with m.Case(Register.LOAD_ADDRESS), m.If(data[len(load_address) :] == 0):
                         m.d.sync += accepted
                         m.d.control += load_address.eq(data)
-                    with m.Case(Register.LOAD_DATA >> 2), m.If(~engine.busy):
+                    with m.Case(Register.LOAD_DATA), m.If(~engine.busy):
                         m.d.comb += [
                             engine.load_address.eq(load_address),
                             engine.load_data.eq(data),
@@ -274,6 +287,6 @@ class Shell(wiring.Component):
                         m.d.sync += accepted
                         m.d.control += load_address.eq(load_address + 1)
                 if self.guard is not None:
-                    with m.Case(Register.FAULTS >> 2), m.If(data[len(self.guard.flags) :] == 0):
+                    with m.Case(Register.FAULTS), m.If(data[len(self.guard.flags) :] == 0):
                         m.d.comb += self.guard.clear.eq(data)
                         m.d.sync += accepted

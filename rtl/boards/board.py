@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amaranth import ClockDomain, Module
-from amaranth.back import verilog
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Schedule
 
+from ..verilog import emit_verilog
 from .link import Link
 from .uart import divisor_of
 
@@ -67,5 +67,4 @@ class BoardTop(wiring.Component):
 
 def board_verilog(top: BoardTop) -> str:
     """Verilog of the module `TOP` with the board's pins as ports."""
-    text: str = verilog.convert(top, name=TOP, emit_src=False)
-    return text
+    return emit_verilog(top, name=TOP)

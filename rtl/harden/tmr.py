@@ -23,7 +23,7 @@ __all__ = ["COPIES", "Triplicated", "kept_apart", "majority", "merge_control"]
 
 COPIES = 3
 _NAME = "vote_copy"
-_MODULE = re.compile(rf"^(?=module \\?\S*{_NAME}_\d+ )", re.MULTILINE)
+_MODULE = re.compile(rf"^(?=module \\?\S*{_NAME}(_\d+)? )", re.MULTILINE)
 
 
 def kept_apart(verilog: str) -> str:

@@ -50,10 +50,9 @@ def need_tools(requests: Requests) -> None:
     require(tools)
 
 
-def shortfalls(folder: Path, engine: Mapping[str, Any], requests: Requests) -> list[Diagnostic]:
+def shortfalls(engine: Mapping[str, Any], requests: Requests) -> list[Diagnostic]:
     """What the devices have too little of, as far as it is known without synthesis; `engine` describes itself."""
-    verilog = (folder / f"{TOP}.v").read_text(encoding="utf-8")
-    return [fault for device in sorted(requests.devices) for fault in known_shortfalls(verilog, engine, PARTS[device])]
+    return [fault for device in sorted(requests.devices) for fault in known_shortfalls(engine, PARTS[device])]
 
 
 def finish_folder(

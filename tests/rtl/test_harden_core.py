@@ -14,7 +14,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import rtl_mutants
-from amaranth.back import verilog
 from amaranth.sim import Simulator
 from emitting import emitted
 from rtl_engines import cube_net
@@ -30,6 +29,7 @@ from eqcompile.rtl.serial import hardening
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.rtl.serial.plan import make_plan
 from eqcompile.rtl.shell import Shell
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.engines import Choice
 from eqcompile.targets.rtl.target import RtlTarget
@@ -56,7 +56,7 @@ def core_of(harden: tuple[str, ...], net: IntNet | None = None) -> Shell:
 
 
 def text_of(shell: Shell) -> str:
-    return tmr.kept_apart(verilog.convert(shell, name="core", emit_src=False))
+    return tmr.kept_apart(emit_verilog(shell, name="core"))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_every_encoding_returns_and_every_run_ends_proved_by_induction(tmp_path:
             from eqcompile.targets.rtl.emit import shell_of as build
 
             shell = build(plain(), Choice("serial", {"lanes": 2, "harden": ("watchdog", "safe-fsm")}, ()), trace=False)
-            text, span = verilog.convert(shell, name="core", emit_src=False), shell.engine.watched_span
+            text, span = emit_verilog(shell, name="core"), shell.engine.watched_span
         folder = tmp_path / str(number)
         folder.mkdir()
         verdict = prove(text, folder, span=span)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from amaranth import Elaboratable, Module, Signal, signed, unsigned
-from amaranth.back import verilog
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from eqcompile.rtl.harden.memory import LATENCY, CheckedRam
 from eqcompile.rtl.harden.residue import ResidueRam, plus, residue, times
 from eqcompile.rtl.harden.tmr import COPIES, Triplicated, kept_apart, merge_control
 from eqcompile.rtl.harden.watchdog import Watchdog
+from eqcompile.rtl.verilog import emit_verilog
 
 CODES = [Parity, Secded]
 FEW = settings(max_examples=12, deadline=None)
@@ -312,11 +312,9 @@ def test_votes_count_as_one_register_does_and_mask_one_that_is_wrong(monkeypatch
     assert len(copies) == COPIES
     one, other = Counter(), Counter()
     inner = Triplicated()(one)
-    text = kept_apart(verilog.convert(inner, ports=[one.run, one.count, one.sum], emit_src=False))
+    text = kept_apart(emit_verilog(inner, ports=[one.run, one.count, one.sum]))
     assert text.count("(* keep_hierarchy = 1 *)\nmodule") == COPIES
-    plain_text = verilog.convert(
-        merge_control(other, voted=False), ports=[other.run, other.count, other.sum], emit_src=False
-    )
+    plain_text = emit_verilog(merge_control(other, voted=False), ports=[other.run, other.count, other.sum])
     assert kept_apart(plain_text) == plain_text
 
 

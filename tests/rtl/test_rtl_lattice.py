@@ -10,7 +10,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Fragment
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from strategies import random_inputs, random_net, with_formats
 from eqcompile.rtl.lattice import plan as planning
 from eqcompile.rtl.lattice.engine import LatticeEngine, check, resources
 from eqcompile.rtl.lattice.walk import Walk, walk_of
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.synth.parse import cell_counts
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 from eqcompile.toolchain.diagnostics import UnsupportedError
@@ -172,7 +172,7 @@ def test_resources_are_what_yosys_finds(weights: str, tmp_path: Path) -> None:
         net = with_formats(replace(net, params=params, formats={"h": Format(8, True)}))
     engine = LatticeEngine(net, trace=False, passes=3, units=2)
     path = tmp_path / "core.v"
-    path.write_text(verilog.convert(engine, name="core", emit_src=False), encoding="utf-8")
+    path.write_text(emit_verilog(engine, name="core"), encoding="utf-8")
     script = "read_verilog core.v; synth_ecp5 -top core; tee -q -o stat.json stat -json"
     status, log = run_tool("yosys", ["-q", "-p", script], cwd=tmp_path, deadline=Deadline.after(300.0))
     assert status == 0, log

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.back import verilog
 from rtl_mutant_nets import Subject, subjects
 
 from eqcompile.rtl.memory import SPRAM_MODEL
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 
@@ -84,10 +85,7 @@ def cores() -> dict[str, Subject]:
 def netlists(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The top module of every core and of every wrong one, by name, all through one Yosys."""
     folder = tmp_path_factory.mktemp("netlists")
-    texts = {
-        name: verilog.convert(shell_of(s.net, s.choice, trace=False), name="core", emit_src=False)
-        for name, s in cores().items()
-    }
+    texts = {name: emit_verilog(shell_of(s.net, s.choice, trace=False), name="core") for name, s in cores().items()}
     texts |= {n: f"module core(input clk, rst, d, output q); {body} endmodule\n" for n, (body, _) in WRONG.items()}
     ports, _, _ = SPRAM_MODEL.partition(");")
     (folder / "model.v").write_text(f"{ports}); endmodule\n", encoding="utf-8")
@@ -167,3 +165,57 @@ def test_what_is_not_as_promised_is_found(name: str, netlists: dict[str, Any]) -
     found = list(faults(netlists[name]))
     assert found
     assert all(WRONG[name][1] in f for f in found), found
+
+
+LATE = "output tready, input tvalid, input clk, input rst, output reg q"
+WAITING = {
+    "assign tready = tvalid & q; always @(posedge clk) q <= rst; initial q = 0;": True,
+    "reg [1:0] seen = 0; always @(posedge clk) seen <= {seen[0], tvalid}; assign tready = seen[1] & rst;"
+    " initial q = 0; always @(posedge clk) q <= rst & tvalid;": False,
+}
+
+
+def reached(module: Mapping[str, Any], sources: str, sinks: str) -> set[tuple[str, str]]:
+    """Inputs whose name ends in `sources`, each with an output whose name ends in `sinks` and that depends on it in the
+    same clock."""
+    onward: dict[Any, set[Any]] = {}
+    for cell in module["cells"].values():
+        if "ff" in cell["type"]:
+            continue
+        ways, to = cell["port_directions"].items(), cell["connections"]
+        ends = {bit for port, way in ways if way == "output" for bit in to[port]}
+        if cell["type"] == "$mem_v2" and "0" not in cell["parameters"]["RD_CLK_ENABLE"]:
+            continue
+        for port, way in ways:
+            for bit in to[port] if way == "input" else ():
+                onward.setdefault(bit, set()).update(ends)
+    found = set()
+    for name, port in module["ports"].items():
+        if port["direction"] == "input" and name.endswith(sources):
+            seen, open_ends = set(port["bits"]), list(port["bits"])
+            while open_ends:
+                for bit in onward.get(open_ends.pop(), set()) - seen:
+                    seen.add(bit)
+                    open_ends.append(bit)
+            outputs = ((n, p) for n, p in module["ports"].items() if p["direction"] == "output" and n.endswith(sinks))
+            found |= {(name, n) for n, p in outputs if seen & set(p["bits"])}
+    return found
+
+
+@pytest.mark.parametrize("name", cores())
+def test_no_ready_waits_for_a_valid_of_the_same_clock(name: str, netlists: dict[str, Any]) -> None:
+    """AXI forbids it: two such sides together are a loop; nor may an offer depend on whether it is taken."""
+    module = netlists[name]
+    assert reached(module, "valid", "ready") == set()
+    assert reached(module, "ready", "valid") == set()
+
+
+@pytest.mark.parametrize("body", WAITING)
+def test_a_ready_that_waits_is_found(body: str, tmp_path: Path) -> None:
+    """A path through gates counts, one through a register does not."""
+    (tmp_path / "late.v").write_text(f"module core({LATE}); {body} endmodule\n", encoding="utf-8")
+    (tmp_path / "all.ys").write_text(SCRIPT.format(name="late").replace("read_verilog -lib model.v\n", ""))
+    status, log = run_tool("yosys", ["-q", "all.ys"], cwd=tmp_path, deadline=Deadline.after(60.0))
+    assert status == 0, log
+    module = json.loads((tmp_path / "late.json").read_text(encoding="utf-8"))["modules"]["core"]
+    assert bool(reached(module, "valid", "ready")) == WAITING[body]

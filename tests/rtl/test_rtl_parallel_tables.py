@@ -10,7 +10,6 @@ from unittest import mock
 import numpy as np
 import pytest
 from amaranth import Module, Signal
-from amaranth.back import verilog
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.parallel.saturate import useful_drives
 from eqcompile.rtl.parallel.wires import Wire, composed
 from eqcompile.rtl.shell import Shell
+from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.synth.parse import cell_counts
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 from eqcompile.toolchain.ir import Format, Interval, IntNet, Output, State, ops
@@ -166,7 +166,7 @@ def test_the_same_drive_is_cut_where_nothing_else_reads_it() -> None:
 def test_synthesis_makes_block_ram_of_table_and_state(tmp_path: Path) -> None:
     """A register beside the memory, or a table in LUTs: 3 readers of one table need two block RAMs with two ports."""
     net = net_of(NARROW)
-    text = verilog.convert(Shell(ParallelEngine(net, trace=False), schedule=net.schedule), name="core", emit_src=False)
+    text = emit_verilog(Shell(ParallelEngine(net, trace=False), schedule=net.schedule), name="core")
     (tmp_path / "core.v").write_text(text, encoding="utf-8")
     script = "read_verilog core.v; synth_ecp5 -top core -run begin:map_gates; tee -q -o stat.json stat -json"
     status, log = run_tool("yosys", ["-q", "-p", script], cwd=tmp_path, deadline=Deadline.after(120))

@@ -190,14 +190,14 @@ def judged(mutant: Mutant, whole: Mapping[str, Sequence[Path]]) -> Verdict:
 
 def verilog(mutant: Mutant, subject: Subject) -> str | None:
     """The mutant's core; None if it cannot be built."""
-    from amaranth.back import verilog as backend
+    from eqcompile.rtl.verilog import emit_verilog
 
     with IMPORTING, mutated(mutant):
         from eqcompile.targets.rtl.emit import shell_of
 
         try:
             shell = shell_of(subject.net, subject.choice, trace=True)
-            return str(backend.convert(shell, name=TOP, emit_src=False))
+            return emit_verilog(shell, name=TOP)
         except Exception:  # noqa: BLE001 a mutant may break in any way
             return None
 

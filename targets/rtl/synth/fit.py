@@ -1,17 +1,16 @@
-"""What the parts have, what a core needs at least as far as its Verilog tells, and what would make it fit.
+"""What the parts have, what a core needs at least as far as the manifest tells, and what would make it fit.
 
-Known before synthesis: memories that are marked as block RAM, which are mapped to nothing else; instances of the UP5K's
+Known before synthesis: memories that ask for block RAM, which are mapped to nothing else; instances of the UP5K's
 single-port RAM; and the multipliers that the engine says it has, for which the tools have no other form.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from eqcompile.rtl.verilog import BlockMemory
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 
@@ -19,9 +18,7 @@ from .parts import PARTS, Part, Resource
 
 __all__ = [
     "CAPACITY",
-    "Memory",
     "block_rams",
-    "declared_memories",
     "hint_for",
     "known_shortfalls",
     "lattice_shortfalls",
@@ -49,48 +46,25 @@ _OPTIONS = {
     "spram": "fewer weight bits, or a smaller net",
     "dsp": "--weights ternary, fewer --lanes (serial), or more --passes (lattice)",
 }
-_MODULE = re.compile(r"^module \\?(\S+?) *\(", re.MULTILINE)
-_BLOCK = re.compile(r"\(\* ram_style = \"block\" \*\)\s*(?:\(\*[^*]*\*\)\s*)*reg \[(\d+):0\] \S+ +\[(\d+):0\];")
-_SPRAM = re.compile(r"^  SB_SPRAM256KA ", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Memory:
-    """`depth` words of `width` bits that must be in block RAM, in the module `name`."""
-
-    name: str
-    width: int
-    depth: int
-
-
-def declared_memories(verilog: str) -> list[Memory]:
-    """The memories of a core that are marked as block RAM."""
-    starts = list(_MODULE.finditer(verilog))
-    ends = [*(m.start() for m in starts[1:]), len(verilog)]
-    return [
-        Memory(module[1], int(high) + 1, int(last) + 1)
-        for module, end in zip(starts, ends, strict=True)
-        for high, last in _BLOCK.findall(verilog, module.start(), end)
-    ]
-
-
-def block_rams(memory: Memory, family: str) -> int:
+def block_rams(memory: BlockMemory, family: str) -> int:
     """The fewest block RAMs of a family (`ecp5`, `ice40`) that hold the memory in one shape side by side."""
     return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in _SHAPES[family])
 
 
-def known_shortfalls(verilog: str, engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+def known_shortfalls(engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
     """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
 
-    `engine`: what the engine says about itself, as in the manifest (`weight_bits`, `multipliers`).
+    `engine`: what is known about the core, as in the manifest (`memories`, `primitives`, `weight_bits`, `multipliers`).
     """
     if part.name not in CAPACITY:
         return []
-    memories = declared_memories(verilog)
+    memories = [BlockMemory(**memory) for memory in engine.get("memories", ())]
     bits = int(engine.get("weight_bits", 0))
     needed = {
         "bram": sum(block_rams(m, part.family) for m in memories),
-        "spram": len(_SPRAM.findall(verilog)),
+        "spram": int(engine.get("primitives", {}).get("SB_SPRAM256KA", 0)),
         "dsp": int(engine.get("multipliers", 0)),
     }
     faults = []

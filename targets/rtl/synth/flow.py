@@ -286,7 +286,7 @@ def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:
     """
     if not core.is_file():
         raise ArtifactError(Diagnostic("no-verilog", "there is no such file", str(core), "compile with --target rtl"))
-    faults = known_shortfalls(core.read_text(encoding="utf-8"), engine, part)
+    faults = known_shortfalls(engine, part)
     if faults:
         raise DoesNotFitError(faults, ())
 

@@ -1,6 +1,6 @@
 """Contents of memories, moved from statements into files.
 
-A memory's initial words are one assignment each in the Verilog that Amaranth writes. Yosys makes a cell of each and
+A memory's initial words are one assignment each in the Verilog of a core. Yosys makes a cell of each and
 takes minutes over tables of some 100,000 words; one `$readmemh` says the same and takes a second.
 """
 
@@ -11,9 +11,7 @@ import re
 __all__ = ["gathered"]
 
 _INITIAL = re.compile(
-    r"^  reg \[\d+:0\] (?P<name>\S+) +\[\d+:0\];\n"
-    r"  initial begin\n(?P<body>(?:    \S+ *\[\d+\] = \d+'h[0-9a-f]+;\n)+)  end\n",
-    re.MULTILINE,
+    r"^  initial begin\n(?P<rest>    for .*\n)?(?P<body>(?:    \S+ *\[\d+\] = \d+'h[0-9a-f]+;\n)+)  end\n", re.MULTILINE
 )
 _WORD = re.compile(r"^    (\S+) *\[(\d+)\] = \d+'h([0-9a-f]+);$", re.MULTILINE)
 
@@ -26,12 +24,13 @@ def gathered(verilog: str) -> tuple[str, dict[str, str]]:
 
     def replaced(match: re.Match[str]) -> str:
         words = _WORD.findall(match["body"])
-        if any(name != match["name"] or int(index) != i for i, (name, index, _) in enumerate(words)):
+        name = words[0][0]
+        if any(other != name or int(index) != i for i, (other, index, _) in enumerate(words)):
             return match[0]
         file = f"memory_{len(files)}.hex"
         files[file] = "".join(f"{word}\n" for _, _, word in words)
-        declaration = match[0][: match[0].index("\n") + 1]
+        rest = f"  initial begin\n{match['rest']}  end\n" if match["rest"] else ""
         # An escaped name ends with a space.
-        return f'{declaration}  initial $readmemh("{file}", {match["name"]} , 0, {len(words) - 1});\n'
+        return f'{rest}  initial $readmemh("{file}", {name} , 0, {len(words) - 1});\n'
 
     return _INITIAL.sub(replaced, verilog), files

@@ -81,14 +81,15 @@ class Driver:
         await ClockCycles(self.dut.clk, 2)
 
     async def soft_reset(self) -> None:
-        """The same through the control register."""
+        """The same through the control register, which tells when a result that was cut off has been filled up."""
         self.source.assert_reset(True)
         await self.write("CONTROL", 1)
-        self.sink.assert_reset(True)
-        await ClockCycles(self.dut.clk, 4)
+        self.sink.pause = False
+        while await self.read("CONTROL"):
+            pass
+        await ClockCycles(self.dut.clk, 2)
         self.forget()
         self.source.assert_reset(False)
-        self.sink.assert_reset(False)
         await ClockCycles(self.dut.clk, 2)
 
     async def first_beat_in(self) -> None:
@@ -118,11 +119,17 @@ class Driver:
 
     async def _watch(self) -> None:
         dut, traced = self.dut, self.layout.trace
+        offer = None
         while True:
             await FallingEdge(dut.clk)
             self.clocks += 1
+            beat = (dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast, dut.m_axis_tuser)
+            shown = tuple(str(signal.value) for signal in beat)
+            assert offer in (None, shown) or dut.rst.value, f"a beat that nobody has taken changed: {offer}, {shown}"
+            offer = None
             if dut.m_axis_tvalid.value and not dut.m_axis_tready.value:
                 self.stalled += 1
+                offer = shown
             if traced and dut.trace_end.value:
                 self.ticks.append(self.layout.traced(int(dut.trace_codes.value)))
 

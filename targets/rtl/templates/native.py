@@ -62,8 +62,8 @@ constexpr int kYBits = {8 * layout.y["bytes"]};
 constexpr bool kYSigned = {str(layout.y["signed"]).lower()};
 constexpr int64_t kIdleLimit = {IDLE_LIMIT};
 constexpr uint32_t kStepsRegister = {layout.registers["STEPS"]};
-constexpr uint32_t kLoadAddressRegister = {layout.registers["LOAD_ADDRESS"]};
-constexpr uint32_t kLoadDataRegister = {layout.registers["LOAD_DATA"]};
+constexpr uint32_t kLoadAddressRegister = {layout.registers.get("LOAD_ADDRESS", 0)};
+constexpr uint32_t kLoadDataRegister = {layout.registers.get("LOAD_DATA", 0)};
 {hardened}"""
 
 

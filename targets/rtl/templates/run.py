@@ -1,6 +1,6 @@
 """Run the bench, or given samples, on the core under cocotb.
 
-python bench/run.py [--sim verilator|icarus]                     the whole bench
+python bench/run.py [--sim verilator|icarus] [--standard ...]    the whole bench
 python bench/run.py [--sim ...] --inputs x.npz --results y.npz   samples under `codes.NAME`, states if asked
 python bench/run.py [--sim ...] --inputs ... --results ... --deposits f.json   upsets by the simulator (deposits.py)
 """
@@ -22,11 +22,15 @@ import layout  # type: ignore[import-not-found]  # noqa: E402
 import tools  # type: ignore[import-not-found]  # noqa: E402
 
 BUILD_ARGS = {
-    # As SystemVerilog, initial values would not start the combinational processes: they would stay undefined.
-    "icarus": ["-g2005"],
-    # Amaranth writes exact arithmetic whose operands differ in width on purpose.
-    "verilator": ["-Wno-WIDTH", "-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert"],
+    "icarus": [],
+    # Sums and products are exact: Verilog extends their operands.
+    "verilator": ["-Wno-WIDTHEXPAND", "-Wno-fatal", "-O3", "--x-assign", "fast", "--noassert"],
 }
+STANDARDS = {
+    "icarus": {"1364-2005": ["-g2005"], "1800-2017": ["-g2012"]},
+    "verilator": {name: ["--language", name] for name in ("1364-2005", "1800-2017")},
+}
+"""Verilog and SystemVerilog; the core means the same in both."""
 
 DEPOSIT_ARGS = {"icarus": [], "verilator": ["--public-flat-rw"]}
 
@@ -40,6 +44,7 @@ def run(
     env: dict[str, str],
     verbose: bool,
     module: str = "test_core",
+    standard: str = "1800-2017",
 ) -> int:
     """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run."""
     from cocotb_tools.check_results import get_results
@@ -54,7 +59,11 @@ def run(
             sources=tools.copied(layout.Layout.read(traced=trace).sources, build),
             hdl_toplevel="core",
             build_dir=build,
-            build_args=[*BUILD_ARGS[sim], *(DEPOSIT_ARGS[sim] if module == "deposits" else [])],
+            build_args=[
+                *STANDARDS[sim][standard],
+                *BUILD_ARGS[sim],
+                *(DEPOSIT_ARGS[sim] if module == "deposits" else []),
+            ],
             timescale=("1ns", "1ps"),
             log_file=log,
         )
@@ -95,6 +104,7 @@ def show(log: Path | None) -> None:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sim", choices=("verilator", "icarus"), default="verilator")
+    parser.add_argument("--standard", choices=STANDARDS["icarus"], default="1800-2017", help="of the language")
     parser.add_argument("--build", type=Path, help="folder for what is built (default build/SIM)")
     parser.add_argument("--test", help="run this test alone")
     parser.add_argument("--inputs", type=Path, help="samples to run instead of the bench")
@@ -122,7 +132,16 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"make takes no path like {str(build)!r}: build elsewhere, with --build /tmp/core\n")
         return 3
     try:
-        failed = run(given.sim, build, trace=trace, testcase=test, env=env, verbose=not given.quiet, module=module)
+        failed = run(
+            given.sim,
+            build,
+            trace=trace,
+            testcase=test,
+            env=env,
+            verbose=not given.quiet,
+            module=module,
+            standard=given.standard,
+        )
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
         return 3

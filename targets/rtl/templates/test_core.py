@@ -138,6 +138,28 @@ async def soft_reset_in_mid_run(dut: Any) -> None:
 
 
 @cocotb.test()
+async def soft_reset_ends_the_frame(dut: Any) -> None:
+    """A result that a soft reset cuts off keeps its length; zeros ticks in its last beat say that it is none."""
+    driver = await started(dut)
+    frames, want = vectors()
+    driver.send(frames[-1])
+    await driver.first_code_out()
+    results = await driver.read("RESULTS")
+    await driver.write("CONTROL", 1)
+    await ClockCycles(dut.clk, 4)
+    driver.sink.pause = False
+    frame = await driver.sink.recv(compact=False)
+    whole = LAYOUT.y["count"] <= LAYOUT.y["beat"]
+    assert len(LAYOUT.codes(frame.tdata)) == LAYOUT.y["count"]
+    assert whole or frame.tuser[-1] == 0
+    while await driver.read("CONTROL"):
+        pass
+    assert await driver.read("RESULTS") == results + whole * (not results)
+    driver.ticks.clear()
+    must_equal(want, await driver.run(frames, TICKS))
+
+
+@cocotb.test()
 async def frames_of_wrong_length(dut: Any) -> None:
     """A frame that ends early or late gives one result and one error each; the next one is whole again."""
     driver = await started(dut)
@@ -178,8 +200,10 @@ async def registers(dut: Any) -> None:
     assert (await driver.axil.read(0x7C, 4)).resp == bad
     assert (await driver.axil.write(0x7C, bytes(4))).resp == bad
     assert (await driver.axil.write(LAYOUT.registers["STEPS"], bytes([1, 0]))).resp == bad
+    assert (await driver.axil.write(LAYOUT.registers["STEPS"] + 1, bytes([1, 0, 0]))).resp == bad
+    assert (await driver.axil.read(LAYOUT.registers["STEPS"] + 2, 2)).resp == bad
     if not LAYOUT.load_words:
-        await driver.write("LOAD_DATA", 0, want=bad)
+        assert (await driver.axil.write(0x28, bytes(4))).resp == bad
     assert await driver.read("STEPS") == LAYOUT.steps
     assert await driver.read("TOLERANCE") == LAYOUT.tolerance
 
