@@ -168,7 +168,7 @@ class Expressions:
         spec, signed = cell.ports[port], cell.parameters[f"{port}_SIGNED"] == "1"
         missing = width - bits_of(spec)
         if not spec:
-            return constant("0" * width, signed=signed)
+            return constant("0" * max(width, 1), signed=signed)
         if all(not chunk.wire for chunk in spec):
             bits = "".join(chunk.bits for chunk in spec)
             return constant((bits[0] if signed else "0") * max(missing, 0) + bits, signed=signed)
