@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from .choices import assignments, bit_at, branches_of, is_chain, is_choice, reset_first
 from .expressions import Expressions, constant, primary, span
 from .names import Names, wire_names, written
 from .rtlil import Assign, Cell, Chunk, Module, Process, Spec, Statement, Switch, part_of
@@ -64,8 +65,8 @@ class ModuleText:
         gone: set[str] = set()
         rights = [right for _, right in self.module.connects]
         for process in self.module.processes:
-            if not _is_choice(process):
-                rights += [a.right for a in _assignments(process)]
+            if not is_choice(process):
+                rights += [a.right for a in assignments(process)]
         for register in self.registers.values():
             if self._next(register) is not None:
                 gone.add(register.ports["D"][0].wire)
@@ -154,7 +155,7 @@ class ModuleText:
             elif cell.kind == "$memrd_v2" and cell.parameters["CLK_ENABLE"] == "0":
                 yield f"assign {to.spec(cell.ports['DATA'])} = {self._word(cell)};"
         for wire, process in self.processes.items():
-            if wire not in self.absorbed and _is_choice(process):
+            if wire not in self.absorbed and is_choice(process):
                 yield f"assign {written(self.wires[wire])} = {self._chosen(process)};"
 
     def _chosen(self, process: Process) -> str:
@@ -163,9 +164,9 @@ class ModuleText:
         text = self.expressions.spec(default.right, nested=True)
         for switch in reversed(rest):
             assert isinstance(switch, Switch)
-            branches = list(_branches(switch))
+            branches = list(branches_of(switch))
             for bit, body in reversed(branches):
-                value = next(iter(_assignments(body)))
+                value = next(iter(assignments(body)))
                 right = self.expressions.spec(value.right, nested=True)
                 text = right if bit is None else f"{self._condition(bit, nested=True)} ? {right} : {text}"
         return text
@@ -178,7 +179,7 @@ class ModuleText:
     def _functions(self) -> Iterator[str]:
         """Combinational choices that are more than one `?`, each a function of what it reads."""
         for wire, process in self.processes.items():
-            if wire in self.absorbed or _is_choice(process):
+            if wire in self.absorbed or is_choice(process):
                 continue
             name = self.names.unique(f"{self.wires[wire]}_of")
             body = list(self._body(process, {wire: name}, "="))
@@ -208,7 +209,7 @@ class ModuleText:
             first = process[0]
             keeps = isinstance(first, Assign) and first.right == cell.ports["Q"] and first.left == cell.ports["D"]
             body = process[1:] if keeps else process
-            yield from (TAB + line for line in self._body(_reset_first(body), {driven: self.wires[wire]}, "<="))
+            yield from (TAB + line for line in self._body(reset_first(body), {driven: self.wires[wire]}, "<="))
             yield "end"
             yield ""
         for cell in self._synchronous_reads():
@@ -233,7 +234,7 @@ class ModuleText:
 
     def _writes(self, cell: Cell) -> Iterator[str]:
         """One line for each run of bits that are written together."""
-        enables = [_bit(cell.ports["EN"], i) for i in range(cell.integer("WIDTH"))]
+        enables = [bit_at(cell.ports["EN"], i) for i in range(cell.integer("WIDTH"))]
         low = 0
         while low < len(enables):
             high = low
@@ -250,7 +251,7 @@ class ModuleText:
         for statement in statements:
             if isinstance(statement, Assign):
                 yield f"{self._left(statement.left, names)} {sign} {self.expressions.right(statement.right)};"
-            elif _is_chain(statement):
+            elif is_chain(statement):
                 yield from self._chain(statement, names, sign)
             else:
                 yield from self._case(statement, names, sign)
@@ -263,7 +264,7 @@ class ModuleText:
         return f"{name}[{chunk.low}]" if chunk.width == 1 else f"{name}[{chunk.low + chunk.width - 1}:{chunk.low}]"
 
     def _chain(self, switch: Switch, names: Mapping[str, str], sign: str) -> Iterator[str]:
-        branches = list(_branches(switch))
+        branches = list(branches_of(switch))
         word = "if"
         for i, (bit, body) in enumerate(branches):
             rest = branches[i + 1 :]
@@ -272,7 +273,7 @@ class ModuleText:
             if bit is not None and not body and len(rest) == 1 and rest[0][0] is None:
                 # Nothing to do on this condition: ask for the opposite.
                 bit, body, rest = (bit[0], "10"[int(bit[1])]), rest[0][1], []
-            if bit is None and len(body) == 1 and isinstance(body[0], Switch) and _is_chain(body[0]):
+            if bit is None and len(body) == 1 and isinstance(body[0], Switch) and is_chain(body[0]):
                 inner = self._chain(body[0], names, sign)
                 yield f"end else {next(inner)}"
                 yield from inner
@@ -338,70 +339,3 @@ def _pattern(bits: str) -> str:
 
 def _memory(cell: Cell) -> str:
     return cell.parameters["MEMID"].strip('"').replace("\\\\", "\\")
-
-
-def _bit(spec: Spec, index: int) -> Chunk:
-    (chunk,) = part_of(spec, index, 1)
-    return chunk
-
-
-def _assignments(statements: Iterable[Statement]) -> Iterator[Assign]:
-    for statement in statements:
-        if isinstance(statement, Switch):
-            for _, body in statement.cases:
-                yield from _assignments(body)
-        else:
-            yield statement
-
-
-def _single(pattern: str) -> bool:
-    return pattern.count("-") == len(pattern) - 1
-
-
-def _is_chain(switch: Switch) -> bool:
-    """Whether each case asks for one bit: `if`, `else if`, `else`."""
-    return all(len(p) == 0 or (len(p) == 1 and _single(p[0])) for p, _ in switch.cases)
-
-
-def _branches(switch: Switch) -> Iterator[tuple[tuple[Chunk, str] | None, tuple[Statement, ...]]]:
-    """The branches of a chain: the bit that is asked for with its value, None for what remains."""
-    asked: set[tuple[Chunk, str]] = set()
-    for patterns, body in switch.cases:
-        if not patterns:
-            yield None, body
-            return
-        (pattern,) = patterns
-        at = next(i for i, c in enumerate(pattern) if c != "-")
-        bit = _bit(switch.test, len(pattern) - 1 - at)
-        if (bit, "10"[pattern[at] == "1"]) in asked:
-            yield None, body
-            return
-        asked.add((bit, pattern[at]))
-        yield (bit, pattern[at]), body
-
-
-def _is_choice(process: Process) -> bool:
-    """Whether a process is `?` in one line: whole values, at most three conditions."""
-    first, *rest = process
-    whole = isinstance(first, Assign) and len(rest) <= 1
-    if not whole or not rest:
-        return whole
-    (switch,) = rest
-    assert isinstance(first, Assign)
-    if not isinstance(switch, Switch) or not _is_chain(switch) or len(switch.cases) > 3:
-        return False
-    bodies = [body for _, body in switch.cases]
-    return all(len(b) == 1 and isinstance(b[0], Assign) and b[0].left == first.left for b in bodies)
-
-
-def _reset_first(process: Process) -> Process:
-    """A condition that comes last and overrides everything, written as one that comes first, with an `else`."""
-    if len(process) < 2 or not isinstance(last := process[-1], Switch) or len(last.cases) != 1:
-        return process
-    ((patterns, body),) = last.cases
-    wires = {c.wire for a in _assignments(process) for c in a.left}
-    whole = len(body) == 1 and isinstance(body[0], Assign) and len(wires) == 1 and patterns == ("1",)
-    widest = max(c.low + c.width for a in _assignments(process) for c in a.left)
-    if not whole or not isinstance(body[0], Assign) or body[0].left[0].width < widest:
-        return process
-    return (Switch(last.test, ((patterns, body), ((), _reset_first(process[:-1])))),)
