@@ -187,7 +187,7 @@ class Shell(wiring.Component):
             m.d.control += self.closing.eq(0)
         closing = self.closing
         if self.guard is not None:
-            m.d.comb += [self.guard.ended.eq(ended & ~self.closing), self.guard.stalled.eq(self.stalled)]
+            m.d.comb += self.guard.ended.eq(ended & ~self.closing)
             closing = closing | self.guard.closing
         with m.If(closing):
             m.d.comb += [self.m_axis_tvalid.eq(~self.restart), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]

@@ -25,8 +25,7 @@ class Guard(wiring.Component):
 
     In: `faults`, `noticed` (a bit each as in `FLAGS`; the first end the run, the others do not) and `corrected` of the
     engine; `idle` and `tick` as in `Watchdog`; `begins`: the first beat of a frame is taken; `takes`: any beat is;
-    `held`: the engine waits for its neighbours; `stalled`: a beat of a result is offered, an abort waits until it is
-    taken; `restart`: a soft reset; `clear`: flags to clear. Without `span` there
+    `held`: the engine waits for its neighbours; `restart`: a soft reset; `clear`: flags to clear. Without `span` there
     is no watchdog.
     """
 
@@ -39,7 +38,6 @@ class Guard(wiring.Component):
                 "idle": In(1),
                 "tick": In(1),
                 "held": In(1),
-                "stalled": In(1),
                 "begins": In(1),
                 "takes": In(1),
                 "ended": In(1),
@@ -70,8 +68,6 @@ class Guard(wiring.Component):
         # A frame has begun and its result has not ended.
         owing = Signal(name="owing")
         running = Signal()
-        # A fault was found while a beat was offered, which AXI takes not back.
-        waiting = Signal(name="waiting")
         if self.watchdog is not None:
             m.submodules.watchdog = dog = self.watchdog
             m.d.comb += [
@@ -86,11 +82,10 @@ class Guard(wiring.Component):
             ]
             m.d.control += [took.eq(self.takes & running), began.eq(self.begins), idle.eq(self.idle)]
         m.d.comb += [
-            running.eq(~self.restart & ~self.abort & ~waiting),
+            running.eq(~self.restart & ~self.abort),
             found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
         ]
-        m.d.comb += self.aborts.eq((found.any() | waiting) & ~self.stalled)
-        m.d.control += waiting.eq((found.any() | waiting) & self.stalled & ~self.restart)
+        m.d.comb += self.aborts.eq(found.any())
         m.d.control += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
         with m.If(self.begins & self.takes):
             m.d.control += owing.eq(1)

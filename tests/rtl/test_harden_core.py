@@ -151,6 +151,8 @@ class Driven:
             for name, v in (("awaddr", register), ("wdata", value), ("wstrb", 15), ("awvalid", 1), ("wvalid", 1)):
                 ctx.set(getattr(shell, f"s_axil_{name}"), v)
             ctx.set(shell.s_axil_bready, 1)
+            while not ctx.get(shell.s_axil_awready):
+                await ctx.tick()
             await ctx.tick()
             ctx.set(shell.s_axil_awvalid, 0)
             ctx.set(shell.s_axil_wvalid, 0)
