@@ -92,7 +92,7 @@ class LatticeEngine(Engine):
         cells = build_cells(m, plan, sequence.command, self._sample(m, sequence))
         valid = sequence.left != 0
         first = Signal(name="first_leaves")
-        number = Signal(range(max(plan.passes * plan.share, 2)), name="leaving_number")
+        number = Signal(range(max(plan.passes * plan.share, 2)), name="number_at_units")
         last = Signal()
         m.d.comb += [
             sequence.captured.eq(cells.captured),
