@@ -1,1 +1,54 @@
-"""From a trained equilibrium network to hardware, with proof that the hardware computes what the network computes."""
+"""From a trained equilibrium network to hardware, with proof that the hardware computes what the network computes.
+
+The Python interface is that of `eqcompile.app.api`; each name is loaded when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .app.api import (
+        Artifact,
+        Certificate,
+        CompileRequest,
+        CompileResult,
+        certify,
+        compare,
+        compile_model,
+        encode,
+        golden,
+        load,
+        open,
+        quantize,
+        run,
+        target,
+    )
+
+__all__ = [
+    "Artifact",
+    "Certificate",
+    "CompileRequest",
+    "CompileResult",
+    "certify",
+    "compare",
+    "compile_model",
+    "encode",
+    "golden",
+    "load",
+    "open",
+    "quantize",
+    "run",
+    "target",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from .app import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,125 @@
+"""The Python interface, as `import eqcompile` gives it: a function a stage, each of which returns a frozen value.
+
+import eqcompile as eq
+
+model = eq.load("model.pt")
+lowered = eq.quantize(model, calibration={"x": x_train}, weights="int4")
+codes = eq.encode(lowered, {"x": x_test})
+run = eq.golden(lowered, codes)
+artifact = eq.open("out")
+eq.compare(run, eq.run(artifact, codes)).require()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.quantize.lower import lower
+from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.certificate import Certificate, certify
+from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import Imported, Lowered, Run, Target
+from eqcompile.toolchain.ir import EqNet, IntNet
+from eqcompile.toolchain.options import QuantizeOptions
+
+from .compile import DEFAULT_TIMEOUT_S, CompileRequest, CompileResult, compile_model, simulators_for
+
+__all__ = [
+    "Artifact",
+    "Certificate",
+    "CompileRequest",
+    "CompileResult",
+    "certify",
+    "compare",
+    "compile_model",
+    "encode",
+    "golden",
+    "load",
+    "open",
+    "quantize",
+    "run",
+    "target",
+]
+
+Codes = Mapping[str, NDArray[np.int64]]
+
+
+def load(
+    path: str | Path,
+    *,
+    family: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    config: Path | None = None,
+) -> Imported:
+    """A checkpoint as a float net; see `import_model` for the arguments and errors."""
+    return import_model(Path(path), family=family, settings=settings, config=config)
+
+
+def quantize(
+    model: Imported | EqNet, *, calibration: Mapping[str, NDArray[Any]] | None = None, **options: Any
+) -> Lowered:
+    """The integer net of a float net.
+
+    Args:
+        model: what `load` returns, or a float net.
+        calibration: real inputs `[samples, (frame,) *shape]` by name, from which ranges are taken; without them
+            `input_range` holds.
+        options: the fields of `QuantizeOptions`.
+
+    Raises:
+        UsageError: an option that there is not, or out of its range. UnsupportedError: an operation without an integer
+            form, each named.
+    """
+    net = model.net if isinstance(model, Imported) else model
+    return lower(net, QuantizeOptions(**options), calibration=calibration)
+
+
+def encode(net: Lowered | IntNet, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+    """Input codes of real inputs `[samples, (frame,) *shape]`, by name; entries out of range saturate."""
+    codes, _ = data.encode(net.net if isinstance(net, Lowered) else net, inputs)
+    return codes
+
+
+def golden(net: Lowered | IntNet, codes: Codes, *, trace: bool = True) -> Run:
+    """Relax an integer net in the golden interpreter, the definition of right; see `Run` for shapes."""
+    return run_golden(net.net if isinstance(net, Lowered) else net, codes, trace=trace)
+
+
+def target(name: str, **options: Any) -> Target:
+    """The target `name` with its options, for a `CompileRequest`.
+
+    Raises:
+        UsageError: no such target, naming the nearest. MissingToolError, PluginError: it cannot be loaded.
+    """
+    return registry.target_class(name)(**options)
+
+
+def open(folder: str | Path) -> Artifact:
+    """The artifact in a folder, the hash of each of its files checked; ArtifactError with all faults."""
+    return Artifact.open(Path(folder))
+
+
+def run(
+    artifact: Artifact,
+    codes: Codes,
+    *,
+    simulator: str | None = None,
+    trace: bool = True,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Run:
+    """Run input codes through an artifact in one of its target's simulators, by default the first.
+
+    Raises:
+        UsageError: no such simulator. MissingToolError: its tool is absent. SimulatorError: it died or ran for longer
+            than `timeout_s` seconds.
+    """
+    chosen = simulators_for(artifact.manifest.target, None if simulator is None else [simulator])
+    return next(iter(chosen.values()))().run(artifact, codes, trace=trace, timeout_s=timeout_s)
