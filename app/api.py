@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import Certificate, certify

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
 from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal

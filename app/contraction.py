@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.agreement import labels_agreeing
 from eqcompile.toolchain.certificate import Certificate, certify
 from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions

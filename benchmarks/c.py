@@ -38,7 +38,7 @@ from nets import inputs as random_images
 from numpy.typing import NDArray
 
 from eqcompile.app.emission import emit_artifact
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.importers.api import import_model

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import emit_artifact
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.golden import run as run_golden

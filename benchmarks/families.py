@@ -24,7 +24,7 @@ from zoo_nets import NAMES, zoo_net
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import emit_artifact
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode

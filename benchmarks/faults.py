@@ -40,7 +40,7 @@ import numpy as np
 from mnist import CHECKPOINT, images
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.faults.engine import Engine, Session
 from eqcompile.sim.faults.model import FaultModel
 from eqcompile.sim.faults.table import FaultTable

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, golden, reference
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import describe
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
 from eqcompile.targets.rtl.engines import Choice

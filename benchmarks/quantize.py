@@ -22,7 +22,7 @@ import numpy as np
 from mnist import images
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import artifact, data, golden
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.importers.api import import_model

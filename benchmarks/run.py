@@ -28,7 +28,7 @@ import nets
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 
 REPEATS = 5
 Row = dict[str, Any]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from eqcompile.quantize.qat.stage import tune
+from eqcompile.quantization.qat.stage import tune
 from eqcompile.toolchain import artifact
 from eqcompile.toolchain.data import Inputs
 from eqcompile.toolchain.importers.api import import_model

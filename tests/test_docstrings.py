@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("app", "quantize", "rtl", "sim", "targets", "toolchain")
+ROOMS = ("app", "quantization", "rtl", "sim", "targets", "toolchain")
 EXCEPTIONS = Path(__file__).with_name("docstring_exceptions.txt")
 _ARRAY = re.compile(r"\b(NDArray|Array|ndarray)\b")
 _SHAPE = re.compile(r"\[[^\]]+\]|scalar|shape|as in `")

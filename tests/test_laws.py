@@ -10,11 +10,11 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("app", "toolchain", "quantize", "targets", "rtl", "sim")
+PACKAGES = ("app", "toolchain", "quantization", "targets", "rtl", "sim")
 ARROWS = {
-    "app": {"toolchain", "quantize", "targets", "rtl", "sim"},
+    "app": {"toolchain", "quantization", "targets", "rtl", "sim"},
     "toolchain": set(),
-    "quantize": {"toolchain"},
+    "quantization": {"toolchain"},
     "targets": {"toolchain", "rtl"},
     "rtl": {"toolchain"},
     "sim": {"toolchain"},
@@ -38,7 +38,7 @@ HEAVY = {
     "qonnx",
 }
 TRAINING = {"learner", "train", "weights"}
-"""Modules of `quantize/qat` that PyTorch's classes are extended in: its stage imports them once it found PyTorch."""
+"""Modules of `quantization/qat` that extend classes of PyTorch: its stage imports them once it has PyTorch."""
 
 
 def sources(package: str) -> list[Path]:

@@ -80,7 +80,7 @@ def command(argv: Sequence[str]) -> Reply:
     if target_name is None:
         namespace = parser.parse_all(argv)
         raise UsageError(_missing(namespace))
-    from eqcompile.quantize.options import check_options
+    from eqcompile.quantization.options import check_options
     from eqcompile.toolchain import registry
 
     from .. import compile as pipeline

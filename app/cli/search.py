@@ -54,7 +54,7 @@ def command(argv: Sequence[str]) -> Reply:
     if namespace.calibrate is not None:
         calibration = data.read_inputs(namespace.calibrate, imported.net)
     options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
-    from eqcompile.quantize.search import halves, search
+    from eqcompile.quantization.search import halves, search
 
     with (
         replacing(folder / _JSON, force=namespace.force) as document_file,

@@ -60,7 +60,7 @@ def _parser() -> console.Parser:
 def command(argv: Sequence[str]) -> console.Reply:
     """Train as the command line says."""
     namespace = _parser().parse_all(argv)
-    from eqcompile.quantize.qat.stage import tune
+    from eqcompile.quantization.qat.stage import tune
     from eqcompile.toolchain import data
     from eqcompile.toolchain.importers.api import import_model
 
@@ -112,7 +112,7 @@ def _write(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 def _demand_same(path: Path, tuned: Tuned, options: QuantizeOptions, samples: Mapping[str, Any]) -> None:
     """The file as written lowers to the net that was measured, or it is not kept."""
-    from eqcompile.quantize.lower import lower
+    from eqcompile.quantization.lower import lower
     from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
     from eqcompile.toolchain.importers.api import import_model
 

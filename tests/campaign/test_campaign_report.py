@@ -21,7 +21,7 @@ from eqcompile.app.report.campaign.page import render
 from eqcompile.app.report.campaign.recovery import proved_bound
 from eqcompile.app.report.campaign.write import write
 from eqcompile.app.report.figure import Curve, curves, shade
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.definition import STORE
 from eqcompile.sim.campaign.environment.rates import read

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop, net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.certificate import Block, certify, recurrent_weights, spectral_bound
 from eqcompile.toolchain.certificate.tables import growth
 from eqcompile.toolchain.data import encode

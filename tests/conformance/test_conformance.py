@@ -27,7 +27,7 @@ from plugged import under_test
 from strategies import random_inputs, random_net, small_net
 from zoo_nets import zoo_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, seal
 from eqcompile.toolchain.compare import Comparison, compare

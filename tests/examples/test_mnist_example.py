@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import Imported, QuantizeOptions

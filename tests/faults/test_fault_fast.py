@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.faults.engine import Engine
 from eqcompile.sim.faults.fast import engine as fast
 from eqcompile.sim.faults.fast import fuse

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.diagnostics import ImportFileError, UsageError
 from eqcompile.toolchain.importers import brevitas_state
 from eqcompile.toolchain.importers.api import import_model

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, UnsupportedError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model

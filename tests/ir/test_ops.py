@@ -9,7 +9,7 @@ from typing import get_args
 from eqcompile.toolchain.ir import LEGAL, ops
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("app", "quantize", "rtl", "sim", "targets", "toolchain")
+ROOMS = ("app", "quantization", "rtl", "sim", "targets", "toolchain")
 MANY = 10
 """Cases from which on a `match` over operations counts as one that has to know all of them."""
 

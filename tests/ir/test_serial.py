@@ -18,7 +18,7 @@ from onnx_run import execute
 from strategies import int_nets, int_runs, small_net, with_formats
 from zoo_nets import NAMES, zoo_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import ArtifactError, VerifyError

@@ -16,7 +16,7 @@ from emitting import emitted, refused, unchecked
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.c_runner import CortexMSimulator, HostSimulator
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import golden

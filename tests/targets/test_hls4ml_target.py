@@ -18,7 +18,7 @@ from hls_bench import FLAGS, bench, compiled, headers
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.hls4ml_runner import Hls4mlSimulator
 from eqcompile.targets.hls4ml import maps, target
 from eqcompile.targets.hls4ml.target import Hls4mlTarget

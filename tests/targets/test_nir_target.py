@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from strategies import EXTRAS, int_runs, random_inputs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.targets.nir.lower import lower as lower_nir
 from eqcompile.targets.nir.target import NirTarget
 from eqcompile.toolchain import golden

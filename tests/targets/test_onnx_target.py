@@ -18,7 +18,7 @@ from onnx_run import execute
 from strategies import int_runs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.sim.onnx_runner import OnnxSimulator
 from eqcompile.targets.onnx.float_form import float_model
 from eqcompile.targets.onnx.graph import integer_model, label_keys

@@ -14,7 +14,7 @@ import pytest
 from rtl_uart import SimulatedLine, serial_port
 from strategies import small_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.rtl.boards import BOARDS, BoardTop
 from eqcompile.rtl.memory import SPRAM_MODEL
 from eqcompile.rtl.serial.engine import SerialEngine

@@ -12,7 +12,7 @@ import pytest
 from eqcompile.toolchain.diagnostics.catalogue import catalogue, page
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("app", "quantize", "rtl", "sim", "targets", "toolchain")
+ROOMS = ("app", "quantization", "rtl", "sim", "targets", "toolchain")
 HELPERS = {"Diagnostic": 0, "refuse": 0, "_fault": 1, "_wide": 0}
 """Functions that take a code, and at which position."""
 UNTESTED = Path(__file__).with_name("diagnostics_untested.txt")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from quantize_nets import loop, net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Format, State, Stop, ops

@@ -13,12 +13,12 @@ from float_nets import float_nets
 from numpy.typing import NDArray
 from zoo_nets import NAMES, zoo_net
 
-from eqcompile.quantize.qat.checkpoint import Checkpoint
-from eqcompile.quantize.qat.learner import Learner
-from eqcompile.quantize.qat.network import relax
-from eqcompile.quantize.qat.train import calibrated_gain
-from eqcompile.quantize.qat.weights import QuantizedWeight, straight
-from eqcompile.quantize.weights import quantize_weights
+from eqcompile.quantization.qat.checkpoint import Checkpoint
+from eqcompile.quantization.qat.learner import Learner
+from eqcompile.quantization.qat.network import relax
+from eqcompile.quantization.qat.train import calibrated_gain
+from eqcompile.quantization.qat.weights import QuantizedWeight, straight
+from eqcompile.quantization.weights import quantize_weights
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.importers.api import import_model

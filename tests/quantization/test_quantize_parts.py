@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantize_nets import loop, net
 
-from eqcompile.quantize.bounds import Bounds, whole_numbers
-from eqcompile.quantize.builder import multiplier_for
-from eqcompile.quantize.exact import on_grid
-from eqcompile.quantize.hoist import hoist
-from eqcompile.quantize.inputs import choose_encoding, encode_error
-from eqcompile.quantize.operands import Constant, Value, common_scale, is_power_of_two
-from eqcompile.quantize.tables import PlainTable, Segments, function, saturation, tabulate
-from eqcompile.quantize.weights import quantize_weights
+from eqcompile.quantization.bounds import Bounds, whole_numbers
+from eqcompile.quantization.builder import multiplier_for
+from eqcompile.quantization.exact import on_grid
+from eqcompile.quantization.hoist import hoist
+from eqcompile.quantization.inputs import choose_encoding, encode_error
+from eqcompile.quantization.operands import Constant, Value, common_scale, is_power_of_two
+from eqcompile.quantization.tables import PlainTable, Segments, function, saturation, tabulate
+from eqcompile.quantization.weights import quantize_weights
 from eqcompile.toolchain.ir import Format, State, ops, verify
 from eqcompile.toolchain.ir.ranges import RangeError
 from eqcompile.toolchain.reference import run_reference

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop
 
-from eqcompile.quantize.fit import best_scale, descend, nearest
-from eqcompile.quantize.ground import Ground
-from eqcompile.quantize.lower import lower
-from eqcompile.quantize.moments import Moments
-from eqcompile.quantize.plan import make_plan
-from eqcompile.quantize.weights import quantize_weights
+from eqcompile.quantization.fit import best_scale, descend, nearest
+from eqcompile.quantization.ground import Ground
+from eqcompile.quantization.lower import lower
+from eqcompile.quantization.moments import Moments
+from eqcompile.quantization.plan import make_plan
+from eqcompile.quantization.weights import quantize_weights
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
 Array = NDArray[Any]

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 
 from eqcompile.app.cli import tune
 from eqcompile.app.cli.main import eqtune, main
-from eqcompile.quantize.lower import lower
-from eqcompile.quantize.qat import stage
+from eqcompile.quantization.lower import lower
+from eqcompile.quantization.qat import stage
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from quantize_nets import Loop, inputs_of, loop, state_errors
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import VerifyError
 from eqcompile.toolchain.golden import run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from zoo_nets import NAMES, zoo_net
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eqcompile.app.cli.main import main
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions

@@ -12,8 +12,8 @@ from quantize_nets import inputs_of, loop
 
 from eqcompile.app.cli.main import main
 from eqcompile.app.report.pareto import front
-from eqcompile.quantize.lower import lower
-from eqcompile.quantize.search import search
+from eqcompile.quantization.lower import lower
+from eqcompile.quantization.search import search
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.importers.api import import_model
@@ -292,7 +292,7 @@ def test_an_interrupted_search_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eqcompile.quantize.search.labels_agreeing", interrupted)
+    monkeypatch.setattr("eqcompile.quantization.search.labels_agreeing", interrupted)
     argv = ["search", str(LOOPED), "--inputs", str(TEST), "-o", str(tmp_path / "s"), "--samples", "4"]
     assert main(argv) == 130
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop, net, state_errors
 
-from eqcompile.quantize.lower import lower
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.golden import run
