@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help docs results demo test test-fast lint browser bench rtl families examples mutants clean
+.PHONY: help artifacts docs results demo test test-fast lint browser bench rtl families examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -20,6 +20,7 @@ help:
 	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
 	@echo "make examples    train the committed checkpoints anew"
 	@echo "make mutants     random mutants of the product against the tests that reach their lines (hours; goes on where it was)"
+	@echo "make artifacts   emit a fixed set of nets for every target, and say which files a change of the code alters"
 	@echo "make results     render benchmarks/results as benchmarks/RESULTS.md"
 	@echo "make docs        write the reference pages anew"
 	@echo "make clean       remove the environment and build outputs"
@@ -97,6 +98,10 @@ examples: $(VENV)/.installed
 
 mutants: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/support/mutants.py --simulators
+
+# Every artifact of a fixed set of nets, by the hashes of its files: says which a change of the code alters.
+artifacts: $(VENV)/.installed
+	@$(BIN)/python benchmarks/artifacts.py
 
 results: $(VENV)/.installed
 	@$(BIN)/python benchmarks/results.py

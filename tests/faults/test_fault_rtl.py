@@ -240,7 +240,7 @@ def test_a_scalar_of_a_sweep_is_disturbed() -> None:
     step = (*net.step[:at], ops.Abs(out="size", x="activity"), replace(net.step[at], a="size"), *net.step[at + 1 :])
     formats = {name: f for name, f in net.formats.items() if name in ("h", "g", "p")}
     net = with_formats(replace(net, step=step, formats=formats))
-    session = RtlEngine().open(net, random_inputs(net, random.Random(1), batch=SAMPLES), near=1)
+    session = RtlEngine(instrumented("rtl", net)).open(net, random_inputs(net, random.Random(1), batch=SAMPLES), near=1)
     faults = [parse_fault(f"{s}/a.0.0/value:size[0]|40@{ticks}") for s in range(SAMPLES) for ticks in ("0-9", "3")]
     rows = session.translator.rows(faults)
     assert differing(session, rows, faults) == []

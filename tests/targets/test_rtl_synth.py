@@ -316,7 +316,7 @@ def test_an_artifact_is_synthesised_while_it_is_made_and_afterwards(
     median, mhz = made[0]["clocks"]["latency"]["median"], made[0]["fmax_mhz"]
     assert made[0]["times"]["latency_us"]["median"] == pytest.approx(median / mhz)
     assert made[1]["fmax_mhz"] is made[1]["times"] is None
-    shown = "\n".join(manifest.details["summary"])
+    shown = "\n".join(manifest.summary)
     assert "synthesis only, no place and route" in shown
     assert f"latency: {median / mhz:.2f} us median" in shown
 
