@@ -101,7 +101,6 @@ def test_imports_follow_the_laws() -> None:
     assert forbidden(graph()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="rtl and targets/c still have circles")
 def test_no_module_imports_itself_through_others() -> None:
     """Modules in a circle can be understood, tested and moved only together."""
     assert circle(graph()) == []

@@ -10,7 +10,6 @@ from typing import Any
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import QuantizeOptions
 
-from .commands import COMMANDS, listing
 from .console import Parser, Reply
 from .numbers import integer, positive_seconds
 from .options import add_field_options, add_target_options, build_target, field_options, parse_settings
@@ -20,11 +19,11 @@ from .widths import add_weights, widths_of
 __all__ = ["command"]
 
 _MISSING_TOOL = 7
-_DESCRIPTION = f"""\
+_DESCRIPTION = """\
 Compile a trained equilibrium network for a target, and prove that the artifact computes what the network computes: it
 is run through the target's simulator and compared with the golden interpreter at every state and step.
 
-{listing(COMMANDS)}
+{commands}
   eqcompile help COMMAND, eqcompile --version
 
 `eqcompile --target T --help` adds the options of target T."""
@@ -34,8 +33,9 @@ _EXAMPLES = """\
   eqcompile model.pt --target rtl --synth ecp5-25k --board ulx3s -o out --inputs test.npz"""
 
 
-def _parser(*, add_help: bool) -> Parser:
-    parser = Parser(prog="eqcompile", description=_DESCRIPTION, examples=_EXAMPLES, add_help=add_help)
+def _parser(*, commands: str, add_help: bool) -> Parser:
+    description = _DESCRIPTION.format(commands=commands)
+    parser = Parser(prog="eqcompile", description=description, examples=_EXAMPLES, add_help=add_help)
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="checkpoint file")
     parser.add_argument("--target", metavar="T", help="what to compile for; `eqcompile targets` lists them")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the artifact")
@@ -69,14 +69,14 @@ def add_model_options(group: Any) -> None:
     group.add_argument("--config", type=Path, metavar="FILE", help="settings in a .json or .toml file")
 
 
-def command(argv: Sequence[str]) -> Reply:
+def command(argv: Sequence[str], *, commands: str) -> Reply:
     """Compile as the command line says.
 
     Raises UsageError for what is missing, and what `compile_model` raises.
     """
-    first = _parser(add_help=False)
+    first = _parser(commands=commands, add_help=False)
     target_name = first.parse_known_args(argv)[0].target
-    parser = _parser(add_help=True)
+    parser = _parser(commands=commands, add_help=True)
     if target_name is None:
         namespace = parser.parse_all(argv)
         raise UsageError(_missing(namespace))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .commands import Command, choose, listing
+from .command import Command, choose, listing
 from .console import Parser, Reply
 
 __all__ = ["COMMANDS", "command"]

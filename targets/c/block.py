@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from ...toolchain.ir import Interval, ops
 from ...toolchain.ir.ops import Op, Operation
 from ...toolchain.passes import live_ops, reads
-from ..clike import Shape, contiguous
-from .layout import Group, narrowest, signed
+from ..clike import contiguous
+from .layout import narrowest, signed
 from .maps import EACH, MAPS, RUN, in_runs, write_map
-from .program import Program
+from .region import Region
 from .scalar import Scalar, expression, lookup_index
 from .values import Value, loops
 
@@ -35,17 +35,8 @@ _Scalar = ops.ElementwiseOp | _Biased
 
 
 @dataclass
-class Block:
-    """Writes a block. `group` and `base`: where values that need memory go, and the C prefix of it; `lasting` values
-    are read after the block and go to the state struct. `events`: linear maps are kept and take up what changed;
-    `dense`: they add every column, else those of operand entries that are not 0."""
-
-    program: Program
-    group: Group
-    base: str
-    lasting: set[str] = field(default_factory=set)
-    events: bool = False
-    dense: bool = False
+class Block(Region):
+    """Writes a block of operations."""
 
     def write(self, block: Sequence[Op], results: Iterable[str] = (), pad: str = "    ") -> list[str]:
         """Lines of the block; afterwards `program.values` has what it defines. `results` are read after it."""
@@ -71,11 +62,6 @@ class Block:
                 waiting.append(self._bias(op, op.bias))
         flush(len(block))
         return lines
-
-    def new(self, name: str, shape: Shape, x: Interval, *, entries: int = 0, wanted: str = "") -> Value:
-        """Memory for the value `name`, under the C name `wanted` if it is not the value itself."""
-        group, base = (self.program.kept, "s->") if name in self.lasting else (self.group, self.base)
-        return self.program.array(group, wanted or name, shape, x, base, entries=entries)
 
     # Elementwise
 

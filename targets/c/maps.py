@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ...toolchain.ir import Interval, ops
 from ..clike import Shape, contiguous
 from .layout import CType, Field, narrowest, signed
+from .program import Program
+from .region import Region
 from .values import Value, loops
-
-if TYPE_CHECKING:
-    from .block import Block
-    from .program import Program
 
 __all__ = ["EACH", "MAPS", "RUN", "in_runs", "write_map"]
 
@@ -29,7 +26,7 @@ FEW = 32
 MAPS = (ops.Linear, ops.Stencil, ops.Conv)
 
 
-def write_map(block: Block, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) -> list[str]:
+def write_map(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) -> list[str]:
     """Lines that bring the accumulators of `op` up to its operand; its value, without bias, is a view of them."""
     program = block.program
     x = program.value(op.x)
@@ -81,7 +78,7 @@ def write_map(block: Block, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) -
     return lines + loops(x.shape, body, pad)
 
 
-def _dots(block: Block, op: ops.Linear, x: Value, function: str, pad: str) -> list[str]:
+def _dots(block: Region, op: ops.Linear, x: Value, function: str, pad: str) -> list[str]:
     """Lines that multiply each row of the weights with the whole operand."""
     program = block.program
     total, _, _ = program.accumulator(op)
@@ -115,7 +112,7 @@ def _runs(x: Value, seen: Value, body: Callable[[Sequence[str]], list[str]], pad
     return in_runs(x.shape[0], lines, pad)
 
 
-def _seen(block: Block, op: ops.Linear | ops.Stencil | ops.Conv, x: Value) -> Value:
+def _seen(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, x: Value) -> Value:
     """The operand as the accumulators have it; they start from the operand 0."""
     program = block.program
     interval = x.interval | Interval(0, 0)
