@@ -10,11 +10,13 @@ __all__ = ["assignments", "bit_at", "branches_of", "is_chain", "is_choice", "res
 
 
 def bit_at(spec: Spec, index: int) -> Chunk:
+    """The bit `index` of a signal, counted from its lowest."""
     (chunk,) = part_of(spec, index, 1)
     return chunk
 
 
 def assignments(statements: Iterable[Statement]) -> Iterator[Assign]:
+    """Every assignment of the statements, those of all cases included."""
     for statement in statements:
         if isinstance(statement, Switch):
             for _, body in statement.cases:
@@ -24,6 +26,7 @@ def assignments(statements: Iterable[Statement]) -> Iterator[Assign]:
 
 
 def single(pattern: str) -> bool:
+    """Whether a pattern of a case asks for one bit and leaves the others open."""
     return pattern.count("-") == len(pattern) - 1
 
 

@@ -208,7 +208,8 @@ def test_upsets_of_the_hardware_are_what_cocotb_deposits(arch: str, tmp_path: Pa
     """The generated saboteurs against a simulator's own means, on the core that has none: every state of every tick."""
     session = opened(arch)
     found = core_faults(session, 1000, 2, int(session.undisturbed.latency.max()), NAMED[arch])
-    kept = effective(session, [f for f in found if "#" not in str(f)], 10)
+    # The other bank of codes is read before it is written: X in Icarus, where the saboteurs' simulator has a number.
+    kept = effective(session, [f for f in found if "#" not in str(f) and f.upsets[0].name != "engine.bank"], 10)
     assert len(kept) == 12
     assert unlike_deposits(session, kept, tmp_path) == set()
 

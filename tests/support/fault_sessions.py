@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -92,7 +93,13 @@ def core_faults(
 
 
 def effective(session: RtlSession, faults: Sequence[Fault], count: int) -> list[Fault]:
-    """`count` faults of the core that change a state and end, and two that change none."""
+    """`count` faults of the core that change a state and end, and two that change none; of registers that the core
+    without saboteurs has too, where none is written that nothing reads."""
+    layout = json.loads((session.core / "core.json").read_text())
+    declared = set(
+        re.findall(r"^ *reg\b.*?(\w+)(?: \[[^]]*\])?;", (session.core / layout["verilog"]).read_text(), re.M)
+    )
+    faults = [f for f in faults if f.upsets[0].name.rpartition(".")[2] in declared]
     rows = [replace(r, every=False) for r in session.translator.rows(faults)]
     clean = session.injected([Row(r.sample, every=False) for r in rows])
     found = session.injected(rows)

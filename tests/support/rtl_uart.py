@@ -37,7 +37,7 @@ class ToyEngine(wiring.Component):
 
     def __init__(self, *, slow: int = 1) -> None:
         self.slow = slow
-        self.engine_signature = EngineSignature(X, Y, trace=None, states=(), load_bits=1)
+        self.engine_signature = EngineSignature(X, Y, traced=False, states=(), load_bits=1)
         super().__init__(self.engine_signature)
 
     def elaborate(self, platform: object) -> Module:

@@ -215,11 +215,11 @@ def test_folder_runs_alone_on_real_numbers_in_parts_that_never_meet(tmp_path: Pa
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"z": np.zeros((1, 2))}, "no array 'x'"),
-        ({"x": np.zeros((1, 3))}, "has shape [1, 3], the network takes ['batch', 2]"),
-        ({"x": np.full((1, 2), np.nan)}, "2 entries that are not finite"),
-        ({"codes.x": np.full((1, 2), 200)}, "codes 200 to 200, may have -128 to 127"),
-        ({"codes.x": np.zeros((1, 2))}, "is float64, must be integers"),
+        ({"z": np.zeros((1, 2))}, "has ['z'], needs 'x' (real values)"),
+        ({"x": np.zeros((1, 3))}, "x has shape (1, 3), the network takes [batch, 2]"),
+        ({"x": np.full((1, 2), np.nan)}, "2 of 2 values are NaN or infinite"),
+        ({"codes.x": np.full((1, 2), 200)}, "codes.x has codes 200 to 200, must be -128 to 127"),
+        ({"codes.x": np.zeros((1, 2))}, "codes.x is float64, must be integer codes"),
     ],
 )
 def test_wrong_input_is_refused_before_lava_starts(arrays: dict[str, np.ndarray], says: str, tmp_path: Path) -> None:

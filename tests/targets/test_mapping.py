@@ -220,7 +220,7 @@ def test_nothing_is_estimated_without_published_figures() -> None:
     assert report["estimates"]["loihi1"]["total_nj"] > 0
     assert report["events"]["kind"] == "simulated"
     for lines in (energy.text(report).splitlines(), energy.summary(report)):
-        assert [line for line in lines if "on loihi1 (estimated)" in line and "nJ" in line]
+        assert [line for line in lines if "at the costs of an operation of loihi1 (estimated)" in line and "nJ" in line]
         assert "energy and time on loihi2 (estimated): none, no figures per operation are published" in lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -136,7 +137,8 @@ def test_every_port_of_a_board_has_a_pin_and_every_pin_a_port(name: str) -> None
     pins = {w[2].strip('"') for w in lines if w[:2] == ["LOCATE", "COMP"]} | {w[-2] for w in lines if w[0] == "set_io"}
     assert pins == set(top.signature.members)
     text = board_verilog(top)
-    assert f"module board_top({', '.join(top.signature.members)})" in text or all(f" {p};" in text for p in pins)
+    ports = text[text.index("module board_top (") : text.index(");", text.index("module board_top ("))]
+    assert pins == set(re.findall(r"(?:input|output) wire (\w+)", ports))
 
 
 def test_a_rate_that_the_clock_cannot_make_is_refused() -> None:
