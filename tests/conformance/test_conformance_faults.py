@@ -28,12 +28,6 @@ ENGINES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels for a GPU run in Triton's interpreter."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-
-
 def engine_of(name: str) -> Engine:
     """An engine that can run here and takes the plainest loop; skipped where a tool is absent."""
     kind = registry.find_class("engines", name, Engine)

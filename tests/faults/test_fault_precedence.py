@@ -56,7 +56,6 @@ def test_a_mutant_of_the_precedence_is_noticed(engine: str, monkeypatch: pytest.
     absent = [name for name in NEEDS.get(engine, ()) if importlib.util.find_spec(name) is None]
     if absent:
         pytest.skip(f"not installed: {', '.join(absent)}")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
     expected = GoldenEngine().open(NET, INPUTS, near=1).run(TABLE)
     session = opened(engine)
     np.testing.assert_array_equal(session.run(TABLE)["outcome"], expected["outcome"])

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Engine rtl: saboteurs give golden's trajectories and the simulator's own upsets, and leave the core as it was."""
 
 from __future__ import annotations

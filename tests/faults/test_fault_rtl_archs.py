@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Saboteurs of the parallel and the lattice engine give golden's trajectories, and leave the cores as they were."""
 
 from __future__ import annotations

@@ -24,12 +24,6 @@ interpreted = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton's interpreter in place of a GPU."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-
-
 def drawn_net(source: random.Random) -> IntNet:
     """Mostly what the kernel takes; operations that it lacks are drawn, too."""
     extras = ("gate", "interpolate", "select", "reduce", "mul", "sweep", "copy")

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Faults in hardened cores through the engine: what is reported, repaired, missed; and what a lost mechanism misses."""
 
 from __future__ import annotations

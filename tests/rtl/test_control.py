@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The control domain: which registers hardening votes over, whatever the source looks like.
 
 `python tests/rtl/test_control.py` writes the golden lists anew.

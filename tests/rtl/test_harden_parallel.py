@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Votes in the parallel core: which registers, what becomes of upsets in them, and whose report says which units."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The serial engine against golden: every state of every tick, outputs and ticks made, in Amaranth's simulator."""
 
 from __future__ import annotations

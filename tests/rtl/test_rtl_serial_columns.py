@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The weight memory of the serial engine: what its table and its entries say, read back as hardware reads them."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """Each elementwise operation in hardware against golden, on both fabrics, at ties, ends and saturation."""
 
 from __future__ import annotations
