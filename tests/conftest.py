@@ -9,8 +9,8 @@ import os
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 if importlib.util.find_spec("amaranth") is not None:
-    from amaranth.hdl import UnusedElaboratable
+    from amaranth.hdl import Elaboratable
 
     # An engine that is asked for its figures alone is never elaborated; Amaranth says so whenever memory is freed, in
     # the middle of any other test.
-    UnusedElaboratable._MustUse__silence = True
+    Elaboratable._MustUse__silence = True
