@@ -30,7 +30,7 @@ def command(argv: Sequence[str]) -> Reply:
     if namespace.template is not None:
         return _write_template(namespace.template)
     loaded = registry.load_all("families", Family)
-    rows = [describe(f) for f in loaded.entries.values()]
+    rows = [describe(f) for primary in loaded.entries.values() for f in (primary, *primary.twins)]
     text = table(
         ["family", "settings", "summary"],
         [

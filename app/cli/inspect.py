@@ -79,7 +79,7 @@ def _checkpoint(path: Path, family: str | None, settings: Mapping[str, str], con
 
 def _candidates(path: Path) -> dict[str, Any]:
     tensors = Tensors(path.name, load_file(path).arrays)
-    fitting = [f for f in all_families().values() if fit(f, tensors).exact]
+    fitting = [f for f in all_families().values() if fit(f, tensors).fits]
     return {
         "file": str(path),
         "what": "checkpoint",

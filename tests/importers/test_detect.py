@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,32 @@ import pytest
 
 from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, UsageError
 from eqcompile.toolchain.importers.detect import detect, fit
+from eqcompile.toolchain.importers.families import Builder
+from eqcompile.toolchain.importers.families import family as declared
 from eqcompile.toolchain.importers.family import Family, Setting, Tensors
 from eqcompile.toolchain.importers.files.config_file import read_config
 from eqcompile.toolchain.importers.settings import Resolved, resolve
 from eqcompile.toolchain.interfaces import Assumption
-from eqcompile.toolchain.ir import EqNet
 
 
-def never(tensors: Tensors, settings: Mapping[str, Any]) -> EqNet:
-    raise AssertionError("detection builds nothing")
+def family(
+    key: str, *required: str, summary: str = "a loop", settings: tuple[Setting, ...] = (), **more: Any
+) -> Family:
+    """A family that reads `required` (`{}`: the number of a layer), `b.bias` if it is there, and nothing of `old`."""
+
+    def compose(b: Builder) -> None:
+        for template in required:
+            for i in range(b.count(template) if "{}" in template else 1):
+                b.find(template.format(i))
+        if b.has("b.bias"):
+            b.find("b.bias")
+
+    return declared(key, summary, *settings, unused=(r"old\.\d+\.weight",), **more)(compose)
 
 
-def family(key: str, *required: str, summary: str = "a loop", settings: tuple[Setting, ...] = ()) -> Family:
-    return Family(key, summary, tuple(required), settings, never, (r"b\.bias",), (r"old\.\d+\.weight",))
-
-
-LOOP = family("models.Loop", r"a\.weight", summary="an undamped loop")
-TERNARY = family("models.Ternary", r"a\.weight", summary="a loop of ternary weights")
-STACK = family("archive.Loop", r"layers\.\d+\.weight", r"Head\.weight", summary="a stack of layers")
+LOOP = family("models.Loop", "a.weight", summary="an undamped loop")
+TERNARY = family("models.Ternary", "a.weight", summary="a loop of ternary weights")
+STACK = family("archive.Loop", "layers.{}.weight", "Head.weight", summary="a stack of layers", twins=("other.Loop",))
 KNOWN = {f.key: f for f in (LOOP, TERNARY, STACK)}
 
 
@@ -47,15 +54,17 @@ def test_the_only_fitting_layout_is_taken() -> None:
     """Optional and unused keys belong to a layout; a foreign key takes a file out of it."""
     assert detect(tensors("layers.0.weight", "layers.1.weight", "Head.weight"), known=KNOWN) is STACK
     assert detect(tensors("layers.0.weight", "Head.weight", "b.bias", "old.3.weight"), known=KNOWN) is STACK
-    assert not fit(STACK, ["layers.0.weight", "Head.weight", "Head.weight.more"]).exact
-    assert not fit(STACK, ["layers.x.weight", "Head.weight"]).exact
+    assert fit(STACK, tensors("layers.0.weight", "Head.weight", "Head.weight.more")).unexpected == ("Head.weight.more",)
+    assert fit(STACK, tensors("layers.x.weight", "Head.weight")).missing == ("layers.N.weight",)
+    assert fit(STACK, tensors("layers.0.weight", "layers.2.weight", "Head.weight")).faults
 
 
 def test_a_spectral_norm_decides_between_families_with_equal_keys() -> None:
     """A class without spectral norm cannot have written singular vectors: then the file does decide."""
-    plain = replace(TERNARY, spectral_norm=False)
+    plain = family("models.Ternary", "a.weight", spectral_norm=False)
     known = {"models.Loop": LOOP, "models.Ternary": plain}
-    normed = tensors("a.parametrizations.weight.original")
+    weight, shapes = "a.parametrizations.weight", {"original": (2, 3), "0._u": (2,), "0._v": (3,)}
+    normed = Tensors("net.pt", {f"{weight}.{part}": np.ones(shape) for part, shape in shapes.items()})
     assert detect(normed, known=known) is LOOP
     with pytest.raises(ImportFileError, match=r"a\.parametrizations\.weight\.original \[2, 3\] is no part of models.T"):
         detect(normed, "models.Ternary", known=known)
@@ -65,7 +74,7 @@ def test_a_spectral_norm_decides_between_families_with_equal_keys() -> None:
 
 def test_families_that_compute_the_same_are_no_choice() -> None:
     """Asking the user to choose between two names of one function would be noise."""
-    twin = replace(STACK, key="other.Loop", same_as="archive.Loop")
+    (twin,) = STACK.twins
     known = {"archive.Loop": STACK, "other.Loop": twin}
     assert detect(tensors("layers.0.weight", "Head.weight"), known=known) is STACK
     assert detect(tensors("layers.0.weight", "Head.weight"), "other.Loop", known=known) is twin
@@ -92,7 +101,7 @@ def test_the_user_decides_by_key_or_by_class_name() -> None:
 
 def test_a_class_name_of_several_fitting_variants_is_ambiguous() -> None:
     """Two packages may share class, keys and shapes, and still compute different things."""
-    known = KNOWN | {"ET.Loop": family("ET.Loop", r"a\.weight")}
+    known = KNOWN | {"ET.Loop": family("ET.Loop", "a.weight")}
     with pytest.raises(ImportFileError, match=r"--family ET.Loop"):
         detect(tensors("a.weight"), "Loop", known=known)
 
@@ -149,6 +158,32 @@ def test_no_fit_names_the_nearest_family_and_every_difference() -> None:
     assert "more differences are not shown" in str(many)
 
 
+def test_families_that_ask_for_the_same_tensors_are_told_by_shapes() -> None:
+    """A family whose tensors do not fit each other is no choice; where all have faults, all are named."""
+
+    def square(b: Builder) -> None:
+        b.demand("a.weight", len(set(b.matrix("a.weight").shape)) == 1, "a.weight must be square")
+
+    known = {"models.Loop": LOOP, "models.Square": declared("models.Square", "a square loop")(square)}
+    assert detect(tensors("a.weight"), known=known) is LOOP
+    with pytest.raises(ImportFileError, match="fit 2 families"):
+        detect(Tensors("net.pt", {"a.weight": np.zeros((3, 3))}), known=known)
+
+
+def test_settings_of_the_user_decide_which_tensors_are_needed() -> None:
+    """A file without what only one setting needs is of the family under the other setting."""
+
+    def compose(b: Builder) -> None:
+        b.find("a.weight")
+        if b.flag("normed"):
+            b.find("norm.weight")
+
+    known = {"models.Loop": declared("models.Loop", "a loop", Setting("normed", True, "normed"))(compose)}
+    with pytest.raises(ImportFileError, match=r"no tensor norm\.weight"):
+        detect(tensors("a.weight"), known=known)
+    assert detect(tensors("a.weight"), known=known, settings={"normed": "false"}).key == "models.Loop"
+
+
 def test_without_installed_families_the_remedy_is_named() -> None:
     """A broken installation must not read as a broken file."""
     with pytest.raises(UsageError, match="install eqcompile again"):
@@ -164,7 +199,7 @@ SETTINGS = (
     Setting("height", None, "rows of the image"),
     Setting("width", None, "columns of the image"),
 )
-FULL = family("models.Full", r"a\.weight", settings=SETTINGS)
+FULL = family("models.Full", "a.weight", settings=SETTINGS)
 
 
 def settled(**sources: Mapping[str, Any]) -> Resolved:

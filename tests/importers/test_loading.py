@@ -15,9 +15,11 @@ from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import ImportFileError, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.detect import all_families
+from eqcompile.toolchain.importers.families import Builder
+from eqcompile.toolchain.importers.families import family as declared
 from eqcompile.toolchain.importers.families.looped import archive_looped_mlp, models_looped_mlp
 from eqcompile.toolchain.importers.families.ternary import models_ternary
-from eqcompile.toolchain.importers.family import Family, Setting, Tensors
+from eqcompile.toolchain.importers.family import Setting, Tensors
 from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import EqNet, Input, Output, Param, Schedule, State, ops
@@ -277,15 +279,13 @@ def build(tensors: Tensors, settings: Any) -> EqNet:
     )
 
 
-TOY = Family(
-    "toy.Toy",
-    "a toy",
-    (r"w\.weight",),
-    (Setting("inputs", 3, "inputs"), Setting("gain", 1.0, "gain")),
-    build,
-    (r"w\.bias",),
-    (r"feedback\..*",),
-)
+@declared("toy.Toy", "a toy", Setting("inputs", 3, "inputs"), Setting("gain", 1.0, "gain"), unused=(r"feedback\..*",))
+def toy(b: Builder) -> EqNet:
+    """The tensors that `build` takes."""
+    b.find("w.weight")
+    if b.has("w.bias"):
+        b.find("w.bias")
+    return build(b.tensors, b.settings)
 
 
 def test_tensors_that_were_not_read_are_listed(tmp_path: Path) -> None:
@@ -299,23 +299,23 @@ def test_tensors_that_were_not_read_are_listed(tmp_path: Path) -> None:
         "feedback.weight_u": torch.ones(2),
         "feedback.weight_v": torch.ones(3),
     }
-    found = import_model(save(tmp_path / "a.pt", value), known={"toy.Toy": TOY})
+    found = import_model(save(tmp_path / "a.pt", value), known={"toy.Toy": toy})
     assert found.ignored == ("feedback.weight_orig", "feedback.weight_u", "feedback.weight_v")
     assert np.array_equal(found.net.param("w"), weight.double().numpy() / 3.0)
     with_bias = {"w.weight": weight, "w.bias": torch.zeros(2)}
-    assert import_model(save(tmp_path / "b.pt", with_bias), known={"toy.Toy": TOY}).ignored == ()
+    assert import_model(save(tmp_path / "b.pt", with_bias), known={"toy.Toy": toy}).ignored == ()
 
 
 def test_a_net_that_does_not_verify_is_not_returned(tmp_path: Path) -> None:
     """Shapes that a family does not check itself, and rules of the IR, end in the file's own keys and both shapes."""
     path = save(tmp_path / "a.pt", {"w.weight": torch.zeros(2, 3)})
     with pytest.raises(ImportFileError) as caught:
-        import_model(path, settings={"inputs": "4"}, known={"toy.Toy": TOY})
+        import_model(path, settings={"inputs": "4"}, known={"toy.Toy": toy})
     assert "linear has weight [2, 3] on an input of shape [4]" in str(caught.value)
     assert "the file holds w.weight [2, 3]" in str(caught.value)
     with pytest.raises(ImportFileError, match="the name 'w' is defined twice"):
-        import_model(path, settings={"gain": "2"}, known={"toy.Toy": TOY})
-    broken = Family("toy.Toy", "", (".*",), (), lambda t, s: {}["gone"])
+        import_model(path, settings={"gain": "2"}, known={"toy.Toy": toy})
+    broken = declared("toy.Toy", "")(lambda b: {}[b.find("w.weight") is None])
     with pytest.raises(ImportFileError, match="toy.Toy cannot be built from these tensors"):
         import_model(path, known={"toy.Toy": broken})
 
@@ -323,5 +323,5 @@ def test_a_net_that_does_not_verify_is_not_returned(tmp_path: Path) -> None:
 def test_every_registered_family_is_whole() -> None:
     """Each entry point must load, and its key must be the name that users give."""
     found = all_families()
-    assert set(found) == set(registry.names("families"))
+    assert set(found) == {*registry.names("families"), *(t.key for f in found.values() for t in f.twins)}
     assert [key for key, family in found.items() if family.key != key or not family.summary] == []

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain import registry
 from eqcompile.toolchain.importers.config import settings_from_config
-from eqcompile.toolchain.importers.family import Family, Tensors
+from eqcompile.toolchain.importers.detect import all_families
+from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.importers.settings import resolve
 from eqcompile.toolchain.ir import EqNet
 
@@ -26,7 +26,7 @@ def zoo_net(name: str) -> tuple[EqNet, dict[str, NDArray[Any]]]:
     with np.load(ZOO / f"{name}.npz", allow_pickle=False) as file:
         stored = {key: file[key] for key in file.files}
     meta = json.loads(str(stored["meta"]))
-    family = registry.find("families", meta["family"], Family)
+    family = all_families()[meta["family"]]
     stated = settings_from_config(family, meta["config"], meta["forward_kwargs"])
     settings = resolve(family, user=meta["size"], config={}, stated=stated, label=name).values
     weights = {key.removeprefix("weights/"): a for key, a in stored.items() if key.startswith("weights/")}

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from ..diagnostics import Diagnostic, EqcompileError, ImportFileError, UsageError
+from ..diagnostics import Diagnostic, ImportFileError, UsageError
 from ..interfaces import Imported
 from ..ir import EqNet
 from ..ir.verify import check
 from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state
 from .config import settings_from_config, width_faults
 from .detect import all_families, detect, named, unprefixed
-from .family import Family, Tensors, normalise
+from .family import Family, Reading, Tensors, normalise
 from .files.config_file import read_config
 from .files.containers import regular_file
 from .files.format import LoadedFile
@@ -29,29 +26,12 @@ from .settings import Resolved, resolve
 
 __all__ = ["import_model"]
 
-_SHOWN = 12
-
-
-@dataclass(frozen=True)
-class _Recorded(Tensors):
-    """Tensors that note which of them were read, so that none is dropped in silence."""
-
-    read: set[str] = field(default_factory=set)
-
-    def __getitem__(self, key: str) -> NDArray[Any]:
-        value = super().__getitem__(key)
-        self.read.add(key)
-        return value
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
 
 def import_model(
     path: Path,
     *,
     family: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     known: Mapping[str, Family] | None = None,
 ) -> Imported:
@@ -76,32 +56,28 @@ def import_model(
     known = all_families() if known is None else known
     name = family or file.family
     file = unprefixed(file, known.values() if name is None else named(name, known))
-    tensors = _Recorded(file.label, file.arrays)
-    faults = _norm_faults(tensors)
-    try:
-        network = detect(tensors, family, stated=file.family, known=known)
-        resolved = resolve(
-            network,
-            user=user,
-            config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
-            stated=settings_from_config(network, file.config, file.forward_kwargs),
-            label=file.label,
-        )
-    except (UsageError, ImportFileError) as error:
-        raise type(error)([*faults, *error.diagnostics]) from error
-    if faults:
-        raise ImportFileError(faults)
-    tensors.read.clear()
-    net = _build(network, tensors, resolved.values, file)
-    _demand_weights(net, network, tensors, resolved)
-    ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in tensors.read)
+    tensors = Tensors(file.label, file.arrays)
+    _demand_norms(tensors)
+    hints = {**file.config, **file.forward_kwargs, **user_config, **user}
+    network = detect(tensors, family, stated=file.family, known=known, settings=hints)
+    resolved = resolve(
+        network,
+        user=user,
+        config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
+        stated=settings_from_config(network, file.config, file.forward_kwargs),
+        label=file.label,
+    )
+    reading = network.read(tensors, resolved.values)
+    net = _verified(reading.demand(network.key, tensors.label), tensors, file)
+    _demand_weights(net, network, tensors, reading, resolved)
+    ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in reading.read)
     warnings = resolved.warnings(network)
     return Imported(net, network.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings)
 
 
 def _plain_layers(
-    file: LoadedFile, user: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[LoadedFile, dict[str, Any]]:
+    file: LoadedFile, user: Mapping[str, object], config: Mapping[str, object]
+) -> tuple[LoadedFile, dict[str, object]]:
     """The file with the weights that Brevitas' quantizers make of its tensors, where it has any, and the settings of
     the user that are not about them."""
     stated = {n: v for source in (file.config, config, user) for n, v in source.items() if n in BREVITAS_SETTINGS}
@@ -121,16 +97,8 @@ def _start(path: Path) -> bytes:
         raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
 
 
-def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: LoadedFile) -> EqNet:
-    try:
-        net = family.build(tensors, settings)
-    except EqcompileError:
-        raise
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
-        text = " ".join(str(error).split())[:200]
-        what = f"{family.key} cannot be built from these tensors: {text}"
-        raise ImportFileError(Diagnostic("tensors-do-not-fit", what, file.label, _shapes(file))) from error
-    faults = [Diagnostic(d.code, d.what, f"{file.label}: {d.where}", d.hint or _shapes(file)) for d in check(net)]
+def _verified(net: EqNet, tensors: Tensors, file: LoadedFile) -> EqNet:
+    faults = [Diagnostic(d.code, d.what, f"{file.label}: {d.where}", d.hint or tensors.shapes) for d in check(net)]
     if not faults:
         faults = width_faults(net, file.config)
     if faults:
@@ -138,11 +106,11 @@ def _build(family: Family, tensors: Tensors, settings: Mapping[str, Any], file: 
     return net
 
 
-def _demand_weights(net: EqNet, family: Family, tensors: _Recorded, resolved: Resolved) -> None:
+def _demand_weights(net: EqNet, family: Family, tensors: Tensors, reading: Reading, resolved: Resolved) -> None:
     """UsageError if an assumed setting turns tensors into zeros: the net would be certified for what it lost."""
     weighty = {s.name: s for s in family.settings if s.changes == "weights"}
     assumed = [a for a in resolved.assumed if a.name in weighty]
-    full = [tensors.source(key) for key in tensors.read if tensors[key].any()] if assumed else []
+    full = [tensors.source(key) for key in sorted(reading.read) if tensors[key].any()] if assumed else []
     empty = [p.source for p in net.params if not p.value.any() and any(p.source.startswith(f"{s} (") for s in full)]
     if empty:
         shown = ", ".join(f"{a.name} = {a.value}" for a in assumed)
@@ -151,12 +119,6 @@ def _demand_weights(net: EqNet, family: Family, tensors: _Recorded, resolved: Re
         raise UsageError(
             Diagnostic("assumption-empties", what, tensors.label, f"state what it was trained with: {hint}")
         )
-
-
-def _shapes(file: LoadedFile) -> str:
-    shown = [f"{key[:80]} {list(a.shape)}" for key, a in file.arrays.items()]
-    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"the file holds {', '.join(shown[:_SHOWN])}{more}"
 
 
 def _weight_of(stored: str) -> str:
@@ -168,8 +130,9 @@ def _weight_of(stored: str) -> str:
     return f"{layer}.weight" if parametrized else stored[: -len("_u")]
 
 
-def _norm_faults(tensors: Tensors) -> list[Diagnostic]:
-    """Spectral norms whose vectors are missing, do not fit, or stand alone, and weights that are stored twice."""
+def _demand_norms(tensors: Tensors) -> None:
+    """ImportFileError for spectral norms whose vectors are missing, do not fit, or stand alone, and for weights that
+    are stored twice: from such a file no family can be told."""
     faults: list[Diagnostic] = []
     first: dict[str, str] = {}
     for stored in tensors.arrays:
@@ -186,4 +149,5 @@ def _norm_faults(tensors: Tensors) -> list[Diagnostic]:
                 tensors[key]
             except ImportFileError as error:
                 faults += error.diagnostics
-    return faults
+    if faults:
+        raise ImportFileError(faults)

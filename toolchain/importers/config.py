@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..diagnostics import Diagnostic, ImportFileError
 from ..ir import EqNet, ops
@@ -17,8 +16,8 @@ STEP_NAMES = ("steps", "steps_per_frame", "max_steps", "eq_steps", "equilibrium_
 
 
 def settings_from_config(
-    family: Family, config: Mapping[str, Any], forward_kwargs: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+    family: Family, config: Mapping[str, object], forward_kwargs: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """The family's settings that are stated, by setting name; absent or None leaves a setting out.
 
     `config` holds arguments of the source class, `forward_kwargs` those of its call, which win. The number of steps
@@ -39,7 +38,7 @@ def settings_from_config(
                 "set apply_homeostasis=False: the scales in the file are then the network",
             )
         )
-    stated: dict[str, Any] = {}
+    stated: dict[str, object] = {}
     for setting in family.settings:
         names = STEP_NAMES if setting.name == "steps" else (setting.name,)
         for source in (call, arguments):
@@ -52,7 +51,7 @@ def settings_from_config(
     return stated
 
 
-def width_faults(net: EqNet, config: Mapping[str, Any]) -> list[Diagnostic]:
+def width_faults(net: EqNet, config: Mapping[str, object]) -> list[Diagnostic]:
     """Widths in a configuration that contradict the net built from the tensors."""
     first = net.inputs[0]
     hidden = {s.shape[-1] for s in net.states if s.shape}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import registry
 from ..diagnostics import Diagnostic, ImportFileError, UsageError
 from ..interfaces import Assumption
-from .family import Family, Tensors, normalise
+from .family import Family, Reading, Tensors, lacking, normalise
 from .files.format import LoadedFile
+from .settings import tentative
 
-__all__ = ["Fit", "all_families", "detect", "fit", "named", "unprefixed"]
+__all__ = ["all_families", "detect", "fit", "named", "unprefixed"]
 
 _PREFIXES = ("model.", "net.", "network.", "module.")
 """What a module that holds the network, such as a LightningModule, puts before all its keys."""
@@ -26,31 +26,16 @@ _ROADS = """A class of your own has three roads:
 
 
 def all_families() -> dict[str, Family]:
-    """Every registered family that can be loaded, by key."""
-    return dict(registry.load_all("families", Family).entries)
+    """Every registered family that can be loaded, and their twins, by key."""
+    loaded = registry.load_all("families", Family).entries.values()
+    return {family.key: family for primary in loaded for family in (primary, *primary.twins)}
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How keys differ from a layout: required patterns that match no key, and keys that no pattern matches."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-
-    @property
-    def exact(self) -> bool:
-        return not self.missing and not self.unexpected
-
-
-def fit(family: Family, keys: Iterable[str]) -> Fit:
-    """Compare normalised keys with the layout of a family; with the tensors of a file, its spectral norms too."""
-    normed = keys.normed if isinstance(keys, Tensors) and not family.spectral_norm else ()
-    keys = tuple(keys)
-    required = [re.compile(p) for p in family.required]
-    allowed = [*required, *(re.compile(p) for p in (*family.optional, *family.unused))]
-    missing = tuple(p.pattern for p in required if not any(p.fullmatch(k) for k in keys))
-    unexpected = tuple(k for k in keys if not any(p.fullmatch(k) for p in allowed))
-    return Fit(missing, (*unexpected, *normed))
+def fit(family: Family, tensors: Tensors, settings: Mapping[str, object] | None = None) -> Reading:
+    """What a family makes of a file before its settings are settled: those of `settings` that it declares and that are
+    of the right type, defaults for the others. No key depends on a setting but where the file may lack what it is
+    about."""
+    return family.read(tensors, tentative(family, settings or {}))
 
 
 def _distinct(families: Iterable[Family]) -> list[Family]:
@@ -66,32 +51,35 @@ def detect(
     *,
     stated: str | None = None,
     known: Mapping[str, Family] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Family:
     """The family of a file. `name` is the user's `--family`, `stated` what the file says; each is a full key or a
-    bare class name, which names the one variant that fits the keys. With neither, the layout must fit one family only.
+    bare class name, which names the one variant that reads all keys. With neither, one family only may read the file;
+    `settings` are those that anyone stated (see `fit`).
 
-    Raises UsageError for an unknown or contradictory `name`; ImportFileError where the keys do not fit, or fit
-    several families: equal keys and shapes occur in networks that compute different things, so the choice is the
+    Raises UsageError for an unknown or contradictory `name`; ImportFileError where the keys are not those of the
+    family, or of several: equal keys and shapes occur in networks that compute different things, so the choice is the
     user's.
     """
     known = all_families() if known is None else known
     if not known:
         hint = "install eqcompile again: families are registered by its entry points"
         raise UsageError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
+    settings = settings or {}
     family = None
     if stated is not None and (name is None or named(stated, known)):
-        family = _choose(stated, tensors, known, from_file=True)
+        family = _choose(stated, tensors, known, settings, from_file=True)
     if name is not None:
-        by_name = _choose(name, tensors, known, from_file=False, stated=family)
+        by_name = _choose(name, tensors, known, settings, from_file=False, stated=family)
         if family is not None and by_name.key != family.key:
             what = f"--family says {by_name.key}, the file says that it is {family.key}"
             raise UsageError(Diagnostic("family-contradiction", what, tensors.label, "leave --family out"))
         family = by_name
     if family is None:
-        return _by_layout(tensors, known)
-    gap = fit(family, tensors)
-    if not gap.exact:
-        raise ImportFileError(_differences(family, gap, tensors))
+        return _by_layout(tensors, known, settings)
+    reading = fit(family, tensors, settings)
+    if not reading.fits:
+        raise ImportFileError(_differences(family, reading, tensors))
     return family
 
 
@@ -101,16 +89,19 @@ def unprefixed(file: LoadedFile, families: Iterable[Family]) -> LoadedFile:
     A prefix that was removed is an assumption: the file does not say that the rest is a network of its own.
     """
     families, prefix, arrays = list(families), "", dict(file.arrays)
-    while not any(fit(f, Tensors(file.label, arrays)).exact for f in families):
-        shared = next((p for p in _PREFIXES if all(key.startswith(p) for key in arrays)), None)
-        if shared is None:
-            return file
+    while shared := next((p for p in _PREFIXES if all(key.startswith(p) for key in arrays)), ""):
+        if _any_fits(families, Tensors(file.label, arrays)):
+            break
         prefix += shared
         arrays = {key.removeprefix(shared): array for key, array in arrays.items()}
-    if not prefix:
+    if not prefix or not _any_fits(families, Tensors(file.label, arrays)):
         return file
     assumed = Assumption("prefix", prefix, "all keys of the file begin with it; it was removed")
     return replace(file, arrays=arrays, assumed=(*file.assumed, assumed))
+
+
+def _any_fits(families: Iterable[Family], tensors: Tensors) -> bool:
+    return any(fit(family, tensors).fits for family in families)
 
 
 def named(name: str, known: Mapping[str, Family]) -> list[Family]:
@@ -121,7 +112,13 @@ def named(name: str, known: Mapping[str, Family]) -> list[Family]:
 
 
 def _choose(
-    name: str, tensors: Tensors, known: Mapping[str, Family], *, from_file: bool, stated: Family | None = None
+    name: str,
+    tensors: Tensors,
+    known: Mapping[str, Family],
+    settings: Mapping[str, object],
+    *,
+    from_file: bool,
+    stated: Family | None = None,
 ) -> Family:
     variants = named(name, known)
     if stated is not None and stated in variants:
@@ -135,29 +132,36 @@ def _choose(
             raise ImportFileError(Diagnostic("unknown-family", what, tensors.label, hint))
         hint += f"known: {', '.join(sorted(known))}"
         raise UsageError(Diagnostic("unknown-family", f"there is no family {name[:80]!r}", "--family", hint))
-    fitting = _distinct(f for f in variants if fit(f, tensors).exact)
+    readings = {f.key: fit(f, tensors, settings) for f in variants} if len(variants) > 1 else {}
+    fitting = _sound(readings, known)
     if len(fitting) > 1:
         raise ImportFileError(_several(fitting, tensors))
     if fitting or len(variants) == 1:
         return (fitting or variants)[0]
-    raise ImportFileError([d for f in variants for d in _differences(f, fit(f, tensors), tensors)])
+    raise ImportFileError([d for f in variants for d in _differences(f, readings[f.key], tensors)])
 
 
-def _by_layout(tensors: Tensors, known: Mapping[str, Family]) -> Family:
-    fits = {key: fit(family, tensors) for key, family in known.items()}
-    exact = _distinct(known[key] for key, gap in fits.items() if gap.exact)
-    if len(exact) == 1:
-        return exact[0]
-    if exact:
-        raise ImportFileError(_several(exact, tensors))
-    nearest = min(fits, key=lambda key: (len(fits[key].missing) + len(fits[key].unexpected), key))
+def _sound(readings: Mapping[str, Reading], known: Mapping[str, Family]) -> list[Family]:
+    """Families that read exactly the keys of a file: those whose tensors fit each other, or else all."""
+    fitting = _distinct(known[key] for key, reading in readings.items() if reading.fits)
+    return [f for f in fitting if not readings[f.key].faults] or fitting
+
+
+def _by_layout(tensors: Tensors, known: Mapping[str, Family], settings: Mapping[str, object]) -> Family:
+    readings = {key: fit(family, tensors, settings) for key, family in known.items()}
+    fitting = _sound(readings, known)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise ImportFileError(_several(fitting, tensors))
+    nearest = min(readings, key=lambda key: (len(readings[key].missing) + len(readings[key].unexpected), key))
     head = Diagnostic(
         "no-family",
         f"the {len(tensors)} tensors fit none of {len(known)} families; the nearest is {nearest}",
         tensors.label,
-        f"what differs from it is listed below; give the whole state_dict of one network. {_ROADS}",
+        f"{tensors.shapes}; what differs is listed below; give the whole state_dict of one network. {_ROADS}",
     )
-    raise ImportFileError([head, *_differences(known[nearest], fits[nearest], tensors)])
+    raise ImportFileError([head, *_differences(known[nearest], readings[nearest], tensors)])
 
 
 def _several(families: Iterable[Family], tensors: Tensors) -> Diagnostic:
@@ -172,27 +176,21 @@ def _several(families: Iterable[Family], tensors: Tensors) -> Diagnostic:
     )
 
 
-def _differences(family: Family, gap: Fit, tensors: Tensors) -> list[Diagnostic]:
-    """One diagnostic for each missing pattern and unexpected key, as many as can be read."""
+def _differences(family: Family, reading: Reading, tensors: Tensors) -> list[Diagnostic]:
+    """One diagnostic for each key that is missing or unexpected and each fault, as many as can be read."""
+    unexpected = reading.unexpected if reading.complete else ()
     faults = []
-    for pattern in gap.missing[:_SHOWN]:
-        near = difflib.get_close_matches(_readable(pattern), gap.unexpected, n=1)
+    for key in reading.missing[:_SHOWN]:
+        near = difflib.get_close_matches(key, reading.unexpected, n=1)
         hint = f"the file has {near[0]!r}, which {family.key} does not know" if near else ""
-        what = f"the file has no tensor {_readable(pattern)}, {family.key} needs it"
-        faults.append(Diagnostic("missing-tensor", what, tensors.label, hint))
-    expected = [_readable(p) for p in (*family.required, *family.optional)]
+        faults.append(replace(lacking(key, family.key, tensors.label), hint=hint))
     shapes = {name: a.shape for stored, a in tensors.arrays.items() for name in (stored, normalise(stored))}
-    for key in gap.unexpected[:_SHOWN]:
-        near = difflib.get_close_matches(key, expected, n=1)
+    for key in unexpected[:_SHOWN]:
+        near = difflib.get_close_matches(key, (*reading.missing, *reading.read), n=1)
         hint = f"nearest known: {near[0]}" if near else ""
         what = f"the tensor {key[:80]} {list(shapes[key])} is no part of {family.key}"
         faults.append(Diagnostic("unexpected-tensor", what, tensors.label, hint))
-    more = max(len(gap.missing) - _SHOWN, 0) + max(len(gap.unexpected) - _SHOWN, 0)
+    more = max(len(reading.missing) - _SHOWN, 0) + max(len(unexpected) - _SHOWN, 0)
     if more:
         faults.append(Diagnostic("more-differences", f"{more} more differences are not shown", tensors.label))
-    return faults
-
-
-def _readable(pattern: str) -> str:
-    """A key pattern for people: `layers\\.\\d+\\.weight` as `layers.N.weight`."""
-    return re.sub(r"\\(.)", r"\1", pattern.replace(r"\d+", "N"))
+    return [*faults, *reading.faults]

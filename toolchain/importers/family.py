@@ -1,19 +1,24 @@
-"""What an importer is made of: named tensors with provenance, and a family that builds an EqNet from them."""
+"""What an importer is made of: named tensors with provenance, and a family that reads an EqNet from them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, ImportFileError
+from ..diagnostics import Diagnostic, ImportFileError, UsageError
 from ..ir import EqNet
 
-__all__ = ["Configurable", "Family", "Setting", "Tensors", "normalise"]
+__all__ = ["Array", "Configurable", "Family", "Reading", "Setting", "SettingValue", "Tensors", "lacking", "normalise"]
+
+Array: TypeAlias = NDArray[np.generic]
+"""An array of any type and shape."""
+SettingValue: TypeAlias = bool | int | float | str | tuple[bool | int | float | str, ...]
+_SHOWN = 12
 
 _ORIGINAL = (".parametrizations.weight.original", ".weight_orig")
 _NORM_VECTORS = re.compile(r"\.(parametrizations\.weight\.0\._[uv]|weight_[uv])$")
@@ -30,15 +35,17 @@ def normalise(key: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Tensors(Mapping[str, NDArray[Any]]):
+class Tensors(Mapping[str, NDArray[np.float64] | NDArray[np.int64]]):
     """Tensors of one file by normalised key, `label` (the file's name) for provenance.
 
     `arrays` holds the file's own keys, prefixes such as `_orig_mod.` already removed, dtypes as stored.
     """
 
     label: str
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Array]
     _keys: Mapping[str, str] = field(init=False, repr=False)
+    _values: dict[str, NDArray[np.float64] | NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
+    """What was read before: several families try a file, and each would widen and fold its tensors again."""
 
     def __post_init__(self) -> None:
         keys = {n: k for k in self.arrays if (n := normalise(k)) is not None}
@@ -50,12 +57,25 @@ class Tensors(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def __getitem__(self, key: str) -> NDArray[Any]:
+    def __getitem__(self, key: str) -> NDArray[np.float64] | NDArray[np.int64]:
         """The tensor under a normalised key in float64 (integers and booleans in int64), spectral norm folded as the
         eval-mode forward pass does: `original / (u . (original [out, -1] @ v))` with the stored u and v.
 
         Raises KeyError if absent, ImportFileError if the singular vectors are missing or do not fit.
         """
+        if key not in self._values:
+            self._values[key] = self._folded(key)
+            self._values[key].setflags(write=False)
+        return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def stored(self, key: str) -> Array:
+        """The tensor under a normalised key as the file holds it, in its own dtype. Raises KeyError if absent."""
+        return np.asarray(self.arrays[self._keys[key]])
+
+    def _folded(self, key: str) -> NDArray[np.float64] | NDArray[np.int64]:
         stored = self._keys[key]
         array = np.asarray(self.arrays[stored])
         if array.dtype.kind in "iub":
@@ -110,12 +130,12 @@ class Tensors(Mapping[str, NDArray[Any]]):
         notes = "; ".join(n for n in (folded, note) if n)
         return f"{self.label}:{stored}" + (f" ({notes})" if notes else "")
 
-    def count(self, template: str) -> int:
-        """How many consecutive indices from 0 exist, e.g. `count("layers.{}.weight")`."""
-        n = 0
-        while template.format(n) in self:
-            n += 1
-        return n
+    @property
+    def shapes(self) -> str:
+        """What the file holds, for a message: its keys with their shapes, the first of them."""
+        shown = [f"{key[:80]} {list(a.shape)}" for key, a in self.arrays.items()]
+        more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+        return f"the file holds {', '.join(shown[:_SHOWN])}{more}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +146,7 @@ class Setting:
     """
 
     name: str
-    default: Any
+    default: SettingValue | None
     doc: str
     changes: Literal["nothing", "dynamics", "weights"] = "dynamics"
 
@@ -144,24 +164,60 @@ class Configurable(Protocol):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a family makes of the tensors of one file.
+
+    `net` is None where anything below keeps it from being one. `read` holds the keys that were asked for and there,
+    `missing` those that were not there (`N` for the number of a layer), `unexpected` those that nobody asked for.
+    `faults` say which tensors do not fit each other, `misuse` which settings are out of their range. `complete` is
+    False where reading ended early, for what followed hung on a tensor that is missing or wrong: then keys that were
+    not asked for say little.
+    """
+
+    net: EqNet | None
+    read: frozenset[str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    faults: tuple[Diagnostic, ...] = ()
+    misuse: tuple[Diagnostic, ...] = ()
+    complete: bool = True
+
+    @property
+    def fits(self) -> bool:
+        """Whether the keys are exactly those of the family."""
+        return not self.missing and not self.unexpected
+
+    def demand(self, family: str, label: str) -> EqNet:
+        """The net. Raises ImportFileError for tensors that are missing or do not fit, UsageError for settings."""
+        if self.net is not None:
+            return self.net
+        if self.missing or self.faults:
+            raise ImportFileError([*(lacking(key, family, label) for key in self.missing), *self.faults])
+        raise UsageError(self.misuse)
+
+
+@dataclass(frozen=True)
 class Family:
     """One class of network of the research code.
 
-    `key` is `package.Class`. `required` and `optional` are regular expressions over normalised keys (full match): a
-    file has this layout when each required one matches some key and each key matches one of either. `unused` match
-    keys that the file may hold and inference never reads. `build(tensors, settings)` returns the EqNet; `settings`
-    has every declared setting.
-
-    `spectral_norm`: whether the class can normalise layers; a file that does is of no class that cannot. `same_as`:
-    key of a family that computes the same from the same file; where both fit, that one is taken.
+    `key` is `package.Class`. `read(tensors, settings)` reads its net, `settings` having every setting that is declared;
+    which tensors a file of this family holds is what it asks for, no list of them exists. `same_as`: key of a family
+    that computes the same from the same file; where both fit, that one is taken.
     """
 
     key: str
     summary: str
-    required: tuple[str, ...]
     settings: tuple[Setting, ...]
-    build: Callable[[Tensors, Mapping[str, Any]], EqNet]
-    optional: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    spectral_norm: bool = True
+    read: Callable[[Tensors, Mapping[str, SettingValue]], Reading]
     same_as: str | None = None
+    twins: tuple[Family, ...] = ()
+    """Other classes that compute the same from the same file."""
+
+    def build(self, tensors: Tensors, settings: Mapping[str, SettingValue]) -> EqNet:
+        """The net; errors as of `Reading.demand`."""
+        return self.read(tensors, settings).demand(self.key, tensors.label)
+
+
+def lacking(key: str, family: str, label: str) -> Diagnostic:
+    """A tensor that a family needs and a file does not have."""
+    return Diagnostic("missing-tensor", f"the file has no tensor {key}, {family} needs it", label)

@@ -7,27 +7,29 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..diagnostics import Diagnostic, UsageError
 from ..interfaces import Assumption
-from .family import Configurable, Setting
+from .family import Configurable, Setting, SettingValue
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "resolve", "tentative"]
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 """Numbers as people type them; JSON wants a digit on both sides of the point and no plus."""
+STAND_IN = 8
+"""For a setting without a default, in examples and where only keys matter."""
 
 
 @dataclass(frozen=True)
 class Resolved:
     """Every declared setting in `values`: those that the user or the file states in `given`, the rest `assumed`."""
 
-    values: Mapping[str, Any]
-    given: Mapping[str, Any]
+    values: Mapping[str, SettingValue]
+    given: Mapping[str, SettingValue]
     assumed: tuple[Assumption, ...]
 
     def warnings(self, family: Configurable) -> tuple[str, ...]:
@@ -44,9 +46,9 @@ class Resolved:
 def resolve(
     family: Configurable,
     *,
-    user: Mapping[str, Any],
-    config: Mapping[str, Any],
-    stated: Mapping[str, Any],
+    user: Mapping[str, object],
+    config: Mapping[str, object],
+    stated: Mapping[str, object],
     label: str,
 ) -> Resolved:
     """Merge `user` (strings are parsed) over `config` over what the file states (`stated`), then defaults.
@@ -56,7 +58,7 @@ def resolve(
     """
     declared = {s.name: s for s in family.settings}
     faults: list[Diagnostic] = []
-    given: dict[str, Any] = {}
+    given: dict[str, SettingValue] = {}
     for origin, source in ((label, stated), ("the config file", config), ("--set", user)):
         for name, value in source.items():
             if name not in declared:
@@ -73,11 +75,22 @@ def resolve(
         faults.append(_missing(missing, family, label))
     if faults:
         raise UsageError(faults)
-    assumed = tuple(
-        Assumption(s.name, s.default, f"default of {family.key}") for s in family.settings if s.name not in given
-    )
     ordered = {s.name: given[s.name] for s in family.settings if s.name in given}
-    return Resolved(ordered | {a.name: a.value for a in assumed}, ordered, assumed)
+    defaults = {s.name: s.default for s in family.settings if s.default is not None and s.name not in given}
+    assumed = tuple(Assumption(name, value, f"default of {family.key}") for name, value in defaults.items())
+    return Resolved(ordered | defaults, ordered, assumed)
+
+
+def tentative(family: Configurable, stated: Mapping[str, object]) -> dict[str, SettingValue]:
+    """A value for every setting before any is checked: what is `stated` if it is of the right type, else the default,
+    and `STAND_IN` where there is none."""
+    values: dict[str, SettingValue] = {}
+    for setting in family.settings:
+        values[setting.name] = STAND_IN if setting.default is None else setting.default
+        with suppress(ValueError):
+            if setting.name in stated:
+                values[setting.name] = _typed(stated[setting.name], setting.default, parse=True)
+    return values
 
 
 def _unknown(name: str, family: Configurable, origin: str) -> Diagnostic:
@@ -91,12 +104,12 @@ def _unknown(name: str, family: Configurable, origin: str) -> Diagnostic:
 
 
 def _missing(missing: list[Setting], family: Configurable, label: str) -> Diagnostic:
-    lines = [f"--set {s.name}=8  ({s.doc})" for s in missing]
+    lines = [f"--set {s.name}={STAND_IN}  ({s.doc})" for s in missing]
     what = f"{family.key} needs {', '.join(s.name for s in missing)}, which the file does not hold and nothing implies"
     return Diagnostic("missing-setting", what, label, "add for example " + " ".join(lines))
 
 
-def _typed(value: Any, default: Any, *, parse: bool) -> Any:
+def _typed(value: object, default: SettingValue | None, *, parse: bool) -> SettingValue:
     """`value` as the type of `default`; ValueError says what it must be."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -119,14 +132,13 @@ def _typed(value: Any, default: Any, *, parse: bool) -> Any:
         raise ValueError(f"{want} of at most 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{want} and finite")
-    if not good:
+    value = tuple(value) if isinstance(value, list) else value
+    if not good or not isinstance(value, (bool, int, float, str, tuple)):
         raise ValueError(want)
-    if isinstance(default, float):
-        return float(value)
-    return tuple(value) if isinstance(value, list) else value
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
 
 
-def _parsed(text: str, default: Any) -> Any:
+def _parsed(text: str, default: SettingValue | None) -> object:
     """A command-line value: a JSON value, several separated by commas for a list, or a word."""
     if isinstance(default, str):
         return text
@@ -138,7 +150,7 @@ def _parsed(text: str, default: Any) -> Any:
         return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value of unknown origin, short; containers by type alone, for they may nest without end."""
     if isinstance(value, str):
         return repr(value[:40])

@@ -66,8 +66,10 @@ class Param:
     source: str
 
     def __post_init__(self) -> None:
-        value = np.array(self.value, order="C")
-        value.setflags(write=False)
+        value = self.value
+        if value.flags.writeable or not value.flags.c_contiguous:
+            value = np.array(value, order="C")
+            value.setflags(write=False)
         object.__setattr__(self, "value", value)
 
 

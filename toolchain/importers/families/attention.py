@@ -6,14 +6,12 @@ import math
 
 import numpy as np
 
-from ...diagnostics import Diagnostic, UsageError
 from ...ir import EqNet, ops
 from ...ir.ops import ActivationKind
 from ..family import Family, Setting
-from .build import ALPHA, Builder, family, layer, steps
+from .build import ALPHA, Builder, family, steps
 
 __all__ = [
-    "archive_transformer",
     "models_attention_only_lm",
     "models_causal_transformer",
     "models_full_lm",
@@ -23,8 +21,6 @@ __all__ = [
 
 _HEADS = Setting("num_heads", 4, "attention heads; no tensor reveals them")
 _LENGTH = Setting("length", 0, "tokens of a sequence; 0 takes every position that the file has")
-_EMBEDDINGS = (r"token_emb\.weight", r"pos_emb\.weight")
-_PROJECTIONS = r"W_[qkvo]"
 
 
 def _embedded(b: Builder) -> str:
@@ -33,9 +29,7 @@ def _embedded(b: Builder) -> str:
     positions = b.matrix("pos_emb.weight")
     length = b.integer("length", least=0) or len(positions)
     if length > len(positions):
-        raise UsageError(
-            Diagnostic("setting-value", f"length {length}, the file has {len(positions)} positions", b.family)
-        )
+        length = b.reject("length", f"{length}, the file has {len(positions)} positions", len(positions))
     x = b.input("x", length, rows=rows)
     tokens = b.emit(ops.Embedding(out="tokens", x=x, table=b.parameter("token_emb.weight")))
     source = b.tensors.source("pos_emb.weight", f"first {length} positions")
@@ -47,7 +41,7 @@ def _attention(b: Builder, out: str, x: str, prefix: str, *, causal: bool) -> st
     length, width = b.shape(x)
     heads = b.integer("num_heads")
     if width % heads:
-        raise UsageError(Diagnostic("setting-value", f"num_heads {heads} does not divide the width {width}", b.family))
+        heads = b.reject("num_heads", f"{heads} does not divide the width {width}", 1)
 
     def split(name: str, axes: tuple[int, int, int]) -> str:
         projected = b.linear(f"{out}_{name}", x, f"{prefix}.W_{name}")
@@ -86,9 +80,6 @@ def _names(i: int) -> tuple[str, str, str, str]:
     return f"attentions.{i}", f"ffns.{i}", f"norms1.{i}", f"norms2.{i}"
 
 
-_STACK = layer(rf"attentions\.\d+\.{_PROJECTIONS}", r"ffns\.\d+\.[02]", r"norms[12]\.\d+")
-
-
 def _transformer(
     key: str,
     summary: str,
@@ -97,7 +88,7 @@ def _transformer(
     causal: bool,
     stacked: bool = True,
     unused: tuple[str, ...] = (),
-    same_as: str | None = None,
+    twins: tuple[str, ...] = (),
 ) -> Family:
     """One step is a sweep over the layers; h0 = 0. Logits for each position if `causal`, else of the mean position."""
     head = "lm_head" if causal else "head"
@@ -114,17 +105,14 @@ def _transformer(
         b.begin("readout")
         b.output("logits", b.linear("logits", h if causal else b.mean("pooled", h, -2), head))
 
-    block = _STACK if stacked else layer(rf"attention\.{_PROJECTIONS}", r"ffn\.[02]", "norm[12]")
-    required, settings = (*_EMBEDDINGS, *block, *layer(head)), (steps(default_steps), ALPHA, _HEADS, _LENGTH)
-    return family(key, summary, required, *settings, unused=unused, same_as=same_as)(compose)
+    return family(key, summary, steps(default_steps), ALPHA, _HEADS, _LENGTH, unused=unused, twins=twins)(compose)
 
 
 _CLASSIFIER = "relaxing transformer that classifies the mean position"
 _LANGUAGE = "relaxing transformer with a causal mask and logits for each position"
 _ONE_BLOCK = "one relaxing transformer block with a causal mask and logits for each position"
-models_transformer = _transformer("models.TransformerEqProp", _CLASSIFIER, 20, causal=False)
-archive_transformer = _transformer(
-    "archive.TransformerEqProp", _CLASSIFIER, 20, causal=False, same_as="models.TransformerEqProp"
+models_transformer = _transformer(
+    "models.TransformerEqProp", _CLASSIFIER, 20, causal=False, twins=("archive.TransformerEqProp",)
 )
 models_causal_transformer = _transformer(
     "models.CausalTransformerEqProp", _LANGUAGE, 20, causal=True, unused=("causal_mask",)
@@ -136,7 +124,6 @@ models_recurrent_lm = _transformer("models.RecurrentEqPropLM", _ONE_BLOCK, 20, c
 @family(
     "models.EqPropAttentionOnlyLM",
     "transformer whose attention relaxes inside each layer, with logits for each position",
-    (*_EMBEDDINGS, *_STACK, *layer("lm_head")),
     Setting("steps", 10, "relaxation steps of each layer's attention"),
     ALPHA,
     _HEADS,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...diagnostics import Diagnostic, ImportFileError, UsageError
+from ...diagnostics import Diagnostic, ImportFileError
 from ...ir import EqNet, Input, OpError, Output, Param, Schedule, State, Stop, ops
 from ...ir.ops import ActivationKind, Op
 from ...ir.parts import OutputKind
 from ...ir.types import ValueType, infer_op
-from ..family import Family, Setting, Tensors
+from ..family import Array, Family, Reading, Setting, SettingValue, Tensors
+from ..reading import Ended, Reader
 
-__all__ = ["ALPHA", "GAMMA", "Builder", "family", "layer", "steps"]
+__all__ = ["ALPHA", "GAMMA", "Builder", "family", "steps"]
 
 Block = Literal["drive", "step", "readout"]
 
@@ -31,52 +31,78 @@ def steps(default: int) -> Setting:
     return Setting("steps", default, "relaxation steps for each input")
 
 
-def layer(*names: str) -> tuple[str, ...]:
-    """Patterns of weight and bias of layers; a name is a regular expression such as `layers\\.\\d+`."""
-    return tuple(rf"{name}\.{part}" for name in names for part in ("weight", "bias"))
-
-
 def family(
     key: str,
     summary: str,
-    required: tuple[str, ...],
     *settings: Setting,
-    optional: tuple[str, ...] = (),
+    twins: tuple[str, ...] = (),
     unused: tuple[str, ...] = (),
     spectral_norm: bool = True,
-    same_as: str | None = None,
 ) -> Callable[[Callable[[Builder], EqNet | None]], Family]:
-    """Make a `Family` (see there) of the function that composes its net, called with a fresh builder.
+    """Make a `Family` of the function that composes its net, called with a fresh builder.
 
-    The function returns the net, or None if it is that of the builder with the setting `steps`, which every family has:
-    30 unless `settings` hold another.
+    What the function reads is what a file of the family must hold, and all that it may hold but for `unused`: regular
+    expressions (full match) of keys that inference never reads. It returns the net, or None if that is the builder's
+    with the setting `steps`, which every family has: 30 unless `settings` hold another.
+
+    `twins` are classes that compute the same from the same file. `spectral_norm`: whether the class can normalise
+    layers; a file that does is of no class that cannot.
     """
     if not any(s.name == "steps" for s in settings):
         settings = (steps(30), *settings)
+    silent = re.compile("|".join(unused) or r"(?!)")
 
     def decorate(compose: Callable[[Builder], EqNet | None]) -> Family:
-        def build(tensors: Tensors, values: Mapping[str, Any]) -> EqNet:
-            b = Builder(key, tensors, values)
-            return compose(b) or b.finish(b.integer("steps"))
+        def read(name: str, tensors: Tensors, values: Mapping[str, SettingValue]) -> Reading:
+            b = Builder(name, tensors, values)
+            net = _composed(compose, b)
+            unread = (k for k in tensors if k not in b.keys_read and not silent.fullmatch(k))
+            return Reading(
+                net=None if b.faults or b.misuse else net,
+                read=frozenset(b.keys_read),
+                missing=tuple(b.missing),
+                unexpected=(*unread, *(() if spectral_norm else tensors.normed)),
+                faults=tuple(b.faults),
+                misuse=tuple(b.misuse),
+                complete=b.complete,
+            )
 
-        return Family(key, summary, required, settings, build, optional, unused, spectral_norm, same_as)
+        others = tuple(Family(twin, summary, settings, partial(read, twin), same_as=key) for twin in twins)
+        return Family(key, summary, settings, partial(read, key), twins=others)
 
     return decorate
 
 
-class Builder:
+def _composed(compose: Callable[[Builder], EqNet | None], b: Builder) -> EqNet | None:
+    """The net that `compose` makes, None if the reading ended before there was one."""
+    try:
+        net = compose(b) or b.finish(b.integer("steps"))
+    except Ended:
+        pass
+    except ImportFileError as error:
+        b.faults += error.diagnostics
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        what = f"{b.family} cannot be built from these tensors: {' '.join(str(error).split())[:200]}"
+        b.faults.append(Diagnostic("tensors-do-not-fit", what, b.tensors.label, b.tensors.shapes))
+    else:
+        b.complete = True
+        return net
+    return None
+
+
+class Builder(Reader):
     """One net in the making.
 
     Each method adds an operation called `out` to the open block and returns `out`. Operations are typed as they are
-    added: ImportFileError names the file's keys when shapes disagree, a key is missing, or layers have a gap;
-    UsageError when a setting is out of its range.
+    added. A value whose shape hangs on a tensor that is missing or does not fit is unknown, and so is all that is
+    computed from it: no operation is made, but tensors are read on.
     """
 
-    def __init__(self, family: str, tensors: Tensors, settings: Mapping[str, Any]) -> None:
-        self.family = family
-        self.tensors = tensors
-        self.settings = settings
+    def __init__(self, family: str, tensors: Tensors, settings: Mapping[str, SettingValue]) -> None:
+        super().__init__(family, tensors, settings)
+        self.complete = False
         self._types: dict[str, ValueType] = {}
+        self._unknown: set[str] = set()
         self._params: dict[str, Param] = {}
         self._inputs: list[Input] = []
         self._states: dict[str, tuple[tuple[int, ...], str | None]] = {}
@@ -85,98 +111,33 @@ class Builder:
         self._open = self._blocks["drive"]
         self._outputs: list[Output] = []
 
-    # Settings and tensors
+    # Constants and shapes
 
-    def integer(self, name: str, *, least: int = 1) -> int:
-        """An integer setting of at least `least`."""
-        value = self.settings[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self._setting(name, f"is {value!r}, must be an integer of at least {least}")
-        return value
-
-    def real(self, name: str, *, over: float = -math.inf, most: float = math.inf) -> float:
-        """A real setting in (over, most]."""
-        value = self.settings[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise self._setting(name, f"is {value!r}, must be a number")
-        if not over < value <= most:
-            raise self._setting(name, f"is {value!r}, must be in ({over:g}, {most:g}]")
-        return float(value)
-
-    def share(self, name: str) -> float:
-        """A damping setting, in (0, 1]."""
-        return self.real(name, over=0.0, most=1.0)
-
-    def flag(self, name: str) -> bool:
-        """A boolean setting."""
-        value = self.settings[name]
-        if not isinstance(value, bool):
-            raise self._setting(name, f"is {value!r}, must be true or false")
-        return value
-
-    def _setting(self, name: str, what: str) -> UsageError:
-        return UsageError(Diagnostic("setting-value", f"{name} {what}", self.family))
-
-    def tensor(self, key: str) -> NDArray[Any]:
-        """The tensor under a normalised key (see `Tensors`)."""
-        if key not in self.tensors:
-            raise ImportFileError(
-                Diagnostic(
-                    "missing-tensor", f"the file has no tensor {key}, {self.family} needs it", self.tensors.label
-                )
-            )
-        return self.tensors[key]
-
-    def matrix(self, key: str) -> NDArray[Any]:
-        """A tensor with two axes."""
-        value = self.tensor(key)
-        if value.ndim != 2:
-            raise self.mismatch(f"{key} has shape {list(value.shape)}, must have two axes", key)
-        return value
-
-    def number(self, key: str) -> float:
-        """A tensor with a single entry."""
-        value = self.tensor(key)
-        if value.size != 1:
-            raise self.mismatch(f"{key} has shape {list(value.shape)}, must hold one number", key)
-        return float(value.reshape(()))
-
-    def mismatch(self, what: str, key: str) -> ImportFileError:
-        return ImportFileError(Diagnostic("shape-mismatch", what, f"{self.tensors.label}:{key}"))
-
-    def count(self, template: str) -> int:
-        """How many layers `template.format(0)`, `template.format(1)`, ... there are: at least one, without a gap."""
-        n = self.tensors.count(template)
-        pattern = re.compile(re.escape(template.format("INDEX")).replace("INDEX", r"\d+"))
-        total = sum(1 for key in self.tensors if pattern.fullmatch(key))
-        if n == 0 or n != total:
-            raise ImportFileError(
-                Diagnostic(
-                    "missing-layer",
-                    f"the file holds {total} tensors {template.format('N')}, {n} of them numbered from 0 without a gap",
-                    self.tensors.label,
-                )
-            )
-        return n
-
-    def param(self, name: str, value: Any, source: str) -> str:
+    def param(self, name: str, value: Array | float, source: str) -> str:
         """A constant of the net; the same name may be asked for again."""
         if name not in self._params:
             array = np.asarray(value)
-            array = array if array.dtype == np.int64 else array.astype(np.float64)
+            array = array if array.dtype == np.int64 else array.astype(np.float64, copy=False)
             self._params[name] = Param(name, array, source)
             self._types[name] = ValueType(array.shape)
         return name
 
     def parameter(self, key: str, *, shape: tuple[int, ...] | None = None) -> str:
         """The file's tensor as a parameter named after its key, under another shape if one is given."""
-        value = self.tensor(key)
-        return self.param(
-            key.replace(".", "_"), value if shape is None else value.reshape(shape), self.tensors.source(key)
-        )
+        value, name = self.find(key), key.replace(".", "_")
+        if value is None:
+            return self.unknown(name)
+        return self.param(name, value if shape is None else value.reshape(shape), self.tensors.source(key))
+
+    def unknown(self, name: str) -> str:
+        """A value that cannot be computed, for what it hangs on is missing or wrong."""
+        self._unknown.add(name)
+        return name
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a value, without the batch axis."""
+        """Shape of a value, without the batch axis. Ends the reading if it is unknown."""
+        if name in self._unknown:
+            raise Ended
         return self._types[name].shape
 
     # Structure
@@ -188,21 +149,41 @@ class Builder:
         self._types[name] = ValueType(shape, kind)
         return name
 
-    def fed(self, layer: str) -> str:
+    def drive(self, layer: str) -> str:
         """The input `x` and the value `drive`, the file's linear layer on it."""
-        return self.linear("drive", self.input("x", self.matrix(f"{layer}.weight").shape[1]), layer)
+        weight = f"{layer}.weight"
+        x = self.input("x", self.matrix(weight).shape[1]) if self.find(weight) is not None else self.unknown("x")
+        return self.linear("drive", x, layer)
 
     def driven(self, layer: str, *, start: bool = False) -> tuple[str, str]:
-        """`fed`, and a state `h` of the drive's shape, which starts there or at 0; the step is open afterwards."""
-        drive = self.fed(layer)
-        h = self.state("h", *self.shape(drive), init=drive if start else None)
+        """`drive`, and a state `h` of its shape, which starts there or at 0; the step is open afterwards."""
+        drive = self.drive(layer)
+        h = self.state("h", like=drive, init=drive if start else None)
         self.begin("step")
         return drive, h
 
     def chain(self, template: str) -> list[str]:
         """States `h0`, `h1`, ... with as many units as the layers `template.format(0)`, ... have rows."""
-        count = self.count(f"{template}.weight")
-        return [self.state(f"h{i}", len(self.matrix(f"{template.format(i)}.weight"))) for i in range(count)]
+        states = []
+        for i in range(self.count(f"{template}.weight")):
+            weight = self.find(f"{template.format(i)}.weight")
+            states.append(self.unknown(f"h{i}") if weight is None else self.state(f"h{i}", len(weight)))
+        return states
+
+    def state(self, name: str, *shape: int, like: str | None = None, init: str | None = None) -> str:
+        """A register of `shape`, or of that of the value `like`; zeros at first unless `init` names a drive value or a
+        parameter."""
+        if like is not None:
+            if like in self._unknown:
+                return self.unknown(name)
+            shape = self.shape(like)
+        self._states[name] = (shape, init)
+        self._types[name] = ValueType(shape)
+        return name
+
+    def update(self, state: str, value: str) -> None:
+        """What the state latches at the end of a tick."""
+        self._updates[state] = value
 
     def relax(self, h: str, new: str, share: str) -> None:
         """`h <- (1 - a) h + a new` with the setting `share` as a."""
@@ -213,21 +194,12 @@ class Builder:
         self.begin("readout")
         self.output("logits", self.linear("logits", h, layer))
 
-    def state(self, name: str, *shape: int, init: str | None = None) -> str:
-        """A register; zeros at first unless `init` names a drive value or a parameter."""
-        self._states[name] = (shape, init)
-        self._types[name] = ValueType(shape)
-        return name
-
-    def update(self, state: str, value: str) -> None:
-        """What the state latches at the end of a tick."""
-        self._updates[state] = value
-
     def begin(self, block: Block) -> None:
         """Operations go to this block from now on."""
         self._open = self._blocks[block]
 
     def output(self, name: str, value: str, kind: OutputKind = "classes") -> None:
+        """What the net gives: logits of classes, or values."""
         self._outputs.append(Output(name, value, kind))
 
     def finish(
@@ -238,7 +210,10 @@ class Builder:
         emit: Literal["last", "every"] = "last",
         stop: Stop | None = None,
     ) -> EqNet:
-        """The finished net."""
+        """The finished net. Ends the reading if anything was missing or wrong."""
+        self.complete = True
+        if self._unknown or self.missing or self.faults:
+            raise Ended
         return EqNet(
             name=self.family.rpartition(".")[2],
             family=self.family,
@@ -256,61 +231,61 @@ class Builder:
 
     def emit(self, op: Op) -> str:
         """Add an operation as it is."""
+        if not self._unknown.isdisjoint(op.reads):
+            return self.unknown(op.out)
         try:
             self._types[op.out] = infer_op(op, self._types, {n: p.value for n, p in self._params.items()})
         except OpError as error:
-            sources = [self._params[n].source for n in op.reads if n in self._params]
-            raise ImportFileError(
-                Diagnostic("shape-mismatch", f"{op.out}: {error}", ", ".join(sources) or self.tensors.label)
-            ) from error
+            sources = ", ".join(self._params[n].source for n in op.reads if n in self._params)
+            self.faults.append(Diagnostic("shape-mismatch", f"{op.out}: {error}", sources or self.tensors.label))
+            return self.unknown(op.out)
         self._open.append(op)
         return op.out
 
-    def linear(self, out: str, x: str, layer: str) -> str:
-        """The file's linear layer; without a bias if the file has none."""
-        return self.emit(ops.Linear(out=out, x=x, weight=self.parameter(f"{layer}.weight"), bias=self._bias(layer)))
+    def linear(self, out: str, x: str, layer: str, *, bias: bool = True) -> str:
+        """The file's linear layer."""
+        weight, shift = self._weights(layer, bias=bias)
+        return self.emit(ops.Linear(out=out, x=x, weight=weight, bias=shift))
 
-    def linear_of(self, out: str, x: str, name: str, weight: NDArray[Any], source: str, bias: str | None = None) -> str:
-        """A linear map with a weight made here; `bias` is a key of the file."""
+    def linear_of(self, out: str, x: str, name: str, weight: Array, source: str, bias: str | None = None) -> str:
+        """A linear map with a weight computed from the file's; `bias` is a key of the file."""
         parameter = self.param(name, weight, source)
         return self.emit(
             ops.Linear(out=out, x=x, weight=parameter, bias=None if bias is None else self.parameter(bias))
         )
 
-    def conv(self, out: str, x: str, layer: str, *, stride: int = 1, padding: int = 1) -> str:
-        """The file's convolution; without a bias if the file has none."""
-        weight, bias = self.parameter(f"{layer}.weight"), self._bias(layer)
-        return self.emit(ops.Conv(out=out, x=x, weight=weight, bias=bias, stride=stride, padding=padding))
+    def conv(self, out: str, x: str, layer: str, *, bias: bool = True, stride: int = 1) -> str:
+        """The file's convolution by a kernel of 3, padded by 1."""
+        weight, shift = self._weights(layer, bias=bias)
+        return self.emit(ops.Conv(out=out, x=x, weight=weight, bias=shift, stride=stride, padding=1))
 
-    def _bias(self, layer: str) -> str | None:
-        return self.parameter(f"{layer}.bias") if f"{layer}.bias" in self.tensors else None
+    def _weights(self, layer: str, *, bias: bool) -> tuple[str, str | None]:
+        return self.parameter(f"{layer}.weight"), self.parameter(f"{layer}.bias") if bias else None
 
     def layer_norm(self, out: str, x: str, layer: str) -> str:
         """Normalisation over the last axis with the file's affine part."""
-        unit = self.emit(
-            ops.Normalize(out=f"{out}_unit", x=x, axes=(-1,), groups=1, eps=1e-5, eps_on="variance"),
-        )
-        return self._affine(out, unit, layer, self.shape(x)[-1:])
+        return self._normalise(out, x, layer, (-1,), 1)
 
     def group_norm(self, out: str, x: str, layer: str, *, groups: int) -> str:
         """Normalisation of groups of channels with the file's affine part."""
-        rank = len(self.shape(x))
-        axes = tuple(range(-rank, 0))
-        unit = self.emit(
-            ops.Normalize(out=f"{out}_unit", x=x, axes=axes, groups=groups, eps=1e-5, eps_on="variance"),
-        )
-        return self._affine(out, unit, layer, (self.shape(x)[0],) + (1,) * (rank - 1))
+        rank = 3 if x in self._unknown else len(self.shape(x))
+        return self._normalise(out, x, layer, tuple(range(-rank, 0)), groups)
 
-    def _affine(self, out: str, unit: str, layer: str, shape: tuple[int, ...]) -> str:
-        for part in ("weight", "bias"):
-            actual = self.tensor(f"{layer}.{part}").shape
-            if actual != (math.prod(shape),):
-                raise self.mismatch(
-                    f"{layer}.{part} has shape {list(actual)}, it normalises {math.prod(shape)} units",
-                    f"{layer}.{part}",
-                )
-        scaled = self.mul(f"{out}_scaled", unit, self.parameter(f"{layer}.weight", shape=shape))
-        return self.add(out, scaled, self.parameter(f"{layer}.bias", shape=shape))
+    def _normalise(self, out: str, x: str, layer: str, axes: tuple[int, ...], groups: int) -> str:
+        """The affine part has an entry for each index of the first of `axes`."""
+        unit = self.emit(ops.Normalize(out=f"{out}_unit", x=x, axes=axes, groups=groups, eps=1e-5, eps_on="variance"))
+        count = None if x in self._unknown else self.shape(x)[axes[0]]
+        parts = []
+        for key in (f"{layer}.weight", f"{layer}.bias"):
+            value = self.find(key)
+            if value is not None and count is not None and value.shape != (count,):
+                what = f"{key} has shape {list(value.shape)}, it normalises {count} units"
+                self.mismatch(key, what)
+                value = None
+            known = value is not None and count is not None
+            shape = (count or 0,) + (1,) * (len(axes) - 1)
+            parts.append(self.parameter(key, shape=shape) if known else self.unknown(key))
+        return self.add(out, self.mul(f"{out}_scaled", unit, parts[0]), parts[1])
 
     def add(self, out: str, first: str, *others: str) -> str:
         """The sum, from left to right."""
@@ -344,7 +319,12 @@ class Builder:
         """A nested relaxation; `body` adds its operations and returns the value that is carried on."""
         outer, self._open = self._open, []
         carry = f"{out}_carry"
-        self._types[carry] = self._types[init]
+        if init in self._unknown:
+            self.unknown(carry)
+        else:
+            self._types[carry] = self._types[init]
         result = body(carry)
         inner, self._open = tuple(self._open), outer
+        if result in self._unknown:
+            return self.unknown(out)
         return self.emit(ops.Repeat(out=out, init=init, count=count, carry=carry, body=inner, result=result))

@@ -6,9 +6,9 @@ import numpy as np
 
 from ...ir import ops
 from ..family import Setting
-from .build import GAMMA, Builder, family, layer, steps
+from .build import GAMMA, Builder, family, steps
 
-__all__ = ["archive_conv", "models_conv", "models_diffusion", "models_modern_conv", "models_simple_conv"]
+__all__ = ["models_conv", "models_diffusion", "models_modern_conv", "models_simple_conv"]
 
 _SIZE = (Setting("height", None, "rows of the input image"), Setting("width", None, "columns of the input image"))
 _GROUPS = 8
@@ -16,9 +16,10 @@ _GROUPS = 8
 
 def _image(b: Builder, key: str, height: int, width: int) -> str:
     """The input image, its channels read off the first convolution."""
-    weight = b.tensor(key)
-    if weight.ndim != 4:
-        raise b.mismatch(f"{key} has shape {list(weight.shape)}, must have four axes", key)
+    weight = b.find(key)
+    if weight is None:
+        return b.unknown("x")
+    b.demand(key, weight.ndim == 4, f"{key} has shape {list(weight.shape)}, must have four axes")
     return b.input("x", weight.shape[1], height, width)
 
 
@@ -38,7 +39,7 @@ def _read(b: Builder, h: str, layer: str) -> None:
 def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
     """`h <- (1-g) h + g (W2 * tanh(W1 * GN(h)) + E * x)`, h0 = 0; returns h. The step block is open afterwards."""
     drive = b.conv("drive", x, f"{prefix}embed")
-    h = b.state("h", *b.shape(drive))
+    h = b.state("h", like=drive)
     b.begin("step")
     normed = b.group_norm("normed", h, f"{prefix}norm", groups=_GROUPS)
     hidden = b.act("hidden", b.conv("hidden_pre", normed, f"{prefix}W1"))
@@ -46,26 +47,22 @@ def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
     return h
 
 
-def _conv(b: Builder) -> None:
-    """`_relaxed` on an image, read from the mean of each channel."""
-    _read(b, _relaxed(b, _sized(b, "embed")), "Head.2")
-
-
-_CONV = (
+@family(
+    "models.ConvEqProp",
     "damped loop through two convolutions of a group-normalised state",
-    layer("embed", "W1", "W2", "norm", r"Head\.2"),
     steps(25),
     GAMMA,
     *_SIZE,
+    twins=("archive.ConvEqProp",),
 )
-models_conv = family("models.ConvEqProp", *_CONV)(_conv)
-archive_conv = family("archive.ConvEqProp", *_CONV, same_as="models.ConvEqProp")(_conv)
+def models_conv(b: Builder) -> None:
+    """`_relaxed` on an image, read from the mean of each channel."""
+    _read(b, _relaxed(b, _sized(b, "embed")), "Head.2")
 
 
 @family(
     "models.SimpleConvEqProp",
     "damped tanh loop through one convolution of a group-normalised state",
-    layer("embed", "W_rec", "norm", r"head\.2"),
     steps(20),
     GAMMA,
     *_SIZE,
@@ -73,7 +70,7 @@ archive_conv = family("archive.ConvEqProp", *_CONV, same_as="models.ConvEqProp")
 def models_simple_conv(b: Builder) -> None:
     """`h <- (1-g) h + g tanh(W * GN(h) + b + E * x)`, h0 = 0."""
     drive = b.conv("drive", _sized(b, "embed"), "embed")
-    h = b.state("h", *b.shape(drive))
+    h = b.state("h", like=drive)
     b.begin("step")
     recurrent = b.conv("recurrent", b.group_norm("normed", h, "norm", groups=_GROUPS), "W_rec")
     b.relax(h, b.act("new", b.add("pre", recurrent, drive)), "gamma")
@@ -83,7 +80,6 @@ def models_simple_conv(b: Builder) -> None:
 @family(
     "models.ModernConvEqProp",
     "damped tanh loop through one convolution, started from a three-stage feature extractor",
-    layer(r"stage[123]\.[01]", "eq_conv", "eq_norm", "fc"),
     steps(15),
     GAMMA,
     *_SIZE,
@@ -97,7 +93,7 @@ def models_modern_conv(b: Builder) -> None:
     for i, stride in ((1, 1), (2, 2), (3, 2)):
         conv = b.conv(f"stage{i}_conv", value, f"stage{i}.0", stride=stride)
         value = b.act(f"stage{i}", b.group_norm(f"stage{i}_normed", conv, f"stage{i}.1", groups=_GROUPS))
-    h = b.state("h", *b.shape(value), init=value)
+    h = b.state("h", like=value, init=value)
     b.begin("step")
     b.relax(h, b.act("new", b.conv("pre", b.group_norm("normed", h, "eq_norm", groups=_GROUPS), "eq_conv")), "gamma")
     _read(b, h, "fc")
@@ -109,7 +105,6 @@ _SIDE = 28
 @family(
     "models.EqPropDiffusion",
     "denoising steps with a damped convolutional loop as the predictor",
-    layer(*(rf"denoiser\.{name}" for name in ("embed", "W1", "W2", "norm", r"Head\.2"))),
     steps(25),
     GAMMA,
     Setting("denoise_steps", 10, "steps of the way from the noisy to the predicted image"),
@@ -125,11 +120,8 @@ def models_diffusion(b: Builder) -> None:
     h = _relaxed(b, x, "denoiser.")
     b.begin("readout")
     flat = b.linear("flat", _pooled(b, h), "denoiser.Head.2")
-    if b.shape(flat) != (channels * _SIDE * _SIDE,):
-        raise b.mismatch(
-            f"the head has {b.shape(flat)[0]} outputs for {channels} channels of {_SIDE} by {_SIDE}",
-            "denoiser.Head.2.weight",
-        )
+    what = f"the head has {b.shape(flat)[0]} outputs for {channels} channels of {_SIDE} by {_SIDE}"
+    b.demand("denoiser.Head.2.weight", b.shape(flat) == (channels * _SIDE * _SIDE,), what)
     predicted = b.reshape("predicted", flat, channels, _SIDE, _SIDE)
     select = b.param("select_image", np.eye(channels, channels + 1)[:, :, None, None], "derived: image channels")
     noisy = b.emit(ops.Conv(out="noisy", x=x, weight=select, stride=1, padding=0))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ...ir import ops
-from .build import ALPHA, Builder, family, layer
+from .build import ALPHA, Builder, family
 
 __all__ = ["archive_neural_cube", "models_neural_cube"]
 
@@ -15,7 +14,6 @@ __all__ = ["archive_neural_cube", "models_neural_cube"]
 @family(
     "models.NeuralCube",
     "undamped tanh lattice of 27 neighbours with weights of its own at each site",
-    (*layer("W_in", "W_out"), "W_local", "neighbor_indices"),
 )
 def models_neural_cube(b: Builder) -> None:
     """`h <- tanh(W_in x + b + sum_k W_local[n, k] h[neighbour(n, k)])`, weights of its own at each site; h0 = 0."""
@@ -28,7 +26,6 @@ def models_neural_cube(b: Builder) -> None:
 @family(
     "archive.NeuralCube",
     "damped tanh lattice with one shared 3x3x3 kernel, input on one face",
-    (*layer("input_projection", "readout"), "neuron_bias", r"local_conv\.weight"),
     ALPHA,
     unused=("synapse_mask", "activity_history", "nudge_history"),
 )
@@ -40,12 +37,9 @@ def archive_neural_cube(b: Builder) -> None:
     bias = b.tensor("neuron_bias")
     n = bias.shape[-1]
     weight, offset = b.matrix("input_projection.weight"), b.tensor("input_projection.bias")
-    if bias.shape != (1, 1, n, n, n) or len(weight) != n * n or offset.shape != (n * n,):
-        raise b.mismatch(
-            f"neuron_bias is {list(bias.shape)} and input_projection {list(weight.shape)}, {list(offset.shape)}: "
-            "need [1, 1, n, n, n], [n*n, inputs], [n*n]",
-            "neuron_bias",
-        )
+    shapes = f"neuron_bias is {list(bias.shape)} and input_projection {list(weight.shape)}, {list(offset.shape)}"
+    good = bias.shape == (1, 1, n, n, n) and len(weight) == n * n and offset.shape == (n * n,)
+    b.demand("neuron_bias", good, f"{shapes}: need [1, 1, n, n, n], [n*n, inputs], [n*n]")
     at = "rows of the face z=0, 0 elsewhere"
     face = b.param("face_weight", _on_face(weight, n), b.tensors.source("input_projection.weight", at))
     shift = b.param("face_bias", _on_face(offset, n), b.tensors.source("input_projection.bias", at))
@@ -54,12 +48,12 @@ def archive_neural_cube(b: Builder) -> None:
     drive = b.add("drive", cube, b.parameter("neuron_bias", shape=(1, n, n, n)))
     h = b.state("h", 1, n, n, n)
     b.begin("step")
-    b.relax(h, b.act("new", b.add("pre", drive, b.conv("near", h, "local_conv"))), "alpha")
+    b.relax(h, b.act("new", b.add("pre", drive, b.conv("near", h, "local_conv", bias=False))), "alpha")
     b.begin("readout")
     b.output("logits", b.linear("logits", b.reshape("flat", h, n**3), "readout"))
 
 
-def _on_face(rows: np.ndarray[Any, Any], n: int) -> np.ndarray[Any, Any]:
+def _on_face(rows: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     full = np.zeros((n**3, *rows.shape[1:]))
     full[: n * n] = rows
     return full

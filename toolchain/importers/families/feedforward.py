@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import get_args
 
-from ...diagnostics import Diagnostic, UsageError
 from ...ir.ops import ActivationKind
 from ..family import Setting
-from .build import Builder, family, layer, steps
+from .build import Builder, family, steps
 
 __all__ = ["algorithms_momentum", "models_backprop_mlp", "models_hebbian_chain"]
 
 _ONE_TICK = Setting("steps", 1, "the net is feed-forward: one tick computes it", "nothing")
 
 
-@family("models.BackpropMLP", "feed-forward tanh network", layer(r"net\.\d*[02468]"), _ONE_TICK)
+@family("models.BackpropMLP", "feed-forward tanh network", _ONE_TICK)
 def models_backprop_mlp(b: Builder) -> None:
     """`h = tanh(W_0 x + b)`, `h <- tanh(W_i h + b)`, logits = last layer; the layers are every second of a list."""
-    n = 0
-    while f"net.{2 * n}.weight" in b.tensors:
-        n += 1
-    if n < 2 or sum(key.endswith(".weight") for key in b.tensors) != n:
-        raise b.mismatch(f"{n} layers net.0, net.2, ... without a gap: need at least 2 and no other", "net.0.weight")
+    n = b.count("net.{}.weight", least=2, every=2)
     units, inputs = b.matrix(f"net.{2 * n - 4}.weight").shape[0], b.matrix("net.0.weight").shape[1]
     value = b.input("x", inputs)
     h = b.state("h", units)
@@ -37,17 +32,16 @@ def models_backprop_mlp(b: Builder) -> None:
 @family(
     "models.DeepHebbianChain",
     "feed-forward chain of tanh layers without biases",
-    (*layer("W_in", "head"), r"chain\.\d+\.weight"),
     _ONE_TICK,
 )
 def models_hebbian_chain(b: Builder) -> None:
     """`h = tanh(W_in x + b)`, then `h <- tanh(W_i h)` for each link of the chain."""
-    drive, links = b.fed("W_in"), b.count("chain.{}.weight")
+    drive, links = b.drive("W_in"), b.count("chain.{}.weight")
     h = b.state("h", len(b.matrix(f"chain.{links - 1}.weight")))
     b.begin("step")
     value = b.act("first", drive)
     for i in range(links):
-        value = b.act(f"link{i}", b.linear(f"pre{i}", value, f"chain.{i}"))
+        value = b.act(f"link{i}", b.linear(f"pre{i}", value, f"chain.{i}", bias=False))
     b.update(h, value)
     b.read(h, "head")
 
@@ -55,7 +49,6 @@ def models_hebbian_chain(b: Builder) -> None:
 @family(
     "algorithms.MomentumEquilibrium",
     "feed-forward network that settles onto its own pass with momentum",
-    layer(r"layers\.\d+"),
     steps(20),
     Setting("activation", "silu", "activation of the hidden layers"),
 )
@@ -65,16 +58,14 @@ def algorithms_momentum(b: Builder) -> None:
     The activities start at the feed-forward pass and the velocities at 0.
     """
     kind = _activation(b)
-    hidden = b.count("layers.{}.weight") - 1
-    if hidden < 1:
-        raise b.mismatch("1 layer, need a hidden one and the output", "layers.0.weight")
+    hidden = b.count("layers.{}.weight", least=2) - 1
     x = b.input("x", b.matrix("layers.0.weight").shape[1])
     value = x
     activities = []
     for i in range(hidden):
         value = b.act(f"forward{i}", b.linear(f"forward_pre{i}", value, f"layers.{i}"), kind)
-        activities.append(b.state(f"h{i}", *b.shape(value), init=value))
-    velocities = [b.state(f"velocity{i}", *b.shape(a)) for i, a in enumerate(activities)]
+        activities.append(b.state(f"h{i}", like=value, init=value))
+    velocities = [b.state(f"velocity{i}", like=a) for i, a in enumerate(activities)]
     b.begin("step")
     value = x
     for i, (a, v) in enumerate(zip(activities, velocities, strict=True)):
@@ -91,5 +82,4 @@ def _activation(b: Builder) -> ActivationKind:
     for kind in kinds:
         if b.settings["activation"] == kind:
             return kind
-    what = f"activation is {b.settings['activation']!r}, must be one of {', '.join(kinds)}"
-    raise UsageError(Diagnostic("setting-value", what, b.family))
+    return b.reject("activation", f"is {b.settings['activation']!r}, must be one of {', '.join(kinds)}", kinds[0])

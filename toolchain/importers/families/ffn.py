@@ -6,18 +6,16 @@ With `e(x) = embed x + b`, the hidden state starts at e(x) unless a family says 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...diagnostics import Diagnostic, ImportFileError
+from ...diagnostics import Diagnostic
 from ...ir import EqNet, Stop, ops
 from ..family import Setting
-from .build import GAMMA, Builder, family, layer, steps
+from .build import GAMMA, Builder, family, steps
 
 __all__ = [
-    "FFN",
     "archive_diff_tor",
     "archive_kernel",
     "archive_modern",
@@ -27,8 +25,6 @@ __all__ = [
     "archive_tp",
     "ffn",
 ]
-
-FFN = layer("embed", "W1", "W2", "norm", "Head")
 
 
 def ffn(b: Builder, h: str) -> str:
@@ -44,25 +40,25 @@ def _modern(b: Builder) -> None:
 
 
 _MODERN = "damped loop through a normalised two-layer network"
-archive_modern = family("archive.ModernEqProp", _MODERN, FFN, GAMMA)(_modern)
-archive_diff_tor = family("archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", FFN, GAMMA)(_modern)
+archive_modern = family("archive.ModernEqProp", _MODERN, GAMMA)(_modern)
+archive_diff_tor = family("archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", GAMMA)(_modern)
 
 
 @family(
     "archive.TPEqProp",
     "damped loop through a normalised two-layer network with the error of a prediction of its state",
-    (*FFN, *layer(r"layer_norms\.0")),
     GAMMA,
     Setting("pred_weight", 0.1, "weight of the prediction error"),
-    optional=layer(r"predictors\.0"),
-    unused=layer(r"predictors\.[1-9]\d*", r"layer_norms\.[1-9]\d*"),
+    unused=(r"predictors\.[1-9]\d*\.(weight|bias)", r"layer_norms\.[1-9]\d*\.(weight|bias)"),
 )
 def archive_tp(b: Builder) -> None:
     """`h <- (1-g) h + g (F + e - k (h - P LN0(F)))`; without predictors the last term is absent."""
     e, h = b.driven("embed", start=True)
     out = ffn(b, h)
     target = b.add("target", out, e)
-    if "predictors.0.weight" in b.tensors:
+    if not b.has("predictors.0.weight"):
+        b.expect("layer_norms.0")
+    else:
         predicted = b.linear("predicted", b.layer_norm("ffn_normed", out, "layer_norms.0"), "predictors.0")
         error = b.scale("error", b.sub("surprise", h, predicted), b.real("pred_weight"))
         target = b.sub("corrected", target, error)
@@ -77,7 +73,6 @@ _DAMPING = Setting("damping", 0.3, "decay rate of the state")
 @family(
     "archive.TCEP",
     "Euler steps through a normalised two-layer network with a fading echo of its past",
-    FFN,
     _DT,
     _DAMPING,
     Setting("recirc_strength", 0.05, "strength of the echo"),
@@ -90,7 +85,7 @@ def archive_tcep(b: Builder) -> None:
     """
     d = b.real("recirc_decay", over=0.0, most=1.0)
     e, h = b.driven("embed", start=True)
-    buffer = b.state("buffer", *b.shape(h))
+    buffer = b.state("buffer", like=h)
     decay = b.state("decay", init=b.param("decay_start", d, "setting recirc_decay"))
     echo = b.scale("echo", b.mul("faded", decay, buffer), b.real("recirc_strength"))
     rate = b.add("rate", b.sub("leaky", b.add("target", ffn(b, h), e), b.scale("leak", h, b.real("damping"))), echo)
@@ -104,7 +99,6 @@ def archive_tcep(b: Builder) -> None:
 @family(
     "archive.TorEqODEProp",
     "Euler steps through a normalised two-layer network, some units on a circle",
-    FFN,
     _DT,
     _DAMPING,
     Setting("toroidal_dims", 0, "units that live on a circle, from the first"),
@@ -129,7 +123,6 @@ def archive_tor_eq_ode(b: Builder) -> None:
 @family(
     "archive.SpectralTorEqProp",
     "damped loop that filters the real part of its own spectrum",
-    layer("embed", "spectral_filter_W1", "spectral_filter_W2", "norm", "Head"),
     GAMMA,
 )
 def archive_spectral_tor(b: Builder) -> None:
@@ -139,8 +132,8 @@ def archive_spectral_tor(b: Builder) -> None:
     """
     e, h = b.driven("embed", start=True)
     units = b.shape(h)[0]
-    if units % 2:
-        raise b.mismatch(f"{units} hidden units: the source's inverse transform needs an even number", "embed.weight")
+    what = f"{units} hidden units: the source's inverse transform needs an even number"
+    b.demand("embed.weight", units % 2 == 0, what)
     source = f"derived: real discrete Fourier transform of {units} points"
     spectrum = np.fft.rfft(np.eye(units), axis=0)
     inverse = np.fft.irfft(np.eye(units // 2 + 1), n=units, axis=0)
@@ -155,13 +148,12 @@ def archive_spectral_tor(b: Builder) -> None:
 @family(
     "archive.EqPropKernel",
     "damped loop through a normalised two-layer network of the NumPy kernel, stopping early as a batch",
-    tuple(rf"{part}\.{name}" for part in ("weights", "biases") for name in ("embed", "W1", "W2", "head")),
     steps(10),
     GAMMA,
     Setting("epsilon", 1e-3, "stop when every sample moved by less than this; 0 never stops"),
     Setting("adaptive_epsilon", True, "twice epsilon after 6 steps"),
     Setting("use_spectral_norm", True, "divide W1 and W2 by the estimate of their spectral norm"),
-    optional=(r"sn_state\.W[12]_u",),
+    unused=(r"sn_state\.W[12]_u",),
 )
 def archive_kernel(b: Builder) -> EqNet:
     """`n = (h - mean) / (std + 1e-5); h <- (1-g) h + g (W2 tanh(W1 n + b1) + b2 + embed x + b)`, h0 = 0.
@@ -197,26 +189,21 @@ def archive_kernel(b: Builder) -> EqNet:
     return b.finish(b.integer("steps"), stop=stop)
 
 
-def _one_iteration(b: Builder, weight: NDArray[Any], name: str) -> float:
+def _one_iteration(b: Builder, weight: NDArray[np.float64], name: str) -> float:
+    """The estimate of the largest singular value after one power iteration from the stored vector."""
     key = f"sn_state.{name}_u"
-    if key not in b.tensors:
-        raise ImportFileError(
-            Diagnostic(
-                "spectral-norm-vectors",
-                f"the file has no {key}: the source would start from a random vector, so the deployed weight cannot be "
-                "known",
-                b.tensors.label,
-                "save sn_state with the weights, or set use_spectral_norm=false if the kernel ran without it",
-            )
-        )
+    if not b.has(key):
+        what = f"the file has no {key}: the source would start from a random vector, the deployed weight is not known"
+        hint = "save sn_state with the weights, or set use_spectral_norm=false if the kernel ran without it"
+        b.faults.append(Diagnostic("spectral-norm-vectors", what, b.tensors.label, hint))
+        return 1.0
     u = b.tensor(key)
-    if u.shape != (len(weight),):
-        raise b.mismatch(f"{key} has shape {list(u.shape)}, the weight has {len(weight)} rows", key)
+    b.demand(key, u.shape == (len(weight),), f"{key} has shape {list(u.shape)}, the weight has {len(weight)} rows")
     v = weight.T @ (u / np.linalg.norm(u))
     v = v / (np.linalg.norm(v) + 1e-12)
     new = weight @ v
     new = new / (np.linalg.norm(new) + 1e-12)
     sigma = float(new @ weight @ v) + 1e-12
-    if not math.isfinite(sigma) or sigma <= 1e-12:
-        raise b.mismatch(f"the estimated spectral norm of weights.{name} is {sigma}", key)
+    positive = math.isfinite(sigma) and sigma > 1e-12
+    b.demand(key, positive, f"the estimated spectral norm of weights.{name} is {sigma}")
     return sigma

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer
+from .build import ALPHA, Builder, family
 
 __all__ = [
     "archive_deep_recursive",
-    "archive_homeostatic",
     "archive_recursive_block",
     "models_deep_dfa",
     "models_dfa",
@@ -17,17 +16,23 @@ __all__ = [
 ]
 
 
-def _homeostatic(b: Builder) -> None:
+@family(
+    "models.HomeostaticEqProp",
+    "damped chain with a scale for each layer, as with apply_homeostasis=False",
+    ALPHA,
+    twins=("archive.HomeostaticEqProp",),
+)
+def models_homeostatic(b: Builder) -> None:
     """Jacobi: `h_i <- (1-a) h_i + a tanh(s_i W_i in_i + b_i)`, `in_0 = W_in x + b`, `in_i = h_{i-1}` (old).
 
     The scales s are those of the file, as the call with `apply_homeostasis=False` uses them; they are folded into the
     weights.
     """
     alpha = b.share("alpha")
-    drive, scales = b.fed("W_in"), b.tensor("layer_scales")
+    drive, scales = b.drive("W_in"), b.tensor("layer_scales")
     hidden = b.chain("layers.{}")
-    if scales.shape != (len(hidden),):
-        raise b.mismatch(f"layer_scales has shape {list(scales.shape)} for {len(hidden)} layers", "layer_scales")
+    what = f"layer_scales has shape {list(scales.shape)} for {len(hidden)} layers"
+    b.demand("layer_scales", scales.shape == (len(hidden),), what)
     b.begin("step")
     for i, (h, source) in enumerate(zip(hidden, [drive, *hidden[:-1]], strict=True)):
         weight = f"layers.{i}.weight"
@@ -38,24 +43,13 @@ def _homeostatic(b: Builder) -> None:
     b.read(hidden[-1], "head")
 
 
-_HOMEOSTATIC = (
-    "damped chain with a scale for each layer, as with apply_homeostasis=False",
-    (*layer("W_in", r"layers\.\d+", "head"), "layer_scales"),
-    ALPHA,
-)
-models_homeostatic = family("models.HomeostaticEqProp", *_HOMEOSTATIC)(_homeostatic)
-archive_homeostatic = family("archive.HomeostaticEqProp", *_HOMEOSTATIC, same_as="models.HomeostaticEqProp")(
-    _homeostatic
-)
-
-
 def _swept(b: Builder, *, normalised: bool) -> None:
     """Gauss-Seidel: `h_i <- (1-a) h_i + a tanh(in_i + W_i h_i + b_i)`, `in_0 = W_in x + b`, `in_i = h_{i-1}` (new).
 
     If `normalised`, each layer is then `h_i <- LN_i(h_i)`.
     """
     alpha = b.share("alpha")
-    source, hidden = b.fed("W_in"), b.chain("layers.{}")
+    source, hidden = b.drive("W_in"), b.chain("layers.{}")
     b.begin("step")
     for i, h in enumerate(hidden):
         new = b.act(f"new{i}", b.add(f"pre{i}", source, b.linear(f"recurrent{i}", h, f"layers.{i}")))
@@ -72,7 +66,6 @@ _PROJECTIONS = (r"feedback_projections\.\d+\.weight",)
 @family(
     "models.DirectFeedbackAlignmentEqProp",
     "damped tanh sweep over a chain of self-coupled layers",
-    layer("W_in", r"layers\.\d+", "head"),
     ALPHA,
     unused=_PROJECTIONS,
 )
@@ -84,7 +77,6 @@ def models_dfa(b: Builder) -> None:
 @family(
     "models.DeepDFAEqProp",
     "damped tanh sweep over a chain of self-coupled layers, each normalised",
-    layer("W_in", r"layers\.\d+", r"layer_norms\.\d+", "head"),
     ALPHA,
     unused=_PROJECTIONS,
 )
@@ -111,7 +103,6 @@ def _core(b: Builder, name: str, u: str, layer: str, count: int, alpha: float) -
 @family(
     "archive.RecursiveBlock",
     "damped loop whose step is itself a short damped tanh loop",
-    layer("embed", r"inner_core\.W", "Head"),
     _OUTER,
     Setting("inner_alpha", 0.5, "damping of the inner loop"),
     _INNER_STEPS,
@@ -127,14 +118,13 @@ def archive_recursive_block(b: Builder) -> None:
 @family(
     "archive.DeepRecursiveNetwork",
     "chain of damped blocks, each step of each block a short damped tanh loop",
-    layer("embed", r"blocks\.\d+\.W", "Head"),
     _OUTER,
     _INNER_STEPS,
 )
 def archive_deep_recursive(b: Builder) -> None:
     """Jacobi: `h_i <- (1-a) h_i + a core_i(h_i + in_i)`, `in_0 = embed x + b`, `in_i = h_{i-1}` (old); a damps both."""
     alpha, inner = b.share("outer_alpha"), b.integer("inner_steps")
-    drive, hidden = b.fed("embed"), b.chain("blocks.{}.W")
+    drive, hidden = b.drive("embed"), b.chain("blocks.{}.W")
     b.begin("step")
     for i, (h, source) in enumerate(zip(hidden, [drive, *hidden[:-1]], strict=True)):
         core = _core(b, f"core{i}", b.add(f"u{i}", h, source), f"blocks.{i}.W", inner, alpha)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir import ops
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer
+from .build import ALPHA, Builder, family
 
 __all__ = ["archive_lazy", "models_lazy"]
 
@@ -14,7 +14,6 @@ _EPSILON = Setting("epsilon", 0.01, "a layer updates when the mean absolute chan
 @family(
     "models.LazyEqProp",
     "damped chain whose layers update only when their input moved",
-    layer("embed", r"layers\.\d+", "head"),
     ALPHA,
     _EPSILON,
 )
@@ -26,7 +25,6 @@ def models_lazy(b: Builder) -> None:
 @family(
     "archive.LazyEqProp",
     "damped chain whose layers update only when their input moved, with a nudge from its own prediction",
-    layer("embed", r"layers\.\d+", "Head"),
     ALPHA,
     _EPSILON,
     Setting("persistent_nudge_strength", 0.1, "strength of the nudge on the last layer's input"),
@@ -45,11 +43,10 @@ def _lazy(b: Builder, head: str, *, nudge: float | None) -> None:
     """
     alpha = b.share("alpha")
     epsilon = b.param("epsilon", b.real("epsilon"), f"setting epsilon of {b.family}")
-    drive = b.fed("embed")
-    units = b.shape(drive)[0]
-    hidden = [b.state(f"h{i}", units) for i in range(b.count("layers.{}.weight"))]
+    drive = b.drive("embed")
+    hidden = [b.state(f"h{i}", like=drive) for i in range(b.count("layers.{}.weight"))]
     sources = [drive, *hidden[:-1]]
-    previous = [b.state(f"previous{i}", *b.shape(source)) for i, source in enumerate(sources)]
+    previous = [b.state(f"previous{i}", like=source) for i, source in enumerate(sources)]
     started = None if nudge is None else b.state("started")
     b.begin("step")
     if nudge is not None and started is not None:

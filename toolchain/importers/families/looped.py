@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ...ir import ops
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer
+from .build import ALPHA, Builder, family
 
 __all__ = ["archive_gated_mlp", "archive_looped_mlp", "archive_toroidal_mlp", "models_kernel_bptt", "models_looped_mlp"]
 
 
-@family("models.LoopedMLP", "undamped tanh loop of one hidden state", layer("W_in", "W_rec", "W_out"))
+@family("models.LoopedMLP", "undamped tanh loop of one hidden state")
 def models_looped_mlp(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0."""
     drive, h = b.driven("W_in")
@@ -20,7 +20,6 @@ def models_looped_mlp(b: Builder) -> None:
 @family(
     "archive.LoopedMLP",
     "damped tanh loop of one hidden state, its coupling symmetric on demand",
-    layer("Wx", "_Wh", "Head"),
     ALPHA,
     Setting("symmetric", False, "use (W + W^T)/2 as the coupling"),
 )
@@ -29,8 +28,8 @@ def archive_looped_mlp(b: Builder) -> None:
     drive, h = b.driven("Wx")
     if b.flag("symmetric"):
         weight = b.matrix("_Wh.weight")
-        if weight.shape[0] != weight.shape[1]:
-            raise b.mismatch(f"_Wh.weight is {list(weight.shape)}, a symmetric coupling must be square", "_Wh.weight")
+        square = weight.shape[0] == weight.shape[1]
+        b.demand("_Wh.weight", square, f"_Wh.weight is {list(weight.shape)}, a symmetric coupling must be square")
         source = b.tensors.source("_Wh.weight", "symmetric part")
         from_self = b.linear_of("recurrent", h, "_Wh_symmetric", (weight + weight.T) / 2.0, source, "_Wh.bias")
     else:
@@ -42,7 +41,6 @@ def archive_looped_mlp(b: Builder) -> None:
 @family(
     "models.EqPropKernelBPTT",
     "undamped tanh loop of the NumPy kernel trained by backpropagation through time",
-    ("W_in", "W_rec", "W_out", "b_in", "b_rec", "b_out"),
 )
 def models_kernel_bptt(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0, from the arrays of a NumPy kernel."""
@@ -62,13 +60,12 @@ def models_kernel_bptt(b: Builder) -> None:
 @family(
     "archive.GatedMLP",
     "tanh loop whose damping is a learned gate of each neuron",
-    layer("Wx", "Wh", "Wz_x", "Wz_h", "Head"),
 )
 def archive_gated_mlp(b: Builder) -> None:
     """`z = sigmoid(Wz_x x + b + Wz_h h + b); h <- (1-z) h + z tanh(Wx x + b + Wh h + b)`, a gate a neuron; h0 = 0."""
-    drive = b.fed("Wx")
+    drive = b.drive("Wx")
     gate_drive = b.linear("gate_drive", "x", "Wz_x")
-    h = b.state("h", *b.shape(drive))
+    h = b.state("h", like=drive)
     b.begin("step")
     gate = b.act("gate", b.add("gate_pre", gate_drive, b.linear("gate_recurrent", h, "Wz_h")), "sigmoid")
     new = b.act("new", b.add("pre", drive, b.linear("recurrent", h, "Wh")))
@@ -79,7 +76,6 @@ def archive_gated_mlp(b: Builder) -> None:
 @family(
     "archive.ToroidalMLP",
     "damped tanh loop that also reads a ring of its past states",
-    (*layer("Wx", "Wh", "Head"), "alphas", "buffer_gamma"),
     ALPHA,
 )
 def archive_toroidal_mlp(b: Builder) -> None:
@@ -88,11 +84,11 @@ def archive_toroidal_mlp(b: Builder) -> None:
     `past1` is the state one step ago, and so on: a ring as registers that shift.
     """
     alphas = b.tensor("alphas")
-    if alphas.ndim != 1 or not alphas.size:
-        raise b.mismatch(f"alphas has shape {list(alphas.shape)}, must be one weight for each past state", "alphas")
+    what = f"alphas has shape {list(alphas.shape)}, must be one weight for each past state"
+    b.demand("alphas", alphas.ndim == 1 and alphas.size > 0, what)
     gain = b.number("buffer_gamma")
     drive, h = b.driven("Wx")
-    past = [b.state(f"past{k}", *b.shape(h)) for k in range(1, len(alphas) + 1)]
+    past = [b.state(f"past{k}", like=h) for k in range(1, len(alphas) + 1)]
     echoes = [b.scale(f"echo{k}", p, gain * float(w)) for k, (p, w) in enumerate(zip(past, alphas, strict=True), 1)]
     b.relax(h, b.act("new", b.add("pre", drive, b.linear("recurrent", h, "Wh"), *echoes)), "alpha")
     for older, newer in zip(past, [h, *past], strict=False):

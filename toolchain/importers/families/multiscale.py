@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..family import Setting
-from .build import GAMMA, Builder, family, layer
-from .ffn import FFN, ffn
+from .build import GAMMA, Builder, family
+from .ffn import ffn
 
 __all__ = ["archive_htsep", "archive_mstep", "archive_tepssr"]
 
@@ -14,17 +14,16 @@ __all__ = ["archive_htsep", "archive_mstep", "archive_tepssr"]
 @family(
     "archive.MSTEP",
     "two coupled scales, each a damped loop through a normalised two-layer network",
-    (*FFN, *layer("downsample", "upsample", r"coarse_ffn\.[014]")),
     GAMMA,
     Setting("coupling_strength", 0.1, "pull of the coarse scale on the fine one"),
 )
 def archive_mstep(b: Builder) -> None:
     """`c <- (1 - 1.5 g) c + 1.5 g (Fc(c) + D e); h <- (1-g) h + g (F + e + k (U c_new - h))`; c0 = D h0, h0 = e."""
     gamma = b.real("gamma", over=0.0, most=2.0 / 3.0)
-    e = b.fed("embed")
-    h = b.state("h", *b.shape(e), init=e)
+    e = b.drive("embed")
+    h = b.state("h", like=e, init=e)
     coarse_drive = b.linear("coarse_drive", e, "downsample")
-    coarse = b.state("coarse", *b.shape(coarse_drive), init=coarse_drive)
+    coarse = b.state("coarse", like=coarse_drive, init=coarse_drive)
     b.begin("step")
     normed = b.layer_norm("coarse_normed", coarse, "coarse_ffn.0")
     hidden = b.act("coarse_hidden", b.linear("coarse_pre", normed, "coarse_ffn.1"))
@@ -40,7 +39,6 @@ def archive_mstep(b: Builder) -> None:
 @family(
     "archive.HTSEP",
     "damped loop through a normalised two-layer network mixed with a running mean of its state",
-    (*FFN, "buffer_weight"),
     GAMMA,
     Setting("buffer_decay", 0.9, "decay of the running mean"),
 )
@@ -49,7 +47,7 @@ def archive_htsep(b: Builder) -> None:
     d = b.real("buffer_decay", over=0.0, most=1.0)
     share = float(1.0 / (1.0 + np.exp(-b.number("buffer_weight"))))
     e, h = b.driven("embed", start=True)
-    buffer = b.state("buffer", *b.shape(h))
+    buffer = b.state("buffer", like=h)
     relaxed = b.damp("relaxed", h, b.add("target", ffn(b, h), e), b.share("gamma"))
     new = b.damp("next", relaxed, buffer, share)
     b.update(h, new)
@@ -60,7 +58,6 @@ def archive_htsep(b: Builder) -> None:
 @family(
     "archive.TEPSSR",
     "damped loop that mixes a normalised two-layer network with a linear state-space filter",
-    (*FFN, r"ssm\.log_A", *layer(r"ssm\.[BCD]", "ssm_norm", "gate")),
     GAMMA,
 )
 def archive_tepssr(b: Builder) -> None:

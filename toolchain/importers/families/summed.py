@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from ...ir import EqNet
 from ..family import Setting
-from .build import ALPHA, Builder, family, layer
+from .build import ALPHA, Builder, family
 
 __all__ = [
     "archive_feedback_alignment",
-    "archive_temporal_resonance",
     "models_chl",
     "models_chl_autoencoder",
     "models_feedback_alignment",
     "models_temporal_resonance",
 ]
 
-_STACK = layer("W_in", r"layers\.\d+", "head")
 _FEEDBACK = (r"layers\.\d+\.feedback_weight",)
 
 
 @family(
     "models.FeedbackAlignmentEqProp",
     "damped tanh sweep over several couplings of one hidden state",
-    _STACK,
     ALPHA,
     unused=_FEEDBACK,
 )
@@ -44,7 +41,7 @@ def _summed(b: Builder, *, oscillation: bool) -> None:
     rate = b.act("rate", h)
     terms = [b.linear(f"recurrent{i}", rate, f"layers.{i}") for i in range(b.count("layers.{}.weight"))]
     if oscillation:
-        terms.append(b.linear("oscillation", h, "osc_coupling"))
+        terms.append(b.linear("oscillation", h, "osc_coupling", bias=False))
     b.relax(h, b.act("new", b.add("pre", drive, *terms)), "alpha")
     b.read(h, "head")
 
@@ -52,7 +49,6 @@ def _summed(b: Builder, *, oscillation: bool) -> None:
 @family(
     "archive.FeedbackAlignmentEqProp",
     "damped tanh loop that sums several couplings of tanh(h)",
-    _STACK,
     ALPHA,
     unused=_FEEDBACK,
 )
@@ -61,44 +57,33 @@ def archive_feedback_alignment(b: Builder) -> None:
     _summed(b, oscillation=False)
 
 
-def _resonance(b: Builder) -> EqNet:
-    """`_summed` with an oscillatory coupling, on an input or on frames."""
-    _summed(b, oscillation=True)
-    return b.finish(b.integer("steps"), frames=b.flag("frames"))
-
-
-_RESONANCE = (
+@family(
+    "models.TemporalResonanceEqProp",
     "damped tanh loop that sums several couplings and an oscillatory one, on an input or on frames",
-    (*_STACK, r"osc_coupling\.weight"),
     Setting("steps", 30, "relaxation steps for each input; the source's default for each frame is 5"),
     ALPHA,
     Setting("frames", False, "the input is a sequence of frames, the state carried over; logits of the last"),
+    twins=("archive.TemporalResonanceEqProp",),
 )
-models_temporal_resonance = family("models.TemporalResonanceEqProp", *_RESONANCE)(_resonance)
-archive_temporal_resonance = family(
-    "archive.TemporalResonanceEqProp", *_RESONANCE, same_as="models.TemporalResonanceEqProp"
-)(_resonance)
+def models_temporal_resonance(b: Builder) -> EqNet:
+    """`_summed` with an oscillatory coupling, on an input or on frames."""
+    _summed(b, oscillation=True)
+    return b.finish(b.integer("steps"), frames=b.flag("frames"))
 
 
 def _contrastive(b: Builder) -> None:
     """`r = W_hidden h + b; for l: r <- r + W_l tanh(r) + b_l; h <- (1-a) h + a tanh(W_in x + b + r)`; h0 = 0."""
     drive, h = b.driven("W_in")
     recurrent = b.linear("recurrent", h, "W_hidden")
-    chained = any(key.startswith("layers.") for key in b.tensors)
-    for i in range(b.count("layers.{}.weight") if chained else 0):
+    for i in range(b.count("layers.{}.weight", least=0)):
         more = b.linear(f"chained{i}", b.act(f"rate{i}", recurrent), f"layers.{i}")
         recurrent = b.add(f"recurrent{i}", recurrent, more)
     b.relax(h, b.act("new", b.add("pre", drive, recurrent)), "alpha")
     b.read(h, "W_out")
 
 
-_CONTRASTIVE = (
-    "damped tanh loop whose recurrent part passes a residual chain of layers",
-    layer("W_in", "W_hidden", "W_out"),
-    ALPHA,
-)
-_CHAIN = layer(r"layers\.\d+")
-models_chl = family("models.ContrastiveHebbianLearning", *_CONTRASTIVE, optional=_CHAIN)(_contrastive)
-models_chl_autoencoder = family("models.CHLAutoencoder", *_CONTRASTIVE, optional=_CHAIN, unused=layer("decoder"))(
+_CONTRASTIVE = "damped tanh loop whose recurrent part passes a residual chain of layers"
+models_chl = family("models.ContrastiveHebbianLearning", _CONTRASTIVE, ALPHA)(_contrastive)
+models_chl_autoencoder = family("models.CHLAutoencoder", _CONTRASTIVE, ALPHA, unused=(r"decoder\.(weight|bias)",))(
     _contrastive
 )

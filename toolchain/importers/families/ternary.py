@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..family import Setting
-from .build import ALPHA, Builder, family, layer
+from ..family import Array, Setting
+from .build import ALPHA, Builder, family
 
 __all__ = ["archive_ternary", "models_ternary", "ternary_codes"]
 
 _THRESHOLD = Setting("threshold", 0.5, "weights above it become +, below its negative -, others 0", "weights")
 
 
-def ternary_codes(weight: NDArray[Any], threshold: float) -> NDArray[np.float64]:
-    """+1 where `weight > threshold`, -1 where `weight < -threshold`, else 0, compared in the dtype of `weight`.
+def ternary_codes(weight: Array, threshold: float) -> NDArray[np.float64]:
+    """+1 where `weight > threshold`, -1 where `weight < -threshold`, else 0, in the shape of `weight`; compared in its
+    dtype.
 
     The source framework rounds the threshold to the weight's dtype; in float64 a weight equal to float32(0.1) would
     count as above 0.1.
     """
     bound = weight.dtype.type(threshold)
-    return np.asarray((weight > bound).astype(np.float64) - (weight < -bound))
+    above, below = np.greater(weight, bound), np.less(weight, np.negative(bound))
+    return np.asarray(above.astype(np.float64) - below)
 
 
 def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
@@ -30,7 +30,7 @@ def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
     `scaled`."""
     threshold, key = b.real("threshold", over=0.0), f"{name}.weight"
     b.matrix(key)
-    codes, note = ternary_codes(np.asarray(b.tensors.arrays[key]), threshold), f"ternarized at {threshold:g}"
+    codes, note = ternary_codes(b.stored(key), threshold), f"ternarized at {threshold:g}"
     if scaled:
         magnitudes = np.abs(b.tensor(key)[codes != 0.0])
         magnitude = float(magnitudes.mean()) if magnitudes.size else 0.0
@@ -42,7 +42,6 @@ def _ternary(b: Builder, out: str, x: str, name: str, *, scaled: bool) -> str:
 @family(
     "models.TernaryEqProp",
     "undamped tanh loop with weights in {-1, 0, +1}",
-    layer("W_in", "W_rec", "W_out"),
     _THRESHOLD,
     spectral_norm=False,
 )
@@ -61,7 +60,6 @@ def models_ternary(b: Builder) -> None:
 @family(
     "archive.TernaryEqProp",
     "damped tanh loop with ternary weights of one magnitude a matrix and a float readout",
-    layer("W_in", r"layers\.\d+", "head"),
     ALPHA,
     _THRESHOLD,
     spectral_norm=False,
