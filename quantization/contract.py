@@ -49,7 +49,8 @@ def contracted(ground: Ground, kinds: Mapping[str, str], lowered: Lowered, wante
             for name in names:
                 factors[name] = factors.get(name, 1.0) * (wanted - floor) / (block.bound - floor) * _MARGIN
         found = ground.lowered(kinds, shrink=factors)
-    raise _refused(f"after {_ROUNDS} rounds the bound is {certify(found.net).bound:.6g}", ground.net)
+    what = f"after {_ROUNDS} rounds the bound is {certify(found.net).bound:.6g}, asked for is {wanted:g}"
+    raise _refused(what, ground.net)
 
 
 def _floor(net: EqNet, names: Sequence[str], block: Block, wanted: float) -> float:

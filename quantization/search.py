@@ -163,7 +163,8 @@ def search(
     trials = [seeker.trial(seeker.widest, "", accepted=True)]
     if trials[0].agreement < target:
         what = (
-            f"at the widest setting {trials[0].equal} of {trials[0].labels} labels are equal, asked for is {target:g}"
+            f"at the widest setting {trials[0].equal} of {trials[0].labels} labels are equal, "
+            f"asked for is a share of {target:g}"
         )
         raise UsageError(Diagnostic("target-unreachable", what, net.family, "lower the target or widen --state-bits"))
     required = _with_margin(target, trials[0].labels)

@@ -135,7 +135,7 @@ def define(
     hardware = registry.find_class("faults", namespace.model, FaultModel).instrument
     if hardware and origin["target"] not in (None, hardware):
         what = f"model {namespace.model} upsets hardware of target {hardware}, this artifact is of {origin['target']}"
-        raise UsageError(Diagnostic("artifact-core", what, str(source), f"compile it with --target {hardware}"))
+        raise UsageError(Diagnostic("fault-core", what, str(source), f"compile it with --target {hardware}"))
     codes, samples = _samples(net, inputs, namespace.limit, namespace.seed)
     return api.define(
         net,

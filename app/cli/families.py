@@ -53,9 +53,12 @@ def _write_template(path: Path) -> Reply:
         with path.open("x", encoding="utf-8") as file:
             file.write(template.replace("$module", path.stem))
     except FileExistsError as error:
-        raise UsageError(Diagnostic("output-exists", "the file exists", str(path), "choose another name")) from error
+        what = "the output exists already"
+        raise ArtifactError(Diagnostic("output-exists", what, str(path), "choose another name")) from error
     except OSError as error:
-        raise ArtifactError(Diagnostic("output-not-writable", f"cannot write: {error.strerror}", str(path))) from error
+        raise ArtifactError(
+            Diagnostic("output-not-writable", f"cannot write: {error.strerror}", str(path), "choose another name")
+        ) from error
     return Reply({"template": str(path)}, f"{path} written; its first lines say how to install it")
 
 

@@ -62,7 +62,7 @@ def _divisions(net: IntNet) -> Iterator[Diagnostic]:
     for op in net.all_ops():
         if isinstance(op, ops.Divide):
             what = f"{op.out} divides: a process has no answer to a divisor below 1, which a fault can make"
-            yield Diagnostic("fault-loihi", what, f"{net.name}: {op.out}", "engines golden and fast count it as 1")
+            yield Diagnostic("fault-divide", what, f"{net.name}: {op.out}", "engines golden and fast count it as 1")
 
 
 class LoihiSession(Session):

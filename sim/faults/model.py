@@ -194,5 +194,6 @@ class EnumeratedModel(FaultModel):
 
 def _some(model: FaultModel, population: Population) -> Population:
     if population.size == 0:
-        raise UsageError(Diagnostic("fault-none", f"model {model.name} has no fault in this net", hint="other sites"))
+        what = f"model {model.name} has 0 faults in this net"
+        raise UsageError(Diagnostic("no-faults", what, "--model", "choose another model, or other sites"))
     return population

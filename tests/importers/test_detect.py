@@ -186,7 +186,7 @@ def test_settings_of_the_user_decide_which_tensors_are_needed() -> None:
 
 def test_without_installed_families_the_remedy_is_named() -> None:
     """A broken installation must not read as a broken file."""
-    with pytest.raises(UsageError, match="install eqcompile again"):
+    with pytest.raises(ImportFileError, match="install eqcompile again"):
         detect(tensors("a.weight"), known={})
 
 

@@ -64,7 +64,7 @@ def detect(
     known = all_families() if known is None else known
     if not known:
         hint = "install eqcompile again: families are registered by its entry points"
-        raise UsageError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
+        raise ImportFileError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
     settings = settings or {}
     family = None
     if stated is not None and (name is None or named(stated, known)):
@@ -129,7 +129,7 @@ def _choose(
         if from_file:
             what = f"the file says that it is a {name[:80]!r}, which is no known family"
             hint += "name the one it computes like with --family (see `eqcompile families`)"
-            raise ImportFileError(Diagnostic("unknown-family", what, tensors.label, hint))
+            raise ImportFileError(Diagnostic("file-family", what, tensors.label, hint))
         hint += f"known: {', '.join(sorted(known))}"
         raise UsageError(Diagnostic("unknown-family", f"there is no family {name[:80]!r}", "--family", hint))
     readings = {f.key: fit(f, tensors, settings) for f in variants} if len(variants) > 1 else {}

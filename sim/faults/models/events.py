@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain import golden
 
-from ....toolchain.diagnostics import Diagnostic, UsageError
+from ....toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ....toolchain.ir import IntNet, ops
 from ....toolchain.passes import Analysis, Taps, linear_taps
 from ..model import Columns, FaultModel, Points, Population, Samples, Site, count_of, ticks_of
@@ -59,13 +59,14 @@ class EventsModel(FaultModel):
         return Population(tuple(sites), count_of(samples))
 
     def draw(self, net: IntNet, n: int, generator: np.random.Generator, samples: Samples) -> FaultTable:
-        if found := self.check(net):
-            raise UsageError(found)
+        if refusals := self.check(net):
+            raise UnsupportedError(refusals)
         population, ticks = self.population(net, samples), ticks_of(net, samples)
         changes = list(_changes(net, samples))
         ends = np.cumsum([len(c[0]) for c in changes])
         if not ends[-1]:
-            raise UsageError(Diagnostic("fault-events", "no unit changes in these samples", net.name))
+            what = "no unit changes in these samples: there are 0 events"
+            raise UsageError(Diagnostic("no-faults", what, net.name, "give samples that move the states"))
         drawn = generator.integers(ends[-1], size=n)
         site = np.searchsorted(ends, drawn, side="right")
         columns, number = [], np.arange(n)

@@ -285,7 +285,8 @@ def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:
     `engine`: what the engine says about itself, as in the manifest.
     """
     if not core.is_file():
-        raise ArtifactError(Diagnostic("no-verilog", "there is no such file", str(core), "compile with --target rtl"))
+        what = f"the artifact has no {core.name}"
+        raise ArtifactError(Diagnostic("artifact-file-missing", what, str(core), "compile with --target rtl"))
     faults = known_shortfalls(engine, part)
     if faults:
         raise DoesNotFitError(faults, ())

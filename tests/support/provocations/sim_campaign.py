@@ -1,0 +1,118 @@
+"""Campaigns, environments, and the programs that simulators are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from fault_toys import installed_toys
+from toy_campaigns import made
+
+from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign.definition import CAMPAIGN, NET, read_campaign
+from eqcompile.sim.campaign.environment import rates
+from eqcompile.sim.campaign.plan import make_plan
+from eqcompile.sim.campaign.run import run_campaign
+from eqcompile.sim.campaign.scheduler import make_pool
+from eqcompile.sim.campaign.store import open_store
+from eqcompile.sim.exchange import demand, read_results, unreadable
+from eqcompile.sim.process import run_process
+
+from .case import Case, Provocations
+
+STATES = {"model": "seu", "engine": "golden", "options": {"sites": "state"}, "count": 10}
+
+
+def campaign(case: Case) -> Path:
+    """A campaign that has not begun."""
+    return made(case.folder / "campaign", **STATES)
+
+
+def rate(name: str | Path, part: str | None = None) -> Any:
+    """The rate of upsets in an environment."""
+    return rates.read(str(name), part=part, scrub_s=None, mission_s=None, devices=1)
+
+
+def plan(population: int, count: Any) -> Any:
+    """A plan of faults that cannot be listed."""
+    return make_plan(population, count, enumerated=False, seed=0, margin=0.01, confidence=0.95)
+
+
+def other_net(case: Case) -> Any:
+    folder = campaign(case)
+    case.net().replace(folder / NET)
+    return read_campaign(folder)
+
+
+def other_version(case: Case) -> Any:
+    folder = campaign(case)
+    document = json.loads((folder / CAMPAIGN).read_text())
+    (folder / CAMPAIGN).write_text(json.dumps({**document, "campaign_version": 99}))
+    return read_campaign(folder)
+
+
+def dying_workers(case: Case) -> Any:
+    case.patch.setattr("eqcompile.sim.campaign.scheduler._DEATHS", 0)
+    (case.folder / "toys").mkdir()
+    for folder in installed_toys(case.folder / "toys", case.patch):
+        campaign = made(case.folder / "campaign", model="random-toy", count=1000)
+        plugin = folder / "eqfault_toys.py"
+        plugin.write_text(plugin.read_text().replace("rows = np.zeros", "os._exit(9)\n        rows = np.zeros"))
+        run_campaign(campaign, workers=2)
+
+
+def unreachable(case: Case) -> Any:
+    def refuse(*arguments: object, **options: object) -> NoReturn:
+        raise OSError("Connection refused")
+
+    case.patch.setitem(sys.modules, "distributed", SimpleNamespace(Client=refuse))
+    return make_pool(None, "localhost:9", 1)  # type: ignore[arg-type]
+
+
+def no_store(case: Case) -> Any:
+    with open_store(case.file("results.duckdb", "no database"), write=False):
+        pass
+
+
+def no_results(case: Case) -> Any:
+    with open_store(case.folder / "results.duckdb", write=False):
+        pass
+
+
+def no_output(case: Case) -> Any:
+    with unreadable(case.folder):
+        read_results(case.file("results.npz", "no archive"))
+
+
+def program(case: Case, script: str, timeout_s: float = 60.0) -> Any:
+    """A simulator that is a shell script."""
+    return run_process(["sh", "-c", script], cwd=case.folder, timeout_s=timeout_s)
+
+
+CAMPAIGNS: Provocations = {
+    "campaign-changed": other_net,
+    "campaign-version": other_version,
+    "environment-file": lambda case: rate(case.file("env.toml", "title = 'x'\n[rate]\nsource = 'y'\n")),
+    "environment-part": lambda case: rate("sealevel"),
+    "environment-rate": lambda case: rate("leo"),
+    "fault-number": lambda case: api.replay(campaign(case), "99.0", engine=None),
+    "fault-sample": lambda case: api.replay(campaign(case), "9/state:h.0.0/state:h[0]^1@0", engine=None),
+    "missing-tool": lambda case: demand("c-host", packages={}, programs={"no-such-gcc": "apt-get install gcc"}),
+    "no-faults": lambda case: plan(0, "auto"),
+    "no-results": no_results,
+    "no-scheduler": unreachable,
+    "not-a-campaign": lambda case: read_campaign(case.folder),
+    "not-exhaustive": lambda case: plan(9, "exhaustive"),
+    "scheduler": lambda case: make_pool(None, "localhost", 1),  # type: ignore[arg-type]
+    "simulator-died": lambda case: program(case, "echo 3 of 4 >&2; exit 3"),
+    "simulator-output": no_output,
+    "simulator-start": lambda case: run_process(["no-such-program"], cwd=case.folder, timeout_s=1.0),
+    "simulator-timeout": lambda case: program(case, "sleep 9", timeout_s=0.05),
+    "store": no_store,
+    "unknown-environment": lambda case: rate("mars"),
+    "unknown-part": lambda case: rate("sealevel", "no-such-part"),
+    "workers-died": dying_workers,
+}

@@ -1,0 +1,16 @@
+"""All provocations, by room: the name of the file of golden texts."""
+
+from __future__ import annotations
+
+from .case import Provocations
+from .quantization import QUANTIZATION
+from .sim_campaign import CAMPAIGNS
+from .sim_faults import FAULTS
+
+__all__ = ["TABLES"]
+
+TABLES: dict[str, Provocations] = {
+    "quantization": QUANTIZATION,
+    "sim-campaign": CAMPAIGNS,
+    "sim-faults": FAULTS,
+}
