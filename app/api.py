@@ -99,7 +99,7 @@ def target(name: str, **options: Any) -> Target:
     Raises:
         UsageError: no such target, naming the nearest. MissingToolError, PluginError: it cannot be loaded.
     """
-    return registry.target_class(name)(**options)
+    return registry.target_class(name).of(**options)
 
 
 def open(folder: str | Path) -> Artifact:

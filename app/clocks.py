@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.data import Inputs, encode, read_inputs
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
 from eqcompile.toolchain.interfaces import ClockedRun
+from eqcompile.toolchain.ir import IntNet
 
 __all__ = ["MAX_INPUTS", "InputCodes", "bench_inputs", "count_clocks"]
 
@@ -25,6 +28,17 @@ class InputCodes:
 
     codes: Mapping[str, NDArray[np.int64]]
     source: str
+
+    @classmethod
+    def of(cls, net: IntNet, inputs: Inputs, source: str) -> InputCodes:
+        """The codes of real inputs."""
+        return cls(encode(net, inputs)[0], source)
+
+    @classmethod
+    def read(cls, path: Path, net: IntNet, limit: int | None = None) -> InputCodes:
+        """The first samples of a file, `MAX_INPUTS` at most. Raises ImportFileError as `read_inputs`."""
+        inputs = read_inputs(path, net, limit=limit or MAX_INPUTS)
+        return cls.of(net, inputs, f"the first {inputs.count} of {path.name}")
 
 
 def bench_inputs(artifact: Artifact) -> InputCodes:

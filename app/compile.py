@@ -39,10 +39,10 @@ from .accuracy import Accuracy, accuracy_of
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
+from .options import ForceOption, ModelOptions, TimeoutOption, VerifyOptions
 from .verification import verify_artifact
 
 __all__ = [
-    "DEFAULT_SAMPLES",
     "DEFAULT_TIMEOUT_S",
     "CompileRequest",
     "CompileResult",
@@ -54,8 +54,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-DEFAULT_SAMPLES = 16
-DEFAULT_TIMEOUT_S = 600.0
+DEFAULT_TIMEOUT_S = TimeoutOption.timeout_s
 MAX_JUDGED = 1000
 """Samples of the user's inputs on which accuracy and the cost of a contraction are counted."""
 _GENERATED_FRAMES = 4
@@ -63,24 +62,14 @@ _GENERATOR_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileRequest:
-    """What to compile and how. `simulators`: names, or None for all of the target's; `samples`: how many inputs are
-    run through reference, golden and simulators; without `verify` no simulator is run."""
+class CompileRequest(ModelOptions, VerifyOptions, ForceOption):
+    """What to compile and how."""
 
     model: Path
     target: Target
     output: Path
-    family: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    config: Path | None = None
     quantize: QuantizeOptions = field(default_factory=QuantizeOptions)
     calibration: Path | None = None
-    inputs: Path | None = None
-    samples: int = DEFAULT_SAMPLES
-    verify: bool = True
-    simulators: Sequence[str] | None = None
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,11 +124,10 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     report = progress or (lambda stage, done, total: None)
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
-    imported = import_model(
-        request.model, family=request.family, settings=dict(request.settings), config=request.config
-    )
+    imported = import_model(request.model, family=request.family, settings=request.settings, config=request.config)
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
-    real, source, generated = _real_samples(request, imported.net, calibration)
+    users = UserInputs.of(request, imported.net, calibration)
+    real, source = users.first(request.samples) if users else _generated(request, imported.net)
     with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
         lowered: Lowered = lower(imported.net, request.quantize, calibration=calibration)
@@ -148,7 +136,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         report("quantize", 1, 1)
         plan = request.target.require_plan(net, imported.net)
         codes, saturated = data.encode(net, real)
-        samples = Samples(real, codes, saturated, source, generated)
+        samples = Samples(real, codes, saturated, source, generated=users is None)
         report("golden", 0, 1)
         golden: Run = run_golden(net, codes, trace=True)
         report("golden", 1, 1)
@@ -157,18 +145,18 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         report("reference", 1, 1)
         vectors = bench_vectors(plan)
         emission = plan.emit(folder, vectors)
-        judged = _judged(request, imported.net, calibration, samples)
+        judged, judged_source = users.first(MAX_JUDGED) if users else (real, source)
         contraction = contraction_of(
-            imported.net, lowered, request.quantize, calibration=calibration, real=judged[0], source=judged[1]
+            imported.net, lowered, request.quantize, calibration=calibration, real=judged, source=judged_source
         )
-        accuracy = accuracy_of(imported.net, net, *judged)
+        accuracy = accuracy_of(imported.net, net, judged, judged_source)
         emitted = Artifact(folder, net, describe(plan, request.target, emission))
         checks = verify_artifact(emitted, codes, golden, simulators, timeout_s=request.timeout_s, progress=report)
         clocks = None
         if plan.counts_clocks:
             report("clocks", 0, 1)
-            inputs = _inputs(request, net, calibration)
-            clocks = count_clocks(emitted, inputs or bench_inputs(emitted), timeout_s=request.timeout_s)
+            inputs = InputCodes.of(net, *users.first(MAX_INPUTS)) if users else bench_inputs(emitted)
+            clocks = count_clocks(emitted, inputs, timeout_s=request.timeout_s)
             report("clocks", 1, 1)
         finished = plan.finish(emitted, vectors, clocks, report)
         manifest = replace(
@@ -218,6 +206,34 @@ def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[S
     return {name: known[name] for name in names}
 
 
+@dataclass(frozen=True)
+class UserInputs:
+    """The samples that the user gave, those of `--inputs` before those for calibration."""
+
+    inputs: data.Inputs
+    file: str
+
+    @classmethod
+    def of(cls, request: CompileRequest, net: EqNet, calibration: data.Inputs | None) -> UserInputs | None:
+        """At most `MAX_INPUTS` samples; None if the user gave none. Raises ImportFileError as `read_inputs`."""
+        if request.inputs is not None:
+            return cls(data.read_inputs(request.inputs, net, limit=MAX_INPUTS), request.inputs.name)
+        if request.calibration is not None and calibration is not None:
+            return cls(calibration.first(MAX_INPUTS), request.calibration.name)
+        return None
+
+    def first(self, count: int) -> tuple[data.Inputs, str]:
+        """The first `count` of them, and where they come from."""
+        inputs = self.inputs.first(count)
+        return inputs, f"the first {inputs.count} of {self.file}"
+
+
+def _generated(request: CompileRequest, net: EqNet) -> tuple[data.Inputs, str]:
+    low, high = request.quantize.input_range
+    real = generate(net, request.samples, low, high, np.random.default_rng(_GENERATOR_SEED))
+    return data.Inputs(real), f"generated, uniform in [{low:g}, {high:g}], seed {_GENERATOR_SEED}"
+
+
 def generate(net: EqNet, count: int, low: float, high: float, generator: np.random.Generator) -> dict[str, Array]:
     """Inputs where none are given: numbers uniform in `[low, high]`, indices uniform below `rows`."""
     lead = (count, _GENERATED_FRAMES) if net.schedule.frames else (count,)
@@ -227,53 +243,6 @@ def generate(net: EqNet, count: int, low: float, high: float, generator: np.rand
         else generator.uniform(low, high, (*lead, *i.shape))
         for i in net.inputs
     }
-
-
-def _judged(
-    request: CompileRequest, net: EqNet, calibration: data.Inputs | None, samples: Samples
-) -> tuple[data.Inputs, str]:
-    """The inputs on which accuracy and the cost of a contraction are counted: the user's, if there are any, up to
-    `MAX_JUDGED`."""
-    if request.inputs is not None:
-        real = data.read_inputs(request.inputs, net, limit=MAX_JUDGED)
-        return real, f"the first {_length(real)} of {request.inputs.name}"
-    if request.calibration is not None and calibration is not None:
-        labels = None if calibration.labels is None else calibration.labels[:MAX_JUDGED]
-        real = data.Inputs({name: array[:MAX_JUDGED] for name, array in calibration.items()}, labels)
-        return real, f"the first {_length(real)} of {request.calibration.name}"
-    return data.Inputs(samples.real), samples.source
-
-
-def _inputs(request: CompileRequest, net: IntNet, calibration: Mapping[str, Array] | None) -> InputCodes | None:
-    """The first `MAX_INPUTS` inputs of the user's file, as codes; None without a file."""
-    path, real = request.inputs, calibration
-    if path is not None:
-        real = data.read_inputs(path, net, limit=MAX_INPUTS)
-    elif request.calibration is not None and calibration is not None:
-        path, real = request.calibration, {name: array[:MAX_INPUTS] for name, array in calibration.items()}
-    if path is None or real is None:
-        return None
-    return InputCodes(data.encode(net, real)[0], f"the first {_length(real)} of {path.name}")
-
-
-def _real_samples(
-    request: CompileRequest, net: EqNet, calibration: Mapping[str, Array] | None
-) -> tuple[Mapping[str, Array], str, bool]:
-    if request.inputs is not None:
-        given = data.read_inputs(request.inputs, net, limit=request.samples)
-        return given, f"the first {_length(given)} of {request.inputs.name}", False
-    if calibration is not None:
-        calibrated_on = "" if request.calibration is None else request.calibration.name
-        first = {name: array[: request.samples] for name, array in calibration.items()}
-        return first, f"the first {_length(first)} of {calibrated_on}", False
-    low, high = request.quantize.input_range
-    generator = np.random.default_rng(_GENERATOR_SEED)
-    real = generate(net, request.samples, low, high, generator)
-    return real, f"generated, uniform in [{low:g}, {high:g}], seed {_GENERATOR_SEED}", True
-
-
-def _length(arrays: Mapping[str, Array]) -> int:
-    return len(next(iter(arrays.values())))
 
 
 def _provenance(request: CompileRequest, imported: Imported) -> Source:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from eqcompile.toolchain.artifact import Artifact, Manifest, manifest_of, seal
 from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.interfaces import Emission, Plan, Target
 from eqcompile.toolchain.ir import EqNet, IntNet
-from eqcompile.toolchain.typed_json import JsonObject
 
-__all__ = ["describe", "emit_artifact", "target_options"]
-
-
-def target_options(target: Target) -> JsonObject:
-    """The fields of a target, which is a dataclass."""
-    return asdict(target)  # type: ignore[call-overload,no-any-return]
+__all__ = ["describe", "emit_artifact"]
 
 
 def describe(plan: Plan, target: Target, *emissions: Emission) -> Manifest:
@@ -26,7 +19,7 @@ def describe(plan: Plan, target: Target, *emissions: Emission) -> Manifest:
     return manifest_of(
         plan.net,
         target=target.name,
-        options=target_options(target),
+        options=target.options,
         details=details,
         summary=summary,
         core=plan.core,

@@ -24,7 +24,7 @@ def build_instrument(target: str, net: IntNet, core: Mapping[str, Any], folder: 
     """
     # With a trace, the core that is checked against is the only other one to convert.
     options = {"arch": "serial", **core, "trace": True, "saboteurs": True} if target == "rtl" else {}
-    emit_artifact(registry.target_class(target)(**options), net, folder)
+    emit_artifact(registry.target_class(target).of(**options), net, folder)
 
 
 def instrument_builder(net: IntNet, core: Mapping[str, Any], stack: ExitStack) -> Callable[[str], Path]:

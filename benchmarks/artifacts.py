@@ -62,7 +62,7 @@ def digests() -> Digests:
     table: Digests = {}
     cases = [(net, form) for net in nets() for form in (*FORMS, *([PARALLEL[1]] if net[0] == PARALLEL[0] else []))]
     for (name, source, net), (target_name, options) in tqdm(cases, unit="artifact", file=sys.stderr):
-        target = registry.target_class(target_name)(**options)
+        target = registry.target_class(target_name).of(**options)
         key = " ".join([name, target_name, *(f"{k}={v}" for k, v in options.items())])
         plan = target.plan(net, source)
         if isinstance(plan, Refusals):

@@ -68,7 +68,7 @@ def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[C
 
 def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str], few: int) -> Iterator[Row]:
     """A row for each form of a target and simulator, or one for a refusal."""
-    forms = [(name, registry.target_class(name)(**options), options) for name in targets for options in FORMS[name]]
+    forms = [(name, registry.target_class(name).of(**options), options) for name in targets for options in FORMS[name]]
     found: dict[tuple[str, str], Row] = {}
     with tempfile.TemporaryDirectory(prefix="eqcompile-equal-") as temporary:
         artifacts = {}

@@ -194,7 +194,7 @@ def main() -> int:
     net = lowered(NETS[given.arch])
     codes, _ = data.encode(net, data.read_inputs(TEST, net, limit=360))
     with tempfile.TemporaryDirectory(prefix="eqcompile-cross-") as folder:
-        emit_artifact(registry.target_class("rtl")(arch=given.arch, trace=True, saboteurs=True), net, Path(folder))
+        emit_artifact(registry.target_class("rtl").of(arch=given.arch, trace=True, saboteurs=True), net, Path(folder))
         session = RtlSession(net, codes, 1, core=Path(folder))
         return crossed(session, codes, given)
 

@@ -64,7 +64,7 @@ def cost(case: str, part: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Cells and frequency of one core."""
     net, _ = digits("digits_ternary")
     with tempfile.TemporaryDirectory() as name:
-        emit_artifact(RtlTarget(**options_of(case)), net, Path(name))
+        emit_artifact(RtlTarget.of(**options_of(case)), net, Path(name))
         report = synthesise(Path(name) / "core.v", "core", part, seeds=seeds, timeout_s=LIMIT_S)
     return {
         "part": part,

@@ -46,7 +46,7 @@ def row_of(net: str, form: str, samples: int, folder: Path) -> Row:
     row: Row = {"net": net, "form": form}
     request = pipeline.CompileRequest(
         model=EXAMPLES / "checkpoints" / f"{net}.pt",
-        target=registry.target_class("hls4ml")(**FORMS[form]),
+        target=registry.target_class("hls4ml").of(**FORMS[form]),
         output=folder / f"{net}-{form.split()[0]}",
         calibration=EXAMPLES / "data" / "digits_calibration.npz",
         inputs=TEST,

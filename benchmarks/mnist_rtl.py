@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import describe
 from eqcompile.quantization.lower import lower
+from eqcompile.rtl.serial.engine import SerialEngine
+from eqcompile.rtl.serial.options import Serial
 from eqcompile.sim.native_runner import NativeSimulator
 from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
-from eqcompile.targets.rtl.engines import Choice
 from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.artifact import Artifact, seal
@@ -89,6 +90,13 @@ def lines(found: list[dict[str, Any]]) -> str:
     return table(HEAD, cells)
 
 
+class Dense(Serial):
+    """The serial core with every code an event."""
+
+    def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> SerialEngine:
+        return SerialEngine(net, trace=trace, inject=inject, lanes=self.lanes, dense=True)
+
+
 def main() -> int:
     """Print the table, write mnist_rtl.json; 1 if anything differs from golden."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,21 +111,21 @@ def main() -> int:
     dense = event = 0
     with tempfile.TemporaryDirectory() as name:
         parts = list(zip(batches(codes), batches(y), strict=True))
-        for label, options in (("serial", {}), ("serial, dense schedule", {"dense": True})):
+        for label, core in (("serial", Serial()), ("serial, dense schedule", Dense())):
             folder = Path(name) / str(len(found))
             folder.mkdir()
-            target = RtlTarget(arch="serial")
-            plan = RtlPlan(net, target, Choice("serial", options, ()))
+            target = RtlTarget.of(arch="serial")
+            plan = RtlPlan(net, target, core)
             artifact = seal(folder, net, describe(plan, target, plan.emit(folder, bench_vectors(plan))))
             rows = []
             for done, (part, labels) in enumerate(parts):
                 sys.stderr.write(f"\r{label}: {done * len(parts[0][0])} of {len(codes)}")
                 want = golden.run(net, {"x": part}, evaluation="event")
-                dense += want.details["additions_dense"] * (not options)
-                event += want.details["additions_event"] * (not options)
+                dense += want.details["additions_dense"] * (not isinstance(core, Dense))
+                event += want.details["additions_event"] * (not isinstance(core, Dense))
                 rows.append(compared(artifact, NativeSimulator(clocks=True), part, want, labels))
             found.append({"core": label, **joined(rows)})
-            if not options:
+            if not isinstance(core, Dense):
                 want = golden.run(net, {"x": codes[:FEW]})
                 for simulator in (VerilatorSimulator(), IcarusSimulator()):
                     row = compared(artifact, simulator, codes[:FEW], want, y[:FEW])

@@ -34,6 +34,8 @@ import numpy as np
 from eqcompile.app.cli.show import table
 from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden.tmr import kept_apart
+from eqcompile.rtl.parallel.options import Parallel
+from eqcompile.rtl.parallel.protect import ranked_units, written_units
 from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.statistics import wilson
@@ -41,8 +43,6 @@ from eqcompile.sim.faults.rtl.engine import CHUNK, RtlSession
 from eqcompile.sim.faults.rtl.rows import Row
 from eqcompile.sim.faults.table import Fault, Place, Upset
 from eqcompile.targets.rtl.emit import shell_of
-from eqcompile.targets.rtl.engines import choose
-from eqcompile.targets.rtl.protect import ranked_units
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain.artifact import tool_versions
@@ -72,16 +72,16 @@ def ranked(net: IntNet, codes: Mapping[str, Any], folder: Path, count: int, seed
     return folder
 
 
-def options_of(net: IntNet, campaign: Path, share: float | None) -> dict[str, Any]:
-    """Of the parallel engine; None is no hardening."""
+def architecture_of(net: IntNet, campaign: Path, share: float | None) -> Parallel:
+    """With votes over the states of a share of the units; None is no hardening."""
     if share is None:
-        return {}
-    return {"harden": ("tmr",), **({"protect": ranked_units(campaign, net, share)} if share else {})}
+        return Parallel()
+    return Parallel(harden="tmr", protect=written_units(ranked_units(campaign, net, share)) if share else None)
 
 
-def written(net: IntNet, options: Mapping[str, Any], folder: Path) -> Path:
+def written(net: IntNet, architecture: Parallel, folder: Path) -> Path:
     """The Verilog of the core as it is delivered."""
-    shell = shell_of(net, choose(net, "parallel", **options), trace=False)
+    shell = shell_of(net, architecture, trace=False)
     file = folder / "core.v"
     file.write_text(kept_apart(emit_verilog(shell, name="core")), encoding="utf-8")
     return file
@@ -152,10 +152,10 @@ def upsets(session: RtlSession, kind: str, count: int, seed: int) -> Flips:
     return Flips(int(sizes.sum()), [names[w] for w in which], {o: np.concatenate(f) for o, f in found.items()})
 
 
-def simulated(net: IntNet, codes: Mapping[str, Any], options: Mapping[str, Any], given: Any) -> dict[str, Flips]:
-    """Upsets of each kind in the core of these options."""
+def simulated(net: IntNet, codes: Mapping[str, Any], architecture: Parallel, given: Any) -> dict[str, Flips]:
+    """Upsets of each kind in this core."""
     with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
-        plan = RtlPlan(net, RtlTarget(trace=True, saboteurs=True), choose(net, "parallel", **options))
+        plan = RtlPlan(net, RtlTarget(trace=True, saboteurs=True), architecture)
         plan.emit(Path(name), bench_vectors(plan))
         session = RtlSession(net, {n: v[:SAMPLES] for n, v in codes.items()}, 1, core=Path(name))
         return {kind: upsets(session, kind, given.faults, given.seed) for kind in KINDS}
@@ -213,7 +213,7 @@ def main() -> int:
 def cells(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
     for share in _shares(given.shares):
         with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
-            found = cells_of(written(net, options_of(net, campaign, share), Path(name)))
+            found = cells_of(written(net, architecture_of(net, campaign, share), Path(name)))
         _add(file, given, share, {"cells": found})
 
 
@@ -221,10 +221,10 @@ def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, fil
     bare = simulated(net, codes, {}, given)
     _add(file, given, None, {"upsets": {kind: flips.to_json() for kind, flips in bare.items()}})
     for share in SHARES:
-        protect = options_of(net, campaign, share).get("protect", {})
+        protect = architecture_of(net, campaign, share).units
         _add(file, given, share, {"left": bare["states"].left(protect)})
     for share in _shares(given.simulated):
-        found = simulated(net, codes, options_of(net, campaign, share), given)
+        found = simulated(net, codes, architecture_of(net, campaign, share), given)
         _add(file, given, share, {"upsets": {kind: flips.to_json() for kind, flips in found.items()}})
 
 

@@ -117,7 +117,7 @@ def measure(case: Case, parts: Sequence[str], seeds: Sequence[int]) -> dict[str,
     net, given = case.load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        artifact = emit_artifact(RtlTarget(**case.options), net, folder)
+        artifact = emit_artifact(RtlTarget.of(**case.options), net, folder)
         clocks, differ = run(artifact, given)
         say(f"{case.title}: {differ} of {clocks.samples} samples differ from golden (simulated)")
         rows = []

@@ -57,7 +57,7 @@ def rows(
     row: Row = {"net": net, "arch": name}
     request = pipeline.CompileRequest(
         model=EXAMPLES / "checkpoints" / f"{net}.pt",
-        target=registry.target_class("rtl")(arch=arch, **options),
+        target=registry.target_class("rtl").of(arch=arch, **options),
         # Make takes no spaces and no equals signs in a path.
         output=folder / "-".join([net, arch, *(f"{k}{v}" for k, v in options.items())]),
         calibration=EXAMPLES / "data" / "digits_calibration.npz",

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[str, list[float]] = {name: [] for name in registry.simulators_of("rtl")}
     clocks: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        artifact = emit_artifact(RtlTarget(arch="serial"), net, Path(folder))
+        artifact = emit_artifact(RtlTarget.of(arch="serial"), net, Path(folder))
         for _ in range(options.repeats):
             # By turns, so that other work on the machine slows all of them.
             for name, simulator in registry.simulators_of("rtl").items():

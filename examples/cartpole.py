@@ -217,7 +217,7 @@ def compiled(name: str, out: Path) -> IntNet:
     """The net that the serial core of `out` computes."""
     request = pipeline.CompileRequest(
         model=CHECKPOINTS / f"{name}.pt",
-        target=registry.target_class("rtl")(arch="serial", saboteurs=True),
+        target=registry.target_class("rtl").of(arch="serial", saboteurs=True),
         output=out / name,
         calibration=CALIBRATION,
         verify=False,

@@ -41,6 +41,16 @@ class Inputs(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         return len(self.arrays)
 
+    @property
+    def count(self) -> int:
+        """Samples."""
+        return len(next(iter(self.arrays.values())))
+
+    def first(self, count: int) -> Inputs:
+        """The first `count` samples, all if there are fewer."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Inputs({name: array[:count] for name, array in self.arrays.items()}, labels)
+
 
 def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
     """Samples for `net` from an `.npz` (key: the input's name, or `x` if there is one input; `labels` if the net tells

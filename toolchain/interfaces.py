@@ -6,19 +6,19 @@ A built-in and a stranger's plug-in register the same way, by an entry point (se
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact, CoreDescription
-from .diagnostics import Diagnostic, UnsupportedError
+from .diagnostics import Diagnostic, UnsupportedError, UsageError
 from .ir import EqNet, IntNet
-from .options import Assumption, QuantizeOptions, TuneOptions
-from .typed_json import JsonObject
+from .options import Assumption, QuantizeOptions, TuneOptions, option_faults
+from .typed_json import JsonObject, encode
 
 __all__ = [
     "Assumption",
@@ -198,8 +198,12 @@ class Plan(ABC):
         return Emission()
 
 
+@dataclass(frozen=True, kw_only=True)
 class Target(ABC):
-    """A backend: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`)."""
+    """A backend: a frozen dataclass whose fields are its command-line options (`toolchain.options.option`).
+
+    Raises UsageError with every option whose value means nothing.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -207,6 +211,28 @@ class Target(ABC):
     """The command that installs what `missing` lists."""
     conformance: ClassVar[tuple[str, ...]]
     """Nets of tests/conformance that it must take, as shell patterns: `plain`, and at least one more."""
+
+    def __post_init__(self) -> None:
+        faults = list(self.faults())
+        if faults:
+            raise UsageError(faults)
+
+    @classmethod
+    def of(cls, **options: Any) -> Self:
+        """The target with options by name, those of its plug-ins among them, as `options` has them.
+
+        Raises UsageError with every option that there is not, or whose value means nothing.
+        """
+        return cls(**options)
+
+    @property
+    def options(self) -> JsonObject:
+        """The options by name, as JSON values that `of` takes."""
+        return encode(self)
+
+    def faults(self) -> Iterable[Diagnostic]:
+        """What is wrong with the options, whatever the net: by default what their metadata say."""
+        return option_faults(self)
 
     @abstractmethod
     def missing(self) -> Sequence[str]:

@@ -4,10 +4,11 @@ the check of a call alike. Imports nothing heavy, since the help of a command is
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .diagnostics import Diagnostic
 from .typed_json import JSON
@@ -70,12 +71,34 @@ class Bounds:
 
 
 def option(
-    default: Any, *, help: str = "", metavar: str = "N", bounds: Bounds | None = None, flag: str | None = None
+    default: Any,
+    *,
+    help: str = "",
+    metavar: str = "N",
+    bounds: Bounds | None = None,
+    flag: str | None = None,
+    unit: str | None = None,
+    pattern: str | None = None,
+    plugins: str | None = None,
 ) -> Any:
-    """A field of a dataclass of options. `flag`: the option's name, where it is not that of the field; of a field that
-    is true by default, it switches it off."""
-    metadata = {"help": help, "metavar": metavar, "bounds": bounds, "flag": flag}
-    return field(default=default, metadata={k: v for k, v in metadata.items() if v is not None})
+    """A field of a dataclass of options.
+
+    Args:
+        default: its value where the option is absent.
+        help: what it does, for the help of the command.
+        metavar: what stands for its value there.
+        bounds: the numbers that it takes.
+        flag: the option's name, where it is not that of the field; of a field that is true by default, it switches it
+            off.
+        unit: of the number, as "s" or "MHz".
+        pattern: a regular expression that a text must match as a whole.
+        plugins: group of entry points whose entry the option names; the fields of that entry, a dataclass with a `name`
+            and a `summary`, are options as well. The field itself holds such entries.
+    """
+    metadata = {"help": help, "metavar": metavar, "bounds": bounds, "flag": flag, "unit": unit}
+    metadata |= {"pattern": pattern, "plugins": plugins}
+    stated = {k: v for k, v in metadata.items() if v is not None}
+    return field(default_factory=dict, metadata=stated) if default == {} else field(default=default, metadata=stated)
 
 
 def plain_type(hint: Any) -> Any:
@@ -90,17 +113,27 @@ def bounds_of(kind: type[int | float], bounds: Bounds) -> str:
 
 
 def option_faults(options: DataclassInstance) -> list[Diagnostic]:
-    """One diagnostic (code `option-value`) for each field outside its bounds or of another type of number; None passes
-    where it is the default."""
+    """One diagnostic (code `option-value`) for each field outside its bounds, of another type of number, none of its
+    choices, or not as its pattern; None passes where it is the default."""
     hints = get_type_hints(type(options))
     faults = []
     for f in fields(options):
         value, bounds, kind = getattr(options, f.name), f.metadata.get("bounds"), plain_type(hints[f.name])
-        if bounds is None or (value is None and f.default is None):
+        if value is None and f.default is None:
+            continue
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = ", ".join(map(str, get_args(kind)))
+            faults.append(Diagnostic("option-value", f"{f.name} is {value!r}, must be one of {choices}", f.name))
+        pattern = f.metadata.get("pattern")
+        if pattern is not None and not re.fullmatch(pattern, value):
+            what, hint = f"{f.name} is {value!r}, must match {pattern}", f.metadata["help"]
+            faults.append(Diagnostic("option-value", what, f.name, hint))
+        if bounds is None:
             continue
         right_type = isinstance(value, (int,) if kind is int else (int, float)) and not isinstance(value, bool)
         if not right_type or value not in bounds:
-            faults.append(Diagnostic("option-value", f"{f.name} is {value!r}, must be {bounds_of(kind, bounds)}"))
+            what = f"{f.name} is {value!r}, must be {bounds_of(kind, bounds)}"
+            faults.append(Diagnostic("option-value", what, f.name))
     return faults
 
 

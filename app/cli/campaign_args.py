@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain import data, registry
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, ImportFileError, UsageError
 from eqcompile.toolchain.ir import IntNet
@@ -20,10 +20,11 @@ from eqcompile.toolchain.ir.serial import load
 if TYPE_CHECKING:
     from eqcompile.sim.campaign.definition import Campaign
 
-from ..clocks import MAX_INPUTS
+from ..clocks import InputCodes
+from ..options import LimitOption
 from .console import Parser
 from .numbers import duration, integer
-from .options import add_field_options, field_options
+from .options import add_field_options, build, field_options
 
 __all__ = ["add_environment", "define", "environment", "parse_with_model", "read_net"]
 
@@ -136,7 +137,7 @@ def define(
     if hardware and origin["target"] not in (None, hardware):
         what = f"model {namespace.model} upsets hardware of target {hardware}, this artifact is of {origin['target']}"
         raise UsageError(Diagnostic("fault-core", what, str(source), f"compile it with --target {hardware}"))
-    codes, samples = _samples(net, inputs, namespace.limit, namespace.seed)
+    codes, samples = _samples(net, inputs, build(LimitOption, namespace).limit, namespace.seed)
     return api.define(
         net,
         codes,
@@ -160,8 +161,8 @@ def _samples(
     net: IntNet, path: Path | None, limit: int | None, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
     if path is not None:
-        given, _ = data.encode(net, data.read_inputs(path, net, limit=limit or MAX_INPUTS))
-        return given, {"source": f"{len(next(iter(given.values())))} of {path.name}"}
+        samples = InputCodes.read(path, net, limit)
+        return dict(samples.codes), {"source": samples.source}
     count = limit or _GENERATED
     generator = np.random.default_rng(seed)
     codes: dict[str, NDArray[np.int64]] = {}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import QuantizeOptions
 
+from ..options import ForceOption, ModelOptions, VerifyOptions
 from .console import Parser, Reply
-from .numbers import integer, positive_seconds
-from .options import add_field_options, add_target_options, build_target, field_options, parse_settings
+from .options import Faults, add_field_options, add_target_options, build, build_target, field_options
 from .progress import stage_progress
 from .widths import add_weights, widths_of
 
@@ -39,34 +38,14 @@ def _parser(*, commands: str, add_help: bool) -> Parser:
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="checkpoint file")
     parser.add_argument("--target", metavar="T", help="what to compile for; `eqcompile targets` lists them")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the artifact")
-    parser.add_argument("--force", action="store_true", help="replace an artifact (and a report) that exists")
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write report.json and report.html there")
-    model = parser.add_argument_group("the model")
-    add_model_options(model)
+    add_field_options(parser, ForceOption, None)
+    add_field_options(parser, ModelOptions, "the model")
     integers = add_field_options(parser, QuantizeOptions, "the integers", skip=("weights", "widths"))
     add_weights(integers, default=QuantizeOptions.weights)
     integers.add_argument("--calibrate", type=Path, metavar="X.npz", help="inputs (key x) from which ranges are taken")
-    checks = parser.add_argument_group("verification (on by default)")
-    amount = checks.add_mutually_exclusive_group()
-    amount.add_argument("--verify", type=integer(1), metavar="N", help="samples to compare (default 16)")
-    amount.add_argument("--no-verify", action="store_true", help="write the artifact without running it")
-    checks.add_argument("--inputs", type=Path, metavar="X.npz", help="samples (default: --calibrate, or generated)")
-    checks.add_argument(
-        "--simulator", action="append", metavar="NAME", help="run only this one (may be given again; default: all)"
-    )
-    checks.add_argument(
-        "--timeout", type=positive_seconds, metavar="S", default=argparse.SUPPRESS, help="limit of a simulator's run"
-    )
+    add_field_options(parser, VerifyOptions, "verification (on by default)")
     return parser
-
-
-def add_model_options(group: Any) -> None:
-    """Options that say what a checkpoint is, for every command that reads one."""
-    group.add_argument("--family", metavar="F", help="class of the network, where the file does not say it")
-    group.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="a setting that the file does not hold, as steps=20"
-    )
-    group.add_argument("--config", type=Path, metavar="FILE", help="settings in a .json or .toml file")
 
 
 def command(argv: Sequence[str], *, commands: str) -> Reply:
@@ -88,38 +67,41 @@ def command(argv: Sequence[str], *, commands: str) -> Reply:
     from . import show
 
     target_class = registry.target_class(target_name)
-    add_target_options(parser, target_class)
-    namespace = parser.parse_all(argv)
-    missing = _missing(namespace)
-    if missing:
-        raise UsageError(missing)
-    quantize = QuantizeOptions(**field_options(namespace, QuantizeOptions), **widths_of(namespace.weights))
-    check_options(quantize)
+    add_target_options(parser, target_class, argv)
+    namespace, diagnostics = parser.parse(argv)
+    faults = Faults([*diagnostics, *_missing(namespace)])
+    with faults.gathering():
+        quantize = QuantizeOptions(**field_options(namespace, QuantizeOptions), **widths_of(namespace.weights))
+        check_options(quantize)
+    with faults.gathering():
+        target = build_target(target_class, namespace)
+    with faults.gathering():
+        model = field_options(namespace, ModelOptions)
+    checks = field_options(namespace, VerifyOptions)
+    if "samples" in checks and "verify" in checks:
+        faults.append(Diagnostic("usage", "--verify and --no-verify together", hint="leave one out"))
+    with faults.gathering():
+        pipeline.simulators_for(target_name, checks.get("simulators"))
+    faults.require()
     if namespace.report is not None:
-        report.check_folder(namespace.report, force=namespace.force)
+        report.check_folder(namespace.report, force=build(ForceOption, namespace).force)
     request = pipeline.CompileRequest(
         model=namespace.model,
-        target=build_target(target_class, namespace),
+        target=target,
         output=namespace.output,
-        family=namespace.family,
-        settings=parse_settings(namespace.set),
-        config=namespace.config,
         quantize=quantize,
         calibration=namespace.calibrate,
-        inputs=namespace.inputs,
-        samples=namespace.verify or pipeline.DEFAULT_SAMPLES,
-        verify=not namespace.no_verify,
-        simulators=namespace.simulator,
-        force=namespace.force,
-        timeout_s=getattr(namespace, "timeout", pipeline.DEFAULT_TIMEOUT_S),
+        **model,
+        **checks,
+        **field_options(namespace, ForceOption),
     )
     with stage_progress() as progress:
         result = pipeline.compile_model(request, progress=progress)
     if namespace.report is not None:
-        report.write([result], namespace.report, command=["eqcompile", *argv], force=namespace.force)
+        report.write([result], namespace.report, command=["eqcompile", *argv], force=request.force)
     document = report.result_document(result)
     absent = any(v.status == "missing" for v in result.verifications)
-    asked = namespace.verify is not None or namespace.simulator is not None
+    asked = not checks.keys().isdisjoint({"samples", "simulators"})
     return Reply(document, show.compilation(document), _MISSING_TOOL if absent and asked else 0)
 
 

@@ -95,30 +95,52 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=add_help,
         )
+        self._faults: list[Diagnostic] = []
         self.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(Diagnostic("usage", message, hint=f"{self.prog} --help"))
+        raise UsageError([*self._faults, self._usage(message)])
 
-    def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse; an unknown option is reported with the nearest known one, a renamed one with its new name."""
+    def _usage(self, message: str) -> Diagnostic:
+        return Diagnostic("usage", message, hint=f"{self.prog} --help")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The values of an option; none but a fault more where it does not take them. argparse would stop there."""
+        try:
+            return super()._get_values(action, arg_strings)
+        except argparse.ArgumentError as error:
+            self._faults.append(self._usage(str(error)))
+            return argparse.SUPPRESS
+
+    def parse(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[Diagnostic]]:
+        """Parse, and say what is wrong: an unknown option with the nearest known one, a renamed one with its new name,
+        every value that an option does not take.
+
+        Raises UsageError for what cannot be parsed at all, as an option without its value.
+        """
         known = [s for action in self._actions for s in action.option_strings]
-        options = [word.partition("=")[0] for word in argv]
-        renamed = [(o, RENAMED[o]) for o in options if o not in known and RENAMED.get(o) in known]
-        if renamed:
-            raise UsageError(
-                [Diagnostic("renamed-option", f"{old} has a new name", old, f"use {new}") for old, new in renamed]
-            )
+        self._faults = []
+        for name in (word.partition("=")[0] for word in argv):
+            if name not in known and RENAMED.get(name) in known:
+                self._faults.append(
+                    Diagnostic("renamed-option", f"{name} has a new name", name, f"use {RENAMED[name]}")
+                )
+        if self._faults:
+            raise UsageError(self._faults)
         namespace, rest = self.parse_known_args(argv)
-        if not rest:
-            return namespace
-        faults = []
         for word in rest:
             near = difflib.get_close_matches(word.split("=")[0], known, n=1) if word.startswith("-") else []
             hint = f"did you mean {near[0]}? {self.prog} --help" if near else f"{self.prog} --help"
             kind = "option" if word.startswith("-") else "argument"
-            faults.append(Diagnostic(f"unknown-{kind}", f"there is no {kind} {word!r} here", hint=hint))
-        raise UsageError(faults)
+            self._faults.append(Diagnostic(f"unknown-{kind}", f"there is no {kind} {word!r} here", hint=hint))
+        return namespace, self._faults
+
+    def parse_all(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse; UsageError with everything that `parse` finds wrong."""
+        namespace, faults = self.parse(argv)
+        if faults:
+            raise UsageError(faults)
+        return namespace
 
 
 class _Signals:

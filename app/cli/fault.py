@@ -12,8 +12,10 @@ from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, UsageError
 
+from ..options import ForceOption, InputsOption, LimitOption
 from .console import INTERRUPTED, Parser, Reply
 from .numbers import fraction, integer
+from .options import add_field_options, build
 from .progress import stage_progress
 
 __all__ = ["plan", "report", "resume", "run"]
@@ -53,8 +55,8 @@ def _add_workers(parser: Any) -> None:
 
 def _add_model(parser: Any, *, required: bool) -> None:
     parser.add_argument("--model", required=required, metavar="M", help="fault model; `eqfault models` lists them")
-    parser.add_argument("--inputs", type=Path, metavar="X.npz", help="samples (default: 16 generated ones)")
-    parser.add_argument("--limit", type=integer(1), metavar="N", help="take the first N samples only")
+    add_field_options(parser, InputsOption, None)
+    add_field_options(parser, LimitOption, None)
 
 
 def _add_campaign(parser: Any) -> None:
@@ -100,18 +102,19 @@ def run(argv: Sequence[str]) -> Reply:
         "--baseline-inputs", type=Path, metavar="X.npz", help="samples for the baselines (default: --inputs)"
     )
     campaign_args.add_environment(parser)
-    parser.add_argument("--force", action="store_true", help="replace a campaign that exists")
+    add_field_options(parser, ForceOption, None)
     namespace, options = campaign_args.parse_with_model(parser, argv)
     notes = {"command": shlex.join(["eqfault", "run", *argv]), **campaign_args.environment(namespace)}
     from eqcompile.sim.campaign import api
 
+    samples = build(InputsOption, namespace).inputs
     with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(namespace, namespace.source, namespace.inputs, options, notes, stack)
-        inputs = namespace.baseline_inputs or namespace.inputs
+        campaign = campaign_args.define(namespace, namespace.source, samples, options, notes, stack)
+        inputs = namespace.baseline_inputs or samples
         baselines = [
             campaign_args.define(namespace, source, inputs, options, notes, stack) for source in namespace.baseline
         ]
-        api.create(campaign, namespace.output, baselines=baselines, force=namespace.force)
+        api.create(campaign, namespace.output, baselines=baselines, force=build(ForceOption, namespace).force)
     try:
         return _go_on(namespace.output, namespace)
     except EqcompileError:
@@ -195,8 +198,9 @@ def plan(argv: Sequence[str]) -> Reply:
     if namespace.population is not None or namespace.model is None:
         what = "give DIR and --model, or --population alone"
         raise UsageError(Diagnostic("usage", what, hint="eqfault plan --help"))
+    samples = build(InputsOption, namespace).inputs
     with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(namespace, namespace.source, namespace.inputs, options, {}, stack)
+        campaign = campaign_args.define(namespace, namespace.source, samples, options, {}, stack)
     document = {"net": campaign.net.name, "model": namespace.model, **campaign.plan.to_json(), "kind": "estimated"}
     return Reply(document, "\n".join([campaign.plan.how, *campaign.notes.get("choices", ())]))
 

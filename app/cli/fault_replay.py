@@ -9,7 +9,9 @@ from pathlib import Path
 from eqcompile.toolchain import registry
 
 from ..files import replacing
+from ..options import ForceOption
 from . import console
+from .options import add_field_options, build
 
 __all__ = ["command", "models"]
 
@@ -26,7 +28,7 @@ def command(argv: Sequence[str]) -> console.Reply:
     parser.add_argument("fault", metavar="ID", help="id of a fault, or CHUNK.NUMBER of the table of results")
     parser.add_argument("--engine", metavar="E", help="engine (default: the campaign's)")
     parser.add_argument("-o", "--output", type=Path, metavar="Y.npz", help="also write every state after every tick")
-    parser.add_argument("--force", action="store_true", help="replace an output that exists")
+    add_field_options(parser, ForceOption, None)
     namespace = parser.parse_all(argv)
     from eqcompile.sim.campaign import api
 
@@ -36,7 +38,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         import numpy as np
 
         with (
-            replacing(namespace.output, force=namespace.force) as temporary,
+            replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
             temporary.open("wb") as file,
         ):
             np.savez(file, **{f"state.{name}": codes for name, codes in states.items()})

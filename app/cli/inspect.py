@@ -23,12 +23,12 @@ from eqcompile.toolchain.ir.serial import is_saved_net, load
 from eqcompile.toolchain.passes import Analysis
 from eqcompile.toolchain.typed_json import encode
 
+from ..options import ModelOptions
 from ..report.data import plain
 from . import show
-from .compile import add_model_options
 from .console import Parser, Reply
 from .families import describe
-from .options import parse_settings
+from .options import add_field_options, field_options
 from .weights import weights_of
 
 __all__ = ["command", "describe_net"]
@@ -42,7 +42,7 @@ def command(argv: Sequence[str]) -> Reply:
         examples="  eqcompile inspect model.pt\n  eqcompile inspect out --json",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint, net (.onnx) or artifact folder")
-    add_model_options(parser)
+    add_field_options(parser, ModelOptions, None)
     namespace = parser.parse_all(argv)
     path: Path = namespace.model
     if path.is_dir():
@@ -54,21 +54,22 @@ def command(argv: Sequence[str]) -> Reply:
         found = describe_net(path, "saved net", load(path))
         _no_options(namespace, path, "a saved net")
     else:
-        found = _checkpoint(path, namespace.family, parse_settings(namespace.set), namespace.config)
+        found = _checkpoint(path, field_options(namespace, ModelOptions))
     return Reply(found, show.inspection(found))
 
 
 def _no_options(namespace: argparse.Namespace, path: Path, what: str) -> None:
     """Refuse options of an import for what is a net already."""
-    given = [f"--{name}" for name in ("family", "set", "config") if getattr(namespace, name)]
-    if given:
-        fault = f"{', '.join(given)} has no effect: this is {what}, whose family and settings are fixed"
+    options = [name.replace("settings", "set") for name in field_options(namespace, ModelOptions)]
+    if options:
+        listed = ", ".join(f"--{name}" for name in options)
+        fault = f"{listed} has no effect: this is {what}, whose family and settings are fixed"
         raise UsageError(Diagnostic("usage", fault, str(path), "leave it out, or give the checkpoint"))
 
 
-def _checkpoint(path: Path, family: str | None, settings: Mapping[str, str], config: Path | None) -> dict[str, Any]:
+def _checkpoint(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        imported = import_model(path, family=family, settings=settings, config=config)
+        imported = import_model(path, **model)
     except ImportFileError as error:
         if any(d.code == "family-ambiguous" for d in error.diagnostics):
             return _candidates(path)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import replacing
+from ..options import ForceOption, LimitOption, ModelOptions, TimeoutOption
 from . import console
+from .options import add_field_options, build, field_options
 from .progress import stage_progress
 
 __all__ = ["command"]
@@ -28,26 +30,23 @@ def command(argv: Sequence[str]) -> console.Reply:
 
     Raises UsageError for options that do not fit the source.
     """
-    from .compile import add_model_options
-    from .numbers import integer, positive_seconds
-
     parser = console.Parser(prog="eqcompile run", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("source", type=Path, metavar="DIR|MODEL", help="artifact folder or checkpoint")
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="X.npz", help="samples")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="results")
-    parser.add_argument("--limit", type=integer(1), metavar="N", help="run the first N samples only")
+    add_field_options(parser, LimitOption, None)
     parser.add_argument("--trace", action="store_true", help="write every state after every tick too")
     parser.add_argument("--simulator", metavar="NAME", help="golden, or one of the target's (default: its first)")
-    parser.add_argument("--timeout", type=positive_seconds, default=600.0, metavar="S", help="limit (default 600 s)")
-    parser.add_argument("--force", action="store_true", help="replace an output that exists")
-    add_model_options(parser.add_argument_group("a checkpoint"))
+    add_field_options(parser, TimeoutOption, None)
+    add_field_options(parser, ForceOption, None)
+    add_field_options(parser, ModelOptions, "a checkpoint")
     namespace = parser.parse_all(argv)
     from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 
     from . import simulate
 
     if namespace.source.is_dir():
-        if namespace.family or namespace.set or namespace.config:
+        if field_options(namespace, ModelOptions):
             what = "--family, --set and --config describe a checkpoint, this is an artifact folder"
             raise UsageError(Diagnostic("usage", what, str(namespace.source)))
         job = simulate.artifact_job
@@ -57,7 +56,10 @@ def command(argv: Sequence[str]) -> console.Reply:
         raise UsageError(Diagnostic("usage", what, str(namespace.source), hint))
     else:
         job = simulate.checkpoint_job
-    with replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
+    with (
+        replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
+        stage_progress() as progress,
+    ):
         document = job(namespace, temporary, progress)
     from . import show
 

@@ -17,12 +17,12 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
 from ..files import replacing
+from ..options import ForceOption, ModelOptions
 from ..report.pareto import front, picture
 from . import show
-from .compile import add_model_options
 from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
-from .options import add_field_options, field_options, parse_settings
+from .options import add_field_options, build, field_options
 from .progress import stage_progress
 from .widths import NO_WIDTHS
 
@@ -46,9 +46,8 @@ def command(argv: Sequence[str]) -> Reply:
     """Search as the command line says."""
     namespace = _parsed(argv)
     folder: Path = namespace.output
-    imported = import_model(
-        namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
-    )
+    imported = import_model(namespace.model, **field_options(namespace, ModelOptions))
+    force = build(ForceOption, namespace).force
     inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
     calibration: Mapping[str, NDArray[Any]] | None = None
     if namespace.calibrate is not None:
@@ -57,14 +56,14 @@ def command(argv: Sequence[str]) -> Reply:
     from eqcompile.quantization.search import halves, search
 
     with (
-        replacing(folder / _JSON, force=namespace.force) as document_file,
-        replacing(folder / _PICTURE, force=namespace.force) as picture_file,
+        replacing(folder / _JSON, force=force) as document_file,
+        replacing(folder / _PICTURE, force=force) as picture_file,
         contextlib.ExitStack() as stack,
         stage_progress() as progress,
     ):
         if calibration is None:
             # The command line that is printed calibrates on what the search did: the net is the same, digest and all.
-            half_file = stack.enter_context(replacing(folder / _HALF, force=namespace.force))
+            half_file = stack.enter_context(replacing(folder / _HALF, force=force))
             search_half, _ = halves(inputs)
             calibration = search_half
             with half_file.open("wb") as file:
@@ -112,8 +111,8 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
         help=f"for {_JSON}, {_PICTURE} and, without --calibrate, {_HALF}",
     )
     parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")
-    parser.add_argument("--force", action="store_true", help="replace a result that exists")
-    add_model_options(parser.add_argument_group("the model"))
+    add_field_options(parser, ForceOption, None)
+    add_field_options(parser, ModelOptions, "the model")
     add_field_options(parser, QuantizeOptions, "the widest integers", skip=NO_WIDTHS)
     return parser.parse_all(argv)
 
@@ -127,10 +126,11 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
     per_row = field_options(namespace, QuantizeOptions).get("per_row", True)
     words += [] if per_row else ["--per-tensor"]
-    words += [] if namespace.family is None else ["--family", namespace.family]
-    words += [] if namespace.config is None else ["--config", str(namespace.config)]
-    for setting in namespace.set:
-        words += ["--set", setting]
+    model = build(ModelOptions, namespace)
+    words += [] if model.family is None else ["--family", model.family]
+    words += [] if model.config is None else ["--config", str(model.config)]
+    for name, value in model.settings.items():
+        words += ["--set", f"{name}={value}"]
     return shlex.join(words)
 
 

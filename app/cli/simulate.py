@@ -21,8 +21,9 @@ from eqcompile.toolchain.ir import Net
 from eqcompile.toolchain.reference import run_reference
 
 from ..compile import simulators_for
+from ..options import LimitOption, ModelOptions, TimeoutOption
 from ..report.data import number, plain
-from .options import parse_settings
+from .options import build, field_options
 
 __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
 
@@ -33,7 +34,8 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
     """Run an artifact folder and write the results to `target`; return the JSON document."""
     artifact = Artifact.open(namespace.source)
     net = artifact.net
-    codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=namespace.limit))
+    limit = build(LimitOption, namespace).limit
+    codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=limit))
     name, run = _runner(namespace, artifact)
     tick = None if progress is None else lambda done, total: progress(name, done, total)
     start = time.perf_counter()
@@ -49,10 +51,8 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
 
 def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
     """Run a checkpoint in the float64 reference and write the results to `target`; return the JSON document."""
-    imported = import_model(
-        namespace.source, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
-    )
-    inputs = data.read_inputs(namespace.input, imported.net, limit=namespace.limit)
+    imported = import_model(namespace.source, **field_options(namespace, ModelOptions))
+    inputs = data.read_inputs(namespace.input, imported.net, limit=build(LimitOption, namespace).limit)
     tick = None if progress is None else lambda done, total: progress("reference", done, total)
     start = time.perf_counter()
     result = run_reference(imported.net, inputs, trace=namespace.trace, progress=tick)
@@ -74,7 +74,7 @@ def _runner(
         raise UsageError(Diagnostic("no-simulator", what, str(artifact.folder), f"--simulator {GOLDEN}"))
     name, simulator = next(iter(known.items()))
     return name, lambda codes, tick: simulator().run(
-        artifact, codes, trace=namespace.trace, timeout_s=namespace.timeout, progress=tick
+        artifact, codes, trace=namespace.trace, timeout_s=build(TimeoutOption, namespace).timeout_s, progress=tick
     )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
 from ..files import replacing
+from ..options import ForceOption, ModelOptions
 from . import console
-from .options import add_field_options, field_options, parse_settings
+from .options import add_field_options, build, field_options
 from .progress import stage_progress
 from .widths import NO_WIDTHS, add_weights, widths_of
 
@@ -42,15 +43,13 @@ _EXAMPLES = """\
 
 
 def _parser() -> console.Parser:
-    from .compile import add_model_options
-
     parser = console.Parser(prog="eqcompile tune", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint file")
     parser.add_argument("--data", type=Path, required=True, metavar="D.npz", help="samples (key x) and their labels")
     parser.add_argument("--test", type=Path, metavar="X.npz", help="samples that are only measured, at the end")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="the trained checkpoint")
-    parser.add_argument("--force", action="store_true", help="replace an output that exists")
-    add_model_options(parser.add_argument_group("the model"))
+    add_field_options(parser, ForceOption, None)
+    add_field_options(parser, ModelOptions, "the model")
     integers = add_field_options(parser, QuantizeOptions, "the integers", skip=NO_WIDTHS)
     add_weights(integers, default=_WEIGHTS)
     add_field_options(parser, TuneOptions, "training", skip=("quantize",))
@@ -68,10 +67,11 @@ def command(argv: Sequence[str]) -> console.Reply:
         **{"weights": _WEIGHTS, **widths_of(namespace.weights)}, **field_options(namespace, QuantizeOptions)
     )
     options = TuneOptions(quantize=integers, **field_options(namespace, TuneOptions))
-    with replacing(namespace.output, force=namespace.force) as temporary, stage_progress() as progress:
-        imported = import_model(
-            namespace.model, family=namespace.family, settings=parse_settings(namespace.set), config=namespace.config
-        )
+    with (
+        replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
+        stage_progress() as progress,
+    ):
+        imported = import_model(namespace.model, **field_options(namespace, ModelOptions))
         samples = data.read_inputs(namespace.data, imported.net)
         test = None if namespace.test is None else data.read_inputs(namespace.test, imported.net)
         start = time.perf_counter()

@@ -20,7 +20,6 @@ from eqcompile.toolchain.ir import IntNet, ops
 
 from ..accuracy import Accuracy
 from ..compile import CompileResult, Verification
-from ..emission import target_options
 from .relaxation import relaxation
 
 __all__ = ["Kind", "accumulators", "document", "number", "plain", "result_document", "told", "verification_document"]
@@ -96,7 +95,7 @@ def result_document(result: CompileResult) -> dict[str, Any]:
         "settling": _settling(result),
         "target": {
             "name": request.target.name,
-            "options": plain(target_options(request.target)),
+            "options": plain(request.target.options),
             "details": {"kind": "estimated", "how": "stated by the target at emission", **_details(result.manifest)},
         },
         "verification": [verification_document(v) for v in result.verifications],

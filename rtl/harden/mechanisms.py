@@ -24,7 +24,7 @@ FLAGS: Final = ("watchdog", "safe-fsm", "weights", "residue")
 
 def chosen(text: str) -> tuple[str, ...]:
     """The names of a list with commas, each once, in the order of `MECHANISMS` (unknown ones behind)."""
-    names = dict.fromkeys(part.strip() for part in text.split(","))
+    names = dict.fromkeys(part.strip() for part in text.split(",") if part.strip())
     known = [name for name in MECHANISMS if name in names]
     return (*known, *(name for name in names if name not in MECHANISMS))
 

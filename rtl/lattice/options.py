@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, ops, walk
+from eqcompile.toolchain.options import Bounds, option
 
 from ..architecture import Architecture
 
@@ -19,13 +21,17 @@ __all__ = ["Lattice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Lattice(Architecture):
-    """`passes`: sites that each cell serves in turn. `units`: pipelines that apply what follows the maps; None for as
-    many as keep pace with the cells."""
+    """A cell for each site of a lattice, or for several in turn."""
 
     name: ClassVar[str] = "lattice"
+    summary: ClassVar[str] = "a cell for each site, or for several; takes nets whose step has stencils alone"
 
-    passes: int = 1
-    units: int | None = None
+    passes: int = option(1, bounds=Bounds(1), help="sites that each cell serves in turn")
+    units: int | None = option(
+        None,
+        bounds=Bounds(1),
+        help="pipelines that apply what follows the maps (default: as many as keep pace with the cells)",
+    )
 
     @classmethod
     def rank(cls, net: IntNet) -> int:
@@ -37,6 +43,16 @@ class Lattice(Architecture):
         from .engine import check
 
         return check(net, passes=self.passes, units=self.units)
+
+    def resources(self, net: IntNet) -> Mapping[str, int]:
+        from .resources import resources
+
+        return resources(net, passes=self.passes, units=self.units)
+
+    def smaller(self, net: IntNet) -> Iterator[Lattice]:
+        """More passes, of blocks of equal size."""
+        sites = prod(net.states[0].shape)
+        return (replace(self, passes=p) for p in range(self.passes + 1, sites + 1) if sites % p == 0)
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .engine import LatticeEngine

@@ -2,44 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.options import Bounds, option
 
 from ..architecture import Architecture
+from ..harden.mechanisms import chosen, faults
+from .protect import named_units, ranked_units, written_units
 
 if TYPE_CHECKING:
     from ..interface import Engine
 
 __all__ = ["Parallel"]
 
+PROTECT_SHARE = 0.25
+"""Of the units, where none is asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel(Architecture):
-    """`levels`: additions between two registers of drive and readout at most, None for no register; `step_levels`: the
-    same within a step. `beat`, `result_beat`: codes that a beat of each stream carries (None: as many as `beat`).
-    `harden`: names of mechanisms; `protect`: units of each state whose registers are voted."""
+    """Every weight is logic of its own; the engine knows None where the options say 0 levels of registers."""
 
     name: ClassVar[str] = "parallel"
+    summary: ClassVar[str] = "every weight as logic of its own; one clock a step, needs the most logic"
 
-    levels: int | None = 4
-    step_levels: int | None = None
-    beat: int = 1
-    result_beat: int | None = None
-    harden: tuple[str, ...] = ()
-    protect: Mapping[str, Collection[int]] = field(default_factory=dict)
+    levels: int = option(
+        4, bounds=Bounds(0), help="additions between two registers of drive and readout at most; 0: no register"
+    )
+    step_levels: int = option(0, bounds=Bounds(0), help="the same within a step; 0: a step is one clock")
+    beat: int = option(1, bounds=Bounds(1), help="codes that a beat of the input stream carries")
+    result_beat: int | None = option(None, bounds=Bounds(1), help="the same of the output stream (default: as --beat)")
+    harden: str = option("", metavar="NAME", help="protection against upsets: tmr")
+    protect: str | None = option(
+        None,
+        metavar="CAMPAIGN",
+        help="with --harden tmr: folder or report.json of a campaign; the states of the units that it ranks highest "
+        "are triplicated; or the units themselves, as h=3,17",
+    )
+    protect_share: float | None = option(
+        None,
+        metavar="SHARE",
+        bounds=Bounds(0, 1, above=True),
+        help=f"of the units, for --protect CAMPAIGN (default: {PROTECT_SHARE:g})",
+    )
 
     @classmethod
     def rank(cls, net: IntNet) -> int:
         return 2
 
+    def option_faults(self, parts: Collection[str] = ()) -> Sequence[Diagnostic]:
+        diagnostics = [*super().option_faults(parts), *faults(chosen(self.harden))]
+        if self.protect_share is not None and (self.protect is None or named_units(self.protect)):
+            what = "a share of the units is to be protected, and no campaign ranks them"
+            diagnostics.append(Diagnostic("rtl-option", what, "protect_share", "add --protect CAMPAIGN"))
+        if self.protect is not None and "tmr" not in chosen(self.harden):
+            what = "units are to be protected, and no mechanism does it"
+            diagnostics.append(Diagnostic("rtl-option", what, "protect", "add --harden tmr"))
+        return diagnostics
+
+    def resolved(self, net: IntNet, parts: Collection[str]) -> Parallel:
+        """The units themselves where a campaign ranks them."""
+        named = replace(self, harden=",".join(chosen(self.harden)))
+        if self.protect is None or named_units(self.protect):
+            return named
+        units = ranked_units(Path(self.protect), net, self.protect_share or PROTECT_SHARE)
+        return replace(named, protect=written_units(units), protect_share=None)
+
+    @property
+    def hardened(self) -> bool:
+        return bool(self.harden)
+
+    @property
+    def units(self) -> dict[str, tuple[int, ...]]:
+        """Protected units by state, once the options are resolved."""
+        return named_units(self.protect or "") or {}
+
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .engine import check
 
-        return check(net, harden=self.harden, protect=self.protect)
+        return check(net, harden=chosen(self.harden), protect=self.units)
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .engine import ParallelEngine
@@ -48,10 +94,10 @@ class Parallel(Architecture):
             net,
             trace=trace,
             inject=inject,
-            levels=self.levels,
-            step_levels=self.step_levels,
+            levels=self.levels or None,
+            step_levels=self.step_levels or None,
             beat=self.beat,
             result_beat=self.result_beat,
-            harden=self.harden,
-            protect=self.protect,
+            harden=chosen(self.harden),
+            protect=self.units,
         )

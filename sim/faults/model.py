@@ -138,6 +138,7 @@ class Columns:
         return FaultTable(tuple(names), tuple(sites), faults, upsets)
 
 
+@dataclass(frozen=True, kw_only=True)
 class FaultModel(ABC):
     """Abstract: a frozen dataclass whose fields are its command-line options (`field(metadata={"help": ...})`).
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.options import option
 
 from ...toolchain.artifact import CoreDescription
-from ...toolchain.diagnostics import Diagnostic, UsageError
+from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check, ops
 from ...toolchain.passes import MAX_WORD, Analysis
 from ...toolchain.typed_json import JSON
@@ -42,24 +42,17 @@ class CTarget(Target):
     install: ClassVar[str] = "apt-get install gcc make gcc-arm-none-eabi qemu-system-arm"
     conformance: ClassVar[tuple[str, ...]] = ("*",)
 
-    kernel: Kernel = field(
-        default="event",
-        metadata={"help": "add all weights in every tick, or those of the operands that changed: the same bits"},
+    kernel: Kernel = option(
+        "event", help="add all weights in every tick, or those of the operands that changed: the same bits"
     )
-    pack: Pack = field(
-        default="auto",
-        metadata={
-            "help": "ternary weights: four or five in a byte, or a byte each (int8, which also unpacks int2 to int6);"
-            " auto: 2bit, or lists of the nonzero weights where they are smaller"
-        },
+    pack: Pack = option(
+        "auto",
+        help="ternary weights: four or five in a byte, or a byte each (int8, which also unpacks int2 to int6);"
+        " auto: 2bit, or lists of the nonzero weights where they are smaller",
     )
-    prefix: str = field(default="eq", metadata={"metavar": "NAME", "help": "of the two files and of every C name"})
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.prefix):
-            raise UsageError(
-                Diagnostic("c-prefix", f"{self.prefix!r} is no C name in small letters", "--prefix", "as in digits")
-            )
+    prefix: str = option(
+        "eq", metavar="NAME", pattern="[a-z][a-z0-9_]*", help="of the two files and of every C name, in small letters"
+    )
 
     def missing(self) -> Sequence[str]:
         return [tool for tool in ("gcc", "make") if shutil.which(tool) is None]

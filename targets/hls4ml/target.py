@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.typed_json import JSON
 
 from ...toolchain.artifact import CoreDescription, tool_versions
-from ...toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
+from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import MAX_WORD, Analysis, wide_tables
 from .. import inputs as inputs_module
@@ -48,27 +48,20 @@ class Hls4mlTarget(Target):
     install: ClassVar[str] = INSTALL
     conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*", "Ternary*", "Lazy*", "NeuralCube*", "Toroidal*")
 
-    backend: Backend = field(default="Vitis", metadata={"help": "who builds the project"})
-    part: str = field(
-        default="xcvu13p-flga2577-2-e", metadata={"metavar": "PART", "help": "device, as the tool names it"}
+    backend: Backend = option("Vitis", help="who builds the project")
+    part: str = option(
+        "xcvu13p-flga2577-2-e",
+        metavar="PART",
+        pattern="[xX][a-zA-Z]{1,3}[0-9][a-zA-Z0-9]*(-[a-zA-Z0-9]+)+",
+        help="device of AMD, as the tool names it: xc7z020clg400-1",
     )
-    reuse: int = field(
-        default=32, metadata={"metavar": "N", "help": "how often a multiplier is used in a tick, at most; bits stay"}
+    reuse: int = option(32, bounds=Bounds(1), help="how often a multiplier is used in a tick, at most; bits stay")
+    unroll: int = option(
+        0,
+        metavar="K",
+        bounds=Bounds(0),
+        help="all K ticks of the net as layers of hls4ml itself, instead of one of ours",
     )
-    unroll: int = field(
-        default=0,
-        metadata={"metavar": "K", "help": "all K ticks of the net as layers of hls4ml itself, instead of one of ours"},
-    )
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.part):
-            raise UsageError(Diagnostic("hls-part", f"{self.part!r} is no device", "--part", "as in xc7z020clg400-1"))
-        if self.reuse < 1:
-            raise UsageError(Diagnostic("hls-reuse", f"a reuse of {self.reuse}", "--reuse", "give 1 or more"))
-        if self.unroll < 0:
-            raise UsageError(Diagnostic("hls-unroll", f"{self.unroll} ticks", "--unroll", "give the ticks of the net"))
-        if self.backend not in get_args(Backend):
-            raise UsageError(Diagnostic("hls-backend", f"backend {self.backend!r}", "--backend", "Vitis or Vivado"))
 
     def missing(self) -> Sequence[str]:
         return [*_absent_package(), *(["g++"] if shutil.which("g++") is None else [])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from eqcompile.toolchain.artifact import CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 from eqcompile.toolchain.ir import EqNet, Interval, IntNet, ops, walk
+from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.passes import LINEAR, unroll
 
 from .chips import CHIPS, ChipName
@@ -48,17 +49,15 @@ class LoihiTarget(Target):
         "Toroidal*",
     )
 
-    chip: ChipName = field(default="loihi2", metadata={"help": "chip to place the network on"})
-    connectivity: Connectivity = field(
-        default="auto", metadata={"help": "how weights are stored; auto takes what needs fewer bits"}
-    )
-    chips: int = field(default=1, metadata={"help": "how many chips there are"})
+    chip: ChipName = option("loihi2", help="chip to place the network on")
+    connectivity: Connectivity = option("auto", help="how weights are stored; auto takes what needs fewer bits")
+    chips: int = option(1, bounds=Bounds(1), help="how many chips there are")
 
     def missing(self) -> Sequence[str]:
         return () if importlib.util.find_spec("lava") is not None else ("lava-nc",)
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
-        faults = [*self._options(), *_operations(net), *_names(net), *_schedule(net)]
+        faults = [*_operations(net), *_names(net), *_schedule(net)]
         if faults:
             return Refusals(tuple(faults))
         parts = partition(unroll(net))
@@ -67,14 +66,6 @@ class LoihiTarget(Target):
         }
         faults = [*_widths(parts), *self._capacity(placements[self.chip])]
         return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
-
-    def _options(self) -> Iterator[Diagnostic]:
-        if self.chip not in CHIPS:
-            yield Diagnostic("loihi-option", f"there is no chip {self.chip!r}", "chip", f"known: {', '.join(CHIPS)}")
-        if self.connectivity not in ("auto", "dense", "sparse"):
-            yield Diagnostic("loihi-option", f"there is no connectivity {self.connectivity!r}", "connectivity")
-        if self.chips < 1:
-            yield Diagnostic("loihi-option", f"{self.chips} chips, must be at least 1", "chips")
 
     def _capacity(self, placement: Placement) -> Iterator[Diagnostic]:
         for s in placement.shortages:

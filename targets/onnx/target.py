@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.options import option
 from eqcompile.toolchain.typed_json import JSON
 
 from ...toolchain.artifact import CoreDescription
@@ -43,12 +44,10 @@ class OnnxTarget(Target):
     install: ClassVar[str] = "pip install 'eqcompile[onnx]'"
     conformance: ClassVar[tuple[str, ...]] = ("*",)
 
-    input_type: InputType = field(
-        default="float32", metadata={"help": "what the model takes: real numbers, encoded inside, or codes (int64)"}
+    input_type: InputType = option(
+        "float32", help="what the model takes: real numbers, encoded inside, or codes (int64)"
     )
-    float_form: FloatForm = field(
-        default="float32", metadata={"help": "precision of float.onnx, the net before quantization"}
-    )
+    float_form: FloatForm = option("float32", help="precision of float.onnx, the net before quantization")
 
     def missing(self) -> Sequence[str]:
         return () if find_spec("onnxruntime") else ("onnxruntime",)
@@ -59,13 +58,6 @@ class OnnxTarget(Target):
 
     def _options(self, net: IntNet) -> list[Diagnostic]:
         faults = []
-        for option, value, known in (
-            ("input_type", self.input_type, get_args(InputType)),
-            ("float_form", self.float_form, get_args(FloatForm)),
-        ):
-            if value not in known:
-                what = f"{option} is {value!r}, must be one of {', '.join(known)}"
-                faults.append(Diagnostic("onnx-option", what, net.name))
         for i in net.inputs if self.input_type == "float32" else ():
             if i.encoding is not None and i.encoding.format.bits > SINGLE_BITS:
                 what = f"codes of {i.name} have {i.encoding.format.bits} bits, single precision tells {SINGLE_BITS}"

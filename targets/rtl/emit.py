@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission, Vectors
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
-from .engines import Choice
-from .protect import written_units
 from .templates import fill, text
 from .vectors import expected
+
+if TYPE_CHECKING:
+    # They import Amaranth, which a list of targets must not wait for.
+    from eqcompile.rtl.interface import Port
+    from eqcompile.rtl.shell import Shell
 
 __all__ = ["THINNED", "TOLERANT", "TOP", "saboteur_sites", "shell_of", "write_folder"]
 
@@ -36,15 +40,22 @@ INJECTED = "bench/injected.v"
 SPRAM = "bench/sb_spram256ka.v"
 
 
-def shell_of(net: IntNet, choice: Choice, *, trace: bool, inject: bool = False) -> Any:
+def shell_of(net: IntNet, architecture: Architecture, *, trace: bool, inject: bool = False) -> Shell:
     """The core as an Amaranth component: the engine behind its buses."""
     from eqcompile.rtl.shell import Shell
 
-    return Shell(choice.engine(net, trace=trace, inject=inject), schedule=net.schedule)
+    return Shell(architecture.engine(net, trace=trace, inject=inject), schedule=net.schedule)
 
 
 def write_folder(
-    net: IntNet, choice: Choice, shell: Any, folder: Path, vectors: Vectors, *, trace: bool, saboteurs: bool = False
+    net: IntNet,
+    architecture: Architecture,
+    shell: Shell,
+    folder: Path,
+    vectors: Vectors,
+    *,
+    trace: bool,
+    saboteurs: bool = False,
 ) -> Emission:
     """Write the folder. `shell`: the core with a trace; `vectors`: golden's, also of the variants that the bench runs.
 
@@ -56,18 +67,18 @@ def write_folder(
     bench.mkdir()
     data.mkdir()
     if not trace:
-        _write_verilog(net, choice, shell, folder / TRACED)
-        needs = _write_verilog(net, choice, shell_of(net, choice, trace=False), folder / "core.v")
+        _write_verilog(net, architecture, shell, folder / TRACED)
+        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder / "core.v")
     else:
-        needs = _write_verilog(net, choice, shell, folder / "core.v")
+        needs = _write_verilog(net, architecture, shell, folder / "core.v")
     details = {**shell.engine.describe(), **needs}
     words = shell.engine.load_words(net) if shell.loads else None
-    if choice.spram:
+    if not architecture.preloaded:
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
-    layout |= {"models": [SPRAM] if choice.spram else [], "load_words": words is not None}
-    layout |= {"inject": _write_saboteurs(net, choice, folder) if saboteurs else None}
-    write_json(folder / "core.json", layout | {"preloaded": not choice.spram})
+    layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
+    layout |= {"inject": _write_saboteurs(net, architecture, folder) if saboteurs else None}
+    write_json(folder / "core.json", layout | {"preloaded": architecture.preloaded})
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
@@ -81,18 +92,18 @@ def write_folder(
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
         write_arrays(data / "reloaded.npz", {**expected(vectors.inputs, run), **loaded})
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
-    (folder / "README.md").write_text(_readme(net, choice, shell, details, words), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(net, architecture, shell, details, words), encoding="utf-8")
     figures: dict[str, JSON] = {
-        "arch": choice.arch,
+        "arch": architecture.name,
         "engine": details,
         "trace": trace,
         "weight_words": 0 if words is None else len(words),
         "tools": tool_versions("amaranth"),
     }
-    return Emission(figures, (f"architecture {choice.arch}: {_line(details)}",))
+    return Emission(figures, (f"architecture {architecture.name}: {_line(details)}",))
 
 
-def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any]:
+def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> dict[str, Any]:
     """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
     holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
     part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
@@ -100,9 +111,9 @@ def _write_saboteurs(net: IntNet, choice: Choice, folder: Path) -> dict[str, Any
     from eqcompile.rtl.harden.watchdog import DELAY
     from eqcompile.rtl.upsets import sabotage
 
-    shell = shell_of(net, choice, trace=True, inject=True)
+    shell = shell_of(net, architecture, trace=True, inject=True)
     made = sabotage(shell)
-    _write_verilog(net, choice, made.fragment, folder / INJECTED, ports=list(made.ports))
+    _write_verilog(net, architecture, made.fragment, folder / INJECTED, ports=list(made.ports))
     span = shell.engine.watched_span
     sites = [asdict(site) for site in made.sites]
     numbers = {site.name: number for number, site in enumerate(made.sites)}
@@ -130,11 +141,11 @@ def _weight_memory(net: IntNet, engine: Any, folder: Path, sites: Mapping[str, i
     return {**numbers, "rows": rows, "coded": [sites[name] for name in parts if name in sites]}
 
 
-def saboteur_sites(net: IntNet, choice: Choice) -> list[dict[str, Any]]:
+def saboteur_sites(net: IntNet, architecture: Architecture) -> list[dict[str, Any]]:
     """Registers and memories of the core with saboteurs, as core.json lists them."""
     from eqcompile.rtl.upsets import sabotage
 
-    return [asdict(site) for site in sabotage(shell_of(net, choice, trace=True, inject=True)).sites]
+    return [asdict(site) for site in sabotage(shell_of(net, architecture, trace=True, inject=True)).sites]
 
 
 def _spram_model() -> str:
@@ -144,47 +155,36 @@ def _spram_model() -> str:
 
 
 def _write_verilog(
-    net: IntNet, choice: Choice, design: Any, path: Path, ports: list[Any] | None = None
+    net: IntNet, architecture: Architecture, design: Any, path: Path, ports: list[Any] | None = None
 ) -> dict[str, Any]:
     """Write the file; return what the core needs of a device's memories and primitives, for the manifest."""
     from eqcompile.rtl.harden.tmr import kept_apart
     from eqcompile.rtl.verilog import convert
 
-    verilog = convert(design, name=TOP, ports=ports, header=_header(net, choice))
+    verilog = convert(design, name=TOP, ports=ports, header=_header(net, architecture))
     path.write_text(kept_apart(verilog.text), encoding="utf-8")
     return {"memories": [asdict(memory) for memory in verilog.memories], "primitives": dict(verilog.primitives)}
 
 
-def _header(net: IntNet, choice: Choice) -> str:
+def _header(net: IntNet, architecture: Architecture) -> str:
     """What stands above the Verilog: of what it is the core, made by what, and how to make it again."""
     tools = ", ".join(f"{name} {version}" for name, version in tool_versions("amaranth").items())
-    options = " ".join(_option(name, value) for name, value in choice.options.items())
     return (
-        f"Relaxation core of the net {net.name!r}, architecture {choice.arch}.\n"
+        f"Relaxation core of the net {net.name!r}, architecture {architecture.name}.\n"
         f"IR digest {net.digest}\n"
         f"Generated by {tools}; do not edit. To generate it again:\n"
-        f"  eqcompile net.onnx --target rtl --arch {choice.arch} {options}".rstrip()
+        f"  eqcompile net.onnx --target rtl --arch {architecture.name} {architecture.text}".rstrip()
         + "\n"
         "Right as Verilog-2005 and as SystemVerilog-2017. One clock, synchronous reset `rst`."
     )
 
 
-def _option(name: str, value: Any) -> str:
-    """An engine's option as the command line takes it."""
-    if name == "protect":
-        return f"--protect {written_units(value)}"
-    if name == "family":
-        return f"--device {value}"
-    shown = ",".join(value) if isinstance(value, tuple) else 0 if value is None else value
-    return f"--{name.replace('_', '-')} {shown}"
-
-
-def _port(port: Any) -> dict[str, Any]:
+def _port(port: Port) -> JsonObject:
     fmt = port.format
     return {"bits": fmt.bits, "signed": fmt.signed, "count": port.count, "bytes": port.bytes, "beat": port.beat}
 
 
-def _layout(net: IntNet, shell: Any, traced: str) -> dict[str, Any]:
+def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, Any]:
     """core.json: what the bench knows about the core, its memories left out."""
     from eqcompile.rtl.interface import HARDENED, ID, LOADING, Register
 
@@ -227,11 +227,11 @@ def _line(details: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in shown.items()) or "no figures"
 
 
-def _loads(choice: Choice, words: Any) -> str:
+def _loads(architecture: Architecture, words: Sequence[int] | None) -> str:
     if words is None:
         return "The weights are constants of the core."
     how = "write LOAD_ADDRESS, then LOAD_DATA once a word, while the core is idle"
-    if choice.spram:
+    if not architecture.preloaded:
         return (
             f"The core holds {len(words)} weight words of 32 bits in single-port RAM of the UP5K, undefined at first:\n"
             f"before the first sample {how}, with those of `weights.npz` or others."
@@ -242,29 +242,29 @@ def _loads(choice: Choice, words: Any) -> str:
     )
 
 
-def _hardening(choice: Choice) -> str:
-    """The README's section on what was chosen; empty without a choice."""
-    names = choice.options.get("harden", ())
+def _hardening(details: Mapping[str, Any], *, flags: bool) -> str:
+    """The README's section on hardening; empty without any. `flags`: whether registers count what it detects."""
+    names = details.get("harden", ())
     if not names:
         return ""
     listed = "\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names)
-    if choice.arch == "parallel":
-        units = "; ".join(f"{state} {', '.join(map(str, n))}" for state, n in choice.options.get("protect", {}).items())
+    if not flags:
+        protected = details.get("protected", {})
+        units = "; ".join(f"{state} {', '.join(map(str, numbers))}" for state, numbers in protected.items())
         return fill("VOTES.md.tmpl", names=listed, units=units or "none")
-    return fill(
-        "HARDENING.md.tmpl",
-        names=listed,
-        flags=", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS)),
-    )
+    bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS))
+    return fill("HARDENING.md.tmpl", names=listed, flags=bits)
 
 
-def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any], words: Any) -> str:
+def _readme(
+    net: IntNet, architecture: Architecture, shell: Shell, details: Mapping[str, Any], words: Sequence[int] | None
+) -> str:
     x, y = shell.x_port, shell.y_port
     return fill(
         "README.md.tmpl",
         title=net.name,
         digest=net.digest,
-        arch=choice.arch,
+        arch=architecture.name,
         figures=_line(details),
         x=f"{x.count} codes of {x.format}, {8 * x.bytes} bits of TDATA each, {x.beat} a beat",
         y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
@@ -272,8 +272,8 @@ def _readme(net: IntNet, choice: Choice, shell: Any, details: Mapping[str, Any],
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
         steps=net.schedule.steps,
         tolerance=net.schedule.tolerance,
-        loads=_loads(choice, words),
+        loads=_loads(architecture, words),
         load_registers=text("LOADING.md.tmpl") if shell.loads else "",
-        hardening=_hardening(choice),
-        primitives="its vendor primitives are `SB_SPRAM256KA`" if choice.spram else "no vendor primitives",
+        hardening=_hardening(details, flags=shell.guard is not None),
+        primitives="no vendor primitives" if architecture.preloaded else "its vendor primitives are `SB_SPRAM256KA`",
     )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
-from eqcompile.rtl.architecture import Architecture
+from eqcompile.rtl.architecture import Architecture, OptionValue
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.registry import load_classes
+from eqcompile.toolchain.registry import find_class, load_classes, names
 
-if TYPE_CHECKING:
-    # It imports Amaranth, which a list of targets must not wait for.
-    from eqcompile.rtl.interface import Engine
+__all__ = ["AUTO", "architecture", "architectures", "candidates", "choose"]
 
-__all__ = ["Choice", "architectures", "choose"]
-
+AUTO = "auto"
 TOO_LARGE = ("rtl-spram", "rtl-capacity")
 """Codes of refusals that other options may lift; the net itself is one that the engine takes."""
 
@@ -28,44 +23,56 @@ def architectures() -> Mapping[str, type[Architecture]]:
     return load_classes("architectures", Architecture).entries
 
 
-@dataclass(frozen=True)
-class Choice:
-    """An architecture with its options for a net, and the reasons why it cannot take it."""
-
-    arch: str
-    options: Mapping[str, Any]
-    refusals: tuple[Diagnostic, ...]
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        return architectures()[self.arch](**self.options)
-
-    @property
-    def spram(self) -> bool:
-        """Whether the weights are in the UP5K's single-port RAM, which starts without contents."""
-        return self.options.get("family") == "up5k"
-
-    def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
-        """The engine; `inject` gives it saboteurs."""
-        return self.architecture.engine(net, trace=trace, inject=inject)
+def architecture(name: str, **options: OptionValue) -> Architecture:
+    """The architecture `name` with its options; KeyError if there is none."""
+    return architectures()[name](**options)
 
 
-def choose(net: IntNet, arch: str, *, spram: bool = False, **options: Any) -> Choice:
-    """The architecture asked for, with its own `options`.
+def candidates(
+    name: str, options: Mapping[str, OptionValue]
+) -> tuple[tuple[Architecture, ...], tuple[Diagnostic, ...]]:
+    """The architectures that a name, or `auto`, and options stand for, and what is wrong with the choice: of `auto`
+    without options none, which means every one; else those that have all the options.
 
-    For `auto` the first by rank that has the options and takes the net. If none does, what `serial` says, which takes
-    most. `spram` puts the weights of `serial` into the UP5K's single-port RAM; the others have no weight memory.
+    Raises MissingToolError, PluginError: the architecture that is named cannot be loaded.
     """
-    if arch != "auto":
-        return _checked(net, arch, spram, options)
     known = architectures()
-    order = sorted(known, key=lambda name: known[name].rank(net))
-    choices = [_checked(net, name, spram, options) for name in order if set(options) <= known[name].option_names()]
-    taken = (c for c in choices if all(d.code in TOO_LARGE for d in c.refusals))
-    return next(taken, next((c for c in choices if c.arch == "serial"), choices[0]))
+    if name != AUTO and name in names("architectures"):
+        find_class("architectures", name, Architecture)
+    elif name != AUTO:
+        what = f"there is no architecture {name!r}"
+        return (), (Diagnostic("rtl-option", what, "arch", f"known: {', '.join(known)}"),)
+    if name == AUTO:
+        having = [kind for kind in known.values() if options.keys() <= kind.option_names()]
+        if having:
+            return tuple(kind(**options) for kind in having) if options else (), ()
+        what = f"no architecture has {', '.join(sorted(options))} together"
+        hint = "; ".join(f"{n} has {', '.join(sorted(kind.option_names()))}" for n, kind in known.items())
+        return (), (Diagnostic("rtl-option", what, "arch", hint),)
+    faults = []
+    for option in sorted(options.keys() - known[name].option_names()):
+        others = [n for n, kind in known.items() if option in kind.option_names()]
+        what = f"the architecture {name} has no {option}"
+        hint = f"use --arch {' or '.join(others)}" if others else "no other has it"
+        faults.append(Diagnostic("rtl-option", what, option, hint))
+    chosen = known[name](**{n: value for n, value in options.items() if n in known[name].option_names()})
+    return (chosen,), tuple(faults)
 
 
-def _checked(net: IntNet, arch: str, spram: bool, options: Mapping[str, Any]) -> Choice:
-    placed = {"family": "up5k"} if spram and "family" in architectures()[arch].option_names() else {}
-    chosen = {**options, **placed}
-    return Choice(arch, chosen, tuple(architectures()[arch](**chosen).refusals(net)))
+def choose(
+    net: IntNet, choices: Sequence[Architecture], parts: Collection[str]
+) -> tuple[Architecture, tuple[Diagnostic, ...]]:
+    """One of `choices` (empty: every architecture) for a verified net and the parts that the core must run on, its
+    options resolved, and why it does not take the net; no reason if it does.
+
+    It is the first by rank that takes the net. If none does, what `serial` says, which takes most, or else the first.
+    Raises UsageError: an option names a file that says nothing of the net.
+    """
+    answers: list[tuple[Architecture, tuple[Diagnostic, ...]]] = []
+    for choice in sorted(choices or [kind() for kind in architectures().values()], key=lambda a: a.rank(net)):
+        resolved = choice.resolved(net, parts)
+        refusals = tuple(resolved.refusals(net))
+        if all(d.code in TOO_LARGE for d in refusals):
+            return resolved, refusals
+        answers.append((resolved, refusals))
+    return next((answer for answer in answers if answer[0].name == "serial"), answers[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eqcompile.rtl.architecture import Architecture
 from eqcompile.toolchain.artifact import Artifact, write_json
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import ClockedRun, Emission, StageProgress, Vectors
@@ -14,7 +15,6 @@ from eqcompile.toolchain.typed_json import JSON
 
 from .board.write import BOARD_PARTS, board_tools, write_board
 from .emit import TOP
-from .engines import Choice
 from .synth.clocks import clocks_of
 from .synth.fit import known_shortfalls
 from .synth.flow import SynthReport, synthesise, tools_of
@@ -56,7 +56,7 @@ def shortfalls(engine: Mapping[str, Any], requests: Requests) -> list[Diagnostic
 
 
 def finish_folder(
-    choice: Choice,
+    architecture: Architecture,
     artifact: Artifact,
     vectors: Vectors,
     requests: Requests,
@@ -74,7 +74,7 @@ def finish_folder(
         details["synthesis"] = documents
         summary += [line for r in reports for line in r.text().splitlines()]
     if requests.board is not None:
-        figures = _board(choice, artifact, vectors, requests.board, requests, progress)
+        figures = _board(architecture, artifact, vectors, requests.board, requests, progress)
         details["board"] = figures
         summary.append(
             f"board {requests.board}: {BOARD}/{figures['bitstream']}, clock {figures['clock_hz'] / 1e6:g} MHz, "
@@ -100,10 +100,15 @@ def _figures(folder: Path, requests: Requests, clocks: ClockedRun | None, progre
 
 
 def _board(
-    choice: Choice, artifact: Artifact, vectors: Vectors, board: str, requests: Requests, progress: StageProgress
+    architecture: Architecture,
+    artifact: Artifact,
+    vectors: Vectors,
+    board: str,
+    requests: Requests,
+    progress: StageProgress,
 ) -> Mapping[str, Any]:
     net, folder = artifact.net, artifact.folder
-    engine = choice.engine(net, trace=False)
+    engine = architecture.engine(net, trace=False)
     (folder / BOARD).mkdir()
     return write_board(
         net,
@@ -111,8 +116,8 @@ def _board(
         board,
         folder / BOARD,
         vectors=vectors,
-        arch=choice.arch,
-        words=engine.load_words(net) if choice.spram else None,
+        arch=architecture.name,
+        words=engine.load_words(net) if not architecture.preloaded else None,
         timeout_s=requests.timeout_s,
         progress=lambda done, total: progress(f"bitstream for {board}", done, total),
     )

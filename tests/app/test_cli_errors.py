@@ -102,7 +102,7 @@ MISTAKES = {
         ["MODEL", "--target", "numpy", "-o", "OUT", "--verify", "3", "--no-verify"],
         2,
         "usage",
-        "not allowed with",
+        "--verify and --no-verify together",
     ),
     "time limit": (
         ["MODEL", "--target", "numpy", "-o", "OUT", "--timeout", "0"],

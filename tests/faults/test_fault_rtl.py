@@ -76,10 +76,10 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
     from eqcompile.rtl.verilog import emit_verilog
 
     subject = subjects("serial")[TERNARY]
-    text = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
+    text = emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core")
     assert "inject" not in text
     monkeypatch.delattr(core, "Saboteur")
-    alone = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
+    alone = emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core")
     assert alone == text
 
 
@@ -99,14 +99,14 @@ def test_a_folder_has_them_only_beside_its_core(tmp_path: Path) -> None:
 
 def test_what_has_no_saboteurs_says_so() -> None:
     """Would break if a core without an injection port were emitted as one with it."""
-    found = refused(registry.target_class("rtl")(device="up5k", saboteurs=True), subjects("serial")[0].net)
+    found = refused(registry.target_class("rtl").of(device="up5k", saboteurs=True), subjects("serial")[0].net)
     assert "rtl-saboteurs" in [d.code for d in found]
 
 
 def test_every_register_and_memory_has_a_name_of_its_own() -> None:
     """Would break if one name meant two registers, or the sequencer had none."""
     subject = subjects("serial")[TERNARY]
-    sites = saboteur_sites(subject.net, subject.choice)
+    sites = saboteur_sites(subject.net, subject.architecture)
     names = [s["name"] for s in sites]
     assert len(set(names)) == len(names)
     assert {"engine.phase", "engine.moved", "engine.limit", "steps", "engine.h_codes_0.words"} <= set(names)

@@ -28,13 +28,13 @@ from eqcompile.rtl.lattice import saboteur as in_lattice
 from eqcompile.rtl.lattice.engine import LatticeEngine
 from eqcompile.rtl.parallel import saboteur as in_parallel
 from eqcompile.rtl.parallel.engine import ParallelEngine, check
+from eqcompile.rtl.parallel.options import Parallel
 from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable, Place, parse_fault
 from eqcompile.targets.rtl.emit import saboteur_sites, shell_of
-from eqcompile.targets.rtl.engines import Choice
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import IntNet, ops
 
@@ -147,7 +147,7 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
     subject = subjects(arch)[which]
 
     def written() -> str:
-        text = emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core")
+        text = emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core")
         return text
 
     text = written()
@@ -163,7 +163,7 @@ def opened(arch: str) -> RtlSession:
     subject = subjects(arch)[{"parallel": 1, "lattice": 0}[arch]]
     folder = Path(tempfile.mkdtemp(prefix=f"eqcompile-{arch}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    write_core(subject.net, subject.choice, folder, trace=True, saboteurs=True)
+    write_core(subject.net, subject.architecture, folder, trace=True, saboteurs=True)
     inputs = random_inputs(subject.net, random.Random(1), batch=SAMPLES)
     return RtlSession(subject.net, inputs, 1, core=folder)
 
@@ -223,7 +223,7 @@ read what Verilog leaves open."""
 
 def test_a_fault_can_name_every_bit_of_a_wide_register() -> None:
     """Would break if a bit above the 63rd were a site's: the masks of a table of faults end below it."""
-    sites = {s["name"]: s["bits"] for s in saboteur_sites(cube_net(3, steps=2), Choice("parallel", {}, ()))}
+    sites = {s["name"]: s["bits"] for s in saboteur_sites(cube_net(3, steps=2), Parallel())}
     # A column of 27 weights of 5 bits.
     assert [sites[f"engine.word.{low}"] for low in (0, 63, 126)] == [63, 63, 9]
     assert max(sites.values()) == 63

@@ -146,7 +146,7 @@ def test_every_part_of_a_hardened_core_can_be_upset(found: RtlSession, repaired:
     assert names == {n for s in (found, repaired) for n, cell in s.translator.cells.items() if cell.kind != "rom"}
     assert {"engine.table.ram.words", "engine.applier.residues0.words", "engine.h_codes_0.ram.words"} < names
     assert {"guard.watchdog.count", "guard.flags", "engine.vote_copy_1.vote1_phase", "engine.entries_0.at"} < names
-    plan = RtlTarget(arch="serial", lanes=2, trace=True, saboteurs=True).require_plan(NET)
+    plan = RtlTarget.of(arch="serial", lanes=2, trace=True, saboteurs=True).require_plan(NET)
     assert isinstance(plan, RtlPlan)
     plain = {s["name"]: s for s in plan.saboteur_sites()}
     cells = found.translator.cells

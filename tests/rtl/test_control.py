@@ -24,27 +24,30 @@ from rtl_mutant import Mutant
 from rtl_mutant_nets import subjects
 from strategies import small_net
 
+from eqcompile.rtl.architecture import Architecture
+from eqcompile.rtl.parallel.options import Parallel
+from eqcompile.rtl.serial.options import Serial
 from eqcompile.targets.rtl.emit import shell_of
-from eqcompile.targets.rtl.engines import Choice
+from eqcompile.toolchain.ir import IntNet
 
 GOLDEN = Path(__file__).parent / "golden"
 SERIAL, PARALLEL = subjects("serial")[0].net, subjects("parallel")[1].net
 ALL = ("watchdog", "safe-fsm", "secded", "tmr", "residue")
 PROTECTED = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=list(range(-80, 81)), first=-80, steps=6)
 CORES = {
-    "serial_tmr": (SERIAL, "serial", {"lanes": 2, "harden": ("tmr",)}),
-    "serial_tmr_parity": (SERIAL, "serial", {"lanes": 2, "harden": ("parity", "tmr")}),
-    "serial_all": (SERIAL, "serial", {"lanes": 2, "harden": ALL}),
-    "parallel_tmr": (PARALLEL, "parallel", {"levels": 3, "harden": ("tmr",)}),
-    "parallel_tmr_steps": (PARALLEL, "parallel", {"levels": 2, "step_levels": 2, "harden": ("tmr",)}),
-    "parallel_tmr_protect": (PROTECTED, "parallel", {"harden": ("tmr",), "protect": {"h": (0, 2)}}),
+    "serial_tmr": (SERIAL, Serial(lanes=2, harden="tmr")),
+    "serial_tmr_parity": (SERIAL, Serial(lanes=2, harden="parity,tmr")),
+    "serial_all": (SERIAL, Serial(lanes=2, harden=",".join(ALL))),
+    "parallel_tmr": (PARALLEL, Parallel(levels=3, harden="tmr")),
+    "parallel_tmr_steps": (PARALLEL, Parallel(levels=2, step_levels=2, harden="tmr")),
+    "parallel_tmr_protect": (PROTECTED, Parallel(harden="tmr", protect="h=0,2")),
 }
-"""Net, architecture and options of each golden list of voted registers."""
+"""Net and architecture of each golden list of voted registers."""
 
 
-def elaborated(core: tuple[Any, str, Any]) -> Fragment:
-    net, arch, options = core
-    return Fragment.get(shell_of(net, Choice(arch, options, ()), trace=False), None)
+def elaborated(core: tuple[IntNet, Architecture]) -> Fragment:
+    net, architecture = core
+    return Fragment.get(shell_of(net, architecture, trace=False), None)
 
 
 def named(paths: Iterable[tuple[tuple[str, ...], Iterable[Any]]]) -> str:
@@ -94,7 +97,7 @@ def test_without_votes_control_is_an_ordinary_domain() -> None:
     from eqcompile.rtl.control import fragments
 
     for harden in ((), ("watchdog", "safe-fsm", "secded", "residue")):
-        top = elaborated((SERIAL, "serial", {"lanes": 2, "harden": harden}))
+        top = elaborated((SERIAL, Serial(lanes=2, harden=",".join(harden))))
         assert voted(top) == ""
         assert {domain for _, fragment in fragments(top) for domain in fragment.statements} == {"comb", "sync"}
 

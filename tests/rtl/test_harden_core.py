@@ -27,11 +27,11 @@ from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.rtl.interface import Register
 from eqcompile.rtl.serial import hardening
 from eqcompile.rtl.serial.engine import SerialEngine
+from eqcompile.rtl.serial.options import Serial
 from eqcompile.rtl.serial.plan import make_plan
 from eqcompile.rtl.shell import Shell
 from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.emit import shell_of
-from eqcompile.targets.rtl.engines import Choice
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
@@ -51,7 +51,7 @@ def with_readout() -> IntNet:
 
 
 def core_of(harden: tuple[str, ...], net: IntNet | None = None) -> Shell:
-    shell: Shell = shell_of(net or plain(), Choice("serial", {"lanes": 2, "harden": harden}, ()), trace=False)
+    shell: Shell = shell_of(net or plain(), Serial(lanes=2, harden=",".join(harden)), trace=False)
     return shell
 
 
@@ -77,7 +77,7 @@ def text_of(shell: Shell) -> str:
 def test_hardening_that_is_not_there_is_refused(options: dict[str, Any], faults: list[tuple[str, str]]) -> None:
     """A core without the protection that was asked for looks just like one that has it."""
     with pytest.raises(UsageError) as caught:
-        RtlTarget(**options)
+        RtlTarget.of(**options)
     for found, (what, hint) in zip(caught.value.diagnostics, faults, strict=True):
         assert what in found.what
         assert hint in found.hint
@@ -86,7 +86,7 @@ def test_hardening_that_is_not_there_is_refused(options: dict[str, Any], faults:
 def test_a_memory_or_an_accumulator_that_cannot_be_checked_is_refused(tmp_path: Path) -> None:
     """SPRAM has no port for a scrubber; a sum that wraps has no remainder."""
     with pytest.raises(UnsupportedError, match="no second port for a scrubber"):
-        emitted(RtlTarget(arch="serial", device="up5k", harden="secded"), plain(), tmp_path)
+        emitted(RtlTarget.of(arch="serial", device="up5k", harden="secded"), plain(), tmp_path)
     plan = make_plan(plain(), lanes=2, width=2)
     narrow: Any = SimpleNamespace(maps=plan.maps, banks=((9, 1),) * len(plan.banks), net=plan.net)
     assert {d.code for d in hardening.check_hardening(("residue",), narrow, "generic")} == {"rtl-harden"}
@@ -109,8 +109,8 @@ def test_a_core_without_hardening_has_none_of_it() -> None:
 
 def test_the_folder_tells_of_the_registers(tmp_path: Path) -> None:
     """A host that does not know where the counters are cannot read them."""
-    artifact = emitted(RtlTarget(arch="auto", harden="secded,watchdog"), plain(), tmp_path / "a")
-    emitted(RtlTarget(arch="serial"), plain(), tmp_path / "b")
+    artifact = emitted(RtlTarget.of(arch="auto", harden="secded,watchdog"), plain(), tmp_path / "a")
+    emitted(RtlTarget.of(arch="serial"), plain(), tmp_path / "b")
     assert artifact.manifest.details["engine"]["harden"] == ["watchdog", "secded"]
     readme, bare = ((tmp_path / n / "README.md").read_text(encoding="utf-8") for n in "ab")
     registers, none = (json.loads((tmp_path / n / "core.json").read_text(encoding="utf-8"))["registers"] for n in "ab")
@@ -365,7 +365,7 @@ def test_every_encoding_returns_and_every_run_ends_proved_by_induction(tmp_path:
         with rtl_mutants.mutated(mutant) if mutant else nullcontext():
             from eqcompile.targets.rtl.emit import shell_of as build
 
-            shell = build(plain(), Choice("serial", {"lanes": 2, "harden": ("watchdog", "safe-fsm")}, ()), trace=False)
+            shell = build(plain(), Serial(lanes=2, harden="watchdog,safe-fsm"), trace=False)
             text, span = emit_verilog(shell, name="core"), shell.engine.watched_span
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -17,12 +17,12 @@ from strategies import random_inputs, small_net
 from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden import tmr
 from eqcompile.rtl.parallel.engine import ParallelEngine
+from eqcompile.rtl.parallel.options import Parallel
+from eqcompile.rtl.parallel.protect import ranked_units
 from eqcompile.sim.campaign import api
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable
-from eqcompile.targets.rtl.engines import Choice
-from eqcompile.targets.rtl.protect import ranked_units
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
 
@@ -34,7 +34,7 @@ NET = small_net(
     steps=6,
 )
 INPUTS = random_inputs(NET, random.Random(1), batch=3)
-VOTED = {"harden": ("tmr",), "protect": {"h": (0, 2)}}
+VOTED = Parallel(harden="tmr", protect="h=0,2")
 
 
 @pytest.mark.parametrize("step_levels", [None, 1])
@@ -66,7 +66,7 @@ def outcomes(folder: Path) -> dict[str, set[int]]:
 def test_upsets_of_protected_registers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A register that has one copy after all, or a vote that one copy decides; an unprotected unit shows that upsets
     of these registers are seen."""
-    write_core(NET, Choice("parallel", VOTED, ()), tmp_path, trace=True, saboteurs=True)
+    write_core(NET, VOTED, tmp_path, trace=True, saboteurs=True)
     found = outcomes(tmp_path)
     assert found["protected"] == found["control"] == {Outcome.MASKED}
     assert found["bare"] - {Outcome.MASKED}
@@ -76,7 +76,7 @@ def test_upsets_of_protected_registers_change_nothing(tmp_path: Path, monkeypatc
 def test_a_vote_that_one_copy_decides_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above must notice it."""
     monkeypatch.setattr(tmr, "majority", lambda a, b, c: b)
-    write_core(NET, Choice("parallel", VOTED, ()), tmp_path, trace=True, saboteurs=True)
+    write_core(NET, VOTED, tmp_path, trace=True, saboteurs=True)
     assert outcomes(tmp_path)["protected"] - {Outcome.MASKED}
 
 
@@ -106,13 +106,13 @@ def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) ->
         # Then by the next measure; those without a hit in any come last, by number.
         next_one = next(unit for unit in second if unit != order[1])
         assert ranked_units(tmp_path / "cut.json", NET, 0.6) == {"h": tuple(sorted((order[1], next_one)))}
-    target = RtlTarget(harden="tmr", protect=str(campaign), protect_share=0.6)
+    target = RtlTarget.of(harden="tmr", protect=str(campaign), protect_share=0.6)
     manifest = emitted(target, NET, tmp_path / "core").manifest
     assert manifest.details["arch"] == "parallel"
     assert manifest.details["engine"]["protected"] == {"h": sorted(order[:2])}
     # A campaign on this core has the units, not a report that may be gone.
     assert manifest.core.options["protect"] == f"h={','.join(map(str, sorted(order[:2])))}"
-    emitted(RtlTarget(**manifest.core.options), NET, tmp_path / "again")
+    emitted(RtlTarget.of(**manifest.core.options), NET, tmp_path / "again")
     assert (tmp_path / "again" / "core.v").read_bytes() == (tmp_path / "core" / "core.v").read_bytes()
     readme = (tmp_path / "core" / "README.md").read_text()
     assert f"units: h {', '.join(map(str, sorted(order[:2])))}." in readme
@@ -129,10 +129,10 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
     for name, value in (("no", "{"), ("list", "[]"), ("other", json.dumps(other)), ("sums", json.dumps(sums))):
         (tmp_path / name).write_text(value)
         with pytest.raises(UsageError, match=found[name]) as error:
-            refused(RtlTarget(harden="tmr", protect=str(tmp_path / name)), NET)
+            refused(RtlTarget.of(harden="tmr", protect=str(tmp_path / name)), NET)
         assert error.value.diagnostics[0].hint
     with pytest.raises(UsageError, match="cannot read") as error:
-        refused(RtlTarget(harden="tmr", protect=str(tmp_path)), NET)
+        refused(RtlTarget.of(harden="tmr", protect=str(tmp_path)), NET)
     assert "eqfault report" in str(error.value)
 
 
@@ -141,7 +141,7 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
     [
         ({"protect": "x"}, "no mechanism does it"),
         ({"protect": "x", "harden": "tmr", "arch": "serial"}, "the architecture serial has no protect"),
-        ({"protect": "x", "harden": "tmr", "protect_share": 0.0}, "must be above 0 and at most 1"),
+        ({"protect": "x", "harden": "tmr", "protect_share": 0.0}, "must be a finite number above 0 and of at most 1"),
         ({"harden": "tmr", "protect_share": 0.5}, "no campaign ranks them"),
         ({"harden": "tmr", "protect": "h=1", "protect_share": 0.5}, "no campaign ranks them"),
     ],
@@ -149,13 +149,13 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], what: str) -> None:
     """A core without the protection that was asked for looks just like one that has it."""
     with pytest.raises(UsageError, match=what):
-        RtlTarget(**options)
+        RtlTarget.of(**options)
 
 
 def test_what_the_engine_has_not_is_refused(tmp_path: Path) -> None:
     """Would break if a mechanism were left out silently, or a unit that is not there accepted."""
     with pytest.raises(UnsupportedError, match="the parallel engine has no watchdog"):
-        emitted(RtlTarget(arch="parallel", harden="tmr,watchdog"), NET, tmp_path)
+        emitted(RtlTarget.of(arch="parallel", harden="tmr,watchdog"), NET, tmp_path)
     with pytest.raises(UnsupportedError, match="units 3 of state h, the net has 3 of them"):
         ParallelEngine(NET, trace=False, harden=("tmr",), protect={"h": (1, 3)})
     with pytest.raises(UnsupportedError, match="add tmr to --harden"):

@@ -85,7 +85,9 @@ def cores() -> dict[str, Subject]:
 def netlists(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The top module of every core and of every wrong one, by name, all through one Yosys."""
     folder = tmp_path_factory.mktemp("netlists")
-    texts = {name: emit_verilog(shell_of(s.net, s.choice, trace=False), name="core") for name, s in cores().items()}
+    texts = {
+        name: emit_verilog(shell_of(s.net, s.architecture, trace=False), name="core") for name, s in cores().items()
+    }
     texts |= {n: f"module core(input clk, rst, d, output q); {body} endmodule\n" for n, (body, _) in WRONG.items()}
     ports, _, _ = SPRAM_MODEL.partition(");")
     (folder / "model.v").write_text(f"{ports}); endmodule\n", encoding="utf-8")

@@ -162,7 +162,9 @@ def test_linters_have_nothing_to_say(arch: str, tmp_path: Path) -> None:
     """A warning among hundreds is read by nobody; these few are known and harmless."""
     for number, subject in enumerate(subjects(arch)):
         file = tmp_path / f"core{number}.v"
-        file.write_text(emit_verilog(shell_of(subject.net, subject.choice, trace=False), name="core"), encoding="utf-8")
+        file.write_text(
+            emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core"), encoding="utf-8"
+        )
         for standard in STANDARDS:
             argv = ["verilator", "--lint-only", "-Wall", *(f"-Wno-{name}" for name in WAIVED), "--language", standard]
             done = subprocess.run(

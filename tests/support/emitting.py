@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from eqcompile.app.emission import describe, emit_artifact
-from eqcompile.targets.rtl.engines import Choice
+from eqcompile.rtl.architecture import Architecture
 from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain.artifact import MANIFEST, NET_FILE, Artifact, Manifest, seal
 from eqcompile.toolchain.bench import bench_vectors
@@ -39,9 +39,11 @@ def unchecked(folder: Path) -> Artifact:
     return Artifact(folder, net, manifest)
 
 
-def write_core(net: IntNet, choice: Choice, folder: Path, *, trace: bool, saboteurs: bool = False) -> Artifact:
+def write_core(
+    net: IntNet, architecture: Architecture, folder: Path, *, trace: bool, saboteurs: bool = False
+) -> Artifact:
     """The artifact of target `rtl` for an engine that was chosen by hand."""
     folder.mkdir(parents=True, exist_ok=True)
     target = RtlTarget(trace=trace, saboteurs=saboteurs)
-    plan = RtlPlan(net, target, choice)
+    plan = RtlPlan(net, target, architecture)
     return seal(folder, net, describe(plan, target, plan.emit(folder, bench_vectors(plan))))

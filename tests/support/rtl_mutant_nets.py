@@ -12,7 +12,8 @@ import numpy as np
 from emitting import write_core
 from strategies import with_formats
 
-from eqcompile.targets.rtl.engines import Choice
+from eqcompile.rtl.architecture import Architecture
+from eqcompile.targets.rtl.engines import architecture
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
 __all__ = ["Subject", "subjects"]
@@ -27,13 +28,13 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def choice(self) -> Choice:
-        return Choice(self.arch, self.options, ())
+    def architecture(self) -> Architecture:
+        return architecture(self.arch, **self.options)
 
     def write(self, folder: Path) -> Path:
         """The emitted folder, which is made; its core has the trace port, so that what the bench runs is it."""
         folder.mkdir()
-        write_core(self.net, self.choice, folder, trace=True)
+        write_core(self.net, self.architecture, folder, trace=True)
         return folder
 
 
@@ -49,7 +50,7 @@ def subjects(arch: str) -> tuple[Subject, ...]:
                 Subject(_fused(), "parallel", {"levels": 2, "beat": 3, "result_beat": 2}),
                 Subject(_net(ternary=True), "parallel", {"levels": 3}),
                 Subject(_net(ternary=False), "parallel", {"levels": 1, "beat": 2}),
-                Subject(_fused(), "parallel", {"levels": None, "beat": 2}),
+                Subject(_fused(), "parallel", {"levels": 0, "beat": 2}),
                 # A step of several clocks, which does not run ahead.
                 Subject(_net(ternary=True), "parallel", {"levels": 2, "step_levels": 2}),
                 Subject(_multiples(), "parallel", {"levels": 3}),

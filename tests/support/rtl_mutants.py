@@ -196,7 +196,7 @@ def verilog(mutant: Mutant, subject: Subject) -> str | None:
         from eqcompile.targets.rtl.emit import shell_of
 
         try:
-            shell = shell_of(subject.net, subject.choice, trace=True)
+            shell = shell_of(subject.net, subject.architecture, trace=True)
             return emit_verilog(shell, name=TOP)
         except Exception:  # noqa: BLE001 a mutant may break in any way
             return None

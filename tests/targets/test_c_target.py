@@ -265,7 +265,7 @@ def test_what_the_target_refuses() -> None:
     assert [d.code for d in refused(CTarget(), wide)] == ["c-width"]
     illegal = replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))
     assert [d.code for d in refused(CTarget(), illegal)] == ["ir-illegal"]
-    with pytest.raises(UsageError, match="no C name"):
+    with pytest.raises(UsageError, match="prefix is '9lives', must match"):
         CTarget(prefix="9lives")
 
 

@@ -19,6 +19,7 @@ from strategies import int_nets, random_inputs, random_net, small_net, with_form
 from eqcompile.targets.loihi import code
 from eqcompile.targets.loihi.partition import partition
 from eqcompile.targets.loihi.target import LoihiTarget
+from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.ir import (
     Encoding,
@@ -226,9 +227,10 @@ def test_refuses_a_reserved_output_name() -> None:
 
 def test_options_are_checked() -> None:
     """A misspelt chip must not be taken for another one."""
-    found = refused(LoihiTarget(chip="loihi3", connectivity="both", chips=0), plain())  # type: ignore[arg-type]
-    assert [d.code for d in found] == ["loihi-option"] * 3
-    assert "'loihi3'" in found[0].what
+    with pytest.raises(UsageError) as caught:
+        LoihiTarget(chip="loihi3", connectivity="both", chips=0)  # type: ignore[arg-type]
+    assert [d.code for d in caught.value.diagnostics] == ["option-value"] * 3
+    assert "'loihi3'" in caught.value.diagnostics[0].what
 
 
 def test_capacity_names_the_resource() -> None:

@@ -39,7 +39,7 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     device = "up5k" if request.param == "up5k" else None
     arch = {"up5k": "serial", "beats": "parallel"}.get(request.param, request.param)
     beats = {"beat": 2, "result_beat": 3} if request.param == "beats" else {}
-    emitted(RtlTarget(arch=arch, device=device, trace=arch == "parallel", **beats), plain(), folder)
+    emitted(RtlTarget.of(arch=arch, device=device, trace=arch == "parallel", **beats), plain(), folder)
     return folder
 
 

@@ -56,7 +56,7 @@ class CoreDescription:
 
     evaluation: Literal["dense", "event"] = "dense"
     accumulators: tuple[str, ...] = ()
-    options: Mapping[str, str | int] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ single-port RAM; and the multipliers that the engine says it has, for which the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from typing import Any
 
+from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.verilog import BlockMemory
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
@@ -21,7 +21,7 @@ __all__ = [
     "block_rams",
     "hint_for",
     "known_shortfalls",
-    "lattice_shortfalls",
+    "early_shortfalls",
 ]
 
 CAPACITY: Mapping[str, Mapping[str, int]] = {
@@ -85,29 +85,26 @@ def known_shortfalls(engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
     return faults
 
 
-def lattice_shortfalls(net: IntNet, options: Mapping[str, Any], part: Part) -> list[Diagnostic]:
-    """What `part` has too little of for a lattice engine built with `options`, before anything is built; the hint names
-    the fewest passes of even blocks that it has enough for."""
-    from eqcompile.rtl.lattice.resources import resources
-
+def early_shortfalls(net: IntNet, architecture: Architecture, part: Part) -> list[Diagnostic]:
+    """What `part` has too little of for an engine that takes `net`, before anything is built; the hint names the
+    options of the nearest smaller engine that it has enough for."""
     capacity = CAPACITY.get(part.name, {})
 
     def short(needs: Mapping[str, int]) -> list[Resource]:
         return [r for r in part.resources if needs.get(r.key, 0) > capacity.get(r.key, needs.get(r.key, 0))]
 
-    needs = resources(net, **options)
+    needs = architecture.resources(net)
     missing = short(needs)
     if not missing:
         return []
-    sites, given = prod(net.states[0].shape), options.get("passes", 1)
-    more = (p for p in range(given + 1, sites + 1) if sites % p == 0)
-    fitting = next(((p, n) for p in more if not short(n := resources(net, **{**options, "passes": p}))), None)
+    fitting = next(((a, n) for a in architecture.smaller(net) if not short(n := a.resources(net))), None)
     faults = []
     for r in missing:
         what = f"{r.label}: at least {needs[r.key]} needed, {capacity[r.key]} available on {part.name}"
-        hint = "no number of --passes makes it fit; use --arch serial"
+        hint = "no options of the architecture make it fit; use --arch serial"
         if fitting is not None:
-            hint = f"--passes {fitting[0]} needs about {fitting[1][r.key]}{_larger(part, r.key, needs[r.key])}"
+            smaller, fewer = fitting
+            hint = f"{smaller.text} needs about {fewer[r.key]}{_larger(part, r.key, needs[r.key])}"
         faults.append(Diagnostic("does-not-fit", what, net.name, hint))
     return faults
 

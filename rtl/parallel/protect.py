@@ -31,7 +31,7 @@ def named_units(text: str) -> dict[str, tuple[int, ...]] | None:
 
 def written_units(units: Mapping[str, Sequence[int]]) -> str:
     """The text that `named_units` reads."""
-    return ";".join(f"{name}={','.join(map(str, held))}" for name, held in units.items())
+    return ";".join(f"{name}={','.join(map(str, numbers))}" for name, numbers in units.items())
 
 
 def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, ...]]:
@@ -66,7 +66,7 @@ def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iter
     try:
         digest = report["campaign"]["ir_digest"]
         rows = [row for measure in report["units"] for row in measure["rows"]]
-        found = [(str(row["site"]).partition(":"), int(row["unit"])) for row in rows]
+        sites = [(str(row["site"]).partition(":"), int(row["unit"])) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"is no report of a campaign: {type(error).__name__} {error}"
         raise UsageError(
@@ -75,9 +75,9 @@ def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iter
     if digest != net.digest:
         what = f"the campaign is of the net {digest}, this one is {net.digest}"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), "run the campaign on the net that is compiled"))
-    states = [(name, unit) for (kind, _, name), unit in found if kind == "state" and 0 <= unit < sizes.get(name, 0)]
+    states = [(name, unit) for (kind, _, name), unit in sites if kind == "state" and 0 <= unit < sizes.get(name, 0)]
     if not states:
-        what = f"ranks {len(found)} units, and none of a state"
+        what = f"ranks {len(sites)} units, and none of a state"
         hint = "eqfault run --model seu --sites state ranks them, with enough faults"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), hint))
     yield from states
