@@ -33,11 +33,11 @@ def faults(names: tuple[str, ...]) -> list[Diagnostic]:
     """What is wrong with a choice, whatever the engine; empty if nothing is."""
     known = ", ".join(MECHANISMS)
     found = [
-        Diagnostic("rtl-harden", f"there is no mechanism {name!r}", "harden", f"known: {known}")
+        Diagnostic("rtl-mechanism", f"there is no mechanism {name!r}", "harden", f"known: {known}")
         for name in names
         if name not in MECHANISMS
     ]
     if {"parity", "secded"} <= set(names):
         what = "parity and secded are two codes for the same memory"
-        found.append(Diagnostic("rtl-harden", what, "harden", "secded finds what parity finds, and repairs"))
+        found.append(Diagnostic("rtl-mechanism", what, "harden", "secded finds what parity finds, and repairs"))
     return found

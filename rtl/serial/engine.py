@@ -75,11 +75,11 @@ def _option_faults(lanes: int, width: int, family: str) -> list[Diagnostic]:
     faults = []
     for name, value in (("lanes", lanes), ("width", width)):
         if value < 1 or value & (value - 1):
-            faults.append(Diagnostic("rtl-option", f"{name} is {value}, must be a power of two"))
+            faults.append(Diagnostic(f"rtl-{name}", f"{name} is {value}, must be a power of two", name))
     if width > lanes:
-        faults.append(Diagnostic("rtl-option", f"width is {width}, must not exceed the {lanes} lanes"))
+        faults.append(Diagnostic("rtl-serial", f"width is {width}, must not exceed the {lanes} lanes", "width"))
     if family not in FAMILIES:
-        faults.append(Diagnostic("rtl-option", f"family is {family!r}, must be one of {', '.join(FAMILIES)}"))
+        faults.append(Diagnostic("rtl-serial", f"family is {family!r}, must be one of {', '.join(FAMILIES)}", "family"))
     return faults
 
 
@@ -129,7 +129,7 @@ class SerialEngine(Engine):
         width = _width(lanes, width, family)
         faults = check(net, lanes=lanes, width=width, family=family, capacity=capacity, harden=harden)
         if family == "up5k" and not loadable:
-            faults.append(Diagnostic("rtl-option", "SPRAM holds nothing at power-up and loadable is off", net.name))
+            faults.append(Diagnostic("rtl-serial", "SPRAM holds nothing at power-up and loadable is off", net.name))
         self.refuse(faults)
         self.plan = plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
         load_bits = (plan.weights.load_words - 1).bit_length() if loadable else 0

@@ -268,7 +268,7 @@ def test_check_says_what_does_not_fit() -> None:
     (fault,) = check(net, lanes=16, family="up5k")
     assert "need 10 blocks of SPRAM, the UP5K has 4" in fault.what
     assert check(net, lanes=2, family="up5k") == []
-    assert [f.code for f in check(net, lanes=3, width=8)] == ["rtl-option", "rtl-option"]
+    assert [f.code for f in check(net, lanes=3, width=8)] == ["rtl-lanes", "rtl-serial"]
     with pytest.raises(UnsupportedError, match="loadable is off"):
         SerialEngine(net, family="up5k", loadable=False)
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("app", "quantization", "rtl", "sim", "targets", "toolchain")
 HELPERS = {"Diagnostic": 0, "refuse": 0, "_fault": 1, "_wide": 0}
 """Functions that take a code, and at which position."""
-SUBCLASSES = {"SimulatorError": ("SynthesisError", "DoesNotFitError")}
+SUBCLASSES = {"UnsupportedError": ("DoesNotFitError",)}
 HOW = (
     "add its line to toolchain/diagnostics/catalogue.toml, what provokes it to tests/support/provocations; `make docs`"
 )

@@ -17,6 +17,7 @@ __all__ = [
     "MissingToolError",
     "PluginError",
     "SimulatorError",
+    "SynthesisError",
     "UnsupportedError",
     "UsageError",
     "VerifyError",
@@ -101,5 +102,11 @@ class PluginError(EqcompileError, RuntimeError):
 
 class SimulatorError(EqcompileError, RuntimeError):
     """A simulator died or hung, or its results differ from golden."""
+
+    exit_code = 8
+
+
+class SynthesisError(EqcompileError, RuntimeError):
+    """A synthesis or place-and-route tool died, ran out of time, or wrote what cannot be read."""
 
     exit_code = 8

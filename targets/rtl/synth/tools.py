@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
 
-from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, MissingToolError
+from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SynthesisError
 
 __all__ = ["INSTALL", "TOOLS", "Deadline", "SynthesisError", "missing_tools", "run_tool", "tool_version"]
 
@@ -32,12 +31,6 @@ TOOLS = {
 }
 _GRACE_S = 2.0
 _SHOWN_LINES = 6
-
-
-class SynthesisError(EqcompileError, RuntimeError):
-    """A synthesis or place-and-route tool died, ran out of time, or wrote what cannot be read."""
-
-    exit_code: ClassVar[int] = 8
 
 
 @dataclass(frozen=True)

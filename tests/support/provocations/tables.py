@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from .case import Provocations
 from .quantization import QUANTIZATION
+from .rtl import RTL
 from .sim_campaign import CAMPAIGNS
 from .sim_faults import FAULTS
+from .targets import TARGETS
 
 __all__ = ["TABLES"]
 
 TABLES: dict[str, Provocations] = {
     "quantization": QUANTIZATION,
+    "rtl": RTL,
     "sim-campaign": CAMPAIGNS,
     "sim-faults": FAULTS,
+    "targets": TARGETS,
 }
