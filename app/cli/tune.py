@@ -78,7 +78,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         tuned = tune(imported, samples, options, test=test, progress=_with_estimate(progress, options.epochs))
         seconds = time.perf_counter() - start
         _write(temporary, tuned.checkpoint)
-        _demand_same(temporary, tuned, integers, samples)
+        _demand_same(temporary, namespace.output, tuned, integers, samples)
     document = _document(namespace, integers, imported.family, tuned, seconds)
     return console.Reply(document, _text(document))
 
@@ -110,7 +110,7 @@ def _write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         torch.save({**checkpoint, "state_dict": state}, file)
 
 
-def _demand_same(path: Path, tuned: Tuned, options: QuantizeOptions, samples: Mapping[str, Any]) -> None:
+def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOptions, samples: Mapping[str, Any]) -> None:
     """The file as written lowers to the net that was measured, or it is not kept."""
     from eqcompile.quantization.lower import lower
     from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
@@ -119,7 +119,7 @@ def _demand_same(path: Path, tuned: Tuned, options: QuantizeOptions, samples: Ma
     net = lower(import_model(path).net, options, calibration=samples).net
     if net.digest != tuned.net.digest:
         what = f"the checkpoint lowers to {net.digest[:12]}, the net that was measured is {tuned.net.digest[:12]}"
-        raise SimulatorError(Diagnostic("tune-changed", what, path.name, "please report this with the checkpoint"))
+        raise SimulatorError(Diagnostic("tune-changed", what, output.name, "please report this with the checkpoint"))
 
 
 def _document(

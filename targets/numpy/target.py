@@ -59,7 +59,8 @@ class NumpyPlan(Plan):
 
 def _names(net: IntNet) -> list[Diagnostic]:
     """Names of outputs are keys of a file that holds other keys too."""
-    seen = {"steps", *label_keys(net).values()}
+    # The parameter `file` of numpy.savez is no key.
+    seen = {"file", "steps", *label_keys(net).values()}
     faults = []
     for o in net.outputs:
         if o.name in seen or o.name.startswith("state."):
@@ -67,7 +68,6 @@ def _names(net: IntNet) -> list[Diagnostic]:
                 Diagnostic("numpy-output-name", f"the output name {o.name!r} is taken in the result file", net.name)
             )
         seen.add(o.name)
-    # The parameter `file` of numpy.savez is no key.
     faults += [
         Diagnostic("numpy-param-name", "a parameter cannot be called 'file'", net.name)
         for p in net.params

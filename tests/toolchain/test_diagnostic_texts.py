@@ -44,7 +44,8 @@ def fits(text: str, template: str) -> bool:
 def shown(diagnostic: Diagnostic, folder: Path) -> str:
     """The text without what differs from machine to machine."""
     text = str(diagnostic).replace(f"{folder}/", "").replace(f"{ROOT}/", "")
-    return text.replace(str(folder), "FOLDER").replace(str(ROOT), "REPOSITORY")
+    text = text.replace(str(folder), "FOLDER").replace(str(ROOT), "REPOSITORY")
+    return re.sub(r"\b[0-9a-f]{12}\b", "DIGEST", text)
 
 
 @cache

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics import Diagnostic, UnsupportedError
 from . import ops
 from .ops import ActivationKind, Op
 from .types import ValueType
@@ -193,8 +192,7 @@ class _Body:
             case _ if isinstance(op, ops.IntegerOp):
                 result = _integer(self, op)
             case ops.Repeat():
-                what = f"{op.mnemonic} has no ONNX function"
-                raise UnsupportedError(Diagnostic("onnx-operation", what, op.out, "save it as text"))
+                raise AssertionError("a repeat is a Loop of the graph, no function")
             case _:
                 result = _common(self, op)
         self.node("Identity", result, out="out")

@@ -46,7 +46,10 @@ def save(net: EqNet | IntNet, path: Path) -> None:
     if size > MAX_BYTES:
         raise ArtifactError(
             Diagnostic(
-                "output-too-large", f"the parameters have {size} bytes, an ONNX file holds {MAX_BYTES}", net.name
+                "output-too-large",
+                f"the parameters have {size} bytes, an ONNX file holds {MAX_BYTES}",
+                net.name,
+                "split the net, or choose smaller layers",
             )
         )
     content = build_model(net, {KEY: _metadata(net)}).SerializeToString(deterministic=True)

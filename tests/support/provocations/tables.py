@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from .app import APP
 from .case import Provocations
 from .quantization import QUANTIZATION
 from .rtl import RTL
 from .sim_campaign import CAMPAIGNS
 from .sim_faults import FAULTS
 from .targets import TARGETS
+from .toolchain import TOOLCHAIN, VERIFIER
 
 __all__ = ["TABLES"]
 
 TABLES: dict[str, Provocations] = {
+    "app": APP,
     "quantization": QUANTIZATION,
     "rtl": RTL,
     "sim-campaign": CAMPAIGNS,
     "sim-faults": FAULTS,
     "targets": TARGETS,
+    "toolchain": TOOLCHAIN,
+    "toolchain-ir": VERIFIER,
 }

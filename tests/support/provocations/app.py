@@ -1,0 +1,92 @@
+"""Commands: what they are told, and where they write."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from emitting import emitted
+from float_nets import float_net
+
+from eqcompile.app.cli import tune
+from eqcompile.app.files import replacing
+from eqcompile.app.report.write import check_folder
+from eqcompile.targets.c.target import CTarget
+from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.toolchain.artifact import MANIFEST
+from eqcompile.toolchain.ir import ops
+from eqcompile.toolchain.ir.serial import save
+
+from .case import CHECKPOINTS, SAMPLES, Case, Provocations, command, printed, tiny
+
+LOOPED = CHECKPOINTS / "digits_looped.pt"
+
+
+def artifact(case: Case, target: str) -> Path:
+    """An artifact for NumPy, whose manifest says that it is of this target."""
+    emitted(NumpyTarget(), tiny(), case.folder / "out")
+    manifest = case.folder / "out" / MANIFEST
+    document = {**json.loads(manifest.read_text(encoding="utf-8")), "target": target, "core": None}
+    manifest.write_text(json.dumps(document), encoding="utf-8")
+    return case.folder / "out"
+
+
+def float_file(case: Case) -> Path:
+    """A float net in a file."""
+    save(float_net((ops.Add(out="y", a="h", b="x"),), {}, shape=(2,)), case.folder / "float.onnx")
+    return case.folder / "float.onnx"
+
+
+def compiled(*options: object) -> Any:
+    """The looped digits net compiled to NumPy with these options."""
+    return command(LOOPED, "--target", "numpy", "-o", "out", *options)
+
+
+def taken_name(case: Case) -> Any:
+    samples = case.arrays("x.npz", x=np.zeros((2, 2)))
+    net = tiny()
+    emitted(CTarget(), replace(net, outputs=(replace(net.outputs[0], name="file"),)), case.folder / "out")
+    return command("run", "out", "-i", samples, "--simulator", "golden", "-o", "r.npz")
+
+
+def other_codes(case: Case) -> Any:
+    write = tune._write
+
+    def spoil(path: Path, checkpoint: Any) -> None:
+        weights = {key: -array for key, array in checkpoint["state_dict"].items()}
+        write(path, {**checkpoint, "state_dict": weights})
+
+    case.patch.setattr(tune, "_write", spoil)
+    return command("tune", LOOPED, "--data", SAMPLES, "-o", "t.pt", "--epochs", 1, "--hold-out", 0, "--ticks", 1)
+
+
+def folder_output(case: Case) -> Any:
+    with replacing(case.folder, force=True):
+        pass
+
+
+APP: Provocations = {
+    "artifact-core": lambda case: command("fault", "run", artifact(case, "rtl"), "--model", "seu", "-o", "c"),
+    "bad-setting": lambda case: compiled("--set", "steps"),
+    "defect": lambda case: printed(KeyError("h")),
+    "disk-full": lambda case: printed(OSError(errno.ENOSPC, "No space left on device", "out/net.onnx")),
+    "interrupted": lambda case: printed(KeyboardInterrupt()),
+    "no-simulator": lambda case: command("verify", artifact(case, "stranger")),
+    "not-integers": lambda case: command("fault", "run", float_file(case), "--model", "seu", "-o", "c"),
+    "output-is-folder": folder_output,
+    "output-name": taken_name,
+    "output-not-a-folder": lambda case: check_folder(case.file("report"), force=False),
+    "renamed-option": lambda case: command("fault", "run", "x", "--model", "seu", "--n", 9, "-o", "c"),
+    "setting-twice": lambda case: compiled("--set", "steps=1", "--set", "steps=2"),
+    "simulator-of-other-target": lambda case: compiled("--simulator", "c-host"),
+    "tune-changed": other_codes,
+    "unknown-argument": lambda case: command("targets", "more"),
+    "unknown-command": lambda case: command("inspct"),
+    "unknown-option": lambda case: command("fault", "run", "x", "--model", "seu", "--sits", "state", "-o", "c"),
+    "usage": lambda case: command("run"),
+    "weights-twice": lambda case: compiled("--weights", "int4", "--weights", "int8"),
+}
