@@ -115,7 +115,8 @@ def run(
     trace: bool = True,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Run:
-    """Run input codes through an artifact in one of its target's simulators, by default the first.
+    """Run input codes `[batch, (frame,) *shape]` through an artifact in one of its target's simulators, by default the
+    first.
 
     Raises:
         UsageError: no such simulator. MissingToolError: its tool is absent. SimulatorError: it died or ran for longer

@@ -15,6 +15,7 @@ from eqcompile.toolchain.certificate import Certificate, certify
 from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
 from eqcompile.toolchain.reference import run_reference
+from eqcompile.toolchain.typed_json import decode_as
 
 __all__ = ["Contraction", "Cost", "contraction_of"]
 
@@ -109,7 +110,7 @@ def contraction_of(
     with_it, _ = labels_agreeing(lowered.net, real, reference)
     cost = Cost(len(next(iter(real.values()))), labels, without, with_it, source)
     rows = [row for row in lowered.choices if row["what"] == "contraction"]
-    factors: Mapping[str, float] = rows[0]["factors"] if rows else {}
+    factors = decode_as(Mapping[str, float], rows[0]["factors"], "factors") if rows else {}
     return Contraction(before, after, options.max_lipschitz, factors, cost)
 
 

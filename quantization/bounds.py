@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..toolchain.arrays import Array
 from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import ActivationKind, Op
 from ..toolchain.passes import Analysis
@@ -148,7 +148,7 @@ class Bounds:
             case _:
                 assert_never(op)
 
-    def _weighted(self, weight: NDArray[Any], x: Range, bias: str | None) -> Range:
+    def _weighted(self, weight: Array, x: Range, bias: str | None) -> Range:
         rows = weight.reshape(weight.shape[0], -1)
         positive, negative = np.maximum(rows, 0.0).sum(axis=1), np.minimum(rows, 0.0).sum(axis=1)
         offset = 0.0 if bias is None else self._params[bias]

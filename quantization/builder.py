@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..toolchain.arrays import Codes, Numbers, Reals
 from ..toolchain.ir import EqNet, Format, Input, Interval, IntNet, Output, Param, State, ValueType, ops, walk
 from ..toolchain.ir.ops import Op
 from ..toolchain.ir.ranges import RangeError, op_range
@@ -57,7 +58,7 @@ class Builder:
         """Let an operation's value be called `name`, its name in the float net."""
         self._titles.setdefault(value.name, name)
 
-    def param(self, base: str, value: NDArray[Any], source: str, *, shared: bool = False) -> str:
+    def param(self, base: str, value: Numbers, source: str, *, shared: bool = False) -> str:
         """An integer constant; with `shared`, one of equal content is used again."""
         if value.size and float(np.abs(value).max()) > 2.0**_MAX_CODE_BITS:
             raise RangeError(f"constant {base} ({source}) has codes up to 2^{np.log2(np.abs(value).max()):.0f}")
@@ -98,7 +99,7 @@ class Builder:
 
     def emit(self, op: Op) -> str:
         """Append to the open block."""
-        arrays = {n: p.value for n, p in self.params.items()}
+        arrays = {n: cast("Codes", p.value) for n, p in self.params.items()}
         self.types[op.out] = infer_op(op, self.types, arrays)
         if isinstance(op, ops.Repeat):
             self.intervals[op.out] = self.intervals[op.carry]
@@ -122,7 +123,7 @@ class Builder:
             return value
         return self._once(value, scale, 0, lambda: self.rescale(value, np.asarray(float(value.scale / scale)), scale))
 
-    def rescale(self, value: Value, ratio: NDArray[Any], scale: Fraction, *, shape: tuple[int, ...] = ()) -> Value:
+    def rescale(self, value: Value, ratio: Reals, scale: Fraction, *, shape: tuple[int, ...] = ()) -> Value:
         """`value * ratio` on the grid of `scale`; `ratio`, in output steps per input step, is reshaped to `shape`."""
         codes, shift = multiplier_for(ratio, self.multiplier_bits)
         what = "multiplier" if shift else "left shift"
@@ -205,7 +206,7 @@ class Builder:
         )
 
 
-def multiplier_for(ratio: NDArray[Any], bits: int) -> tuple[NDArray[np.int64], int]:
+def multiplier_for(ratio: Reals, bits: int) -> tuple[NDArray[np.int64], int]:
     """`(m, k)` with `m / 2**k ~ ratio`: the largest m has `bits` significant bits, common powers of two are cancelled.
 
     Every ratio within a relative `2**-bits` of the largest; a whole power of two comes out exact, as m = 1 or k = 0.
@@ -227,9 +228,8 @@ def multiplier_for(ratio: NDArray[Any], bits: int) -> tuple[NDArray[np.int64], i
 
 def _renamed(op: Op, titles: Mapping[str, str]) -> Op:
     names = {field: getattr(op, field) for field, _ in op.reference_fields()}
-    changes: dict[str, Any] = {field: titles.get(n, n) for field, n in names.items() if n is not None}
-    changes["out"] = titles.get(op.out, op.out)
+    changes = {field: titles.get(n, n) for field, n in names.items() if n is not None}
     if isinstance(op, ops.Repeat):
-        changes["result"] = titles.get(op.result, op.result)
-        changes["body"] = tuple(_renamed(inner, titles) for inner in op.body)
-    return replace(op, **changes)
+        body = tuple(_renamed(inner, titles) for inner in op.body)
+        op = replace(op, result=titles.get(op.result, op.result), body=body)
+    return replace(op, out=titles.get(op.out, op.out), **changes)

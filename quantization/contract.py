@@ -12,6 +12,7 @@ from eqcompile.toolchain.interfaces import Lowered
 from ..toolchain.certificate import Block, certify, recurrent_weights
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet, Param
+from ..toolchain.typed_json import JsonObject
 from .ground import Ground
 
 __all__ = ["contracted"]
@@ -64,7 +65,7 @@ def _floor(net: EqNet, names: Sequence[str], block: Block, wanted: float) -> flo
     return floor
 
 
-def _rows(before: Lowered, after: Lowered, wanted: float, factors: Mapping[str, float]) -> list[dict[str, object]]:
+def _rows(before: Lowered, after: Lowered, wanted: float, factors: Mapping[str, float]) -> list[JsonObject]:
     return [
         {
             "what": "contraction",

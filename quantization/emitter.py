@@ -8,18 +8,18 @@ means only change the scale, at no cost. In the readout a linear map has one sca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
 from ..toolchain.ir import Encoding, EqNet, IntNet, Output, State, ops
 from ..toolchain.ir.ops import Op
+from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds
 from .builder import Builder
 from .grids import Grids
@@ -29,9 +29,6 @@ from .plan import Map, Use
 from .weights import Codes
 
 __all__ = ["Emitter"]
-
-Array = NDArray[Any]
-
 
 _READOUT_EXTRA_BITS = 8
 
@@ -57,8 +54,10 @@ class Emitter:
         names |= {op.carry for op in net.all_ops() if isinstance(op, ops.Repeat)}
         # A multiplier rounded to this many bits moves the largest pre-activation by less than a step.
         self.build = Builder(names, multiplier_bits=max(15, options.state_bits + 7))
-        self.choices: list[Mapping[str, Any]] = []
-        self.env: dict[str, Operand] = {p.name: Constant(p.name, p.value, p.source) for p in net.params}
+        self.choices: list[JsonObject] = []
+        self.env: dict[str, Operand] = {
+            p.name: Constant(p.name, np.asarray(p.value, np.float64), p.source) for p in net.params
+        }
         self.inputs = tuple(replace(i, encoding=encodings.get(i.name)) for i in net.inputs)
         self._codes = codes
         self._weights: dict[Use, str] = {}
@@ -213,11 +212,10 @@ class Emitter:
     def _map(self, op: Map) -> Value:
         x = self._value(op.x)
         weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
-        reads: dict[str, Any] = {"out": self._name(op), "x": x.name, "weight": weight, "bias": None}
         if isinstance(op, ops.Stencil):
             index = self._constant(op.index)
-            reads["index"] = self.build.param(op.index, index.value, index.source, shared=True)
-        total = self.build.put(replace(op, **reads), x.scale)
+            op = replace(op, index=self.build.param(op.index, index.value, index.source, shared=True))
+        total = self.build.put(replace(op, out=self._name(op), x=x.name, weight=weight, bias=None), x.scale)
         rank = len(self.build.shape(total))
         shape = (-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else (-1,)
         grid = self.pre if op.bias is not None or op.out not in self.grids.of else self.grids.of[op.out].scale
@@ -272,12 +270,13 @@ class Emitter:
             va, vb = self._on(a, scale), self._on(b, scale)
         return self.build.put(ops.Greater(out=self._name(op), a=va.name, b=vb.name), Fraction(1))
 
-    def _threshold(self, constant: Constant, scale: Fraction, whole: Any) -> Value:
+    def _threshold(self, constant: Constant, scale: Fraction, whole: Callable[[Fraction], int]) -> Value:
         # No interval reaches 2**62: a threshold beyond it is as good as this one.
         top = 1 << 62
         entries = [min(max(whole(Fraction(float(v)) / scale), -top), top) for v in constant.value.reshape(-1)]
         codes = np.array(entries, np.int64).reshape(constant.value.shape)
-        source = f"{constant.source}; {whole.__name__} in steps of {float(scale):.9g}"
+        rounding = "floor" if whole is math.floor else "ceil"
+        source = f"{constant.source}; {rounding} in steps of {float(scale):.9g}"
         return Value(self.build.param(f"{constant.name}_threshold", codes, source, shared=True), scale)
 
     def _damp(self, op: ops.Damp) -> Value:
@@ -286,8 +285,8 @@ class Emitter:
         candidates = [(max(round(op.alpha * (1 << k)), 1), k) for k in range(finest + 1)]
         m, k = min(candidates, key=lambda c: abs(c[0] / (1 << c[1]) - op.alpha))
         error = m / (1 << k) - op.alpha
-        row = {"what": "damping", "name": op.out, "alpha": op.alpha, "multiplier": m, "shift": k, "error": error}
-        self.choices.append(row)
+        row: JsonObject = {"what": "damping", "name": op.out, "alpha": op.alpha, "multiplier": m, "shift": k}
+        self.choices.append({**row, "error": error})
         made = ops.DampFixed(out=self._name(op), old=before.name, new=after.name, multiplier=m, shift=k)
         return self.build.put(made, scale)
 

@@ -13,7 +13,7 @@ from .moments import Moments
 
 __all__ = ["best_scale", "descend", "fit", "nearest"]
 
-Array = NDArray[np.float64]
+Reals = NDArray[np.float64]
 
 _MAX_POINTS = 1 << 14
 """Roundings of one group up to which all are visited."""
@@ -28,7 +28,7 @@ _RIDGE = 0.02
 keep their nearest codes. From 0.005 to 1 no difference was measured that is more than noise."""
 
 
-def fit(weights: Array, moments: Moments | None, top: int, *, scales: int) -> tuple[Array, Array]:
+def fit(weights: Reals, moments: Moments | None, top: int, *, scales: int) -> tuple[Reals, Reals]:
     """Codes [rows, n] and scales [scales] (one a row, or a single one) of least error for weights [rows, n], at least
     one row. With moments the error is that of the sums on the operands as integers read them."""
     moment, importance = None, np.ones_like(weights)
@@ -37,17 +37,17 @@ def fit(weights: Array, moments: Moments | None, top: int, *, scales: int) -> tu
         ridge = max(_RIDGE * float(diagonal.mean()), float(np.finfo(np.float64).tiny))
         moment = moments.second + ridge * np.eye(weights.shape[1])
         importance = np.broadcast_to(diagonal + ridge, weights.shape)
-    scale: Array
+    scale: Reals
     if scales == 1:
         scale = np.array([best_scale(weights.reshape(-1), importance.reshape(-1), top)])
     else:
         scale = np.array([best_scale(w, d, top) for w, d in zip(weights, importance, strict=True)])
     each = np.broadcast_to(scale, (len(weights),))
-    codes: Array = np.stack([nearest(w, float(s), top) for w, s in zip(weights, each, strict=True)])
+    codes: Reals = np.stack([nearest(w, float(s), top) for w, s in zip(weights, each, strict=True)])
     return (codes, scale) if moment is None else descend(weights, codes, scale, moment, top)
 
 
-def nearest(weights: Array, scale: float, top: int) -> Array:
+def nearest(weights: Reals, scale: float, top: int) -> Reals:
     """Codes within +-top nearest to `weights / scale`; 0 for a scale of 0.
 
     Weights and codes have the same shape, any; codes are whole float64 numbers.
@@ -57,7 +57,7 @@ def nearest(weights: Array, scale: float, top: int) -> Array:
     return np.asarray(np.clip(np.rint(weights / scale), -top, top))
 
 
-def best_scale(weights: Array, importance: Array, top: int) -> float:
+def best_scale(weights: Reals, importance: Reals, top: int) -> float:
     """The scale s of least `sum importance * (w - s q)^2` over s and codes |q| <= top.
 
     weights and importance [n], importance >= 0. As s falls, one code after the other grows by one, at
@@ -84,7 +84,7 @@ def best_scale(weights: Array, importance: Array, top: int) -> float:
     return float(a[best] / b[best])
 
 
-def descend(weights: Array, codes: Array, scale: Array, moment: Array, top: int) -> tuple[Array, Array]:
+def descend(weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int) -> tuple[Reals, Reals]:
     """Lower the error by cyclic coordinate descent over codes, refitting the scales in between.
 
     weights and codes [rows, n]; scale [rows], or [1] for one scale of all rows; moment [n, n], or [rows, n, n]. Each
@@ -102,7 +102,7 @@ def descend(weights: Array, codes: Array, scale: Array, moment: Array, top: int)
     return codes, scale
 
 
-def _swept(weights: Array, codes: Array, spread: Array, moment: Array, diagonal: Array, top: int) -> Array:
+def _swept(weights: Reals, codes: Reals, spread: Reals, moment: Reals, diagonal: Reals, top: int) -> Reals:
     codes = codes.copy()
     shared = moment.ndim == 2
     error = weights - spread * codes
@@ -120,7 +120,7 @@ def _swept(weights: Array, codes: Array, spread: Array, moment: Array, diagonal:
     return codes
 
 
-def _refitted(weights: Array, codes: Array, scale: Array, moment: Array) -> Array:
+def _refitted(weights: Reals, codes: Reals, scale: Reals, moment: Reals) -> Reals:
     """The scales of least error for these codes; one that would not be positive stays."""
     weighed = codes @ moment if moment.ndim == 2 else np.einsum("rn,rnm->rm", codes, moment)
     above, below = (weighed * weights).sum(axis=1), (weighed * codes).sum(axis=1)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from ..toolchain.ir import EqNet, Format, ops
 from ..toolchain.ir.ops import Op
+from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, whole_numbers, widest
 
 __all__ = ["Grid", "Grids"]
@@ -51,7 +51,7 @@ class Grids:
         found = {name: _grid(name, bounds, state_bits, name in whole) for name in sorted(names)}
         return cls(found, state_bits + 1)
 
-    def rows(self, net: EqNet, bounds: Bounds) -> tuple[Mapping[str, Any], ...]:
+    def rows(self, net: EqNet, bounds: Bounds) -> tuple[JsonObject, ...]:
         """Report rows of the states (JSON values)."""
         return tuple(
             {

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Assumption, Lowered, QuantizeOptions
 from eqcompile.toolchain.reference import run_reference
 
+from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import Encoding, EqNet, Param, RangeError, ops, verify
+from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, Range
 from .emitter import Emitter
 from .grids import Grids
@@ -23,8 +22,6 @@ from .plan import Use, make_plan
 from .weights import Codes
 
 __all__ = ["Ground"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ def _has_open_table(net: EqNet) -> bool:
     return any(isinstance(op, ops.Activation) and op.kind not in ("tanh", "sigmoid") for op in net.all_ops())
 
 
-def _input_row(name: str, encoding: Encoding, span: Span, calibration: Mapping[str, Array] | None) -> Mapping[str, Any]:
+def _input_row(name: str, encoding: Encoding, span: Span, calibration: Mapping[str, Array] | None) -> JsonObject:
     return {
         "what": "input",
         "name": name,

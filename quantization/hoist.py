@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..toolchain.arrays import Numbers
 from ..toolchain.ir import EqNet, Param, ops
 from ..toolchain.ir.ops import Op
 from ..toolchain.passes import Analysis
@@ -99,12 +98,12 @@ class _Hoist:
         made = self.step.get(name, ())
         return made[0].bias if len(made) == 1 and isinstance(made[0], _MAPS) else None
 
-    def _offset(self, name: str) -> NDArray[Any]:
+    def _offset(self, name: str) -> Numbers:
         """The bias of a linear map, shaped to be added to its value."""
         value = self.params[str(self._bias(name))].value
         return _spread(self.step[name][0], value, len(self.types[name].shape))
 
-    def _static(self, root: str, drives: tuple[str, ...], offsets: list[tuple[NDArray[Any], str]]) -> str:
+    def _static(self, root: str, drives: tuple[str, ...], offsets: list[tuple[Numbers, str]]) -> str:
         """The name of the drive value (or constant) that holds all static terms of `root`."""
         if not offsets:
             return self._in_drive(root, list(drives))
@@ -123,7 +122,7 @@ class _Hoist:
         offset = self._param(f"{root}_offset", total, sources)
         return self._in_drive(root, [*drives, offset]) if drives else offset
 
-    def _into_bias(self, made: ops.Linear | ops.Stencil | ops.Conv, total: NDArray[Any], sources: list[str]) -> None:
+    def _into_bias(self, made: ops.Linear | ops.Stencil | ops.Conv, total: Numbers, sources: list[str]) -> None:
         if made.bias is not None:
             total = self.params[made.bias].value + total
             sources = [self.params[made.bias].source, *sources]
@@ -144,7 +143,7 @@ class _Hoist:
             left = name
         return made
 
-    def _param(self, name: str, value: NDArray[Any], sources: list[str]) -> str:
+    def _param(self, name: str, value: Numbers, sources: list[str]) -> str:
         name = self._fresh(name)
         self.params[name] = Param(name, value, " + ".join(sources))
         return name
@@ -168,6 +167,6 @@ class _Hoist:
         return replace(net, params=tuple(p for p in net.params if used[p.name]))
 
 
-def _spread(op: Op, bias: NDArray[Any], rank: int) -> NDArray[Any]:
+def _spread(op: Op, bias: Numbers, rank: int) -> Numbers:
     """`bias` shaped to broadcast over the value of `op`: a convolution's runs over the first axis."""
     return bias.reshape(-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else bias

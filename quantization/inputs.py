@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
+from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.inputs import check_inputs
 from ..toolchain.ir import Encoding, EqNet, Format
 from .bounds import Range, widest
 
 __all__ = ["Span", "choose_encoding", "encode_error", "input_spans"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ each operation in turn (`emitter`); last, if asked for, weaker recurrent weights
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
 
+from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import EqNet, ops, walk
 from ..toolchain.ir.ops import Op
@@ -25,8 +24,6 @@ from .ground import Ground
 from .options import check_options, kinds_of
 
 __all__ = ["check_supported", "lower"]
-
-Array = NDArray[Any]
 
 _UNSUPPORTED: Mapping[type[Op], str] = {
     ops.Normalize: "a normalisation needs an integer square root",

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.reference import run_reference
 
+from ..toolchain.arrays import Array, Reals
 from ..toolchain.ir import Encoding, EqNet, ops
 from ..toolchain.ir.ops import Op
 from .grids import Grids
 
 __all__ = ["Moments", "measure"]
-
-Array = NDArray[Any]
 
 _MAX_SAMPLES = 1024
 """Samples of the calibration data, evenly spaced, that moments are measured on."""
@@ -32,21 +29,21 @@ class Moments:
     """
 
     count: int
-    mean_x: Array
-    mean_y: Array
-    second: Array
+    mean_x: Reals
+    mean_y: Reals
+    second: Reals
 
     def __add__(self, other: Moments) -> Moments:
         total = self.count + other.count
         share = self.count / total
 
-        def mixed(a: Array, b: Array) -> Array:
+        def mixed(a: Reals, b: Reals) -> Reals:
             return np.asarray(share * a + (1.0 - share) * b)
 
         mean_x, mean_y = mixed(self.mean_x, other.mean_x), mixed(self.mean_y, other.mean_y)
         return Moments(total, mean_x, mean_y, mixed(self.second, other.second))
 
-    def rows(self, chosen: Array) -> Moments:
+    def rows(self, chosen: Reals) -> Moments:
         """Those of some rows of a stencil; of a linear map, whose rows read the same, all."""
         if self.second.ndim == 2:
             return self
@@ -67,12 +64,12 @@ def measure(
     """
     found: dict[str, Moments] = {}
 
-    def watch(op: Op, operand: Callable[[str], Array]) -> None:
+    def watch(op: Op, operand: Callable[[str], Reals]) -> None:
         if not isinstance(op, (ops.Linear, ops.Stencil)):
             return
         x = operand(op.x)
         y = _on_grid(op.x, x, encodings, grids)
-        made = _flat(x, y) if isinstance(op, ops.Linear) else _gathered(x, y, net.param(op.index))
+        made = _flat(x, y) if isinstance(op, ops.Linear) else _gathered(x, y, np.asarray(net.param(op.index), np.int64))
         found[op.out] = found[op.out] + made if op.out in found else made
 
     run_reference(net, _some(calibration), watch=watch)
@@ -85,7 +82,7 @@ def _some(calibration: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.asarray(data)[chosen] for name, data in calibration.items()}
 
 
-def _on_grid(name: str, x: Array, encodings: Mapping[str, Encoding], grids: Grids) -> Array:
+def _on_grid(name: str, x: Reals, encodings: Mapping[str, Encoding], grids: Grids) -> Reals:
     """x as the integer net would read it; values that have no grid of their own as they are."""
     if name in encodings:
         fmt, scale, low = encodings[name].format, encodings[name].scale, encodings[name].format.lo
@@ -98,12 +95,12 @@ def _on_grid(name: str, x: Array, encodings: Mapping[str, Encoding], grids: Grid
     return np.asarray(np.clip(np.rint(x / scale), low, fmt.hi) * scale)
 
 
-def _flat(x: Array, y: Array) -> Moments:
+def _flat(x: Reals, y: Reals) -> Moments:
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     return Moments(len(x), x.mean(axis=0), y.mean(axis=0), y.T @ y / len(x))
 
 
-def _gathered(x: Array, y: Array, index: Array) -> Moments:
+def _gathered(x: Reals, y: Reals, index: Reals) -> Moments:
     """The operands of each row of a stencil; a tap outside the lattice reads 0."""
     x, y = (np.concatenate([v, np.zeros((len(v), 1))], axis=1)[:, index].transpose(1, 0, 2) for v in (x, y))
     return Moments(x.shape[1], x.mean(axis=1), y.mean(axis=1), y.transpose(0, 2, 1) @ y / x.shape[1])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from ..toolchain.ir import Format, Interval, ops
+from ..toolchain.typed_json import JsonObject
 from .bounds import Range
 from .builder import Builder
 from .operands import Value
@@ -17,7 +16,7 @@ from .tables import PlainTable, Table, function, saturation, tabulate
 
 __all__ = ["activation", "softmax"]
 
-Row = Mapping[str, Any]
+Row = JsonObject
 
 _SAMPLES = 1025
 """Points at which the largest value of an open-ended activation is sought."""

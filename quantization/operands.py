@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
-
-from numpy.typing import NDArray
 
 __all__ = ["Constant", "Operand", "Value", "common_scale", "is_power_of_two"]
+from ..toolchain.arrays import Reals
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Constant:
     """A real parameter used as a value; it gets codes once the grid of its partner is known."""
 
     name: str
-    value: NDArray[Any]
+    value: Reals
     source: str
 
 

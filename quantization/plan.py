@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..toolchain.arrays import Numbers, Reals
 from ..toolchain.ir import EqNet, Param, ops
+from ..toolchain.typed_json import JsonObject
 from .moments import Moments
 from .weights import Codes, quantize_weights
 
 __all__ = ["Map", "Plan", "Use", "make_plan", "taken", "uses"]
 
-Array = NDArray[Any]
 Map = ops.Linear | ops.Stencil | ops.Conv
 Use = tuple[str, bool]
 """Name of a weight, and whether it may have a scale for each row."""
@@ -30,7 +29,7 @@ class Plan:
     codes: Mapping[Use, Codes]
     corrected: tuple[str, ...] = ()
 
-    def rows(self, before: EqNet) -> list[Mapping[str, Any]]:
+    def rows(self, before: EqNet) -> list[JsonObject]:
         """Report rows of the corrected biases (JSON values)."""
         changes = {name: float(np.abs(self.net.param(name) - before.param(name)).max()) for name in self.corrected}
         return [{"what": "bias", "name": name, "largest_change": change} for name, change in changes.items()]
@@ -64,7 +63,7 @@ def make_plan(
         grouped.setdefault(use, []).append(op)
     free = _biases_of_their_own(net)
     codes: dict[Use, Codes] = {}
-    biases: dict[str, Array] = {}
+    biases: dict[str, Reals] = {}
     for use, maps in grouped.items():
         measured = [moments[op.out] for op in maps if op.out in moments]
         own = maps[0].bias if len(maps) == len(measured) == 1 and maps[0].bias in free else None
@@ -86,13 +85,14 @@ def make_plan(
     return Plan(replace(net, params=params), codes, tuple(biases))
 
 
-def taken(net: EqNet, op: Map, weight: Array | None = None) -> Array:
+def taken(net: EqNet, op: Map, weight: Numbers | None = None) -> Reals:
     """The weight of a map; taps outside a lattice, which read nothing and must set no scale, are 0.
 
     `[outputs, ...]`, as the net holds it.
     """
     value = net.param(op.weight) if weight is None else weight
-    return np.where(net.param(op.index) >= 0, value, 0.0) if isinstance(op, ops.Stencil) else value
+    inside = net.param(op.index) >= 0 if isinstance(op, ops.Stencil) else True
+    return np.asarray(value if inside is True else np.where(inside, value, 0.0), np.float64)
 
 
 def _biases_of_their_own(net: EqNet) -> frozenset[str]:

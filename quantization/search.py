@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import FloatRun, QuantizeOptions
 from eqcompile.toolchain.options import bits_of
 from eqcompile.toolchain.reference import run_reference
 
 from ..toolchain.agreement import labels_agreeing
+from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet, IntNet
+from ..toolchain.typed_json import JSON
 from .exact import kind_of, on_grid, top_code
 from .ground import Ground
 from .lower import check_supported
@@ -24,8 +24,6 @@ from .options import check_options, kinds_of
 from .plan import taken, uses
 
 __all__ = ["Judgement", "SearchResult", "Trial", "halves", "search"]
-
-Array = NDArray[Any]
 
 _LADDER = ("int8", "int7", "int6", "int5", "int4", "int3", "ternary")
 """From wide to narrow; the codes of int2 are those of ternary."""
@@ -51,7 +49,7 @@ class Trial:
     def agreement(self) -> float:
         return self.equal / self.labels
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """JSON values."""
         return {
             "weights": dict(self.kinds),
@@ -107,7 +105,7 @@ class SearchResult:
     def meets_target(self) -> bool:
         return self.validation.agreement >= self.target
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """JSON values."""
         return {
             "kind": "simulated",

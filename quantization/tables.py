@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..toolchain.arrays import Codes, Reals
 from ..toolchain.ir.ops import ActivationKind
 
 __all__ = ["MAX_ENTRIES", "PlainTable", "Segments", "Table", "function", "saturation", "tabulate"]
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
 
 MAX_ENTRIES = 1 << 16
 """Largest plain table; wider domains are interpolated."""
@@ -48,7 +45,7 @@ class Segments:
 Table = PlainTable | Segments
 
 
-def function(kind: ActivationKind) -> Callable[[Array], Array]:
+def function(kind: ActivationKind) -> Callable[[Reals], Reals]:
     """The real activation; gelu is the exact one.
 
     It works entry by entry: float64 of any shape.
@@ -66,12 +63,12 @@ def function(kind: ActivationKind) -> Callable[[Array], Array]:
             return lambda x: np.asarray(x * _sigmoid(x))
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Reals) -> Reals:
     # tanh does not overflow where exp would.
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
 
 
-def saturation(phi: Callable[[Array], Array], step: float, *, scale: float, top: int) -> int:
+def saturation(phi: Callable[[Reals], Reals], step: float, *, scale: float, top: int) -> int:
     """Half width, in steps of the input, of the smallest domain `[-D, D)` (D a power of two in real units, at least one
     step) whose ends round to the codes at infinity. `phi` must be monotone and bounded.
 
@@ -84,7 +81,7 @@ def saturation(phi: Callable[[Array], Array], step: float, *, scale: float, top:
     return max(round(2.0**exponent / step), 1)
 
 
-def tabulate(phi: Callable[[Array], Array], first: int, last: int, step: float, *, scale: float, top: int) -> Table:
+def tabulate(phi: Callable[[Reals], Reals], first: int, last: int, step: float, *, scale: float, top: int) -> Table:
     """Codes of `phi(x * step) / scale` for `first <= x <= last`, rounded half to even and clipped to `[-top, top]`.
 
     Up to `MAX_ENTRIES` a plain table; above, the coarsest power-of-two segments whose largest error over the whole
@@ -108,7 +105,7 @@ def tabulate(phi: Callable[[Array], Array], first: int, last: int, step: float, 
 
 
 def _segment_error(
-    phi: Callable[[Array], Array], made: Segments, count: int, step: float, *, scale: float, top: int
+    phi: Callable[[Reals], Reals], made: Segments, count: int, step: float, *, scale: float, top: int
 ) -> float:
     """Largest error over every point of the domain, or of the first chunk where it is too large."""
     worst, shift = 0.0, made.shift
@@ -122,9 +119,9 @@ def _segment_error(
     return worst
 
 
-def _codes(phi: Callable[[Array], Array], x: Array, scale: float, top: int) -> Codes:
+def _codes(phi: Callable[[Reals], Reals], x: Reals, scale: float, top: int) -> Codes:
     return np.asarray(np.clip(np.rint(phi(x) / scale), -top, top)).astype(np.int64)
 
 
-def _error(codes: NDArray[Any], exact: Array, scale: float, top: int) -> float:
+def _error(codes: Codes, exact: Reals, scale: float, top: int) -> float:
     return float(np.abs(codes - np.clip(exact / scale, -top - 1, top + 1)).max())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..toolchain.typed_json import JsonObject
 from .exact import kind_of, on_grid, top_code
 from .fit import fit
 from .moments import Moments
@@ -52,7 +51,7 @@ class Codes:
         some = f", {self.exact_rows} of {len(self.codes)} rows exact" if self.exact_rows else ""
         return f"{self.kind}, {grain}{some}"
 
-    def row(self, name: str, source: str) -> Mapping[str, Any]:
+    def row(self, name: str, source: str) -> JsonObject:
         """The row of a report (JSON values)."""
         return {
             "what": "tensor",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .data import encode
 from .golden import run as run_golden
 from .interfaces import FloatRun, Run
 from .ir import IntNet
 
 __all__ = ["Agreement", "agree", "labels_agreeing"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .diagnostics import Diagnostic, SimulatorError
 from .interfaces import Run
+from .typed_json import JSON
 
 __all__ = ["Comparison", "Divergence", "compare"]
 
@@ -80,7 +81,7 @@ class Comparison:
             lines.append(f"first divergence: {self.first}")
         return "\n".join(lines)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """The same as plain JSON values."""
         return {
             "equal": self.ok,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Array, Numbers
 from .diagnostics import Diagnostic, ImportFileError, UsageError
 from .importers.files.arrays import NPY_MAGIC, NpzFile, read_npy
 from .importers.files.containers import regular_file
@@ -23,16 +23,16 @@ _SAVE = "save the samples with numpy.savez(path, x=samples, labels=classes)"
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs(Mapping[str, NDArray[Any]]):
+class Inputs(Mapping[str, Numbers]):
     """Arrays by input name, `[batch, (frame,) *shape]`: float64 for numbers, int64 for indices.
 
     `labels` is int64 and shaped as the net's labels, None if the file holds none or the net tells no classes.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Numbers]
     labels: NDArray[np.int64] | None = None
 
-    def __getitem__(self, key: str) -> NDArray[Any]:
+    def __getitem__(self, key: str) -> Numbers:
         return self.arrays[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -90,7 +90,7 @@ def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
     return Inputs(arrays, told)
 
 
-def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[np.int64]], int]:
+def encode(net: IntNet, inputs: Mapping[str, Array]) -> tuple[dict[str, NDArray[np.int64]], int]:
     """Codes `clip(rint(x / scale), lo, hi)` of every input (indices as they are), and how many entries were clipped.
 
     IEEE double division, round half to even. Raises ImportFileError as `read_inputs` does.
@@ -104,7 +104,7 @@ def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, N
     saturated = 0
     for i in net.inputs:
         if i.encoding is None:
-            codes[i.name] = arrays[i.name]
+            codes[i.name] = arrays[i.name].astype(np.int64, copy=False)
             continue
         with np.errstate(over="ignore"):
             real = np.rint(arrays[i.name] / i.encoding.scale)
@@ -115,7 +115,7 @@ def encode(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, N
 
 
 def _labels(
-    net: Net, labels: NDArray[Any], arrays: Mapping[str, NDArray[Any]], where: str
+    net: Net, labels: Array, arrays: Mapping[str, Array], where: str
 ) -> tuple[NDArray[np.int64] | None, list[Diagnostic]]:
     """Labels as int64 (None if no output tells classes), and what is wrong with them."""
     told = [o for o in net.outputs if o.kind == "classes"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array, Numbers
 from .diagnostics import Diagnostic
 from .ir import Net
 from .ir.parts import Input
@@ -19,8 +19,8 @@ _KINDS = {"reals": ("biuf", "numbers"), "codes": ("iu", "integer codes"), "index
 
 
 def check_inputs(
-    net: Net, inputs: Mapping[str, NDArray[Any]], *, content: Content, where: str, others: bool = False, hint: str = ""
-) -> tuple[dict[str, NDArray[Any]], list[Diagnostic]]:
+    net: Net, inputs: Mapping[str, Array], *, content: Content, where: str, others: bool = False, hint: str = ""
+) -> tuple[dict[str, Numbers], list[Diagnostic]]:
     """The fit inputs of a net, and every fault of the others.
 
     Args:
@@ -42,7 +42,7 @@ def check_inputs(
     faults = [
         Diagnostic("input-unknown", f"{n!r} is no input of {net.name}", where, f"inputs: {names}") for n in unknown
     ]
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Numbers] = {}
     for i in net.inputs:
         if i.name not in inputs:
             present = ", ".join(key[:40] for key in inputs) or "none"
@@ -53,7 +53,8 @@ def check_inputs(
         array = np.asarray(inputs[i.name])
         fault = _fault(i, array, content=content, frames=net.schedule.frames)
         if fault is None:
-            arrays[i.name] = array.astype(np.float64 if content == "reals" and i.kind == "number" else np.int64)
+            real = content == "reals" and i.kind == "number"
+            arrays[i.name] = array.astype(np.float64) if real else array.astype(np.int64)
         else:
             faults.append(Diagnostic(fault[0], f"{i.name} {fault[1]}", f"{where}:{i.name}"))
     lead = 2 if net.schedule.frames else 1
@@ -65,7 +66,7 @@ def check_inputs(
     return arrays, faults
 
 
-def _fault(i: Input, array: NDArray[Any], *, content: Content, frames: bool) -> tuple[str, str] | None:
+def _fault(i: Input, array: Array, *, content: Content, frames: bool) -> tuple[str, str] | None:
     """Code and text of the first fault of one input's array."""
     axes = ["batch", "frame"] if frames else ["batch"]
     want = f"[{', '.join([*axes, *map(str, i.shape)])}]"

@@ -96,7 +96,7 @@ class Lowered:
     """An IntNet and how it came about. `choices`: one row a tensor, state and input (JSON values)."""
 
     net: IntNet
-    choices: Sequence[Mapping[str, Any]]
+    choices: Sequence[JsonObject]
     assumed: tuple[Assumption, ...] = ()
 
 

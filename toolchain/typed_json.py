@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 else:
 
     class JSON:
-        """Any JSON value; a class at run time, so that `decode` recognises it among the type hints of a dataclass."""
+        """A JSON value; a class at run time, so that `decode_as` recognises it among type hints of a dataclass."""
 
 
-__all__ = ["JSON", "JsonObject", "ReadError", "decode", "decode_as", "encode"]
+__all__ = ["JSON", "JsonObject", "ReadError", "decode_as", "encode"]
 
 JsonObject: TypeAlias = Mapping[str, JSON]
 """A JSON object."""
@@ -36,17 +36,16 @@ def encode(value: DataclassInstance) -> dict[str, JSON]:
     return cast("dict[str, JSON]", asdict(value))
 
 
-def decode_as(cls: type[T], value: JSON, where: str) -> T:
-    """`value` as an instance of the dataclass `cls`. Raises ReadError as `decode` does."""
-    return cast("T", decode(cls, value, where))
-
-
-def decode(hint: Any, value: Any, where: str) -> Any:
+def decode_as(hint: type[T], value: object, where: str) -> T:
     """`value` (JSON) as the annotated type `hint`: a dataclass, tuple, mapping by name, union of simple types, Literal,
     str, bool, int, float, or `JSON` as it stands.
 
     Raises ReadError on any other type, on unknown or missing fields, and on integers beyond 64 bits.
     """
+    return cast("T", _decode(hint, value, where))
+
+
+def _decode(hint: object, value: object, where: str) -> object:
     if hint is JSON:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -54,7 +53,7 @@ def decode(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         kinds = [a for a in arguments if a is not type(None)]
-        return decode(next((a for a in kinds if a is type(value)), kinds[0]), value, where)
+        return _decode(next((a for a in kinds if a is type(value)), kinds[0]), value, where)
     if origin is Literal:
         if value not in arguments:
             raise ReadError(f"{where} is {value!r}, must be one of {arguments}")
@@ -64,11 +63,11 @@ def decode(hint: Any, value: Any, where: str) -> Any:
             raise ReadError(f"{where} is a {type(value).__name__}, must be a list")
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise ReadError(f"{where} has {len(value)} entries, must have {len(arguments)}")
-        return tuple(decode(arguments[0], v, f"{where}[{k}]") for k, v in enumerate(value))
+        return tuple(_decode(arguments[0], v, f"{where}[{k}]") for k, v in enumerate(value))
     if origin is Mapping:
         entries = _object(value, where)
-        return {name: decode(arguments[1], v, f"{where}.{name}") for name, v in entries.items()}
-    if is_dataclass(hint):
+        return {name: _decode(arguments[1], v, f"{where}.{name}") for name, v in entries.items()}
+    if isinstance(hint, type) and is_dataclass(hint):
         return _decode_fields(hint, value, where)
     if hint is float and type(value) is int:
         value = float(value)
@@ -79,13 +78,13 @@ def decode(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
+def _object(value: object, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ReadError(f"{where} is a {type(value).__name__}, must be an object")
     return value
 
 
-def _decode_fields(cls: Any, value: Any, where: str) -> Any:
+def _decode_fields(cls: type[DataclassInstance], value: object, where: str) -> DataclassInstance:
     entries = _object(value, where)
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}
@@ -94,4 +93,4 @@ def _decode_fields(cls: Any, value: Any, where: str) -> Any:
     missing = sorted(required - set(entries))
     if unknown or missing:
         raise ReadError(f"{where}: unknown fields {unknown}, missing fields {missing}")
-    return cls(**{n: decode(hints[n], v, f"{where}.{n}") for n, v in entries.items()})
+    return cls(**{n: _decode(hints[n], v, f"{where}.{n}") for n, v in entries.items()})

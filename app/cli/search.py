@@ -84,8 +84,8 @@ def command(argv: Sequence[str]) -> Reply:
             "inputs": namespace.inputs.name,
             "calibration": "the search half" if namespace.calibrate is None else namespace.calibrate.name,
             **found,
-            "front": front(found["trials"]),
-            "command": _command_line(namespace, found["best"]),
+            "front": front([trial.to_json() for trial in result.trials]),
+            "command": _command_line(namespace, result.best.to_json()),
             "tools": artifact.tool_versions(),
             "output": str(folder),
         }

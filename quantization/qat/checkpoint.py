@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Imported
 
 from ...toolchain import registry
+from ...toolchain.arrays import Numbers
 from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedError
 from ...toolchain.importers.config import STEP_NAMES
 from ...toolchain.importers.detect import unprefixed
@@ -22,8 +22,6 @@ from ...toolchain.importers.settings import resolve
 from ...toolchain.ir import EqNet
 
 __all__ = ["Checkpoint", "Trainable"]
-
-Array = NDArray[Any]
 
 _SAME = 1e-12
 """Relative difference within which a parameter counts as built unchanged: what a mean of equal numbers may lose."""
@@ -64,11 +62,11 @@ class Checkpoint:
             raise UnsupportedError(Diagnostic("tune-source", what, str(imported.path), hint))
         self.trainable = self._trainable()
 
-    def rebuilt(self, values: Mapping[str, Array]) -> EqNet:
+    def rebuilt(self, values: Mapping[str, Numbers]) -> EqNet:
         """The net of this file with other values of trainable parameters."""
         return self.family.build(Tensors(self.file.label, self._arrays(values)), self.settings)
 
-    def content(self, values: Mapping[str, Array]) -> dict[str, Any]:
+    def content(self, values: Mapping[str, Numbers]) -> dict[str, object]:
         """The checkpoint with these values of trainable parameters, in the dictionary form that `load_file` reads:
         numbers, strings and `state_dict` of arrays (float32 where they were floats).
 
@@ -95,9 +93,9 @@ class Checkpoint:
             },
         }
 
-    def _arrays(self, values: Mapping[str, Array]) -> dict[str, Array]:
+    def _arrays(self, values: Mapping[str, Numbers]) -> dict[str, Numbers]:
         """Every tensor that the family reads, spectral norms folded."""
-        arrays = {key: self.tensors[key] for key in self.tensors}
+        arrays = dict(self.tensors)
         for name, value in values.items():
             key = next(t.key for t in self.trainable if t.param == name)
             arrays[key] = np.asarray(value, np.float64).reshape(arrays[key].shape)
@@ -127,8 +125,8 @@ class Checkpoint:
             if name in free or name in kept
         )
 
-    def _unchanged(self, keys: Mapping[str, str], values: Mapping[str, Array]) -> set[str]:
-        arrays = {key: self.tensors[key] for key in self.tensors}
+    def _unchanged(self, keys: Mapping[str, str], values: Mapping[str, Numbers]) -> set[str]:
+        arrays = dict(self.tensors)
         for name, value in values.items():
             arrays[keys[name]] = value.reshape(arrays[keys[name]].shape)
         try:
@@ -149,11 +147,11 @@ def _names(source: str, plain: str) -> bool:
     return source == plain or source.startswith(f"{plain.removesuffix(' (spectral norm folded)')} (")
 
 
-def _magnitude(value: Array) -> float | None:
+def _magnitude(value: Numbers) -> float | None:
     """The one magnitude of all nonzero entries, or None."""
     found = np.unique(np.abs(value[value != 0.0]))
     return float(found[0]) if len(found) == 1 else None
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eqcompile.toolchain.golden import run as run_golden
@@ -22,8 +20,9 @@ from eqcompile.toolchain.interfaces import QuantizeOptions, Run
 from eqcompile.toolchain.options import bits_of
 
 from ...toolchain import data
+from ...toolchain.arrays import Codes, Numbers, Reals
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
-from ...toolchain.ir import EqNet, IntNet
+from ...toolchain.ir import Encoding, EqNet, IntNet
 from ..ground import Ground
 from ..lower import check_supported
 from ..options import kinds_of
@@ -33,8 +32,6 @@ from .network import Network, constants
 from .weights import QuantizedWeight, straight
 
 __all__ = ["Forward", "Learner"]
-
-Array = NDArray[Any]
 
 _CALIBRATION = 256
 """Samples, beside those with the extreme entries, on which ranges that no proof gives are measured while training."""
@@ -57,7 +54,7 @@ class Learner(nn.Module):
     Raises UnsupportedError for a net over frames, one without classes, or one of which no weight can be trained.
     """
 
-    def __init__(self, checkpoint: Checkpoint, options: QuantizeOptions, calibration: Mapping[str, Array]) -> None:
+    def __init__(self, checkpoint: Checkpoint, options: QuantizeOptions, calibration: Mapping[str, Numbers]) -> None:
         super().__init__()
         self.source: EqNet = checkpoint.net
         self.spread = {name: float(np.std(a)) for name, a in calibration.items() if a.dtype.kind == "f"}
@@ -103,7 +100,7 @@ class Learner(nn.Module):
         trained = {name: module() for name, module in self.weights.items()}
         return {**self.constants, **trained, **dict(self.others.items())}
 
-    def arrays(self) -> dict[str, Array]:
+    def arrays(self) -> dict[str, Reals]:
         """The trained parameters as float32 arrays; weights are exactly `scale * codes`."""
         with torch.no_grad():
             values = self.values()
@@ -117,7 +114,7 @@ class Learner(nn.Module):
         """The integers of the present parameters."""
         return replace(self.ground, net=self.net(), _codes={}).lowered(self.kinds).net
 
-    def forward(self, inputs: Mapping[str, Array], ticks: int | None) -> Forward:
+    def forward(self, inputs: Mapping[str, Numbers], ticks: int | None) -> Forward:
         """Run a batch `[batch, *shape]`; gradients flow through the last `ticks` ticks, all if None."""
         self._demand_finite()
         net = self.lowered()
@@ -145,13 +142,13 @@ class Learner(nn.Module):
             what = f"training made {', '.join(wrong)} infinite or not a number"
             raise UsageError(Diagnostic("tune-diverged", what, "--lr", "lower it"))
 
-    def _few(self, calibration: Mapping[str, Array]) -> dict[str, Array]:
+    def _few(self, calibration: Mapping[str, Numbers]) -> dict[str, Numbers]:
         """A few samples, the extreme ones among them."""
         rows: set[int] = set(range(min(_CALIBRATION, len(next(iter(calibration.values()))))))
         for array in calibration.values():
             flat = np.asarray(array).reshape(len(array), -1)
             rows |= {int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())}
-        return {n: np.asarray(a)[sorted(rows)] for n, a in calibration.items()}
+        return {n: a[sorted(rows)] for n, a in calibration.items()}
 
 
 def _classes(net: EqNet) -> str:
@@ -168,19 +165,19 @@ def _classes(net: EqNet) -> str:
     return told[0]
 
 
-def _ternary(value: Array) -> bool:
+def _ternary(value: Numbers) -> bool:
     """Whether all nonzero entries have one magnitude: such a weight keeps it."""
     return len(np.unique(np.abs(value[value != 0.0]))) == 1
 
 
-def _with(net: EqNet, values: Mapping[str, Array]) -> EqNet:
+def _with(net: EqNet, values: Mapping[str, Reals]) -> EqNet:
     params = tuple(replace(p, value=values[p.name].astype(np.float64)) if p.name in values else p for p in net.params)
     return replace(net, params=params)
 
 
-def _real(codes: Array, encoding: Any) -> Tensor:
+def _real(codes: Codes, encoding: Encoding | None) -> Tensor:
     return torch.tensor(codes) if encoding is None else _tensor(codes, encoding.scale)
 
 
-def _tensor(codes: Array, scale: float) -> Tensor:
+def _tensor(codes: Codes, scale: float) -> Tensor:
     return torch.tensor(codes * scale, dtype=torch.float32)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ...toolchain.arrays import Numbers
 from ...toolchain.ir import EqNet
 from ...toolchain.ir.ops import Op, Repeat
 from .operations import evaluate
@@ -84,7 +83,7 @@ class Network:
         return aligned.expand(batch, *shape)
 
 
-def relax(net: EqNet, inputs: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]) -> dict[str, Tensor]:
+def relax(net: EqNet, inputs: Mapping[str, Numbers]) -> dict[str, Tensor]:
     """Outputs of a net without frames or a stop rule, in float32, without gradients.
 
     `inputs`: float64 `[batch, *shape]` by name; outputs float32 `[batch, *shape]` by name.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +17,7 @@ from eqcompile.toolchain.interfaces import StageProgress, Tuned, TuneOptions
 from eqcompile.toolchain.reference import run_reference
 
 from ...toolchain import data
+from ...toolchain.arrays import Codes, Numbers, Reals
 from ...toolchain.data import Inputs
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import EqNet, IntNet
@@ -28,7 +28,7 @@ from .network import relax
 
 __all__ = ["calibrated_gain", "train"]
 
-Array = NDArray[Any]
+N = TypeVar("N", Codes, Reals)
 
 _CHUNK = 512
 """Samples evaluated at a time."""
@@ -46,7 +46,7 @@ def train(
     kept, held = _split(samples, options)
     state = _State(learner, options, kept)
     order = np.random.default_rng(options.seed)
-    history: list[dict[str, Any]] = []
+    history: list[dict[str, float]] = []
     best = _score(learner, held, 0)
     values, chosen = learner.arrays(), 0
     for epoch in range(1, options.epochs + 1):
@@ -56,7 +56,11 @@ def train(
             rows = shuffled[start : start + options.batch]
             losses.append(state.learn(kept, rows))
             progress("train", state.made, state.total)
-        row: dict[str, Any] = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": state.schedule.get_last_lr()[0]}
+        row: dict[str, float] = {
+            "epoch": epoch,
+            "loss": float(np.mean(losses)),
+            "lr": float(state.schedule.get_last_lr()[0]),
+        }
         score = _score(learner, held, epoch)
         if held is not None:
             row |= {"held_out_accuracy": score[0], "held_out_loss": -score[1]}
@@ -76,10 +80,10 @@ def _score(learner: Learner, held: _Labelled | None, epoch: int) -> tuple[float,
 
 @dataclass(frozen=True)
 class _Labelled:
-    arrays: Mapping[str, Array]
-    labels: Array
+    arrays: Mapping[str, Numbers]
+    labels: Codes
 
-    def rows(self, rows: Array) -> dict[str, Array]:
+    def rows(self, rows: Codes) -> dict[str, Numbers]:
         return {n: a[rows] for n, a in self.arrays.items()}
 
 
@@ -96,7 +100,7 @@ class _State:
         self.gain = calibrated_gain(_teach(learner, kept.arrays), kept.labels)
         self.spread = {name: options.noise * spread for name, spread in learner.spread.items()}
 
-    def learn(self, kept: _Labelled, rows: Array) -> float:
+    def learn(self, kept: _Labelled, rows: Codes) -> float:
         """One step of the optimizer; the loss before it."""
         inputs = {name: self._varied(name, array) for name, array in kept.rows(rows).items()}
         logits = self.learner(inputs, self.options.ticks).logits
@@ -114,7 +118,7 @@ class _State:
         self.made += 1
         return float(loss.detach())
 
-    def _varied(self, name: str, array: Array) -> Array:
+    def _varied(self, name: str, array: Numbers) -> Numbers:
         """The inputs with noise; indices as they are."""
         spread = self.spread.get(name, 0.0)
         return array + self.noise.normal(0.0, spread, array.shape) if spread > 0.0 else array
@@ -132,7 +136,7 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float, gain:
     return (1.0 - distill) * told + distill * functional.cross_entropy(found, teacher.flatten(0, -2).softmax(dim=-1))
 
 
-def calibrated_gain(logits: Array, labels: Array) -> float:
+def calibrated_gain(logits: Reals, labels: Codes) -> float:
     """The factor in 1/16 .. 16 that makes float logits `[..., classes]` fit integer labels `[...]` best: the inverse of
     the temperature of Guo et al. 2017, arXiv:1706.04599."""
     from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
@@ -144,9 +148,9 @@ def calibrated_gain(logits: Array, labels: Array) -> float:
     return float(2.0**found.x)
 
 
-def _teach(learner: Learner, arrays: Mapping[str, Array]) -> Array:
+def _teach(learner: Learner, arrays: Mapping[str, Numbers]) -> Reals:
     """The float net's logits."""
-    return _in_chunks(lambda x: relax(learner.source, x)[learner.output].numpy(), arrays)
+    return _in_chunks(lambda x: np.asarray(relax(learner.source, x)[learner.output].numpy()), arrays)
 
 
 def _split(samples: Inputs, options: TuneOptions) -> tuple[_Labelled, _Labelled | None]:
@@ -167,10 +171,10 @@ def _split(samples: Inputs, options: TuneOptions) -> tuple[_Labelled, _Labelled 
     return parts[0], parts[1] if away else None
 
 
-def _in_chunks(function: Any, arrays: Mapping[str, Array]) -> Array:
+def _in_chunks(function: Callable[[Mapping[str, Numbers]], N], arrays: Mapping[str, Numbers]) -> N:
     count = len(next(iter(arrays.values())))
     parts = [function({n: a[s : s + _CHUNK] for n, a in arrays.items()}) for s in range(0, count, _CHUNK)]
-    return np.concatenate(parts)
+    return cast("N", np.concatenate(parts))
 
 
 def _judge(net: IntNet, output: str, samples: _Labelled) -> tuple[float, float]:
@@ -187,19 +191,19 @@ def _float_accuracy(net: EqNet, output: str, samples: _Labelled) -> float:
     return _right(_in_chunks(lambda x: run_reference(net, x).outputs[output], samples.arrays), samples.labels)
 
 
-def _right(logits: Array, labels: Array) -> float:
+def _right(logits: Numbers, labels: Codes) -> float:
     return float((logits.argmax(axis=-1) == labels).mean())
 
 
 def _finished(
     checkpoint: Checkpoint,
     learner: Learner,
-    values: Mapping[str, Array],
+    values: Mapping[str, Reals],
     options: TuneOptions,
     samples: Inputs,
     held: _Labelled | None,
     test: Inputs | None,
-    history: list[dict[str, Any]],
+    history: list[dict[str, float]],
     epoch: int,
 ) -> Tuned:
     before = lower(checkpoint.net, options.quantize, calibration=samples.arrays).net

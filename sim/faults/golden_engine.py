@@ -140,11 +140,11 @@ class _Disturbed(golden.Machine):
         outputs = {n: np.stack(v, axis=1) if stack else v[0] for n, v in results.items()}
         return before, {name: np.stack(row) for name, row in rows.items()}, outputs
 
-    def hold(self, name: str, value: golden.Value) -> golden.Value:
+    def hold(self, name: str, value: Array) -> Array:
         wide = value.dtype != bool
         return self._disturbed(Place.VALUE, name, wrap(value, self.net.formats[name]) if wide else value)
 
-    def apply(self, op: Op, scope: golden.Scope, samples: golden.Samples) -> golden.Value:
+    def apply(self, op: Op, scope: golden.Scope, samples: golden.Samples) -> Array:
         if isinstance(op, ops.Divide):
             scope = {**scope, op.b: np.maximum(self.get(op.b, scope, len(samples)), 1)}
         return super().apply(op, scope, samples)
@@ -152,7 +152,7 @@ class _Disturbed(golden.Machine):
     def _upset(self, states: States) -> States:
         return {name: self._disturbed(Place.STATE, name, value) for name, value in states.items()}
 
-    def _disturbed(self, place: Place, name: str, value: golden.Value) -> golden.Value:
+    def _disturbed(self, place: Place, name: str, value: Array) -> Array:
         upsets = self.schedule.get((self.now, place, name))
         if not upsets:
             return value

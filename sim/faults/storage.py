@@ -85,7 +85,7 @@ def param_words(net: IntNet) -> dict[str, Word]:
     weights = weight_names(net)
     largest = max((int(np.abs(net.param(n)).max(initial=0)) for n in weights), default=0)
     code = next((bits for bits in _CODE_BITS if largest < 1 << (bits - 1)), None)
-    words = {p.name: Word(_narrowest(p.value), exact=True) for p in net.params}
+    words = {p.name: Word(_narrowest(net.param(p.name)), exact=True) for p in net.params}
     for name in weights:
         fmt = words[name].format if code is None else Format(code, True)
         words[name] = Word(fmt, ternary=code == 2, exact=True)

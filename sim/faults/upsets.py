@@ -19,7 +19,8 @@ Codes = NDArray[np.int64]
 
 
 def windows(population: Population, points: Points, ticks: int) -> tuple[Codes, Codes, Codes]:
-    """Place, first and last tick in which the words of `points` are wrong: memory until the end, others once."""
+    """Place, first and last tick `[points]` in which the words of `points` are wrong: memory until the end, others
+    once."""
     place = np.array([s.place for s in population.sites], np.int64)[points.site]
     return place, points.tick, np.where(place == Place.PARAM, ticks, points.tick)
 
@@ -27,7 +28,8 @@ def windows(population: Population, points: Points, ticks: int) -> tuple[Codes, 
 def flips(
     net: IntNet, population: Population, points: Points, masks: Codes, *, ticks: int, held: bool, packing: Packing
 ) -> FaultTable:
-    """One fault for each point: the bits `masks` of its word flip. `held`: in an accumulator of the step for good."""
+    """One fault for each point: the bits `masks` `[points]` of its word flip. `held`: in an accumulator of the step for
+    good."""
     place, first, last = windows(population, points, ticks)
     sites = population.sites
     names = [s.target for s in sites]

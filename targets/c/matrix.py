@@ -72,8 +72,9 @@ def matrix_of(name: str, columns: Codes, pack: Pack, data: str, *, sparse: bool 
 
 
 def rows_of(name: str, columns: Codes, pack: Pack, data: str) -> Matrix | None:
-    """Storage by rows, for a product with few outputs: `body` returns the product of one row with `x`, given the types
-    of the sum and of x. None where `matrix_of` would store lists or trits, or a row is not made of whole words."""
+    """Storage of `columns` [inputs, outputs] by rows, for a product with few outputs: `body` returns the product of one
+    row with `x`, given the types of the sum and of x. None where `matrix_of` would store lists or trits, or a row is
+    not made of whole words."""
     stored = matrix_of(name, columns, pack, data)
     rows = np.ascontiguousarray(columns.T)
     found = next((bits for bits in PLANES if stored.storage == f"{bits}-bit"), 0)

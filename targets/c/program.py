@@ -49,7 +49,7 @@ class Program:
     def __post_init__(self) -> None:
         self.ranges: Mapping[str, Interval] = Analysis.of(self.net).ranges
         self.shapes: Mapping[str, Shape] = Analysis.of(self.net).shapes
-        self.params: Mapping[str, Codes] = Analysis.of(self.net).params
+        self.params: Mapping[str, Codes] = Analysis.of(self.net).codes
         self._globals: dict[str, str] = {}
         self.kept.add(
             Field(self.kept.names.free("started"), CType(8, False), 1, "whether the states hold their initial codes")

@@ -52,6 +52,6 @@ def ordered(weight: Codes, found: Turns) -> Codes:
 
 
 def format_of(codes: Codes) -> Format:
-    """The narrowest format; signs take two bits, so that a weight is ap_int<2> where it is ternary."""
+    """The narrowest format of codes of any shape; signs take two bits: a ternary weight is an ap_int<2>."""
     lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
     return Format.holding(lo, hi)

@@ -42,7 +42,7 @@ class Scope:
         self.net, self.reuse = net, reuse
         self.names = Names()
         self.shapes = Analysis.of(net).shapes
-        self.params = Analysis.of(net).params
+        self.params = Analysis.of(net).codes
         self.views: dict[str, View] = {}
         self.stored: list[Stored] = []
         self.maps: dict[str, Turns] = {}

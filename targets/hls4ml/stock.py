@@ -77,7 +77,7 @@ class Unrolled:
         net, self._names = self.net, Names()
         self._shapes = Analysis.of(net).shapes
         self._saturated = {op.x: op for op in net.all_ops() if isinstance(op, ops.Lookup)}
-        values: dict[str, Value] = {p.name: p.value for p in net.params}
+        values: dict[str, Value] = dict(Analysis.of(net).codes)
         for i in net.inputs:
             port = Port(i.name, self._names.free("in", i.name), i.shape, net.formats[i.name])
             self.inputs.append(port)

@@ -19,7 +19,10 @@ __all__ = ["write_whole"]
 
 
 def write_whole(scope: Scope, op: Op, pad: str) -> Lines:
-    """Lines of an operation that is neither elementwise nor a repeat; afterwards `scope.views` has its value."""
+    """Lines of an operation that is neither elementwise nor a repeat; afterwards `scope.views` has its value.
+
+    Raises TypeError for any other operation.
+    """
     match op:
         case ops.Reshape(x=x, shape=shape):
             value, lines = _plain(scope, op.out, scope.value(x), pad)

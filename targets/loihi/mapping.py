@@ -96,12 +96,12 @@ class _Feed:
 
     name: str
     source: Stream
-    matrix: Taps
+    matrix: Taps[np.int64]
     bits: int
     dense: bool
 
 
-def weight_bits(matrix: Taps) -> int:
+def weight_bits(matrix: Taps[np.int64]) -> int:
     """Bits of one stored weight: 2 if ternary, else the narrowest signed format."""
     if matrix.count == 0:
         return 1
@@ -109,7 +109,7 @@ def weight_bits(matrix: Taps) -> int:
     return max(fitting.bits, 2)
 
 
-def stored_as(matrix: Taps, chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
+def stored_as(matrix: Taps[np.int64], chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
     """`auto` takes what needs fewer bits."""
     if connectivity != "auto":
         return connectivity
@@ -192,7 +192,7 @@ class _Placer:
 
     # Needs of units [first, last) of a population
 
-    def rows(self, p: Population, matrix: Taps, first: int, last: int) -> tuple[int, int]:
+    def rows(self, p: Population, matrix: Taps[np.int64], first: int, last: int) -> tuple[int, int]:
         """Rows of a matrix whose sums belong to these units; row r belongs to unit `r * units // rows`."""
         count = matrix.shape[0]
         return -(-first * count // p.units), -(-last * count // p.units)

@@ -19,6 +19,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.ir import Input, Interval, IntNet, State, ValueType
@@ -58,7 +59,7 @@ class Synapse:
 
     name: str
     source: Stream
-    matrix: Taps
+    matrix: Taps[np.int64]
     bias: NDArray[Any]
     targets: tuple[str, ...]
 

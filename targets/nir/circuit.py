@@ -69,7 +69,15 @@ class Circuit:
             return self.place(f"{name}-scale", nir.Scale(factor), wire.name)
         return self.place(f"{name}-linear", nir.Linear(factor), wire.name)
 
-    def add(self, name: str, terms: Sequence[Term], bias: Array | int, size: int, lo: int, hi: int) -> Wire:
+    def add(
+        self,
+        name: str,
+        terms: Sequence[Term],
+        bias: NDArray[np.float64] | NDArray[np.int64] | int,
+        size: int,
+        lo: int,
+        hi: int,
+    ) -> Wire:
         """`sum of factor * wire + bias`, known to lie in `[lo, hi]`."""
         import nir
 

@@ -58,7 +58,7 @@ class _Lowering:
     def __post_init__(self) -> None:
         self.types = Analysis.of(self.net).types
         self.ranges = Analysis.of(self.net).ranges
-        self.params = {p.name: p.value for p in self.net.params}
+        self.params = Analysis.of(self.net).codes
 
     def graph(self) -> Any:
         import nir

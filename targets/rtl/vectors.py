@@ -27,7 +27,8 @@ def bench_inputs(net: IntNet) -> dict[str, Codes]:
 
 
 def expected(inputs: Mapping[str, Codes], run: Run) -> dict[str, Codes]:
-    """The arrays of a vector file: `codes.NAME`, `state.NAME` after every tick, `output.NAME`, `steps`."""
+    """The arrays of a vector file: `codes.NAME` and `output.NAME` [batch, ...], `state.NAME` after every tick
+    [ticks, batch, ...], `steps` [batch]."""
     arrays = {f"codes.{name}": codes for name, codes in inputs.items()}
     arrays |= {f"state.{name}": codes for name, codes in run.states.items()}
     arrays |= {f"output.{name}": codes for name, codes in run.outputs.items()}

@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..ir import IntNet, Net, ops
+from ..typed_json import JSON
 from .flow import Flow, Flows, NoBoundError
 from .norm import spectral_bound, up
 
@@ -107,9 +107,9 @@ class Block:
             return f"not certified; non-expansive: {bound}"
         return f"not certified: no contraction is proved, {bound}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """JSON values; lengths in codes of the finest state for an integer net."""
-        found: dict[str, Any] = {
+        document: dict[str, JSON] = {
             "states": list(self.states),
             "units": self.units,
             "bound": self.bound,
@@ -118,15 +118,25 @@ class Block:
             "verdict": self.verdict,
         }
         if self.lsb:
-            found["rounding_lsb"] = self.slack / self.lsb
+            document["rounding_lsb"] = self.slack / self.lsb
             if self.contracts:
-                found["ball_lsb"] = self.ball / self.lsb
-                found["ball_lsb_per_unit"] = self.ball / self.lsb / math.sqrt(self.units)
-                found["steps_to_1_lsb_of_the_ball"] = self.steps_to(self.lsb)
+                document["ball_lsb"] = self.ball / self.lsb
+                document["ball_lsb_per_unit"] = self.ball / self.lsb / math.sqrt(self.units)
+                document["steps_to_1_lsb_of_the_ball"] = self.steps_to(self.lsb)
             if self.bits is not None and self.contracts:
-                found["upset_lsb"] = 2.0 ** (self.bits - 1)
-                found["upset_adds_lsb"] = {str(t): self._shrunk(found["upset_lsb"], t) for t in (1, 10, 30)}
-        return found
+                document["upset_lsb"] = self.upset_lsb
+                document["upset_adds_lsb"] = self.upset_adds_lsb
+        return document
+
+    @property
+    def upset_lsb(self) -> float:
+        """By how many codes an upset of the sign bit moves a state."""
+        return 2.0 ** ((self.bits or 1) - 1)
+
+    @property
+    def upset_adds_lsb(self) -> dict[str, float]:
+        """By how many codes it still moves it after a number of steps, at most."""
+        return {str(t): self._shrunk(self.upset_lsb, t) for t in (1, 10, 30)}
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,7 @@ class Certificate:
         """The largest bound of a block; infinite without a certificate, 0 for a net without recurrence."""
         return math.inf if self.reason else max((b.bound for b in self.blocks), default=0.0)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """JSON values."""
         return {
             "kind": "proved",
@@ -254,14 +264,14 @@ def _behind(net: Net, names: Sequence[str]) -> set[str]:
 def _lines(block: Block) -> list[str]:
     lines = [f"{', '.join(block.states)}: {block.verdict}"]
     if block.lsb and block.certified:
-        found = block.to_json()
+        ball = block.ball / block.lsb
         lines.append(
-            f"rounding leaves two runs at most {found['ball_lsb']:.4g} LSB apart (2-norm over {block.units} units, "
-            f"{found['ball_lsb_per_unit']:.3g} a unit in the mean); within 1 LSB of that after "
-            f"{found['steps_to_1_lsb_of_the_ball']} steps, from any two states"
+            f"rounding leaves two runs at most {ball:.4g} LSB apart (2-norm over {block.units} units, "
+            f"{ball / math.sqrt(block.units):.3g} a unit in the mean); within 1 LSB of that after "
+            f"{block.steps_to(block.lsb)} steps, from any two states"
         )
-        left = ", ".join(f"{v:.4g} after {t} steps" for t, v in found["upset_adds_lsb"].items())
-        lines.append(f"an upset of {found['upset_lsb']:.0f} LSB (a sign bit) adds to that at most, in LSB: {left}")
+        left = ", ".join(f"{v:.4g} after {t} steps" for t, v in block.upset_adds_lsb.items())
+        lines.append(f"an upset of {block.upset_lsb:.0f} LSB (a sign bit) adds to that at most, in LSB: {left}")
     return lines
 
 

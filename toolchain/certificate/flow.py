@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Numbers, Reals
 from ..ir import Net, ops
 from ..ir.ops import ActivationKind, Op
 from ..passes import Analysis, linear_taps
@@ -22,8 +22,6 @@ from .norm import spectral_bound, up
 from .tables import growth
 
 __all__ = ["Flow", "Flows", "NoBoundError"]
-
-Array = NDArray[Any]
 
 _SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "gelu": 1.13, "silu": 1.1}
 """Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994.."""
@@ -45,7 +43,7 @@ class Flow:
     """`matrices`: what is still an exact linear function of states, `gains` all the rest, by state."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
-    matrices: Mapping[str, Array] = field(default_factory=dict)
+    matrices: Mapping[str, Reals] = field(default_factory=dict)
     slack: float = 0.0
 
     @property
@@ -156,7 +154,7 @@ class Flows:
             case ops.Activation(x=x, kind=kind):
                 return self.of(x).through(_SLOPES[kind])
             case ops.Lookup(x=x, table=t):
-                slope, jump = growth(self._params[t])
+                slope, jump = growth(self._params[t].astype(np.int64, copy=False))
                 return self.of(x).through(slope, jump * self._root(op.out))
             case ops.Interpolate():
                 return self._interpolated(op)
@@ -183,13 +181,13 @@ class Flows:
             case _:
                 assert_never(op)
 
-    def _mapped(self, x: str, weight: Array) -> Flow:
+    def _mapped(self, x: str, weight: Numbers) -> Flow:
         flow = self.of(x)
         if x in self._identity and _fits(weight):
             return Flow({}, {x: weight.astype(np.float64)})
         return flow.through(spectral_bound(weight))
 
-    def _rescaled(self, out: str, flow: Flow, multiplier: Array, shift: int) -> Flow:
+    def _rescaled(self, out: str, flow: Flow, multiplier: Numbers, shift: int) -> Flow:
         slack = _times(_rounding(shift), self._root(out))
         scaled = {name: m * _column(multiplier) for name, m in flow.matrices.items()}
         if (
@@ -203,7 +201,7 @@ class Flows:
         return flow.through(math.ldexp(float(np.abs(multiplier).max(initial=0)), -shift), slack)
 
     def _interpolated(self, op: ops.Interpolate) -> Flow:
-        base, slope = self._params[op.base], self._params[op.slope]
+        base, slope = (self._params[name].astype(np.int64, copy=False) for name in (op.base, op.slope))
         if len(base) == 1 and int(slope[0]) == 1 << op.shift:
             # A saturation: it moves nothing further apart.
             return self.of(op.x).through(1.0)
@@ -221,13 +219,13 @@ class Flows:
         return Flow(summed.gains, {}, _plus(summed.slack, slack))
 
 
-def _fits(matrix: Array) -> bool:
+def _fits(matrix: Numbers) -> bool:
     """Whether the entries are exact as float64: those of a float net are, integers below 2**53."""
     return matrix.dtype.kind == "f" or float(np.abs(matrix).max(initial=0)) < _EXACT
 
 
-def _column(multiplier: Array) -> Array:
-    return multiplier.reshape(-1, 1) if multiplier.ndim else multiplier
+def _column(multiplier: Numbers) -> Reals:
+    return np.asarray(multiplier.reshape(-1, 1) if multiplier.ndim else multiplier, np.float64)
 
 
 def _rounding(shift: int) -> float:
@@ -246,7 +244,7 @@ def _sum(a: Flow, b: Flow, sign: float) -> Flow:
     return Flow(gains, matrices, _plus(a.slack, b.slack))
 
 
-def _conv_bound(weight: Array) -> float:
+def _conv_bound(weight: Numbers) -> float:
     """`sqrt(||K||_1 ||K||_inf)`: an output sums its channel's taps, an input reaches the taps of its channel."""
     size = np.abs(weight.astype(np.float64))
     slop = 1.0 + (size.size + 2) * 2.0**-52

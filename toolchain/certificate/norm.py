@@ -13,14 +13,12 @@ squaring: too large by a factor of at most `n^(1/2k)`. Every scalar operation be
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..arrays import Numbers, Reals
 
 __all__ = ["spectral_bound", "up"]
-
-Array = NDArray[np.float64]
 
 _SQUARINGS = 18
 """k = 2**18: too large by at most 1.4e-5 for 1024 columns, whatever the other singular values."""
@@ -38,7 +36,7 @@ def up(value: float) -> float:
     return math.nextafter(value, math.inf)
 
 
-def spectral_bound(matrix: NDArray[Any]) -> float:
+def spectral_bound(matrix: Numbers) -> float:
     """An upper bound of the largest singular value of a finite matrix [rows, columns].
 
     Entries are taken as exact numbers; integers must be below 2**53 in magnitude (ValueError).
@@ -65,7 +63,7 @@ def _gamma(terms: int) -> float:
     return up(product / (1.0 - product))
 
 
-def _sums(a: Array) -> float:
+def _sums(a: Reals) -> float:
     """`sqrt(||A||_1 ||A||_inf)`."""
     size = np.abs(a)
     rows = up(float(size.sum(axis=1).max()) * (1.0 + _gamma(a.shape[1])))
@@ -73,7 +71,7 @@ def _sums(a: Array) -> float:
     return up(math.sqrt(up(rows * columns)))
 
 
-def _powers(a: Array) -> float:
+def _powers(a: Reals) -> float:
     """The bound of the module's text, for a with no more columns than rows."""
     inner = [a.shape[0]] + [a.shape[1]] * _SQUARINGS
     errors: list[float] = []
@@ -93,7 +91,7 @@ def _powers(a: Array) -> float:
     return bound
 
 
-def _frobenius(h: Array) -> float:
+def _frobenius(h: Reals) -> float:
     """An upper bound of the Frobenius norm, entries at most 1 in magnitude."""
     squares = float((h * h).sum())
     return up(math.sqrt(up(up(squares * (1.0 + _gamma(h.size))) + _UNDERFLOW)))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+
+from ..arrays import Codes
 
 __all__ = ["growth"]
 
-Codes = NDArray[np.int64]
 
 _GRAIN = 20
 """Slopes are found to 2**-20."""
 
 
-def growth(table: NDArray[Any]) -> tuple[float, int]:
+def growth(table: Codes) -> tuple[float, int]:
     """`(slope, jump)` with `|table[i] - table[j]| <= slope * |i - j| + jump` for all entries, jump 0 or 1.
 
     A table rounds a function whose slope is below its steps: neighbours differ by 0 or 1, so the largest difference of

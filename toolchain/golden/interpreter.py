@@ -7,11 +7,12 @@ shares no bug with the judged. Every value carries the batch axis first; paramet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Array, Codes
 from ..diagnostics import Diagnostic, SimulatorError, UsageError
 from ..inputs import check_inputs
 from ..interfaces import Progress, Run
@@ -21,17 +22,15 @@ from .event import Accumulator, ConvMap, LinearMap, StencilMap, WeightedMap, exa
 
 __all__ = ["Evaluation", "Machine", "clamped_codes", "first_states", "labels", "run"]
 
-Array = NDArray[np.int64]
 Samples = NDArray[np.intp]
-Value = Any
-"""An array `[samples, *shape]`: int64 codes, or bool for the result of a comparison."""
-Scope = dict[str, Value]
+Scope = dict[str, Codes]
+"""Arrays `[samples, *shape]` by name: int64 codes. The result of a comparison is bool, which only `select` reads."""
 Evaluation = Literal["dense", "event"]
 
 
 def run(
     net: IntNet,
-    inputs: Mapping[str, NDArray[np.int64]],
+    inputs: Mapping[str, Codes],
     *,
     trace: bool = True,
     evaluation: Evaluation = "dense",
@@ -50,9 +49,9 @@ def run(
     every = np.arange(batch)
     total = frames * net.schedule.steps
     steps = np.zeros(batch, np.int64)
-    rows: dict[str, Array] = {s.name: np.zeros((total, batch, *s.shape), np.int64) for s in net.states if trace}
-    results: dict[str, list[Array]] = {o.name: [] for o in net.outputs}
-    states: dict[str, Array] = {}
+    rows: dict[str, Codes] = {s.name: np.zeros((total, batch, *s.shape), np.int64) for s in net.states if trace}
+    results: dict[str, list[Codes]] = {o.name: [] for o in net.outputs}
+    states: dict[str, Codes] = {}
     for frame in range(frames):
         clamped: Scope = {name: value[:, frame] for name, value in codes.items()}
         machine.evaluate(net.drive, clamped, every)
@@ -74,7 +73,7 @@ def run(
     return Run(states=rows, outputs=outputs, steps=steps, details=machine.details())
 
 
-def first_states(net: IntNet, inputs: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+def first_states(net: IntNet, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
     """States `[batch, *shape]` before the first tick."""
     codes, batch, _ = clamped_codes(net, inputs)
     clamped: Scope = {name: value[:, 0] for name, value in codes.items()}
@@ -83,9 +82,9 @@ def first_states(net: IntNet, inputs: Mapping[str, NDArray[np.int64]]) -> dict[s
     return machine.initial(clamped)
 
 
-def labels(logits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Class of each row of output codes: the largest over the last axis, ties to the lowest index."""
-    found: Array = np.argmax(logits, axis=-1)
+def labels(logits: Codes) -> Codes:
+    """Class `[batch, ...]` of output codes `[batch, ..., classes]`: the largest, ties to the lowest index."""
+    found: Codes = np.argmax(logits, axis=-1)
     return found
 
 
@@ -94,20 +93,20 @@ class Machine:
 
     def __init__(self, net: IntNet, batch: int, evaluation: Evaluation) -> None:
         self.net, self.batch, self.by_event = net, batch, evaluation == "event"
-        self.params = {p.name: p.value for p in net.params}
+        self.params = {p.name: net.param(p.name) for p in net.params}
         self.ranges = self.bounds()
         self.types = infer(net)
         stepped = [op for op in walk(net.step) if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
         self.accumulators = {op.out: Accumulator(self.weights(op), batch, self.types[op.out].shape) for op in stepped}
         self.step_reads = {name for op in walk(net.step) for name in op.reads} | {s.update for s in net.states}
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, int]:
         return {
             "additions_dense": sum(a.dense for a in self.accumulators.values()),
             "additions_event": sum(a.event for a in self.accumulators.values()),
         }
 
-    def initial(self, clamped: Scope) -> dict[str, Array]:
+    def initial(self, clamped: Scope) -> dict[str, Codes]:
         """States before the first tick: zeros, a parameter, or a value of the first frame's drive."""
         states = {}
         for s in self.net.states:
@@ -117,7 +116,7 @@ class Machine:
             states[s.name] = self.hold(s.name, first)
         return states
 
-    def tick(self, clamped: Scope, states: Mapping[str, Array], live: Samples) -> tuple[dict[str, Array], Samples]:
+    def tick(self, clamped: Scope, states: Mapping[str, Codes], live: Samples) -> tuple[dict[str, Codes], Samples]:
         """One step of the `live` samples: every state after it, and the samples in which some code moved by more than
         the tolerance."""
         scope: Scope = {n: v[live] for n, v in clamped.items() if n in self.step_reads}
@@ -134,7 +133,7 @@ class Machine:
             latched[s.name][live] = new
         return latched, live[moved]
 
-    def read(self, clamped: Scope, states: Mapping[str, Array]) -> dict[str, Array]:
+    def read(self, clamped: Scope, states: Mapping[str, Codes]) -> dict[str, Codes]:
         """Output codes of the whole batch."""
         scope: Scope = {**clamped, **states}
         self.evaluate(self.net.readout, scope, np.arange(self.batch))
@@ -153,7 +152,7 @@ class Machine:
                 value = self.apply(op, scope, samples)
             scope[op.out] = self.hold(op.out, value)
 
-    def get(self, name: str, scope: Scope, samples: int) -> Value:
+    def get(self, name: str, scope: Scope, samples: int) -> Codes:
         if name in scope:
             return scope[name]
         value = self.params[name]
@@ -163,7 +162,7 @@ class Machine:
         """The interval of every value that sums are exact for."""
         return value_ranges(self.net)
 
-    def hold(self, name: str, value: Value) -> Value:
+    def hold(self, name: str, value: Codes) -> Codes:
         """`value`, once it is shown that every code of it fits the stated format of `name` (booleans have none)."""
         if value.dtype == bool or not value.size:
             return value
@@ -185,7 +184,7 @@ class Machine:
             case _:
                 raise TypeError(f"{op.mnemonic} holds no weights")
 
-    def weighted(self, op: Op, x: Array, bias: str | None, samples: Samples) -> Array:
+    def weighted(self, op: Op, x: Codes, bias: str | None, samples: Samples) -> Codes:
         if op.out in self.accumulators:
             y = self.accumulators[op.out].evaluate(x, samples, by_event=self.by_event)
         else:
@@ -194,16 +193,16 @@ class Machine:
             return y
         # A conv has its channels before the space; elsewhere the bias runs along the last axis.
         space = y.ndim - 2 if isinstance(op, ops.Conv) else 0
-        result: Array = y + self.params[bias].reshape(-1, *(1 for _ in range(space)))
+        result: Codes = y + self.params[bias].reshape(-1, *(1 for _ in range(space)))
         return result
 
-    def apply(self, op: Op, scope: Scope, samples: Samples) -> Value:
+    def apply(self, op: Op, scope: Scope, samples: Samples) -> Codes:
         """The value of one operation other than a repeat; each case is the equation of the operation."""
 
-        def value(name: str) -> Value:
+        def value(name: str) -> Codes:
             return self.get(name, scope, len(samples))
 
-        def aligned(*names: str) -> list[Value]:
+        def aligned(*names: str) -> list[Codes]:
             values = [value(name) for name in names]
             rank = max(v.ndim for v in values)
             return [_align(v, rank) for v in values]
@@ -228,13 +227,13 @@ class Machine:
                 return np.abs(value(x))
             case ops.Greater(a=a, b=b):
                 left, right = aligned(a, b)
-                return left > right
+                return cast("Codes", left > right)
             case ops.Select(condition=condition, a=a, b=b):
-                return np.where(*aligned(condition, a, b))
+                return np.asarray(np.where(*aligned(condition, a, b)))
             case ops.Reduce(x=x, kind="sum", axes=axes, keep=keep):
-                return value(x).sum(axis=axes, keepdims=keep)
+                return np.asarray(value(x).sum(axis=axes, keepdims=keep))
             case ops.Reduce(x=x, kind="max", axes=axes, keep=keep):
-                return value(x).max(axis=axes, keepdims=keep)
+                return np.asarray(value(x).max(axis=axes, keepdims=keep))
             case ops.Reshape(x=x, shape=shape):
                 return value(x).reshape(len(samples), *shape)
             case ops.Transpose(x=x, axes=axes):
@@ -244,12 +243,12 @@ class Machine:
                 return _half_up(v * multiplier, shift)
             case ops.Lookup(x=x, table=t, first=first):
                 table = self.params[t]
-                return table[np.clip(value(x), first, first + len(table) - 1) - first]
+                return np.asarray(table[np.clip(value(x), first, first + len(table) - 1) - first])
             case ops.Interpolate(x=x, base=b, slope=s, first=first, shift=shift):
                 base, slope = self.params[b], self.params[s]
                 u = np.clip(value(x), first, first + (len(base) << shift) - 1) - first
                 segment, fraction = u >> shift, u & ((1 << shift) - 1)
-                return base[segment] + _half_up(slope[segment] * fraction, shift)
+                return np.asarray(base[segment] + _half_up(slope[segment] * fraction, shift))
             case ops.DampFixed(old=a, new=b, multiplier=multiplier, shift=shift):
                 old, new = aligned(a, b)
                 return old + _half_up((new - old) * multiplier, shift)
@@ -261,29 +260,32 @@ class Machine:
             case _:
                 assert_never(op)
 
-    def matmul(self, op: ops.MatMul, a: Array, b: Array) -> Array:
+    def matmul(self, op: ops.MatMul, a: Codes, b: Codes) -> Codes:
         # The exactness argument of `event`: a row of `a` is at most its largest code in every entry.
         largest = max(abs(self.ranges[op.a].lo), abs(self.ranges[op.a].hi))
         dtype = exact_dtype(np.full((1, a.shape[-1]), largest, np.int64), self.ranges[op.b])
-        product: Array = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
+        product: Codes = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
         return product
 
 
-def _align(value: Value, rank: int) -> Value:
+def _align(value: Codes, rank: int) -> Codes:
     """Axes of size 1 after the batch axis, so that shapes broadcast as they do without it."""
     return value.reshape(value.shape[0], *(1 for _ in range(rank - value.ndim)), *value.shape[1:])
 
 
-def _half_up(x: Value, shift: int) -> Value:
+def _half_up(x: Codes, shift: int) -> Codes:
     """`x / 2**shift` to the nearest integer, ties up: the constant is half a unit, and 0 for a shift of 0."""
     return (x + ((1 << shift) >> 1)) >> shift
 
 
-def clamped_codes(net: IntNet, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Array], int, int]:
-    """Input codes `[batch, frame, *shape]` (one frame where the schedule has none), batch and number of frames."""
+def clamped_codes(net: IntNet, inputs: Mapping[str, Array]) -> tuple[dict[str, Codes], int, int]:
+    """Input codes `[batch, frame, *shape]` (one frame where the schedule has none), batch and number of frames.
+
+    Raises UsageError with every fault of the inputs.
+    """
     arrays, faults = check_inputs(net, inputs, content="codes", where=net.name)
     if faults:
         raise UsageError(faults)
-    codes = {name: value if net.schedule.frames else value[:, None] for name, value in arrays.items()}
+    codes = {name: cast("Codes", value if net.schedule.frames else value[:, None]) for name, value in arrays.items()}
     batch, frames = next(iter(codes.values())).shape[:2]
     return codes, batch, frames

@@ -18,19 +18,21 @@ learn; `weight_scaling_log` says that it is kept as its logarithm to base 2 (LOG
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Array
 from ..diagnostics import Diagnostic, ImportFileError, UsageError
 
 __all__ = ["BREVITAS_SETTINGS", "is_brevitas", "quantized_state"]
 
-Array = NDArray[Any]
+Singles: TypeAlias = NDArray[np.float32]
 
 BREVITAS_SETTINGS = (
     "weight_quant",
@@ -75,13 +77,14 @@ class _Options:
     log: bool
 
 
-def is_brevitas(arrays: Mapping[str, Array], stated: Mapping[str, Any]) -> bool:
-    """Whether keys of a quantizer are there, or a quantizer is stated."""
+def is_brevitas(arrays: Mapping[str, Array], stated: Mapping[str, object]) -> bool:
+    """Whether keys of a quantizer are there, or a quantizer is stated; shapes do not matter."""
     return "weight_quant" in stated or any(_PROXY.search(key) for key in arrays)
 
 
-def quantized_state(arrays: Mapping[str, Array], stated: Mapping[str, Any], label: str) -> dict[str, Array]:
-    """The state dict of plain layers: every matrix or kernel `weight` as its quantizer reads it, biases as they are.
+def quantized_state(arrays: Mapping[str, Array], stated: Mapping[str, object], label: str) -> dict[str, Array]:
+    """The state dict of plain layers: every matrix or kernel `weight` [out, ...] as its quantizer reads it, biases
+    as they are.
 
     `stated`: the settings of this module that the user or the file states. Raises ImportFileError naming every key of
     a quantizer that is not understood, UsageError for missing or wrong settings.
@@ -98,7 +101,7 @@ def quantized_state(arrays: Mapping[str, Array], stated: Mapping[str, Any], labe
     return plain
 
 
-def _unknown(arrays: Mapping[str, Array], stated: Mapping[str, Any], label: str) -> list[Diagnostic]:
+def _unknown(arrays: Mapping[str, Array], stated: Mapping[str, object], label: str) -> list[Diagnostic]:
     faults = []
     dropped = stated.get("act_quant") == "ignore"
     for key in arrays:
@@ -116,7 +119,7 @@ def _unknown(arrays: Mapping[str, Array], stated: Mapping[str, Any], label: str)
     return faults
 
 
-def _options(stated: Mapping[str, Any], label: str) -> _Options:
+def _options(stated: Mapping[str, object], label: str) -> _Options:
     faults = []
     name = stated.get("weight_quant")
     kind = _KINDS.get(name) if isinstance(name, str) else None
@@ -144,19 +147,19 @@ def _options(stated: Mapping[str, Any], label: str) -> _Options:
     return _Options(str(name), kind, int(bits), constant, log == "true")
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except ValueError:
         return None
     return number if np.isfinite(number) else None
 
 
-def _quantized(weight: Array, stored: Array | None, options: _Options, where: str) -> Array:
+def _quantized(weight: Singles, stored: Array | None, options: _Options, where: str) -> Singles:
     """`scale * codes` in float32."""
     if options.bits == 1:
         constant = np.float32(options.constant)
-        return np.where(weight >= 0.0, constant, -constant)
+        return np.asarray(np.where(weight >= 0.0, constant, -constant))
     top = (1 << (options.bits - 1)) - 1
     scale = _scale(weight, stored, options, top, where)
     if not (scale > 0.0).all():
@@ -168,7 +171,7 @@ def _quantized(weight: Array, stored: Array | None, options: _Options, where: st
     return np.asarray(codes * scale, np.float32)
 
 
-def _scale(weight: Array, stored: Array | None, options: _Options, top: int, where: str) -> Array:
+def _scale(weight: Singles, stored: Array | None, options: _Options, top: int, where: str) -> Singles:
     kind = options.kind
     if kind.constant:
         return np.asarray(np.float32(options.constant))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
+from ..arrays import Codes
 from .parts import Circuit, Format
 from .text import digest, render
 
@@ -58,6 +60,10 @@ class IntNet(Net):
     """
 
     formats: Mapping[str, Format] = field(default_factory=dict)
+
+    def param(self, name: str) -> Codes:
+        """The (read-only) array of a parameter, int64 (the verifier demands it); KeyError if there is none."""
+        return cast("Codes", super().param(name))
 
     @property
     def _stated_formats(self) -> Mapping[str, Format]:

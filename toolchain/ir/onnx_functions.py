@@ -17,8 +17,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Array
 from . import ops
 from .ops import ActivationKind, Op
 from .types import ValueType
@@ -31,7 +31,6 @@ __all__ = ["DOMAIN", "OPSET", "attributes_of", "function_of"]
 DOMAIN = "eqcompile"
 OPSET = 20
 
-Array = NDArray[Any]
 Scope = Mapping[str, ValueType]
 Params = Mapping[str, Array]
 
@@ -41,7 +40,7 @@ ERF_LIMIT = 6.5
 rounding for |x| <= 6.5, where erf is 1 to double precision. ONNX Runtime has no Erf in double."""
 
 
-def attributes_of(op: Op) -> dict[str, Any]:
+def attributes_of(op: Op) -> dict[str, object]:
     """Fields of an operation that are neither references nor `out`."""
     references = {name for name, _ in op.reference_fields()}
     return {f.name: getattr(op, f.name) for f in fields(op) if f.name not in references and f.name != "out"}

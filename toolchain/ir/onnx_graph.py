@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .net import IntNet, Net
 from .onnx_functions import DOMAIN, OPSET, attributes_of, function_of
@@ -95,7 +96,7 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
         return out
 
-    def constant(self, value: Any, out: str) -> str:
+    def constant(self, value: ArrayLike, out: str) -> str:
         from onnx import numpy_helper
 
         return self.node("Constant", [], out, value=numpy_helper.from_array(np.asarray(value)))

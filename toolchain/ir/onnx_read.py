@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ..typed_json import ReadError, decode
+from ..arrays import Numbers
+from ..typed_json import ReadError, decode_as
 from . import ops
 from .onnx_functions import DOMAIN
 from .onnx_graph import REPEAT
@@ -26,12 +27,12 @@ EMPTY_AXIS = 1 << 16
 """An empty parameter needs no bytes, whatever its other axes claim; loops run over them."""
 
 
-def read_param(tensor: TensorProto) -> np.ndarray[Any, Any]:
-    """An initializer as float64 or int64; its bytes are checked against its shape before anything is allocated."""
+def read_param(tensor: TensorProto) -> Numbers:
+    """An initializer as float64 or int64 of its own shape; its bytes are checked against that before anything is
+    allocated. Raises ReadError."""
     from onnx import TensorProto
 
-    kinds: dict[int, np.dtype[Any]] = {TensorProto.DOUBLE: np.dtype("<f8"), TensorProto.INT64: np.dtype("<i8")}
-    dtype = kinds.get(tensor.data_type)
+    dtype = {int(TensorProto.DOUBLE): np.dtype("<f8"), int(TensorProto.INT64): np.dtype("<i8")}.get(tensor.data_type)
     if dtype is None or tensor.external_data or tensor.data_location != TensorProto.DEFAULT:
         raise ReadError(f"parameter {tensor.name} has element type {tensor.data_type} or external data")
     size = dtype.itemsize
@@ -45,7 +46,8 @@ def read_param(tensor: TensorProto) -> np.ndarray[Any, Any]:
         )
     if size == 0 and max(tensor.dims) > EMPTY_AXIS:
         raise ReadError(f"parameter {tensor.name} is empty and has shape {list(tensor.dims)}")
-    return np.frombuffer(tensor.raw_data, dtype).astype(dtype.newbyteorder("=")).reshape(list(tensor.dims))
+    values = np.frombuffer(tensor.raw_data, dtype).astype(dtype.newbyteorder("=")).reshape(list(tensor.dims))
+    return cast("Numbers", values)
 
 
 def read_blocks(graph: GraphProto, inputs_of: Mapping[str, Iterable[str]]) -> dict[str, tuple[Op, ...]]:
@@ -81,12 +83,11 @@ def _operation(node: NodeProto, inputs_of: Mapping[str, Iterable[str]]) -> Op:
     names = list(inputs_of[node.op_type])
     if len(names) != len(node.input) or len(node.output) != 1:
         raise ReadError(f"{out} gives {len(node.input)} operands to {node.op_type}, which has {names}")
-    values: dict[str, Any] = {name: _ir_name(value) for name, value in zip(names, node.input, strict=True)}
+    values: dict[str, object] = {name: _ir_name(value) for name, value in zip(names, node.input, strict=True)}
     values |= {a.name: _attribute(a) for a in node.attribute}
     booleans = {name for name, hint in typing.get_type_hints(cls).items() if hint is bool}
     values |= {n: bool(v) for n, v in values.items() if n in booleans and v in (0, 1)}
-    op: Op = decode(cls, values | {"out": out}, f"operation {out}")
-    return op
+    return decode_as(cls, values | {"out": out}, f"operation {out}")
 
 
 def _repeat(node: NodeProto, out: str, inputs_of: Mapping[str, Iterable[str]]) -> Repeat:
@@ -102,7 +103,7 @@ def _repeat(node: NodeProto, out: str, inputs_of: Mapping[str, Iterable[str]]) -
     return ops.Repeat(
         out=out,
         init=said["init"],
-        count=decode(int, int(said["count"][:20]), f"operation {out}.count"),
+        count=decode_as(int, int(said["count"][:20]), f"operation {out}.count"),
         carry=said["carry"],
         body=body,
         result=said["result"],
@@ -113,7 +114,7 @@ def _ir_name(onnx_name: str) -> str:
     return onnx_name.rpartition("/")[2]
 
 
-def _attribute(attribute: AttributeProto) -> Any:
+def _attribute(attribute: AttributeProto) -> int | float | str | tuple[int, ...]:
     from onnx import AttributeProto, TensorProto
 
     match attribute.type:

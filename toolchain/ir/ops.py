@@ -9,7 +9,7 @@ a composition.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 __all__ = [
     "Abs",
@@ -54,17 +54,17 @@ ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu"]
 ReduceKind = Literal["sum", "mean", "max"]
 
 
-def _value() -> Any:
+def _value() -> str:
     """A field that names an operand: an input, a state, an earlier `out`, or a parameter (a constant)."""
-    return field(metadata={"ref": "value"})
+    return cast("str", field(metadata={"ref": "value"}))
 
 
-def _param() -> Any:
+def _param() -> str:
     """A field that names a parameter."""
-    return field(metadata={"ref": "param"})
+    return cast("str", field(metadata={"ref": "param"}))
 
 
-def _optional_param() -> Any:
+def _optional_param() -> str | None:
     return field(default=None, metadata={"ref": "param"})
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Numbers
 from .ops import Op, Repeat
 
 __all__ = [
@@ -62,15 +62,14 @@ class Param:
     """
 
     name: str
-    value: NDArray[Any]
+    value: Numbers
     source: str
 
     def __post_init__(self) -> None:
-        value = self.value
-        if value.flags.writeable or not value.flags.c_contiguous:
-            value = np.array(value, order="C")
+        if self.value.flags.writeable or not self.value.flags.c_contiguous:
+            value = np.array(self.value, order="C")
             value.setflags(write=False)
-        object.__setattr__(self, "value", value)
+            object.__setattr__(self, "value", value)
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Circuit:
         for _, ops in self.blocks:
             yield from walk(ops)
 
-    def param(self, name: str) -> NDArray[Any]:
+    def param(self, name: str) -> Numbers:
         """The (read-only) array of a parameter; KeyError if there is none."""
         for p in self.params:
             if p.name == name:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..diagnostics import ArtifactError, Diagnostic, EqcompileError, ImportFileError
-from ..typed_json import ReadError, decode
+from ..typed_json import ReadError, decode_as
 from .net import EqNet, IntNet
 from .onnx_graph import build_model
 from .onnx_read import read_blocks, read_param
@@ -136,51 +137,48 @@ def _metadata(net: EqNet | IntNet) -> str:
 
 
 def _net(model: ModelProto) -> tuple[EqNet | IntNet, str]:
-    said = _said(model)
-    sources = decode(tuple[str, ...], said["sources"], "sources")
+    document = _metadata_of(model)
+    sources = decode_as(tuple[str, ...], document["sources"], "sources")
     tensors = model.graph.initializer
     if len(sources) != len(tensors):
         raise ReadError(f"{len(tensors)} parameters, {len(sources)} sources")
     blocks = read_blocks(model.graph, {f.name: list(f.input) for f in model.functions})
-    shared: dict[str, Any] = {
-        "name": decode(str, said["name"], "name"),
-        "family": decode(str, said["family"], "family"),
-        "inputs": decode(tuple[Input, ...], said["inputs"], "inputs"),
-        "params": tuple(Param(t.name, read_param(t), s) for t, s in zip(tensors, sources, strict=True)),
-        "states": decode(tuple[State, ...], said["states"], "states"),
-        "outputs": decode(tuple[Output, ...], said["outputs"], "outputs"),
-        "schedule": decode(Schedule, said["schedule"], "schedule"),
+    formats = decode_as(Mapping[str, Format], document["formats"], "formats")
+    net = EqNet(
+        name=decode_as(str, document["name"], "name"),
+        family=decode_as(str, document["family"], "family"),
+        inputs=decode_as(tuple[Input, ...], document["inputs"], "inputs"),
+        params=tuple(Param(t.name, read_param(t), s) for t, s in zip(tensors, sources, strict=True)),
+        states=decode_as(tuple[State, ...], document["states"], "states"),
+        outputs=decode_as(tuple[Output, ...], document["outputs"], "outputs"),
+        schedule=decode_as(Schedule, document["schedule"], "schedule"),
         **blocks,
-    }
-    formats = said["formats"]
-    if not isinstance(formats, dict):
-        raise ReadError("formats is not an object")
-    decoded = {n: decode(Format, f, f"formats.{n}") for n, f in formats.items()}
-    _demand_bounded([*decoded.values(), *(i.encoding.format for i in shared["inputs"] if i.encoding)], shared["states"])
-    digest = decode(str, said["digest"], "digest")
-    if said["level"] == "intnet":
-        return IntNet(**shared, formats=decoded), digest
-    if said["level"] == "eqnet" and not decoded:
-        return EqNet(**shared), digest
-    raise ReadError(f"level {said['level']!r} with {len(decoded)} formats")
+    )
+    _demand_bounded([*formats.values(), *(i.encoding.format for i in net.inputs if i.encoding)], net.states)
+    digest = decode_as(str, document["digest"], "digest")
+    if document["level"] == "intnet":
+        return IntNet(**{f.name: getattr(net, f.name) for f in fields(EqNet)}, formats=formats), digest
+    if document["level"] == "eqnet" and not formats:
+        return net, digest
+    raise ReadError(f"level {document['level']!r} with {len(formats)} formats")
 
 
-def _said(model: ModelProto) -> dict[str, Any]:
+def _metadata_of(model: ModelProto) -> dict[str, object]:
     texts = [p.value for p in model.metadata_props if p.key == KEY]
     if len(texts) != 1:
         raise ReadError("it is an ONNX model but not a net that eqcompile wrote")
     try:
-        said = json.loads(texts[0])
+        document = json.loads(texts[0])
     except ValueError as error:
         raise ReadError(f"its metadata is not JSON: {error}") from error
-    if not isinstance(said, dict):
+    if not isinstance(document, dict):
         raise ReadError("its metadata is not an object")
-    if said.get("version") != VERSION:
-        raise ReadError(f"net version {said.get('version')!r}, this eqcompile reads {VERSION}")
+    if document.get("version") != VERSION:
+        raise ReadError(f"net version {document.get('version')!r}, this eqcompile reads {VERSION}")
     known = {"version", "level", "name", "family", "digest", "sources", "inputs", "states", "outputs", "formats"}
-    if set(said) != known | {"schedule"}:
-        raise ReadError(f"its metadata has the keys {sorted(said)}")
-    return said
+    if set(document) != known | {"schedule"}:
+        raise ReadError(f"its metadata has the keys {sorted(document)}")
+    return document
 
 
 def _demand_bounded(formats: list[Format], states: tuple[State, ...]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Array
 from . import ops
 from .ops import Op
 from .parts import Circuit
@@ -45,8 +45,11 @@ def infer(net: Circuit) -> dict[str, ValueType]:
     return scope
 
 
-def infer_ops(block: Iterable[Op], scope: dict[str, ValueType], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Add the type of each operation's value to `scope`, in order."""
+def infer_ops(block: Iterable[Op], scope: dict[str, ValueType], arrays: Mapping[str, Array]) -> None:
+    """Add the type of each operation's value to `scope`, in order; `arrays` holds parameters [*shape].
+
+    Raises OpError on the first operation that does not fit its operands.
+    """
     for op in block:
         if isinstance(op, ops.Repeat):
             scope[op.carry] = _get(scope, op, op.init)
@@ -85,7 +88,7 @@ def _linear(weight: tuple[int, ...], x: tuple[int, ...], bias: tuple[int, ...] |
 
 
 def _stencil(
-    weight: tuple[int, ...], index: NDArray[Any], x: tuple[int, ...], bias: tuple[int, ...] | None
+    weight: tuple[int, ...], index: Array, x: tuple[int, ...], bias: tuple[int, ...] | None
 ) -> tuple[int, ...]:
     if len(weight) != 2 or index.shape != weight or len(x) != 1:
         raise OpError(f"stencil has weight {list(weight)}, index {list(index.shape)} on shape {list(x)}")
@@ -109,8 +112,12 @@ def _conv(op: ops.Conv, weight: tuple[int, ...], x: tuple[int, ...], bias: tuple
     return (weight[0], *space)
 
 
-def infer_op(op: Op, scope: Mapping[str, ValueType], arrays: Mapping[str, NDArray[Any]]) -> ValueType:
-    """Type of the value of one operation whose operands are in `scope` (for a repeat: with its body's values)."""
+def infer_op(op: Op, scope: Mapping[str, ValueType], arrays: Mapping[str, Array]) -> ValueType:
+    """Type of the value of one operation whose operands are in `scope` (for a repeat: with its body's values); `arrays`
+    holds parameters [*shape], of which indices of lattices are looked at.
+
+    Raises OpError where the operation does not fit its operands.
+    """
     types = {name: _get(scope, op, name) for name in op.reads}
     shape = {name: t.shape for name, t in types.items()}
     if isinstance(op, ops.Embedding):
@@ -128,7 +135,7 @@ def infer_op(op: Op, scope: Mapping[str, ValueType], arrays: Mapping[str, NDArra
     return _infer_number(op, shape, arrays)
 
 
-def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[str, NDArray[Any]]) -> ValueType:
+def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Array]) -> ValueType:
     match op:
         case ops.Linear(x=x, weight=w, bias=b):
             return ValueType(_linear(shape[w], shape[x], None if b is None else shape[b]))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import cast
 
-from numpy.typing import NDArray
-
+from ..arrays import Codes, Numbers
 from ..ir import Interval, IntNet, Net, ValueType, infer, value_ranges
 from ..ir.ops import Op, Repeat
 from .reads import live_ops, reads
@@ -39,7 +38,7 @@ class Analysis:
             cached = vars(net)[_ATTRIBUTE] = cls(net)
         return cached
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[Net], Analysis], tuple[Net]]:
         return Analysis.of, (self.net,)
 
     @cached_property
@@ -71,9 +70,16 @@ class Analysis:
         return MappingProxyType(value_ranges(self.net))
 
     @cached_property
-    def params(self) -> Mapping[str, NDArray[Any]]:
+    def params(self) -> Mapping[str, Numbers]:
         """Array of every parameter, read-only."""
         return MappingProxyType({p.name: p.value for p in self.net.params})
+
+    @property
+    def codes(self) -> Mapping[str, Codes]:
+        """`params` of an IntNet. Raises TypeError for an EqNet."""
+        if not isinstance(self.net, IntNet):
+            raise TypeError(f"{self.net.name} is a float net, its parameters are no codes")
+        return cast("Mapping[str, Codes]", self.params)
 
     @cached_property
     def moving(self) -> frozenset[str]:

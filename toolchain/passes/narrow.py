@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["narrowest"]
+from ..arrays import Array
 
 
-def narrowest(codes: NDArray[Any]) -> NDArray[Any]:
+def narrowest(codes: Array) -> Array:
     """The same codes as int8, int16, int32 or int64, the first that holds them all; shape unchanged."""
     lo, hi = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
     for dtype in (np.int8, np.int16, np.int32):

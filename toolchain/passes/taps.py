@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Generic, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Array, Codes, Numbers, Reals
 from ..diagnostics import Diagnostic, UnsupportedError
-from ..ir import Net, ops
+from ..ir import EqNet, IntNet, Net, ops
 from ..ir.ops import Op
 from .analysis import Analysis
 
@@ -21,20 +22,20 @@ LinearOp = ops.Linear | ops.Stencil | ops.Conv | ops.Embedding
 LINEAR = (ops.Linear, ops.Stencil, ops.Conv, ops.Embedding)
 """Operations that are linear in their operand, with a parameter for weight (`LinearOp` for `isinstance`)."""
 
-Index = NDArray[np.int64]
+N = TypeVar("N", np.int64, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
-class Taps:
+class Taps(Generic[N]):
     """Compressed sparse rows of `y.ravel() = matrix @ x.ravel() + bias_entries(...)`.
 
     Row r has the taps `row_start[r]` to `row_start[r + 1]`, columns ascending, none twice and no weight 0.
     """
 
     columns: int
-    row_start: NDArray[np.int64]
+    row_start: Codes
     column: NDArray[np.int32]
-    weight: NDArray[Any]
+    weight: NDArray[np.int16] | NDArray[N]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,23 +48,31 @@ class Taps:
         return len(self.column)
 
     @cached_property
-    def row(self) -> NDArray[np.int64]:
+    def row(self) -> Codes:
         """Row of every tap, `[nnz]`."""
         return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
 
     @classmethod
-    def identity(cls, size: int) -> Taps:
+    def identity(cls, size: int) -> Taps[N]:
         """Taps of weight 1 that hand every entry on."""
         return cls(size, np.arange(size + 1), np.arange(size, dtype=np.int32), np.ones(size, np.int16))
 
-    def dense(self) -> NDArray[Any]:
+    def dense(self) -> NDArray[N]:
         """The matrix `[rows, columns]`: int64 of an IntNet, float64 of an EqNet."""
-        matrix = np.zeros(self.shape, np.float64 if self.weight.dtype.kind == "f" else np.int64)
+        matrix: NDArray[N] = np.zeros(self.shape, np.float64 if self.weight.dtype.kind == "f" else np.int64)
         matrix[self.row, self.column] = self.weight
         return matrix
 
 
-def linear_taps(net: Net, op: Op) -> Taps:
+@overload
+def linear_taps(net: IntNet, op: Op) -> Taps[np.int64]: ...
+@overload
+def linear_taps(net: EqNet, op: Op) -> Taps[np.float64]: ...
+@overload
+def linear_taps(net: Net, op: Op) -> Taps[np.int64] | Taps[np.float64]: ...
+
+
+def linear_taps(net: Net, op: Op) -> Taps[np.int64] | Taps[np.float64]:
     """Nonzero coefficients of a linear operation, one row per entry of its result.
 
     Args:
@@ -87,12 +96,13 @@ def linear_taps(net: Net, op: Op) -> Taps:
     rows, columns = analysis.sizes[op.out], analysis.sizes[op.x]
     if isinstance(op, ops.Embedding):
         columns *= len(analysis.params[op.table])
-    weight = analysis.params[op.table if isinstance(op, ops.Embedding) else op.weight].reshape(-1)[entry]
+    weight: Array = analysis.params[op.table if isinstance(op, ops.Embedding) else op.weight].reshape(-1)[entry]
     place, which = np.unique(row * columns + column, return_inverse=True)
     if len(place) < len(which):
         total = np.zeros(len(place), weight.dtype)
         np.add.at(total, which.reshape(-1), weight)
-        place, weight = place[total != 0], total[total != 0]
+        kept = total.astype(bool)
+        place, weight = place[kept], total[kept]
     else:
         sorted_weight = np.empty_like(weight)
         sorted_weight[which.reshape(-1)] = weight
@@ -102,10 +112,16 @@ def linear_taps(net: Net, op: Op) -> Taps:
     np.cumsum(np.bincount(row, minlength=rows), out=starts[1:])
     if weight.dtype.kind != "f" and np.abs(weight).max(initial=0) <= np.iinfo(np.int16).max:
         weight = weight.astype(np.int16)
-    return Taps(columns, starts, column.astype(np.int32), weight)
+    return Taps(columns, starts, column.astype(np.int32), cast("Codes", weight))
 
 
-def bias_entries(net: Net, op: Op) -> NDArray[Any]:
+@overload
+def bias_entries(net: IntNet, op: Op) -> Codes: ...
+@overload
+def bias_entries(net: EqNet, op: Op) -> Reals: ...
+
+
+def bias_entries(net: Net, op: Op) -> Numbers:
     """Flattened result of a linear operation whose operand is all zero: `[entries]`, int64 or float64."""
     analysis = Analysis.of(net)
     shape, name = analysis.shapes[op.out], getattr(op, "bias", None)
@@ -114,10 +130,10 @@ def bias_entries(net: Net, op: Op) -> NDArray[Any]:
     bias = analysis.params[name]
     if isinstance(op, ops.Conv):
         bias = bias.reshape(-1, *(1 for _ in shape[1:]))
-    return np.array(np.broadcast_to(bias, shape)).reshape(-1)
+    return cast("Numbers", np.broadcast_to(bias, shape).flatten())
 
 
-def tap_places(net: Net, op: Op, *, zeros: bool) -> tuple[Index, Index, Index]:
+def tap_places(net: Net, op: Op, *, zeros: bool) -> tuple[Codes, Codes, Codes]:
     """Row, column and weight entry of every tap, int64 `[taps]` each: `y[row] += weight.flat[entry] * x[column]`.
 
     Nothing is added up, so that a fault of one stored weight finds all its uses; with `zeros` taps of weight 0 are
@@ -134,7 +150,7 @@ def tap_places(net: Net, op: Op, *, zeros: bool) -> tuple[Index, Index, Index]:
             width, token = divmod(entry, len(table))
             return row, column, token * table.shape[1] + width
         case ops.Stencil(weight=name, index=places):
-            weight, index = analysis.params[name], analysis.params[places]
+            weight, index = analysis.params[name], np.asarray(analysis.params[places], np.int64)
             site, tap = np.nonzero((index >= 0) & (zeros | (weight != 0)))
             return site, index[site, tap], site * weight.shape[1] + tap
         case ops.Conv(x=x, weight=name):
@@ -144,7 +160,7 @@ def tap_places(net: Net, op: Op, *, zeros: bool) -> tuple[Index, Index, Index]:
             raise UnsupportedError(Diagnostic("not-linear", what, op.out, "pass a linear, conv, stencil or embedding"))
 
 
-def _blocks(weight: NDArray[Any], count: int, zeros: bool) -> tuple[Index, Index, Index]:
+def _blocks(weight: Numbers, count: int, zeros: bool) -> tuple[Codes, Codes, Codes]:
     """`weight` [out, in] once for each of `count` leading positions."""
     outputs, inputs = weight.shape
     out, inner = np.nonzero(np.ones(weight.shape, bool) if zeros else weight)
@@ -154,8 +170,8 @@ def _blocks(weight: NDArray[Any], count: int, zeros: bool) -> tuple[Index, Index
 
 
 def _conv(
-    op: ops.Conv, weight: NDArray[Any], inner: tuple[int, ...], outer: tuple[int, ...], zeros: bool
-) -> tuple[Index, Index, Index]:
+    op: ops.Conv, weight: Numbers, inner: tuple[int, ...], outer: tuple[int, ...], zeros: bool
+) -> tuple[Codes, Codes, Codes]:
     sites, offsets = prod(outer[1:]), prod(weight.shape[2:])
     site = np.indices(outer[1:]).reshape(len(outer) - 1, sites, 1)
     offset = np.indices(weight.shape[2:]).reshape(len(outer) - 1, 1, offsets)

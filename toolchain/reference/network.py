@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Array, Reals
 from ..diagnostics import Diagnostic, UsageError
 from ..inputs import check_inputs
 from ..interfaces import FloatRun
@@ -19,8 +19,7 @@ from .operations import evaluate
 
 __all__ = ["run_reference"]
 
-Array = NDArray[Any]
-Watch = Callable[[Op, Callable[[str], Array]], None]
+Watch = Callable[[Op, Callable[[str], Reals]], None]
 
 
 def run_reference(
@@ -46,8 +45,8 @@ def run_reference(
     batch = len(next(iter(arrays.values())))
     run = _Run(net, batch, ranges, watch)
     total = net.schedule.steps * frames
-    history: dict[str, list[Array]] = {s.name: [] for s in net.states}
-    emitted: list[dict[str, Array]] = []
+    history: dict[str, list[Reals]] = {s.name: [] for s in net.states}
+    emitted: list[dict[str, Reals]] = []
     ticks = 0
     # A diverging state is reported with its name and tick, not as a warning of NumPy.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -84,21 +83,22 @@ def run_reference(
 
 @dataclass
 class _Run:
-    """Values of one evaluation. `drive` holds inputs and drive values; step and readout values live for one call."""
+    """Values of one evaluation, float64 but for indices and comparisons. `drive` holds inputs and drive values; step
+    and readout values live for one call."""
 
     net: EqNet
     batch: int
     record: bool
     watch: Watch | None
-    states: dict[str, Array] = field(default_factory=dict)
+    states: dict[str, Reals] = field(default_factory=dict)
     seen: dict[str, tuple[float, float]] = field(default_factory=dict)
-    drive: dict[str, Array] = field(default_factory=dict)
-    _params: dict[str, Array] = field(init=False)
+    drive: dict[str, Reals] = field(default_factory=dict)
+    _params: dict[str, Reals] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._params = {p.name: p.value for p in self.net.params}
+        self._params = {p.name: cast("Reals", p.value) for p in self.net.params}
 
-    def clamp(self, inputs: Mapping[str, Array]) -> None:
+    def clamp(self, inputs: Mapping[str, Reals]) -> None:
         self.drive = dict(inputs)
         for name, value in inputs.items():
             if value.dtype.kind == "f":
@@ -118,27 +118,27 @@ class _Run:
             self._note(name, value)
         self.states = latched
 
-    def read(self) -> dict[str, Array]:
+    def read(self) -> dict[str, Reals]:
         scope = self.drive | self.states
         self._evaluate(self.net.readout, scope)
         results = {o.name: self._value(scope, o.value) for o in self.net.outputs}
         return {n: self._full(v, v.shape[1:]) for n, v in results.items()}
 
-    def _initial(self, state: State) -> Array:
+    def _initial(self, state: State) -> Reals:
         if state.init is None:
             return np.zeros((self.batch, *state.shape))
         value = self._value(self.drive, state.init)
         missing = (1,) * (1 + len(state.shape) - value.ndim)
         return self._full(value.reshape(value.shape[:1] + missing + value.shape[1:]), state.shape)
 
-    def _full(self, value: Array, shape: tuple[int, ...]) -> Array:
+    def _full(self, value: Reals, shape: tuple[int, ...]) -> Reals:
         """A value that only depends on parameters has a batch axis of size 1: repeat it."""
         return np.array(np.broadcast_to(value, (self.batch, *shape)))
 
-    def _value(self, scope: Mapping[str, Array], name: str) -> Array:
+    def _value(self, scope: Mapping[str, Reals], name: str) -> Reals:
         return scope[name] if name in scope else self._params[name][None]
 
-    def _evaluate(self, block: Iterable[Op], scope: dict[str, Array]) -> None:
+    def _evaluate(self, block: Iterable[Op], scope: dict[str, Reals]) -> None:
         for op in block:
             if isinstance(op, Repeat):
                 value = self._value(scope, op.init)
@@ -155,7 +155,7 @@ class _Run:
             scope[op.out] = value
             self._note(op.out, value)
 
-    def _note(self, name: str, value: Array) -> None:
+    def _note(self, name: str, value: Reals) -> None:
         if not self.record or value.dtype.kind == "b":
             return
         lo, hi = float(value.min()), float(value.max())
@@ -163,7 +163,7 @@ class _Run:
         self.seen[name] = (min(lo, before[0]), max(hi, before[1]))
 
 
-def _stops(net: EqNet, old: Mapping[str, Array], new: Mapping[str, Array], made: int) -> bool:
+def _stops(net: EqNet, old: Mapping[str, Reals], new: Mapping[str, Reals], made: int) -> bool:
     stop = net.schedule.stop
     if stop is None:
         return False
@@ -172,7 +172,7 @@ def _stops(net: EqNet, old: Mapping[str, Array], new: Mapping[str, Array], made:
     return bool(np.sqrt((moved * moved).sum(axis=1)).max() < bound)
 
 
-def _check_finite(states: Mapping[str, Array], tick: int) -> None:
+def _check_finite(states: Mapping[str, Reals], tick: int) -> None:
     faults = [
         Diagnostic(
             "diverged",
@@ -188,9 +188,9 @@ def _check_finite(states: Mapping[str, Array], tick: int) -> None:
         raise UsageError(faults)
 
 
-def _checked(net: EqNet, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], int]:
+def _checked(net: EqNet, inputs: Mapping[str, Array]) -> tuple[dict[str, Reals], int]:
     """The inputs as float64 or int64, and the number of frames (1 without frames)."""
     arrays, faults = check_inputs(net, inputs, content="reals", where=net.name)
     if faults:
         raise UsageError(faults)
-    return arrays, next(iter(arrays.values())).shape[1] if net.schedule.frames else 1
+    return cast("dict[str, Reals]", arrays), next(iter(arrays.values())).shape[1] if net.schedule.frames else 1

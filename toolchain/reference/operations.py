@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Reals
 from ..ir import ops
 from ..ir.ops import ActivationKind, Op, ReduceKind
 
 __all__ = ["align", "evaluate"]
 
-Array = NDArray[Any]
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
-def align(*arrays: Array) -> tuple[Array, ...]:
+def align(*arrays: Reals) -> tuple[Reals, ...]:
     """The same arrays with axes of size 1 put after the batch axis until all have the same rank.
 
     Float64 `[batch, *shape]` each.
@@ -30,7 +29,7 @@ def align(*arrays: Array) -> tuple[Array, ...]:
     return tuple(a.reshape(a.shape[:1] + (1,) * (rank - a.ndim) + a.shape[1:]) for a in arrays)
 
 
-def evaluate(op: Op, value: Callable[[str], Array], param: Callable[[str], Array]) -> Array:
+def evaluate(op: Op, value: Callable[[str], Reals], param: Callable[[str], Reals]) -> Reals:
     """The value of `op`: `value(name)` reads an operand with its batch axis, `param(name)` a parameter without.
 
     Raises TypeError for an operation that has no value of its own at the float level (`repeat` and integer ones).
@@ -38,7 +37,7 @@ def evaluate(op: Op, value: Callable[[str], Array], param: Callable[[str], Array
     Operands and result are float64 `[batch, *shape]`, parameters `[*shape]`.
     """
 
-    def pair(a: str, b: str) -> tuple[Array, Array]:
+    def pair(a: str, b: str) -> tuple[Reals, Reals]:
         first, second = align(value(a), value(b))
         return first, second
 
@@ -101,7 +100,7 @@ def evaluate(op: Op, value: Callable[[str], Array], param: Callable[[str], Array
             assert_never(op)
 
 
-def _reduce(x: Array, kind: ReduceKind, axes: tuple[int, ...], *, keep: bool) -> Array:
+def _reduce(x: Reals, kind: ReduceKind, axes: tuple[int, ...], *, keep: bool) -> Reals:
     match kind:
         case "sum":
             return np.asarray(x.sum(axis=axes, keepdims=keep))
@@ -111,24 +110,24 @@ def _reduce(x: Array, kind: ReduceKind, axes: tuple[int, ...], *, keep: bool) ->
             return np.asarray(x.max(axis=axes, keepdims=keep))
 
 
-def _conv(x: Array, weight: Array, bias: Array | None, stride: int, padding: int) -> Array:
+def _conv(x: Reals, weight: Reals, bias: Reals | None, stride: int, padding: int) -> Reals:
     space = weight.ndim - 2
     padded = np.pad(x, [(0, 0), (0, 0)] + [(padding, padding)] * space)
-    axes: Any = tuple(range(2, 2 + space))  # NumPy's stub knows a single axis only
-    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=axes)
+    axes = tuple(range(2, 2 + space))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=axes)  # type: ignore[call-overload] # its stub knows a single axis
     strided = windows[(slice(None), slice(None)) + (slice(None, None, stride),) * space]
     contracted = (1, *range(2 + space, 2 + 2 * space))
     y = np.moveaxis(np.tensordot(strided, weight, axes=(contracted, tuple(range(1, 2 + space)))), -1, 1)
     return y if bias is None else y + bias.reshape(-1, *(1,) * space)
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Reals) -> Reals:
     # exp of a negative argument only: no overflow on either side.
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x >= 0.0, 1.0, e) / (1.0 + e))
 
 
-def _activation(x: Array, kind: ActivationKind) -> Array:
+def _activation(x: Reals, kind: ActivationKind) -> Reals:
     match kind:
         case "tanh":
             return np.tanh(x)
@@ -142,14 +141,14 @@ def _activation(x: Array, kind: ActivationKind) -> Array:
             return np.asarray(x * _sigmoid(x))
 
 
-def _normalize(x: Array, op: ops.Normalize) -> Array:
+def _normalize(x: Reals, op: ops.Normalize) -> Reals:
     if op.groups > 1:
         grouped = x.reshape(len(x), op.groups, -1)
         return _standardise(grouped, (-1,), op).reshape(x.shape)
     return _standardise(x, op.axes, op)
 
 
-def _standardise(x: Array, axes: tuple[int, ...], op: ops.Normalize) -> Array:
+def _standardise(x: Reals, axes: tuple[int, ...], op: ops.Normalize) -> Reals:
     centred = x - x.mean(axis=axes, keepdims=True)
     variance = np.mean(centred * centred, axis=axes, keepdims=True)
     if op.eps_on == "variance":
@@ -157,7 +156,7 @@ def _standardise(x: Array, axes: tuple[int, ...], op: ops.Normalize) -> Array:
     return np.asarray(centred / (np.sqrt(variance) + op.eps))
 
 
-def _softmax(x: Array, mask: Array | None) -> Array:
+def _softmax(x: Reals, mask: Reals | None) -> Reals:
     if mask is None:
         e = np.exp(x - x.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))

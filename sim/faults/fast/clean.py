@@ -35,7 +35,7 @@ class _Recorder(golden.Machine):
         self.seen: dict[str, Codes] = {}
         super().__init__(net, batch, "dense")
 
-    def hold(self, name: str, value: golden.Value) -> golden.Value:
+    def hold(self, name: str, value: Codes) -> Codes:
         self.seen[name] = value
         return super().hold(name, value)
 
@@ -45,8 +45,8 @@ class _Recorder(golden.Machine):
 
 
 def clean_run(net: IntNet, inputs: Mapping[str, Codes], layout: Layout, tolerance: int) -> CleanRun:
-    """Every value of every tick of `net`, which has no repeats and no tolerance. A tick that repeats another of its
-    frame shares its row."""
+    """Every value of every tick of `net`, which has no repeats and no tolerance, on codes `[batch, (frame,) *shape]`. A
+    tick that repeats another of its frame shares its row."""
     codes, samples, frames = golden.clamped_codes(net, inputs)
     dtype = np.int32 if all(f.bits < 32 for f in net.formats.values()) else np.int64
     parts = [

@@ -115,7 +115,7 @@ def _changes(net: IntNet, samples: Samples) -> Iterator[tuple[Codes, Codes, Code
         yield tick, sample, unit, change[tick, sample, unit]
 
 
-def _fan(taps: Taps, units: Codes) -> tuple[Codes, Codes, Codes]:
+def _fan(taps: Taps[np.int64], units: Codes) -> tuple[Codes, Codes, Codes]:
     """For each of `units`, what it feeds: its place in `units`, the result and the weight, results ascending."""
     order = np.argsort(taps.column, kind="stable")
     column = taps.column[order]

@@ -63,7 +63,8 @@ class Row:
 
 
 def fault_arrays(rows: Sequence[Row], samples: Codes, limit: int) -> dict[str, Codes]:
-    """The arrays of `bench/native.py --faults`; `samples` counts in the inputs that it is given."""
+    """The arrays of `bench/native.py --faults`: `samples` `[faults]`, which counts in its inputs, and a table of shape
+    `[entries, columns]` for each kind."""
     found = {
         "upsets": [(i, *told.codes()) for i, row in enumerate(rows) for told in row.upsets],
         "loads": [(i, *load) for i, row in enumerate(rows) for load in row.loads],

@@ -7,11 +7,12 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError
 from .containers import READ_ERRORS, damaged, open_zip, zip_names
 from .format import FileFormat, LoadedFile, config_text, refuse
@@ -28,7 +29,7 @@ class Header:
     """What a `.npy` stream says about itself."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     length: int
     """Bytes before the data."""
 
@@ -62,8 +63,9 @@ def widen_bfloat16(words: NDArray[np.uint16]) -> NDArray[np.float32]:
     return np.asarray(np.left_shift(words, 16, dtype=np.uint32).view(np.float32))
 
 
-def read_npy(handle: BinaryIO, size: int, where: str) -> NDArray[Any]:
-    """The array of a `.npy` file of `size` bytes."""
+def read_npy(handle: BinaryIO, size: int, where: str) -> Array:
+    """The array of a `.npy` file of `size` bytes, in the shape and type that it states. Raises ImportFileError if it is
+    damaged, or no array of numbers."""
     _header(handle, size, where)
     handle.seek(0)
     try:
@@ -72,7 +74,7 @@ def read_npy(handle: BinaryIO, size: int, where: str) -> NDArray[Any]:
         raise damaged(where, size, error) from error
 
 
-def _array(handle: BinaryIO) -> NDArray[Any]:
+def _array(handle: BinaryIO) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         array = np.lib.format.read_array(handle, allow_pickle=False)  # type: ignore[no-untyped-call]
@@ -113,7 +115,7 @@ class NpzFile:
             raise damaged(where, member.file_size, error) from error
         self.headers[member.filename.removesuffix(".npy")] = head
 
-    def read(self, key: str) -> NDArray[Any]:
+    def read(self, key: str) -> Array:
         """The array under `key`; ImportFileError if its bytes are damaged."""
         member = self._archive.getinfo(f"{key}.npy")
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from ...diagnostics import Diagnostic, UsageError
 from .containers import READ_ERRORS
@@ -15,7 +14,7 @@ __all__ = ["read_config"]
 _MAX_CONFIG = 1 << 20
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, object]:
     """Settings by name from a JSON or TOML file (by its ending; one table at the top); UsageError if it is neither."""
     where = str(path)
     reader = {".json": json.loads, ".toml": tomllib.loads}.get(path.suffix.lower())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from numpy.typing import NDArray
-
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError
 from ...interfaces import Assumption
 from .containers import READ_ERRORS
@@ -28,10 +27,10 @@ class LoadedFile:
     """
 
     label: str
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Array]
     family: str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    forward_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    forward_kwargs: Mapping[str, object] = field(default_factory=dict)
     wrapper: str = "state_dict"
     assumed: tuple[Assumption, ...] = ()
 
@@ -50,8 +49,8 @@ class FileFormat:
     read: Callable[[bytes, str], LoadedFile]
 
 
-def config_text(text: str | None, label: str) -> Mapping[str, Any]:
-    """The table in a JSON text; an empty one if there is none."""
+def config_text(text: str | None, label: str) -> Mapping[str, object]:
+    """The table in a JSON text; an empty one if there is none. Raises ImportFileError."""
     if text is None:
         return {}
     try:
@@ -61,7 +60,7 @@ def config_text(text: str | None, label: str) -> Mapping[str, Any]:
     return config_table(config, "config", label)
 
 
-def config_table(value: Any, name: str, label: str) -> Mapping[str, Any]:
+def config_table(value: object, name: str, label: str) -> Mapping[str, object]:
     """A table of names; ImportFileError if it is another thing."""
     if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
         refuse("config-not-table", f"{name} is a {type(value).__name__}, must be a table of names", label)

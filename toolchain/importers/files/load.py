@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import registry
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError
 from .arrays import NPY_MAGIC
 from .containers import ZIP_MAGIC, open_zip, regular_file
@@ -75,13 +75,13 @@ def _refuse_unknown(data: bytes, label: str, known: list[str]) -> NoReturn:
     refuse("file-format", f"{what}: its {len(data)} bytes begin with {data[:8]!r}", label, hint)
 
 
-def _keys(arrays: Mapping[str, NDArray[Any]], label: str) -> dict[str, NDArray[Any]]:
+def _keys(arrays: Mapping[str, Array], label: str) -> dict[str, Array]:
     """The same arrays without the prefixes that torch.compile and DataParallel put before keys."""
     if not arrays:
         refuse("file-no-network", "the file holds no tensors, no network", label, SAVE_STATE)
     plain = {key: key.replace(_COMPILED, "") for key in arrays}
     parallel = all(k.startswith(_PARALLEL) for k in plain.values())
-    unwrapped: dict[str, NDArray[Any]] = {}
+    unwrapped: dict[str, Array] = {}
     faults = []
     for key, array in arrays.items():
         name = plain[key].removeprefix(_PARALLEL) if parallel else plain[key]

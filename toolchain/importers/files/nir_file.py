@@ -4,18 +4,54 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
+from ...arrays import Codes, Reals
 from ...diagnostics import Diagnostic, ImportFileError, MissingToolError
 from .containers import READ_ERRORS, UNPACK_FREE, UNPACK_RATIO, damaged
 
-__all__ = ["is_hdf5", "read_graph"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from h5py import File
+
+__all__ = ["NirGraph", "NirNode", "is_hdf5", "read_graph"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _FILTERS = (None, "gzip", "lzf", "szip")
 _MAX_NODES = 100_000
+
+
+class NirNode(Protocol):
+    """A node of the package nir, which has no types: each kind has some of these attributes."""
+
+    weight: Reals
+    bias: Reals
+    scale: Reals
+    threshold: Reals
+    stride: Codes
+    padding: Codes
+    dilation: Codes
+    groups: int
+    delay: Reals
+    r: Reals
+    tau: Reals
+    tau_syn: Reals
+    tau_mem: Reals
+    v_leak: Reals
+    w_in: Reals
+    input_type: Mapping[str, Codes]
+    output_type: Mapping[str, Codes]
+
+
+class NirGraph(Protocol):
+    """What `nir.NIRGraph` is read for."""
+
+    nodes: Mapping[str, NirNode]
+    edges: Sequence[tuple[str, str]]
+    metadata: object
 
 
 def is_hdf5(start: bytes) -> bool:
@@ -23,7 +59,7 @@ def is_hdf5(start: bytes) -> bool:
     return start.startswith(_HDF5_MAGIC)
 
 
-def read_graph(data: bytes, label: str) -> Any:
+def read_graph(data: bytes, label: str) -> NirGraph:
     """The `nir.NIRGraph` in the bytes of a file. Nothing outside of them is opened and nothing is executed.
 
     Raises ImportFileError (damaged, no NIR graph, links, bombs) or MissingToolError.
@@ -49,10 +85,10 @@ def read_graph(data: bytes, label: str) -> Any:
         if isinstance(error, ImportFileError):
             raise
         raise damaged(label, len(data), error or type(error).__name__) from error
-    return graph
+    return cast("NirGraph", graph)
 
 
-def _demand_plain(file: Any, size: int, label: str) -> None:
+def _demand_plain(file: File, size: int, label: str) -> None:
     """Only hard links, plain numbers and strings stored in the file itself, of a plausible total size."""
     import h5py
 

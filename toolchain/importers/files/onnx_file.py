@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QUANTIZERS", "attributes", "is_onnx", "quantized", "read_model"]
 
-Array = NDArray[Any]
+Singles: TypeAlias = NDArray[np.float32]
 
 QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant")
 _MAX_NODES = 100_000
@@ -54,7 +55,7 @@ def read_model(data: bytes, label: str) -> ModelProto:
     return model
 
 
-def attributes(node: NodeProto) -> dict[str, Any]:
+def attributes(node: NodeProto) -> dict[str, object]:
     """Attributes of a node by name; strings as text."""
     from onnx import helper
 
@@ -64,11 +65,12 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     }
 
 
-def quantized(kind: str, inputs: list[Array], options: dict[str, Any], where: str) -> Array:
+def quantized(kind: str, inputs: list[Singles], options: Mapping[str, object], where: str) -> Singles:
     """What a quantizer makes of a constant, as the QONNX standard defines it and in the constant's own precision.
 
     Quant: `(round(clip(x / scale + zero, low, high)) - zero) scale`, with the limits of `bits`, `signed` and `narrow`,
-    rounding half to even; BipolarQuant: `scale` where x >= 0, else `-scale`. UnsupportedError for another rounding.
+    rounding half to even; BipolarQuant: `scale` where x >= 0, else `-scale`. Arrays broadcast, the result has the shape
+    of x. Raises UnsupportedError for another rounding.
     """
     x, scale = inputs[0], inputs[1]
     if kind == "BipolarQuant":

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 __all__ = ["Opaque", "PickleError", "Storage", "StoredTensor", "Survey", "foreign_globals", "survey"]
 
@@ -47,8 +46,12 @@ _PLAIN = frozenset(("torch Size", "torch device"))
 _DTYPES = frozenset(f"torch {name}" for name, _ in STORAGES.values())
 _ALLOWED = frozenset((*STORAGES, _REBUILD, _PARAMETER, *_DICTIONARIES, *_RECORDS, *_PLAIN, *_DTYPES))
 _CONSTANTS = frozenset(("NONE", "NEWFALSE", "NEWTRUE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"))
-_CONSTANT_VALUES: Mapping[str, Any] = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
-_EMPTY: Mapping[str, type[Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_CONSTANT_VALUES: Mapping[str, object] = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True}
+_EMPTY: Mapping[str, type[dict[str, object] | list[object] | tuple[object, ...]]] = {
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+}
 _TUPLES: Mapping[str, int] = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -89,7 +92,7 @@ class Survey:
     each tensor (by identity: the last dictionary key it was put under); and the offset behind the pickle's last byte.
     """
 
-    value: Any = None
+    value: object = None
     storages: dict[str, Storage] = field(default_factory=dict)
     tensors: list[StoredTensor] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
@@ -150,11 +153,11 @@ class _Machine:
 
     def __init__(self) -> None:
         self.survey = Survey()
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.stack: list[object] = []
+        self.marks: list[list[object]] = []
+        self.memo: dict[object, object] = {}
 
-    def do(self, name: str, arg: Any) -> None:
+    def do(self, name: str, arg: object) -> None:
         stack = self.stack
         if name in _CONSTANTS:
             stack.append(_CONSTANT_VALUES.get(name, arg))
@@ -188,8 +191,8 @@ class _Machine:
             self._update(self._to_mark())
         elif name == "GLOBAL":
             if arg not in _ALLOWED:
-                raise PickleError(f"it names {_dotted(arg)}")
-            stack.append(Opaque(arg))
+                raise PickleError(f"it names {_dotted(str(arg))}")
+            stack.append(Opaque(str(arg)))
         elif name == "REDUCE":
             arguments = stack.pop()
             stack.append(self._call(stack.pop(), arguments))
@@ -207,17 +210,17 @@ class _Machine:
         elif name != "PROTO":
             raise PickleError(f"it uses the opcode {name}, which no checkpoint of tensors needs")
 
-    def _to_mark(self) -> list[Any]:
+    def _to_mark(self) -> list[object]:
         items = self.stack
         self.stack = self.marks.pop()
         return items
 
-    def _extend(self, items: list[Any]) -> None:
+    def _extend(self, items: list[object]) -> None:
         if not isinstance(self.stack[-1], list):
             raise PickleError("it appends to something that is not a list")
         self.stack[-1].extend(items)
 
-    def _update(self, items: list[Any]) -> None:
+    def _update(self, items: list[object]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
             raise PickleError("it sets items of something that is not a dictionary")
@@ -229,7 +232,7 @@ class _Machine:
                 self.survey.names[id(value)] = str(key)
             target[key] = value
 
-    def _call(self, function: Any, arguments: Any) -> Any:
+    def _call(self, function: object, arguments: object) -> object:
         if not isinstance(function, Opaque) or not isinstance(arguments, tuple):
             raise PickleError("it calls something that has no name")
         if function.name == _REBUILD:
@@ -242,25 +245,30 @@ class _Machine:
             return Opaque(function.name)
         raise PickleError(f"it calls {_dotted(function.name)} with arguments that torch.save does not write")
 
-    def _tensor(self, arguments: tuple[Any, ...]) -> StoredTensor:
-        storage, offset, shape, stride, *rest = arguments
-        good = isinstance(storage, Storage) and isinstance(offset, int) and len(rest) == 2
-        good = good and isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride)
-        if not good or not all(type(n) is int and n >= 0 for n in (*shape, *stride, offset)):
-            raise PickleError("it has a tensor with arguments that torch.save does not write")
-        tensor = StoredTensor(storage, offset, shape, stride)
-        self.survey.tensors.append(tensor)
-        return tensor
+    def _tensor(self, arguments: tuple[object, ...]) -> StoredTensor:
+        match arguments:
+            case (Storage() as storage, int() as offset, tuple() as shape, tuple() as stride, _, _) if len(
+                shape
+            ) == len(stride) and all(type(n) is int and n >= 0 for n in (*shape, *stride, offset)):
+                tensor = StoredTensor(storage, offset, shape, stride)
+                self.survey.tensors.append(tensor)
+                return tensor
+            case _:
+                raise PickleError("it has a tensor with arguments that torch.save does not write")
 
-    def _storage(self, token: Any) -> Storage:
+    def _storage(self, token: object) -> Storage:
         # Six entries in files older than torch 1.6, the last one for views, which this reader does not take.
-        good = isinstance(token, tuple) and len(token) >= 5 and token[0] == "storage" and token[5:] in ((), (None,))
-        if not good or not isinstance(token[1], Opaque) or token[1].name not in STORAGES:
-            raise PickleError("it refers to data that is not a plain tensor storage")
-        _, kind, key, location, elements = token[:5]
+        match token:
+            case ("storage", Opaque(name=kind), key, location, elements, *rest) if kind in STORAGES and rest in (
+                [],
+                [None],
+            ):
+                pass
+            case _:
+                raise PickleError("it refers to data that is not a plain tensor storage")
         if not isinstance(key, str) or not isinstance(location, str) or type(elements) is not int or elements < 0:
             raise PickleError("it has a storage with arguments that torch.save does not write")
-        storage = Storage(key, *STORAGES[kind.name], elements)
+        storage = Storage(key, *STORAGES[kind], elements)
         if self.survey.storages.setdefault(key, storage) != storage:
             raise PickleError(f"it gives storage {key[:40]!r} two sizes")
         return storage

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError
 from .arrays import widen_bfloat16
 from .containers import READ_ERRORS, damaged, open_zip
@@ -52,20 +52,20 @@ class TorchFile:
     """What `torch.save` was given: dictionaries, lists, numbers and strings, with a `StoredTensor` for each tensor and
     an `Opaque` for each other object. `order` is the byte order of the storages."""
 
-    value: Any
+    value: object
     storages: Mapping[str, bytes]
     order: Literal["<", ">"] = "<"
-    _arrays: dict[int, NDArray[Any]] = field(default_factory=dict, repr=False)
+    _arrays: dict[int, Array] = field(default_factory=dict, repr=False)
     """By identity of the tensor: a pickle may name one a million times, which must not make a million copies."""
 
-    def array(self, tensor: StoredTensor) -> NDArray[Any]:
+    def array(self, tensor: StoredTensor) -> Array:
         """The numbers of a tensor as a read-only view of its storage, in the type it was stored as (bfloat16 widened
         to float32, exactly). Raises ValueError for a shape that NumPy cannot hold."""
         if id(tensor) not in self._arrays:
             self._arrays[id(tensor)] = self._view(tensor)
         return self._arrays[id(tensor)]
 
-    def _view(self, tensor: StoredTensor) -> NDArray[Any]:
+    def _view(self, tensor: StoredTensor) -> Array:
         kind = tensor.storage.dtype
         flat = np.frombuffer(self.storages[tensor.storage.key], np.dtype(_CODES[kind]).newbyteorder(self.order))
         if 0 in tensor.shape:

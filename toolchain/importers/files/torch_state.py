@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from numpy.typing import NDArray
-
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError
 from ...interfaces import Assumption
 from .containers import zip_names
@@ -46,7 +44,7 @@ def _unwrap(file: TorchFile, label: str) -> LoadedFile:
     if isinstance(value, StoredTensor):
         refuse("file-no-network", f"the file holds one tensor {list(value.shape)}, no network", label, SAVE_STATE)
     if isinstance(value, (list, tuple)) and value and all(isinstance(v, StoredTensor) for v in value):
-        numbered = {str(i): tensor for i, tensor in enumerate(value)}
+        numbered: dict[object, object] = {str(i): tensor for i, tensor in enumerate(value)}
         names = "0" if len(value) == 1 else f"0 to {len(value) - 1}"
         called = Assumption("tensor names", names, f"the file holds a {type(value).__name__} of tensors without names")
         return LoadedFile(label, _tensors(numbered, file, label), wrapper="list", assumed=(called,))
@@ -81,12 +79,12 @@ def _unwrap(file: TorchFile, label: str) -> LoadedFile:
     )
 
 
-def _entry(value: Mapping[Any, Any], label: str) -> tuple[str | None, tuple[Assumption, ...]]:
+def _entry(value: Mapping[object, object], label: str) -> tuple[str | None, tuple[Assumption, ...]]:
     """The entry that holds the state_dict, None if the dictionary itself is one."""
     stated = next((name for name in _WRAPPERS if name in value), None)
     if stated is not None or any(isinstance(v, StoredTensor) and v.shape for v in value.values()):
         return stated, ()
-    names = [n for n in _ENTRIES if isinstance(value.get(n), dict) and _holds_tensors(value[n])]
+    names = [n for n in _ENTRIES if _holds_tensors(value.get(n))]
     if len(names) > 1:
         what = f"the entries {', '.join(names)} each hold tensors, and nothing says which is the network"
         refuse("file-several", what, label, f"save that entry alone: torch.save(file[{names[0]!r}], path)")
@@ -95,31 +93,34 @@ def _entry(value: Mapping[Any, Any], label: str) -> tuple[str | None, tuple[Assu
     return names[0], (Assumption("state_dict", names[0], "the entry of the file that holds tensors"),)
 
 
-def _holds_tensors(value: Mapping[Any, Any]) -> bool:
-    return any(isinstance(v, StoredTensor) for v in value.values())
+def _holds_tensors(value: object) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, StoredTensor) for v in value.values())
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """What an entry is, in words."""
     names = {dict: "a dictionary", StoredTensor: "a tensor", type(None): "None"}
     text = names.get(type(value), f"a {type(value).__name__}")
     return f"an object ({value.name.replace(' ', '.')})" if isinstance(value, Opaque) else text
 
 
-def _stated(value: Mapping[str, Any], label: str) -> str | None:
+def _stated(value: Mapping[str, object], label: str) -> str | None:
     """The class that the file names: `key`, else `package` and `model_class`, else `model_class` alone."""
-    parts = {n: value[n] for n in ("key", "package", "model_class") if value.get(n) is not None}
-    for name, text in parts.items():
-        if not isinstance(text, str):
+    parts: dict[str, str] = {}
+    for name in ("key", "package", "model_class"):
+        text = value.get(name)
+        if isinstance(text, str):
+            parts[name] = text
+        elif text is not None:
             refuse("file-family", f"{name} is a {type(text).__name__}, must be a string", label)
     if "key" in parts:
-        return str(parts["key"])
+        return parts["key"]
     if "model_class" not in parts:
         return None
     return ".".join(parts[n] for n in ("package", "model_class") if n in parts)
 
 
-def _tensors(state: Mapping[Any, Any], file: TorchFile, label: str) -> dict[str, NDArray[Any]]:
+def _tensors(state: Mapping[object, object], file: TorchFile, label: str) -> dict[str, Array]:
     arrays = {}
     faults = []
     for key, tensor in state.items():
@@ -127,7 +128,7 @@ def _tensors(state: Mapping[Any, Any], file: TorchFile, label: str) -> dict[str,
             what = f"the state_dict has a key of type {type(key).__name__} ({str(key)[:40]}), must be a string"
             faults.append(Diagnostic("key-not-string", what, label, SAVE_STATE))
         elif not isinstance(tensor, StoredTensor):
-            inside = isinstance(tensor, dict) and _holds_tensors(tensor)
+            inside = _holds_tensors(tensor)
             hint = f"save that entry alone: torch.save(file[{key[:80]!r}], path)" if inside else SAVE_STATE
             what = f"the entry is {_kind(tensor)}, must be a tensor"
             faults.append(Diagnostic("entry-not-tensor", what, f"{label}:{key[:80]}", hint))

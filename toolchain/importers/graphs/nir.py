@@ -19,17 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from ...arrays import Reals
 from ...diagnostics import Diagnostic, UnsupportedError
 from ...interfaces import Imported
 from ...ir import State, ops
 from ...ir.ops import Op
 from ..family import Setting
-from ..files.nir_file import read_graph
+from ..files.nir_file import NirGraph, NirNode, read_graph
 from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
 
 __all__ = ["NIR", "import_nir"]
@@ -49,7 +49,7 @@ _MEMORYLESS = ("Input", "Output", "Affine", "Linear", "Scale", "Threshold", "Fla
 _MAX_REGISTERS = 1024
 
 
-def import_nir(data: bytes, path: Path, *, user: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
+def import_nir(data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object]) -> Imported:
     """The net in the bytes of a `.nir` file; settings as in `import_model`.
 
     Raises ImportFileError (damaged, or no graph of this kind), UnsupportedError naming every node that is not read
@@ -61,11 +61,11 @@ def import_nir(data: bytes, path: Path, *, user: Mapping[str, Any], config: Mapp
     return import_graph(_Reader, graph, path, stated=stated, user=user, config=config)
 
 
-class _Reader(GraphReader):
+class _Reader(GraphReader[NirGraph]):
     kind = NIR
 
     def survey(self) -> None:
-        self.dt = float(self.settings["dt"])
+        self.dt = self.number("dt")
         self.kinds = {name: type(node).__name__ for name, node in self.graph.nodes.items()}
         self.refuse_unknown()
         sources: dict[str, list[str]] = {name: [] for name in self.graph.nodes}
@@ -93,7 +93,7 @@ class _Reader(GraphReader):
         for kind in ("Input", "Output"):
             if not self.of(kind):
                 faults.append(Diagnostic("nir-node", f"the graph has no {kind} node", self.label))
-        if int(self.settings["steps"]) < 1 or not self.dt > 0.0:
+        if self.steps < 1 or not self.dt > 0.0:
             what = f"steps is {self.settings['steps']} and dt {self.dt:g}, both must be positive"
             faults.append(Diagnostic("nir-schedule", what, self.label))
         if faults:
@@ -108,7 +108,7 @@ class _Reader(GraphReader):
         """Shape of what enters a node."""
         return tuple(int(n) for n in self.graph.nodes[name].input_type["input"])
 
-    def constant(self, name: str, part: str, value: Any, state: str = "") -> str:
+    def constant(self, name: str, part: str, value: ArrayLike, state: str = "") -> str:
         """A parameter of a node (of one of its states), stored once however often the node is evaluated."""
         return self.param((state or name, part), f"{state or name}_{part}", value, f"{self.where(name)}.{part}")
 
@@ -147,7 +147,7 @@ class _Reader(GraphReader):
             case _:
                 return _add(block, self.conv(name, node, x, out))
 
-    def conv(self, name: str, node: Any, x: str, out: str) -> Op:
+    def conv(self, name: str, node: NirNode, x: str, out: str) -> Op:
         stride, dilation = (set(np.ravel(v).tolist()) for v in (node.stride, node.dilation))
         padding = set(np.ravel(node.padding).tolist())
         plain = len(stride) == 1 and len(padding) == 1 and not isinstance(min(padding), str)
@@ -178,7 +178,7 @@ class _Reader(GraphReader):
                     self.leak(name, state, node.tau_mem, node.r, node.v_leak, current, step),
                 ]
 
-    def leak(self, name: str, state: str, tau: Any, gain: Any, rest: Any, x: str, step: list[Op]) -> State:
+    def leak(self, name: str, state: str, tau: Reals, gain: Reals, rest: Reals, x: str, step: list[Op]) -> State:
         """`state += dt/tau (rest - state + gain x)`."""
         part = self.dt / np.asarray(tau, np.float64)
         if not ((part > 0.0) & (part <= 1.0)).all():
@@ -196,13 +196,13 @@ class _Reader(GraphReader):
             step.append(ops.Add(out=out, a=state, b=self.product(name, state, "part", part, gap, step)))
         return State(state, tuple(np.shape(tau)), out)
 
-    def product(self, name: str, state: str, part: str, factor: NDArray[Any], x: str, step: list[Op]) -> str:
+    def product(self, name: str, state: str, part: str, factor: Reals, x: str, step: list[Op]) -> str:
         if np.all(np.asarray(factor) == 1.0):
             return x
         constant = self.constant(name, f"{part}_factor", factor, state)
         return _add(step, ops.Mul(out=self.unique(f"{state}_{part}"), a=x, b=constant))
 
-    def delay(self, name: str, state: str, delay: Any, x: str, shape: tuple[int, ...]) -> list[State]:
+    def delay(self, name: str, state: str, delay: Reals, x: str, shape: tuple[int, ...]) -> list[State]:
         ticks = np.asarray(delay, np.float64) / self.dt
         count = float(np.rint(ticks.flat[0])) if ticks.size and np.isfinite(ticks).all() else 0.0
         if not 1 <= count <= _MAX_REGISTERS or not np.allclose(ticks, count, rtol=1e-9, atol=0.0):

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
 from ...interfaces import Imported
 from ...ir import State, ops
@@ -34,11 +34,9 @@ from ..files.onnx_file import QUANTIZERS, attributes, quantized, read_model
 from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
 
 if TYPE_CHECKING:
-    from onnx import NodeProto
+    from onnx import ModelProto, NodeProto, ValueInfoProto  # noqa: F401 - ruff does not look into class bases
 
 __all__ = ["QONNX", "import_qonnx"]
-
-Array = NDArray[Any]
 
 _ACTIVATIONS: Mapping[str, ops.ActivationKind] = {"Tanh": "tanh", "Sigmoid": "sigmoid", "Relu": "relu"}
 _VALUES = ("MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Identity", *_ACTIVATIONS, *QUANTIZERS)
@@ -55,7 +53,7 @@ QONNX = GraphKind(
 )
 
 
-def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, Any], config: Mapping[str, Any]) -> Imported:
+def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object]) -> Imported:
     """The net in the bytes of an `.onnx` file; settings as in `import_model`.
 
     Raises ImportFileError (damaged, inconsistent), UnsupportedError naming every node that is not read, or UsageError
@@ -67,7 +65,7 @@ def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, Any], config: Ma
     return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config)
 
 
-class _Reader(GraphReader):
+class _Reader(GraphReader["ModelProto"]):
     kind = QONNX
 
     def survey(self) -> None:
@@ -125,17 +123,17 @@ class _Reader(GraphReader):
         operands, options = [self.constants[n] for n in node.input if n], attributes(node)
         match node.op_type:
             case "Constant":
-                return np.asarray(numpy_helper.to_array(options["value"]))
+                return numpy_helper.to_array(next(a.t for a in node.attribute if a.name == "value"))
             case "Identity":
                 return operands[0]
             case "Transpose":
-                return operands[0].transpose(options.get("perm"))
+                return operands[0].transpose(next((a.ints for a in node.attribute if a.name == "perm"), None))
             case "Reshape":
-                return operands[0].reshape([int(n) for n in operands[1]])
+                return operands[0].reshape(np.asarray(operands[1], np.int64).tolist())
             case kind:
                 return quantized(kind, operands, options, self.where(_name(node)))
 
-    def shape(self, value: Any) -> tuple[int, ...]:
+    def shape(self, value: ValueInfoProto) -> tuple[int, ...]:
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
         if len(dims) < 2 or any(d < 1 for d in dims[1:]):
             what = f"input {value.name[:80]!r} has shape {dims}, must be [batch, ...] of known sizes"
@@ -244,15 +242,15 @@ class _Reader(GraphReader):
             raise self.unread(node, "its divisor is not a constant")
         if not divisor.all():
             raise self.unread(node, f"{int((divisor == 0).sum())} of {divisor.size} entries of its divisor are 0")
-        return self.constant(node.input[1], 1.0 / _row(np.asarray(divisor, np.float64)), "inverse")
+        return self.constant(node.input[1], 1.0 / np.asarray(_row(divisor), np.float64), "inverse")
 
-    def linear(self, node: NodeProto, options: Mapping[str, Any], values: Values, out: str) -> Op:
+    def linear(self, node: NodeProto, options: Mapping[str, object], values: Values, out: str) -> Op:
         x, matrix = node.input[0], self.constants.get(node.input[1])
         if x not in values or matrix is None or matrix.ndim != 2 or options.get("transA", 0):
             raise self.unread(node, "read is a value times a constant matrix")
         note = "" if options.get("transB", 0) else "transposed"
         weight = matrix if options.get("transB", 0) else matrix.T
-        alpha, beta = float(options.get("alpha", 1.0)), float(options.get("beta", 1.0))
+        alpha, beta = (float(str(options.get(name, 1.0))) for name in ("alpha", "beta"))
         bias = None
         if len(node.input) > 2 and node.input[2]:
             offset = self.constants.get(node.input[2])

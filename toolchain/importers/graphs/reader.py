@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...diagnostics import Diagnostic, EqcompileError, ImportFileError, UnsupportedError, UsageError
 from ...interfaces import Imported
@@ -18,11 +19,12 @@ from ...ir import EqNet, Input, Output, Param, Schedule, State
 from ...ir.ops import Op
 from ...ir.parts import OutputKind
 from ...ir.verify import check
-from ..family import Setting
+from ..family import Setting, SettingValue
 from ..settings import resolve
 
 __all__ = ["OUTPUTS", "GraphKind", "GraphReader", "Values", "import_graph"]
 
+G = TypeVar("G")
 Values = Mapping[str, str]
 """Names in the net by the graph's own names."""
 
@@ -38,7 +40,7 @@ class GraphKind:
     settings: tuple[Setting, ...]
 
 
-class GraphReader(ABC):
+class GraphReader(ABC, Generic[G]):
     """One graph in the reading.
 
     Nodes without memory that no register reaches are the drive; those that registers need are the step; those that
@@ -48,12 +50,13 @@ class GraphReader(ABC):
 
     kind: ClassVar[GraphKind]
 
-    def __init__(self, graph: Any, label: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, graph: G, label: str, settings: Mapping[str, SettingValue]) -> None:
         self.graph = graph
         self.label = label
         self.settings = settings
         self._params: dict[tuple[str, str], Param] = {}
         self._taken: set[str] = set()
+        self.steps = int(self.number("steps"))
         self.survey()
 
     # The vocabulary: names are the graph's own
@@ -140,7 +143,7 @@ class GraphReader(ABC):
             step=tuple(step),
             readout=tuple(read),
             outputs=tuple(outputs),
-            schedule=Schedule(int(self.settings["steps"])),
+            schedule=Schedule(self.steps),
         )
 
     def _needed(self, sinks: Mapping[str, tuple[str, ...]], ready: Values) -> set[str]:
@@ -175,7 +178,7 @@ class GraphReader(ABC):
         self._taken.add(unique)
         return unique
 
-    def param(self, key: tuple[str, str], name: str, value: Any, source: str) -> str:
+    def param(self, key: tuple[str, str], name: str, value: ArrayLike, source: str) -> str:
         """A constant of the graph under a name like `name`; the same `key` may be asked for again."""
         if key not in self._params:
             array = np.asarray(value, np.float64)
@@ -184,6 +187,13 @@ class GraphReader(ABC):
                 raise ImportFileError(Diagnostic("tensor-not-finite", what, source))
             self._params[key] = Param(self.unique(name), array, source)
         return self._params[key].name
+
+    def number(self, name: str) -> float:
+        """A setting that is a number. Raises UsageError."""
+        value = self.settings[name]
+        if isinstance(value, (bool, str, tuple)):
+            raise UsageError(Diagnostic("setting-value", f"{name} is {value!r}, must be a number", self.label))
+        return float(value)
 
     def where(self, name: str) -> str:
         return f"{self.label}:{name[:80]}"
@@ -194,13 +204,13 @@ class GraphReader(ABC):
 
 
 def import_graph(
-    reader: type[GraphReader],
-    graph: Any,
+    reader: type[GraphReader[G]],
+    graph: G,
     path: Path,
     *,
-    stated: Mapping[str, Any],
-    user: Mapping[str, Any],
-    config: Mapping[str, Any],
+    stated: Mapping[str, object],
+    user: Mapping[str, object],
+    config: Mapping[str, object],
 ) -> Imported:
     """The verified net of a graph; settings as in `import_model`, `stated` those of the file.
 
