@@ -31,8 +31,8 @@ def test_the_template_is_a_family(tmp_path: Path, capsys: pytest.CaptureFixture[
     """What the command writes must import, build and compute what it says."""
     path = tmp_path / "my_net.py"
     assert main(["families", "--template", str(path)]) == 0
-    assert main(["families", "--template", str(path)]) == 2
-    assert "the file exists" in capsys.readouterr().err
+    assert main(["families", "--template", str(path)]) == 6
+    assert "the output exists already" in capsys.readouterr().err
     assert main(["families", "--template", str(tmp_path / "my-net.py")]) == 2
     spec = importlib.util.spec_from_file_location("my_net", path)
     assert spec is not None
