@@ -107,7 +107,7 @@ results: $(VENV)/.installed
 	@$(BIN)/python benchmarks/results.py
 
 docs: $(VENV)/.installed
-	@$(BIN)/python -m eqcompile.toolchain.diagnostics.catalogue > docs/diagnostics.md
+	@$(BIN)/python -m eqcompile.toolchain.diagnostics.page > docs/diagnostics.md
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -154,7 +154,7 @@ def _names(net: IntNet) -> Iterable[Diagnostic]:
     wanted += [("labels", key) for key in label_keys(net).values()] + [("counter", STEPS)]
     for kind, name in wanted:
         if name in seen:
-            yield Diagnostic("onnx-name", f"the name {name!r} of an {kind} is taken in the graph", net.name)
+            yield Diagnostic("onnx-name", f"{kind} {name!r}: the name is taken in the graph", net.name)
         seen.add(name)
 
 

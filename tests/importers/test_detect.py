@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, UsageError
+from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, PluginError, UsageError
 from eqcompile.toolchain.importers.detect import detect, fit
 from eqcompile.toolchain.importers.families import Builder
 from eqcompile.toolchain.importers.families import family as declared
@@ -186,7 +186,7 @@ def test_settings_of_the_user_decide_which_tensors_are_needed() -> None:
 
 def test_without_installed_families_the_remedy_is_named() -> None:
     """A broken installation must not read as a broken file."""
-    with pytest.raises(ImportFileError, match="install eqcompile again"):
+    with pytest.raises(PluginError, match="install eqcompile again"):
         detect(tensors("a.weight"), known={})
 
 

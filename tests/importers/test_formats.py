@@ -12,7 +12,7 @@ from checkpoint_files import KNOWN, saved, state, written
 from safetensors.numpy import save
 
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import ImportFileError
+from eqcompile.toolchain.diagnostics import ImportFileError, PluginError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.files.format import FileFormat
 from eqcompile.toolchain.importers.files.load import load_file
@@ -77,5 +77,5 @@ def test_each_file_is_of_one_format() -> None:
 def test_without_installed_formats_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken installation must not read as a broken file."""
     monkeypatch.setattr(registry, "names", lambda group: ())
-    with pytest.raises(ImportFileError, match="install eqcompile again"):
+    with pytest.raises(PluginError, match="install eqcompile again"):
         import_model(written(tmp_path, saved(state())), known=KNOWN)

@@ -29,7 +29,7 @@ class Diagnostic:
     """One fault.
 
     `code` is stable and kebab-case (`"shape-mismatch"`); `what` is one sentence with both numbers; `where` names the
-    file, tensor key or IR node; `hint` is the next step for the user.
+    file, tensor key or IR node; `hint` is the next step for the user, where it is another than the catalogue's.
     """
 
     code: str
@@ -37,17 +37,24 @@ class Diagnostic:
     where: str = ""
     hint: str = ""
 
+    @property
+    def remedy(self) -> str:
+        """The next step: the hint, else what the catalogue says of this code."""
+        from .catalogue import remedy_of
+
+        return self.hint or remedy_of(self.code)
+
     def __str__(self) -> str:
         lines = [f"error[{self.code}]: {self.what}"]
         if self.where:
             lines.append(f"  --> {self.where}")
-        if self.hint:
-            lines.append(f"  help: {self.hint}")
+        if remedy := self.remedy:
+            lines.append(f"  help: {remedy}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, str]:
         """The same as plain JSON values."""
-        return {"code": self.code, "what": self.what, "where": self.where, "hint": self.hint}
+        return {"code": self.code, "what": self.what, "where": self.where, "hint": self.remedy}
 
 
 class EqcompileError(Exception):

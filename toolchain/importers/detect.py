@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .. import registry
-from ..diagnostics import Diagnostic, ImportFileError, UsageError
+from ..diagnostics import Diagnostic, ImportFileError, PluginError, UsageError
 from ..interfaces import Assumption
 from .family import Family, Reading, Tensors, lacking, normalise
 from .files.format import LoadedFile
@@ -64,7 +64,7 @@ def detect(
     known = all_families() if known is None else known
     if not known:
         hint = "install eqcompile again: families are registered by its entry points"
-        raise ImportFileError(Diagnostic("no-family", "no family is installed", tensors.label, hint))
+        raise PluginError(Diagnostic("no-plugins", "0 families are installed", tensors.label, hint))
     settings = settings or {}
     family = None
     if stated is not None and (name is None or named(stated, known)):

@@ -166,7 +166,7 @@ def _schedule(net: Net) -> list[Diagnostic]:
         if i.encoding is not None and not _positive(i.encoding.scale):
             faults.append(Diagnostic("ir-scale", f"input {i.name} has scale {i.encoding.scale}", net.name))
         if (i.rows is not None) != (i.kind == "index") or (i.rows is not None and i.rows < 1):
-            faults.append(Diagnostic("ir-index", f"input {i.name} is a {i.kind} with rows={i.rows}", net.name))
+            faults.append(Diagnostic("ir-index", f"input {i.name} has kind {i.kind} and rows {i.rows}", net.name))
     for o in net.outputs:
         if (o.scale is not None) != (level == "intnet") or not (o.scale is None or _positive(o.scale)):
             faults.append(Diagnostic("ir-scale", f"output {o.name} of an {level}: scale {o.scale}", net.name))

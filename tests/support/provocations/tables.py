@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .app import APP
 from .case import Provocations
+from .graphs import GRAPHS
+from .importers import IMPORTERS
 from .quantization import QUANTIZATION
 from .rtl import RTL
 from .sim_campaign import CAMPAIGNS
@@ -15,6 +17,8 @@ __all__ = ["TABLES"]
 
 TABLES: dict[str, Provocations] = {
     "app": APP,
+    "importers": IMPORTERS,
+    "importers-graphs": GRAPHS,
     "quantization": QUANTIZATION,
     "rtl": RTL,
     "sim-campaign": CAMPAIGNS,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import registry
 from ...arrays import Array
-from ...diagnostics import Diagnostic, ImportFileError
+from ...diagnostics import Diagnostic, ImportFileError, PluginError
 from .arrays import NPY_MAGIC
 from .containers import ZIP_MAGIC, open_zip, regular_file
 from .format import SAVE_STATE, FileFormat, LoadedFile, refuse
@@ -55,7 +55,8 @@ def load_file(path: Path) -> LoadedFile:
 def _refuse_unknown(data: bytes, label: str, known: list[str]) -> NoReturn:
     """Say what bytes of no known format are."""
     if not known:
-        refuse("no-format", "no file format is installed", label, "install eqcompile again: formats are entry points")
+        hint = "install eqcompile again: formats are registered by its entry points"
+        raise PluginError(Diagnostic("no-plugins", "0 file formats are installed", label, hint))
     if data.startswith(ZIP_MAGIC):
         with open_zip(BytesIO(data), label, len(data), compressed=True) as archive:
             names = archive.namelist()
