@@ -196,7 +196,7 @@ def search(
 def halves(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
     """The search half, every other sample from the first, and the validation half, the rest.
 
-    Each half: `[samples, *shape]` by input.
+    Each half: `[samples, *shape]` by input, of the dtype that it has in `inputs`.
     """
     search_half, validation_half = ({n: np.asarray(a)[k::2] for n, a in inputs.items()} for k in (0, 1))
     return search_half, validation_half

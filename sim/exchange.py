@@ -33,7 +33,7 @@ def demand(name: str, *, packages: Mapping[str, str], programs: Mapping[str, str
 
 
 def write_codes(path: Path, inputs: Mapping[str, NDArray[np.int64]]) -> Path:
-    """Codes of every input under `codes.<name>`."""
+    """Write codes `[samples, (frame,) *shape]` of every input under `codes.<name>`."""
     with path.open("wb") as file:
         np.savez(file, **{f"codes.{name}": codes for name, codes in inputs.items()})
     return path
@@ -50,11 +50,11 @@ def unreadable(folder: Path) -> Iterator[None]:
 
 
 def read_results(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a file of results, by name; within `unreadable`."""
+    """Every array of a file of results, by name, in the shape and dtype that it was written; within `unreadable`."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
 
 def states_of(found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The states among results."""
+    """The states among results, codes `[ticks, samples, *shape]` of an integer type."""
     return {n.removeprefix(STATE): v for n, v in found.items() if n.startswith(STATE)}

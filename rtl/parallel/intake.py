@@ -31,6 +31,7 @@ __all__ = ["Intake", "format_of", "read_of_inputs", "serial_maps"]
 
 
 def format_of(i: Input) -> Format:
+    """The format of the codes of an input; TypeError for one of tokens, which the engine refuses before."""
     if i.encoding is None:
         raise TypeError(f"input {i.name} has no codes of a format")
     return i.encoding.format

@@ -55,6 +55,7 @@ Scope = dict[str, Wires]
 
 
 def constant(code: int) -> Wire:
+    """A code that never changes, as wide as it needs to be."""
     return Wire(Const(code, shape_of(Format.holding(code, code))), Interval(code, code))
 
 
@@ -86,7 +87,7 @@ def narrowed(value: Value, interval: Interval) -> Value:
 
 
 def filled(shape: tuple[int, ...], wires: Sequence[Wire]) -> Wires:
-    """`wires`, in C order, as an array."""
+    """`wires`, in C order, as an array of this shape; its dtype is object."""
     made = np.empty(len(wires), object)
     made[:] = wires
     return made.reshape(shape)

@@ -34,7 +34,8 @@ def has_curves(plan: Plan, chunk: int) -> bool:
 
 
 def curves_of(session: Session, table: FaultTable, results: NDArray[np.void]) -> tuple[Curve, ...]:
-    """Curves of up to 15 faults in registers that disturbed a state. Memory faults stay for the whole inference and are
+    """Curves of up to 15 faults in registers that disturbed a state; `results` [faults], a row for
+    each of `table`. Memory faults stay for the whole inference and are
     no recovery; they are left out."""
     shown = np.flatnonzero(_in_register(table) & (results["distance_max"] > 0))
     each = CURVES // CHUNKS

@@ -81,7 +81,7 @@ def observed(
     reported: Reported | None = None,
 ) -> Facts:
     """What is seen of faults by comparing whole runs with fault-free ones (whose `before` is not read). `rejoin` counts
-    from the ticks `first`, where that is negative from the first one after which a state differs."""
+    from the ticks `first` [faults] int, where that is negative from the first one after which a state differs."""
     rows = _flat(runs.states)
     ticks = len(rows)
     apart = np.abs(rows - _flat(clean.states))
@@ -165,7 +165,7 @@ def outcome_table(net: IntNet) -> NDArray[np.uint8]:
 
 
 def results(facts: Facts, near: int) -> NDArray[Any]:
-    """Rows of dtype `RESULT`."""
+    """Rows [faults] of dtype `RESULT`; `near` in codes."""
     rows = np.zeros(len(facts.label), RESULT)
     rows["outcome"] = classify(facts, near)
     for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end", "output_differs"):

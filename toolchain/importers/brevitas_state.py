@@ -78,13 +78,13 @@ class _Options:
 
 
 def is_brevitas(arrays: Mapping[str, Array], stated: Mapping[str, object]) -> bool:
-    """Whether keys of a quantizer are there, or a quantizer is stated; shapes do not matter."""
+    """Whether keys of a quantizer are there, or a quantizer is stated; shapes and dtypes do not matter."""
     return "weight_quant" in stated or any(_PROXY.search(key) for key in arrays)
 
 
 def quantized_state(arrays: Mapping[str, Array], stated: Mapping[str, object], label: str) -> dict[str, Array]:
-    """The state dict of plain layers: every matrix or kernel `weight` [out, ...] as its quantizer reads it, biases
-    as they are.
+    """The state dict of plain layers: every matrix or kernel `weight` [out, ...] as its quantizer reads it, as
+    float32, biases as they are.
 
     `stated`: the settings of this module that the user or the file states. Raises ImportFileError naming every key of
     a quantizer that is not understood, UsageError for missing or wrong settings.

@@ -46,7 +46,8 @@ def infer(net: Circuit) -> dict[str, ValueType]:
 
 
 def infer_ops(block: Iterable[Op], scope: dict[str, ValueType], arrays: Mapping[str, Array]) -> None:
-    """Add the type of each operation's value to `scope`, in order; `arrays` holds parameters [*shape].
+    """Add the type of each operation's value to `scope`, in order; `arrays` holds
+    parameters [*shape], int64 or float64.
 
     Raises OpError on the first operation that does not fit its operands.
     """
@@ -114,7 +115,7 @@ def _conv(op: ops.Conv, weight: tuple[int, ...], x: tuple[int, ...], bias: tuple
 
 def infer_op(op: Op, scope: Mapping[str, ValueType], arrays: Mapping[str, Array]) -> ValueType:
     """Type of the value of one operation whose operands are in `scope` (for a repeat: with its body's values); `arrays`
-    holds parameters [*shape], of which indices of lattices are looked at.
+    holds parameters [*shape], int64 or float64, of which indices of lattices are looked at.
 
     Raises OpError where the operation does not fit its operands.
     """

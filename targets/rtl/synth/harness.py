@@ -50,7 +50,8 @@ def core_ports(netlist: Mapping[str, Any], top: str) -> list[CorePort]:
 
 
 def harness(top: str, ports: list[CorePort], clock: str) -> str:
-    """Verilog of the harness around `top`, whose clock is the one-bit input `clock`."""
+    """Verilog of the harness around `top`, whose clock is the one-bit input `clock`; UsageError if it has no such
+    input, or no output."""
     if CorePort(clock, "input", 1) not in ports:
         shown = ", ".join(f"{p.name}[{p.bits}]" for p in ports if p.direction == "input")
         what = f"module {top} has no one-bit input {clock!r}, its inputs are {shown or 'none'}"

@@ -29,7 +29,7 @@ class Timing:
 
 
 def cell_counts(stat: str, module: str) -> dict[str, int]:
-    """Cells of one module by type, from the text of `stat -json`."""
+    """Cells of one module by type, from the text of `stat -json`; SynthesisError if it cannot be read."""
     try:
         counts = json.loads(stat)["modules"]["\\" + module]["num_cells_by_type"]
         return {str(k): int(v) for k, v in counts.items()}
@@ -43,7 +43,8 @@ def device_utilisation(log: str) -> dict[str, tuple[int, int]]:
 
 
 def timing_of(report: str, clock: str) -> Timing:
-    """Frequency and slowest path of the clock whose net is named after `clock`, from nextpnr's JSON report."""
+    """Frequency and slowest path of the clock whose net is named after `clock`, from nextpnr's JSON report;
+    SynthesisError if it cannot be read."""
     try:
         loaded: Mapping[str, Any] = json.loads(report)
         nets = [n for n in loaded["fmax"] if re.fullmatch(rf"(\$glbnet\$)?{re.escape(clock)}(\$.*)?", n)]

@@ -64,8 +64,8 @@ def widen_bfloat16(words: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def read_npy(handle: BinaryIO, size: int, where: str) -> Array:
-    """The array of a `.npy` file of `size` bytes, in the shape and type that it states. Raises ImportFileError if it is
-    damaged, or no array of numbers."""
+    """The array of a `.npy` file of `size` bytes, in the shape and dtype that it states. Raises ImportFileError if it
+    is damaged, or no array of numbers."""
     _header(handle, size, where)
     handle.seek(0)
     try:
