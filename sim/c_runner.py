@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
-from eqcompile.toolchain.ir import IntNet, infer
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import Analysis
 
 from .exchange import demand, unreadable
 from .process import run_process
@@ -112,9 +113,9 @@ def _read(lines: Iterator[str], net: IntNet, batch: int, frames: int, *, trace: 
 
 
 def _shaped(rows: Mapping[str, list[NDArray[np.int64]]], net: IntNet, batch: int) -> dict[str, NDArray[np.int64]]:
-    types = infer(net)
+    shapes = Analysis.of(net).shapes
     lead = (batch, -1) if net.schedule.emit == "every" else (batch,)
-    return {o.name: np.stack(rows[o.name]).reshape(*lead, *types[o.value].shape) for o in net.outputs}
+    return {o.name: np.stack(rows[o.name]).reshape(*lead, *shapes[o.value]) for o in net.outputs}
 
 
 def _codes(line: str, head: str) -> NDArray[np.int64]:

@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eqcompile.toolchain.ir import IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
+from eqcompile.toolchain.passes import Analysis
 
 from .matrix import LinearMap
 
-__all__ = ["Fused", "fusible", "readers_of"]
+__all__ = ["Fused", "fusible"]
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,9 @@ class Fused:
         return tuple(op.out for op in self.chain)
 
 
-def readers_of(net: IntNet) -> Counter[str]:
-    """How many operations, outputs and states read each value."""
-    readers = Counter(name for op in net.all_ops() for name in op.reads)
-    readers.update(op.result for op in net.all_ops() if isinstance(op, ops.Repeat))
-    readers.update(o.value for o in net.outputs)
-    readers.update(name for s in net.states for name in (s.update, s.init) if name is not None)
-    return readers
-
-
 def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
     """What can be computed so in `block`, by the name of the sum."""
-    readers = readers_of(net)
+    readers = Analysis.of(net).readers
     made = {op.out: op for op in block}
     found: dict[str, Fused] = {}
     taken: set[str] = set()
@@ -68,7 +59,9 @@ def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
     return found
 
 
-def _chain(name: str, made: dict[str, Op], readers: Counter[str], net: IntNet) -> tuple[tuple[Op, ...], int] | None:
+def _chain(
+    name: str, made: dict[str, Op], readers: Mapping[str, int], net: IntNet
+) -> tuple[tuple[Op, ...], int] | None:
     """The map behind `name`, with what multiplies it, and by how much; None if there is none or others read it."""
     op = made.get(name)
     if op is None or readers[name] != 1:

@@ -17,7 +17,7 @@ from eqcompile.toolchain.ir import Interval, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import Analysis
 
-from .fuse import fusible, readers_of
+from .fuse import fusible
 from .matrix import bias_of, matrix_of
 
 __all__ = ["useful_drives"]
@@ -26,7 +26,7 @@ __all__ = ["useful_drives"]
 def useful_drives(net: IntNet, block: Sequence[Op]) -> dict[str, list[Interval]]:
     """For each addend of `block` that only a table reads behind its sum: the interval of each entry, in C order,
     beyond which its code makes no difference."""
-    types, readers = Analysis.of(net).types, readers_of(net)
+    types, readers = Analysis.of(net).types, Analysis.of(net).readers
     tables = {op.x: op for op in block if isinstance(op, ops.Lookup)}
     found = {}
     for fused in fusible(block, net).values():

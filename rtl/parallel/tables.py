@@ -23,7 +23,6 @@ from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.passes import Analysis
 
-from .fuse import readers_of
 from .hardening import Protected
 from .wires import Wire
 
@@ -73,7 +72,7 @@ def table_of(entries: Array, first: int, x: Wire) -> CoreTable:
 def latched_lookups(net: IntNet, protect: Protected) -> dict[str, set[int]]:
     """Lookups whose entries are the next codes of a state that starts from zeros, and nothing else: for each the
     elements whose register can be that of a block RAM. Protected ones have three registers, a block RAM has one."""
-    readers, types = readers_of(net), Analysis.of(net).types
+    readers, types = Analysis.of(net).readers, Analysis.of(net).types
     starting = {s.update: s for s in net.states if s.init is None}
     return {
         op.out: {*range(prod(types[op.out].shape))} - {*protect.get(starting[op.out].name, ())}

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ....toolchain.ir import IntNet, infer, ops
-from ....toolchain.passes import tap_places
+from ....toolchain.ir import IntNet, ops
+from ....toolchain.passes import Analysis, tap_places
 from ..circuit import Circuit
 from ..storage import changed
 from ..table import Place, Upset
@@ -153,9 +152,9 @@ class Memory:
 
     def _rows(self) -> list[int]:
         """Rows of the table that columns have; the rest of it is 0, which would say the one entry at 0."""
-        types, first = infer(self.net), self.layout["rows"]
+        sizes, first = Analysis.of(self.net).sizes, self.layout["rows"]
         maps = (op for op in self.net.all_ops() if isinstance(op, ops.Linear | ops.Stencil))
-        return [first[op.out] + k for op in maps if op.out in first for k in range(prod(types[op.x].shape))]
+        return [first[op.out] + k for op in maps if op.out in first for k in range(sizes[op.x])]
 
     def _entry_at(self, number: int) -> tuple[int, int]:
         parts, bits = self.layout["parts"], self.layout["lanes"] * self.layout["code_bits"]
