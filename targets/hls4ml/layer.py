@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...toolchain.ir import Format
 from .body import Body
 from .templates import HEADER
+
+if TYPE_CHECKING:
+    from hls4ml.backends.template import Template
+    from hls4ml.model.layers import Layer
+    from hls4ml.model.types import IntegerPrecisionType
 
 __all__ = ["CLASS_NAME", "precision", "register"]
 
 CLASS_NAME = "EqRelaxation"
 
 
-def precision(of: Format) -> Any:
+def precision(of: Format) -> IntegerPrecisionType:
     """hls4ml's integer type of a format."""
     from hls4ml.model.types import IntegerPrecisionType
 
@@ -22,7 +27,7 @@ def precision(of: Format) -> Any:
 
 
 @cache
-def _extension() -> tuple[Any, tuple[Any, ...]]:
+def _extension() -> tuple[type[Layer], tuple[type[Template], ...]]:
     """The layer class and its templates. Defined here, because their bases are hls4ml's, which is imported when a
     project is written and never before."""
     from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
@@ -47,7 +52,7 @@ def _extension() -> tuple[Any, tuple[Any, ...]]:
         def __init__(self) -> None:
             super().__init__(EqRelaxation)
 
-        def format(self, node: Any) -> str:
+        def format(self, node: Layer) -> str:
             """Text for `parameters.h`."""
             text: str = node.get_attr("body").text
             return text
@@ -58,7 +63,7 @@ def _extension() -> tuple[Any, tuple[Any, ...]]:
         def __init__(self) -> None:
             super().__init__(EqRelaxation, include_header=[f"nnet_utils/{HEADER.name}"])
 
-        def format(self, node: Any) -> str:
+        def format(self, node: Layer) -> str:
             """One statement."""
             body: Body = node.get_attr("body")
             return f"eq_relax({', '.join(port.name for port in (*body.inputs, *body.outputs))});"

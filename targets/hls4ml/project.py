@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...toolchain.ir import Format
 from .body import Body
 from .layer import CLASS_NAME, precision, register
 from .stock import Unrolled
+
+if TYPE_CHECKING:
+    from hls4ml.model.graph import ModelGraph
 
 __all__ = ["PROJECT", "Settings", "custom_graph", "stock_graph", "write_project"]
 
@@ -30,7 +33,7 @@ class Settings:
     stamp: str
 
 
-def custom_graph(body: Body, settings: Settings) -> Any:
+def custom_graph(body: Body, settings: Settings) -> ModelGraph:
     """The graph of a net as one layer of our own."""
     register(settings.backend)
     inputs = [_input(port.name, port.size) for port in body.inputs]
@@ -52,7 +55,7 @@ def custom_graph(body: Body, settings: Settings) -> Any:
     )
 
 
-def stock_graph(net: Unrolled, settings: Settings) -> Any:
+def stock_graph(net: Unrolled, settings: Settings) -> ModelGraph:
     """The graph of a net that was unrolled into layers of hls4ml."""
     return graph_of(
         net.layers,
@@ -67,27 +70,27 @@ def stock_graph(net: Unrolled, settings: Settings) -> Any:
     )
 
 
-def _input(name: str, size: int) -> dict[str, Any]:
+def _input(name: str, size: int) -> dict[str, object]:
     return {"name": name, "class_name": "InputLayer", "input_shape": [size]}
 
 
 def graph_of(
-    layers: Sequence[Mapping[str, Any]],
+    layers: Sequence[Mapping[str, object]],
     inputs: Sequence[str],
     outputs: Sequence[str],
     formats: Mapping[str, Format],
     settings: Settings,
     *,
-    style: Mapping[str, Any],
+    style: Mapping[str, object],
     layer_types: Mapping[str, Mapping[str, str]] | None = None,
     traced: Collection[str] = (),
-) -> Any:
+) -> ModelGraph:
     """A ModelGraph of hls4ml; `formats`: integer types of inputs; `style`: how it is pipelined; `layer_types`: other
     types, by layer and kind; `traced`: layers whose results a simulation keeps."""
     from hls4ml.model.graph import ModelGraph
     from hls4ml.utils.config import create_config
 
-    named: dict[str, dict[str, Any]] = {
+    named: dict[str, dict[str, object]] = {
         name: {"Precision": {"result": str(precision(of))}} for name, of in formats.items()
     }
     named |= {name: {"Precision": dict(types)} for name, types in (layer_types or {}).items()}
@@ -123,7 +126,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def write_project(graph: Any, folder: Path, settings: Settings) -> None:
+def write_project(graph: ModelGraph, folder: Path, settings: Settings) -> None:
     """Write the project of a graph: no path of this machine, no random stamp."""
     from hls4ml.writer import get_writer
 

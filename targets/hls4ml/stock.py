@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...toolchain.arrays import Codes, Reals
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import Format, IntNet, ops
 from ...toolchain.ir.ops import Op
@@ -24,7 +23,6 @@ from .values import Names
 
 __all__ = ["Unrolled", "refusals"]
 
-Codes = NDArray[np.int64]
 Value = Codes | str
 """Codes that are known now, or the name of a layer."""
 
@@ -66,7 +64,7 @@ class Unrolled:
     tick, and after each."""
 
     net: IntNet
-    layers: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, object]] = field(default_factory=list)
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     states: dict[str, list[Value]] = field(default_factory=dict)
     initial: dict[str, Codes] = field(default_factory=dict)
@@ -129,7 +127,7 @@ class Unrolled:
             case _:
                 raise TypeError(f"{op.mnemonic} is no stock layer")
 
-    def _layer(self, op: Op, suffix: str, types: Mapping[str, str], /, **attributes: Any) -> str:
+    def _layer(self, op: Op, suffix: str, types: Mapping[str, str], /, **attributes: object) -> str:
         name = self._names.free("n", f"{op.out}{suffix}")
         result = {"result": self._result(op)} if "result" not in types else {}
         self.layers.append({"name": name, **attributes})
@@ -186,9 +184,7 @@ class Unrolled:
         n = self._shapes[op.out][0]
         return self._layer(op, suffix, {}, class_name="Activation", activation="linear", inputs=[x], n_in=n)
 
-    def _normalized(
-        self, op: Op, x: str, scale: NDArray[Any], bias: Codes, types: Mapping[str, str], suffix: str
-    ) -> Value:
+    def _normalized(self, op: Op, x: str, scale: Reals, bias: Codes, types: Mapping[str, str], suffix: str) -> Value:
         return self._layer(
             op,
             suffix,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,10 +83,7 @@ class Hls4mlTarget(Target):
         run = {"Vitis": "vitis-run --mode hls --tcl build_prj.tcl", "Vivado": "vivado_hls -f build_prj.tcl"}
         given: dict[str, object] = {"project": project, "steps": net.schedule.steps, "reuse": self.reuse}
         if isinstance(form, Body):
-            rows = [
-                f"| `{name}` | {m['reuse']} | {m['multipliers']} | {m['turns'][0]} x {m['turns'][1]} |"
-                for name, m in _maps(form).items()
-            ]
+            rows = [f"| `{name}` | {m.reuse} | {m.lanes} | {m.outputs} x {m.inputs} |" for name, m in form.maps.items()]
             about = fill("about_layer.md.tmpl", **given, maps="\n".join(rows))
         else:
             about = fill("about_stock.md.tmpl", **given)
@@ -143,7 +140,7 @@ class Hls4mlPlan(Plan):
         return Emission(details, ("an HLS project; no vendor tool was run on it",))
 
 
-def _maps(body: Body) -> dict[str, dict[str, Any]]:
+def _maps(body: Body) -> dict[str, dict[str, JSON]]:
     return {
         name: {"reuse": found.reuse, "multipliers": found.lanes, "turns": [found.outputs, found.inputs]}
         for name, found in body.maps.items()

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .. import inputs
 from .chips import ChipName
@@ -84,7 +84,7 @@ def _params(p: Population, net: IntNet) -> list[str]:
 
 
 def _weights(parts: Partition, folder: Path) -> None:
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, NDArray[np.int32]] = {}
     for s in parts.synapses:
         arrays[f"synapse.{s.name}.row"] = s.matrix.row.astype(np.int32)
         arrays[f"synapse.{s.name}.column"] = s.matrix.column.astype(np.int32)
@@ -96,17 +96,21 @@ def _weights(parts: Partition, folder: Path) -> None:
     write_arrays(folder / "weights.npz", arrays)
 
 
-def _links(parts: Partition) -> list[dict[str, Any]]:
-    links = []
+Port = tuple[str, str]
+"""A process and the name of one of its ports."""
+
+
+def _links(parts: Partition) -> list[tuple[Port, list[Port]]]:
+    """Who sends to whom."""
+    links: list[tuple[Port, list[Port]]] = []
     for p in parts.populations:
         for stream in p.streams:
-            to = [[f"syn_{s.name}", "s_in"] for s in parts.synapses if s.source == stream]
-            to += [[f"pop_{q.name}", f"in_{stream}"] for q in parts.populations if stream in q.mirrors]
-            links.append({"from": [f"pop_{p.name}", f"out_{stream}"], "to": to})
+            to = [(f"syn_{s.name}", "s_in") for s in parts.synapses if s.source == stream]
+            to += [(f"pop_{q.name}", f"in_{stream}") for q in parts.populations if stream in q.mirrors]
+            links.append(((f"pop_{p.name}", f"out_{stream}"), to))
     for s in parts.synapses:
         if s.targets:
-            to = [[f"pop_{name}", f"in_{s.name}"] for name in s.targets]
-            links.append({"from": [f"syn_{s.name}", "a_out"], "to": to})
+            links.append(((f"syn_{s.name}", "a_out"), [(f"pop_{name}", f"in_{s.name}") for name in s.targets]))
     return links
 
 
@@ -120,17 +124,17 @@ def _parts_alone(parts: Partition) -> list[list[str]]:
             name = group[name]
         return name
 
-    for link in _links(parts):
-        for name, _ in link["to"]:
-            group[find(name)] = find(link["from"][0])
+    for (source, _), sinks in _links(parts):
+        for name, _ in sinks:
+            group[find(name)] = find(source)
     found: dict[str, list[str]] = {}
     for p in parts.populations:
         found.setdefault(find(f"pop_{p.name}"), []).append(p.name)
     return list(found.values())
 
 
-def _description(net: IntNet, parts: Partition, placement: Placement, beaten: set[str]) -> dict[str, Any]:
-    populations = [
+def _description(net: IntNet, parts: Partition, placement: Placement, beaten: set[str]) -> JsonObject:
+    populations: list[JsonObject] = [
         {
             "name": f"pop_{p.name}",
             "package": f"pop_{p.name}",
@@ -141,7 +145,7 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
         }
         for p in parts.populations
     ]
-    synapses = [
+    synapses: list[JsonObject] = [
         {
             "name": f"syn_{s.name}",
             "package": f"syn_{placement.storage[s.name]}",
@@ -152,10 +156,10 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
         }
         for s in parts.synapses
     ]
-    conductor = [{"name": "conductor", "package": "conductor", "kind": "conductor"}] if beaten else []
+    conductor: list[JsonObject] = [{"name": "conductor", "package": "conductor", "kind": "conductor"}] if beaten else []
     links = _links(parts)
     if beaten:
-        links.append({"from": ["conductor", "beat_out"], "to": [[f"pop_{n}", "beat_in"] for n in sorted(beaten)]})
+        links.append((("conductor", "beat_out"), [(f"pop_{n}", "beat_in") for n in sorted(beaten)]))
     types = parts.types
     inputs = []
     for i in net.inputs:
@@ -184,7 +188,7 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
         "states": [{"name": s.name, "shape": list(s.shape)} for s in net.states],
         "schedule": {k: schedule[k] for k in ("steps", "frames", "emit")},
         "processes": [*populations, *synapses, *conductor],
-        "links": links,
+        "links": [{"from": source, "to": sinks} for source, sinks in links],
     }
 
 

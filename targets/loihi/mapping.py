@@ -13,15 +13,16 @@ Host, routing tables, microcode and the padding of real memory formats are not m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eqcompile.toolchain.arrays import Codes
 from eqcompile.toolchain.ir import Format
 from eqcompile.toolchain.passes import Taps
+from eqcompile.toolchain.typed_json import JSON, encode
 
 from .chips import Chip
 from .partition import Partition, Population, Stream
@@ -29,7 +30,6 @@ from .partition import Partition, Population, Stream
 __all__ = ["Connectivity", "Core", "Placement", "Route", "Shortage", "place", "stored_as", "weight_bits"]
 
 Connectivity = Literal["auto", "dense", "sparse"]
-Array = NDArray[Any]
 WORD_BITS = 32
 CORES_PER_TILE = 4
 TILES_PER_ROW = 8
@@ -86,8 +86,9 @@ class Placement:
     shortages: tuple[Shortage, ...]
     notes: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_json(self) -> dict[str, JSON]:
+        """The placement as a JSON object."""
+        return encode(self)
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class _Placer:
         count = matrix.shape[0]
         return -(-first * count // p.units), -(-last * count // p.units)
 
-    def columns(self, p: Population, feed: _Feed, first: int, last: int) -> tuple[int, Array]:
+    def columns(self, p: Population, feed: _Feed, first: int, last: int) -> tuple[int, Codes]:
         """Stored weights, and the source units that reach these units."""
         low, high = self.rows(p, feed.matrix, first, last)
         start, stop = np.searchsorted(feed.matrix.row, (low, high))
@@ -208,7 +209,7 @@ class _Placer:
     def needs(self, p: Population, first: int, last: int) -> Core:
         bits, axons = 0, 0
         stored: dict[str, int] = {}
-        sources: dict[Stream, list[Array]] = {}
+        sources: dict[Stream, list[Codes]] = {}
         for feed in self.feeds[p.name]:
             count, reached = self.columns(p, feed, first, last)
             stored[feed.name] = count
@@ -258,7 +259,7 @@ class _Placer:
         for number, core in enumerate(cores):
             at.setdefault(core.population, []).append(number)
         for target, core in enumerate(cores):
-            merged: dict[Stream, list[Array]] = {}
+            merged: dict[Stream, list[Codes]] = {}
             for feed in self.feeds[core.population]:
                 _, reached = self.columns(by_name[core.population], feed, core.first, core.last)
                 merged.setdefault(feed.source, []).append(reached)
@@ -286,7 +287,7 @@ class _Placer:
         return filled, [Shortage("out-axons", name, n, limit) for name, n in worst.items()]
 
     def routes(self, cores: Sequence[Core]) -> Iterator[Route]:
-        total: dict[Stream, Array] = {}
+        total: dict[Stream, Codes] = {}
         for stream, source, target, units in self.reaches(cores):
             a, b = (n % self.chip.cores // CORES_PER_TILE for n in (source, target))
             across = abs(a % TILES_PER_ROW - b % TILES_PER_ROW)

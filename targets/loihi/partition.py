@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from eqcompile.toolchain.arrays import Codes
 from eqcompile.toolchain.ir import Input, Interval, IntNet, State, ValueType
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, bias_entries, linear_taps
@@ -60,7 +60,7 @@ class Synapse:
     name: str
     source: Stream
     matrix: Taps[np.int64]
-    bias: NDArray[Any]
+    bias: Codes
     targets: tuple[str, ...]
 
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from nir import NIRNode
 
 __all__ = ["EXACT", "Circuit", "Term", "TooWideError", "Wire"]
 
@@ -46,11 +49,11 @@ Term = tuple[Wire, "Array | None"]
 class Circuit:
     """Grows a graph: `nodes` by name, in order, and `edges`. `one` names a node of one entry that is always 1."""
 
-    nodes: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, NIRNode] = field(default_factory=dict)
     edges: list[tuple[str, str]] = field(default_factory=list)
     one: str = ""
 
-    def place(self, name: str, node: Any, *sources: str) -> str:
+    def place(self, name: str, node: NIRNode, *sources: str) -> str:
         """Add a node under `name` (with a number behind it if that is taken), fed by `sources`."""
         unique, count = name, 1
         while unique in self.nodes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from ...toolchain.ir import IntNet, State, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, bias_entries, linear_taps
 from .circuit import Circuit, Term, TooWideError, Wire
+
+if TYPE_CHECKING:
+    from nir import NIRGraph
 
 __all__ = ["lower", "state_node"]
 
@@ -42,7 +45,7 @@ def state_node(name: str) -> str:
     return f"state-{name}"
 
 
-def lower(net: IntNet) -> tuple[Any, list[Diagnostic]]:
+def lower(net: IntNet) -> tuple[NIRGraph, list[Diagnostic]]:
     """The `nir.NIRGraph` of a verified net, and every node that it cannot hold (then the graph is not to be used)."""
     lowering = _Lowering(net)
     lowering.build()
@@ -60,7 +63,7 @@ class _Lowering:
         self.ranges = Analysis.of(self.net).ranges
         self.params = Analysis.of(self.net).codes
 
-    def graph(self) -> Any:
+    def graph(self) -> NIRGraph:
         import nir
 
         return nir.NIRGraph(nodes=self.circuit.nodes, edges=self.circuit.edges, type_check=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 
@@ -20,6 +20,9 @@ from ...toolchain.passes import Analysis
 from .. import inputs as inputs_module
 from .lower import lower
 from .templates import fill
+
+if TYPE_CHECKING:
+    from nir import NIRGraph
 
 __all__ = ["NirTarget"]
 
@@ -64,7 +67,7 @@ class NirTarget(Target):
 class NirPlan(Plan):
     """`graph`: an `nir.NIRGraph`."""
 
-    graph: Any
+    graph: NIRGraph
 
     @property
     def core(self) -> CoreDescription:

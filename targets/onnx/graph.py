@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, label_keys, narrowest
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, ValueInfoProto
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 __all__ = ["STATE", "STEPS", "InputType", "integer_model", "top_index"]
 
@@ -71,7 +71,7 @@ class _Relaxation(GraphBuilder):
         self.input_type = input_type
         self.trace = trace
         self.given: list[ValueInfoProto] = []
-        self.initializers: list[Any] = []
+        self.initializers: list[TensorProto] = []
         ranges = Analysis.of(net).ranges
         self.byte_products = {
             op.out: ranges[op.x] for op in net.all_ops() if isinstance(op, ops.Linear) and self.fits(op, ranges[op.x])
