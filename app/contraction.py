@@ -50,7 +50,7 @@ class Contraction:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; bounds that are infinite are None."""
-        found: dict[str, Any] = {
+        row: dict[str, Any] = {
             "kind": "proved",
             "how": "upper bounds of the contraction of a step, with directed rounding",
             "float": _finite(self.source.bound),
@@ -60,9 +60,9 @@ class Contraction:
             "lines": self.lines(),
         }
         if self.asked is not None and self.cost is not None:
-            found["asked"] = self.asked
-            found["factors"] = dict(self.factors or {})
-            found["cost"] = {
+            row["asked"] = self.asked
+            row["factors"] = dict(self.factors or {})
+            row["cost"] = {
                 "kind": "simulated",
                 "samples": self.cost.samples,
                 "labels": self.cost.labels,
@@ -70,7 +70,7 @@ class Contraction:
                 "labels_equal_with": self.cost.with_it,
                 "source": self.cost.source,
             }
-        return found
+        return row
 
     def lines(self) -> list[str]:
         """The same for people."""

@@ -67,20 +67,20 @@ def environment(namespace: argparse.Namespace) -> dict[str, Any]:
     Raises UsageError for options that need an environment without one.
     """
     if namespace.env is None:
-        given = [f"--{name}" for name in ("part", "scrub", "mission") if getattr(namespace, name) is not None]
-        if given:
-            raise UsageError(Diagnostic("usage", f"{', '.join(given)} without an environment", hint="add --env"))
+        options = [f"--{name}" for name in ("part", "scrub", "mission") if getattr(namespace, name) is not None]
+        if options:
+            raise UsageError(Diagnostic("usage", f"{', '.join(options)} without an environment", hint="add --env"))
         return {}
     from eqcompile.sim.campaign.environment.rates import read
 
-    found = read(
+    values = read(
         namespace.env,
         part=namespace.part,
         scrub_s=namespace.scrub,
         mission_s=namespace.mission,
         devices=namespace.devices,
     )
-    return {"environment": found}
+    return {"environment": values}
 
 
 def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
@@ -111,8 +111,8 @@ def _figures(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the synthesis for a part found, of what the campaign's report compares: cells of the core by kind."""
     cells = {u["key"]: u["core"] for u in document["usage"]} or dict(document["cells"])
     kept = ("part", "flip_flops", "fmax_mhz", "fmax_range_mhz", "tools")
-    found = {**{k: document[k] for k in kept}, "cells": cells, "seeds": len(document["seeds"])}
-    return {**found, "kind": "estimated", "how": document["kind"]}
+    figures = {**{k: document[k] for k in kept}, "cells": cells, "seeds": len(document["seeds"])}
+    return {**figures, "kind": "estimated", "how": document["kind"]}
 
 
 def define(

@@ -32,8 +32,8 @@ def command(argv: Sequence[str]) -> console.Reply:
     namespace = parser.parse_all(argv)
     from eqcompile.sim.campaign import api
 
-    found = api.replay(namespace.campaign, namespace.fault, engine=namespace.engine)
-    states = found.pop("states")
+    run = api.replay(namespace.campaign, namespace.fault, engine=namespace.engine)
+    states = run.pop("states")
     if namespace.output is not None:
         import numpy as np
 
@@ -42,14 +42,14 @@ def command(argv: Sequence[str]) -> console.Reply:
             temporary.open("wb") as file,
         ):
             np.savez(file, **{f"state.{name}": codes for name, codes in states.items()})
-        found["output"] = str(namespace.output)
+        run["output"] = str(namespace.output)
     lines = [
-        found["fault"],
-        f"{found['net']} on engine {found['engine']} (simulated)",
+        run["fault"],
+        f"{run['net']} on engine {run['engine']} (simulated)",
         "  tick  codes differ  distance",
     ]
-    lines += [f"  {row['tick']:>4}  {row['differ']:>12,}  {row['distance']:>8,}" for row in found["ticks"]]
-    return console.Reply(found, "\n".join(lines))
+    lines += [f"  {row['tick']:>4}  {row['differ']:>12,}  {row['distance']:>8,}" for row in run["ticks"]]
+    return console.Reply(run, "\n".join(lines))
 
 
 def models(argv: Sequence[str]) -> console.Reply:
@@ -62,17 +62,17 @@ def models(argv: Sequence[str]) -> console.Reply:
 
     loaded = registry.load_classes("faults", FaultModel)
     injectors = registry.load_classes("engines", Engine)
-    found = {name: model.summary for name, model in loaded.entries.items()}
+    summaries = {name: model.summary for name, model in loaded.entries.items()}
     unavailable = [*loaded.unavailable, *injectors.unavailable]
     engines = {}
     for name, injector in injectors.entries.items():
         engine = injector()
         absent = list(engine.missing())
         engines[name] = {"missing": absent, "install": engine.install if absent else ""}
-    lines = ["models", *(f"  {name:<16} {summary}" for name, summary in found.items()), "engines"]
+    lines = ["models", *(f"  {name:<16} {summary}" for name, summary in summaries.items()), "engines"]
     for name, said in engines.items():
         state = f"needs {', '.join(said['missing'])}: {said['install']}" if said["missing"] else "installed"
         lines.append(f"  {name:<16} {state}")
     lines += [f"unavailable: {u.name} ({u.entry_point}): {u.reason}" for u in unavailable]
-    document = {"models": found, "engines": engines, "unavailable": [asdict(u) for u in unavailable]}
+    document = {"models": summaries, "engines": engines, "unavailable": [asdict(u) for u in unavailable]}
     return console.Reply(document, "\n".join(lines))

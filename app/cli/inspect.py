@@ -48,14 +48,14 @@ def command(argv: Sequence[str]) -> Reply:
     if path.is_dir():
         artifact = Artifact.open(path)
         what = f"artifact for {artifact.manifest.target}"
-        found = describe_net(path, what, artifact.net) | {"manifest": encode(artifact.manifest)}
+        document = describe_net(path, what, artifact.net) | {"manifest": encode(artifact.manifest)}
         _no_options(namespace, path, "an artifact")
     elif path.suffix == ".onnx" and is_saved_net(path):
-        found = describe_net(path, "saved net", load(path))
+        document = describe_net(path, "saved net", load(path))
         _no_options(namespace, path, "a saved net")
     else:
-        found = _checkpoint(path, field_options(namespace, ModelOptions))
-    return Reply(found, show.inspection(found))
+        document = _checkpoint(path, field_options(namespace, ModelOptions))
+    return Reply(document, show.inspection(document))
 
 
 def _no_options(namespace: argparse.Namespace, path: Path, what: str) -> None:
@@ -94,7 +94,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
     types = Analysis.of(net).types
     stated = {} if imported is None else imported.given
     certificate = certify(net)
-    given = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
+    choices = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
     assumed = [] if imported is None else [asdict(a) for a in imported.assumed]
     return {
         "warnings": [] if imported is None else list(imported.warnings),
@@ -106,7 +106,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
         "states": {s.name: list(s.shape) for s in net.states},
         "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
         "steps": net.schedule.steps,
-        "settings": {"given": given, "assumed": plain(assumed)},
+        "settings": {"given": choices, "assumed": plain(assumed)},
         "ignored_tensors": [] if imported is None else list(imported.ignored),
         "weights": weights_of(net),
         "certificate": certificate.to_json() | {"lines": certificate.lines()},

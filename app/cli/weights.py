@@ -25,13 +25,13 @@ def weights_of(net: Net) -> list[dict[str, Any]]:
     `[out, in * taps]`, which bounds no operator. It is None above 4096 rows and columns.
     """
     sources = {p.name: p.source for p in net.params}
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for op in net.all_ops():
-        if not isinstance(op, (ops.Linear, ops.Conv, ops.Stencil)) or op.weight in found:
+        if not isinstance(op, (ops.Linear, ops.Conv, ops.Stencil)) or op.weight in rows:
             continue
         value = net.param(op.weight)
         taps = np.where(net.param(op.index) >= 0, value, 0) if isinstance(op, ops.Stencil) else value
-        found[op.weight] = {
+        rows[op.weight] = {
             "name": op.weight,
             "op": op.mnemonic,
             "shape": list(value.shape),
@@ -40,7 +40,7 @@ def weights_of(net: Net) -> list[dict[str, Any]]:
             "ternary": _ternary(value),
             "norm": _norm(op, net, taps),
         }
-    return list(found.values())
+    return list(rows.values())
 
 
 def _ternary(value: NDArray[Any]) -> bool:

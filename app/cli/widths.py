@@ -47,8 +47,8 @@ def widths_of(options: Sequence[tuple[str, str]]) -> dict[str, Any]:
     if twice:
         faults = [f"--weights is given twice for {tensor or 'all tensors'}" for tensor in twice]
         raise UsageError([Diagnostic("weights-twice", fault, "--weights") for fault in faults])
-    found: dict[str, Any] = {"widths": {tensor: kind for tensor, kind in options if tensor}}
+    fields: dict[str, Any] = {"widths": {tensor: kind for tensor, kind in options if tensor}}
     for tensor, kind in options:
         if not tensor:
-            found["weights"] = kind
-    return found
+            fields["weights"] = kind
+    return fields
