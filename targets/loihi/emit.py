@@ -45,8 +45,8 @@ def write_folder(
     _write(folder / "processes" / "__init__.py", '"""One leaf package for each kind of process."""\n')
     for p in parts.populations:
         _package(folder, f"pop_{p.name}", population_source(p, parts, beat=p.name in beaten))
-    for kind in sorted({placement.storage[s.name] for s in parts.synapses}):
-        _package(folder, f"syn_{kind}", template(f"{kind}.py.tmpl"))
+    if parts.synapses:
+        _package(folder, "synapse", template("synapse.py.tmpl"))
     if beaten:
         _package(folder, "conductor", template("conductor.py.tmpl"))
     _weights(parts, folder)
@@ -148,8 +148,9 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
     synapses: list[JsonObject] = [
         {
             "name": f"syn_{s.name}",
-            "package": f"syn_{placement.storage[s.name]}",
+            "package": "synapse",
             "kind": "synapse",
+            "storage": placement.storage[s.name],
             "weights": s.name,
             "block": s.source.block,
             "shape": list(s.matrix.shape),

@@ -122,9 +122,9 @@ def test_more_samples_than_lanes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("processes/syn_dense/process.py", "delta[:, active] @", "(delta[:, active] * (delta[:, active] != 1)) @"),
+        ("processes/synapse/process.py", "delta[:, active].T", "(delta[:, active] * (delta[:, active] != 1)).T"),
         ("runtime/arithmetic.py", "return (1 << shift) >> 1", "return 0"),
-        ("processes/syn_dense/process.py", "self.acc = np.tile", "self.acc = self.acc if self.passing else np.tile"),
+        ("processes/synapse/process.py", "self.acc = np.tile", "self.acc = self.acc if self.passing else np.tile"),
     ],
     ids=["dropped-delta", "floor-for-half-up", "stale-sums"],
 )

@@ -105,8 +105,9 @@ def _build(
             key = f"synapse.{p['weights']}"
             entries = (stored[f"{key}.weight"], (stored[f"{key}.row"], stored[f"{key}.column"]))
             matrix = sparse.csr_matrix(entries, shape=tuple(p["shape"]), dtype=np.int32)
+            weights = matrix.toarray() if p["storage"] == "dense" else matrix.tocsc()
             bias = stored[f"{key}.bias"]
-            processes[name] = module.Synapse(**common, block=p["block"], matrix=matrix, bias=bias)
+            processes[name] = module.Synapse(**common, block=p["block"], weights=weights, bias=bias)
         else:
             processes[name] = module.Conductor(**common)
     for link in net["links"]:
