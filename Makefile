@@ -9,12 +9,13 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help artifacts docs results demo test test-fast lint browser bench rtl families examples mutants clean
+.PHONY: help artifacts docs results demo test test-fast test-quick lint browser bench rtl families examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
 	@echo "make test        set up, lint, type check, run every test"
 	@echo "make test-fast   the same without the tests that start a simulator"
+	@echo "make test-quick  the tests of the IR, golden, importers and diagnostics, and the laws: a first look at any change"
 	@echo "make bench       measure speed, as ratios against named peers in the same run"
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
 	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
@@ -78,6 +79,11 @@ test: lint browser
 test-fast: lint
 	@echo "== pytest (without the tests that start a simulator)"
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator"
+
+# Under two minutes on two busy cores: what every other room rests on, and the laws.
+QUICK := $(addprefix tests/,ir golden passes reference certificate artifact toolchain importers)
+test-quick: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator" $(QUICK) tests/test_*.py
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
