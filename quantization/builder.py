@@ -41,7 +41,7 @@ class Builder:
         self.types: dict[str, ValueType] = {}
         self._reserved = set(reserved)
         self._in_drive: set[str] = set()
-        self._aligned: dict[tuple[str, Fraction, int], Value] = {}
+        self._aligned: dict[tuple[Value, Fraction, int], Value] = {}
         self._titles: dict[str, str] = {}
 
     # Names and constants
@@ -154,7 +154,8 @@ class Builder:
         outer = self.block
         if value.name in self._in_drive:
             self.block = self.drive
-        key = (value.name, scale, bits)
+        # One name may stand for several values: a scaling by a constant changes the scale alone.
+        key = (value, scale, bits)
         known = self._aligned.get(key)
         if known is None or not (known.name in self._in_drive or any(op.out == known.name for op in self.block)):
             self._aligned[key] = known = make()

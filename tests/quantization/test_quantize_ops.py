@@ -97,6 +97,28 @@ def test_two_moving_values_are_compared_on_one_grid() -> None:
     assert golden.states["h"][0, 0].tolist() == [0, round(128 * np.tanh(0.5)), 0]
 
 
+def test_a_state_and_its_multiples_keep_their_scales() -> None:
+    """An Euler step reads the state itself and a fraction of it: both stand for the same codes at different scales, and
+    one must not be taken for the other where they are brought to a common grid."""
+    made = net(
+        {"A": np.eye(3)},
+        x=(3,),
+        states=[State("h", (3,), "next")],
+        drive=[ops.Linear(out="drive", x="x", weight="A")],
+        step=[
+            ops.Scale(out="leak", x="h", factor=0.3),
+            ops.Sub(out="rate", a="drive", b="leak"),
+            ops.Scale(out="moved", x="rate", factor=0.1),
+            ops.Add(out="next", a="h", b="moved"),
+        ],
+        output="h",
+        steps=8,
+    )
+    x = {"x": np.random.default_rng(0).uniform(-1.0, 1.0, (16, 3))}
+    lowered = lower(made, QuantizeOptions(state_bits=12, input_bits=12), calibration=x).net
+    assert state_errors(lowered, made, x)["h"].max() < 8 * 2.0**-10
+
+
 def test_a_relu_that_is_never_open_is_zero() -> None:
     """A table whose largest entry is zero has no power of two that covers it."""
     made = net(
