@@ -39,9 +39,9 @@ SMALL = 512
 """Bits of a table that are logic rather than a block RAM."""
 
 _OTHERS = (ops.FloatOp | ops.WeightedOp | ops.Embedding | ops.MatMul) | (
-    ops.Reduce | ops.Reshape | ops.Transpose | ops.Repeat | ops.Divide
+    ops.Reduce | ops.Reshape | ops.Transpose | ops.Repeat | ops.Divide | ops.Isqrt
 )
-"""Operations that are no datapath of one element, and the division, which none has."""
+"""Operations that are no datapath of one element, and the division and the root, which none has."""
 
 
 def shape_of(fmt: Format) -> Shape:

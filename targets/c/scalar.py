@@ -43,6 +43,22 @@ static inline int64_t divide(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);
 }""",
+    "isqrt": """\
+/* the largest y with y * y <= x, 0 for a negative x: one bit of y in each turn */
+static inline int64_t isqrt(int64_t x)
+{
+    uint64_t rest = x < 0 ? 0u : (uint64_t)x;
+    uint64_t y = 0u;
+    for (uint64_t bit = (uint64_t)1 << 60; bit != 0u; bit >>= 2) {
+        if (rest >= y + bit) {
+            rest -= y + bit;
+            y = (y >> 1) + bit;
+        } else {
+            y >>= 1;
+        }
+    }
+    return (int64_t)y;
+}""",
 }
 
 
@@ -83,7 +99,7 @@ def expression(
             inner += [span, _about(span.magnitude * m + (1 << k))]
         case ops.Interpolate(base=b, first=first, shift=k):
             inner += [Interval(first, first + (length(b) << k)), _about((operands[2].interval.magnitude + 1) << k)]
-        case ops.Divide():
+        case ops.Divide() | ops.Isqrt():
             inner += [_about(1 << 62)]
         case _:
             pass
@@ -122,6 +138,9 @@ def expression(
         case ops.Divide(shift=k):
             need("divide")
             text = f"divide({v[0]} * {literal(1 << k)} + {v[1]} / 2, {v[1]})"
+        case ops.Isqrt():
+            need("isqrt")
+            text = f"isqrt({v[0]})"
         case _:
             assert_never(op)
     return word, text

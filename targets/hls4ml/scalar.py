@@ -44,6 +44,8 @@ def expression(
         case ops.Divide(shift=shift):
             bound = (held[0].magnitude << shift) + held[1].magnitude
             return f"eq::divide<{y}, {shift}, {wide(Interval(-bound, bound))}>({x[0]}, {x[1]})"
+        case ops.Isqrt():
+            return f"eq::isqrt<{y}, {(held[0].hi.bit_length() + 1) // 2}>({x[0]})"
         case _:
             assert_never(op)
 

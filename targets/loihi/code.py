@@ -30,6 +30,7 @@ POPULATION_OPS = (
     ops.Interpolate,
     ops.DampFixed,
     ops.Divide,
+    ops.Isqrt,
 )
 """What a population computes itself."""
 
@@ -214,6 +215,8 @@ class _Source:
                 return f"ar.damp({self.lifted(old, rank)}, {self.lifted(new, rank)}, {m}, {k})"
             case ops.Divide(a=a, b=b, shift=k):
                 return f"ar.divide({self.lifted(a, rank)}, {self.lifted(b, rank)}, {k})"
+            case ops.Isqrt(x=x):
+                return f"ar.isqrt({self.value(x)})"
             case _ if isinstance(op, ops.FloatOp | ops.WeightedOp | ops.Embedding | ops.MatMul | ops.Repeat):
                 raise TypeError(f"a population does not compute {op.mnemonic}")
             case _:

@@ -234,7 +234,9 @@ class _Lowering:
                 otherwise = self.operand(b, scope, shape, f"{name}-else")
                 bounds = self.ranges[op.out]
                 return circuit.add(name, [(otherwise, None), (part, None)], 0, part.size, bounds.lo, bounds.hi)
-            case _ if isinstance(op, ops.FloatOp | ops.Embedding | ops.MatMul | ops.Reduce | ops.Divide | ops.Repeat):
+            case _ if isinstance(
+                op, ops.FloatOp | ops.Embedding | ops.MatMul | ops.Reduce | ops.Divide | ops.Isqrt | ops.Repeat
+            ):
                 raise _RefusedError("no sums of steps are written for it")
             case _:
                 assert_never(op)

@@ -22,7 +22,7 @@ FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 """Up to these magnitudes every integer has a code of its own: a sum of products within them is exact in any order."""
 
-HELPERS = ("convolve", "stencil", "interpolate")
+HELPERS = ("convolve", "stencil", "interpolate", "isqrt")
 
 RESERVED = frozenset(
     {*keyword.kwlist, *dir(builtins), "np", "Path", "STEPS", "TOLERANCE", "FRAMES", "EVERY_FRAME", "INPUTS", "STATES"}
@@ -274,6 +274,9 @@ class _Source:
             case ops.Divide(a=a, b=b, shift=k):
                 dividend, divisor = self.aligned(a, b)
                 return f"(({dividend} << {k}) + {divisor} // 2) // {divisor}"
+            case ops.Isqrt(x=x):
+                self.helpers.add("isqrt")
+                return f"isqrt({self.batched(x)})"
             case _ if isinstance(op, ops.FloatOp | ops.WeightedOp | ops.MatMul | ops.Repeat):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
             case _:

@@ -62,6 +62,8 @@ def test_elementwise_intervals_are_exact(a: Interval, b: Interval, shift: int, m
         (ops.Mul(out="y", a="a", b="b"), "ab"),
         (ops.Abs(out="y", x="a"), "a"),
         (ops.Rescale(out="y", x="a", multiplier="m", shift=shift), "a"),
+        (ops.Mul(out="y", a="a", b="a"), "a"),
+        (ops.Isqrt(out="y", x="a"), "a"),
     ]
     if b.lo >= 1:
         exact.append((ops.Divide(out="y", a="a", b="b", shift=shift), "ab"))

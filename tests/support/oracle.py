@@ -201,6 +201,15 @@ def apply(op: Op, scope: dict[str, Tensor]) -> Tensor:
             return broadcast(lambda old, new: old + half_up((new - old) * m, k), scope[on], scope[nn])
         case ops.Divide(a=an, b=bn, shift=k):
             return broadcast(lambda a, b: math.floor(divmod(a * 2**k + b // 2, b)[0]), scope[an], scope[bn])
+        case ops.Isqrt(x=xn):
+
+            def root(x: int) -> int:
+                y = 0
+                for bit in reversed(range(x.bit_length())):  # a negative number has no bit that keeps y * y <= x
+                    y += 2**bit if (y + 2**bit) ** 2 <= x else 0
+                return y
+
+            return broadcast(root, scope[xn])
         case _:
             raise TypeError(op.mnemonic)
 

@@ -36,7 +36,7 @@ from eqcompile.toolchain.ir.types import infer, infer_op
 Array = NDArray[np.int64]
 
 SPACES = ("vector", "sites", "image", "tokens")
-EXTRAS = ("gate", "repeat", "interpolate", "divide", "select", "reduce", "shape", "mul", "sweep", "copy")
+EXTRAS = ("gate", "repeat", "interpolate", "divide", "isqrt", "select", "reduce", "shape", "mul", "sweep", "copy")
 
 
 def with_formats(net: IntNet) -> IntNet:
@@ -330,6 +330,8 @@ class _Builder:
         if self.may("divide"):
             size = self.emit(ops.Add, a=self.emit(ops.Abs, x=v), b=self.param(self.ints(1, 3, ())))
             v = self.emit(ops.Divide, a=v, b=size, shift=rng.randint(0, 5))
+        if self.may("isqrt"):
+            v = self.emit(ops.Isqrt, x=self.emit(ops.Abs, x=v) if rng.random() < 0.5 else v)
         if self.may("shape"):
             flat = self.emit(ops.Reshape, x=v, shape=(int(np.prod(self.shape)),))
             v = self.emit(ops.Reshape, x=flat, shape=self.shape)

@@ -31,7 +31,7 @@ from eqcompile.toolchain.ir import IntNet, Output, ops
 from eqcompile.toolchain.reference import run_reference
 
 Codes = dict[str, NDArray[np.int64]]
-HELD = tuple(e for e in EXTRAS if e != "divide")
+HELD = tuple(e for e in EXTRAS if e not in ("divide", "isqrt"))
 
 
 def evaluator(folder: Path) -> ModuleType:

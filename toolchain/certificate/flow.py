@@ -28,7 +28,7 @@ _SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu":
 
 _UNBOUNDED = (
     *(ops.Embedding, ops.MatMul, ops.Mul, ops.Greater, ops.Mod),
-    *(ops.Normalize, ops.Softmax, ops.Divide, ops.Repeat),
+    *(ops.Normalize, ops.Softmax, ops.Divide, ops.Isqrt, ops.Repeat),
 )
 _MAX_TABLE = 1 << 22
 _EXACT = 2.0**53
@@ -175,6 +175,7 @@ class Flows:
                 | ops.Normalize
                 | ops.Softmax
                 | ops.Divide
+                | ops.Isqrt
                 | ops.Repeat,
             ):
                 raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of how it spreads a distance is known here")

@@ -6,6 +6,7 @@ shares no bug with the judged. Every value carries the batch axis first; paramet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, assert_never, cast
 
@@ -255,6 +256,8 @@ class Machine:
             case ops.Divide(a=a, b=b, shift=shift):
                 dividend, divisor = aligned(a, b)
                 return ((dividend << shift) + divisor // 2) // divisor
+            case ops.Isqrt(x=x):
+                return _isqrt(np.maximum(value(x), 0)).astype(np.int64)
             case _ if isinstance(op, ops.FloatOp | ops.Repeat | ops.Reduce):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
             case _:
@@ -266,6 +269,9 @@ class Machine:
         dtype = exact_dtype(np.full((1, a.shape[-1]), largest, np.int64), self.ranges[op.b])
         product: Codes = (a.astype(dtype) @ b.astype(dtype)).astype(np.int64)
         return product
+
+
+_isqrt = np.frompyfunc(math.isqrt, 1, 1)
 
 
 def _align(value: Codes, rank: int) -> Codes:

@@ -350,6 +350,19 @@ def _masked_softmax(body: _Body, x: str) -> str:
     return body.node("Div", e, positive)
 
 
+def _isqrt(body: _Body, x: str) -> str:
+    """The root of the double, which is within one of the integer root, moved to it."""
+    from onnx import TensorProto
+
+    one = body.constant(1)
+    root = body.node("Cast", body.node("Sqrt", body.node("Cast", x, to=TensorProto.DOUBLE)), to=TensorProto.INT64)
+    high = body.node("Greater", body.node("Mul", root, root), x)
+    root = body.node("Sub", root, body.node("Cast", high, to=TensorProto.INT64))
+    above = body.node("Add", root, one)
+    low = body.node("LessOrEqual", body.node("Mul", above, above), x)
+    return body.node("Add", root, body.node("Cast", low, to=TensorProto.INT64))
+
+
 def _integer(body: _Body, op: ops.IntegerOp) -> str:
     match op:
         case ops.Rescale(shift=shift):
@@ -374,5 +387,7 @@ def _integer(body: _Body, op: ops.IntegerOp) -> str:
             numerator = body.node("Add", body.node("Mul", a, body.constant(1 << shift)), half)
             rest = body.node("Mod", numerator, b)
             return body.node("Div", body.node("Sub", numerator, rest), b)
+        case ops.Isqrt():
+            return _isqrt(body, body.node("Max", body.batched("x"), body.constant(0)))
         case _:
             assert_never(op)

@@ -24,6 +24,7 @@ __all__ = [
     "Embedding",
     "Greater",
     "Interpolate",
+    "Isqrt",
     "Linear",
     "Lookup",
     "MatMul",
@@ -387,12 +388,20 @@ class Divide(Operation):
     mnemonic: ClassVar[str] = "divide"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Isqrt(Operation):
+    """`y` with `y * y <= x < (y + 1) * (y + 1)`, the integer square root; 0 where x is negative."""
+
+    x: str = _value()
+    mnemonic: ClassVar[str] = "isqrt"
+
+
 # Closed sets. A `match` over one ends in `assert_never`: type checking names each place that misses a new operation.
 
 WeightedOp = Linear | Stencil | Conv
 PointwiseOp = Add | Sub | Mul | Abs | Greater | Select
 SharedOp = WeightedOp | PointwiseOp | Embedding | MatMul | Reduce | Reshape | Transpose | Repeat  # legal at both levels
 FloatOp = Scale | Activation | Damp | Mod | Normalize | Softmax  # legal in an EqNet alone
-IntegerOp = Rescale | Lookup | Interpolate | DampFixed | Divide  # legal in an IntNet alone, all elementwise
+IntegerOp = Rescale | Lookup | Interpolate | DampFixed | Divide | Isqrt  # legal in an IntNet alone, all elementwise
 ElementwiseOp = PointwiseOp | IntegerOp
 Op = SharedOp | FloatOp | IntegerOp

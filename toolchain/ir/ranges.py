@@ -7,6 +7,7 @@ row contributes `sum(w * hi for w > 0) + sum(w * lo for w < 0)`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -117,6 +118,15 @@ def _product(a: Interval, b: Interval) -> Interval:
     return Interval(min(corners), max(corners))
 
 
+def _absolute(x: Interval) -> Interval:
+    return Interval(0 if x.lo <= 0 <= x.hi else min(abs(x.lo), abs(x.hi)), x.magnitude)
+
+
+def _square(x: Interval) -> Interval:
+    a = _absolute(x)
+    return Interval(a.lo * a.lo, a.hi * a.hi)
+
+
 def _word(x: Interval, op: Op) -> Interval:
     """`x`, once it is shown that this inner value of `op`, rounding constant included, fits a 64-bit word."""
     if not x.within(Interval(-(1 << 62), (1 << 62) - 1)):
@@ -160,11 +170,9 @@ def op_range(
         case ops.Sub(a=a, b=b):
             return Interval(scope[a].lo - scope[b].hi, scope[a].hi - scope[b].lo)
         case ops.Mul(a=a, b=b):
-            return _product(scope[a], scope[b])
+            return _square(scope[a]) if a == b else _product(scope[a], scope[b])
         case ops.Abs(x=x):
-            v = scope[x]
-            low = 0 if v.lo <= 0 <= v.hi else min(abs(v.lo), abs(v.hi))
-            return Interval(low, max(abs(v.lo), abs(v.hi)))
+            return _absolute(scope[x])
         case ops.Select(a=a, b=b):
             return scope[a] | scope[b]
         case ops.Reduce(x=x, kind=kind, axes=axes):
@@ -201,6 +209,9 @@ def op_range(
                 ((n << k) + d // 2) // d for n in (scope[a].lo, scope[a].hi) for d in (scope[b].lo, scope[b].hi)
             ]
             return Interval(min(quotients), max(quotients))
+        case ops.Isqrt(x=x):
+            v = _word(scope[x], op)
+            return Interval(math.isqrt(max(v.lo, 0)), math.isqrt(max(v.hi, 0)))
         case _ if isinstance(op, ops.FloatOp | ops.Greater | ops.Repeat):
             raise RangeError(f"{op.mnemonic} is not an integer operation")
         case _:

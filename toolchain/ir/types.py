@@ -155,6 +155,8 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
             return ValueType(_broadcast(op, shape[a], shape[b]))
         case ops.Damp(old=a, new=b) | ops.DampFixed(old=a, new=b):
             return ValueType(_broadcast(op, shape[a], shape[b]))
+        case ops.Isqrt(x=x):
+            return ValueType(shape[x])
         case ops.Rescale(x=x, multiplier=m):
             if _broadcast(op, shape[x], shape[m]) != shape[x]:
                 raise OpError(f"rescale has multiplier {list(shape[m])} on {list(shape[x])}")

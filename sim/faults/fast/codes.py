@@ -18,11 +18,12 @@ LOOKUP: Final = 7
 INTERPOLATE: Final = 8
 DAMP: Final = 9
 DIVIDE: Final = 10
-COPY: Final = 11
-EMBED: Final = 12
-SUM: Final = 13
-MAX: Final = 14
-DOT: Final = 15
+ISQRT: Final = 11
+COPY: Final = 12
+EMBED: Final = 13
+SUM: Final = 14
+MAX: Final = 15
+DOT: Final = 16
 
 # Columns of an operation.
 KIND: Final = 0

@@ -35,6 +35,7 @@ ELEMENTWISE: Final[dict[type[Op], tuple[int, tuple[str, ...]]]] = {
     ops.Interpolate: (codes.INTERPOLATE, ("x",)),
     ops.DampFixed: (codes.DAMP, ("old", "new")),
     ops.Divide: (codes.DIVIDE, ("a", "b")),
+    ops.Isqrt: (codes.ISQRT, ("x",)),
     ops.Reshape: (codes.COPY, ("x",)),
     ops.Transpose: (codes.COPY, ("x",)),
 }

@@ -54,9 +54,23 @@ def combine(kind, a, b, c, shift, factor):
     if kind == K.DIVIDE:
         divisor = max(b, np.int64(1))
         return ((a << shift) + divisor // 2) // divisor
+    if kind == K.ISQRT:
+        return isqrt(a)
     if a:
         return b
     return c
+
+
+@njit(nogil=True, error_model="numpy")
+def isqrt(a):
+    """The integer square root, 0 of a negative number; the root of the double is within one of it."""
+    v = max(a, np.int64(0))
+    root = np.int64(np.sqrt(np.float64(v)))
+    if root * root > v:
+        root -= 1
+    if (root + 1) * (root + 1) <= v:
+        root += 1
+    return root
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

@@ -21,7 +21,7 @@ __all__ = ["SLOT", "Kernel", "kernel_of", "padded"]
 SLOT = ("state", "index", "flip", "one", "zero", "add")
 """Columns of one upset of a row; a slot of no upset has state -1."""
 _REFUSED = (ops.FloatOp | ops.Conv | ops.Embedding | ops.MatMul) | (
-    ops.Reshape | ops.Transpose | ops.Divide | ops.Repeat
+    ops.Reshape | ops.Transpose | ops.Divide | ops.Isqrt | ops.Repeat
 )
 """Operations that a plan does not hold."""
 _LEAST = 32

@@ -47,6 +47,19 @@ template <class Y, int SHIFT, class WIDE, class A, class B> Y divide(const A a, 
     return rest < 0 ? Y(quotient - 1) : Y(quotient);
 }
 
+// The largest y with y * y <= x, 0 for a negative x; BITS: of the largest root. One bit of y in each turn.
+template <class Y, int BITS, class X> Y isqrt(const X x) {
+    #pragma HLS INLINE
+    ap_uint<BITS + 1> y = 0;
+ROOT:
+    for (int bit = BITS - 1; bit >= 0; bit--) {
+        #pragma HLS UNROLL
+        const ap_uint<BITS + 1> next = y | ap_uint<BITS + 1>(ap_uint<BITS + 1>(1) << bit);
+        if (next * next <= x) y = next;
+    }
+    return Y(y);
+}
+
 // Place of x in a domain of SIZE codes from `first`; what lies outside saturates.
 template <class WIDE, class X> WIDE place(const X x, const WIDE first, const WIDE size) {
     #pragma HLS INLINE

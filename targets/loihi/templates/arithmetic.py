@@ -15,6 +15,7 @@ __all__ = [
     "damp",
     "divide",
     "interpolate",
+    "isqrt",
     "lift",
     "lookup",
     "multiply",
@@ -102,3 +103,11 @@ def damp(old: Codes, new: Codes, multiplier: int, shift: int) -> Codes:
 def divide(a: Codes, b: Codes, shift: int) -> Codes:
     """`floor(((a << shift) + b // 2) / b)`, b positive."""
     return narrow(((_wide(a) << shift) + b // 2) // b)
+
+
+def isqrt(x: Codes) -> Codes:
+    """The integer square root, 0 where x is negative: floats hold the root of 32 bits to within one."""
+    v = np.maximum(_wide(x), 0)
+    y = np.sqrt(v).astype(np.int64)
+    y -= y * y > v
+    return narrow(y + ((y + 1) * (y + 1) <= v))
