@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -45,6 +46,7 @@ class Bounds:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self.normalizes = any(isinstance(op, ops.Normalize) for op in self.net.all_ops())
         self._sizes = Analysis.of(self.net).shapes
         self._params = {p.name: p.value for p in self.net.params}
         self.of |= {n: (float(v.min()), float(v.max())) for n, v in self._params.items() if v.size}
@@ -58,8 +60,13 @@ class Bounds:
 
     def signal(self, name: str) -> Range:
         """The range to choose a format for: once a state has no proof, signals saturate at what calibration saw, as the
-        state does; their intervals would only be bounds on a bound."""
-        return self._seen_part(name) if self.taken else self.of[name]
+        state does; their intervals would only be bounds on a bound. So they do in a net that normalises: an entry may
+        reach `sqrt(n - 1)`, which formats for every input would have to hold, and trained nets stay far below."""
+        return self._seen_part(name) if self.taken or self.normalizes else self.of[name]
+
+    def calibrated(self, name: str) -> bool:
+        """Whether calibration rather than a proof bounds the signal."""
+        return name in self.taken or self.signal(name) != self.of[name]
 
     def reach(self, name: str) -> Range:
         """The operand's range over which an activation without saturation gets a table; beyond, the table saturates."""
@@ -143,7 +150,13 @@ class Bounds:
                 return _activation(self.reach(x), kind)
             case ops.Softmax():
                 return 0.0, 1.0
-            case _ if isinstance(op, ops.IntegerOp | ops.Mod | ops.Normalize | ops.Greater | ops.Repeat):
+            case ops.Normalize(x=x, axes=axes, groups=groups):
+                # n entries of mean 0 and variance at most 1: the largest stands alone against n - 1 equal ones.
+                limit = math.sqrt(math.prod(self._sizes[x][axis] for axis in axes) // groups - 1)
+                return -limit, limit
+            case ops.Mod(period=period):
+                return 0.0, period
+            case _ if isinstance(op, ops.IntegerOp | ops.Greater | ops.Repeat):
                 raise TypeError(f"{type(op).__name__} has no interval rule")
             case _:
                 assert_never(op)

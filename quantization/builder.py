@@ -149,6 +149,18 @@ class Builder:
         op = ops.Interpolate(out=out, x=value.name, base=base, slope=slope, first=fmt.lo, shift=fmt.bits)
         return self.put(op, value.scale)
 
+    def at_least(self, value: Value, lowest: int) -> Value:
+        """The value where it is at least `lowest`, else that: for a bound that holds but that no interval shows."""
+        held = self.interval(value)
+        if held.lo >= lowest:
+            return value
+        shift = max(held.hi - lowest, 0).bit_length()
+        base = self.param(f"from_{lowest}_base", np.array([lowest]), f"at least {lowest}", shared=True)
+        slope = self.param(f"from_{lowest}_slope", np.array([1 << shift]), f"at least {lowest}: slope", shared=True)
+        out = self.fresh(f"{value.name}_limited")
+        op = ops.Interpolate(out=out, x=value.name, base=base, slope=slope, first=lowest, shift=shift)
+        return self.put(op, value.scale)
+
     def _once(self, value: Value, scale: Fraction, bits: int, make: Callable[[], Value]) -> Value:
         """What `make` emits, in the drive for a value of the drive, and only once in each open block."""
         outer = self.block

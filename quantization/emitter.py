@@ -17,13 +17,14 @@ import numpy as np
 
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
-from ..toolchain.ir import Encoding, EqNet, IntNet, Output, State, ops
+from ..toolchain.ir import Encoding, EqNet, Format, IntNet, Output, State, ops
 from ..toolchain.ir.ops import Op
 from ..toolchain.typed_json import JsonObject
-from .bounds import Bounds
+from .bounds import Bounds, widest
 from .builder import Builder
 from .grids import Grids
 from .nonlinear import activation, softmax
+from .normalization import normalize
 from .operands import Constant, Operand, Value, common_scale, is_power_of_two
 from .plan import Map, Use
 from .weights import Codes
@@ -187,16 +188,59 @@ class Emitter:
                 return self.build.put(replace(op, out=self._name(op), x=v.name), v.scale)
             case ops.Activation(x=x):
                 return self._activation(op, self._value(x))
-            case ops.Softmax(x=x):
-                value, row = softmax(self.build, op, self._on(self.env[x], self.pre), bits=self.options.state_bits)
+            case ops.Softmax(x=x, mask=mask):
+                part = None if mask is None else self._nonzero(mask)
+                scores = self._on(self.env[x], self.pre)
+                value, row = softmax(self.build, op, scores, bits=self.options.state_bits, part=part)
+                self.choices.append(row)
+                return value
+            case ops.Normalize(x=x):
+                frac = self.grids.of[op.out].frac if op.out in self.grids.of else self.grids.pre
+                value, row = normalize(self.build, op, self._bounded(x), frac=frac)
                 self.choices.append(row)
                 return value
             case ops.Repeat():
                 return self._repeat(op)
-            case _ if isinstance(op, ops.IntegerOp | ops.Mod | ops.Normalize):
+            case ops.Mod(x=x, period=period):
+                return self._wrapped(op, self._value(x), Fraction(period))
+            case _ if isinstance(op, ops.IntegerOp):
                 raise AssertionError(f"{type(op).__name__} passed the check of supported operations")
             case _:
                 assert_never(op)
+
+    def _wrapped(self, op: ops.Mod, x: Value, period: Fraction) -> Value:
+        """`x - period * floor(x / period)` exactly, on a grid that divides the period into a power of two of steps."""
+        steps = math.ceil(math.log2(period / self.pre))
+        fine = self.build.rescaled(x, period / (1 << steps))
+        half = self.build.param(f"half_of_{1 << steps}", np.array(1 << steps >> 1), f"2^{steps - 1}", shared=True)
+        one = self.build.param("one", np.array(1), "the integer 1", shared=True)
+        whole = self.build.param(f"times_{1 << steps}", np.array(1 << steps), f"the integer {1 << steps}", shared=True)
+        below = self.build.put(ops.Sub(out=self.build.fresh(f"{op.out}_below"), a=fine.name, b=half), fine.scale)
+        turns = ops.Rescale(out=self.build.fresh(f"{op.out}_turns"), x=below.name, multiplier=one, shift=steps)
+        turned = ops.Rescale(
+            out=self.build.fresh(f"{op.out}_turned"), x=self.build.put(turns, period).name, multiplier=whole, shift=0
+        )
+        offset = self.build.put(turned, fine.scale)
+        rest = self.build.put(ops.Sub(out=self._name(op), a=fine.name, b=offset.name), fine.scale)
+        return self.build.saturated(rest, Format(steps, False))
+
+    def _bounded(self, name: str) -> Value:
+        """A value on a grid no finer than that of pre-activations, limited to twice its range in the float net where
+        its interval is wider still: the interval of a sum whose rows have scales of their own is far from its range."""
+        x = self._no_finer(self._value(name))
+        top = 2.0 * widest(self.bounds.signal(name)) / float(x.scale)
+        fmt = Format.holding(-math.ceil(top) - 1, math.ceil(top))
+        return self.build.saturated(x, fmt) if self.build.interval(x).magnitude > fmt.hi + 1 else x
+
+    def _nonzero(self, name: str) -> str:
+        """A boolean value, true where the mask is not 0."""
+        operand = self.env[name]
+        if isinstance(operand, Constant):
+            operand = replace(operand, value=(operand.value != 0.0).astype(np.float64))
+        mask = self._valued(operand, Fraction(1))
+        size = self.build.put(ops.Abs(out=self.build.fresh(f"{name}_size"), x=mask.name), mask.scale)
+        none = self.build.param("zero", np.array(0), "the integer 0", shared=True)
+        return self.build.emit(ops.Greater(out=self.build.fresh(f"{name}_part"), a=size.name, b=none))
 
     def _value(self, name: str) -> Value:
         """An operand on its own grid; a constant becomes codes on the pre-activation grid."""

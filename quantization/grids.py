@@ -59,8 +59,8 @@ class Grids:
                 "name": s.name,
                 "format": str(self.of[s.name].format),
                 "frac": self.of[s.name].frac,
-                "range": list(bounds.of[s.name]),
-                "range_from": "calibrated" if s.name in bounds.taken else "proved",
+                "range": list(bounds.signal(s.name)),
+                "range_from": "calibrated" if bounds.calibrated(s.name) else "proved",
             }
             for s in net.states
         )

@@ -124,7 +124,7 @@ def _bounds(
 ) -> Bounds:
     """Bounds of every value; the float model runs on the calibration data only if a proof is missing."""
     bounds = Bounds(net, spans, seen)
-    if (bounds.missing or _has_open_table(net)) and calibration is not None:
+    if (bounds.missing or bounds.normalizes or _has_open_table(net)) and calibration is not None:
         run = run_reference(net, calibration, ranges=True)
         bounds = Bounds(net, spans, {**run.ranges, **seen})
     if bounds.missing:

@@ -8,6 +8,7 @@ each operation in turn (`emitter`); last, if asked for, weaker recurrent weights
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,19 +17,14 @@ from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
 from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import EqNet, ops, walk
-from ..toolchain.ir.ops import Op
 from ..toolchain.passes import Analysis
 from .bounds import Range
 from .contract import contracted
 from .ground import Ground
 from .options import check_options, kinds_of
+from .stopping import per_sample
 
 __all__ = ["check_supported", "lower"]
-
-_UNSUPPORTED: Mapping[type[Op], str] = {
-    ops.Normalize: "a normalisation needs an integer square root",
-    ops.Mod: "a coordinate on a circle has no integer form here",
-}
 
 
 def lower(
@@ -49,10 +45,13 @@ def lower(
     """
     check_options(options)
     check_supported(net)
+    net, stopped = per_sample(net, calibration)
     kinds = kinds_of(net, options)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
-    return lowered if options.max_lipschitz is None else contracted(ground, kinds, lowered, options.max_lipschitz)
+    if options.max_lipschitz is not None:
+        lowered = contracted(ground, kinds, lowered, options.max_lipschitz)
+    return replace(lowered, choices=(*lowered.choices, *stopped))
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:
@@ -81,9 +80,7 @@ def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
     types = Analysis.of(net).types
     for block, block_ops in net.blocks:
         for op in walk(block_ops):
-            why = _UNSUPPORTED.get(type(op), "")
-            if isinstance(op, ops.Softmax) and op.mask is not None:
-                why = "a masked softmax has no integer form here"
+            why = ""
             if isinstance(op, ops.Mul) and {op.a, op.b} & net.param_names:
                 value = op.b if op.a in net.param_names else op.a
                 if types[op.out].shape != types[value].shape:
@@ -92,12 +89,3 @@ def _unsupported(net: EqNet) -> Iterator[Diagnostic]:
                 held = [sources[n] for n in op.reads if n in sources]
                 where = ", ".join([f"{net.family}: {block}.{op.out}", *held])
                 yield Diagnostic("unsupported-op", f"{op.mnemonic} {op.out!r}: {why}", where)
-    if net.schedule.stop is not None:
-        stop = net.schedule.stop
-        yield Diagnostic(
-            "unsupported-stop",
-            f"the model stops early when the batch maximum of |{stop.state} moved| falls below {stop.epsilon:g}: "
-            "a result that depends on its batch has no circuit",
-            f"{net.family}: {stop.state}",
-            "set the family's epsilon to 0 to run all steps, if its results stay acceptable",
-        )

@@ -53,21 +53,32 @@ def _within(codes: Format, wanted: Interval) -> Interval:
     return Interval(lo, hi) if lo <= hi else Interval(min(lo, codes.hi), min(lo, codes.hi))
 
 
-def softmax(build: Builder, op: ops.Softmax, x: Value, *, bits: int) -> tuple[Value, Row]:
+def softmax(build: Builder, op: ops.Softmax, x: Value, *, bits: int, part: str | None = None) -> tuple[Value, Row]:
     """`exp(x - max x)` from a table, over its sum, and the table's report row.
 
     The exponential has `bits + 6` fraction bits and is at least one step, which proves the divisor positive. The
     quotient has the `bits + 1` fraction bits of a pre-activation and is limited to below 2, which it never reaches.
+
+    `part`: the boolean value that says which entries take part; the others are 0 in the sum and in the result. A row
+    in which none does is 0: its divisor is then 1.
     """
     out, fine, fraction = op.out, bits + 6, bits + 1
-    top = build.put(ops.Reduce(out=build.fresh(f"{out}_top"), x=x.name, kind="max", axes=(-1,), keep=True), x.scale)
+    among = x
+    if part is not None:
+        lowest = build.param(f"{out}_lowest", np.array(build.interval(x).lo), f"less than all of {x.name}", shared=True)
+        among = build.put(ops.Select(out=build.fresh(f"{out}_among"), condition=part, a=x.name, b=lowest), x.scale)
+    top = build.put(ops.Reduce(out=build.fresh(f"{out}_top"), x=among.name, kind="max", axes=(-1,), keep=True), x.scale)
     below = build.put(ops.Sub(out=build.fresh(f"{out}_below"), a=x.name, b=top.name), x.scale)
     unit, step = 1 << fine, float(x.scale)
     depth = math.ceil(fine * math.log(2.0) / step)
     table = tabulate(lambda v: np.maximum(np.exp(v), 1.0 / unit), -depth, 0, step, scale=1.0 / unit, top=2 * unit)
     e = _look_up(build, out, below, table, Fraction(1, unit), f"exp in steps of {step:.9g}, output 2^-{fine}")
+    if part is not None:
+        none = build.param("zero", np.array(0), "the integer 0", shared=True)
+        e = build.put(ops.Select(out=build.fresh(f"{out}_part"), condition=part, a=e.name, b=none), e.scale)
     total = build.put(ops.Reduce(out=build.fresh(f"{out}_total"), x=e.name, kind="sum", axes=(-1,), keep=True), e.scale)
-    divide = ops.Divide(out=build.fresh(f"{out}_quotient"), a=e.name, b=total.name, shift=fraction)
+    divisor = build.at_least(total, 1)
+    divide = ops.Divide(out=build.fresh(f"{out}_quotient"), a=e.name, b=divisor.name, shift=fraction)
     quotient = build.put(divide, Fraction(1, 1 << fraction))
     return build.saturated(quotient, Format(fraction + 1, False)), _row(out, "exp", table)
 

@@ -257,7 +257,7 @@ class Machine:
                 dividend, divisor = aligned(a, b)
                 return ((dividend << shift) + divisor // 2) // divisor
             case ops.Isqrt(x=x):
-                return _isqrt(np.maximum(value(x), 0)).astype(np.int64)
+                return np.asarray(_isqrt(np.maximum(value(x), 0)), np.int64)
             case _ if isinstance(op, ops.FloatOp | ops.Repeat | ops.Reduce):
                 raise TypeError(f"{op.mnemonic} is not an integer operation")
             case _:

@@ -138,7 +138,8 @@ def archive_spectral_tor(b: Builder) -> None:
     spectrum = np.fft.rfft(np.eye(units), axis=0)
     inverse = np.fft.irfft(np.eye(units // 2 + 1), n=units, axis=0)
     real = b.linear_of("real", h, "dft_real", spectrum.real, source)
-    odd = b.linear_of("odd", h, "dft_odd", np.fft.irfft(1j * spectrum.imag, n=units, axis=0), source)
+    # (h[k] - h[-k]) / 2: exact halves, where the transforms there and back would leave noise in place of zeros.
+    odd = b.linear_of("odd", h, "dft_odd", (np.eye(units) - np.eye(units)[-np.arange(units)]) / 2.0, source)
     hidden = b.act("hidden", b.linear("hidden_pre", real, "spectral_filter_W1"))
     even = b.linear_of("even", b.linear("filtered", hidden, "spectral_filter_W2"), "dft_inverse", inverse, source)
     b.relax(h, b.add("target", b.layer_norm("normed", b.add("back", even, odd), "norm"), e), "gamma")
