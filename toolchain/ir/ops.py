@@ -103,10 +103,8 @@ class Linear(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class Stencil(Operation):
-    """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0.
-
-    x `[M]`, weight and index `[N, K]`. A lattice with weights of its own at each site.
-    """
+    """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0. x `[M]`,
+    weight and index `[N, K]`: a lattice with weights of its own at each site."""
 
     x: str = _value()
     weight: str = _param()
@@ -117,10 +115,8 @@ class Stencil(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Operation):
-    """Cross-correlation with zero padding in 1 to 3 dimensions.
-
-    x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`, bias `[C_out]`; one `stride` and one `padding` for all axes.
-    """
+    """Cross-correlation with zero padding in 1 to 3 dimensions: x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`,
+    bias `[C_out]`; one `stride` and one `padding` for all axes."""
 
     x: str = _value()
     weight: str = _param()
@@ -327,10 +323,8 @@ class Softmax(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class Rescale(Operation):
-    """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up.
-
-    With `shift = 0` it is `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x.
-    """
+    """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up. With `shift = 0` it is
+    `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x."""
 
     x: str = _value()
     multiplier: str = _param()
@@ -366,10 +360,8 @@ class Interpolate(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class DampFixed(Operation):
-    """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`.
-
-    Rounds half up; the result lies between `old` and `new`.
-    """
+    """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`: rounds half
+    up; the result lies between `old` and `new`."""
 
     old: str = _value()
     new: str = _value()

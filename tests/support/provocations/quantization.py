@@ -19,7 +19,7 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.config import settings_from_config
 from eqcompile.toolchain.importers.family import Family
 from eqcompile.toolchain.interfaces import Imported, QuantizeOptions
-from eqcompile.toolchain.ir import EqNet, State, Stop, ops
+from eqcompile.toolchain.ir import EqNet, State, ops
 from eqcompile.toolchain.options import TuneOptions
 
 from .case import CHECKPOINTS, ROOT, Case, Provocations
@@ -62,22 +62,16 @@ def huge() -> EqNet:
     )
 
 
-def masked() -> EqNet:
-    """A softmax, which has no integer form with a mask."""
+def widening() -> EqNet:
+    """A product with a constant of more entries than the value."""
     return net(
-        {"mask": np.ones(4, np.int64)},
+        {"gain": np.ones((4, 4))},
         x=(4,),
-        states=[State("h", (4,), "y")],
-        step=[ops.Softmax(out="soft", x="h", mask="mask"), ops.Add(out="y", a="soft", b="x")],
+        states=[State("h", (4,), "h"), State("g", (4, 4), "grown")],
+        step=[ops.Mul(out="grown", a="h", b="gain")],
         output="h",
         steps=2,
     )
-
-
-def stopping() -> EqNet:
-    """A net that stops a whole batch at once."""
-    source = plain()
-    return replace(source, schedule=replace(source.schedule, stop=Stop(source.states[0].name, 0.1, 1, 1.0)))
 
 
 def searched(samples: int, target: float, *, classes: bool = True) -> Any:
@@ -146,6 +140,5 @@ QUANTIZATION: Provocations = {
     "tune-source": lambda case: tuned(doubled()),
     "tune-unsupported": lambda case: tuned(zoo(case, "TemporalResonanceEqProp_release_sn"), frames=(3,)),
     "unknown-weight": lambda case: lowered(widths={"W_nothing": "int4"}),
-    "unsupported-op": lambda case: lowered(masked()),
-    "unsupported-stop": lambda case: lowered(stopping()),
+    "unsupported-op": lambda case: lowered(widening()),
 }
