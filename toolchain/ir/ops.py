@@ -8,8 +8,10 @@ a composition.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .operation import Operation, optional_param, param, value
 
 __all__ = [
     "Abs",
@@ -55,39 +57,6 @@ ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu"]
 ReduceKind = Literal["sum", "mean", "max"]
 
 
-def _value() -> str:
-    """A field that names an operand: an input, a state, an earlier `out`, or a parameter (a constant)."""
-    return cast("str", field(metadata={"ref": "value"}))
-
-
-def _param() -> str:
-    """A field that names a parameter."""
-    return cast("str", field(metadata={"ref": "param"}))
-
-
-def _optional_param() -> str | None:
-    return field(default=None, metadata={"ref": "param"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """Abstract base of the operations; `out` names the value it defines. `Op` is the union of those that there are."""
-
-    out: str
-    mnemonic: ClassVar[str] = ""
-
-    @classmethod
-    def reference_fields(cls) -> tuple[tuple[str, str], ...]:
-        """`(field name, "value" | "param")` for every field that names something."""
-        return tuple((f.name, f.metadata["ref"]) for f in fields(cls) if "ref" in f.metadata)
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Names this operation reads, values and parameters, in field order (absent ones left out)."""
-        names = (getattr(self, name) for name, _ in self.reference_fields())
-        return tuple(name for name in names if name is not None)
-
-
 # Linear maps: the operations that hold weights
 
 
@@ -95,32 +64,36 @@ class Operation:
 class Linear(Operation):
     """`y[..., o] = sum_i weight[o, i] * x[..., i] + bias[o]`; weight `[out, in]`, bias `[out]`."""
 
-    x: str = _value()
-    weight: str = _param()
-    bias: str | None = _optional_param()
+    x: str = value()
+    weight: str = param()
+    bias: str | None = optional_param()
     mnemonic: ClassVar[str] = "linear"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stencil(Operation):
-    """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0. x `[M]`,
-    weight and index `[N, K]`: a lattice with weights of its own at each site."""
+    """`y[n] = sum_k weight[n, k] * x[index[n, k]] + bias[n]`; an index of -1 is outside and contributes 0.
 
-    x: str = _value()
-    weight: str = _param()
-    index: str = _param()
-    bias: str | None = _optional_param()
+    x `[M]`, weight and index `[N, K]`. A lattice with weights of its own at each site.
+    """
+
+    x: str = value()
+    weight: str = param()
+    index: str = param()
+    bias: str | None = optional_param()
     mnemonic: ClassVar[str] = "stencil"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Operation):
-    """Cross-correlation with zero padding in 1 to 3 dimensions: x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`,
-    bias `[C_out]`; one `stride` and one `padding` for all axes."""
+    """Cross-correlation with zero padding in 1 to 3 dimensions.
 
-    x: str = _value()
-    weight: str = _param()
-    bias: str | None = _optional_param()
+    x `[C_in, *space]`, weight `[C_out, C_in, *kernel]`, bias `[C_out]`; one `stride` and one `padding` for all axes.
+    """
+
+    x: str = value()
+    weight: str = param()
+    bias: str | None = optional_param()
     stride: int
     padding: int
     mnemonic: ClassVar[str] = "conv"
@@ -130,8 +103,8 @@ class Conv(Operation):
 class Embedding(Operation):
     """`y[..., :] = table[x[...], :]`; x holds indices, table `[rows, width]`."""
 
-    x: str = _value()
-    table: str = _param()
+    x: str = value()
+    table: str = param()
     mnemonic: ClassVar[str] = "embedding"
 
 
@@ -139,8 +112,8 @@ class Embedding(Operation):
 class MatMul(Operation):
     """`y = a @ b` over the last two axes, leading axes equal: the product of two values, as in attention."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "matmul"
 
 
@@ -151,8 +124,8 @@ class MatMul(Operation):
 class Add(Operation):
     """`y = a + b`."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "add"
 
 
@@ -160,8 +133,8 @@ class Add(Operation):
 class Sub(Operation):
     """`y = a - b`."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "sub"
 
 
@@ -169,8 +142,8 @@ class Sub(Operation):
 class Mul(Operation):
     """`y = a * b`."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "mul"
 
 
@@ -178,7 +151,7 @@ class Mul(Operation):
 class Abs(Operation):
     """`y = |x|`."""
 
-    x: str = _value()
+    x: str = value()
     mnemonic: ClassVar[str] = "abs"
 
 
@@ -186,8 +159,8 @@ class Abs(Operation):
 class Greater(Operation):
     """`y = a > b`, a boolean; with `select` it is a gate."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "greater"
 
 
@@ -195,9 +168,9 @@ class Greater(Operation):
 class Select(Operation):
     """`y = a where condition, else b`."""
 
-    condition: str = _value()
-    a: str = _value()
-    b: str = _value()
+    condition: str = value()
+    a: str = value()
+    b: str = value()
     mnemonic: ClassVar[str] = "select"
 
 
@@ -211,7 +184,7 @@ class Reduce(Operation):
     `mean` is legal at the float level only.
     """
 
-    x: str = _value()
+    x: str = value()
     kind: ReduceKind
     axes: tuple[int, ...]
     keep: bool
@@ -222,7 +195,7 @@ class Reduce(Operation):
 class Reshape(Operation):
     """`y` holds the elements of `x` in C order under `shape` (without the batch axis)."""
 
-    x: str = _value()
+    x: str = value()
     shape: tuple[int, ...]
     mnemonic: ClassVar[str] = "reshape"
 
@@ -231,7 +204,7 @@ class Reshape(Operation):
 class Transpose(Operation):
     """Axis i of `y` is axis `axes[i]` of `x` (batch axis not counted)."""
 
-    x: str = _value()
+    x: str = value()
     axes: tuple[int, ...]
     mnemonic: ClassVar[str] = "transpose"
 
@@ -243,7 +216,7 @@ class Repeat(Operation):
     The body reads the enclosing scope and `carry`; its values are invisible outside.
     """
 
-    init: str = _value()
+    init: str = value()
     count: int
     carry: str
     body: tuple[Op, ...]
@@ -258,7 +231,7 @@ class Repeat(Operation):
 class Scale(Operation):
     """`y = factor * x`."""
 
-    x: str = _value()
+    x: str = value()
     factor: float
     mnemonic: ClassVar[str] = "scale"
 
@@ -267,7 +240,7 @@ class Scale(Operation):
 class Activation(Operation):
     """`y = phi(x)`; gelu is the exact one, `x/2 (1 + erf(x/sqrt 2))`; silu is `x sigmoid(x)`."""
 
-    x: str = _value()
+    x: str = value()
     kind: ActivationKind
     mnemonic: ClassVar[str] = "activation"
 
@@ -276,8 +249,8 @@ class Activation(Operation):
 class Damp(Operation):
     """`y = (1 - alpha) * old + alpha * new`: a damped (leaky) update."""
 
-    old: str = _value()
-    new: str = _value()
+    old: str = value()
+    new: str = value()
     alpha: float
     mnemonic: ClassVar[str] = "damp"
 
@@ -286,7 +259,7 @@ class Damp(Operation):
 class Mod(Operation):
     """`y = x - period * floor(x / period)`: a coordinate on a circle."""
 
-    x: str = _value()
+    x: str = value()
     period: float
     mnemonic: ClassVar[str] = "mod"
 
@@ -300,7 +273,7 @@ class Normalize(Operation):
     other axes (GroupNorm, Wu and He 2018; `axes` then names all axes). An affine part is a `mul` and an `add`.
     """
 
-    x: str = _value()
+    x: str = value()
     axes: tuple[int, ...]
     groups: int
     eps: float
@@ -313,8 +286,8 @@ class Softmax(Operation):
     """`y_i = exp(x_i) / sum_j exp(x_j)` over the last axis. With `mask` (same shape as x, broadcast), entries where
     the mask is 0 take no part and come out 0."""
 
-    x: str = _value()
-    mask: str | None = _optional_param()
+    x: str = value()
+    mask: str | None = optional_param()
     mnemonic: ClassVar[str] = "softmax"
 
 
@@ -323,11 +296,13 @@ class Softmax(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class Rescale(Operation):
-    """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up. With `shift = 0` it is
-    `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x."""
+    """`y = (x * multiplier + (1 << (shift - 1))) >> shift`, arithmetic shift: rounds half up.
 
-    x: str = _value()
-    multiplier: str = _param()
+    With `shift = 0` it is `x * multiplier`. `multiplier` is a parameter of shape `[]` or broadcastable to x.
+    """
+
+    x: str = value()
+    multiplier: str = param()
     shift: int
     mnemonic: ClassVar[str] = "rescale"
 
@@ -336,8 +311,8 @@ class Rescale(Operation):
 class Lookup(Operation):
     """`y = table[clamp(x, first, first + len(table) - 1) - first]`: an activation table whose domain saturates."""
 
-    x: str = _value()
-    table: str = _param()
+    x: str = value()
+    table: str = param()
     first: int
     mnemonic: ClassVar[str] = "lookup"
 
@@ -350,9 +325,9 @@ class Interpolate(Operation):
     `y = base[i] + ((slope[i] * f + (1 << (shift - 1))) >> shift)`. `base` and `slope` have one entry a segment.
     """
 
-    x: str = _value()
-    base: str = _param()
-    slope: str = _param()
+    x: str = value()
+    base: str = param()
+    slope: str = param()
     first: int
     shift: int
     mnemonic: ClassVar[str] = "interpolate"
@@ -360,11 +335,13 @@ class Interpolate(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class DampFixed(Operation):
-    """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`: rounds half
-    up; the result lies between `old` and `new`."""
+    """`y = old + (((new - old) * multiplier + (1 << (shift - 1))) >> shift)`, `0 < multiplier <= 1 << shift`.
 
-    old: str = _value()
-    new: str = _value()
+    Rounds half up; the result lies between `old` and `new`.
+    """
+
+    old: str = value()
+    new: str = value()
     multiplier: int
     shift: int
     mnemonic: ClassVar[str] = "damp_fixed"
@@ -374,8 +351,8 @@ class DampFixed(Operation):
 class Divide(Operation):
     """`y = floor(((a << shift) + b // 2) / b)`, b proved positive: the quotient in `shift` fraction bits."""
 
-    a: str = _value()
-    b: str = _value()
+    a: str = value()
+    b: str = value()
     shift: int
     mnemonic: ClassVar[str] = "divide"
 
@@ -384,7 +361,7 @@ class Divide(Operation):
 class Isqrt(Operation):
     """`y` with `y * y <= x < (y + 1) * (y + 1)`, the integer square root; 0 where x is negative."""
 
-    x: str = _value()
+    x: str = value()
     mnemonic: ClassVar[str] = "isqrt"
 
 
