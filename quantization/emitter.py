@@ -155,7 +155,7 @@ class Emitter:
                 codes = self._valued(table, scale).name
                 return self.build.put(ops.Embedding(out=self._name(op), x=self._value(x).name, table=codes), scale)
             case ops.MatMul(a=a, b=b):
-                va, vb = self._value(a), self._value(b)
+                va, vb = self._read(a), self._read(b)
                 product = self.build.put(ops.MatMul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale)
                 return self._no_finer(product)
             case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
@@ -246,6 +246,12 @@ class Emitter:
         """An operand on its own grid; a constant becomes codes on the pre-activation grid."""
         return self._valued(self.env[name], self.pre)
 
+    def _read(self, name: str) -> Value:
+        """What a weight reads of a value: where it has guard bits, the value rounded to its grid without them."""
+        grid = self.grids.read.get(name)
+        value = self._value(name)
+        return value if grid is None else self.build.fitted(value, grid.scale, grid.format)
+
     def _name(self, op: Op) -> str:
         return self.build.fresh(f"{op.out}_{op.mnemonic}")
 
@@ -254,7 +260,7 @@ class Emitter:
         return self.build.rescaled(value, self.pre) if value.scale < self.pre else value
 
     def _map(self, op: Map) -> Value:
-        x = self._value(op.x)
+        x = self._read(op.x)
         weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
         if isinstance(op, ops.Stencil):
             index = self._constant(op.index)

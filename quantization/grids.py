@@ -32,24 +32,31 @@ class Grid:
 
 @dataclass(frozen=True)
 class Grids:
-    """The grid of each signal. `pre`: fraction bits of sums and pre-activations."""
+    """The grid of each signal. `pre`: fraction bits of sums and pre-activations. `read`: what weights read of a signal
+    that has guard bits."""
 
     of: Mapping[str, Grid]
     pre: int
+    read: Mapping[str, Grid]
 
     @classmethod
-    def choose(cls, net: EqNet, bounds: Bounds, state_bits: int) -> Grids:
+    def choose(cls, net: EqNet, bounds: Bounds, state_bits: int, guard_bits: int = 0) -> Grids:
         """Grids of all states and signals.
 
         Whole numbers (flags, counters) keep unit steps. A value within [-1, 1] has `state_bits`, all but the sign
         fraction (more fraction bits if it is smaller by powers of two); a wider one `state_bits + 2` and the
         largest fraction that covers its range. Values of equal magnitude therefore share a grid, so that a register
         that remembers a signal compares with it exactly.
+
+        A state that averages moves by less than a step of its grid towards the end, and rounding holds it there:
+        `guard_bits` more fraction bits let it go on. Weights read it rounded to the grid that it has without them.
         """
         whole = whole_numbers(net)
-        names = _signals(net) | {s.name for s in net.states}
-        found = {name: _grid(name, bounds, state_bits, name in whole) for name in sorted(names)}
-        return cls(found, state_bits + 1)
+        names = sorted(_signals(net) | {s.name for s in net.states})
+        grids = {name: _grid(name, bounds, state_bits, name in whole) for name in names}
+        guarded = (_averages(net) - whole) & grids.keys() if guard_bits else frozenset()
+        fine = {name: _guarded(grids[name], guard_bits) for name in guarded}
+        return cls({**grids, **fine}, state_bits + 1, {name: grids[name] for name in guarded})
 
     def rows(self, net: EqNet, bounds: Bounds) -> tuple[JsonObject, ...]:
         """Report rows of the states (JSON values)."""
@@ -76,6 +83,36 @@ def _grid(name: str, bounds: Bounds, state_bits: int, whole: bool) -> Grid:
         return Grid(Format(state_bits, True), state_bits - 1 - exponent)
     bits = state_bits + _WIDE_EXTRA_BITS
     return Grid(Format(bits, True), bits - 1 - exponent)
+
+
+def _guarded(grid: Grid, bits: int) -> Grid:
+    return Grid(Format(grid.format.bits + bits, grid.format.signed), grid.frac + bits)
+
+
+def _averages(net: EqNet) -> frozenset[str]:
+    """States and carried values whose next value holds a part of their last one, and what they are set from."""
+    makers = {op.out: op for op in net.all_ops()}
+    names: set[str] = set()
+    for state in net.states:
+        if _holds_part(makers.get(state.update), state.name, makers):
+            names |= {state.name, state.update} | ({state.init} if state.init is not None else set())
+    for op in net.all_ops():
+        if isinstance(op, ops.Repeat) and _holds_part(makers.get(op.result), op.carry, makers):
+            names |= {op.carry, op.result, op.init, op.out}
+    return frozenset(names)
+
+
+def _holds_part(op: Op | None, name: str, makers: Mapping[str, Op]) -> bool:
+    """Whether an operation adds something to a part of the named value."""
+    match op:
+        case ops.Damp(old=old):
+            return old == name
+        case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
+            return any(part == name or _holds_part(makers.get(part), name, makers) for part in (a, b))
+        case ops.Scale(x=x):
+            return x == name
+        case _:
+            return False
 
 
 def _signals(net: EqNet) -> frozenset[str]:

@@ -116,7 +116,7 @@ def _prepared(
     """The net with its sums hoisted, the bounds of its values and the grids of its signals."""
     hoisted, changed = hoist(net)
     bounds = _bounds(hoisted, limits, {name: r for name, r in known.items() if name not in changed}, calibration)
-    return hoisted, bounds, Grids.choose(hoisted, bounds, options.state_bits)
+    return hoisted, bounds, Grids.choose(hoisted, bounds, options.state_bits, options.guard_bits)
 
 
 def _bounds(

@@ -51,7 +51,7 @@ def lower(
     lowered = ground.lowered(kinds)
     if options.max_lipschitz is not None:
         lowered = contracted(ground, kinds, lowered, options.max_lipschitz)
-    return replace(lowered, choices=(*lowered.choices, *stopped))
+    return replace(lowered, choices=(*stopped, *lowered.choices))
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:

@@ -87,7 +87,8 @@ def _on_grid(name: str, x: Reals, encodings: Mapping[str, Encoding], grids: Grid
     if name in encodings:
         fmt, scale, low = encodings[name].format, encodings[name].scale, encodings[name].format.lo
     elif name in grids.of:
-        fmt, scale = grids.of[name].format, float(grids.of[name].scale)
+        grid = grids.read.get(name, grids.of[name])
+        fmt, scale = grid.format, float(grid.scale)
         # Tables are symmetric: they leave the lowest code out.
         low = -fmt.hi if fmt.signed else 0
     else:

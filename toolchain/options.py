@@ -146,13 +146,17 @@ class QuantizeOptions:
     """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
 
     `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
-    `widths`: the same for single weights, by name. `input_range`: used where no calibration data is given.
+    `widths`: the same for single weights, by name. `guard_bits`: more fraction bits of states whose next value holds a part
+    of their last (damped, Euler); near their end these move by less than a step of `state_bits`. `input_range`: used where no calibration data is given.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
     weights: str = "int8"
     per_row: bool = option(True, flag="--per-tensor", help="one weight scale a tensor (default: one an output row)")
     state_bits: int = option(8, bounds=_WIDTH, help="width of the states")
+    guard_bits: int = option(
+        0, bounds=Bounds(0, 4), help="more fraction bits of states that average; weights read them without these bits"
+    )
     input_bits: int = option(8, bounds=_WIDTH, help="width of the inputs")
     input_range: tuple[float, float] = option(
         (-1.0, 1.0), metavar="LO HI", help="of the inputs, where no calibration data is given"

@@ -119,6 +119,48 @@ def test_a_state_and_its_multiples_keep_their_scales() -> None:
     assert state_errors(lowered, made, x)["h"].max() < 8 * 2.0**-10
 
 
+def averaging() -> EqNet:
+    """A slow average of a constant: near its end it moves by less than a step of eight bits."""
+    return net(
+        {"A": np.eye(3), "W": np.eye(3)},
+        x=(3,),
+        states=[State("h", (3,), "next")],
+        drive=[ops.Linear(out="drive", x="x", weight="A")],
+        step=[
+            ops.Linear(out="recurrent", x="h", weight="W"),
+            ops.Scale(out="half", x="recurrent", factor=0.5),
+            ops.Add(out="pre", a="drive", b="half"),
+            ops.Activation(out="new", x="pre", kind="tanh"),
+            ops.Damp(out="next", old="h", new="new", alpha=0.1),
+        ],
+        output="h",
+        steps=60,
+    )
+
+
+def test_guard_bits_let_a_slow_average_arrive() -> None:
+    """With rounding to a step of eight bits the average stops short of its end; two guard bits bring it four times as
+    near, while the weights still read eight bits."""
+    made = averaging()
+    x = {"x": np.random.default_rng(0).uniform(-1.0, 1.0, (64, 3))}
+    errors = {}
+    for guard in (0, 2):
+        lowered = lower(made, QuantizeOptions(guard_bits=guard), calibration=x).net
+        assert lowered.formats["h"].bits == 8 + guard
+        [weighted] = [op for op in lowered.step if isinstance(op, ops.Linear)]
+        assert lowered.formats[weighted.x].bits == 8
+        errors[guard] = state_errors(lowered, made, x)["h"][-1].max()
+    assert errors[2] < errors[0] / 2
+
+
+def test_guard_bits_go_to_states_that_average_alone() -> None:
+    """A state that is replaced at each tick gains nothing from bits that its weights do not read."""
+    made = loop(np.random.default_rng(0)).net
+    x = {"x": np.random.default_rng(0).uniform(-1.0, 1.0, (8, 5))}
+    plain, guarded = (lower(made, QuantizeOptions(guard_bits=g), calibration=x).net for g in (0, 2))
+    assert guarded == plain
+
+
 def test_a_relu_that_is_never_open_is_zero() -> None:
     """A table whose largest entry is zero has no power of two that covers it."""
     made = net(
