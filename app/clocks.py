@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.sim.native_runner import NativeSimulator
+from eqcompile.sim.simulators import NativeSimulator
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.data import Inputs, encode, read_inputs
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError

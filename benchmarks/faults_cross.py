@@ -166,7 +166,7 @@ RERUNS = 8
 def deposited(session: RtlSession, sim: str, place: Path, faults: Sequence[Any]) -> dict[str, Any]:
     (place / "f.json").write_text(json.dumps(list(faults)), encoding="utf-8")
     argv = [sys.executable, "-I", "-B", "bench/run.py", "--sim", sim, "--quiet", "--build", str(place / "build")]
-    argv += ["--inputs", str(place / "x.npz"), "--results", str(place / "y.npz"), "--deposits", str(place / "f.json")]
+    argv += ["-i", str(place / "x.npz"), "-o", str(place / "y.npz"), "--deposits", str(place / "f.json")]
     subprocess.run(argv, cwd=session.core, check=True, capture_output=True)
     with np.load(place / "y.npz") as file:
         return {name: file[name] for name in file.files}
@@ -177,7 +177,7 @@ def unequal(arrays: dict[str, Any], found: Any, numbers: Sequence[int]) -> int:
     for n, states in found.states.items():
         wrong |= (arrays[f"state.{n}"] != states[:, list(numbers)]).any(axis=(0, *range(2, states.ndim)))
     for n, codes in found.outputs.items():
-        wrong |= (arrays[f"output.{n}"] != codes[list(numbers)]).reshape(len(numbers), -1).any(axis=1)
+        wrong |= (arrays[n] != codes[list(numbers)]).reshape(len(numbers), -1).any(axis=1)
     return int(wrong.sum())
 
 

@@ -27,8 +27,7 @@ from eqcompile.app.emission import describe
 from eqcompile.quantization.lower import lower
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.rtl.serial.options import Serial
-from eqcompile.sim.native_runner import NativeSimulator
-from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
+from eqcompile.sim.simulators import IcarusSimulator, NativeSimulator, VerilatorSimulator
 from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.artifact import Artifact, seal

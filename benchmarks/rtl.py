@@ -27,7 +27,7 @@ from mnist_rtl import mnist_net
 from eqcompile.app.clocks import InputCodes
 from eqcompile.app.emission import emit_artifact
 from eqcompile.quantization.lower import lower
-from eqcompile.sim.native_runner import NativeSimulator
+from eqcompile.sim.simulators import NativeSimulator
 from eqcompile.targets.rtl.synth.clocks import Clocks, clocks_of
 from eqcompile.targets.rtl.synth.flow import DoesNotFitError, synthesise
 from eqcompile.targets.rtl.synth.tools import SynthesisError

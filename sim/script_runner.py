@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,18 +15,26 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+from eqcompile.toolchain.ir import IntNet
 
-from .exchange import STATE, demand, read_results, states_of, unreadable, write_codes
+from .exchange import demand, read_run, write_codes
 from .process import run_process
 
-__all__ = ["ScriptSimulator"]
+__all__ = ["ScriptSimulator", "run_script"]
 
 
 class ScriptSimulator(Simulator):
-    """Abstract: `python -I run.py` of the artifact, isolated, so that neither the caller's folder nor its environment
-    lends it code. `package`: what the script imports beside NumPy; an extra of its target's name installs it."""
+    """Abstract: runs a script of the artifact. `packages` and `programs`: what the script needs beside NumPy, and the
+    command that installs each."""
 
-    package: ClassVar[str | None] = None
+    packages: ClassVar[Mapping[str, str]] = {}
+    programs: ClassVar[Mapping[str, str]] = {}
+    grace_s: ClassVar[float] = 0.0
+    """Seconds that a script which watches its limit itself has left to end in."""
+
+    def arguments(self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float) -> Sequence[str]:
+        """The script, relative to the artifact, and its options beside files and trace; it may build in `work`."""
+        return ("run.py",)
 
     def run(
         self,
@@ -35,23 +45,34 @@ class ScriptSimulator(Simulator):
         timeout_s: float,
         progress: Progress | None = None,
     ) -> Run:
-        if self.package is not None:
-            demand(self.name, packages={self.package: f"pip install 'eqcompile[{self.target}]'"}, programs={})
-        with tempfile.TemporaryDirectory(prefix=f"eqcompile-{self.target}-") as name:
-            given, results = write_codes(Path(name) / "x.npz", inputs), Path(name) / "y.npz"
-            # -B: an artifact is not written to by running it.
-            argv = [sys.executable, "-I", "-B", "run.py", "-i", str(given), "-o", str(results)]
-            run_process([*argv, *(["--trace"] if trace else [])], cwd=artifact.folder, timeout_s=timeout_s)
-            return _read(results, artifact.folder, trace=trace)
+        demand(self.name, packages=self.packages, programs=self.programs)
+        with tempfile.TemporaryDirectory(prefix="eqcompile-run-") as name:
+            work = Path(name)
+            arguments = self.arguments(artifact, work, trace=trace, timeout_s=timeout_s)
+            limit_s = timeout_s + self.grace_s
+            run = run_script(artifact.folder, artifact.net, arguments, inputs, work, trace=trace, timeout_s=limit_s)
+        return run if trace else replace(run, states={})
 
 
-def _read(path: Path, folder: Path, *, trace: bool) -> Run:
-    """The result file of `run.py`: outputs, `steps`, labels, `state.<name>`, and lines for people as `notes`.
-    SimulatorError if it cannot be read."""
-    with unreadable(folder):
-        found = read_results(path)
-        steps = found.pop("steps").astype(np.int64)
-        notes = found.pop("notes", np.zeros(0, str)).tolist()
-    outputs = {n: v for n, v in found.items() if not n.startswith((STATE, "labels.")) and n != "labels"}
-    details = {"summary": notes} if notes else {}
-    return Run(states=states_of(found) if trace else {}, outputs=outputs, steps=steps, details=details)
+def run_script(
+    folder: Path,
+    net: IntNet,
+    arguments: Sequence[str],
+    inputs: Mapping[str, NDArray[np.int64]],
+    work: Path,
+    *,
+    trace: bool,
+    timeout_s: float,
+) -> Run:
+    """Run a script of an artifact on input codes `[batch, (frame,) *shape]`; `arguments`: it and its options.
+
+    Isolated (-I), so that neither the caller's folder nor its environment lends it code, and without writing to the
+    artifact (-B). All its files are in the temporary folder `work`, which the caller removes: so none is left even if
+    it has to be killed. Raises SimulatorError when it dies, hangs past `timeout_s`, or leaves no results that can be
+    read.
+    """
+    codes, results = write_codes(work / "x.npz", inputs), work / "y.npz"
+    argv = [sys.executable, "-I", "-B", *arguments, "-i", str(codes), "-o", str(results)]
+    argv += ["--trace"] if trace else []
+    run_process(argv, cwd=folder, timeout_s=timeout_s, env={**os.environ, "TMPDIR": str(work)})
+    return read_run(results, net, folder)

@@ -1,15 +1,20 @@
-"""Input codes of a network from an .npz file. Emitted as it stands into artifacts that a Python script runs."""
+"""Files of inputs and results of a network. Emitted as it stands into artifacts that a Python script runs."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["InputError", "read_codes"]
+__all__ = ["DETAILS", "InputError", "command", "read_codes"]
+
+DETAILS = "details.json"
+"""Name in a file of results of what is no output, state or step count: a JSON object as text."""
 
 Described = tuple[Sequence[int], int, int, float | None]
 """Shape, lowest and highest code, and the value of one code; None for indices."""
@@ -66,3 +71,35 @@ def _encoded(key: str, value: np.ndarray, lowest: int, highest: int, scale: floa
         raise InputError(f"{key}: {int((~finite).sum())} of {value.size} values are NaN or infinite")
     rounded: np.ndarray = np.clip(np.rint(value.astype(np.float64) / scale), lowest, highest)  # type: ignore[type-arg]
     return rounded.astype(np.int64)
+
+
+def command(
+    run: Callable[[dict[str, np.ndarray], argparse.Namespace], Mapping[str, np.ndarray]],  # type: ignore[type-arg]
+    inputs: Mapping[str, Described],
+    *,
+    framed: bool,
+    about: str,
+    options: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """The program `run.py -i x.npz -o y.npz [--trace]`; its exit status, 2 if a file is wrong.
+
+    `run(codes, arguments)` takes what `read_codes` returns and gives the arrays of y.npz: each output under its name,
+    `steps`, with --trace `state.NAME` `[ticks, batch, *shape]`, and under DETAILS what else it has to say, as JSON.
+    `options` adds options of this program's own.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("-i", "--input", type=Path, required=True, help="npz file of inputs")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="npz file to write")
+    parser.add_argument("--trace", action="store_true", help="also write every state after every tick")
+    if options is not None:
+        options(parser)
+    arguments = parser.parse_args()
+    output = arguments.output.resolve()
+    try:
+        results = run(read_codes(arguments.input, inputs, framed=framed), arguments)
+        with output.open("wb") as file:
+            np.savez(file, **results)
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0

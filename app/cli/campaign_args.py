@@ -16,9 +16,11 @@ from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, ImportFileError, UsageError
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.ir.serial import load
+from eqcompile.toolchain.typed_json import JsonObject
 
 if TYPE_CHECKING:
     from eqcompile.sim.campaign.definition import Campaign
+    from eqcompile.sim.campaign.notes import Notes, Samples, Source, Synthesis
 
 from ..clocks import InputCodes
 from ..options import LimitOption
@@ -61,7 +63,7 @@ def add_environment(parser: Any) -> None:
     group.add_argument("--devices", type=integer(1), default=1, metavar="N", help="devices in the mission (default 1)")
 
 
-def environment(namespace: argparse.Namespace) -> dict[str, Any]:
+def environment(namespace: argparse.Namespace) -> Notes:
     """The environment as JSON values for the notes of a campaign; nothing without `--env`.
 
     Raises UsageError for options that need an environment without one.
@@ -83,7 +85,7 @@ def environment(namespace: argparse.Namespace) -> dict[str, Any]:
     return {"environment": values}
 
 
-def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
+def read_net(source: Path) -> tuple[IntNet, JsonObject, Source]:
     """The integer net of an artifact folder or a net file, what its manifest says of the core in it (empty if it holds
     none), and where it comes from (JSON values).
 
@@ -101,18 +103,26 @@ def read_net(source: Path) -> tuple[IntNet, dict[str, Any], dict[str, Any]]:
         what = "the manifest does not say which core this is"
         raise ArtifactError(Diagnostic("artifact-core", what, str(source), "compile it again"))
     core = dict(manifest.core.options) if manifest.target == "rtl" and manifest.core is not None else {}
-    origin: dict[str, Any] = {"path": str(source), "target": manifest.target}
+    origin: Source = {"path": str(source), "target": manifest.target}
     if isinstance(documents := manifest.details.get("synthesis"), list):
         origin["synthesis"] = [_figures(d) for d in documents]
     return artifact.net, core, origin
 
 
-def _figures(document: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(document: Mapping[str, Any]) -> Synthesis:
     """What the synthesis for a part found, of what the campaign's report compares: cells of the core by kind."""
     cells = {u["key"]: u["core"] for u in document["usage"]} or dict(document["cells"])
-    kept = ("part", "flip_flops", "fmax_mhz", "fmax_range_mhz", "tools")
-    figures = {**{k: document[k] for k in kept}, "cells": cells, "seeds": len(document["seeds"])}
-    return {**figures, "kind": "estimated", "how": document["kind"]}
+    return {
+        "part": document["part"],
+        "flip_flops": document["flip_flops"],
+        "fmax_mhz": document["fmax_mhz"],
+        "fmax_range_mhz": document["fmax_range_mhz"],
+        "tools": document["tools"],
+        "cells": cells,
+        "seeds": len(document["seeds"]),
+        "kind": "estimated",
+        "how": document["kind"],
+    }
 
 
 def define(
@@ -120,7 +130,7 @@ def define(
     source: Path,
     inputs: Path | None,
     options: Mapping[str, Any],
-    notes: Mapping[str, Any],
+    notes: Notes,
     stack: ExitStack,
 ) -> Campaign:
     """The campaign that the command line describes, on the net of `source`. `stack` removes what is built for it.
@@ -159,7 +169,7 @@ def define(
 
 def _samples(
     net: IntNet, path: Path | None, limit: int | None, seed: int
-) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
+) -> tuple[dict[str, NDArray[np.int64]], Samples]:
     if path is not None:
         samples = InputCodes.read(path, net, limit)
         return dict(samples.codes), {"source": samples.source}

@@ -104,7 +104,8 @@ def run(argv: Sequence[str]) -> Reply:
     campaign_args.add_environment(parser)
     add_field_options(parser, ForceOption, None)
     namespace, options = campaign_args.parse_with_model(parser, argv)
-    notes = {"command": shlex.join(["eqfault", "run", *argv]), **campaign_args.environment(namespace)}
+    notes = campaign_args.environment(namespace)
+    notes["command"] = shlex.join(["eqfault", "run", *argv])
     from eqcompile.sim.campaign import api
 
     samples = build(InputsOption, namespace).inputs

@@ -32,8 +32,7 @@ def command(argv: Sequence[str]) -> console.Reply:
     namespace = parser.parse_all(argv)
     from eqcompile.sim.campaign import api
 
-    run = api.replay(namespace.campaign, namespace.fault, engine=namespace.engine)
-    states = run.pop("states")
+    document, states = api.replay(namespace.campaign, namespace.fault, engine=namespace.engine)
     if namespace.output is not None:
         import numpy as np
 
@@ -42,14 +41,14 @@ def command(argv: Sequence[str]) -> console.Reply:
             temporary.open("wb") as file,
         ):
             np.savez(file, **{f"state.{name}": codes for name, codes in states.items()})
-        run["output"] = str(namespace.output)
+        document["output"] = str(namespace.output)
     lines = [
-        run["fault"],
-        f"{run['net']} on engine {run['engine']} (simulated)",
+        document["fault"],
+        f"{document['net']} on engine {document['engine']} (simulated)",
         "  tick  codes differ  distance",
     ]
-    lines += [f"  {row['tick']:>4}  {row['differ']:>12,}  {row['distance']:>8,}" for row in run["ticks"]]
-    return console.Reply(run, "\n".join(lines))
+    lines += [f"  {row['tick']:>4}  {row['differ']:>12,}  {row['distance']:>8,}" for row in document["ticks"]]
+    return console.Reply(document, "\n".join(lines))
 
 
 def models(argv: Sequence[str]) -> console.Reply:

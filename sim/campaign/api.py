@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ...toolchain.ir import IntNet
+from ...toolchain.typed_json import JsonObject
 from ..faults.engine import Outcome
 from ..faults.model import EnumeratedModel, FaultModel
 from ..faults.table import Fault, parse_fault
 from .chunks import open_engine, usable_engine
 from .defaults import Hardware, filled_clocks, filled_options
 from .definition import STORE, Campaign, baselines_of, read_campaign, write_campaign
-from .plan import Plan, make_plan
+from .notes import Notes
+from .plan import Plan, PlanDocument, make_plan
 from .run import State, run_campaign, state_of
-from .statistics import sample_size
+from .statistics import IntervalDocument, sample_size
 from .store import open_store
 
 __all__ = ["create", "define", "has_results", "replay", "resume", "size", "standing"]
@@ -28,12 +31,55 @@ __all__ = ["create", "define", "has_results", "replay", "resume", "size", "stand
 size = sample_size
 
 
+class OutcomeStanding(TypedDict):
+    """How many faults ended so, and the interval of their rate (None: no fault yet)."""
+
+    faults: int
+    rate: IntervalDocument | None
+    kind: str
+
+
+class Standing(TypedDict):
+    """What is stored of a campaign; `margin`: of the widest interval of an outcome (None: no fault yet)."""
+
+    net: str
+    model: str
+    engine: str
+    core: JsonObject
+    choices: list[str]
+    plan: PlanDocument
+    faults: int
+    finished: bool
+    stopped_at_margin: bool
+    margin: float | None
+    outcomes: dict[str, OutcomeStanding]
+
+
+class ReplayTick(TypedDict):
+    """After a tick: how many state codes differ from the clean run, and by how much at most."""
+
+    tick: int
+    differ: int
+    distance: int
+
+
+class Replay(TypedDict):
+    """One fault run again; `output`: the file with its states."""
+
+    fault: str
+    engine: str
+    net: str
+    ticks: list[ReplayTick]
+    kind: str
+    output: NotRequired[str]
+
+
 def define(
     net: IntNet,
     inputs: Mapping[str, NDArray[np.int64]],
     *,
     model: str,
-    options: Mapping[str, Any],
+    options: JsonObject,
     engine: str,
     near: int,
     count: int | Literal["auto", "exhaustive"],
@@ -41,8 +87,8 @@ def define(
     margin: float,
     confidence: float,
     stop_at_margin: float | None,
-    notes: Mapping[str, Any],
-    core: Mapping[str, Any] | None = None,
+    notes: Notes,
+    core: JsonObject | None = None,
     target: str | None = None,
     instrument: Callable[[str], Path] | None = None,
 ) -> Campaign:
@@ -129,7 +175,7 @@ def _parts(folder: Path) -> list[tuple[str, Path]]:
     return [("", folder), *((place.name, place) for place in baselines_of(folder))]
 
 
-def standing(folder: Path) -> dict[str, Any]:
+def standing(folder: Path) -> dict[str, Standing]:
     """What is stored of a campaign and of its baselines, as JSON values."""
     found = {}
     for name, place in _parts(folder):
@@ -146,8 +192,8 @@ def _state(place: Path) -> State:
         return state_of(plan, store)
 
 
-def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
-    rows = {}
+def _state_document(campaign: Campaign, state: State) -> Standing:
+    rows: dict[str, OutcomeStanding] = {}
     for outcome in Outcome:
         hits = state.outcomes.get(outcome, 0)
         interval = campaign.plan.interval(hits, state.faults).to_json() if state.faults else None
@@ -156,7 +202,7 @@ def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
         "net": campaign.net.name,
         "model": campaign.model,
         "engine": campaign.engine,
-        "core": dict(campaign.core),
+        "core": campaign.core,
         "choices": list(campaign.notes.get("choices", ())),
         "plan": campaign.plan.to_json(),
         "faults": state.faults,
@@ -167,21 +213,21 @@ def _state_document(campaign: Campaign, state: State) -> dict[str, Any]:
     }
 
 
-def replay(folder: Path, text: str, *, engine: str | None) -> dict[str, Any]:
+def replay(folder: Path, text: str, *, engine: str | None) -> tuple[Replay, Mapping[str, NDArray[np.int64]]]:
     """One fault of a campaign again: its id, and after each tick the states and their distance to the clean run.
 
-    `text` is an id, or `CHUNK.NUMBER` as in the table of results. Returns JSON values and `states`, `[ticks, *shape]`
-    codes by state. Raises UsageError for what names no fault.
+    `text` is an id, or `CHUNK.NUMBER` as in the table of results. Returns the document, and codes `[ticks, *shape]`
+    int64 by state. Raises UsageError for what names no fault.
     """
     campaign = read_campaign(folder)
     if engine is not None:
-        campaign = Campaign(**{**_fields(campaign), "engine": engine})
+        campaign = replace(campaign, engine=engine)
     fault = _fault(campaign, text)
     session = open_engine(campaign)
     states = session.trace(fault)
     clean = session.clean(fault.sample)
     apart = {name: np.abs(codes - clean[name]).reshape(len(codes), -1) for name, codes in states.items()}
-    return {
+    document: Replay = {
         "fault": str(fault),
         "engine": campaign.engine,
         "net": campaign.net.name,
@@ -194,12 +240,8 @@ def replay(folder: Path, text: str, *, engine: str | None) -> dict[str, Any]:
             for tick in range(campaign.ticks)
         ],
         "kind": "simulated",
-        "states": states,
     }
-
-
-def _fields(campaign: Campaign) -> dict[str, Any]:
-    return {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__}
+    return document, states
 
 
 def _fault(campaign: Campaign, text: str) -> Fault:

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,8 @@ class ChunkResult:
 
     number: int
     sites: tuple[str, ...]
-    faults: NDArray[Any]
-    results: NDArray[Any]
+    faults: NDArray[np.void]
+    results: NDArray[np.void]
     after_reset: NDArray[np.uint8]
     digest: str
     seconds: float

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet
+from ...toolchain.typed_json import JSON, JsonObject
 from ..faults.engine import Engine
 from ..faults.model import FaultModel, Samples
 from ..faults.sites import KINDS, kinds_of
@@ -20,7 +20,7 @@ class Hardware:
     """What a net was compiled to: the target (None: no artifact) and, of an RTL core, the options that describe it."""
 
     target: str | None = None
-    core: Mapping[str, Any]
+    core: JsonObject
 
     @property
     def name(self) -> str:
@@ -46,10 +46,10 @@ class Hardware:
 
 def filled_options(
     model: type[FaultModel],
-    options: Mapping[str, Any],
+    options: JsonObject,
     engine: Engine,
     hardware: Hardware,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, JSON], list[str]]:
     """The options of a model with those that follow from engine and hardware, and a sentence for each that does.
 
     Raises UsageError for a model of hardware on an engine that runs none, and for sites that the engine, or the core
@@ -63,7 +63,7 @@ def filled_options(
     if "sites" in defaults:
         usable = [kind for kind in engine.sites if kind in hardware.stored or not engine.instrument]
         if "sites" in options:
-            _demand(kinds_of(options["sites"]), usable, engine, hardware)
+            _demand(kinds_of(str(options["sites"])), usable, engine, hardware)
         else:
             kinds = kinds_of(str(defaults["sites"]))
             chosen = [kind for kind in kinds if kind in usable and kind in hardware.stored]
@@ -80,8 +80,8 @@ def filled_options(
 
 
 def filled_clocks(
-    model: type[FaultModel], options: Mapping[str, Any], engine: Engine, net: IntNet, inputs: Samples, near: int
-) -> tuple[dict[str, Any], list[str]]:
+    model: type[FaultModel], options: JsonObject, engine: Engine, net: IntNet, inputs: Samples, near: int
+) -> tuple[dict[str, JSON], list[str]]:
     """The options with the clocks in which upsets fall, for a model that has them in clocks: those of the longest
     fault-free inference of the inputs, which the engine runs for it."""
     if "clocks" not in _defaults(model) or options.get("clocks") is not None:
@@ -90,7 +90,7 @@ def filled_clocks(
     return {**options, "clocks": clocks}, [f"clocks {clocks}: the longest inference of the inputs takes as many"]
 
 
-def _defaults(model: type[FaultModel]) -> dict[str, Any]:
+def _defaults(model: type[FaultModel]) -> dict[str, JSON]:
     return {f.name: f.default for f in fields(model)} if is_dataclass(model) else {}
 
 

@@ -12,10 +12,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,10 @@ from ...toolchain import artifact, registry
 from ...toolchain.diagnostics import ArtifactError, Diagnostic, UsageError, VerifyError
 from ...toolchain.ir import IntNet
 from ...toolchain.ir.serial import load, save
+from ...toolchain.typed_json import JsonObject
 from ..faults.model import EnumeratedModel, FaultModel, Population
 from ..faults.table import FaultTable
+from .notes import CampaignDocument, Notes
 from .plan import Plan
 
 __all__ = [
@@ -59,13 +60,13 @@ class Campaign:
     net: IntNet
     inputs: Mapping[str, NDArray[np.int64]]
     model: str
-    options: Mapping[str, Any]
+    options: JsonObject
     engine: str
     near: int
     plan: Plan
-    core: Mapping[str, Any] = field(default_factory=dict)
+    core: JsonObject = field(default_factory=dict)
     artifact: Path | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def samples(self) -> int:
@@ -110,8 +111,9 @@ class Campaign:
         assert isinstance(self._model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
         return self._model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CampaignDocument:
         """What `campaign.json` holds."""
+        schedule = self.net.schedule
         return {
             "campaign_version": VERSION,
             "net": self.net.name,
@@ -124,7 +126,13 @@ class Campaign:
             "core": dict(self.core),
             "near": self.near,
             "plan": self.plan.to_json(),
-            "schedule": asdict(self.net.schedule),
+            "schedule": {
+                "steps": schedule.steps,
+                "tolerance": schedule.tolerance,
+                "frames": schedule.frames,
+                "emit": schedule.emit,
+                "stop": None,
+            },
             "tools": artifact.tool_versions(*_TOOLS),
             **self.notes,
         }
@@ -146,25 +154,27 @@ class Content:
             path = Path(folder) / NET
             path.write_bytes(self.net)
             net = load(path)
-        said = json.loads(self.campaign)
+        document: CampaignDocument = json.loads(self.campaign)
+        stated = document["ir_digest"]
         with np.load(io.BytesIO(self.inputs), allow_pickle=False) as held:
             inputs = {name: held[name] for name in held.files}
-        if (
-            not isinstance(net, IntNet)
-            or net.digest != said["ir_digest"]
-            or _digest(inputs) != said["inputs"]["digest"]
-        ):
-            what = f"{NET} or {INPUTS} is not what {CAMPAIGN} says: digest {net.digest[:12]}, {said['ir_digest'][:12]}"
-            raise ArtifactError(Diagnostic("campaign-changed", what, said["net"], "run the campaign anew"))
-        known = set(Campaign.__dataclass_fields__) | {"campaign_version", "family", "ir_digest", "schedule", "tools"}
+        if not isinstance(net, IntNet) or net.digest != stated or _digest(inputs) != document["inputs"]["digest"]:
+            what = f"{NET} or {INPUTS} is not what {CAMPAIGN} says: digest {net.digest[:12]}, {stated[:12]}"
+            raise ArtifactError(Diagnostic("campaign-changed", what, document["net"], "run the campaign anew"))
+        keys = Notes.__optional_keys__ & set(document)
+        notes: Notes = {key: document[key] for key in keys}  # type: ignore[assignment, literal-required]
         unpacked = self._unpacked() if artifact is None and self.instrument else None
         campaign = Campaign(
             net=net,
             inputs=inputs,
-            plan=Plan.from_json(said["plan"]),
-            **{key: said[key] for key in ("model", "options", "engine", "core", "near")},
+            plan=Plan.from_json(document["plan"]),
+            model=document["model"],
+            options=document["options"],
+            engine=document["engine"],
+            core=document["core"],
+            near=document["near"],
             artifact=artifact or unpacked,
-            notes={key: value for key, value in said.items() if key not in known},
+            notes=notes,
         )
         if unpacked is not None:
             weakref.finalize(campaign, shutil.rmtree, unpacked, ignore_errors=True)
@@ -178,7 +188,7 @@ class Content:
         return folder
 
 
-def _digest(inputs: Mapping[str, NDArray[Any]]) -> str:
+def _digest(inputs: Mapping[str, NDArray[np.int64]]) -> str:
     found = hashlib.sha256()
     for name, codes in sorted(inputs.items()):
         found.update(f"{name}{codes.shape}".encode())

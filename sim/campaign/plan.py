@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Literal, TypedDict
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
+from ...toolchain.typed_json import decode_as
 from . import statistics
 
-__all__ = ["AUTO", "EXHAUSTIVE", "Plan", "make_plan"]
+__all__ = ["AUTO", "EXHAUSTIVE", "Plan", "PlanDocument", "make_plan"]
 
 AUTO, EXHAUSTIVE = "auto", "exhaustive"
 Method = Literal["exhaustive", "without replacement", "with replacement"]
@@ -16,6 +17,22 @@ LISTED = 5_000_000
 """Populations up to this size are shuffled as a whole (8 bytes a fault) and drawn without replacement; of a larger one
 a fault is seldom drawn twice."""
 _CHUNKS, _SMALLEST, _LARGEST = 100, 200, 20_000
+
+
+class PlanDocument(TypedDict):
+    """The fields of a plan, the number of its chunks, and the plan in a sentence (`how`)."""
+
+    population: int
+    method: Method
+    size: int
+    chunk: int
+    chunks: int
+    seed: int
+    margin: float
+    confidence: float
+    stop_at_margin: float | None
+    looks: list[int]
+    how: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +68,16 @@ class Plan:
         finite = None if self.method == "with replacement" else self.population
         return statistics.wilson(hits, faults, confidence=self.confidence, population=finite)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `how` says what they mean."""
+    def to_json(self) -> PlanDocument:
+        """JSON values; `how` says what they mean."""
         return {
-            **{k: getattr(self, k) for k in ("population", "method", "size", "chunk", "chunks", "seed", "margin")},
+            "population": self.population,
+            "method": self.method,
+            "size": self.size,
+            "chunk": self.chunk,
+            "chunks": self.chunks,
+            "seed": self.seed,
+            "margin": self.margin,
             "confidence": self.confidence,
             "stop_at_margin": self.stop_at_margin,
             "looks": list(self.looks),
@@ -83,10 +106,9 @@ class Plan:
         return f"{self.confidence:.4g} confidence"
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> Plan:
-        """The plan that `to_json` told."""
-        left = {k: v for k, v in said.items() if k not in ("chunks", "how", "looks")}
-        return cls(**left, looks=tuple(said["looks"]))
+    def from_json(cls, document: PlanDocument) -> Plan:
+        """The plan of a `PlanDocument`. Raises ReadError, a ValueError, if it is none."""
+        return decode_as(cls, {f.name: document[f.name] for f in fields(cls)}, "plan")  # type: ignore[literal-required]
 
 
 def make_plan(

@@ -12,13 +12,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Interval",
+    "IntervalDocument",
     "Ranked",
     "exact",
     "look_schedule",
@@ -30,6 +31,14 @@ __all__ = [
 ]
 
 Counts = NDArray[np.int64]
+
+
+class IntervalDocument(TypedDict):
+    """An interval as JSON values."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Interval:
         """Half the width."""
         return (self.high - self.low) / 2
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> IntervalDocument:
         return {"estimate": self.estimate, "low": self.low, "high": self.high}
 
 
@@ -79,8 +88,11 @@ def sample_size(population: int | None, *, margin: float, confidence: float, p: 
     return min(population, math.ceil(population / (1 + (population - 1) / infinite)))
 
 
-def wilson_bounds(hits: Any, faults: Any, *, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper ends of Wilson's score interval, elementwise; 0 to 1 where there are no faults.
+def wilson_bounds(
+    hits: ArrayLike, faults: ArrayLike, *, confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends of Wilson's score interval of counts `[...]`, elementwise, both `[...]` float64; 0 to 1
+    where there are no faults.
 
     E. B. Wilson: Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
     """

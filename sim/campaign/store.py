@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "Store", "open_store"]
 
+Table: TypeAlias = dict[str, NDArray[Any]]
+"""Columns by name, `[rows]` each, of the dtypes that DuckDB gives: integers, float64, bool, and object for text."""
 COLUMNS = {
     "chunk": "INTEGER",
     "number": "INTEGER",
@@ -81,7 +83,7 @@ class Store:
 
     def seconds(self) -> float:
         """Time spent injecting, all workers together."""
-        (total,) = self._one("SELECT coalesce(sum(seconds), 0) FROM chunks")
+        (total,) = self.query("SELECT coalesce(sum(seconds), 0) AS total FROM chunks")["total"].tolist()
         return float(total)
 
     def outcomes(self, below: int | None = None) -> dict[int, int]:
@@ -97,8 +99,12 @@ class Store:
         ).fetchall()
 
     def grouped(
-        self, keys: Sequence[str], counts: Mapping[str, Sequence[int]], where: str = "TRUE", values: Sequence[Any] = ()
-    ) -> dict[str, NDArray[Any]]:
+        self,
+        keys: Sequence[str],
+        counts: Mapping[str, Sequence[int]],
+        where: str = "TRUE",
+        values: Sequence[str | int] = (),
+    ) -> Table:
         """Strata by `keys`, in order: their `faults`, and under each name of `counts` how many ended with one of its
         outcomes. `where` is SQL with a `?` for each of `values`."""
         by = ", ".join(keys)
@@ -109,26 +115,21 @@ class Store:
         sql = f"SELECT {', '.join([by, 'count(*) AS faults', *columns])} FROM results WHERE {where}"
         return self.query(f"{sql} GROUP BY {by} ORDER BY {by}", values)
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> dict[str, NDArray[Any]]:
+    def query(self, sql: str, values: Sequence[str | int] = ()) -> Table:
         """Columns of a query, as arrays."""
-        found: dict[str, NDArray[Any]] = self._db.execute(sql, list(values)).fetchnumpy()
+        columns: Table = self._db.execute(sql, list(values)).fetchnumpy()
         # No column holds NULL, yet an empty or small result may come as a masked array.
-        return {name: np.asarray(column) for name, column in found.items()}
+        return {name: np.asarray(column) for name, column in columns.items()}
 
-    def table(self) -> dict[str, NDArray[Any]]:
+    def table(self) -> Table:
         """All results in order."""
         return self.query("SELECT * FROM results ORDER BY chunk, number")
 
-    def _one(self, sql: str) -> tuple[Any, ...]:
-        row = self._db.execute(sql).fetchone()
-        assert row is not None
-        return tuple(row)
 
-
-def _rows(chunk: ChunkResult) -> dict[str, NDArray[Any]]:
+def _rows(chunk: ChunkResult) -> Table:
     count = len(chunk.faults)
     sites = np.array(chunk.sites or ("",), dtype=object)
-    rows: Mapping[str, NDArray[Any]] = {
+    rows: Table = {
         "chunk": np.full(count, chunk.number, np.int32),
         "number": np.arange(count, dtype=np.int32),
         "site": sites[chunk.faults["site"]],
@@ -140,7 +141,7 @@ def _rows(chunk: ChunkResult) -> dict[str, NDArray[Any]]:
     return {key: np.ascontiguousarray(column) for key, column in rows.items()}
 
 
-def _names(mechanisms: Sequence[str]) -> NDArray[Any]:
+def _names(mechanisms: Sequence[str]) -> NDArray[np.object_]:
     """What each number of flags says."""
     numbers = range(1 << len(mechanisms))
     return np.array([",".join(n for bit, n in enumerate(mechanisms) if k >> bit & 1) for k in numbers], dtype=object)

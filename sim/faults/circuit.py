@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ class Circuit:
         if found:
             raise UsageError(found)
 
-    def _check(self, place: Place, name: str, rows: NDArray[Any]) -> Iterator[Diagnostic]:
+    def _check(self, place: Place, name: str, rows: NDArray[np.void]) -> Iterator[Diagnostic]:
         if not len(rows):
             return
         where = f"{place.name.lower()}:{name}"
@@ -79,7 +78,7 @@ class Circuit:
             yield Diagnostic("fault-held", "only a value of the step is held, outside of repeats", where)
 
 
-def _bounds(what: str, value: NDArray[Any], count: int) -> list[Diagnostic]:
+def _bounds(what: str, value: NDArray[np.int64], count: int) -> list[Diagnostic]:
     if len(value) and (int(value.min()) < 0 or int(value.max()) >= count):
         said = f"a fault names {what} {int(value.max())}, there are 0 to {count - 1}"
         return [Diagnostic("fault-range", said, what)]

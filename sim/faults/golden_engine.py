@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.golden.event import Accumulator
@@ -77,7 +77,7 @@ class _GoldenSession(Session):
         codes = {name: value[samples] for name, value in self.codes.items()}
         return self.machine.relax(codes, self.frames, [f.upsets for f in faults])
 
-    def _results(self, faults: Sequence[Fault]) -> NDArray[Any]:
+    def _results(self, faults: Sequence[Fault]) -> NDArray[np.void]:
         samples = np.array([f.sample for f in faults])
         before, states, outputs = self._disturbed(faults)
         first = np.array([min((u.first for u in f.upsets), default=0) for f in faults])
@@ -206,6 +206,6 @@ def together(faults: Sequence[Fault]) -> list[list[int]]:
     return [g[i : i + CHUNK] for g in groups.values() for i in range(0, len(g), CHUNK)]
 
 
-def _narrow(net: IntNet, name: str) -> np.dtype[Any]:
+def _narrow(net: IntNet, name: str) -> DTypeLike:
     fmt = net.formats[name]
     return np.min_scalar_type(-(1 << fmt.bits) if fmt.signed else 1 << fmt.bits)

@@ -9,10 +9,12 @@ not assumed, but what comparing with `golden` shows.
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +23,10 @@ from eqcompile.toolchain import golden
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet, check, ops
+from ...toolchain.typed_json import JSON, JsonObject
 from ..exchange import demand
-from ..lava_runner import INSTALL, run_network
+from ..script_runner import run_script
+from ..simulators import LAVA, Loihi2Simulator
 from .circuit import Circuit, unbounded
 from .engine import RESULT, Engine, Session
 from .outcome import Runs, observed, results
@@ -33,7 +37,6 @@ __all__ = ["LoihiEngine", "LoihiSession"]
 Array = NDArray[np.int64]
 CHUNK = 256
 """Faults in one run of the network."""
-CONFIGURATION = "loihi2"
 TIMEOUT_S = 3600.0
 _EVENT = re.compile(r"(?P<kind>dropped|duplicated|delayed):(?P<map>.+)")
 
@@ -42,7 +45,7 @@ class LoihiEngine(Engine):
     """Takes the nets that the target `loihi` takes; of faults, any upsets of states, or one of an event."""
 
     name: ClassVar[str] = "loihi"
-    install: ClassVar[str] = INSTALL
+    install: ClassVar[str] = LAVA
     instrument: ClassVar[str] = "loihi"
     sites: ClassVar[tuple[str, ...]] = ("state",)
 
@@ -54,7 +57,7 @@ class LoihiEngine(Engine):
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> LoihiSession:
         """Runs the samples without a fault in the network of the artifact."""
-        demand(self.name, packages={"lava": INSTALL}, programs={})
+        demand(self.name, packages={"lava": LAVA}, programs={})
         return LoihiSession(net, inputs, near, self.opened_artifact())
 
 
@@ -86,7 +89,7 @@ class LoihiSession(Session):
     def clean(self, sample: int) -> Mapping[str, Array]:
         return {name: rows[:, sample] for name, rows in self.usual.states.items()}
 
-    def _results(self, table: FaultTable) -> NDArray[Any]:
+    def _results(self, table: FaultTable) -> NDArray[np.void]:
         samples, usual = table.faults["sample"], self.usual
         clean = Runs(
             {n: v[:, samples] for n, v in usual.states.items()},
@@ -99,14 +102,14 @@ class LoihiSession(Session):
     def inject(self, table: FaultTable) -> Runs:
         """Whole disturbed runs, in one run of the network. Raises UsageError for faults that it cannot be given."""
         self.circuit.check(table, samples=self.samples, ticks=self.ticks)
-        told: list[dict[str, Any]] = []
+        injected: list[dict[str, JSON]] = []
         refused: dict[str, Fault] = {}
         for row, fault in enumerate(table):
-            said = self._told(fault)
-            if said is None:
+            parts = self._injected(fault)
+            if parts is None:
                 refused.setdefault(", ".join(sorted({u.place.name.lower() for u in fault.upsets})), fault)
                 continue
-            told += [{"sample": row, **part} for part in said]
+            injected += [{"sample": row, **part} for part in parts]
         if refused:
             hint = (
                 "models seu, mbu, stuck, dead and noise with states alone, and events; engine golden takes every fault"
@@ -120,9 +123,9 @@ class LoihiSession(Session):
                 )
                 for what, fault in refused.items()
             )
-        return self._ran(table.faults["sample"], told)
+        return self._ran(table.faults["sample"], injected)
 
-    def _told(self, fault: Fault) -> list[dict[str, Any]] | None:
+    def _injected(self, fault: Fault) -> list[dict[str, JSON]] | None:
         """The fault as the program of the network takes it, for its sample; None if it cannot."""
         event = _EVENT.fullmatch(fault.site)
         if all(u.place is Place.STATE for u in fault.upsets):
@@ -135,15 +138,19 @@ class LoihiSession(Session):
         named = {"synapse": event["map"], "kind": event["kind"], "unit": fault.unit}
         return [{**named, "tick": first, "until": last + 1 if event["kind"] == "delayed" else -1}]
 
-    def _state(self, u: Upset) -> dict[str, Any]:
+    def _state(self, u: Upset) -> dict[str, JSON]:
         fmt = self.circuit.words[u.place, u.name].format
         masks = {key: getattr(u, key) for key in ("first", "last", "flip", "one", "zero", "add")}
         return {"state": u.name, "element": u.index, **masks, "bits": fmt.bits, "signed": fmt.signed}
 
-    def _ran(self, samples: NDArray[Any], faults: Sequence[Mapping[str, Any]]) -> Runs:
+    def _ran(self, samples: NDArray[np.int64], faults: Sequence[JsonObject]) -> Runs:
         inputs = {name: codes[samples] for name, codes in self.inputs.items()}
-        done = run_network(
-            self.folder, inputs, configuration=CONFIGURATION, trace=True, timeout_s=TIMEOUT_S, faults=faults
-        )
-        states = {s.name: np.asarray(done.states[s.name]) for s in self.net.states}
-        return Runs(states, done.outputs, golden.first_states(self.net, inputs))
+        with tempfile.TemporaryDirectory(prefix="eqcompile-lava-") as name:
+            arguments = ["run.py", "--sim-cfg", Loihi2Simulator.configuration, "--timeout", str(TIMEOUT_S)]
+            if faults:
+                path = Path(name) / "faults.json"
+                path.write_text(json.dumps(list(faults)), encoding="utf-8")
+                arguments += ["--faults", str(path)]
+            limit_s = TIMEOUT_S + Loihi2Simulator.grace_s
+            run = run_script(self.folder, self.net, arguments, inputs, Path(name), trace=True, timeout_s=limit_s)
+        return Runs(run.states, run.outputs, golden.first_states(self.net, inputs))

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 Codes = NDArray[np.int64]
+Column = Codes | int
+"""A field of every upset, or one value for all."""
 Samples = Mapping[str, NDArray[np.int64]]
 """Input codes `[samples, (frame,) *shape]` by input, as golden takes them."""
 
@@ -113,17 +115,17 @@ class Population:
 class Columns:
     """Upsets by column: `owner` counts in the faults, ascending; the rest as in `UPSET`, each an array or one value."""
 
-    owner: NDArray[np.integer[Any]]
-    place: Any
-    name: Any
-    index: Any
-    first: Any
-    last: Any
-    flip: Any = 0
-    one: Any = 0
-    zero: Any = 0
-    add: Any = 0
-    held: Any = False
+    owner: Codes
+    place: Column
+    name: Column
+    index: Column
+    first: Column
+    last: Column
+    flip: Column = 0
+    one: Column = 0
+    zero: Column = 0
+    add: Column = 0
+    held: NDArray[np.bool_] | bool = False
 
     def table(self, names: Sequence[str], sites: Sequence[str], points: Points) -> FaultTable:
         """The faults at `points` with these upsets."""

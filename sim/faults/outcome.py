@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,8 @@ class Reported:
     """What hardening reports of each fault, as the columns of `RESULT`."""
 
     aborted: Flags
-    flags: NDArray[np.integer[Any]]
-    corrected: NDArray[np.integer[Any]]
+    flags: NDArray[np.int64]
+    corrected: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def observed(
     net: IntNet,
     runs: Runs,
     clean: Runs,
-    first: NDArray[Any],
+    first: NDArray[np.int64],
     *,
     hung: Flags | None = None,
     reported: Reported | None = None,
@@ -164,8 +163,8 @@ def outcome_table(net: IntNet) -> NDArray[np.uint8]:
     return classify(facts, 0).reshape(2, 2, 2, 3, 2)
 
 
-def results(facts: Facts, near: int) -> NDArray[Any]:
-    """Rows [faults] of dtype `RESULT`; `near` in codes."""
+def results(facts: Facts, near: int) -> NDArray[np.void]:
+    """Rows of dtype `RESULT`."""
     rows = np.zeros(len(facts.label), RESULT)
     rows["outcome"] = classify(facts, near)
     for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end", "output_differs"):

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,16 @@ class Word:
 boolean: Final = Word(Format(1, False))
 
 
-def wrap(value: Any, fmt: Format) -> Any:
-    """The code that the lowest bits of an integer, or of an array of them, hold."""
+@overload
+def wrap(value: int, fmt: Format) -> int: ...
+
+
+@overload
+def wrap(value: Codes, fmt: Format) -> Codes: ...
+
+
+def wrap(value: Codes | int, fmt: Format) -> Codes | int:
+    """The code that the lowest bits of an integer, or of an array of them `[...]` int64, hold."""
     low = value & ((1 << fmt.bits) - 1)
     if not fmt.signed:
         return low
@@ -62,11 +70,11 @@ def changed(code: int, upset: Upset, word: Word, *, saturate: bool) -> int:
     # A constant may hold a code that its word cannot (`add` put it there): without bits to change it stays.
     if upset.flip or upset.one or upset.zero:
         bits = ((code & ((1 << fmt.bits) - 1)) ^ upset.flip | upset.one) & ~upset.zero
-        read = _weight(bits) if word.ternary else int(wrap(bits, fmt))
+        read = _weight(bits) if word.ternary else wrap(bits, fmt)
     total = read + upset.add
     if word.exact:
         return total
-    return min(max(total, fmt.lo), fmt.hi) if saturate else int(wrap(total, fmt))
+    return min(max(total, fmt.lo), fmt.hi) if saturate else wrap(total, fmt)
 
 
 def _weight(bits: int) -> int:

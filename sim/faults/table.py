@@ -37,7 +37,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,8 +166,8 @@ class FaultTable:
 
     names: tuple[str, ...]
     sites: tuple[str, ...]
-    faults: NDArray[Any]
-    upsets: NDArray[Any]
+    faults: NDArray[np.void]
+    upsets: NDArray[np.void]
 
     def __len__(self) -> int:
         return len(self.faults)
@@ -186,7 +186,7 @@ class FaultTable:
     def __iter__(self) -> Iterator[Fault]:
         return (self[i] for i in range(len(self)))
 
-    def _upset(self, row: Any) -> Upset:
+    def _upset(self, row: np.void) -> Upset:
         numbers = {key: int(row[key]) for key in ("index", "first", "last", "flip", "one", "zero", "add")}
         return Upset(place=Place(int(row["place"])), name=self.names[row["name"]], held=bool(row["held"]), **numbers)
 

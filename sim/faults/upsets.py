@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,9 +54,9 @@ def flips(
 
 def _packed(
     net: IntNet, population: Population, points: Points, masks: Codes, packing: Packing
-) -> tuple[Any, Codes, Codes, Codes]:
+) -> tuple[Codes, Codes, Codes, Codes]:
     words = {name: word for (place, name), word in Circuit.of(net).words.items() if place is Place.PARAM}
-    parts: list[tuple[Any, Codes, Codes, Codes]] = []
+    parts: list[tuple[Codes, Codes, Codes, Codes]] = []
     for number, site in enumerate(population.sites):
         here = np.flatnonzero(points.site == number)
         if site.place is Place.PARAM and site.name.startswith("weight:"):

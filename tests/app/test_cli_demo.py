@@ -61,7 +61,7 @@ def test_the_demo_fails_where_a_simulator_is_missing(
     demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Would break if a machine without the simulator ended with success."""
-    from eqcompile.sim.numpy_runner import NumpySimulator
+    from eqcompile.sim.simulators import NumpySimulator
     from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError
 
     def absent(*args: object, **kwargs: object) -> None:

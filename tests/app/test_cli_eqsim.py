@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eqcompile.app.cli.main import eqsim, main
-from eqcompile.sim.numpy_runner import NumpySimulator
+from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.toolchain import data
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model

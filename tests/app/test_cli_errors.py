@@ -17,7 +17,7 @@ import pytest
 
 from eqcompile.app import compile
 from eqcompile.app.cli.main import main
-from eqcompile.sim.numpy_runner import NumpySimulator
+from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Refusals, Run
@@ -312,7 +312,7 @@ def test_a_signal_ends_the_simulator_too(tmp_path: Path, number: signal.Signals)
         import signal
         import sys
         from pathlib import Path
-        from eqcompile.sim.numpy_runner import NumpySimulator
+        from eqcompile.sim.simulators import NumpySimulator
         from eqcompile.sim.process import run_process
         from eqcompile.app.cli.main import main
         child = "import os, pathlib, time; pathlib.Path('pid.part').write_text(str(os.getpid()));"

@@ -15,7 +15,7 @@ from strategies import small_net
 
 from eqcompile.app.cli.main import main
 from eqcompile.sim import script_runner
-from eqcompile.sim.numpy_runner import NumpySimulator
+from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import Artifact

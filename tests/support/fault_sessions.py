@@ -119,10 +119,10 @@ def unlike_deposits(session: RtlSession, faults: Sequence[Fault], folder: Path) 
     (folder / "f.json").write_text(json.dumps(deposits))
     write_codes(folder / "x.npz", session.inputs)
     argv = [sys.executable, "-I", "-B", "bench/run.py", "--sim", "icarus", "--quiet", "--build", str(folder / "b")]
-    for option, name in (("--inputs", "x.npz"), ("--results", "y.npz"), ("--deposits", "f.json")):
+    for option, name in (("-i", "x.npz"), ("-o", "y.npz"), ("--deposits", "f.json")):
         argv += [option, str(folder / name)]
     subprocess.run(argv, cwd=session.core, check=True, capture_output=True)
     with np.load(folder / "y.npz") as file:
         pairs = [(np.moveaxis(file[f"state.{n}"], 1, 0), np.moveaxis(v, 1, 0)) for n, v in found.states.items()]
-        pairs += [(file[f"output.{n}"], v) for n, v in found.outputs.items()]
+        pairs += [(file[n], v) for n, v in found.outputs.items()]
     return {fault.upsets[0].name for got, want in pairs for i, fault in enumerate(faults) if (got[i] != want[i]).any()}

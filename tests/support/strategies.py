@@ -10,10 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.ir import (
@@ -32,6 +31,9 @@ from eqcompile.toolchain.ir import (
 )
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.ir.types import infer, infer_op
+
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
 
 Array = NDArray[np.int64]
 
@@ -89,11 +91,14 @@ def random_inputs(net: IntNet, rng: random.Random, *, batch: int = 3, frames: in
 
 def int_nets(**limits: Any) -> st.SearchStrategy[IntNet]:
     """Strategy over `random_net`; the keyword arguments are its own."""
+    from hypothesis import strategies as st
+
     return st.randoms(use_true_random=False).map(lambda rng: random_net(rng, **limits))
 
 
 def int_runs(**limits: Any) -> st.SearchStrategy[tuple[IntNet, dict[str, Array]]]:
     """Strategy of a net and input codes for it, 1 to 4 samples, 1 to 3 frames where the net has frames."""
+    from hypothesis import strategies as st
 
     def draw(rng: random.Random) -> tuple[IntNet, dict[str, Array]]:
         net = random_net(rng, **limits)

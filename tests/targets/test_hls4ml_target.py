@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.quantization.lower import lower
-from eqcompile.sim.hls4ml_runner import Hls4mlSimulator
+from eqcompile.sim.simulators import Hls4mlSimulator
 from eqcompile.targets.hls4ml import maps, target
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
 from eqcompile.toolchain import golden

@@ -13,7 +13,7 @@ from emitting import emitted, refused, unchecked
 from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim import exchange
-from eqcompile.sim.lava_runner import Loihi1Simulator, Loihi2Simulator
+from eqcompile.sim.simulators import Loihi1Simulator, Loihi2Simulator
 from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.toolchain.artifact import Artifact, manifest_of
 from eqcompile.toolchain.compare import compare

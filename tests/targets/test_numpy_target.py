@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from strategies import int_runs, op_counts, random_inputs, random_net, small_net, with_formats
 
-from eqcompile.sim.numpy_runner import NumpySimulator
+from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare

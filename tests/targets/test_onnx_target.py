@@ -19,7 +19,7 @@ from strategies import int_runs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
 from eqcompile.quantization.lower import lower
-from eqcompile.sim.onnx_runner import OnnxSimulator
+from eqcompile.sim.simulators import OnnxSimulator
 from eqcompile.targets.onnx.float_form import float_model
 from eqcompile.targets.onnx.graph import integer_model, label_keys
 from eqcompile.targets.onnx.target import OnnxTarget

@@ -14,8 +14,7 @@ import pytest
 from emitting import emitted, unchecked
 from strategies import small_net
 
-from eqcompile.sim.native_runner import NativeSimulator
-from eqcompile.sim.rtl_runner import IcarusSimulator, VerilatorSimulator
+from eqcompile.sim.simulators import IcarusSimulator, NativeSimulator, VerilatorSimulator
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import MissingToolError, SimulatorError

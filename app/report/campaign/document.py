@@ -288,10 +288,10 @@ def _shares(campaign: Campaign, keys: tuple[str, ...]) -> dict[tuple[Any, ...], 
 def _environment(campaign: Campaign, sites: list[dict[str, Any]]) -> dict[str, Any]:
     """Rates of upsets and failures. Bits are those of the words that a site has in the net. `most` takes the upper end
     of each site's interval."""
-    said = dict(campaign.notes["environment"])
+    said = campaign.notes["environment"]
     per_bit = said["upsets_per_bit_hour"]
     bits = {site.name: site.units * site.bits for site in campaign.population.sites}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in sites:
         found = rates.failures(per_bit, bits[row["site"]], row["rate"]["estimate"])
         most = rates.failures(per_bit, bits[row["site"]], row["rate"]["high"])
@@ -299,8 +299,12 @@ def _environment(campaign: Campaign, sites: list[dict[str, Any]]) -> dict[str, A
         rows[-1]["fit_most"] = most["fit"]
     upsets = sum(r["upsets_per_hour"] for r in rows)
     failing = sum(r["failures_per_hour"] for r in rows) / upsets if upsets else 0.0
-    total = rates.failures(per_bit, sum(r["bits"] for r in rows), failing)
-    total |= {"failing": failing, "bits": sum(r["bits"] for r in rows), "fit_most": sum(r["fit_most"] for r in rows)}
+    total: dict[str, Any] = {
+        **rates.failures(per_bit, sum(r["bits"] for r in rows), failing),
+        "failing": failing,
+        "bits": sum(r["bits"] for r in rows),
+        "fit_most": sum(r["fit_most"] for r in rows),
+    }
     if said["scrub_s"] is not None:
         total["accumulated"] = rates.accumulated(upsets, said["scrub_s"])
     flown = rates.mission(

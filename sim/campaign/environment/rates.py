@@ -14,13 +14,15 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
 from ....toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
+from ....toolchain.typed_json import JsonObject
+from ..notes import Environment, Flux, Part, Rate
 
-__all__ = ["accumulated", "failures", "mission", "read"]
+__all__ = ["Failures", "Missions", "accumulated", "failures", "mission", "read"]
 
 NAMES = ("sealevel", "avionics", "leo", "geo")
 HOURS_PER_DAY, SECONDS_PER_HOUR, HOURS_PER_FIT = 24.0, 3600.0, 1e9
@@ -39,9 +41,43 @@ title, then [rate] upsets_per_bit_day, source; or [flux] particle, per_cm2_hour,
 cm2_per_bit, source"""
 
 
-def read(
-    name: str, *, part: str | None, scrub_s: float | None, mission_s: float | None, devices: int
-) -> dict[str, Any]:
+class OrbitalRate(Rate):
+    """The rate of a class of parts in an orbit."""
+
+    title: str
+
+
+class EnvironmentFile(TypedDict):
+    """A TOML file; `rates`, of a built-in orbit alone, by class of parts."""
+
+    title: str
+    flux: NotRequired[Flux]
+    part: NotRequired[Part]
+    rate: NotRequired[Rate]
+    rates: NotRequired[dict[str, OrbitalRate]]
+
+
+class Failures(TypedDict):
+    """Rates in 1 / hour, failures in 10^9 device hours, and the mean time to a failure if there is any."""
+
+    upsets_per_hour: float
+    failures_per_hour: float
+    fit: float
+    mttf_hours: NotRequired[float]
+
+
+class Missions(TypedDict):
+    """Means and 95 % quantiles over so many runs, and the fraction of them without a failure."""
+
+    runs: int
+    upsets_mean: float
+    failures_mean: float
+    upsets_95: float
+    failures_95: float
+    without_failure: float
+
+
+def read(name: str, *, part: str | None, scrub_s: float | None, mission_s: float | None, devices: int) -> Environment:
     """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source.
 
     `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`. In
@@ -49,10 +85,10 @@ def read(
     Raises UsageError where a constant is missing, with what is missing and why nothing is assumed; ImportFileError for
     a file that is not as it must be.
     """
-    held = _built_in(f"{name}.toml") if name in NAMES else _file(Path(name))
-    classes = _built_in("parts.toml")
+    held = cast("EnvironmentFile", _built_in(f"{name}.toml")) if name in NAMES else _file(Path(name))
+    classes = cast("dict[str, Part]", _built_in("parts.toml"))
     if "rates" in held:
-        held |= _orbital(held.pop("rates"), part, name, held["title"])
+        held["part"], held["rate"] = _orbital(held["rates"], part, name, held["title"])
     elif part is not None:
         if part not in classes:
             what = f"there is no class of parts {part!r}"
@@ -68,40 +104,47 @@ def read(
         hint = f"--part {'|'.join(classes)}, or a FILE.toml with {_FILE}"
         what = f"the rate of upsets of a bit needs {absent}"
         raise UsageError(Diagnostic("environment-part", what, name, hint))
-    return {
+    found: Environment = {
         "name": Path(name).name,
-        **{key: held[key] for key in ("title", "flux", "part", "rate") if key in held},
+        "title": held["title"],
         "upsets_per_bit_hour": per_hour,
         "scrub_s": scrub_s,
         "mission_s": mission_s or _DEFAULT_MISSION_S,
         "devices": devices,
         "kind": "estimated",
     }
+    if "flux" in held:
+        found["flux"] = held["flux"]
+    if "part" in held:
+        found["part"] = held["part"]
+    if "rate" in held:
+        found["rate"] = held["rate"]
+    return found
 
 
-def _orbital(rates: Mapping[str, Any], part: str | None, name: str, title: str) -> dict[str, Any]:
-    """Rate and title of the part in an orbit."""
+def _orbital(rates: Mapping[str, OrbitalRate], part: str | None, name: str, title: str) -> tuple[Part, Rate]:
+    """Title of the part in an orbit, and its rate."""
     if part is None or part not in rates:
         of = "no class of parts is named" if part is None else f"no rate of {part!r} is cited"
         what = f"{title}: {of}; {_WHY}"
         hint = f"--part {'|'.join(rates)}, or --env FILE.toml with {_FILE}"
         raise UsageError(Diagnostic("environment-rate", what, name, hint))
-    found = dict(rates[part])
-    return {"part": {"title": found.pop("title")}, "rate": found}
+    cited = rates[part]
+    return {"title": cited["title"]}, {"upsets_per_bit_day": cited["upsets_per_bit_day"], "source": cited["source"]}
 
 
-def _built_in(name: str) -> dict[str, Any]:
+def _built_in(name: str) -> JsonObject:
     return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _file(path: Path) -> EnvironmentFile:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise ImportFileError(
                 Diagnostic("environment-file", f"the file has {size} bytes, at most {_MOST_BYTES}", str(path))
             )
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables: JsonObject = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         hint = f"one of {', '.join(NAMES)}, or a TOML file"
         raise UsageError(
@@ -109,22 +152,23 @@ def _file(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise ImportFileError(Diagnostic("environment-file", f"not TOML: {error}", str(path), _FILE)) from error
-    faults = _faults(held, str(path))
+    faults = _faults(tables, str(path))
     if faults:
         raise ImportFileError(faults)
-    return held
+    return cast("EnvironmentFile", tables)
 
 
-def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
+def _faults(tables: JsonObject, where: str) -> list[Diagnostic]:
     found = []
-    unknown = sorted(set(held) - {"title", *_KEYS})
-    if unknown or not isinstance(held.get("title"), str):
+    unknown = sorted(set(tables) - {"title", *_KEYS})
+    if unknown or not isinstance(tables.get("title"), str):
         what = f"unknown keys: {', '.join(unknown)}" if unknown else "there is no title"
         found.append(Diagnostic("environment-file", what, where, _FILE))
     for name, keys in _KEYS.items():
-        if name not in held:
+        if name not in tables:
             continue
-        table = held[name] if isinstance(held[name], dict) else {}
+        held = tables[name]
+        table: JsonObject = held if isinstance(held, Mapping) else {}
         for key, kind in keys.items():
             value = table.get(key)
             if value is None and key == "note":
@@ -132,8 +176,7 @@ def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
             if kind is str:
                 good = isinstance(value, str)
             else:
-                number = isinstance(value, (int, float)) and not isinstance(value, bool)
-                good = number and math.isfinite(float(value or 0)) and float(value or 0) > 0
+                good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
             if not good:
                 wanted = "a text" if kind is str else "a number above 0"
                 what = f"{key} is {value!r}, must be {wanted}" if value is not None else f"{key} is missing: {wanted}"
@@ -145,16 +188,18 @@ def _faults(held: Mapping[str, Any], where: str) -> list[Diagnostic]:
     return found
 
 
-def failures(upsets_per_bit_hour: float, bits: int, failing: float) -> dict[str, float]:
+def failures(upsets_per_bit_hour: float, bits: int, failing: float) -> Failures:
     """Rates of `bits` bits of which an upset fails with probability `failing`; no `mttf_hours` where none does."""
     upsets = upsets_per_bit_hour * bits
     failing_per_hour = upsets * failing
-    found = {
+    found: Failures = {
         "upsets_per_hour": upsets,
         "failures_per_hour": failing_per_hour,
         "fit": failing_per_hour * HOURS_PER_FIT,
     }
-    return found | ({"mttf_hours": 1 / failing_per_hour} if failing_per_hour > 0 else {})
+    if failing_per_hour > 0:
+        found["mttf_hours"] = 1 / failing_per_hour
+    return found
 
 
 def accumulated(upsets_per_hour: float, scrub_s: float) -> float:
@@ -173,7 +218,7 @@ def mission(
     devices: int,
     runs: int,
     generator: np.random.Generator,
-) -> dict[str, float]:
+) -> Missions:
     """Missions of `devices` devices drawn `runs` times: upsets arrive as a Poisson process, each fails for itself.
 
     Returns the mean number of upsets and failures of a mission, their 95 % quantiles, and the fraction of missions

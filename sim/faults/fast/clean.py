@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from eqcompile.toolchain import golden
 
@@ -62,7 +61,12 @@ def clean_run(net: IntNet, inputs: Mapping[str, Codes], layout: Layout, toleranc
 
 
 def _batch(
-    net: IntNet, codes: Mapping[str, Codes], frames: int, layout: Layout, tolerance: int, dtype: Any
+    net: IntNet,
+    codes: Mapping[str, Codes],
+    frames: int,
+    layout: Layout,
+    tolerance: int,
+    dtype: DTypeLike,
 ) -> CleanRun:
     batch, steps = len(next(iter(codes.values()))), net.schedule.steps
     machine, every = _Recorder(net, batch), np.arange(batch)

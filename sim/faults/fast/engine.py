@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from .unroll import unroll
 
 __all__ = ["FastEngine"]
 
+T = TypeVar("T")
 TAPS = 1 << 26
 """Taps of sums that are held in memory, 24 bytes each."""
 PIECES = 4
@@ -138,8 +139,14 @@ class _FastSession(Session):
         return found
 
 
+class _Mapper(Protocol):
+    """Calls a function of each number; the results in that order."""
+
+    def __call__(self, work: Callable[[int], T], numbers: Iterable[int], /) -> list[T]: ...
+
+
 @contextmanager
-def _pool(threads: int) -> Iterator[Callable[[Callable[[int], Any], Iterable[int]], list[Any]]]:
+def _pool(threads: int) -> Iterator[_Mapper]:
     """Something that maps: over threads, or in this one alone."""
     if threads == 1:
         yield lambda work, numbers: [work(n) for n in numbers]
@@ -186,7 +193,9 @@ class _Words:
         return found
 
 
-def _copied(table: FaultTable, words: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
+def _copied(
+    table: FaultTable, words: NDArray[np.int64]
+) -> tuple[NDArray[np.void], NDArray[np.void], NDArray[np.int64]]:
     """Faults and upsets of which each has one target, and the rows of the targets; none where all have one anyway."""
     faults, upsets = table.faults, table.upsets
     if (words[:, codes.WORD_TARGETS] <= 1).all():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ class Memory:
     thread needs."""
 
     net: NDArray[np.int64]
-    clean: NDArray[Any]
+    clean: NDArray[np.int32] | NDArray[np.int64]
     states: int
     elements: int
     widest: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +60,7 @@ def columns_of(table: FaultTable, net: IntNet, samples: int, ticks: int) -> tupl
     return columns, order, slots
 
 
-def _fault(what: str, where: NDArray[Any], table: FaultTable, owner: NDArray[np.intp]) -> Diagnostic | None:
+def _fault(what: str, where: NDArray[np.bool_], table: FaultTable, owner: NDArray[np.intp]) -> Diagnostic | None:
     if not where.any():
         return None
     first = table[int(owner[int(where.argmax())])]

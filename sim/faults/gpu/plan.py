@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class Plan:
         return self.alias.get(name, name)
 
     @cached_property
-    def params(self) -> Mapping[str, NDArray[Any]]:
+    def params(self) -> Mapping[str, NDArray[np.int64]]:
         """Every constant, flat."""
         return {p.name: p.value.reshape(-1) for p in self.net.params}
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ....toolchain.diagnostics import Diagnostic, UsageError
 from ....toolchain.ir import IntNet
+from ....toolchain.typed_json import decode_as
 from ..model import Columns, EnumeratedModel, Points, Population, Samples, Site, count_of
 from ..table import FaultTable, Place
 
@@ -59,17 +60,14 @@ class CoreModel(EnumeratedModel):
         if self.artifact is None or self.clocks is None:
             what = "upsets of a core need its folder, and the clocks in which they fall"
             raise UsageError(Diagnostic("fault-core", what, "--clocks"))
-        found = [s for s in _cells(self.artifact) if s["kind"] in KINDS]
+        found = [s for s in _cells(self.artifact) if s.kind in KINDS]
         patterns = [part.strip() for part in self.words.split(",")]
-        if wrong := [p for p in patterns if not any(fnmatchcase(s["name"], p) for s in found)]:
+        if wrong := [p for p in patterns if not any(fnmatchcase(s.name, p) for s in found)]:
             what = f"no register or memory of the core is called {', '.join(map(repr, wrong))}"
-            known = ", ".join(s["name"] for s in found)
+            known = ", ".join(s.name for s in found)
             raise UsageError(Diagnostic("fault-core", what, "--words", f"there are: {known}"))
-        chosen = [s for s in found if any(fnmatchcase(s["name"], p) for p in patterns)]
-        sites = [
-            Site(f"{s['kind']}:{s['name']}", Place.CORE, s["name"], s["rows"], s["bits"], 0, self.clocks)
-            for s in chosen
-        ]
+        chosen = [s for s in found if any(fnmatchcase(s.name, p) for p in patterns)]
+        sites = [Site(f"{s.kind}:{s.name}", Place.CORE, s.name, s.rows, s.bits, 0, self.clocks) for s in chosen]
         return Population(tuple(sites), count_of(samples))
 
     def faults(self, net: IntNet, samples: Samples, population: Population, points: Points) -> FaultTable:
@@ -85,8 +83,17 @@ class CoreModel(EnumeratedModel):
         return columns.table([s.target for s in population.sites], [s.name for s in population.sites], points)
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A register or memory of a core with saboteurs, as its `core.json` lists them."""
+
+    name: str
+    kind: str
+    bits: int
+    rows: int
+
+
 @lru_cache(maxsize=4)
-def _cells(folder: Path) -> tuple[dict[str, Any], ...]:
-    """Registers and memories of a core with saboteurs, as its `core.json` lists them."""
+def _cells(folder: Path) -> tuple[_Cell, ...]:
     described = json.loads((folder / "core.json").read_text(encoding="utf-8"))
-    return tuple(described["inject"]["sites"])
+    return tuple(decode_as(_Cell, site, "inject.sites") for site in described["inject"]["sites"])

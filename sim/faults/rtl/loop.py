@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 import sys
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet
-from ...exchange import read_results, unreadable, write_codes
+from ...exchange import read_run, write_codes
 from ...process import end_group
 from ..table import Fault, Place, Upset
-from .engine import RtlSession
-from .rows import Row, fault_arrays
+from .engine import RtlSession, measured_of
+from .rows import Row, write_faults
 
 __all__ = ["ClosedLoop", "Loop"]
 
@@ -51,7 +52,7 @@ class ClosedLoop:
         nothing = {i.name: np.zeros((1, *i.shape), np.int64) for i in net.inputs}
         self.session = RtlSession(net, nothing, near=0, core=core.resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="eqcompile-loop-")
-        self._files = {name: Path(self._folder.name) / f"{name}.npz" for name in ("inputs", "results", "faults")}
+        self._files = {name: Path(self._folder.name) / f"{name}.npz" for name in ("input", "output", "faults")}
         self._errors = (Path(self._folder.name) / "stderr").open("w+b")
         argv = [sys.executable, "-I", "-B", "bench/native.py", "--built", "--serve", "--build", str(self.session.build)]
         argv += [part for name, path in self._files.items() for part in (f"--{name}", str(path))]
@@ -59,6 +60,7 @@ class ClosedLoop:
         self._program = subprocess.Popen(
             argv,
             cwd=self.session.core,
+            env={**os.environ, "TMPDIR": self._folder.name},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -84,14 +86,11 @@ class ClosedLoop:
         """Input codes `[samples, *shape]`, each disturbed by its own upsets. Raises UsageError for upsets that the core
         cannot be given, SimulatorError if the program dies."""
         rows = [self._row(sample, tuple(upsets)) for sample, upsets in enumerate(faults)]
-        write_codes(self._files["inputs"], inputs)
-        with self._files["faults"].open("wb") as file:
-            np.savez(file, **fault_arrays(rows, np.arange(len(rows)), 0))
+        write_codes(self._files["input"], inputs)
+        write_faults(self._files["faults"], rows, np.arange(len(rows)), 0)
         self._ask()
-        with unreadable(self.session.core):
-            arrays = read_results(self._files["results"])
-            outputs = {o.name: arrays[f"output.{o.name}"].astype(np.int64) for o in self.session.net.outputs}
-            return Loop(outputs, arrays["latency"])
+        run = read_run(self._files["output"], self.session.net, self.session.core)
+        return Loop(run.outputs, np.array(measured_of(run, self.session.core).latency, np.int64))
 
     def _row(self, sample: int, upsets: tuple[Upset, ...]) -> Row:
         weights = tuple(u for u in upsets if u.place is Place.PARAM)

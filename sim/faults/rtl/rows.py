@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from ..table import Fault, Place, Upset
 from .masks import Masks, Told
 from .weights import Flip, Load, Memory, NoRoomError
 
-__all__ = ["Cell", "Row", "Translator", "fault_arrays"]
+__all__ = ["Cell", "Row", "Translator", "write_faults"]
 
 Codes = NDArray[np.int64]
 
@@ -62,19 +63,20 @@ class Row:
         return [int(self.every), int(self.event), *site, limit if self.site >= 0 else 0]
 
 
-def fault_arrays(rows: Sequence[Row], samples: Codes, limit: int) -> dict[str, Codes]:
-    """The arrays of `bench/native.py --faults`: `samples` `[faults]`, which counts in its inputs, and a table of shape
-    `[entries, columns]` for each kind."""
-    found = {
+def write_faults(path: Path, rows: Sequence[Row], samples: Codes, limit: int) -> None:
+    """The file of `bench/native.py --faults`: by row the number of its sample in the inputs, `samples` `[rows]` int64,
+    and what disturbs it. No result after `limit` clocks is a hang."""
+    lists = {
         "upsets": [(i, *told.codes()) for i, row in enumerate(rows) for told in row.upsets],
         "loads": [(i, *load) for i, row in enumerate(rows) for load in row.loads],
         "flips": [(i, *flip) for i, row in enumerate(rows) for flip in row.flips],
     }
-    return {
-        "samples": samples,
-        "faults": np.array([row.codes(limit) for row in rows], np.int64),
-        **{name: np.array(held, np.int64).reshape(-1, 8 if name == "upsets" else 4) for name, held in found.items()},
+    arrays = {
+        name: np.array(numbers, np.int64).reshape(-1, 8 if name == "upsets" else 4) for name, numbers in lists.items()
     }
+    arrays |= {"samples": samples, "faults": np.array([row.codes(limit) for row in rows], np.int64)}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Each process of the network is an operating-system process; threads inside them would only fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,36 +29,39 @@ import inputs  # type: ignore[import-not-found]  # noqa: E402
 import network  # type: ignore[import-not-found]  # noqa: E402
 import numpy as np  # noqa: E402
 
-USAGE_STATUS = 2
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Run this network in Lava's Loihi simulation.")
-    parser.add_argument("-i", "--input", required=True, type=Path, help="npz with the inputs")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="npz to write")
-    parser.add_argument("--trace", action="store_true", help="write every state after each tick")
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sim-cfg", choices=("loihi1", "loihi2"), help="run configuration (default: the chip compiled for)"
     )
     parser.add_argument("--faults", type=Path, help="json with the faults to inject, as network.execute takes them")
     parser.add_argument("--timeout", type=float, help="end with status 4 after this many seconds")
-    args = parser.parse_args()
-    net = network.description()
-    try:
-        described = {i["name"]: (i["shape"], i["lo"], i["hi"], i["scale"]) for i in net["inputs"]}
-        codes = inputs.read_codes(args.input, described, framed=net["schedule"]["frames"])
-        faults = [] if args.faults is None else json.loads(args.faults.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{args.input}: {error}\n")
-        return USAGE_STATUS
+
+
+def run(net: Mapping[str, Any], codes: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    faults = [] if args.faults is None else json.loads(args.faults.read_text(encoding="utf-8"))
     configuration = args.sim_cfg or net["chip"]
-    result = network.execute(net, codes, sim_cfg=configuration, trace=args.trace, timeout_s=args.timeout, faults=faults)
+    results = network.execute(
+        net, codes, sim_cfg=configuration, trace=args.trace, timeout_s=args.timeout, faults=faults
+    )
     mapping = json.loads((HERE / "mapping.json").read_text(encoding="utf-8"))
-    report = energy.report(mapping["placements"], energy.counted(result))
-    report["summary"] = energy.summary(report)
-    np.savez(args.output, report=np.array(json.dumps(report)), **result)
+    report = energy.report(mapping["placements"], energy.counted(results))
+    report |= {"summary": energy.summary(report), "sim_cfg": configuration}
     sys.stdout.write(energy.text(report))
-    return 0
+    return {inputs.DETAILS: np.array(json.dumps(report)), **results}
+
+
+def main() -> int:
+    net = network.description()
+    described = {i["name"]: (i["shape"], i["lo"], i["hi"], i["scale"]) for i in net["inputs"]}
+    status: int = inputs.command(
+        lambda codes, args: run(net, codes, args),
+        described,
+        framed=net["schedule"]["frames"],
+        about="Run this network in Lava's Loihi simulation.",
+        options=options,
+    )
+    return status
 
 
 if __name__ == "__main__":

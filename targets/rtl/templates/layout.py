@@ -104,18 +104,21 @@ class Layout:
             arrays["steps"],
         )
 
-    def arrays(self, results: Results) -> dict[str, Codes]:
-        """Results in the net's shapes, as a file holds them: `state.NAME`, `output.NAME`, `steps`."""
-        found: dict[str, Codes] = {"steps": results.steps}
+    def write(self, path: Path, results: Results, details: Mapping[str, Any]) -> None:
+        """A file of results in the net's shapes: each output under its name, `state.NAME`, `steps`, and `details.json`,
+        the text of a JSON object. Arrays in `details` become lists."""
+        text = json.dumps(details, default=lambda array: array.tolist())
+        found: dict[str, Any] = {"steps": results.steps, "details.json": np.array(text)}
         for s in self.states if results.states else ():
-            value = results.states[s["name"]]
-            found[f"state.{s['name']}"] = value.reshape(*value.shape[:2], *s["shape"])
+            rows = results.states[s["name"]]
+            found[f"state.{s['name']}"] = rows.reshape(*rows.shape[:2], *s["shape"])
         at = 0
         for o in self.outputs:
             size = int(np.prod(o["shape"]))
-            found[f"output.{o['name']}"] = results.y[:, at : at + size].reshape(-1, *o["shape"])
+            found[o["name"]] = results.y[:, at : at + size].reshape(-1, *o["shape"])
             at += size
-        return found
+        with path.open("wb") as file:
+            np.savez(file, **found)
 
     def words(self, codes: Sequence[int]) -> list[int]:
         """Input codes as the TDATA of each beat, the first code of a beat lowest; lanes beyond the last code are -1."""

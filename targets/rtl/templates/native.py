@@ -1,8 +1,8 @@
 """Run samples on the core as compiled C++ (Verilator), driven through the same ports as under cocotb.
 
-python bench/native.py                                     the vectors, compared
-python bench/native.py --inputs x.npz --results y.npz      samples under `codes.NAME`, results, and states if asked
-python bench/native.py --inputs ... --results ... --clocks  how many clocks they take too
+python bench/native.py                            the vectors, compared
+python bench/native.py -i x.npz -o y.npz          samples under `codes.NAME`, results, and states if asked
+python bench/native.py -i ... -o ... --clocks     how many clocks they take too
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,26 +98,34 @@ def run(
     to its last code out, `relaxing` from its last code in to its first code out, and with faults what hardening reports
     of each: FAULTS as `flags`, and `corrected`. `alone`: a sample is sent when the result of the one before has come.
     `faults`: what native.cpp reads, a row for each sample."""
-    given, found = program.parent / "in.bin", program.parent / "out.bin"
-    with given.open("wb") as file:
-        np.array([len(frames), len(words)], np.int64).tofile(file)
-        np.asarray(words, np.int64).tofile(file)
-        np.asarray(frames, np.int64).tofile(file)
-    argv = [str(program), str(given), str(found), str(layout.steps), str(pause), str(int(trace)), str(int(alone))]
-    if faults is not None:
-        np.asarray(faults, np.int64).tofile(program.parent / "faults.bin")
-        argv.append(str(program.parent / "faults.bin"))
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.stderr.write(done.stderr)
-        raise SystemExit(1)
+    # Not beside the program: several processes may run it at once.
+    with tempfile.TemporaryDirectory(prefix="core-") as name:
+        entering, leaving, disturbing = (Path(name) / f"{part}.bin" for part in ("in", "out", "faults"))
+        with entering.open("wb") as file:
+            np.array([len(frames), len(words)], np.int64).tofile(file)
+            np.asarray(words, np.int64).tofile(file)
+            np.asarray(frames, np.int64).tofile(file)
+        argv = [str(program), str(entering), str(leaving), str(layout.steps), str(pause), str(int(trace))]
+        argv.append(str(int(alone)))
+        if faults is not None:
+            np.asarray(faults, np.int64).tofile(disturbing)
+            argv.append(str(disturbing))
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            sys.stderr.write(ended.stderr)
+            raise SystemExit(1)
+        return read_runs(leaving, layout, len(frames), trace=trace)
+
+
+def read_runs(path: Path, layout: Any, samples: int, *, trace: bool) -> tuple[Any, dict[str, Any]]:
+    """What native.cpp has written of so many samples, as `run` returns it."""
     units = sum(s["units"] for s in layout.states)
-    steps, y = np.zeros(len(frames), np.int64), np.zeros((len(frames), layout.y["count"]), np.int64)
-    states = np.zeros((layout.steps if trace else 0, len(frames), units), np.int64)
-    clocks = np.zeros((len(frames), 6), np.int64)
-    with found.open("rb") as file:
+    steps, y = np.zeros(samples, np.int64), np.zeros((samples, layout.y["count"]), np.int64)
+    states = np.zeros((layout.steps if trace else 0, samples, units), np.int64)
+    clocks = np.zeros((samples, 6), np.int64)
+    with path.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
-        for sample in range(len(frames)):
+        for sample in range(samples):
             steps[sample], rows = np.fromfile(file, np.int64, 2)
             clocks[sample] = np.fromfile(file, np.int64, clocks.shape[1])
             y[sample] = np.fromfile(file, np.int64, y.shape[1])
@@ -168,12 +177,13 @@ def compared(layout: Any, program: Path, words: Any) -> int:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=Path, help="folder for what is built (default build/native)")
-    parser.add_argument("--inputs", type=Path, help="samples to run instead of the vectors")
-    parser.add_argument("--results", type=Path, help="where their results go")
+    parser.add_argument("-i", "--input", type=Path, help="samples to run instead of the vectors")
+    parser.add_argument("-o", "--output", type=Path, help="where their results go")
     parser.add_argument("--trace", action="store_true", help="write the states after every tick too")
     parser.add_argument("--clocks", action="store_true", help="with samples: run each of them alone too, to time it")
     parser.add_argument("--pause", type=int, default=0, help="share of clocks, in 1/256, in which the streams pause")
-    parser.add_argument("--build-only", action="store_true", help="build the core with saboteurs, and run nothing")
+    parser.add_argument("--saboteurs", action="store_true", help="take the core with saboteurs; --faults does too")
+    parser.add_argument("--build-only", action="store_true", help="build the core, and run nothing")
     parser.add_argument("--built", action="store_true", help="run what an earlier call has built in --build")
     parser.add_argument(
         "--serve", action="store_true", help="run once for each line on the standard input, and answer it"
@@ -182,12 +192,13 @@ def main(argv: Sequence[str]) -> int:
         "--faults", type=Path, help="what to inject: arrays `samples`, `faults`, `upsets`, `loads` and `flips`"
     )
     given = parser.parse_args(argv)
-    if (given.inputs is None) != (given.results is None):
-        parser.error("--inputs and --results go together")
-    if given.faults is not None and given.inputs is None:
-        parser.error("--faults needs --inputs and --results")
-    injects = given.build_only or given.faults is not None
-    layout = core_layout.Layout.read(traced=given.trace or given.inputs is None, injects=injects)
+    if (given.input is None) != (given.output is None):
+        parser.error("--input and --output go together")
+    if given.faults is not None and given.input is None:
+        parser.error("--faults needs --input and --output")
+    injects = given.saboteurs or given.faults is not None
+    traced = given.trace or (given.input is None and not given.build_only)
+    layout = core_layout.Layout.read(traced=traced, injects=injects)
     folder = (given.build or core_layout.FOLDER / "build" / "native").resolve()
     try:
         program = folder / "Vcore" if given.built else build(layout, folder)
@@ -199,7 +210,7 @@ def main(argv: Sequence[str]) -> int:
     # With saboteurs there is more room for weights, and so another layout of their memory; it starts with them.
     loads = layout.load_words and not layout.injects
     words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if loads else []
-    if given.inputs is None:
+    if given.input is None:
         return 1 if compared(layout, program, words) else 0
     for _ in sys.stdin if given.serve else (None,):
         sampled(given, layout, program, words)
@@ -210,21 +221,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def sampled(given: argparse.Namespace, layout: Any, program: Path, words: Any) -> None:
-    """Run the samples of --inputs and write --results."""
-    frames = layout.frames(core_layout.load_arrays(given.inputs))
+    """Run the samples of --input and write --output."""
+    frames = layout.frames(core_layout.load_arrays(given.input))
     options: dict[str, Any] = {}
     if given.faults is not None:
         arrays = core_layout.load_arrays(given.faults)
         frames, options = frames[arrays["samples"]], {"alone": True, "faults": fault_rows(arrays)}
     results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
-    found = {k: np.array(measured[k]) for k in ("cycles", "seconds")}
-    if faults_given := given.faults is not None:
-        found |= {k: measured[k] for k in ("latency", "flags", "corrected")}
-    if given.clocks and not faults_given:
+    details = {k: measured[k] for k in ("cycles", "seconds")}
+    if given.faults is not None:
+        details |= {k: measured[k] for k in ("latency", "flags", "corrected")}
+    elif given.clocks:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
-        found |= {k: timed[k] for k in ("latency", "relaxing")}
-    with given.results.open("wb") as file:
-        np.savez(file, **found, **layout.arrays(results))
+        details |= {k: timed[k] for k in ("latency", "relaxing")}
+    layout.write(given.output, results, details)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Run the bench, or given samples, on the core under cocotb.
 
 python bench/run.py [--sim verilator|icarus] [--standard ...]    the whole bench
-python bench/run.py [--sim ...] --inputs x.npz --results y.npz   samples under `codes.NAME`, states if asked
-python bench/run.py [--sim ...] --inputs ... --results ... --deposits f.json   upsets by the simulator (deposits.py)
+python bench/run.py [--sim ...] -i x.npz -o y.npz                samples under `codes.NAME`, states if asked
+python bench/run.py [--sim ...] -i ... -o ... --deposits f.json  upsets by the simulator (deposits.py)
 """
 
 from __future__ import annotations
@@ -107,17 +107,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--standard", choices=STANDARDS["icarus"], default="1800-2017", help="of the language")
     parser.add_argument("--build", type=Path, help="folder for what is built (default build/SIM)")
     parser.add_argument("--test", help="run this test alone")
-    parser.add_argument("--inputs", type=Path, help="samples to run instead of the bench")
-    parser.add_argument("--results", type=Path, help="where their results go")
+    parser.add_argument("-i", "--input", type=Path, help="samples to run instead of the bench")
+    parser.add_argument("-o", "--output", type=Path, help="where their results go")
     parser.add_argument("--deposits", type=Path, help="with samples: upsets, each of one of them")
     parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
     parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
     given = parser.parse_args(argv)
-    if (given.inputs is None) != (given.results is None):
-        parser.error("--inputs and --results go together")
+    if (given.input is None) != (given.output is None):
+        parser.error("--input and --output go together")
     env, test, trace = {}, given.test, True
-    if given.inputs is not None:
-        env = {"CORE_INPUTS": str(given.inputs.resolve()), "CORE_RESULTS": str(given.results.resolve())}
+    if given.input is not None:
+        env = {"CORE_INPUTS": str(given.input.resolve()), "CORE_RESULTS": str(given.output.resolve())}
         test, trace = "given", given.trace
     module = "test_core" if given.deposits is None else "deposits"
     if given.deposits is not None:

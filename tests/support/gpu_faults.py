@@ -1,0 +1,96 @@
+"""Faults for the kernel of engine `gpu`, its results against golden's, and wrong kernels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from strategies import random_net
+
+from eqcompile.sim.faults.golden_engine import GoldenEngine
+from eqcompile.sim.faults.gpu import resident
+from eqcompile.sim.faults.gpu.engine import GpuEngine
+from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
+from eqcompile.toolchain.ir import IntNet
+
+__all__ = ["MUTANTS", "Comparison", "compared", "drawn_net", "faults", "mutated"]
+
+MUTANTS = (
+    ("t < ticks) & ((latest", "t < ticks - 1) & ((latest"),
+    ("spoilt = tl.maximum(spoilt, tl.max(w, 1))", "pass"),
+    ("w = (w ^ 128) - 128", "pass"),
+    (" != i, other=e", " < i, other=e"),
+    ("tick == t", "tick == t + 1"),
+)
+"""Text of the kernel, and what a wrong kernel has in its place."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many faults were run, how many steps their runs make until golden's schedule ends, and of how many faults a
+    column of the result is not golden's."""
+
+    faults: int
+    steps: int
+    mismatches: int
+
+    def __add__(self, other: Comparison) -> Comparison:
+        return Comparison(self.faults + other.faults, self.steps + other.steps, self.mismatches + other.mismatches)
+
+
+def drawn_net(source: random.Random) -> IntNet:
+    """Mostly what the kernel takes; operations that it lacks are drawn, too."""
+    extras = ("gate", "interpolate", "select", "reduce", "mul", "sweep", "copy")
+    return random_net(source, spaces=("vector", "sites"), extras=extras, frames=False)
+
+
+def upsets(net: IntNet, ticks: int, source: random.Random, slots: int) -> tuple[Upset, ...]:
+    """Upsets of states in one tick, the readout's among them; every kind of change."""
+    tick = source.randint(0, ticks)
+    changes = []
+    for _ in range(slots):
+        state = source.choice(net.states)
+        bits = net.formats[state.name].bits
+        kind = source.choice(("flip", "one", "zero", "add"))
+        change = source.randint(-200, 200) or 1 if kind == "add" else 1 << source.randrange(bits)
+        index = source.randrange(int(np.prod(state.shape)))
+        changes.append(Upset(Place.STATE, state.name, index, tick, tick, **{kind: change}))  # type: ignore[arg-type]
+    return tuple(changes)
+
+
+def faults(net: IntNet, samples: int, ticks: int, source: random.Random, count: int) -> FaultTable:
+    """`count` faults of one to three upsets each."""
+    return FaultTable.of(
+        Fault(source.randrange(samples), "state", 0, -1, upsets(net, ticks, source, source.randint(1, 3)))
+        for _ in range(count)
+    )
+
+
+def compared(net: IntNet, codes: Mapping[str, NDArray[np.int64]], seed: int, count: int) -> Comparison:
+    """Engine `gpu` against `golden` on `count` random faults of input codes `[samples, *shape]`."""
+    tried, right = (engine.open(net, codes, near=1) for engine in (GpuEngine(), GoldenEngine()))
+    ticks = net.schedule.steps
+    table = faults(net, len(next(iter(codes.values()))), ticks, random.Random(seed), count)
+    steps = int((ticks - table.faults["tick"]).clip(0).sum())
+    return Comparison(len(table), steps, int((tried.run(table) != right.run(table)).sum()))
+
+
+@contextmanager
+def mutated(right: str, wrong: str) -> Iterator[list[str]]:
+    """Kernels have `wrong` in place of `right`; the names of what is in the list were changed by it."""
+    loaded, changed = resident._loaded, []
+
+    def mutant(text: str) -> object:
+        if right in text:
+            changed.append(right)
+        return loaded(text.replace(right, wrong))
+
+    resident._loaded = mutant
+    try:
+        yield changed
+    finally:
+        resident._loaded = loaded
