@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.ir import Net, ops
 from eqcompile.toolchain.passes import linear_taps
 
-from ..report.data import number
+from ..report.data import Number, number
 
 __all__ = ["weights_of"]
 
@@ -50,7 +50,7 @@ def _ternary(value: NDArray[Any]) -> bool:
     return bool(((size == 0) | (size == scale)).all())
 
 
-def _norm(op: ops.Linear | ops.Conv | ops.Stencil, net: Net, taps: NDArray[Any]) -> dict[str, Any] | None:
+def _norm(op: ops.Linear | ops.Conv | ops.Stencil, net: Net, taps: NDArray[Any]) -> Number | None:
     how = "SVD of the deployed matrix"
     if isinstance(op, ops.Conv):
         matrix, how = taps.reshape(len(taps), -1), "SVD of the kernel as [out, in * taps]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -22,9 +22,30 @@ from ..accuracy import Accuracy
 from ..compile import CompileResult, Verification
 from .relaxation import relaxation
 
-__all__ = ["Kind", "accumulators", "document", "number", "plain", "result_document", "told", "verification_document"]
+__all__ = [
+    "Kind",
+    "Number",
+    "accumulators",
+    "document",
+    "number",
+    "plain",
+    "result_document",
+    "told",
+    "verification_document",
+]
 
 Kind = Literal["measured", "simulated", "estimated", "proved"]
+
+
+class Number(TypedDict):
+    """A result; `how` says where it comes from."""
+
+    value: float
+    kind: Kind
+    unit: str
+    how: NotRequired[str]
+
+
 REPORT_VERSION = 1
 _GROUP = 6
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
@@ -33,9 +54,12 @@ _FAR_LSB = 16.0
 """Distance of a state from the float net's that is worth a warning: an eighth of the range of 8 bits."""
 
 
-def number(value: float, kind: Kind, unit: str, how: str = "") -> dict[str, Any]:
+def number(value: float, kind: Kind, unit: str, how: str = "") -> Number:
     """A number with its kind; `how` says where it comes from."""
-    return {"value": value, "kind": kind, "unit": unit} | ({"how": how} if how else {})
+    found: Number = {"value": value, "kind": kind, "unit": unit}
+    if how:
+        found["how"] = how
+    return found
 
 
 def document(results: Sequence[CompileResult], *, command: Sequence[str]) -> dict[str, Any]:

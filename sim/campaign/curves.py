@@ -34,9 +34,8 @@ def has_curves(plan: Plan, chunk: int) -> bool:
 
 
 def curves_of(session: Session, table: FaultTable, results: NDArray[np.void]) -> tuple[Curve, ...]:
-    """Curves of up to 15 faults in registers that disturbed a state; `results` [faults], a row for
-    each of `table`. Memory faults stay for the whole inference and are
-    no recovery; they are left out."""
+    """Curves of up to 15 faults in registers that disturbed a state; `results`: rows `[faults]` of dtype `RESULT`, of
+    the table. Memory faults stay for the whole inference and are no recovery; they are left out."""
     shown = np.flatnonzero(_in_register(table) & (results["distance_max"] > 0))
     each = CURVES // CHUNKS
     return tuple(_curve(session, int(k), table[int(k)]) for k in shown[:: max(1, len(shown) // each)][:each])

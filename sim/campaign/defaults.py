@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet
@@ -91,7 +91,7 @@ def filled_clocks(
 
 
 def _defaults(model: type[FaultModel]) -> dict[str, JSON]:
-    return {f.name: f.default for f in fields(model)} if is_dataclass(model) else {}
+    return {f.name: f.default for f in fields(model) if f.default is not MISSING} if is_dataclass(model) else {}
 
 
 def _demand(kinds: Sequence[str], usable: Sequence[str], engine: Engine, hardware: Hardware) -> None:

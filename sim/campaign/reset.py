@@ -20,8 +20,8 @@ LOADED = "loaded:"
 
 
 def left_after_reset(table: FaultTable, ticks: int) -> tuple[NDArray[np.intp], FaultTable]:
-    """Which faults of the table a reset leaves something of, and what: their surviving upsets, from the first tick of
-    the new run on."""
+    """Which faults of the table a reset leaves something of, as rows of the table `[faults left]` intp, and what: their
+    surviving upsets, from the first tick of the new run on."""
     upsets = table.upsets
     lasts = upsets["last"] >= ticks
     held = (upsets["first"] < ticks) & ~upsets["held"] & (upsets["place"] != Place.CORE)

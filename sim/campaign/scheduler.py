@@ -178,7 +178,10 @@ class _Cluster(Pool):
 
 
 def make_pool(content: Content, scheduler: str, workers: int) -> Pool:
-    """`local` with a number of workers (one is this process), or the HOST:PORT of a dask scheduler."""
+    """`local` with a number of workers (one is this process), or the HOST:PORT of a dask scheduler.
+
+    Raises UsageError if `scheduler` is neither, or if none answers there; MissingToolError without dask.distributed.
+    """
     if scheduler != LOCAL:
         host, _, port = scheduler.rpartition(":")
         if not host or not port.isdecimal():

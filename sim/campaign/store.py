@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +22,7 @@ from .chunks import ChunkResult
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["COLUMNS", "Store", "open_store"]
+__all__ = ["COLUMNS", "Store", "Strata", "open_store"]
 
 Table: TypeAlias = dict[str, NDArray[Any]]
 """Columns by name, `[rows]` each, of the dtypes that DuckDB gives: integers, float64, bool, and object for text."""
@@ -47,6 +48,16 @@ COLUMNS = {
 }
 """The columns of table `results`; a fault is named by (chunk, number). `found_by`: the mechanisms that reported it,
 with commas."""
+
+
+@dataclass(frozen=True)
+class Strata:
+    """Groups of faults. `keys`: what each has in common, in the order of the columns; `faults` `[strata]` int64: how
+    many; `counts` `[strata]` int64 by name: how many of them ended so."""
+
+    keys: list[tuple[str | int, ...]]
+    faults: NDArray[np.int64]
+    counts: Mapping[str, NDArray[np.int64]]
 
 
 class Store:
@@ -104,8 +115,8 @@ class Store:
         counts: Mapping[str, Sequence[int]],
         where: str = "TRUE",
         values: Sequence[str | int] = (),
-    ) -> Table:
-        """Strata by `keys`, in order: their `faults`, and under each name of `counts` how many ended with one of its
+    ) -> Strata:
+        """Strata by `keys`, in order: their faults, and under each name of `counts` how many ended with one of its
         outcomes. `where` is SQL with a `?` for each of `values`."""
         by = ", ".join(keys)
         columns = [
@@ -113,7 +124,9 @@ class Store:
             for name, outcomes in counts.items()
         ]
         sql = f"SELECT {', '.join([by, 'count(*) AS faults', *columns])} FROM results WHERE {where}"
-        return self.query(f"{sql} GROUP BY {by} ORDER BY {by}", values)
+        table = self.query(f"{sql} GROUP BY {by} ORDER BY {by}", values)
+        rows = list(zip(*(table[key].tolist() for key in keys), strict=True))
+        return Strata(rows, table["faults"].astype(np.int64), {name: table[name].astype(np.int64) for name in counts})
 
     def query(self, sql: str, values: Sequence[str | int] = ()) -> Table:
         """Columns of a query, as arrays."""

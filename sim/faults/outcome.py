@@ -80,7 +80,8 @@ def observed(
     reported: Reported | None = None,
 ) -> Facts:
     """What is seen of faults by comparing whole runs with fault-free ones (whose `before` is not read). `rejoin` counts
-    from the ticks `first` [faults] int, where that is negative from the first one after which a state differs."""
+    from the ticks `first` `[faults]` int64, where that is negative from the first one after which a state differs.
+    `hung` `[faults]` bool: runs that gave no whole result."""
     rows = _flat(runs.states)
     ticks = len(rows)
     apart = np.abs(rows - _flat(clean.states))
@@ -164,7 +165,7 @@ def outcome_table(net: IntNet) -> NDArray[np.uint8]:
 
 
 def results(facts: Facts, near: int) -> NDArray[np.void]:
-    """Rows of dtype `RESULT`."""
+    """Rows `[faults]` of dtype `RESULT`; `near`: codes within which the end counts as near."""
     rows = np.zeros(len(facts.label), RESULT)
     rows["outcome"] = classify(facts, near)
     for name in ("label", "rejoin", "distance_max", "distance_end", "differ_end", "output_differs"):

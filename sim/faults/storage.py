@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, overload
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from .table import Upset
 __all__ = ["Packing", "Store", "Word", "boolean", "changed", "param_words", "store_of", "weight_names", "wrap"]
 
 Codes = NDArray[np.int64]
+Code = TypeVar("Code", int, Codes)
 Packing = Literal["plain", "2bit", "5trit"]
 
 _CODE_BITS: Final = (2, 4, 8, 16)
@@ -46,15 +47,7 @@ class Word:
 boolean: Final = Word(Format(1, False))
 
 
-@overload
-def wrap(value: int, fmt: Format) -> int: ...
-
-
-@overload
-def wrap(value: Codes, fmt: Format) -> Codes: ...
-
-
-def wrap(value: Codes | int, fmt: Format) -> Codes | int:
+def wrap(value: Code, fmt: Format) -> Code:
     """The code that the lowest bits of an integer, or of an array of them `[...]` int64, hold."""
     low = value & ((1 << fmt.bits) - 1)
     if not fmt.signed:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from eqcompile.sim.campaign.definition import Campaign
 from eqcompile.sim.campaign.store import Store
 from eqcompile.sim.faults.engine import Outcome
+
+from .schema import CampaignPart, CoreRate, CoreRow, Cores, Rate
 
 __all__ = ["compared_cores", "core_of"]
 
@@ -23,46 +24,46 @@ RATES: Mapping[str, str] = {
 """Which rows each rate counts. `wrong output`: the label is right; `unprotected`: any of the three above."""
 
 
-def core_of(campaign: Campaign, store: Store) -> dict[str, Any]:
+def core_of(campaign: Campaign, store: Store) -> CoreRow:
     """A core: its rates of all faults, the mechanisms that reported those that were detected (each row a set of them),
     and the figures of its synthesis, if the artifact has any."""
     total = int(store.query("SELECT count(*) AS n FROM results")["n"][0])
-    rates = []
+    rates: list[CoreRate] = []
     for name, where in RATES.items():
         hits = int(store.query(f"SELECT count(*) AS n FROM results WHERE {where}")["n"][0])
-        interval = {**campaign.plan.interval(hits, total).to_json(), "kind": "estimated"}
+        interval: Rate = {**campaign.plan.interval(hits, total).to_json(), "kind": "estimated"}
         rates.append({"outcome": name, "faults": hits, "kind": "simulated", "rate": interval})
     found = store.query(
         "SELECT found_by, count(*) AS faults, count(*) FILTER (aborted) AS aborted FROM results "
         f"WHERE outcome = {Outcome.DETECTED:d} GROUP BY found_by ORDER BY faults DESC, found_by"
     )
     rows = zip(*(found[key].tolist() for key in ("found_by", "faults", "aborted")), strict=True)
+    source = campaign.notes.get("source")
     return {
         "net": campaign.net.name,
-        "core": dict(campaign.core),
+        "core": campaign.core,
         "faults": total,
         "rates": rates,
         "found_by": [
             {"mechanisms": by.split(",") if by else [], "faults": n, "aborted": aborted, "kind": "simulated"}
             for by, n, aborted in rows
         ],
-        "synthesis": campaign.notes.get("source", {}).get("synthesis", []),
+        "synthesis": [] if source is None else source.get("synthesis", []),
     }
 
 
-def compared_cores(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def compared_cores(parts: Sequence[CampaignPart]) -> Cores | None:
     """The cores among the parts of a report, each with a label of its own; `part`: the part of an FPGA for which all
     that have figures have them. None if none is hardened, and there are no two to compare."""
-    cores = [dict(part["core"]) for part in parts if "core" in part]
+    cores: list[CoreRow] = [{**part["core"]} for part in parts if "core" in part]
     if len(cores) < 2 and not any("harden" in c["core"] for c in cores):
         return None
     nets, archs = ({c["net"] for c in cores}, {c["core"].get("arch", "serial") for c in cores})
     seen: dict[str, int] = {}
     for core in cores:
-        named = ([core["net"]] if len(nets) > 1 else []) + (
-            [core["core"].get("arch", "serial")] if len(archs) > 1 else []
-        )
-        label = ", ".join([*named, core["core"].get("harden", "no hardening")])
+        named = [core["net"]] if len(nets) > 1 else []
+        named += [str(core["core"].get("arch", "serial"))] if len(archs) > 1 else []
+        label = ", ".join([*named, str(core["core"].get("harden", "no hardening"))])
         seen[label] = seen.get(label, 0) + 1
         core["label"] = label if seen[label] == 1 else f"{label} ({seen[label]})"
     known = [[figures["part"] for figures in c["synthesis"]] for c in cores if c["synthesis"]]

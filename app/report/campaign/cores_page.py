@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
+
+from eqcompile.sim.campaign.notes import Synthesis
 
 from ..figure import Dot, dots
 from ..kit import kind, section, table
 from .numbers import raw
+from .schema import CampaignReport, CoreRate, CoreRow
 
 __all__ = ["cores_section"]
 
@@ -17,9 +19,9 @@ DRAWN = "unprotected"
 FIGURES = (("lut", "LUT"), ("ff", "flip-flops"), ("bram", "block RAMs"))
 
 
-def cores_section(report: Mapping[str, Any]) -> Markup:
+def cores_section(report: CampaignReport) -> Markup:
     """Empty where no core is compared, and none is hardened."""
-    found = report.get("cores")
+    found = report["cores"]
     if not found:
         return Markup("")
     rows, part = found["rows"], found["part"]
@@ -46,16 +48,16 @@ def cores_section(report: Mapping[str, Any]) -> Markup:
     return section("Cores and their hardening", "simulated", body, note=note, data=("cores", columns, plain))
 
 
-def _rate(row: Mapping[str, Any]) -> str:
+def _rate(row: CoreRate) -> str:
     estimate, low, high = raw(row["rate"])
     return f"{100 * estimate:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _figures(row: Mapping[str, Any], part: str | None) -> Mapping[str, Any] | None:
+def _figures(row: CoreRow, part: str | None) -> Synthesis | None:
     return next((f for f in row["synthesis"] if f["part"] == part), None)
 
 
-def _numbers(costs: Mapping[str, Any] | None) -> list[Any]:
+def _numbers(costs: Synthesis | None) -> list[float | str]:
     if costs is None:
         return [""] * (len(FIGURES) + 1)
     cells = {"ff": costs["flip_flops"], **costs["cells"]}
@@ -63,14 +65,14 @@ def _numbers(costs: Mapping[str, Any] | None) -> list[Any]:
     return ["" if value is None else value for value in found]
 
 
-def _cost(costs: Mapping[str, Any] | None) -> list[str]:
+def _cost(costs: Synthesis | None) -> list[str]:
     found = [
         f"{v:.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else "absent" for v in _numbers(costs)
     ]
     return found
 
 
-def _told_cost(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
+def _told_cost(rows: Sequence[CoreRow], part: str | None, figures: Sequence[Synthesis | None]) -> Markup:
     absent = [row["label"] for row, costs in zip(rows, figures, strict=True) if costs is None]
     known = [costs for costs in figures if costs is not None]
     told = Markup("")
@@ -85,7 +87,7 @@ def _told_cost(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
     return told
 
 
-def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
+def _drawn(rows: Sequence[CoreRow], part: str | None, figures: Sequence[Synthesis | None]) -> Markup:
     """Cost and benefit, of the cores that have figures."""
     points = []
     for row, costs in zip(rows, figures, strict=True):
@@ -98,7 +100,7 @@ def _drawn(rows: list[Any], part: str | None, figures: list[Any]) -> Markup:
     return dots("cores", points, x_label=f"LUTs of the core on {part} (estimated)", y_label="unprotected faults")
 
 
-def _found(rows: list[Any]) -> Markup:
+def _found(rows: Sequence[CoreRow]) -> Markup:
     shown = [
         [
             row["label"],

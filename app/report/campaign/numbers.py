@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from markupsafe import Markup
 
-__all__ = ["interval", "raw"]
+from eqcompile.sim.campaign.statistics import IntervalDocument
+
+from ..kit import kind
+
+__all__ = ["interval", "marked", "raw", "remark"]
 
 
-def interval(rate: Mapping[str, float]) -> list[str]:
+def interval(rate: IntervalDocument) -> list[str]:
     """Estimate, low and high end as percentages."""
-    return [f"{rate[k]:.3%}" for k in ("estimate", "low", "high")]
+    return [f"{value:.3%}" for value in raw(rate)]
 
 
-def raw(rate: Mapping[str, float]) -> list[float]:
+def raw(rate: IntervalDocument) -> list[float]:
     """Estimate, low and high end."""
-    return [rate[k] for k in ("estimate", "low", "high")]
+    return [rate["estimate"], rate["low"], rate["high"]]
+
+
+def remark(text: str) -> Markup:
+    """A line below a figure; text is escaped unless it is Markup."""
+    return Markup('<p class="note">{}</p>').format(text)
+
+
+def marked(text: str, name: str) -> Markup:
+    """Text with the mark of its kind."""
+    return Markup("{}{}").format(text, kind(name))

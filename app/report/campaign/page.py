@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
+from eqcompile.sim.campaign.statistics import IntervalDocument
+
 from ..figure import Bar, Cell, Curve, bars, curves, heat, percent, round_up
-from ..kit import kind, section
 from ..kit import render as render_template
+from ..kit import section
 from ..kit import table as table_of
 from .cores_page import cores_section
-from .numbers import interval, raw
+from .environment_page import environment_section
+from .numbers import interval, marked, raw, remark
+from .schema import Baseline, CampaignReport, Ranking, Strata, Stratum
 
 __all__ = ["render"]
 
@@ -29,7 +30,7 @@ COLOURS = {
 _UNITS_DRAWN = 20
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: CampaignReport) -> str:
     """The page of a document of `document`."""
     campaign = report["campaign"]
     parts = [
@@ -43,7 +44,7 @@ def render(report: Mapping[str, Any]) -> str:
         *(_ranking(found, "bit") for found in report["bits"]),
         _recovery(report),
         _cube(report),
-        _environment(report),
+        environment_section(report),
         _ids(report),
     ]
     title = f"Fault campaign: {campaign['net']}, model {campaign['model']}"
@@ -51,7 +52,7 @@ def render(report: Mapping[str, Any]) -> str:
     return render_template("page.html", title=title, heading=title, intro=_intro(report), body=body)
 
 
-def _intro(report: Mapping[str, Any]) -> Markup:
+def _intro(report: CampaignReport) -> Markup:
     c = report["campaign"]
     tools = ", ".join(f"{name} {version}" for name, version in report["tools"].items())
     options = ", ".join(f"{k}={v}" for k, v in c["options"].items()) or "defaults"
@@ -60,36 +61,28 @@ def _intro(report: Mapping[str, Any]) -> Markup:
     if not report["finished"]:
         ended = Markup('<p class="bad">The campaign is not finished: these are the faults so far.</p>')
     if report["stopped_at_margin"]:
-        ended = _note(f"It stopped at +/- {c['plan']['stop_at_margin']:.3%} at a look that was planned.")
-    inputs = c.get("samples", {}).get("source", "given")
+        ended = remark(f"It stopped at +/- {c['plan']['stop_at_margin']:.3%} at a look that was planned.")
+    inputs = c["samples"]["source"] if "samples" in c else "given"
     lines = (
         Markup("<code>{}</code>").format(c.get("command", "made by the API")),
         Markup("{}, IR digest <code>{}</code>").format(c["family"], c["ir_digest"][:16]),
         f"engine {c['engine']}; model {c['model']} ({options}); inputs: {inputs}",
         *([f"core: {core}"] if c["core"] or c["engine"] == "rtl" else []),
         *(f"chosen: {choice}" for choice in c.get("choices", ())),
-        _marked(f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection", "measured"),
+        marked(f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection", "measured"),
         c["plan"]["how"],
         f"{tools}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
     )
-    return Markup("").join(_note(one) for one in lines) + ended
+    return Markup("").join(remark(one) for one in lines) + ended
 
 
-def _note(text: str) -> Markup:
-    return Markup('<p class="note">{}</p>').format(text)
-
-
-def _marked(text: str, name: str) -> Markup:
-    return Markup("{}{}").format(text, kind(name))
-
-
-def _outcomes(report: Mapping[str, Any]) -> Markup:
+def _outcomes(report: CampaignReport) -> Markup:
     rows = [o for o in report["outcomes"] if o["faults"] or o["outcome"] not in ("detected", "hang", "unsettled")]
     again = {o["outcome"]: o for o in report["reset"]}
     drawn = []
     for o in rows:
-        drawn.append(_bar(o["outcome"], o, COLOURS[o["outcome"]]))
-        drawn.append(_bar("after a reset", again[o["outcome"]], COLOURS[o["outcome"]], faint=True))
+        drawn.append(_bar(o["outcome"], o["rate"], COLOURS[o["outcome"]]))
+        drawn.append(_bar("after a reset", again[o["outcome"]]["rate"], COLOURS[o["outcome"]], faint=True))
     head = ["outcome", "meaning", "faults", "rate", "low", "high", "faults after reset", "rate after reset"]
     table = [
         [
@@ -120,8 +113,8 @@ def _outcomes(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _whole(report: Mapping[str, Any]) -> Markup:
-    found = report.get("stratified")
+def _whole(report: CampaignReport) -> Markup:
+    found = report["stratified"]
     if found is None:
         return Markup("")
     r = found["rate"]
@@ -129,22 +122,21 @@ def _whole(report: Mapping[str, Any]) -> Markup:
         f"{found['measure']}, with {found['strata']:,} strata ({found['by']}) weighted by their shares of the "
         f"population: {r['estimate']:.3%} [{r['low']:.3%}, {r['high']:.3%}]"
     )
-    return _note(_marked(text, "estimated"))
+    return remark(marked(text, "estimated"))
 
 
-def _bar(label: str, row: Mapping[str, Any], colour: str, *, faint: bool = False) -> Bar:
-    r = row["rate"]
+def _bar(label: str, r: IntervalDocument, colour: str, *, faint: bool = False) -> Bar:
     note = f"{r['estimate']:.2%}  [{r['low']:.2%}, {r['high']:.2%}]"
     return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
 
 
-def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> Markup:
+def _baseline(report: CampaignReport, found: Baseline) -> Markup:
     c = found["baseline"]["campaign"]
     ours, theirs, name = report["campaign"]["net"], c["net"], found["name"]
     drawn, rows, plain = [], [], []
     for d in found["difference"]:
-        drawn.append(_bar(d["measure"], {"rate": d["net"]}, "#1d4ed8"))
-        drawn.append(_bar(name, {"rate": d["baseline"]}, "#1d4ed8", faint=True))
+        drawn.append(_bar(d["measure"], d["net"], "#1d4ed8"))
+        drawn.append(_bar(name, d["baseline"], "#1d4ed8", faint=True))
         apart = "yes" if d["intervals_apart"] else "no"
         rows.append([d["measure"], *interval(d["net"]), *interval(d["baseline"]), apart])
         plain.append([d["measure"], *raw(d["net"]), *raw(d["baseline"]), apart])
@@ -168,18 +160,20 @@ def _baseline(report: Mapping[str, Any], found: Mapping[str, Any]) -> Markup:
     )
 
 
-def _sites(report: Mapping[str, Any]) -> Markup:
+def _sites(report: CampaignReport) -> Markup:
     rows = report["sites"]
-    seen = [o for o in COLOURS if any(r[o] for r in rows)]
+    seen = [o for o in COLOURS if any(r["outcomes"][o] for r in rows)]
     measure = rows[0]["measure"] if rows else ""
     head = ["site", "faults", *seen, measure, "low", "high"]
-    table = [[r["site"], f"{r['faults']:,}", *(f"{r[o]:,}" for o in seen), *interval(r["rate"])] for r in rows]
-    plain = [[r["site"], r["faults"], *(r[o] for o in COLOURS), r["hits"], *raw(r["rate"])] for r in rows]
+    table = [
+        [r["site"], f"{r['faults']:,}", *(f"{r['outcomes'][o]:,}" for o in seen), *interval(r["rate"])] for r in rows
+    ]
+    plain = [[r["site"], r["faults"], *(r["outcomes"][o] for o in COLOURS), r["hits"], *raw(r["rate"])] for r in rows]
     names = ["site", "faults", *COLOURS, "hits", "rate", "low", "high"]
     return section("By site", "simulated", table_of(head, table), data=("sites", names, plain))
 
 
-def _map(found: Mapping[str, Any]) -> Markup:
+def _map(found: Strata) -> Markup:
     sites = sorted({c["site"] for c in found["rows"]})
     bits = sorted({c["bit"] for c in found["rows"]})
     limit = round_up(max((c["rate"] for c in found["rows"]), default=1.0))
@@ -202,7 +196,7 @@ def _map(found: Mapping[str, Any]) -> Markup:
     left = 30 + 7 * max((len(s) for s in sites), default=10)
     names = [("none" if b < 0 else str(b)) for b in bits]
     body = heat("map", cells, sites, names, limit=limit, left=left, axis="bit")
-    rows = [[c[k] for k in ("site", "bit", "hits", "faults", "rate", "low", "high")] for c in found["rows"]]
+    rows = [[c["site"], c["bit"], *_counts(c)] for c in found["rows"]]
     note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
     columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
     return section(
@@ -214,15 +208,19 @@ def _map(found: Mapping[str, Any]) -> Markup:
     )
 
 
-def _name(found: Mapping[str, Any]) -> str:
+def _name(found: Strata | Ranking) -> str:
     return str(found["measure"]).replace(" ", "_")
 
 
-def _ends(c: Mapping[str, Any]) -> list[str]:
+def _counts(r: Stratum) -> list[float]:
+    return [r["hits"], r["faults"], r["rate"], r["low"], r["high"]]
+
+
+def _ends(c: Stratum) -> list[str]:
     return interval({"estimate": c["rate"], "low": c["low"], "high": c["high"]})
 
 
-def _ticks(found: Mapping[str, Any]) -> Markup:
+def _ticks(found: Strata) -> Markup:
     rows = found["rows"]
     if len(rows) < 2:
         return Markup("")
@@ -240,18 +238,18 @@ def _ticks(found: Mapping[str, Any]) -> Markup:
         "estimated",
         body,
         note=note,
-        data=(f"ticks_{_name(found)}", columns, [[r[k] for k in columns] for r in rows]),
+        data=(f"ticks_{_name(found)}", columns, [[r["tick"], *_counts(r)] for r in rows]),
     )
 
 
-def _ranking(found: Mapping[str, Any], second: str) -> Markup:
+def _ranking(found: Ranking, second: str) -> Markup:
     title, name = f"{second.capitalize()}s by rate: {found['measure']}", f"{second}s_{_name(found)}"
     if not found["rows"]:
         note = f"None of {found['of']:,} {second}s has a fault that ended so."
         return section(title, "estimated", "", note=note) if found["of"] else Markup("")
     drawn = [
         Bar(
-            f"{r['site']} {second} {r[second]}",
+            f"{r['site']} {second} {r['number']}",
             r["estimate"],
             r["low"],
             r["high"],
@@ -261,6 +259,10 @@ def _ranking(found: Mapping[str, Any], second: str) -> Markup:
         for r in found["rows"][:_UNITS_DRAWN]
     ]
     columns = ["site", second, "hits", "faults", "estimate", "low", "high", "rank_first", "rank_last"]
+    cells = [
+        [r["site"], r["number"], r["hits"], r["faults"], *raw(r), r["rank_first"], r["rank_last"]]
+        for r in found["rows"]
+    ]
     left = 40 + 7 * max(len(d.label) for d in drawn)
     note = f"The first {len(drawn)} of {found['of']:,}. Ranks that each may have: {found['how']}."
     return section(
@@ -268,12 +270,12 @@ def _ranking(found: Mapping[str, Any], second: str) -> Markup:
         "estimated",
         bars(name, drawn, left=left, width=left + 560),
         note=note,
-        data=(name, columns, [[r[k] for k in columns] for r in found["rows"]]),
+        data=(name, columns, cells),
     )
 
 
-def _recovery(report: Mapping[str, Any]) -> Markup:
-    found = report.get("recovery")
+def _recovery(report: CampaignReport) -> Markup:
+    found = report["recovery"]
     if not found:
         return Markup("")
     lines = [Curve(c["distance"], COLOURS[c["outcome"]], 1.0, 0.35) for c in found["curves"]]
@@ -304,8 +306,8 @@ def _recovery(report: Mapping[str, Any]) -> Markup:
     return section("Recovery", "simulated", body, note=note, data=("recovery", columns, rows))
 
 
-def _cube(report: Mapping[str, Any]) -> Markup:
-    found = report.get("cube")
+def _cube(report: CampaignReport) -> Markup:
+    found = report["cube"]
     if not found:
         return Markup("")
     edge = found["edge"]
@@ -333,65 +335,7 @@ def _cube(report: Mapping[str, Any]) -> Markup:
     )
 
 
-def _environment(report: Mapping[str, Any]) -> Markup:
-    e = report.get("environment")
-    if not e:
-        return Markup("")
-    constants = []
-    if "rate" in e:
-        of = f", {e['part']['title']}" if "part" in e else ""
-        rate = f"{e['rate']['upsets_per_bit_day']:.4g} per day"
-        constants.append([f"upsets of a bit{of}", rate, e["rate"]["source"]])
-    else:
-        f, p = e["flux"], e["part"]
-        constants.append([f"flux, {f['particle']}", f"{f['per_cm2_hour']:.4g} per cm2 and hour", f["source"]])
-        note = f" ({p['note']})" if p.get("note") else ""
-        constants.append([f"cross-section, {p['title']}", f"{p['cm2_per_bit']:.4g} cm2 per bit", p["source"] + note])
-    constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "follows from the above"])
-    rows = [
-        [
-            r["site"],
-            f"{r['bits']:,}",
-            f"{r['upsets_per_hour']:.4g}",
-            f"{r['failing']:.3%}",
-            f"{r['fit']:.4g}",
-            f"{r['fit_most']:.4g}",
-            _mttf(r),
-        ]
-        for r in [*e["sites"], {"site": "all", **e["total"]}]
-    ]
-    m = e["mission"]
-    flown = (
-        f"{m['runs']:,} simulated missions of {e['mission_s'] / 86_400:.4g} days, {e['devices']} device(s): on average "
-        f"{m['upsets_mean']:.4g} upsets and {m['failures_mean']:.4g} failures (95 % of missions: at most "
-        f"{m['upsets_95']:.4g} and {m['failures_95']:.4g}); {m['without_failure']:.2%} without a failure"
-    )
-    scrub = Markup("")
-    if e["scrub_s"] is not None:
-        standing = f"{e['total']['accumulated']:.3g} upsets stand at a time on average"
-        told = f"Scrubbed every {e['scrub_s']:.4g} s: {standing}; single faults speak for far fewer than 1."
-        scrub = _note(_marked(told, "estimated"))
-    body = (
-        table_of(["constant", "value", "source"], constants, wide=2)
-        + table_of(["site", "bits", "upsets per hour", "failing", "FIT", "FIT at most", "MTTF"], rows)
-        + _note(_marked(f"{flown}.", "simulated"))
-        + scrub
-    )
-    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_most"]
-    plain = [[r[k] for k in columns] for r in e["sites"]]
-    return section(
-        f"Environment: {e['title']}", "estimated", body, note=e["note"], data=("environment", columns, plain)
-    )
-
-
-def _mttf(row: Mapping[str, float]) -> str:
-    if "mttf_hours" not in row:
-        return "no failure seen"
-    hours = row["mttf_hours"]
-    return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"
-
-
-def _ids(report: Mapping[str, Any]) -> Markup:
+def _ids(report: CampaignReport) -> Markup:
     ids = report["wrong_ids"]
     if not ids:
         return Markup("")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,10 +11,12 @@ from eqcompile.sim.campaign.store import Store
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.toolchain.certificate import certify
 
+from .schema import Bound, Recovery, RecoveryCurve
+
 __all__ = ["proved_bound", "recovery"]
 
 
-def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
+def recovery(campaign: Campaign, store: Store) -> Recovery | None:
     """Curves of a few faults in registers that disturbed a state; None without any.
 
     `distance[k]`: largest absolute difference of a state code after the k-th tick that follows the upset; curves end
@@ -25,7 +26,7 @@ def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
     if not stored:
         return None
     tables = {chunk: campaign.faults(chunk) for chunk in {row[0] for row in stored}}
-    curves = [
+    curves: list[RecoveryCurve] = [
         {"id": str(tables[chunk][number]), "outcome": Outcome(outcome).name.lower(), "distance": distance}
         for chunk, number, outcome, distance, _ in stored
     ]
@@ -33,7 +34,7 @@ def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
     rows = np.full((len(curves), longest), np.nan)
     for row, curve in zip(rows, curves, strict=True):
         row[: len(curve["distance"])] = curve["distance"]
-    found = {
+    found: Recovery = {
         "kind": "simulated",
         "how": f"engine {campaign.engine}, {len(curves)} faults in registers that disturbed a state",
         "unit": "codes",
@@ -42,10 +43,12 @@ def recovery(campaign: Campaign, store: Store) -> dict[str, Any] | None:
         "largest": np.nanmax(rows, axis=0).tolist(),
     }
     lines = proved_bound(campaign, [norm for *_, norm in stored], longest)
-    return found if lines is None else found | {"bound": lines}
+    if lines is not None:
+        found["bound"] = lines
+    return found
 
 
-def proved_bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> dict[str, Any] | None:
+def proved_bound(campaign: Campaign, norms: Sequence[float], ticks: int) -> Bound | None:
     """The proved bound from the largest of the differences on, in codes; None where no contraction of all states as one
     block is proved. A difference of any code is at most the 2-norm over all codes, which is what the proof is about.
     `contraction` is `L^t` times the first difference: the share of the upset; `distance` adds what roundings may."""

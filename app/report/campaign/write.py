@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..kit import write_report
 from .document import document
 from .page import render
+from .schema import CampaignReport
 
 __all__ = ["write"]
 
 
-def write(folder: Path, *, against: Path | None = None) -> dict[str, Any]:
+def write(folder: Path, *, against: Path | None = None) -> CampaignReport:
     """Write `report.json` and `report.html` of what a campaign holds so far, into its folder; return the document.
 
     Raises ArtifactError if there are no results, or on a disk that refuses.

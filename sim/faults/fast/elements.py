@@ -20,6 +20,7 @@ ix = np.uint64
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def wrap(value, bits, signed):
+    """The code that the lowest `bits` bits of an integer hold."""
     low = value & ((1 << bits) - 1)
     if signed:
         sign = 1 << (bits - 1)
@@ -29,11 +30,13 @@ def wrap(value, bits, signed):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def half_up(x, shift):
+    """`x / 2**shift`, rounded to the nearest integer, halves up."""
     return (x + ((1 << shift) >> 1)) >> shift
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def usual(e, m, w, clean):
+    """The fault-free code of element `e` in the row that `w` points at."""
     limits = m[K.M_LIMITS]
     if e < m[limits]:
         return np.int64(clean[w[K.W_PLACE] + e])
@@ -45,6 +48,7 @@ def usual(e, m, w, clean):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def get(e, m, w, clean):
+    """The code of element `e` now."""
     at = w[K.W_CUR] + 2 * e
     if w[at + 1]:
         return w[at]
@@ -65,6 +69,7 @@ def put(e, code, value, m, w):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget(value, m, w):
+    """All elements of `value` have their fault-free codes again."""
     start, count = w[K.W_LISTED] + m[m[K.M_BASE] + value], w[K.W_COUNT] + value
     for i in range(start, start + w[count]):
         w[w[K.W_CUR] + 2 * w[i] + 1] = 0
@@ -73,6 +78,7 @@ def forget(value, m, w):
 
 @njit(nogil=True, error_model="numpy")
 def deviates(value, m, w, clean):
+    """Whether an element of `value` differs from the fault-free run."""
     start = w[K.W_LISTED] + m[m[K.M_BASE] + value]
     for k in range(start, start + w[w[K.W_COUNT] + value]):
         if w[w[K.W_CUR] + 2 * w[k]] != usual(w[k], m, w, clean):

@@ -14,12 +14,14 @@ __all__ = ["begin", "farthest", "forget_latched", "forget_states", "latch", "lat
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_states(m, w):
+    """All states hold their fault-free codes again."""
     for n in range(m[K.M_STATES]):
         forget(m[m[K.M_STATE] + n * K.STATE_COLUMNS + K.STATE_VALUE], m, w)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def latch(buffer, e, code, m, w):
+    """Element `e` of the states is `code` in a buffer, and listed there."""
     start = buffer * m[ix(m[K.M_LIMITS] + 4)]
     w[ix(w[K.W_LATCHED] + start + e)] = code
     w[ix(w[K.W_LATCH_MARK] + start + e)] = 1
@@ -30,6 +32,7 @@ def latch(buffer, e, code, m, w):
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def forget_latched(buffer, m, w):
+    """Nothing is listed in a buffer any more."""
     start, count = buffer * m[ix(m[K.M_LIMITS] + 4)], w[K.W_LATCH_COUNT] + buffer
     for k in range(w[ix(count)]):
         w[ix(w[K.W_LATCH_MARK] + start + w[ix(w[K.W_LATCH_LIST] + start + k)])] = 0

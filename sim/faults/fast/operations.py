@@ -197,5 +197,6 @@ def evaluate(which, start, active, tick, ups, words, copies, targets, m, w, clea
 
 @njit(nogil=True, error_model="numpy")
 def forget_block(which, m, w):
+    """All values of block `which` have their fault-free codes again."""
     for number in range(m[m[K.M_BLOCKS] + which], m[m[K.M_BLOCKS] + which + 1]):
         forget(m[m[K.M_OP] + number * K.OP_COLUMNS + K.OUT], m, w)

@@ -20,7 +20,7 @@ Columns = dict[str, NDArray[np.int32]]
 
 
 def columns_of(table: FaultTable, net: IntNet, samples: int, ticks: int) -> tuple[Columns, NDArray[np.intp], int]:
-    """The columns, the row of the table of each, and the number of slots.
+    """The columns, the row of the table of each (`[rows]` intp), and the number of slots.
 
     Raises UsageError for faults that are no upsets of states in one tick each, and for words that the net lacks.
     """

@@ -52,7 +52,7 @@ class Plan:
     @cached_property
     def params(self) -> Mapping[str, NDArray[np.int64]]:
         """Every constant, flat."""
-        return {p.name: p.value.reshape(-1) for p in self.net.params}
+        return {p.name: self.net.param(p.name).reshape(-1) for p in self.net.params}
 
     @cached_property
     def label(self) -> tuple[str, int] | None:
