@@ -146,8 +146,9 @@ class QuantizeOptions:
     """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
 
     `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
-    `widths`: the same for single weights, by name. `guard_bits`: more fraction bits of states whose next value holds a part
-    of their last (damped, Euler); near their end these move by less than a step of `state_bits`. `input_range`: used where no calibration data is given.
+    `widths`: the same for single weights, by name. `guard_bits`: more fraction bits of states whose next value holds a
+    part of their last (damped, Euler), which near their end move by less than a step of `state_bits`. `input_range`:
+    used where no calibration data is given.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 

@@ -246,6 +246,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
     options = QuantizeOptions()
     assert f"(default {options.weights})" in text
     assert f"--state-bits N width of the states (default {options.state_bits})" in text
+    assert f"weights read them without these bits (default {options.guard_bits})" in text
     assert f"--input-bits N width of the inputs (default {options.input_bits})" in text
     assert "(default {:g} {:g})".format(*options.input_range) in text
     assert f"0 is exact (default {options.tolerance})" in text
@@ -253,6 +254,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "weights",
         "per_row",
         "state_bits",
+        "guard_bits",
         "input_bits",
         "input_range",
         "tolerance",
