@@ -124,8 +124,9 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     for name, kind in best["weights"].items():
         words += ["--weights", f"{name}={kind}"]
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
-    per_row = field_options(namespace, QuantizeOptions).get("per_row", True)
-    words += [] if per_row else ["--per-tensor"]
+    options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
+    words += ["--guard-bits", str(options.guard_bits)] if options.guard_bits else []
+    words += [] if options.per_row else ["--per-tensor"]
     model = build(ModelOptions, namespace)
     words += [] if model.family is None else ["--family", model.family]
     words += [] if model.config is None else ["--config", str(model.config)]

@@ -50,7 +50,7 @@ def _parser() -> console.Parser:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="the trained checkpoint")
     add_field_options(parser, ForceOption, None)
     add_field_options(parser, ModelOptions, "the model")
-    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=NO_WIDTHS)
+    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=(*NO_WIDTHS, "guard_bits"))
     add_weights(integers, default=_WEIGHTS)
     add_field_options(parser, TuneOptions, "training", skip=("quantize",))
     return parser

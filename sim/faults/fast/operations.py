@@ -55,14 +55,14 @@ def combine(kind, a, b, c, shift, factor):
         divisor = max(b, np.int64(1))
         return ((a << shift) + divisor // 2) // divisor
     if kind == K.ISQRT:
-        return isqrt(a)
+        return _isqrt(a)
     if a:
         return b
     return c
 
 
 @njit(nogil=True, error_model="numpy")
-def isqrt(a):
+def _isqrt(a):
     """The integer square root, 0 of a negative number; the root of the double is within one of it."""
     v = max(a, np.int64(0))
     root = np.int64(np.sqrt(np.float64(v)))
