@@ -106,7 +106,7 @@ def divide(a: Codes, b: Codes, shift: int) -> Codes:
 
 
 def isqrt(x: Codes) -> Codes:
-    """The integer square root, 0 where x is negative: floats hold the root of 32 bits to within one."""
+    """The integer square root of codes `[...]`, 0 where x is negative: floats hold that of 32 bits to within one."""
     v = np.maximum(_wide(x), 0)
     y = np.sqrt(v).astype(np.int64)
     y -= y * y > v
