@@ -21,11 +21,7 @@ def per_sample(net: EqNet, calibration: Mapping[str, Array] | None) -> tuple[EqN
 
     The source stops all samples once the one that moves most has nearly come to rest, so that a result depends on its
     companions. Here each sample makes all steps, or ends once none of its codes moves, which leaves its result as it
-<<<<<<< HEAD
     is. `calibration` (real inputs `[samples, *shape]`, as for the float reference): the row then states the largest difference of an
-=======
-    is. `calibration` (real inputs `[batch, *shape]`): the row then states the largest difference of an
->>>>>>> e7c561e (Write the page of diagnostics again; two docstrings name their shapes)
     output with and without the rule, and how many labels differ, both measured on it in float64.
     """
     stop = net.schedule.stop
