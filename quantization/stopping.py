@@ -21,8 +21,8 @@ def per_sample(net: EqNet, calibration: Mapping[str, Array] | None) -> tuple[EqN
 
     The source stops all samples once the one that moves most has nearly come to rest, so that a result depends on its
     companions. Here each sample makes all steps, or ends once none of its codes moves, which leaves its result as it
-    is. `calibration` (real inputs `[samples, *shape]`, as for the float reference): the row then states the largest difference of an
-    output with and without the rule, and how many labels differ, both measured on it in float64.
+    is. `calibration` (real inputs `[samples, *shape]`, as for the float reference): the row then states the largest
+    difference of an output with and without the rule, and how many labels differ, both measured on it in float64.
     """
     stop = net.schedule.stop
     if stop is None:
