@@ -86,7 +86,7 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
 def test_a_folder_has_them_only_beside_its_core(tmp_path: Path) -> None:
     """Would break if the core itself had them, or a folder had them unasked."""
     target = registry.target_class("rtl")
-    emit_artifact(target(arch="serial", saboteurs=True), SMALL, tmp_path)
+    emit_artifact(target.of(arch="serial", saboteurs=True), SMALL, tmp_path)
     injected = (tmp_path / "bench" / "injected.v").read_text()
     assert "inject_fire" in injected
     # What only a hardened core needs.
