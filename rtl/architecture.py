@@ -30,6 +30,8 @@ class Architecture(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    conformance: ClassVar[tuple[str, ...]] = ("plain",)
+    """Nets of tests/conformance that it must take, as shell patterns."""
 
     @classmethod
     def option_names(cls) -> frozenset[str]:

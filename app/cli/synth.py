@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from eqcompile.targets.rtl.synth.flow import require_rtl, synthesise_artifact
-from eqcompile.toolchain import data
+from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.toolchain.artifact import Artifact
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.options import Bounds, option
 
-from ..clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
-from .console import Parser, Reply
-from .numbers import integer, positive_seconds
+from ..clocks import InputCodes, bench_inputs, count_clocks
+from ..options import InputsOption, SeedsOption
+from .console import TARGET_MISSED, Parser, Reply
+from .options import add_field_options, build
 from .progress import stage_progress
 
 __all__ = ["command"]
@@ -25,38 +27,42 @@ The figures are estimates of the open tools (Yosys, nextpnr), the frequency thei
 spread. For xilinx there is synthesis only, and no frequency. The first run compiles the tools, which takes minutes."""
 _EXAMPLES = """\
   eqcompile synth out --part ecp5-25k
+  eqcompile synth out --part ecp5-25k --clock 50
   eqcompile synth out --part up5k --seeds 5 --inputs test.npz --json"""
-_PARTS = ("ecp5-25k", "ecp5-85k", "up5k", "xilinx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options(InputsOption, SeedsOption):
+    clock: float | None = option(
+        None,
+        metavar="MHZ",
+        bounds=Bounds(0, above=True),
+        help="frequency that the median of the seeds must reach, in MHz; exit code 9 if it does not",
+    )
+    timeout_s: float = option(
+        1800.0, flag="--timeout", metavar="S", unit="s", bounds=Bounds(0, above=True), help="limit of all of it"
+    )
 
 
 def command(argv: Sequence[str]) -> Reply:
-    """Synthesise as the command line says."""
+    """Synthesise as the command line says; exit code 9 if a clock that was asked for is missed."""
     parser = Parser(prog="eqcompile synth", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("folder", type=Path, metavar="DIR", help="artifact of the rtl target")
-    parser.add_argument("--part", required=True, metavar="PART", help=f"one of {', '.join(_PARTS)}")
-    parser.add_argument("--seeds", type=integer(1), default=3, metavar="N", help="placements to make (default 3)")
-    parser.add_argument(
-        "--timeout", type=positive_seconds, default=1800.0, metavar="S", help="limit of all of it (default 1800 s)"
-    )
-    parser.add_argument(
-        "--inputs", type=Path, metavar="X.npz", help="samples whose clocks are counted (default: the bench's vectors)"
-    )
+    parser.add_argument("--part", required=True, metavar="PART", help=f"one of {', '.join(PARTS)}")
+    add_field_options(parser, _Options, "synthesis")
     namespace = parser.parse_all(argv)
+    options = build(_Options, namespace)
     artifact = Artifact.open(namespace.folder)
-    require_rtl(artifact, namespace.part)
-    inputs = bench_inputs(artifact) if namespace.inputs is None else _inputs(artifact.net, namespace.inputs)
+    require_rtl(artifact, namespace.part, options.clock)
+    inputs = bench_inputs(artifact) if options.inputs is None else InputCodes.read(options.inputs, artifact.net)
     with stage_progress() as progress:
         report = synthesise_artifact(
             artifact,
             namespace.part,
-            seeds=range(1, namespace.seeds + 1),
-            timeout_s=namespace.timeout,
-            clocks=count_clocks(artifact, inputs, timeout_s=namespace.timeout),
-            progress=None if progress is None else lambda done, total: progress("synthesis", done, total),
+            seeds=range(1, options.seeds + 1),
+            timeout_s=options.timeout_s,
+            clock_mhz=options.clock,
+            clocks=count_clocks(artifact, inputs, timeout_s=options.timeout_s),
+            progress=lambda done, total: progress("synthesis", done, total),
         )
-    return Reply(report.to_json(), report.text())
-
-
-def _inputs(net: IntNet, path: Path) -> InputCodes:
-    codes, _ = data.encode(net, data.read_inputs(path, net, limit=MAX_INPUTS))
-    return InputCodes(codes, f"the first {len(next(iter(codes.values())))} of {path.name}")
+    return Reply(report.to_json(), report.text(), TARGET_MISSED if report.meets_clock is False else 0)

@@ -18,7 +18,6 @@ that does not know where the board is sends a break and then b"I". What a host s
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 from amaranth import Cat, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib import fifo, stream, wiring
@@ -27,7 +26,7 @@ from amaranth.lib.wiring import In, Out
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import Schedule
 
-from ..interface import EngineSignature
+from ..interface import Engine, EngineSignature
 from .uart import Receiver, Transmitter
 
 __all__ = ["Command", "Link", "Protocol"]
@@ -185,7 +184,7 @@ class Link(wiring.Component):
     the net's schedule. `busy` is the engine's.
     """
 
-    def __init__(self, engine: Any, *, divisor: int, identity: int, schedule: Schedule) -> None:
+    def __init__(self, engine: Engine, *, divisor: int, identity: int, schedule: Schedule) -> None:
         self.engine, self.divisor, self.identity, self.schedule = engine, divisor, identity, schedule
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
 

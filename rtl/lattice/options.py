@@ -25,6 +25,7 @@ class Lattice(Architecture):
 
     name: ClassVar[str] = "lattice"
     summary: ClassVar[str] = "a cell for each site, or for several; takes nets whose step has stencils alone"
+    conformance: ClassVar[tuple[str, ...]] = ("NeuralCube*",)
 
     passes: int = option(1, bounds=Bounds(1), help="sites that each cell serves in turn")
     units: int | None = option(

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from eqcompile.rtl.architecture import Architecture
+from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain.artifact import Artifact, write_json
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import ClockedRun, Emission, StageProgress, Vectors
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
-from .board.write import BOARD_PARTS, board_tools, write_board
+from .board.write import BAUD, Bitstream, board_tools, write_board
 from .emit import TOP
 from .synth.clocks import clocks_of
 from .synth.fit import known_shortfalls
-from .synth.flow import SynthReport, synthesise, tools_of
+from .synth.flow import synthesise, too_slow
 from .synth.parts import PARTS
+from .synth.report import SynthReport
 from .synth.tools import require
 
 __all__ = ["Requests", "finish_folder", "need_tools", "shortfalls"]
@@ -29,28 +30,30 @@ BOARD = "board"
 
 @dataclass(frozen=True)
 class Requests:
-    """Parts to synthesise for with their seeds, a board to make a bitstream for, and the limit of each."""
+    """Parts to synthesise for with their seeds and the clock that they must reach, a board to make a bitstream for, and
+    the limit of each."""
 
     parts: tuple[str, ...]
     seeds: Sequence[int]
     board: str | None
     timeout_s: float
+    clock_mhz: float | None = None
 
     @property
     def devices(self) -> set[str]:
         """Every part that the core must run on."""
-        return {*self.parts, *([BOARD_PARTS[self.board]] if self.board is not None else [])}
+        return {*self.parts, *([BOARDS[self.board].part] if self.board is not None else [])}
 
 
 def need_tools(requests: Requests) -> None:
     """Raise MissingToolError, with the install command, unless every tool is there."""
-    tools = [tool for part in requests.parts for tool in tools_of(PARTS[part])]
+    tools = [tool for part in requests.parts for tool in PARTS[part].family.tools]
     if requests.board is not None:
-        tools += board_tools(PARTS[BOARD_PARTS[requests.board]])
+        tools += board_tools(PARTS[BOARDS[requests.board].part])
     require(tools)
 
 
-def shortfalls(engine: Mapping[str, Any], requests: Requests) -> list[Diagnostic]:
+def shortfalls(engine: JsonObject, requests: Requests) -> list[Diagnostic]:
     """What the devices have too little of, as far as it is known without synthesis; `engine` describes itself."""
     return [fault for device in sorted(requests.devices) for fault in known_shortfalls(engine, PARTS[device])]
 
@@ -75,10 +78,10 @@ def finish_folder(
         summary += [line for r in reports for line in r.text().splitlines()]
     if requests.board is not None:
         figures = _board(architecture, artifact, vectors, requests.board, requests, progress)
-        details["board"] = figures
+        details["board"] = {"board": requests.board, "baud": BAUD, **encode(figures)}
         summary.append(
-            f"board {requests.board}: {BOARD}/{figures['bitstream']}, clock {figures['clock_hz'] / 1e6:g} MHz, "
-            f"slowest path allows {figures['fmax_mhz']:.1f} MHz ({figures['kind']})"
+            f"board {requests.board}: {BOARD}/{figures.bitstream}, clock {figures.clock_hz / 1e6:g} MHz, "
+            f"slowest path allows {figures.fmax_mhz:.1f} MHz ({figures.kind})"
         )
     return Emission(details, tuple(summary))
 
@@ -93,8 +96,12 @@ def _figures(folder: Path, requests: Requests, clocks: ClockedRun | None, progre
             part,
             seeds=requests.seeds,
             timeout_s=requests.timeout_s,
+            clock_mhz=requests.clock_mhz,
             progress=lambda done, total, part=part: progress(f"synthesis for {part}", done, total),  # type: ignore[misc]
         )
+        if report.meets_clock is False and requests.clock_mhz is not None:
+            slow = sorted(report.seeds.values(), key=lambda t: t.fmax_mhz)[len(report.seeds) // 2]
+            raise too_slow(slow, requests.clock_mhz, f"--clock for {part}")
         reports.append(replace(report, clocks=counts, notes=() if clocks is None else clocks.notes))
     return reports
 
@@ -106,7 +113,7 @@ def _board(
     board: str,
     requests: Requests,
     progress: StageProgress,
-) -> Mapping[str, Any]:
+) -> Bitstream:
     net, folder = artifact.net, artifact.folder
     engine = architecture.engine(net, trace=False)
     (folder / BOARD).mkdir()

@@ -34,7 +34,7 @@ from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
 from .engines import AUTO, candidates, choose
 from .finish import Requests, finish_folder, need_tools, shortfalls
 from .synth.fit import early_shortfalls
-from .synth.flow import engine_of
+from .synth.flow import engine_of, require_clock
 from .synth.parts import PARTS
 from .vectors import bench_inputs, thinned, tolerant
 
@@ -80,6 +80,13 @@ class RtlTarget(Target):
         None, metavar="PART[,PART]", help=f"place and route the core: {', '.join(PARTS)}", pattern=r"[^,]+(,[^,]+)*"
     )
     seeds: int = option(3, bounds=Bounds(1), help="placements for each part of --synth")
+    clock: float | None = option(
+        None,
+        metavar="MHZ",
+        unit="MHz",
+        bounds=Bounds(0, above=True),
+        help="frequency that the core must reach on each part of --synth, by the median of the seeds, in MHz",
+    )
     board: Literal["ulx3s", "icebreaker"] | None = option(
         None, help="also write board/: bitstream, UART top and host script"
     )
@@ -145,7 +152,7 @@ class RtlTarget(Target):
     def requests(self) -> Requests:
         """The parts and the board that work is asked for."""
         parts = tuple(dict.fromkeys(self.synth.split(","))) if self.synth else ()
-        return Requests(parts, range(1, self.seeds + 1), self.board, self.tool_limit)
+        return Requests(parts, range(1, self.seeds + 1), self.board, self.tool_limit, self.clock)
 
     def faults(self) -> Iterator[Diagnostic]:
         yield from option_faults(self)
@@ -153,6 +160,11 @@ class RtlTarget(Target):
         for part in requests.parts:
             if part not in PARTS:
                 yield Diagnostic("rtl-option", f"there is no part {part!r}", "synth", f"known: {', '.join(PARTS)}")
+            else:
+                yield from require_clock(PARTS[part], self.clock)
+        if self.clock is not None and not requests.parts:
+            what = "a frequency is to be reached, and no part is placed"
+            yield Diagnostic("rtl-option", what, "clock", "add --synth PART")
         # What several architectures say of the same option is said once.
         yield from dict.fromkeys(fault for a in self.arch for fault in a.option_faults(requests.devices))
         if self.board is not None and any(a.hardened for a in self.arch):

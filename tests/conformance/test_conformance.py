@@ -11,79 +11,30 @@ import dataclasses
 import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from conformance_nets import EXAMPLES, FAMILIES, Codes, agree, example, simulated, skip_without_tools
 from emitting import emitted, refused
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from plugged import under_test
-from strategies import random_inputs, random_net, small_net
-from zoo_nets import zoo_net
+from strategies import random_inputs, random_net
 
-from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import registry
-from eqcompile.toolchain.artifact import Artifact, seal
-from eqcompile.toolchain.compare import Comparison, compare
-from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.artifact import seal
+from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError
 from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
+from eqcompile.toolchain.interfaces import Simulator, Target
 from eqcompile.toolchain.ir import IntNet, ops, verify
 
-TIMEOUT_S = 300.0
-FAMILIES = (
-    "LoopedMLP_release_sn",
-    "LoopedMLP_release_nosn",
-    "LoopedMLP_archive_symmetric_sn",
-    "TernaryEqProp_release_t0.13_best",
-    "TernaryEqProp_archive_t1.5_1layer_best",
-    "LazyEqProp_release_sn",
-    "LazyEqProp_archive_sn",
-    "NeuralCube_release",
-    "NeuralCube_archive_sn",
-    "TemporalResonanceEqProp_release_sn",
-    "ToroidalMLP_archive_sn",
-)
-"""Four families in all variants; then frames, and a ring of past states."""
-RANDOM_SEEDS = (1, 2, 3, 4)
 FUZZED = {"all": 5, "small": 1, "few": 1}
 """Random nets that a simulator runs, by its `suite`: small ones but for `all`, where one takes well below a second."""
 
-Codes = Mapping[str, NDArray[np.int64]]
-
-
-def plain() -> tuple[IntNet, Codes]:
-    """The plainest loop: whoever takes any net takes this one."""
-    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
-    return net, {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
-
-
-@cache
-def family(name: str) -> tuple[IntNet, Codes]:
-    net, inputs = zoo_net(name)
-    lowered = lower(net, QuantizeOptions(), calibration=inputs)
-    codes, _ = encode(lowered.net, inputs)
-    return lowered.net, codes
-
-
-def example(name: str) -> tuple[IntNet, Codes]:
-    if name == "plain":
-        return plain()
-    if name.startswith("random"):
-        source = random.Random(int(name.removeprefix("random")))
-        net = random_net(source, extras=()) if source.random() < 0.5 else random_net(source)
-        return net, random_inputs(net, source)
-    return family(name)
-
-
-EXAMPLES = ("plain", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 TARGETS = under_test("targets")
 SIMULATORS = under_test("simulators")
 PAIRS = [(target, simulator) for target in TARGETS for simulator in registry.simulators_of(target)]
@@ -102,26 +53,10 @@ def target_of(name: str) -> Target:
     return registry.target_class(name)()
 
 
-def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:
-    run: Run = registry.find_class("simulators", simulator, Simulator)().run(
-        artifact, inputs, trace=True, timeout_s=TIMEOUT_S
-    )
-    return run
-
-
 def declared(target: str) -> list[str]:
     """Nets that a target says it must take."""
     patterns = registry.target_class(target).conformance
     return [name for name in EXAMPLES if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def agree(net: IntNet, inputs: Codes, got: Run) -> Comparison:
-    return compare(run_golden(net, inputs), got)
-
-
-def skip_without_tools(backend: Target) -> None:
-    if backend.missing():
-        pytest.skip(f"{backend.name} needs {', '.join(backend.missing())}: {backend.install}")
 
 
 @pytest.mark.parametrize(("target", "simulator", "name"), marked(CASES))
@@ -203,7 +138,7 @@ def test_every_target_has_a_simulator(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_emit_stays_in_its_folder(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An artifact is a folder: nothing beside it, no link out of it, no path of the machine that made it in it."""
-    net, _ = plain()
+    net, _ = example("plain")
     monkeypatch.chdir(tmp_path)
     folder = emitted(target_of(target), net, tmp_path / "artifact").folder
     assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
@@ -217,7 +152,7 @@ def test_emit_stays_in_its_folder(target: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_artifact_stands_alone(target: str, tmp_path: Path) -> None:
     """Emitted code runs where eqcompile is not installed."""
-    net, _ = plain()
+    net, _ = example("plain")
     folder = emitted(target_of(target), net, tmp_path / "artifact").folder
     pattern = re.compile(r"^\s*(from|import)\s+eqcompile\b", re.M)
     code = [p for p in folder.rglob("*.py") if pattern.search(p.read_text(encoding="utf-8"))]
@@ -227,7 +162,7 @@ def test_an_artifact_stands_alone(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_same_net_gives_the_same_folder(target: str, tmp_path: Path) -> None:
     """An artifact is reproducible: no time, no random name, no order of a set in it."""
-    net, _ = plain()
+    net, _ = example("plain")
     first, second = (emitted(target_of(target), net, tmp_path / n).folder for n in "ab")
     names = [sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (first, second)]
     assert names[0] == names[1]
@@ -238,7 +173,7 @@ def test_the_same_net_gives_the_same_folder(target: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_illegal_net_is_refused_with_reasons(target: str, tmp_path: Path) -> None:
     """`check` answers for a net that the target cannot take; it neither passes it nor breaks."""
-    net, _ = plain()
+    net, _ = example("plain")
     illegal = dataclasses.replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))
     refusals = refused(target_of(target), illegal)
     assert refusals
@@ -247,7 +182,7 @@ def test_an_illegal_net_is_refused_with_reasons(target: str, tmp_path: Path) -> 
 
 def other_weight() -> IntNet:
     """`plain` with one weight changed; formats, shapes and names are the same."""
-    net, _ = plain()
+    net, _ = example("plain")
     (at,) = (k for k, param in enumerate(net.params) if param.name == "W")
     weight = net.params[at].value.copy()
     weight[0, 1] = -weight[0, 1]
@@ -261,7 +196,7 @@ def other_weight() -> IntNet:
 def test_a_simulator_runs_the_files_of_the_artifact(target: str, simulator: str, tmp_path: Path) -> None:
     """The files of one net under the name and the manifest of another: what is run is the files. A simulator that runs
     the net that the manifest names, or golden, would pass any artifact."""
-    (net, inputs), other = plain(), other_weight()
+    (net, inputs), other = example("plain"), other_weight()
     expected = run_golden(other, inputs)
     assert not compare(run_golden(net, inputs), expected).ok
     backend = target_of(target)

@@ -90,6 +90,24 @@ MISTAKES = {
         "int(np.prod(s.shape)) + 9, bits=1",
         "test_a_model_draws_faults_of_the_net",
     ),
+    "a tick too many is counted": (
+        "one_clock.py",
+        "self.made.eq(self.made + 1)",
+        "self.made.eq(self.made + 2)",
+        "test_a_core_computes_what_golden_computes",
+    ),
+    "a code of a state is wrong": (
+        "one_clock.py",
+        "return (value + ((1 << shift) >> 1)) >> shift",
+        "return value >> shift",
+        "test_a_core_computes_what_golden_computes",
+    ),
+    "an architecture refuses what it declares": (
+        "architecture.py",
+        "faults = [*refusals(net)]",
+        'faults = [*refusals(net), Diagnostic("one-clock-no", "no", net.name)]',
+        "test_an_architecture_takes_the_nets_that_it_declares",
+    ),
     "another key than the entry point": (
         "family.py",
         '"plugin.LeakyLoop"',
@@ -111,6 +129,21 @@ def test_a_mistake_in_it_fails(installed: Path, tmp_path: Path, mistake: str) ->
     done = run(site, *CONFORMANCE, "-k", test)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"::{test}[" in done.stdout
+
+
+def test_options_of_its_architecture_are_on_the_command_line(installed: Path, tmp_path: Path) -> None:
+    """Would break if an architecture that joins by entry point had options that nobody can set or find."""
+    shown = run(installed, "eqcompile", "--target", "rtl", "--arch", "one-clock", "--help").stdout
+    assert "options of --arch one-clock (a tick in one clock" in shown
+    assert "--entries N" in shown
+    assert "in entries (default 4096)" in " ".join(shown.split())
+    assert "--lanes" not in shown
+    model = str(ROOT / "examples" / "checkpoints" / "digits_ternary.pt")
+    argv = ["eqcompile", model, "--target", "rtl", "--arch", "one-clock", "-o", str(tmp_path / "out")]
+    done = run(installed, *argv, "--entries", "0")
+    assert done.returncode == 2
+    assert "--entries: '0' is not a whole number of at least 1" in done.stderr
+    assert "is too large" in run(installed, *argv, "--entries", "1").stderr
 
 
 def test_a_file_of_its_format_becomes_an_artifact_of_its_target(installed: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rtl_engines import cube_net
 from strategies import small_net
 
 from eqcompile.targets.rtl.synth import tools as synth_tools
+from eqcompile.targets.rtl.synth.fit import SPRAM_HINT
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.targets.rtl.vectors import bench_inputs, thinned, tolerant
 from eqcompile.toolchain.artifact import Artifact
@@ -146,7 +147,7 @@ def wide(units: int, *, largest: int) -> IntNet:
             wide(200, largest=7),
             {"arch": "serial", "synth": "up5k", "device": "generic"},
             r"block RAMs \(4 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 30 available on",
-            "--device up5k puts the weights into single-port RAM; --weights ternary needs about 50% of them",
+            f"{SPRAM_HINT}; --weights ternary needs about 50% of them",
         ),
         (
             wide(400, largest=127),

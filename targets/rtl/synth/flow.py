@@ -10,154 +10,84 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UnsupportedError, UsageError
-from eqcompile.toolchain.interfaces import ClockedRun
+from eqcompile.toolchain.interfaces import ClockedRun, Progress
 from eqcompile.toolchain.typed_json import JsonObject
 
-from .clocks import Clocks, clocks_of
-from .fit import hint_for, known_shortfalls
+from .clocks import clocks_of
+from .fit import SPRAM_HINT, hint_for, known_shortfalls
 from .harness import NAME, core_ports, harness
 from .memory import gathered
 from .parse import Timing, cell_counts, device_utilisation, timing_of
-from .parts import PARTS, Part, Resource, part_named
+from .parts import Part, Resource, part_named
+from .report import SynthReport, Usage
 from .tools import Deadline, SynthesisError, last_lines, require, run_tool, tool_version
 
 __all__ = [
-    "PART_NAMES",
     "DoesNotFitError",
-    "SynthReport",
-    "Usage",
+    "Workshop",
     "placement_failure",
+    "require_clock",
     "require_fit",
     "require_rtl",
     "synthesise",
     "synthesise_artifact",
-    "tools_of",
+    "too_slow",
     "usage_of",
 ]
 
-PART_NAMES = tuple(PARTS)
-Progress = Callable[[int, int], None]
 _SAFE = re.compile(r"[A-Za-z_]\w*")
-_SYNTH = {
-    "ecp5": "synth_ecp5 -top {top}",
-    # The UP5K has DSPs that Yosys uses only when told; abc9 knows the delays of this device.
-    "ice40": "synth_ice40 -dsp -abc9 -device u -top {top}",
-    "xilinx": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
-}
-_KIND = {"xilinx": "synthesis only, no place and route"}
 _FLIP_FLOPS = re.compile(r"SB_DFF\w*|TRELLIS_FF|FD[RSCP]E")
 
 
 @dataclass(frozen=True)
-class Usage:
-    """One resource: `core` cells are the design's, `harness` those of the measuring harness, `available` the part's."""
+class Workshop:
+    """The folder in which the tools work for a part until a deadline."""
 
-    key: str
-    label: str
-    core: int
-    harness: int
-    available: int
+    folder: Path
+    part: Part
+    deadline: Deadline
 
-    @property
-    def needed(self) -> int:
-        """What the part must have for this measurement."""
-        return self.core + self.harness
+    def write(self, sources: Mapping[str, str]) -> None:
+        """Put files, by name, where the tools read them; the contents of memories go to files of their own."""
+        for name, source in sources.items():
+            text, memories = gathered(source)
+            for file, content in {name: text, **memories}.items():
+                (self.folder / file).write_text(content, encoding="utf-8")
 
-    @property
-    def fits(self) -> bool:
-        return self.needed <= self.available
+    def read(self, name: str) -> str:
+        """A file that a tool wrote."""
+        return (self.folder / name).read_text(encoding="utf-8")
 
+    def run(self, tool: str, arguments: Sequence[str], top: str) -> None:
+        """Run a tool; SynthesisError if it fails or is too slow."""
+        status, log = run_tool(tool, arguments, cwd=self.folder, deadline=self.deadline)
+        if status != 0:
+            raise SynthesisError(Diagnostic("synthesis-failed", f"{tool}: {last_lines(log)}", top))
 
-@dataclass(frozen=True)
-class SynthReport:
-    """What `synthesise` found.
+    def yosys(self, script: str, top: str) -> None:
+        """Run a script of Yosys; as `run`."""
+        self.run("yosys", ["-q", "-p", script], top)
 
-    `usage`: by nextpnr (empty for `xilinx`); `flip_flops` and `cells`: of the core alone, by Yosys; `seeds`: one
-    timing a seed (empty for `xilinx`, and where the design does not fit); `kind` says what sort of figures these are.
-    `clocks`: simulated, None if nobody counted, `notes` may say why; times are clocks at the median frequency.
-    """
+    def place(
+        self, arguments: Sequence[str], top: str, around: Mapping[str, int] | None = None
+    ) -> tuple[tuple[Usage, ...], Timing]:
+        """Place and route with these arguments, however slow it comes out; what it takes and how fast it is.
 
-    top: str
-    part: str
-    device: str
-    kind: str
-    usage: tuple[Usage, ...]
-    flip_flops: int
-    cells: Mapping[str, int]
-    seeds: Mapping[int, Timing]
-    tools: tuple[str, ...]
-    clocks: Clocks | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def fmax_mhz(self) -> float | None:
-        """Median over the seeds."""
-        return statistics.median(t.fmax_mhz for t in self.seeds.values()) if self.seeds else None
-
-    @property
-    def fmax_range_mhz(self) -> tuple[float, float] | None:
-        """Slowest and fastest seed."""
-        found = [t.fmax_mhz for t in self.seeds.values()]
-        return (min(found), max(found)) if found else None
-
-    def core(self, key: str) -> int:
-        """Cells of the core of one resource (`lut`, `ff`, `bram`, `spram`, `dsp`); 0 where the part has none."""
-        return next((u.core for u in self.usage if u.key == key), 0)
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON values."""
-        return {
-            "top": self.top,
-            "part": self.part,
-            "device": self.device,
-            "kind": self.kind,
-            "usage": [asdict(u) | {"needed": u.needed} for u in self.usage],
-            "flip_flops": self.flip_flops,
-            "cells": dict(self.cells),
-            "fmax_mhz": self.fmax_mhz,
-            "fmax_range_mhz": None if self.fmax_range_mhz is None else list(self.fmax_range_mhz),
-            "seeds": [{"seed": s} | asdict(t) for s, t in self.seeds.items()],
-            "tools": list(self.tools),
-            "notes": list(self.notes),
-            "clocks": None if self.clocks is None else self.clocks.to_json(),
-            "times": None if self.clocks is None or self.fmax_mhz is None else self.clocks.at(self.fmax_mhz),
-        }
-
-    def text(self) -> str:
-        """The same for people."""
-        lines = [f"{self.top} on {self.part} ({self.device}): {self.kind}"]
-        lines += [f"  {u.label}: {u.core} of {u.available} (harness: {u.harness} more)" for u in self.usage]
-        if all(u.key != "ff" for u in self.usage):
-            lines.append(f"  flip-flops of the core: {self.flip_flops}")
-        if not self.usage:
-            lines += [f"  {name}: {count}" for name, count in sorted(self.cells.items())]
-        if self.fmax_mhz is not None and self.fmax_range_mhz is not None:
-            low, high = self.fmax_range_mhz
-            seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
-            lines.append(f"  Fmax: {self.fmax_mhz:.1f} MHz (median of {seeds}, {low:.1f} to {high:.1f})")
-            slow = min(self.seeds.values(), key=lambda t: t.fmax_mhz)
-            delays = f"{slow.logic_ns:.1f} ns logic, {slow.routing_ns:.1f} ns routing"
-            lines.append(f"  slowest path: {slow.start} to {slow.end}, {delays}")
-        if self.clocks is not None:
-            lines.append(f"  {self.clocks.text()}")
-        if self.clocks is not None and self.fmax_mhz is not None:
-            times = self.clocks.at(self.fmax_mhz)
-            median, worst = times["latency_us"]["median"], times["latency_us"]["worst"]
-            rate = f"{times['inferences_per_s']:,.0f} inferences/s"
-            lines.append(
-                f"  latency: {median:.2f} us median, {worst:.2f} us worst; {rate} (simulated clocks at that Fmax)"
-            )
-        lines += [f"  {note}" for note in self.notes]
-        return "\n".join([*lines, f"  tools: {', '.join(self.tools)}"])
+        `around`: cells of a harness, by Yosys, which are none of the design's. Raises DoesNotFitError, SynthesisError.
+        """
+        slow = ["--report", "report.json", "--timing-allow-fail"]
+        status, log = run_tool(self.part.family.placer, [*arguments, *slow], cwd=self.folder, deadline=self.deadline)
+        usage = usage_of(self.part, device_utilisation(log), around or {})
+        if status != 0:
+            raise placement_failure(self.part, top, usage, log)
+        return usage, timing_of(self.read("report.json"), "clk")
 
 
 class DoesNotFitError(UnsupportedError):
@@ -175,68 +105,84 @@ def synthesise(
     *,
     seeds: Sequence[int],
     timeout_s: float,
+    clock_mhz: float | None = None,
     progress: Progress | None = None,
     clock: str = "clk",
 ) -> SynthReport:
-    """Map module `top` of the file `verilog` to `part` (one of `PART_NAMES`) and place and route it once a seed.
+    """Map module `top` of the file `verilog` to `part` (a name of `PARTS`) and place and route it once a seed.
 
-    The design is measured inside a harness that needs three pins (see `synth_harness`); its cells are taken off.
-    `clock` is the one clock input. `timeout_s` limits the whole job.
+    The design is measured inside a harness that needs three pins (see `harness`); its cells are taken off. `clock` is
+    the one clock input, `clock_mhz` the frequency that the report compares with. `timeout_s` limits the whole job.
 
-    Raises UsageError (unknown part, module or clock, no seeds), MissingToolError with the install command,
-    DoesNotFitError (resource, needed, available, and what would help), SynthesisError (a tool failed or was too slow).
+    Raises UsageError (unknown part, module or clock, no seeds, a frequency of a part without any), MissingToolError
+    with the install command, DoesNotFitError (resource, needed, available, and what would help), SynthesisError (a tool
+    failed or was too slow).
     """
     chosen = part_named(part)
-    placer = f"nextpnr-{chosen.family}"
-    require(tools_of(chosen))
+    family = chosen.family
+    require(family.tools)
     faults = []
-    if chosen.family != "xilinx" and not seeds:
+    if family.placer and not seeds:
         faults.append(Diagnostic("no-seeds", "0 seeds given, at least 1 is needed", hint="--seeds 3"))
     if not verilog.is_file():
         faults.append(Diagnostic("no-verilog", "there is no such file", str(verilog)))
     if not _SAFE.fullmatch(top):
         faults.append(Diagnostic("no-top", f"{top!r} is not a Verilog identifier", hint="name the top module"))
+    faults += require_clock(chosen, clock_mhz)
     if faults:
         raise UsageError(faults)
-    deadline = Deadline.after(timeout_s)
     tick = progress or (lambda done, total: None)
     total = 1 + len(seeds)
     with tempfile.TemporaryDirectory(prefix="eqcompile-synth-") as name:
-        folder = Path(name)
-        source, memories = gathered(verilog.read_text(encoding="utf-8"))
-        for file, content in {"core.v": source, **memories}.items():
-            (folder / file).write_text(content, encoding="utf-8")
+        shop = Workshop(Path(name), chosen, Deadline.after(timeout_s))
+        shop.write({"core.v": verilog.read_text(encoding="utf-8")})
         tick(0, total)
-        _yosys("read_verilog -lib core.v; write_json ports.json", folder, deadline)
-        ports = core_ports(json.loads((folder / "ports.json").read_text(encoding="utf-8")), top)
-        if chosen.family == "xilinx":
-            script = f"read_verilog core.v; {_SYNTH['xilinx'].format(top=top)}; tee -q -o stat.json stat -json"
-            _yosys(script, folder, deadline)
-            cells = cell_counts((folder / "stat.json").read_text(encoding="utf-8"), top)
-            tick(total, total)
-            return _report(top, chosen, (), cells, {}, ("yosys",))
-        (folder / "harness.v").write_text(harness(top, ports, clock), encoding="utf-8")
-        script = (
-            f"read_verilog core.v harness.v; setattr -mod -set keep_hierarchy 1 {top}; "
-            f"{_SYNTH[chosen.family].format(top=NAME)} -json design.json; tee -q -o stat.json stat -json"
-        )
-        _yosys(script, folder, deadline)
-        stat = (folder / "stat.json").read_text(encoding="utf-8")
-        cells, around = cell_counts(stat, top), cell_counts(stat, NAME)
-        timings: dict[int, Timing] = {}
+        shop.yosys("read_verilog -lib core.v; write_json ports.json", top)
+        ports = core_ports(json.loads(shop.read("ports.json")), top)
         usage: tuple[Usage, ...] = ()
-        for done, seed in enumerate(seeds, 1):
-            tick(done, total)
-            arguments = [*chosen.arguments, "--json", "design.json", "--report", "report.json", "--seed", str(seed)]
-            arguments += ["--freq", str(chosen.freq_mhz), "--timing-allow-fail"]
-            arguments += ["--lpf-allow-unconstrained"] if chosen.family == "ecp5" else []
-            status, log = run_tool(placer, arguments, cwd=folder, deadline=deadline)
-            usage = usage_of(chosen, device_utilisation(log), around)
-            if status != 0:
-                raise placement_failure(chosen, top, usage, log)
-            timings[seed] = timing_of((folder / "report.json").read_text(encoding="utf-8"), "clk")
+        timings: dict[int, Timing] = {}
+        if not family.placer:
+            shop.yosys(f"read_verilog core.v; {family.synth} -top {top}; tee -q -o stat.json stat -json", top)
+        else:
+            shop.write({"harness.v": harness(top, ports, clock)})
+            keep = f"setattr -mod -set keep_hierarchy 1 {top}"
+            mapped = f"{family.synth} -top {NAME} -json design.json; tee -q -o stat.json stat -json"
+            shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top)
+            around = cell_counts(shop.read("stat.json"), NAME)
+            asked = ["--freq", f"{max(chosen.freq_mhz, clock_mhz or 0):g}"]
+            for done, seed in enumerate(seeds, 1):
+                tick(done, total)
+                arguments = [*chosen.arguments, "--json", "design.json", "--seed", str(seed), *asked, *family.place]
+                usage, timings[seed] = shop.place(arguments, top, around)
         tick(total, total)
-        return _report(top, chosen, usage, cells, timings, ("yosys", placer))
+        cells = cell_counts(shop.read("stat.json"), top)
+    return SynthReport(
+        top=top,
+        part=chosen.name,
+        device=chosen.device,
+        kind="estimated by place and route" if family.placer else "synthesis only, no place and route",
+        usage=usage,
+        flip_flops=sum(n for cell, n in cells.items() if _FLIP_FLOPS.fullmatch(cell)),
+        cells=cells,
+        seeds=timings,
+        tools=tuple(tool_version(t) for t in family.tools),
+        clock_mhz=clock_mhz,
+    )
+
+
+def too_slow(timing: Timing, clock_mhz: float, whose: str) -> SynthesisError:
+    """Why a design does not run at a clock; `whose` clock it is."""
+    what = f"the design reaches {timing.fmax_mhz:.1f} MHz, {whose} is {clock_mhz:g} MHz"
+    path = f"{timing.start} to {timing.end}"
+    return SynthesisError(Diagnostic("too-slow", what, path, "fewer --lanes, or --arch serial"))
+
+
+def require_clock(part: Part, clock_mhz: float | None) -> list[Diagnostic]:
+    """What is wrong with asking a part for a frequency; nothing if none is asked for."""
+    if clock_mhz is None or part.family.placer:
+        return []
+    what = f"{part.name} has synthesis alone, which tells no frequency"
+    return [Diagnostic("no-frequency", what, "clock", "leave --clock out, or take another part")]
 
 
 def synthesise_artifact(
@@ -245,6 +191,7 @@ def synthesise_artifact(
     *,
     seeds: Sequence[int],
     timeout_s: float,
+    clock_mhz: float | None = None,
     clocks: ClockedRun | None = None,
     progress: Progress | None = None,
 ) -> SynthReport:
@@ -254,32 +201,36 @@ def synthesise_artifact(
     """
     require_rtl(artifact, part)
     core = artifact.folder / "core.v"
-    report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, progress=progress)
+    report = synthesise(core, "core", part, seeds=seeds, timeout_s=timeout_s, clock_mhz=clock_mhz, progress=progress)
     if clocks is None:
         return report
     counts = None if clocks.run is None else clocks_of(clocks.run, clocks.source)
     return replace(report, clocks=counts, notes=clocks.notes)
 
 
-def require_rtl(artifact: Artifact, part: str) -> None:
-    """Raise ArtifactError unless the artifact is of the `rtl` target; UsageError for an unknown part, MissingToolError
-    without its tools, DoesNotFitError if it has too little, as far as it is known without synthesis."""
+def require_rtl(artifact: Artifact, part: str, clock_mhz: float | None = None) -> None:
+    """Raise ArtifactError unless the artifact is of the `rtl` target; UsageError for an unknown part, or a frequency of
+    a part without any; MissingToolError without its tools; DoesNotFitError if it has too little, as far as it is known
+    without synthesis."""
     folder, manifest = artifact.folder, artifact.manifest
     chosen = part_named(part)
     if manifest.target != "rtl":
         what = f"an artifact of target {manifest.target}, only rtl is synthesised"
         raise ArtifactError(Diagnostic("not-rtl", what, str(folder), "compile with --target rtl"))
-    require(tools_of(chosen))
+    faults = require_clock(chosen, clock_mhz)
+    if faults:
+        raise UsageError(faults)
+    require(chosen.family.tools)
     require_fit(folder / "core.v", engine_of(manifest.details), chosen)
 
 
-def engine_of(details: JsonObject) -> Mapping[str, Any]:
+def engine_of(details: JsonObject) -> JsonObject:
     """What the engine says about itself in the details of a manifest; empty if it is not there."""
     engine = details.get("engine")
     return engine if isinstance(engine, Mapping) else {}
 
 
-def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:
+def require_fit(core: Path, engine: JsonObject, part: Part) -> None:
     """Raise DoesNotFitError if `part` has too little for the core, as far as it is known without synthesis.
 
     `engine`: what the engine says about itself, as in the manifest.
@@ -292,64 +243,34 @@ def require_fit(core: Path, engine: Mapping[str, Any], part: Part) -> None:
         raise DoesNotFitError(faults, ())
 
 
-def tools_of(part: Part) -> list[str]:
-    """Names of the tools that synthesis for a part runs."""
-    return ["yosys"] if part.family == "xilinx" else ["yosys", f"nextpnr-{part.family}"]
-
-
-def _yosys(script: str, folder: Path, deadline: Deadline) -> None:
-    status, log = run_tool("yosys", ["-q", "-p", script], cwd=folder, deadline=deadline)
-    if status != 0:
-        raise SynthesisError(Diagnostic("synthesis-failed", f"yosys: {last_lines(log)}", "core.v"))
-
-
 def usage_of(part: Part, used: Mapping[str, tuple[int, int]], around: Mapping[str, int]) -> tuple[Usage, ...]:
     """What nextpnr counted (`used`: used and available by cell), less the harness's cells `around`, by Yosys."""
     return tuple(
         Usage(r.key, r.label, used[r.cell][0] - extra, extra, used[r.cell][1])
-        for r in part.resources
+        for r in part.family.resources
         if r.cell in used
         for extra in [_harness_cells(part, r, around)]
     )
 
 
 def _harness_cells(part: Part, resource: Resource, around: Mapping[str, int]) -> int:
-    if part.family == "ice40" and resource.key == "lut":
+    if part.family.placer == "nextpnr-ice40" and resource.key == "lut":
         # A logic cell holds a LUT and the flip-flop behind it: every cell of the harness holds one flip-flop.
         return sum(n for cell, n in around.items() if _FLIP_FLOPS.fullmatch(cell))
-    return sum(weight * around.get(cell, 0) for cell, weight in resource.cells)
-
-
-def _report(
-    top: str,
-    part: Part,
-    usage: tuple[Usage, ...],
-    cells: Mapping[str, int],
-    timings: Mapping[int, Timing],
-    tools: Sequence[str],
-) -> SynthReport:
-    return SynthReport(
-        top=top,
-        part=part.name,
-        device=part.device,
-        kind=_KIND.get(part.family, "estimated by place and route"),
-        usage=usage,
-        flip_flops=sum(n for cell, n in cells.items() if _FLIP_FLOPS.fullmatch(cell)),
-        cells=cells,
-        seeds=timings,
-        tools=tuple(tool_version(t) for t in tools),
-    )
+    return sum(weight * around.get(cell, 0) for cell, weight in resource.cells.items())
 
 
 def placement_failure(part: Part, top: str, usage: Sequence[Usage], log: str) -> EqcompileError:
     """Why nextpnr gave up: every resource of which there is too little, or what it says itself."""
+    # Block RAM is short and nothing is in single-port RAM.
+    moved = {"bram"} if any(u.key == "spram" and not u.needed for u in usage) else set()
     faults = [
         Diagnostic(
             "does-not-fit",
             f"{u.label}: {u.needed} needed ({u.core} by the core, {u.harness} by the harness), "
             f"{u.available} available on {part.name}",
             top,
-            hint_for(part, u.key, u.needed),
+            "; ".join([*([SPRAM_HINT] if u.key in moved else []), hint_for(part, u.key, u.needed)]),
         )
         for u in usage
         if not u.fits

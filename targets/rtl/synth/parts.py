@@ -1,64 +1,92 @@
-"""The parts that designs are synthesised for: cells, tool arguments, and what to try when a design does not fit."""
+"""The parts that designs are synthesised for, as `parts.toml` has them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.typed_json import decode_as
 
 __all__ = ["PARTS", "Family", "Part", "Resource", "part_named"]
-
-Family = Literal["ecp5", "ice40", "xilinx"]
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One kind of thing that a part has: `cell` is nextpnr's name, `cells` are Yosys' names and `weight` of each."""
+    """One kind of thing that a part has. `cell`: nextpnr's name of it; `cells`: Yosys' names, and how many of nextpnr's
+    cells each takes."""
 
     key: str
     label: str
     cell: str
-    cells: tuple[tuple[str, int], ...]
+    cells: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Parts with the same cells and tools. `synth`: Yosys' command; `place`: the placer's arguments without a board;
+    `pins` and `placed`: its options for constraints and result; `bitstream`: suffix of the file; `block_ram`: widths
+    and depths that one block RAM can have. Without `placer` there is synthesis alone."""
+
+    synth: str
+    placer: str = ""
+    packer: str = ""
+    place: tuple[str, ...] = ()
+    pins: str = ""
+    placed: str = ""
+    bitstream: str = ""
+    block_ram: tuple[tuple[int, ...], ...] = ()
+    resources: tuple[Resource, ...] = ()
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names of the tools that synthesis for a part of the family runs."""
+        return ("yosys", self.placer) if self.placer else ("yosys",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    device: str
+    family: str
+    arguments: tuple[str, ...] = ()
+    freq_mhz: int = 0
+    has: Mapping[str, int] = field(default_factory=dict)
+    larger: str | None = None
+
+
+@dataclass(frozen=True)
+class _Tables:
+    families: Mapping[str, Family]
+    parts: Mapping[str, _Row]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A device. `arguments`: of nextpnr; `freq_mhz`: asked of the placer, more than designs reach, so that it tries."""
+    """A device. `arguments`: of the placer; `freq_mhz`: asked of it; `has`: how much of each resource, by key, empty if
+    nobody counts it; `larger`: the name of the next larger part that is known."""
 
     name: str
     device: str
     family: Family
     arguments: tuple[str, ...]
     freq_mhz: int
-    resources: tuple[Resource, ...]
+    has: Mapping[str, int]
+    larger: str | None
 
 
-_ECP5 = (
-    Resource("lut", "LUT4", "TRELLIS_COMB", (("LUT4", 1), ("CCU2C", 2), ("TRELLIS_DPR16X4", 4))),
-    Resource("ff", "flip-flops", "TRELLIS_FF", (("TRELLIS_FF", 1),)),
-    Resource("bram", "block RAMs (18 kbit)", "DP16KD", (("DP16KD", 1), ("PDPW16KD", 1))),
-    Resource("dsp", "multipliers (18x18)", "MULT18X18D", (("MULT18X18D", 1),)),
-)
-_UP5K = (
-    Resource("lut", "logic cells (LUT4, carry, flip-flop)", "ICESTORM_LC", (("SB_LUT4", 1),)),
-    Resource("bram", "block RAMs (4 kbit)", "ICESTORM_RAM", (("SB_RAM40_4K", 1),)),
-    Resource("spram", "single-port RAMs (256 kbit)", "ICESTORM_SPRAM", (("SB_SPRAM256KA", 1),)),
-    Resource("dsp", "multipliers (16x16)", "ICESTORM_DSP", (("SB_MAC16", 1),)),
-)
-# Where a design fills a third of this part, nextpnr's own choice of router needs hours. This one mostly needs minutes,
-# but may not end for some seeds: the time limit ends it.
-_85K = ("--85k", "--package", "CABGA381", "--speed", "6", "--router", "router2")
-# Speed grade 6 is the slowest, and what the ULX3S carries.
-PARTS: dict[str, Part] = {
-    p.name: p
-    for p in (
-        Part("ecp5-25k", "LFE5U-25F, grade 6", "ecp5", ("--25k", "--package", "CABGA381", "--speed", "6"), 200, _ECP5),
-        Part("ecp5-85k", "LFE5U-85F, grade 6", "ecp5", _85K, 200, _ECP5),
-        Part("up5k", "iCE40UP5K, SG48", "ice40", ("--up5k", "--package", "sg48"), 48, _UP5K),
-        Part("xilinx", "7-series", "xilinx", (), 0, ()),
-    )
-}
+def _parts() -> dict[str, Part]:
+    text = files(__package__).joinpath("parts.toml").read_text(encoding="utf-8")
+    tables = decode_as(_Tables, tomllib.loads(text), "parts.toml")
+    return {
+        name: Part(name, r.device, tables.families[r.family], r.arguments, r.freq_mhz, r.has, r.larger)
+        for name, r in tables.parts.items()
+    }
+
+
+PARTS = _parts()
+"""Every part by name."""
 
 
 def part_named(name: str) -> Part:

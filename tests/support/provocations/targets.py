@@ -19,15 +19,15 @@ from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.targets.nir.target import NirTarget
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.targets.onnx.target import OnnxTarget
-from eqcompile.targets.rtl.board import write as board
 from eqcompile.targets.rtl.board.write import bitstream, write_sources
-from eqcompile.targets.rtl.synth import tools
+from eqcompile.targets.rtl.synth import flow, tools
 from eqcompile.targets.rtl.synth.fit import known_shortfalls
 from eqcompile.targets.rtl.synth.flow import DoesNotFitError, placement_failure, require_rtl, synthesise
 from eqcompile.targets.rtl.synth.harness import CorePort, core_ports, harness
 from eqcompile.targets.rtl.synth.parse import timing_of
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
+from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.interfaces import Target
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, ops
 
@@ -118,13 +118,13 @@ def too_slow(case: Case) -> Any:
         (cwd / "report.json").write_text(REPORT.read_text(encoding="utf-8"), encoding="utf-8")
         return 0, ""
 
-    case.patch.setattr(board, "run_tool", placed)
+    case.patch.setattr(flow, "run_tool", placed)
     case.file("top.v")
     return bitstream(case.folder, "top", PARTS["ecp5-25k"], case.file("pins").name, clock_hz=100_000_000, timeout_s=9.0)
 
 
 def failed(case: Case) -> Any:
-    case.patch.setattr(board, "run_tool", lambda tool, *_, **__: (1, "ERROR: no such module\n"))
+    case.patch.setattr(flow, "run_tool", lambda tool, *_, **__: (1, "ERROR: no such module\n"))
     case.file("top.v")
     return bitstream(case.folder, "top", PARTS["ecp5-25k"], case.file("pins").name, clock_hz=25_000_000, timeout_s=9.0)
 
@@ -170,6 +170,7 @@ TARGETS: Provocations = {
     "onnx-width": lambda case: planned(OnnxTarget(), far_table()),
     "does-not-fit": lambda case: unfitting(),
     "no-clock": lambda case: harness("core", [CorePort("ck", "input", 1)], "clk"),
+    "no-frequency": lambda case: RtlTarget(synth="xilinx", clock=9.0),
     "no-outputs": lambda case: harness("core", [CorePort("clk", "input", 1)], "clk"),
     "no-seeds": lambda case: synthesised(case, seeds=()),
     "no-top": lambda case: synthesised(case, top="co re"),

@@ -1,10 +1,6 @@
-"""A board: its part, its clock, its pins, and the top module that a bitstream is made of."""
+"""The top module of a board, of which a bitstream is made."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from amaranth import ClockDomain, Module
 from amaranth.lib import wiring
@@ -12,30 +8,15 @@ from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Schedule
 
+from ..interface import Engine
 from ..verilog import emit_verilog
 from .link import Link
+from .pins import Board
 from .uart import divisor_of
 
-__all__ = ["TOP", "Board", "BoardTop", "board_verilog"]
+__all__ = ["TOP", "BoardTop", "board_verilog"]
 
 TOP = "board_top"
-
-
-@dataclass(frozen=True)
-class Board:
-    """`part` as in `eqcompile synth`; `constraints`: text of the pin file, whose every line says why it is there;
-    `constant_pins`: pins that must be held at a level; `led_active_low`: how the busy LED is wired; `program`: the
-    command that puts a bitstream on the board, `{file}` being its name.
-    """
-
-    name: str
-    part: str
-    clock_hz: int
-    constraints_name: str
-    constraints: str
-    led_active_low: bool
-    program: str
-    constant_pins: Mapping[str, int] = field(default_factory=dict)
 
 
 class BoardTop(wiring.Component):
@@ -45,7 +26,7 @@ class BoardTop(wiring.Component):
     first request takes longer than the block RAMs of an iCE40 need after configuration.
     """
 
-    def __init__(self, engine: Any, board: Board, *, baud: int, identity: int, schedule: Schedule) -> None:
+    def __init__(self, engine: Engine, board: Board, *, baud: int, identity: int, schedule: Schedule) -> None:
         self.board = board
         divisor = divisor_of(board.clock_hz, baud)
         self.link = Link(engine, divisor=divisor, identity=identity, schedule=schedule)

@@ -1,0 +1,85 @@
+"""The nets that the conformance suite runs, and how it runs and compares an artifact."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from strategies import random_inputs, random_net, small_net
+from zoo_nets import zoo_net
+
+from eqcompile.quantization.lower import lower
+from eqcompile.toolchain import registry
+from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.compare import Comparison, compare
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
+from eqcompile.toolchain.ir import IntNet
+
+__all__ = ["EXAMPLES", "FAMILIES", "Codes", "agree", "example", "simulated", "skip_without_tools"]
+
+TIMEOUT_S = 300.0
+FAMILIES = (
+    "LoopedMLP_release_sn",
+    "LoopedMLP_release_nosn",
+    "LoopedMLP_archive_symmetric_sn",
+    "TernaryEqProp_release_t0.13_best",
+    "TernaryEqProp_archive_t1.5_1layer_best",
+    "LazyEqProp_release_sn",
+    "LazyEqProp_archive_sn",
+    "NeuralCube_release",
+    "NeuralCube_archive_sn",
+    "TemporalResonanceEqProp_release_sn",
+    "ToroidalMLP_archive_sn",
+)
+"""Four families in all variants; then frames, and a ring of past states."""
+RANDOM_SEEDS = (1, 2, 3, 4)
+Codes = Mapping[str, NDArray[np.int64]]
+
+
+def plain() -> tuple[IntNet, Codes]:
+    """The plainest loop: whoever takes any net takes this one."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    return net, {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
+
+
+@cache
+def family(name: str) -> tuple[IntNet, Codes]:
+    net, inputs = zoo_net(name)
+    lowered = lower(net, QuantizeOptions(), calibration=inputs)
+    codes, _ = encode(lowered.net, inputs)
+    return lowered.net, codes
+
+
+def example(name: str) -> tuple[IntNet, Codes]:
+    if name == "plain":
+        return plain()
+    if name.startswith("random"):
+        source = random.Random(int(name.removeprefix("random")))
+        net = random_net(source, extras=()) if source.random() < 0.5 else random_net(source)
+        return net, random_inputs(net, source)
+    return family(name)
+
+
+EXAMPLES = ("plain", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
+
+
+def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:
+    run: Run = registry.find_class("simulators", simulator, Simulator)().run(
+        artifact, inputs, trace=True, timeout_s=TIMEOUT_S
+    )
+    return run
+
+
+def agree(net: IntNet, inputs: Codes, got: Run) -> Comparison:
+    return compare(run_golden(net, inputs), got)
+
+
+def skip_without_tools(backend: Target) -> None:
+    if backend.missing():
+        pytest.skip(f"{backend.name} needs {', '.join(backend.missing())}: {backend.install}")
