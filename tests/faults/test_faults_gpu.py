@@ -153,3 +153,11 @@ def test_the_kernel_names_what_it_reads() -> None:
     assert [p.rstrip("_ptr").rstrip("0123456789") for p in pointers] == [kind for kind, _ in made.arrays]
     assert len(set(made.arrays)) == len(made.arrays)
     compile(made.text, "relax", "exec")
+
+
+@interpreted
+def test_one_unit_is_no_product_of_matrices() -> None:
+    """The matrix units take 32 terms or more; the interpreter takes one as well and would not show it."""
+    net = small_net([[2]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    assert "tl.dot" not in source.kernel_of(plan.make_plan(net), slots=1).text
+    assert differing(net, {"x": np.array([[1], [5], [-3]])}, seed=0) == 0
