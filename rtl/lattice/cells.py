@@ -165,7 +165,7 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
     codes = [Signal(shape_of(plan.code_format), name=f"moving_{c}", reset_less=True) for c in range(plan.cells)]
     ports = []
     for c, code in enumerate(codes):
-        m.submodules += (memory := Memory(shape=unsigned(state.bits), depth=2 * passes, init=[]))
+        m.submodules[f"codes_{c}"] = memory = Memory(shape=unsigned(state.bits), depth=2 * passes, init=[])
         own = memory.read_port(domain="comb")
         m.d.comb += own.addr.eq(_address(block, command.bank))
         ports.append(memory.write_port())

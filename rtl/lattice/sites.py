@@ -82,12 +82,12 @@ def build_sites(
         driven_valid = _later(m, leaving.valid & leaving.driving, driven_at)
         where = drive.at("", driven_at)
         for name in plan.kept:
-            kept = _Kept(m, drive.path.shape(name), len(elements), leaving.number)
+            kept = _Kept(m, f"{name}_{unit}", drive.path.shape(name), len(elements), leaving.number)
             m.d.comb += [kept.write.addr.eq(where), kept.write.data.eq(driven[name]), kept.write.en.eq(driven_valid)]
             found = kept.found if saboteur is None else saboteur.kept(step, name, kept.found, TABLE_CLOCKS)
             step.put(name, found, TABLE_CLOCKS)
         banked = (leaving.number << 1) | leaving.bank
-        old = {s.name: _Kept(m, step.path.shape(s.name), 2 * len(elements), banked) for s in states}
+        old = {s.name: _Kept(m, f"{s.name}_{unit}", step.path.shape(s.name), 2 * len(elements), banked) for s in states}
         for name, kept in old.items():
             step.put(name, kept.found, TABLE_CLOCKS)
         step.bias(plan.maps[1], leaving.sums[unit])
@@ -133,8 +133,8 @@ def _later(m: Module, value: Value, clocks: int) -> Value:
 class _Kept:
     """Codes of all elements of a unit: `found` is that at `address`, `TABLE_CLOCKS` later."""
 
-    def __init__(self, m: Module, shape: Shape, depth: int, address: Value) -> None:
-        m.submodules += (memory := Memory(shape=unsigned(shape.width), depth=depth, init=[]))
+    def __init__(self, m: Module, name: str, shape: Shape, depth: int, address: Value) -> None:
+        m.submodules[f"{name}_codes"] = memory = Memory(shape=unsigned(shape.width), depth=depth, init=[])
         self.write, read = memory.write_port(), memory.read_port()
         m.d.comb += read.addr.eq(address)
         self.found = Signal(shape, reset_less=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .memories import deepen
 from .module import ModuleText
 from .names import Names, port_kinds
 from .rtlil import parse
@@ -51,6 +52,8 @@ def convert(design: Any, *, name: str = "top", ports: list[Any] | None = None, h
     from amaranth.back import rtlil
 
     modules = parse(rtlil.convert(design, name=name, ports=ports, emit_src=False))
+    for module in modules:
+        deepen(module)
     simplify(modules)
     kinds = port_kinds(modules)
     children: dict[str, ModuleText] = {}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .choices import assignments, bit_at, branches_of, is_chain, is_choice, reset_first
 from .expressions import Expressions, constant, primary, span
 from .names import Names, wire_names, written
-from .rtlil import Assign, Cell, Chunk, Module, Process, Spec, Statement, Switch, part_of
+from .rtlil import Assign, Cell, Chunk, Module, Process, Spec, Statement, Switch, memory_of, part_of
 from .simplify import assigned, reads_of
 
 __all__ = ["ModuleText"]
@@ -105,11 +105,11 @@ class ModuleText:
     def _declarations(self) -> Iterator[str]:
         for wire in self.module.wires.values():
             if not wire.kind and wire.name not in self.absorbed and wire.width:
+                yield from (f"(* {key} = {value} *)" for key, value in wire.attributes.items())
                 kind = "reg" if self._is_reg(wire.name) else "wire"
                 yield f"{kind} {span(wire.width)}{written(self.wires[wire.name])};"
         for memory in self.module.memories.values():
-            for key, value in memory.attributes.items():
-                yield f"(* {key} = {value} *)"
+            yield from (f"(* {key} = {value} *)" for key, value in memory.attributes.items())
             yield f"reg {span(memory.width)}{written(self.memory_names[memory.name])} [0:{memory.depth - 1}];"
 
     def _initial(self) -> Iterator[str]:
@@ -123,7 +123,7 @@ class ModuleText:
                 yield from self._contents(cell)
 
     def _contents(self, cell: Cell) -> Iterator[str]:
-        memory = self.module.memories[_memory(cell)]
+        memory = self.module.memories[memory_of(cell)]
         name = self.memory_names[memory.name]
         bits = cell.ports["DATA"][0].bits
         words = [bits[len(bits) - (i + 1) * memory.width : len(bits) - i * memory.width] for i in range(memory.depth)]
@@ -229,7 +229,7 @@ class ModuleText:
         return "" if enable.bits == "1" else f"if ({self.expressions.chunk(enable)}) "
 
     def _word(self, cell: Cell) -> str:
-        name = written(self.memory_names[_memory(cell)])
+        name = written(self.memory_names[memory_of(cell)])
         return f"{name}[{self.expressions.spec(cell.ports['ADDR'])}]"
 
     def _writes(self, cell: Cell) -> Iterator[str]:
@@ -335,7 +335,3 @@ def _pattern(bits: str) -> str:
     if "-" in bits:
         return f"{len(bits)}'b{bits.replace('-', '?')}"
     return constant(bits)
-
-
-def _memory(cell: Cell) -> str:
-    return cell.parameters["MEMID"].strip('"').replace("\\\\", "\\")

@@ -21,6 +21,7 @@ __all__ = [
     "Switch",
     "Wire",
     "bits_of",
+    "memory_of",
     "parse",
     "part_of",
     "targets",
@@ -85,12 +86,14 @@ Process = tuple[Statement, ...]
 
 @dataclass
 class Wire:
-    """`kind`: input, output, or empty for a wire inside. `init`: bits of a register before the first clock."""
+    """`kind`: input, output, or empty for a wire inside. `init`: bits of a register before the first clock.
+    `attributes` are for synthesis."""
 
     name: str
     width: int
     kind: str = ""
     init: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,11 @@ class Module:
     def is_port(self, wire: str) -> bool:
         """Whether a wire of this name is there and is a port."""
         return wire in self.wires and bool(self.wires[wire].kind)
+
+
+def memory_of(cell: Cell) -> str:
+    """The memory that a port or a cell of initial words belongs to."""
+    return cell.parameters["MEMID"].strip('"').replace("\\\\", "\\")
 
 
 _TOKEN = re.compile(r"\{|\}|\d+'[01x]*|\[\d+(?::\d+)?\]|[\\$]\S+")
@@ -217,8 +225,8 @@ def _module(name: str, lines: Iterator[str]) -> Module:
             continue
         if match := _WIRE.fullmatch(line):
             width, kind, wire = match.groups()
-            init = attributes.get("init", "").partition("'")[2]
-            module.wires[wire] = Wire(wire, int(width), kind or "", init)
+            init = attributes.pop("init", "").partition("'")[2]
+            module.wires[wire] = Wire(wire, int(width), kind or "", init, attributes)
         elif match := _MEMORY.fullmatch(line):
             width, depth, memory = match.groups()
             module.memories[memory] = Memory(memory, int(width), int(depth), attributes)

@@ -85,6 +85,7 @@ def _pruned(module: Module, modules: Mapping[str, Module], connected: dict[str, 
         kept = {name for name, wire in module.wires.items() if wire.kind}
     else:
         kept = connected[module.name]
+    kept = kept | {name for name, wire in module.wires.items() if "keep" in wire.attributes}
     live = {*used, *kept}
     before = len(module.cells) + len(module.processes) + len(module.connects) + len(module.wires)
     module.connects = [c for c in module.connects if any(chunk.wire in live for chunk in c[0])]

@@ -73,7 +73,7 @@ def cores() -> dict[str, Subject]:
     serial, parallel, lattice = (subjects(arch) for arch in ("serial", "parallel", "lattice"))
     return {
         "serial": serial[0],
-        "spram": Subject(serial[0].net, "serial", {"family": "up5k"}),
+        "spram": Subject(serial[0].net, "serial", {"device": "up5k"}),
         "ahead": parallel[5],
         "several": parallel[4],
         "beats": parallel[0],

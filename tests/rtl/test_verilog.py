@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,56 @@ def test_another_function_is_noticed(right: str, wrong: str, tmp_path: Path) -> 
     gold = rtlil.convert(again, ports=again_ports, emit_src=False)
     status, _ = proof(tmp_path / "one", text.replace(right, wrong, 1), gold)
     assert status != 0
+
+
+def test_no_address_is_past_the_end_of_a_memory(tmp_path: Path) -> None:
+    """What is read there is X in one simulator and a word in the next; an upset of a counter may bring it there."""
+    m, at, write = Module(), Signal(3, name="at"), Signal(name="write")
+    words, table = (
+        Memory(shape=unsigned(4), depth=5, init=[7]),
+        Memory(shape=unsigned(4), depth=5, init=[1, 2, 3, 4, 5]),
+    )
+    m.submodules.words, m.submodules.table = words, table
+    port, read, look = words.write_port(), words.read_port(domain="comb"), table.read_port(domain="comb")
+    shown, looked = Signal(4, name="shown"), Signal(4, name="looked")
+    m.d.comb += [port.addr.eq(at), port.data.eq(at), port.en.eq(write), read.addr.eq(at), look.addr.eq(at)]
+    m.d.comb += [shown.eq(read.data), looked.eq(look.data)]
+    text = emit_verilog(m, ports=[at, write, shown, looked])
+    assert len(re.findall(r"\[0:7\];", text)) == 2
+    (tmp_path / "core.v").write_text(text, encoding="utf-8")
+    bench = """\
+module bench;
+  reg clk = 0, rst = 0, write = 0;
+  reg [2:0] at = 0;
+  wire [3:0] shown, looked;
+  top top(.clk(clk), .rst(rst), .at(at), .write(write), .shown(shown), .looked(looked));
+  integer i;
+  initial for (i = 0; i < 8; i = i + 1) begin at = i; #1 $display("%b %b", shown, looked); end
+endmodule
+"""
+    (tmp_path / "bench.v").write_text(bench, encoding="utf-8")
+    subprocess.run(["iverilog", "-o", "bench", "bench.v", "core.v"], cwd=tmp_path, check=True)
+    done = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    rows = [[int(word, 2) for word in line.split()] for line in done.stdout.splitlines()]
+    assert rows == [[7, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 5], [0, 5], [0, 5]]
+
+
+@pytest.mark.parametrize("arch", ["serial", "parallel", "lattice"])
+def test_no_core_reads_past_the_end_of_a_memory(arch: str) -> None:
+    """The law above, on whole cores: their counters stand past the last word in clocks in which nobody reads it."""
+    for subject in subjects(arch):
+        text = emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core")
+        ends = [int(end) for end in re.findall(r"\[0:(\d+)\];", text)]
+        assert ends
+        assert all(end & (end + 1) == 0 for end in ends)
+
+
+def test_signals_that_synthesis_must_keep_are_marked() -> None:
+    """Without the mark Yosys makes sums of many operands of the adders of the parallel core: twice the LUTs."""
+    subject = subjects("parallel")[0]
+    core = rtlil.convert(shell_of(subject.net, subject.architecture, trace=False), name="core", emit_src=False)
+    text = emit_verilog(shell_of(subject.net, subject.architecture, trace=False), name="core")
+    assert text.count("(* keep = 1 *)") == core.count("attribute \\keep 1") > 100
 
 
 ARCHITECTURES = ("serial", "parallel", "lattice")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,13 @@ def found(dut: Any, path: str) -> Any:
 
 
 def clear(dut: Any, layout: Layout) -> None:
-    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same.
-
-    Memories that are not called `words` have no name of their own in the Verilog, and are left as they are.
-    """
-    for site in layout.inject["sites"]:
-        if site["kind"] == "memory" and ".words" in site["name"]:
-            # Of a wide memory each piece is a site.
-            path, _, _ = site["name"].rpartition(".words")
-            for row in range(site["rows"]):
-                found(dut, f"{path}.words")[row].value = Deposit(0)
+    """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same."""
+    # Of a wide memory each piece is a site.
+    names = {re.sub(r"\.\d+$", "", site["name"]) for site in layout.inject["sites"] if site["kind"] == "memory"}
+    for name in names:
+        memory = found(dut, name)
+        for row in memory.range:
+            memory[row].value = Deposit(0)
 
 
 async def strike(dut: Any, fault: Any) -> None:
