@@ -119,7 +119,7 @@ UNIT = of(
     ("product not rounded", "product + ((1 << op.shift) >> 1)", "product + 0"),
     ("upper part without its sign", "is_sign = i == len(rest) - 1 and rest.shape().signed", "is_sign = False"),
     ("upper part in the wrong place", "(upper << (DSP_BITS - 1))", "(upper << DSP_BITS)"),
-    ("value a clock too early", "held, time + latency + 1)", "held, time + latency)"),
+    ("value a clock too early", "1), time + latency + 1)", "1), time + latency)"),
     ("value of the site behind", "return chain[time - first]", "return chain[max(time - first - 1, 0)]"),
     ("sum's sign lost", "decode(total, needed) if len(total)", "total[: needed.bits] if len(total)"),
 )
