@@ -191,7 +191,7 @@ def test_any_fault_gives_golden_s_trajectory(arch: str) -> None:
 def test_upsets_of_the_hardware_leave_nothing_behind(arch: str) -> None:
     """Would break if a hang, a lost beat or a flipped word of one fault were seen by the next."""
     session = opened(arch)
-    faults = core_faults(session, 200, 1, int(session.undisturbed.latency.max()))
+    faults = core_faults(session, 400, 1, int(session.undisturbed.latency.max()))
     table = FaultTable.of(faults)
     found = session.run(table)
     assert {Outcome.HANG, Outcome.MASKED, Outcome.HEALED} <= set(found["outcome"].tolist())
