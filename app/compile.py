@@ -151,7 +151,15 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         )
         accuracy = accuracy_of(imported.net, net, judged, judged_source)
         emitted = Artifact(folder, net, describe(plan, request.target, emission))
-        checks = verify_artifact(emitted, codes, golden, simulators, timeout_s=request.timeout_s, progress=report)
+        checks = verify_artifact(
+            emitted,
+            codes,
+            golden,
+            simulators,
+            named=request.simulators is not None,
+            timeout_s=request.timeout_s,
+            progress=report,
+        )
         clocks = None
         if plan.counts_clocks:
             report("clocks", 0, 1)

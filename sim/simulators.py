@@ -131,6 +131,7 @@ class VerilatorSimulator(_BenchSimulator):
     name: ClassVar[str] = "cocotb-verilator"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     packages: ClassVar[Mapping[str, str]] = COCOTB
+    few: ClassVar[int | None] = 2
     programs: ClassVar[Mapping[str, str]] = VERILATOR
     sim: ClassVar[str] = "verilator"
 

@@ -90,6 +90,12 @@ class Run:
     steps: NDArray[np.int64]
     details: JsonObject = field(default_factory=dict)
 
+    def first(self, samples: int) -> Run:
+        """The same of the first samples."""
+        states = {name: codes[:, :samples] for name, codes in self.states.items()}
+        outputs = {name: codes[:samples] for name, codes in self.outputs.items()}
+        return Run(states, outputs, self.steps[:samples], self.details)
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -262,6 +268,8 @@ class Simulator(ABC):
     """Name of the target whose artifacts it runs."""
     suite: ClassVar[Literal["all", "small", "few"]] = "all"
     """Which nets of a test suite it runs: small ones if it is slow, a few if it compiles each for seconds."""
+    few: ClassVar[int | None] = None
+    """How many samples it verifies unless it is asked for by name: a few if it is slow and another runs them all."""
 
     @abstractmethod
     def run(

@@ -63,7 +63,13 @@ def command(argv: Sequence[str]) -> Reply:
     golden = run_golden(artifact.net, inputs.codes, trace=True)
     with stage_progress() as progress:
         checks = verify_artifact(
-            artifact, inputs.codes, golden, simulators, timeout_s=options.timeout_s, progress=progress
+            artifact,
+            inputs.codes,
+            golden,
+            simulators,
+            named=options.simulators is not None,
+            timeout_s=options.timeout_s,
+            progress=progress,
         )
     document = {
         "artifact": str(namespace.folder),

@@ -66,7 +66,7 @@ def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iter
     try:
         digest = report["campaign"]["ir_digest"]
         rows = [row for measure in report["units"] for row in measure["rows"]]
-        sites = [(str(row["site"]).partition(":"), int(row["unit"])) for row in rows]
+        sites = [(str(row["site"]).partition(":"), int(row["number"])) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"is no report of a campaign: {type(error).__name__} {error}"
         raise UsageError(

@@ -105,3 +105,14 @@ def test_the_rtl_target_without_its_extra_names_the_command(monkeypatch: pytest.
     with pytest.raises(MissingToolError, match=r"pip install 'eqcompile\[rtl\]'") as caught:
         RtlTarget().plan(NET)
     assert caught.value.exit_code == 7
+
+
+def test_a_slow_simulator_runs_a_few_samples_unless_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if a slow simulator ran all samples by default, or fewer than were asked of it by name."""
+    monkeypatch.setattr(NumpySimulator, "few", 2)
+    for options, samples in (([], 2), (["--simulator", "numpy"], 16)):
+        assert main(["verify", str(folder), *options, "--json"]) == 0
+        (check,) = json.loads(capsys.readouterr().out)["verification"]
+        assert (check["samples"]["value"], check["status"]) == (samples, "equal")

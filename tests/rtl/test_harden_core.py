@@ -378,7 +378,7 @@ def test_the_bench_passes_on_a_hardened_core(tmp_path: Path) -> None:
     """Resets, frames of wrong length, stalls, other schedules, other weights: none may look like a fault."""
     subject = subjects("serial")[0]
     folder = tmp_path / "core"
-    options: Mapping[str, Any] = {**subject.options, "harden": ALL}
+    options: Mapping[str, Any] = {**subject.options, "harden": ",".join(ALL)}
     type(subject)(subject.net, "serial", options).write(folder)
     assert rtl_mutants.passes(folder) == (True, "")
 

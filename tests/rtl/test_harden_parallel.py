@@ -95,7 +95,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) -> None:
     """Units in another order, or another number of them, than was asked for; a folder that does not tell."""
     report = json.loads((campaign / "report.json").read_text())
-    order = [row["unit"] for row in report["units"][0]["rows"]]
+    order = [row["number"] for row in report["units"][0]["rows"]]
     assert len(order) == 3
     for share, count in ((0.1, 1), (1 / 3, 1), (0.34, 2), (1.0, 3)):
         assert ranked_units(campaign, NET, share) == {"h": tuple(sorted(order[:count]))}
@@ -124,7 +124,7 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
     """Would break if units were chosen by another net's faults, by none, or a traceback told of a wrong file."""
     good = json.loads((campaign / "report.json").read_text())
     other = {**good, "campaign": {**good["campaign"], "ir_digest": "another"}}
-    sums = {**good, "units": [{"rows": [{"site": "accumulator:w", "unit": 1}]}]}
+    sums = {**good, "units": [{"rows": [{"site": "accumulator:w", "number": 1}]}]}
     found = {"no": "no JSON", "list": "is no report", "other": "of the net another", "sums": "none of a state"}
     for name, value in (("no", "{"), ("list", "[]"), ("other", json.dumps(other)), ("sums", json.dumps(sums))):
         (tmp_path / name).write_text(value)
