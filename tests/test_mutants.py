@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+from pathlib import Path
 
-from mutants import COMMITTED, ROOT, room_of, sources, table
+import mutants
+import pytest
+import reach
+from mutants import COMMITTED, drawn, room_of, table
 from mutation import mutants_of
+from reach import ROOT, Map, digest, sources, uses
 
 SOURCE = '''
 def f(a: int = 3, *, b: "x < y" = None) -> int:
@@ -59,3 +64,39 @@ def test_an_equivalent_mutant_is_no_survivor() -> None:
     ]
     assert table(rows, {"b"}) == {"rtl": {"killed": 1, "equivalent": 1, "survived": 1}}
     assert room_of("sim/faults/engine.py") == "sim/faults"
+
+
+def test_a_draw_is_random_and_hardly_moves_with_the_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if an edit of one file drew other mutants of every file, so that no run could be gone on with."""
+    monkeypatch.setattr(mutants, "TREE", tmp_path)
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("\n".join(f"def f{k}():\n    return {k} < 1" for k in range(40)))
+    before = drawn(["a.py", "b.py"], 10, 1)
+    assert len({(m.file, m.line) for m in before}) == 10
+    assert {m.key for m in drawn(["a.py", "b.py"], 10, 2)} != {m.key for m in before}
+    (tmp_path / "a.py").write_text("x = 1\n" + (tmp_path / "a.py").read_text())
+    assert len({m.key for m in before} & {m.key for m in drawn(["a.py", "b.py"], 10, 1)}) >= 9
+
+
+def test_a_line_is_judged_by_the_closest_tests_that_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if tests were chosen that do not run the line, or a constant were judged by every test."""
+    monkeypatch.setattr(reach, "TREE", tmp_path)
+    (tmp_path / "sim").mkdir()
+    text = "LIMIT = 6\n\ndef f(x):\n    return x < LIMIT\n"
+    (tmp_path / "sim/rate.py").write_text(text)
+    near, room, far = "tests/sim/test_rate.py::t", "tests/sim/test_other.py::t", "tests/app/test_cli.py::t"
+    seconds = {near: 9.0, room: 2.0, far: 1.0}
+    lines = {"1": [""], "3": [""], "4": [far, near, room]}
+    one = {
+        "seconds": seconds,
+        "lines": {"sim/rate.py": lines},
+        "digests": {"sim/rate.py": digest(tmp_path / "sim/rate.py")},
+    }
+    monkeypatch.setattr(reach, "mapped", lambda test, simulators: one)
+    reach.words_of.cache_clear()
+    known = Map(["any"], simulators=False)
+    of_line = {m.line: known.judges(m, uses) for m in mutants_of("sim/rate.py", text)}
+    assert of_line == {1: [near, room, far], 4: [near, room, far]}
+    monkeypatch.setattr(known, "limit_s", 10.0)
+    known.of_line["sim/rate.py", 4].discard(near)
+    assert known.judges(next(m for m in mutants_of("sim/rate.py", text) if m.line == 4), uses) == [room, far]

@@ -3,59 +3,60 @@
     python tests/support/mutants.py --count 200 --seed 1
 
 The tree is copied to build/mutants/tree and changed there, never in place. Each test file is run once under coverage,
-which gives the lines that each test reaches and how long it takes; a mutant is judged by the tests that reach its line,
-shortest first, up to a budget. Both are kept under build/mutants, so that a run that was interrupted goes on; a change
-of a file discards what was learnt of it. Processes are forked from one that has imported the large packages.
+which gives the lines that each test reaches and how long it takes. A mutant is judged by the tests that reach its line,
+those that bear the name of its file or room first, then the shortest, up to a budget and to the first failure; with
+`--simulators`, what is left over is judged by tests that start a simulator. Map and verdicts are kept under
+build/mutants, so that a run that was interrupted goes on; a change of a file discards what was learnt of it. Judges are
+forked from a process that has imported the large packages, and Hypothesis does not shrink. At the end the tests that
+killed run on the unchanged tree: one that fails there has judged nothing.
 
-tests/support/mutants.json holds the last complete run and the mutants that were judged equivalent, with reasons.
+The draw is a hash of seed and line, so it hardly changes when the product does. tests/support/mutants.json holds the
+last runs and the mutants that were judged equivalent, with reasons.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import hashlib
 import importlib
-import itertools
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mutation import Mutant, mutants_of
+from reach import (
+    FAILURES,
+    MAP_LIMIT_S,
+    ROOT,
+    TREE,
+    WORK,
+    Failures,
+    Map,
+    digest,
+    forked,
+    pytest_status,
+    say,
+    sources,
+    uses,
+)
 
-ROOT = Path(__file__).parents[2]
-WORK = ROOT / "build" / "mutants"
-TREE = WORK / "tree"
 COMMITTED = Path(__file__).with_name("mutants.json")
-ROOMS = ("app", "quantization", "targets", "sim", "rtl", "toolchain")
 PARTS = ("toolchain/importers", "toolchain/ir", "toolchain/certificate", "sim/faults", "sim/campaign")
-LARGE = ("numpy", "onnx", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim", "coverage", "xdist")
-MAP_LIMIT_S, TESTS_LIMIT_S, START_LIMIT_S = 1200.0, 60.0, 60.0
-QUIET = "ignore::pytest.PytestAssertRewriteWarning"
+LARGE = (
+    *("numpy", "onnx", "onnxruntime", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim", "coverage"),
+    *("xdist", "torch", "numba", "jinja2", "sklearn.datasets", "duckdb", "safetensors.numpy", "packaging.requirements"),
+)
+START_LIMIT_S, FIRST_TESTS = 60.0, 8
 KILLED = ("killed", "timeout")
-say = functools.partial(print, flush=True)  # noqa: T201
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def sources(tree: Path) -> list[str]:
-    """Python files of the product, without those that are emitted into artifacts."""
-    paths = sorted(p.relative_to(tree) for room in ROOMS for p in (tree / room).rglob("*.py"))
-    return [str(p) for p in paths if not {"templates", "__pycache__"} & set(p.parts)]
 
 
 def copy_tree() -> None:
@@ -74,146 +75,42 @@ def copy_tree() -> None:
             shutil.copyfile(source, target)
 
 
-def forked(work: Callable[[], int], limit_s: float) -> int | None:
-    """Exit status of `work` in a child with the large packages imported; None past the limit."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        with (WORK / "log").open("w") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        status = 3
-        try:
-            os.chdir(TREE)
-            sys.path[:0] = [str(TREE / "src"), str(TREE / "tests" / "support")]
-            os.environ["PYTHONPATH"] = str(TREE / "src")
-            status = work()
-        except BaseException:  # noqa: BLE001 - the child must end here
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            _end(child)
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    _end(child)
-    os.waitpid(child, 0)
-    return None
-
-
-def _end(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def pytest_status(*arguments: str, plugins: Sequence[Any]) -> int:
-    import pytest
-
-    return int(pytest.main(["-p", "no:cacheprovider", "-W", QUIET, "--tb=no", *arguments], plugins=list(plugins)))
-
-
-class _Recorder:
-    """Lines that each test reaches, and its duration."""
-
-    def __init__(self) -> None:
-        from coverage import Coverage
-
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.coverage = Coverage(data_file=None, source=[str(TREE / room) for room in ROOMS])
-        self.coverage.start()
-
-    def pytest_runtest_setup(self, item: Any) -> None:
-        self.coverage.switch_context(item.nodeid)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        self.seconds[report.nodeid] += report.duration
-        if report.failed:
-            # It judges nothing.
-            self.seconds[report.nodeid] = float("inf")
-
-    def result(self) -> dict[str, Any]:
-        self.coverage.stop()
-        data, lines, digests = self.coverage.get_data(), {}, {}
-        for path in data.measured_files():
-            name = str(Path(path).relative_to(TREE))
-            digests[name] = digest(Path(path))
-            lines[name] = {n: [c for c in contexts] for n, contexts in data.contexts_by_lineno(path).items()}
-        seconds = {test: s for test, s in self.seconds.items() if s != float("inf")}
-        return {"seconds": seconds, "lines": lines, "digests": digests}
-
-
-def mapped(test: str, simulators: bool) -> dict[str, Any]:
-    """What the tests of a file reach, measured once: `{"seconds": {test: s}, "lines": {file: {line: [test]}}}`."""
-    store = WORK / "map" / f"{test.replace('/', '.')}.json"
-    if store.exists():
-        found: dict[str, Any] = json.loads(store.read_text())
-        if found["digest"] == digest(TREE / test):
-            return found
-
-    def work() -> int:
-        recorder = _Recorder()
-        pytest_status(test, *(() if simulators else ("-m", "not simulator")), plugins=[recorder])
-        store.with_suffix(".part").write_text(json.dumps({"digest": digest(TREE / test), **recorder.result()}))
-        return 0
-
-    store.parent.mkdir(exist_ok=True)
-    start = time.monotonic()
-    forked(work, MAP_LIMIT_S)
-    part = store.with_suffix(".part")
-    if not part.exists():
-        part.write_text(json.dumps({"digest": digest(TREE / test), "seconds": {}, "lines": {}, "digests": {}}))
-    part.rename(store)
-    say(f"map {test}: {time.monotonic() - start:.0f} s")
-    found = json.loads(store.read_text())
-    return found
-
-
-class Map:
-    """Which tests reach a line."""
-
-    def __init__(self, tests: Sequence[str], simulators: bool) -> None:
-        self.seconds: dict[str, float] = {}
-        self.of_line: dict[tuple[str, int], set[str]] = defaultdict(set)
-        self.of_file: dict[str, set[str]] = defaultdict(set)
-        for test in tests:
-            found = mapped(test, simulators)
-            self.seconds |= found["seconds"]
-            for file, lines in found["lines"].items():
-                if not (TREE / file).exists() or digest(TREE / file) != found["digests"][file]:
-                    # The lines have moved since they were measured.
-                    self.of_file[file] |= set().union(*lines.values()) & set(found["seconds"])
-                    continue
-                for line, contexts in lines.items():
-                    # A line that runs at import serves every test of the file.
-                    names = found["seconds"] if "" in contexts else contexts
-                    self.of_line[file, int(line)] |= set(names) & set(found["seconds"])
-
-    def judges(self, mutant: Mutant) -> list[str]:
-        """Tests that reach the line, those of the room itself first, then the shortest, as many as the limit allows."""
-        room = mutant.file.split("/")[-2]
-        names = self.of_line[mutant.file, mutant.line] | self.of_file[mutant.file]
-        ordered = sorted(names, key=lambda n: (f"/{room}/" not in n, self.seconds[n]))
-        ends = itertools.accumulate(self.seconds[n] for n in ordered)
-        return [n for n, end in zip(ordered, ends, strict=True) if end < TESTS_LIMIT_S] or ordered[:1]
-
-
-def judged(mutant: Mutant, tests: Sequence[str], seconds: float, number: int) -> str:
-    """`killed`, `timeout` or `survived`."""
+def judged(mutant: Mutant, tests: Sequence[str], seconds: float, number: int) -> tuple[str, str]:
+    """`killed`, `timeout` or `survived`, and the test that killed."""
     path = TREE / mutant.file
     content = path.read_bytes()
+
+    def work() -> int:
+        status = 0
+        for batch in (tests[:FIRST_TESTS], tests[FIRST_TESTS:]):
+            status = status or (pytest_status("-x", *batch, plugins=[Failures()]) if batch else 0)
+        return status
+
+    def run() -> int | None:
+        return forked(work, START_LIMIT_S + 10.0 * seconds)
+
     path.write_bytes(content[: mutant.start] + mutant.new.encode() + content[mutant.end :])
     # Another time for each, so that no bytecode of the mutant before is taken for it.
     os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
+    FAILURES.unlink(missing_ok=True)
     try:
-        status = forked(lambda: pytest_status("-x", *tests, plugins=()), START_LIMIT_S + 10.0 * seconds)
+        status = run()
     finally:
         path.write_bytes(content)
-    return "timeout" if status is None else "survived" if status == 0 else "killed"
+    killer = " ".join(Failures.names()[:1])
+    if status is None:
+        return "timeout", killer
+    if status and not killer and run():
+        # It fails without the mutant, too: a test that is not there any more, say.
+        return "not judged", killer
+    return ("killed" if status else "survived"), killer
+
+
+def unsound(killers: Sequence[str]) -> set[str]:
+    """Those of the tests that fail on the unchanged tree."""
+    if killers:
+        forked(lambda: pytest_status(*killers, plugins=[Failures()]), MAP_LIMIT_S)
+    return set(Failures.names()) if killers else set()
 
 
 def room_of(file: str) -> str:
@@ -221,13 +118,17 @@ def room_of(file: str) -> str:
 
 
 def drawn(files: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """One mutant of each of `count` random lines of those that have one."""
+    """One mutant of each of `count` random lines of those that have one: the smallest hashes of seed and place."""
     lines: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
     for file in files:
         for mutant in mutants_of(file, (TREE / file).read_text(encoding="utf-8")):
             lines[file, mutant.line].append(mutant)
-    source = random.Random(seed)
-    return [source.choice(lines[at]) for at in source.sample(sorted(lines), min(count, len(lines)))]
+
+    def rank(key: str) -> str:
+        return hashlib.sha256(f"{seed} {key}".encode()).hexdigest()
+
+    chosen = sorted(lines.values(), key=lambda of_line: rank(of_line[0].key))[:count]
+    return [min(of_line, key=lambda m: rank(f"of line {m.key}")) for of_line in chosen]
 
 
 def table(results: Sequence[dict[str, Any]], equivalent: set[str]) -> dict[str, dict[str, int]]:
@@ -239,57 +140,83 @@ def table(results: Sequence[dict[str, Any]], equivalent: set[str]) -> dict[str, 
     return {room: dict(rows[room]) for room in sorted(rows)}
 
 
+def shown(result: dict[str, Any]) -> str:
+    return f"{result['verdict']} {result['file']}:{result['line']} {result['old']!r} -> {result['new']!r}"[:200]
+
+
+def verdicts_of(mutants: Sequence[Mutant], maps: Sequence[Map]) -> list[dict[str, Any]]:
+    """The verdict of each, from the log where neither its file nor its tests have changed since."""
+    log = WORK / "results.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(r["key"], r["digest"], r["state"]): r for r in rows}
+    killed = {(r["key"], r["digest"]): r for r in rows if r["verdict"] in KILLED}
+    results = []
+    for number, mutant in enumerate(mutants):
+        state = digest(TREE / mutant.file)
+        result = killed.get((mutant.key, state))
+        for known in maps if result is None else ():
+            judges = known.judges(mutant, uses)
+            files = sorted({name.split("::")[0] for name in judges})
+            tests = hashlib.sha256(" ".join([*judges, *(digest(TREE / f) for f in files)]).encode()).hexdigest()[:16]
+            row = done.get((mutant.key, state, tests))
+            if row is None:
+                seconds = sum(known.seconds[t] for t in judges)
+                verdict, killer = judged(mutant, judges, seconds, number) if judges else ("not reached", "")
+                row = {"key": mutant.key, "digest": state, "state": tests, "verdict": verdict, "killer": killer}
+                row |= {"tests": len(judges), **asdict(mutant)}
+                with log.open("a") as stream:
+                    stream.write(json.dumps(row) + "\n")
+                say(f"{number + 1} {shown(row)}")
+            if result is None or row["verdict"] != "not reached":
+                result = row
+            if result["verdict"] in KILLED:
+                break
+        assert result is not None
+        results.append(result)
+    failing = unsound(sorted({r["killer"] for r in results if r["killer"]}))
+    return [r | {"verdict": "not judged"} if r["killer"] in failing else r for r in results]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="mutants that are drawn (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default 1)")
     parser.add_argument("--files", default="", help="only files whose path begins so, more of them with commas")
-    parser.add_argument("--tests", default="tests", help="only test files whose path begins so, more with commas")
     parser.add_argument("--simulators", action="store_true", help="tests that start a simulator judge, too")
     options = parser.parse_args(argv)
-    committed = json.loads(COMMITTED.read_text())
-    say(f"last run: {json.dumps(committed['last_run'])}")
     WORK.mkdir(parents=True, exist_ok=True)
     copy_tree()
+    # As the tests have it: Triton decides when it is imported whether it interprets.
+    os.environ["TRITON_INTERPRET"] = "1"
     for package in LARGE:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
     tests = sorted(str(p.relative_to(TREE)) for p in (TREE / "tests").rglob("test_*.py"))
-    known = Map([t for part in options.tests.split(",") for t in tests if t.startswith(part)], options.simulators)
-    log = WORK / "results.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    # A mutant that survived is tried again: there may be a new test.
-    done = {(r["key"], r["digest"]): r for r in rows if r["verdict"] in KILLED}
+    maps = [Map(tests, simulators=simulators) for simulators in (False, True)[: 1 + options.simulators]]
     files = [f for f in sources(TREE) if f.startswith(tuple(options.files.split(",")))]
-    results = []
-    for number, mutant in enumerate(drawn(files, options.count, options.seed)):
-        state = digest(TREE / mutant.file)
-        result = done.get((mutant.key, state))
-        if result is None:
-            judges = known.judges(mutant)
-            seconds = sum(known.seconds[t] for t in judges)
-            verdict = judged(mutant, judges, seconds, number) if judges else "not reached"
-            result = {"key": mutant.key, "digest": state, "verdict": verdict, "tests": len(judges), **asdict(mutant)}
-            with log.open("a") as stream:
-                stream.write(json.dumps(result) + "\n")
-            change = f"{mutant.old!r} -> {mutant.new!r}"
-            say(f"{number + 1} {verdict} {mutant.file}:{mutant.line} {change:.120}")
-        results.append(result)
-    verdicts = table(results, {e["mutant"] for e in committed["equivalent"]})
+    results = verdicts_of(drawn(files, options.count, options.seed), maps)
+    committed = json.loads(COMMITTED.read_text())
+    equivalent = {e["mutant"] for e in committed["equivalent"]}
+    verdicts = table(results, equivalent)
     total = sum((Counter(row) for row in verdicts.values()), Counter())
     killed, count = sum(total[v] for v in KILLED), total.total() - total["equivalent"]
+    left = [r for r in results if r["verdict"] not in KILLED and r["key"] not in equivalent]
+    for result in left:
+        say(shown(result))
     for room, row in verdicts.items():
         say(f"{room:24} {row}")
     say(f"killed {killed} of {count}: {killed / max(count, 1):.1%}; {total['equivalent']} equivalent")
-    if options.count:
+    if options.count and not options.files:
         head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
-        committed["last_run"] = {
+        committed["runs"][f"seed {options.seed}"] = {
             "date": time.strftime("%Y-%m-%d"),
             "commit": head.decode().strip(),
-            **{k: v for k, v in vars(options).items() if v},
+            "drawn": options.count,
+            "simulators": options.simulators,
             "killed": killed,
             "of": count,
             "rooms": verdicts,
+            "survivors": [r["key"] for r in left],
         }
         COMMITTED.write_text(json.dumps(committed, indent=1) + "\n")
     return 0
