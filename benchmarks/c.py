@@ -1,6 +1,6 @@
 """Time of an inference of the C target here, batch 1, one thread, beside ONNX Runtime int8 and PyTorch eager.
 
-    python benchmarks/c.py [--data mnist.npz] [--out build/bench/c.json]
+    python benchmarks/c.py [--data mnist.npz] [--out DIR]
 
 `mnist.npz` holds x_test and y_test as Keras distributes it; without it the images are random pixels. Peers run the same
 net for all its ticks: PyTorch float32 eager, and the net unrolled in ONNX with dynamically quantized int8 weights. C
@@ -22,18 +22,16 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: peers and we get one thread each
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from nets import inputs as random_images
 from numpy.typing import NDArray
 
@@ -50,6 +48,7 @@ CHECKPOINTS = HERE.parent / "examples" / "checkpoints"
 MODELS = ("digits_ternary.pt", "digits_looped.pt", "mnist_ternary.npz")
 KERNELS = (("event", "auto"), ("event", "2bit"), ("event", "5trit"), ("dense", "2bit"), ("dense", "int8"))
 FLAGS = ("-std=c99", "-O3", "-march=native")
+PEERS = ("PyTorch eager float32", "ONNX Runtime int8")
 SAMPLES = 200
 ROUNDS = 5
 PASSES = 5
@@ -60,21 +59,35 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mnist.npz")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/c.json"))
+    results.add_folder(parser)
     options = parser.parse_args()
     rows: list[Row] = []
+    facts: list[Row] = []
     for name in MODELS:
-        rows += measured(name, samples(name, options.data))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    tools = {p: version(p) for p in ("eqcompile", "numpy", "torch", "onnxruntime")}
+        found, fact = measured(name, samples(name, options.data))
+        rows += found
+        facts.append(fact)
+    columns = {"net": "", "program": "", "ticks": "simulated", "us": "measured", "floor: cache, us": "measured"}
+    columns |= {"floor: adders, us": "measured"} | {f"times {peer}": "measured" for peer in PEERS}
+    columns |= {"RAM, bytes": "computed", "flash, bytes": "computed"}
+    cells = [
+        [r["model"], r["title"], f"{r['ticks']:.1f}", *(f"{r[k] * 1e6:.2f}" for k in ("seconds", "cache", "adders"))]
+        + [f"{r[peer] / r['seconds']:.1f}" for peer in PEERS]
+        + [r["ram_bytes"], r["flash_bytes"]]
+        for r in rows
+    ]
     compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
-    document = {
-        "rows": rows,
-        "tools": {**tools, "gcc": compiler, "flags": " ".join(FLAGS)},
-        "machine": platform.processor() or platform.machine(),
-        "statistic": f"CPU time of the best pass over {SAMPLES} inputs, {ROUNDS} rounds in turn",
-    }
-    options.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    words = (
+        f"`benchmarks/c.py`: batch 1, one thread, {compiler}, {' '.join(FLAGS)}; CPU time of the best pass over "
+        f"{SAMPLES} "
+        f"inputs, {ROUNDS} rounds in turn. Peers make all ticks: `every tick` compares the same work, the other rows "
+        "gain "
+        "by stopping when nothing moves, which changes no bit. Floors: reading the weights that are used from cache, "
+        "and "
+        "adding them in vector registers."
+    )
+    blocks = [results.text(words), results.table(columns, cells)]
+    results.record("c", "The C target, beside its peers", blocks, data=rows, nets=facts, folder=options.out)
 
 
 def say(text: str) -> None:
@@ -95,7 +108,7 @@ def samples(model: str, mnist: Path | None) -> Floats:
         return (file["x_test"][:SAMPLES].reshape(SAMPLES, -1) / 255.0).astype(np.float32)
 
 
-def measured(model: str, x: Floats) -> list[Row]:
+def measured(model: str, x: Floats) -> tuple[list[Row], Row]:
     float_net = import_model(CHECKPOINTS / model).net
     net = lower(float_net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
     codes = data.encode(net, {"x": x})[0]["x"]
@@ -103,8 +116,8 @@ def measured(model: str, x: Floats) -> list[Row]:
     labels = golden.labels(told.outputs["logits"])
     layers = weights_of(float_net)
     peers = {
-        "PyTorch eager float32": torch_call(layers, float_net.schedule.steps),
-        "ONNX Runtime int8": onnx_call(layers, float_net.schedule.steps),
+        PEERS[0]: torch_call(layers, float_net.schedule.steps),
+        PEERS[1]: onnx_call(layers, float_net.schedule.steps),
     }
     given = [row[None] for row in x]
     say(f"\n{model}: {len(x)} inputs, settled after {told.steps.mean():.1f} of {net.schedule.steps} ticks on average")
@@ -143,7 +156,7 @@ def measured(model: str, x: Floats) -> list[Row]:
         shown = "  ".join(f"{best[peer] / r['seconds']:6.1f}x" for peer in peers)
         floors = f"cache {r['cache'] * 1e6:.2f} us, adders {r['adders'] * 1e6:.2f} us"
         say(f"  {r['title']:44} {r['seconds'] * 1e6:8.2f} us  {shown}  {floors}")
-    return rows
+    return rows, results.net_facts(model, net, told)
 
 
 def keep(best: Row, key: str, seconds: float) -> None:

@@ -1,31 +1,30 @@
 """Do the artifacts of c, onnx and nir compute what golden computes, on the whole test set?
 
-    python benchmarks/equal.py [--target NAME ...] [--samples N] [--few N] [--mnist mnist.npz] [--out build/bench]
+    python benchmarks/equal.py [--target NAME ...] [--samples N] [--few N] [--mnist mnist.npz] [--out DIR]
 
 The trained digits nets (with `--mnist`, x_test and y_test as Keras distributes them, the ternary MNIST net too)
 are emitted in every form of a target: for c both kernels and every packing of ternary weights. Each artifact is run by
 each simulator of its target, and every state after every step, every output and every number of steps is compared with
-golden. Simulators that are slow, such as the emulated Cortex-M, run the first `--few` samples. Prints the table and
-writes equal.json; both name what a target refuses, and why. Steps and mismatches are simulated, seconds measured, with
+golden. Simulators that are slow, such as the emulated Cortex-M, run the first `--few` samples. Prints and records
+the table, which names what a target refuses, and why. Steps and mismatches are simulated, seconds measured, with
 building the program. Ends with 1 if anything differs or a simulator is missing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import results
+from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, finish
 from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
-from eqcompile.app.cli.show import table
 from eqcompile.app.emission import emit_artifact
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
@@ -35,21 +34,16 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Refusals, Simulator
 from eqcompile.toolchain.ir import IntNet
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-TEST = EXAMPLES / "data" / "digits_test.npz"
-CALIBRATION = EXAMPLES / "data" / "digits_calibration.npz"
-NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
 FORMS: dict[str, list[dict[str, str]]] = {
     "c": [{"kernel": kernel, "pack": pack} for kernel in ("dense", "event") for pack in ("2bit", "5trit", "auto")],
     "onnx": [{}],
     "nir": [{}],
 }
-HEAD = ("net", "target", "simulator", "samples", "steps", "codes", "mismatches", "seconds")
-SUMS = ("samples", "steps", "codes", "mismatches", "seconds")
+COLUMNS = {"net": "", "target": "", "simulator": "", **COUNTS, "seconds": "measured"}
+SUMS = (*COUNTS, "seconds")
 TIMEOUT_S = 3600.0
 
 Codes = NDArray[np.int64]
-Row = dict[str, Any]
 
 
 def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[Codes]]]:
@@ -77,7 +71,7 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
             plan = form.plan(net)
             if isinstance(plan, Refusals):
                 reasons = [f"{d.where}: {d.what}" for d in plan.diagnostics]
-                yield {"net": name, "target": title, "refused": reasons}
+                yield {"net": name, "by": title, "refused": reasons}
             else:
                 folder = Path(temporary) / str(len(artifacts))
                 folder.mkdir()
@@ -98,23 +92,14 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
                     seconds = time.perf_counter() - start
                     same = compare(told if short else golden, got)
                     row = found.setdefault((title, simulator), dict.fromkeys(SUMS, 0) | {"equal": True})
-                    row["samples"] += same.samples
-                    row["steps"] += same.ticks * same.samples
-                    row["codes"] += same.values + same.outputs
-                    row["mismatches"] += same.mismatches + same.output_mismatches + same.step_mismatches
+                    part_of = counts(same)
+                    for key in COUNTS:
+                        row[key] += part_of[key]
                     row["seconds"] += seconds
                     row["equal"] &= same.ok
     sys.stderr.write("\r" + " " * 79 + "\r")
     for (title, simulator), row in found.items():
         yield {"net": name, "target": title, "simulator": simulator, **row, "seconds": round(row["seconds"], 1)}
-
-
-def shown(found: Sequence[Row]) -> str:
-    """What ran, then what was refused and why."""
-    cells = [[f"{r[k]:,}" if k in SUMS else r[k] for k in HEAD] for r in found if "refused" not in r]
-    refused = [[r["net"], r["target"], "; ".join(r["refused"])] for r in found if "refused" in r]
-    ran = table(HEAD, cells)
-    return f"{ran}\n\n{table(('net', 'refused by', 'because'), refused)}\n" if refused else f"{ran}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,17 +108,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=360, metavar="N", help="test digits (default: all 360)")
     parser.add_argument("--few", type=int, default=4, metavar="N", help="samples of slow simulators (default: 4)")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz: all its test images too")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
-    given = parser.parse_args(argv)
-    given.out.mkdir(parents=True, exist_ok=True)
+    results.add_folder(parser)
+    options = parser.parse_args(argv)
     found: list[Row] = []
-    for name, net, parts in nets(given.samples, given.mnist):
-        for row in rows(name, net, parts, given.target or list(FORMS), given.few):
-            found.append(row)
-            document = json.dumps({"test_set": TEST.name, "results": found}, indent=1)
-            (given.out / "equal.json").write_text(document + "\n", encoding="utf-8")
-    sys.stdout.write(shown(found))
-    return 0 if all(r.get("equal", True) for r in found) else 1
+    facts: dict[str, Row] = {}
+    for name, net, parts in nets(options.samples, options.mnist):
+        facts[name] = results.net_facts(name, net, run_golden(net, {"x": parts[0]}, trace=False))
+        found += rows(name, net, parts, options.target or list(FORMS), options.few)
+    words = "`benchmarks/equal.py` compares every state of every step on whole test sets with golden:"
+    return finish("equal", "c, onnx and nir against golden", words, COLUMNS, found, facts, options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure how many state upsets a second the engines inject, beside PyTorch and three fault injectors for it.
 
-    python benchmarks/faults.py --mnist mnist.npz [--faults 1000000] [--out build/bench]
+    python benchmarks/faults.py --mnist mnist.npz [--faults 1000000] [--out DIR]
 
 The net is the committed ternary 784-256-10 at 20 ticks, the faults are single bits of its state, drawn uniformly over
 unit, bit, tick and 1,000 test images. Every engine and every peer gets the same faults, in their order, as many as it
@@ -24,8 +24,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))  # peers get every core as well
 
 import argparse
-import json
-import platform
 import statistics
 import sys
 import time
@@ -37,6 +35,7 @@ from typing import Any
 
 import faults_peers as peers
 import numpy as np
+import results
 from mnist import CHECKPOINT, images
 from numpy.typing import NDArray
 
@@ -205,19 +204,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True, help="mnist.npz with x_test and y_test, as Keras has it")
     parser.add_argument("--faults", type=int, default=1_000_000)
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for faults.json")
+    results.add_folder(parser)
     options = parser.parse_args()
     rows = measure(options.mnist, options.faults)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
-    tools = {p: installed(p) for p in ("eqcompile", "numpy", "numba", "torch", *peers.VERSIONS)}
-    options.out.mkdir(parents=True, exist_ok=True)
-    document = {"rows": rows, "tools": tools, "machine": machine, "seed": SEED, "kind": "measured"}
-    (options.out / "faults.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    columns = {"what": "", "faults": "", "upsets a second": "measured", "a core second": "measured"}
+    columns |= {"ours is times faster": "measured", "note": ""}
+    cells = [
+        [r["name"], f"{r['count']:,}", f"{r['rate']:,.0f}", f"{r['count'] / r['cpu_s']:,.0f}" if r["cpu_s"] else "-"]
+        + [f"{r['times_wall']:,.0f}" if "times_wall" in r else "-", r["note"]]
+        for r in rows
+    ]
+    versions = ", ".join(f"{p} {installed(p)}" for p in peers.VERSIONS if installed(p))
+    words = (
+        f"`benchmarks/faults.py`: upsets of one bit of a state of the ternary MNIST net, 20 ticks, seed {SEED}; "
+        "labels equal "
+        f"with every peer ({versions or 'none of the injectors is installed'}). Limits: bar {BAR:,}/s, aim {AIM:,}/s, "
+        "every "
+        f"peer at least {TIMES} times slower."
+    )
+    blocks = [results.text(words), results.table(columns, cells)]
+    facts = [results.net_facts("mnist_ternary", lowered(None))]
+    results.record("faults", "Upsets a second", blocks, data=rows, nets=facts, folder=options.out)
 
 
 if __name__ == "__main__":

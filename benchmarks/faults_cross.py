@@ -1,6 +1,6 @@
 """Is a fault the same on golden and in the core? Upsets of a digits net, every state after every tick compared.
 
-    python benchmarks/faults_cross.py [--arch A] [--faults N] [--seed S] [--rerun N] [--out build/bench]
+    python benchmarks/faults_cross.py [--arch A] [--faults N] [--seed S] [--rerun N] [--out DIR]
 
 digits_ternary in the cores serial and parallel, digits_cube in the lattice. Half of the faults flip a bit of a state
 (any sample, unit, bit and tick), half, in the serial core, a stored bit of a weight, as model seu draws them; in the
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.show import table
@@ -187,7 +188,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=10000, metavar="N")
     parser.add_argument("--seed", type=int, default=5, metavar="S")
     parser.add_argument("--rerun", type=int, default=0, metavar="N")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     given = parser.parse_args()
     if given.rerun and given.arch != "serial":
         parser.error("--rerun names memories of the serial core")
@@ -220,10 +221,14 @@ def crossed(session: RtlSession, codes: Any, given: argparse.Namespace) -> int:
     for kind, (model, options) in others.items():
         cross.compare(kind, cross.drawn(model, options, max(given.faults // 40, 1), given.seed))
     said["cross"] = cross.rows
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / f"faults_cross_{given.arch}.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    head = ("faults", "count", "differ", "per_second", "other_s")
-    sys.stdout.write(table(head, [[str(r[k]) for k in head] for r in cross.rows]) + "\n")
+    columns = {"faults": "", "count": "", "differ": "simulated", "per_second": "measured", "other_s": "measured"}
+    cells = [[str(r[k]) for k in columns] for r in cross.rows]
+    sys.stdout.write(table(tuple(columns), cells) + "\n")
+    words = f"`benchmarks/faults_cross.py --arch {given.arch}`: trajectories that differ in any state of any tick:"
+    blocks = [results.text(words), results.table(columns, cells)]
+    facts = [results.net_facts(NETS[given.arch], session.net)]
+    title = f"Faults of the {given.arch} core against golden"
+    results.record(f"faults_cross_{given.arch}", title, blocks, data=said, nets=facts, folder=given.out)
     differ = sum(v for k, v in said.get("rerun", {}).items() if k.endswith("_differ"))
     return 0 if cross.good and not differ else 1
 

@@ -1,6 +1,6 @@
 """Injections a second of the GPU engine, beside PyTorch on the same card and the limits of the card.
 
-    python benchmarks/faults_gpu.py --mnist mnist.npz [--images 10000] [--faults 64e6] [--out build/bench]
+    python benchmarks/faults_gpu.py --mnist mnist.npz [--images 10000] [--faults 64e6] [--out DIR]
 
 Upsets of one bit of one state code, drawn uniformly over images, ticks, units and bits of the ternary MNIST net at 20
 steps, and of the same net with random recurrent weights of other densities. Before anything is timed, the kernel's
@@ -15,7 +15,6 @@ is on the card.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 import torch
 from mnist import images
 from mnist_rtl import mnist_net
@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--mnist", type=Path, required=True)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--faults", type=float, default=64e6)
-    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    results.add_folder(parser)
     chosen = parser.parse_args()
     whole = mnist_net()
     net = replace(whole, schedule=replace(whole.schedule, steps=STEPS))
@@ -233,8 +233,16 @@ def main() -> int:
             floor, off = r["floor_dense_int8"] / 1e6, r["mean_ticks_off"]
             limit = f"every tick at the int8 rate would be {floor:.0f} M/s; off the clean run for {off:.2f} ticks"
             say(f"{r['net']:>10} {r['row']:>20}: {r['per_second'] / 1e6:8.1f} M/s ({limit})")
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "faults_gpu.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    columns = {"net": "", "what": "", "M upsets/s": "measured", "every tick at the int8 rate, M/s": "computed"}
+    cells = [[r["net"], r["row"], f"{r['per_second'] / 1e6:.1f}", f"{r['floor_dense_int8'] / 1e6:.0f}"] for r in rows]
+    words = (
+        f"`benchmarks/faults_gpu.py` on {torch.cuda.get_device_name()}: upsets of one bit of a state of the ternary "
+        "MNIST "
+        f"net at {STEPS} ticks, and of nets with random recurrent weights; {wrong} results differ from the CPU's."
+    )
+    blocks = [results.text(words), results.table(columns, cells)]
+    facts = [results.net_facts("mnist_ternary", net)]
+    results.record("faults_gpu", "Upsets a second on a GPU", blocks, data=rows, nets=facts, folder=chosen.out)
     return 1 if wrong else 0
 
 

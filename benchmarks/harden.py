@@ -1,12 +1,12 @@
 """What hardening of the serial core costs on an FPGA, and what it does with upsets, on digits_ternary.
 
     python benchmarks/harden.py cost|coverage|table [--only CASE] [--part ecp5-25k] [--seeds 3] [--faults 400]
-                                                    [--seed 1] [--out build/bench]
+                                                    [--seed 1] [--out DIR]
 
 `cost`: cells and frequencies, estimated by place and route (Yosys, nextpnr), buses included, without a trace port.
 `coverage`: simulated (engine rtl, model core): one bit of a register or of a memory of the core with saboteurs is
 flipped in one clock of a run, drawn uniformly over bits and clocks of each kind of site. Rates have Wilson intervals of
-95 %. Both add to harden.json, `table` prints what is there: a run that is cut off loses one row.
+95 %. Both add to build/bench/harden.json; `table` records what is there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 
+from eqcompile.app.cli.show import table
 from eqcompile.app.emission import emit_artifact
 from eqcompile.app.instrument import build_instrument
 from eqcompile.sim.campaign.statistics import wilson
@@ -32,7 +34,6 @@ from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.targets.rtl.synth.flow import synthesise
 from eqcompile.targets.rtl.target import RtlTarget
-from eqcompile.toolchain.artifact import tool_versions
 from eqcompile.toolchain.ir import IntNet
 from rtl import digits
 
@@ -40,6 +41,8 @@ ALL = "watchdog,safe-fsm,secded,tmr,residue"
 CASES = ("none", ALL, "secded", "tmr", "residue", "parity", "watchdog,safe-fsm", "watchdog", "safe-fsm")
 RESOURCES = ("lut", "ff", "bram")
 LIMIT_S = 7200.0
+WORK = Path("build/bench/harden.json")
+"""What was measured so far: a run that is cut off loses one row."""
 SITES: Mapping[str, str] = {
     "weights": r"engine\.(table|entries_\d+)\.(ram\.)?words",
     "states": r"engine\.h_codes_\d+\.(ram\.)?words",
@@ -148,23 +151,30 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def table(document: Mapping[str, Any]) -> None:
+def tables(document: Mapping[str, Any]) -> list[results.Block]:
     """Both tables, of what was measured so far."""
     costs = document["cost"]
     base = costs.get("none")
-    say("| hardening | LUT4 | flip-flops | block RAMs | Fmax, MHz | seeds |\n|---|---|---|---|---|---|")
-    for case, row in costs.items():
-        shown = [_against(row[k], base[k] if base and case != "none" else None) for k in (*RESOURCES, "fmax_mhz")]
-        say(f"| {case} | {' | '.join(shown)} | {len(row['seeds'])} |")
-    say(f"\n| hardening | site | bits | faults | {' | '.join(OUTCOMES)} | found by |")
-    say(f"|{'---|' * (len(OUTCOMES) + 5)}")
+    prices = [
+        [case, *(_against(row[k], base[k] if base and case != "none" else None) for k in (*RESOURCES, "fmax_mhz"))]
+        + [len(row["seeds"])]
+        for case, row in costs.items()
+    ]
+    head = {
+        "hardening": "",
+        **dict.fromkeys(("LUT4", "flip-flops", "block RAMs", "Fmax, MHz"), "estimated"),
+        "seeds": "",
+    }
+    rows = []
     for case, row in document["coverage"].items():
-        for site, found in row["sites"].items():
-            n, counts = found["faults"], found["outcomes"]
-            rates = [wilson(counts[k], n, confidence=0.95) for k in OUTCOMES]
+        for site, count in row["sites"].items():
+            n = count["faults"]
+            rates = [wilson(count["outcomes"][k], n, confidence=0.95) for k in OUTCOMES]
             shown = [f"{100 * r.estimate:.1f} ({100 * r.low:.1f} to {100 * r.high:.1f})" for r in rates]
-            by = ", ".join(f"{name} {count}" for name, count in found["found_by"].items())
-            say(f"| {case} | {site} | {found['bits']:,} | {n} | {' | '.join(shown)} | {by} |")
+            by = ", ".join(f"{name} {number}" for name, number in count["found_by"].items())
+            rows.append([case, site, f"{count['bits']:,}", n, *shown, by])
+    sites = {"hardening": "", "site": "", "bits": "", "faults": ""} | dict.fromkeys(OUTCOMES, "simulated")
+    return [results.table(head, prices), results.table({**sites, "found by": "simulated"}, rows)]
 
 
 def _against(value: float, base: float | None) -> str:
@@ -180,21 +190,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="placements of each (default 3)")
     parser.add_argument("--faults", type=int, default=400, metavar="N", help="for each kind of site (default 400)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the draw of faults")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = options.out / "harden.json"
+    WORK.parent.mkdir(parents=True, exist_ok=True)
     for case in (options.only or CASES) if options.what != "table" else ():
         if options.what == "cost":
             row = cost(case, options.part, range(1, options.seeds + 1))
         else:
             row = coverage(case, options.faults, options.seed)
         say(f"{case}: {json.dumps(row)}")
-        document = _read(file)
+        document = _read(WORK)
         document[options.what][case] = row
-        document["tools"] = tool_versions("verilator", "amaranth")
-        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    table(_read(file))
+        WORK.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    document = _read(WORK)
+    blocks = tables(document)
+    for block in blocks:
+        say(table(block["head"], block["rows"]))
+    title, facts = "Hardening of the serial core", [results.net_facts("digits_ternary", digits("digits_ternary")[0])]
+    results.record("harden", title, blocks, data=document, nets=facts, folder=options.out)
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
@@ -61,7 +62,11 @@ def batches(x: NDArray[Any]) -> list[NDArray[Any]]:
     return [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
 
 
+LINES: list[list[str]] = []
+
+
 def line(name: str, value: str) -> None:
+    LINES.append([name, value])
     sys.stdout.write(f"{name:52} {value}\n")
     sys.stdout.flush()
 
@@ -101,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="default: the committed one")
+    results.add_folder(parser)
     options = parser.parse_args()
     x, y = images(options.data)
     net = import_model(options.checkpoint).net
@@ -121,6 +127,8 @@ def main() -> None:
     line("float, W_rec set to zero: accuracy", f"{(cut == y).mean():.4f}  ({int((cut == y).sum())} of {len(y)})")
     for bits in STATE_BITS:
         integer(net, x, y, told, bits)
+    columns, title = {"ternary net, whole test set": "", "value": "simulated"}, "The ternary MNIST net as integers"
+    results.record("mnist", title, [results.table(columns, LINES)], data=LINES, folder=options.out)
 
 
 if __name__ == "__main__":

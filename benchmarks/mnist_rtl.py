@@ -1,6 +1,6 @@
 """The ternary MNIST network on the serial core: every state at every step of the whole test set, and the clocks.
 
-    python benchmarks/mnist_rtl.py --data mnist.npz [--images 10000] [--out build/bench]
+    python benchmarks/mnist_rtl.py --data mnist.npz [--images 10000] [--out DIR]
 
 `mnist.npz` holds x_test and y_test, as Keras distributes it. The emitted core runs in the native Verilator driver, and
 in both cocotb simulators on a few images; states, outputs and ticks are compared with golden. The same core with the
@@ -11,7 +11,6 @@ are simulated, the accuracy is that of the core's outputs. `benchmarks/rtl.py` p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
@@ -39,7 +39,8 @@ from eqcompile.toolchain.ir import IntNet
 
 FEW = 8
 TIMEOUT_S = 3600.0
-HEAD = ("core", "simulator", "images", "steps compared", "mismatches", "accuracy", "clocks an image", "seconds")
+COLUMNS = {"core": "", "simulator": "", "images": "", "steps compared": "simulated", "mismatches": "simulated"}
+COLUMNS |= {"accuracy": "simulated", "clocks an image": "simulated", "seconds": "measured"}
 
 
 def mnist_net() -> IntNet:
@@ -79,14 +80,15 @@ def _spread(clocks: list[int]) -> dict[str, float]:
     return {"median": float(np.median(clocks)), "mean": float(np.mean(clocks)), "worst": float(max(clocks))}
 
 
-def lines(found: list[dict[str, Any]]) -> str:
+def lines(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Cells of COLUMNS."""
     cells = []
     for r in found:
         clocks = f"{r['clocks']['median']:.0f} median, {r['clocks']['worst']:.0f} worst" if "clocks" in r else "-"
         share = f"{r['right'] / r['images']:.4f}"
         fixed = [r["core"], r["simulator"], f"{r['images']:,}", f"{r['steps']:,}", str(r["mismatches"])]
         cells.append([*fixed, share, clocks, f"{r['seconds']:.0f}"])
-    return table(HEAD, cells)
+    return cells
 
 
 class Dense(Serial):
@@ -97,11 +99,11 @@ class Dense(Serial):
 
 
 def main() -> int:
-    """Print the table, write mnist_rtl.json; 1 if anything differs from golden."""
+    """Print the table, record it; 1 if anything differs from golden."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="the first N (default: all)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of mnist_rtl.json")
+    results.add_folder(parser)
     given = parser.parse_args()
     x, y = (v[: given.images] for v in images(given.data))
     net = mnist_net()
@@ -131,14 +133,18 @@ def main() -> int:
                     found.append({"core": label, **joined([row])})
     sys.stderr.write("\r" + " " * 60 + "\r")
     saved = found[-1]["clocks"]["mean"] / found[0]["clocks"]["mean"]
-    sys.stdout.write(f"{lines(found)}\n\n")
-    sys.stdout.write(
-        f"recurrent additions that events skip: {1 - event / dense:.1%} of {dense / len(codes):.0f} an image\n"
+    cells = lines(found)
+    words = (
+        f"`benchmarks/mnist_rtl.py`, every state of every step against golden. Events skip {1 - event / dense:.1%} of "
+        f"{dense / len(codes):.0f} recurrent additions an image; the dense schedule takes {saved:.2f} times as many "
+        "clocks on "
+        "the same core (mean; simulated)."
     )
-    sys.stdout.write(f"clocks of the dense schedule on the same core: {saved:.2f} times as many (mean)\n")
-    given.out.mkdir(parents=True, exist_ok=True)
-    document = {"digest": net.digest, "additions": {"dense": int(dense), "event": int(event)}, "rows": found}
-    (given.out / "mnist_rtl.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{table(tuple(COLUMNS), cells)}\n\n{words}\n")
+    blocks = [results.text(words), results.table(COLUMNS, cells)]
+    figures = {"additions": {"dense": int(dense), "event": int(event)}, "rows": found}
+    facts = [results.net_facts("mnist_ternary", net, want)]
+    results.record("mnist_rtl", "MNIST on the serial core", blocks, data=figures, nets=facts, folder=given.out)
     return 0 if not any(r["mismatches"] for r in found) else 1
 
 

@@ -1,6 +1,6 @@
 """What it costs and brings to protect the units that a campaign ranks highest: a digits net in the parallel core.
 
-    python benchmarks/protect.py cells [--shares none,0,0.1,0.25,0.5,1] [--net digits_ternary] [--out build/bench]
+    python benchmarks/protect.py cells [--shares none,0,0.1,0.25,0.5,1] [--net digits_ternary] [--out DIR]
     python benchmarks/protect.py upsets [--simulated 0.25] [--faults 4000]
     python benchmarks/protect.py table
 
@@ -14,7 +14,8 @@ intervals of 95 %.
 
 The core without votes, and those of `--simulated`, are simulated. For other shares the table says what would be left
 of the first one's disturbed trajectories and wrong outputs if upsets of protected registers did nothing, as they do in
-the simulated ones (`voted`: disturbed by upsets of copies, of how many). Each run adds to protect.json row by row.
+the simulated ones (`voted`: disturbed by upsets of copies, of how many). Each run adds to
+build/bench/protect.json row by row, and records what is there.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.report.campaign.write import write
@@ -161,7 +163,7 @@ def simulated(net: IntNet, codes: Mapping[str, Any], architecture: Parallel, giv
         return {kind: upsets(session, kind, given.faults, given.seed) for kind in KINDS}
 
 
-def said(document: Mapping[str, Any]) -> str:
+def tables(document: Mapping[str, Any]) -> list[results.Block]:
     """Both tables, of what is there so far."""
     rows = document["rows"]
     head = ["protected", *CELLS, *(f"{o}, left of the states'" for o in ("disturbed", "wrong output"))]
@@ -172,14 +174,17 @@ def said(document: Mapping[str, Any]) -> str:
         left = row.get("left") if bare else None
         shown = ["-"] * 2 if left is None else [_rate(left[o], bare["faults"]) for o in ("disturbed", "wrong output")]
         cost.append([share, *cells, *shown])
-    text = table(head, cost)
     parts = [(s, k, p) for s, row in rows.items() for k, p in row.get("upsets", {}).items()]
     found = [
         [s, k, str(p["bits"]), str(p["faults"]), *(_rate(p["outcomes"][o], p["faults"]) for o in OUTCOMES)]
         + [f"{p['voted']['disturbed']} of {p['voted']['faults']}"]
         for s, k, p in parts
     ]
-    return f"{text}\n\n{table(['protected', 'registers', 'bits', 'faults', *OUTCOMES, 'voted'], found)}"
+    left = {h: "" if h == "protected" else "estimated" if h in CELLS else "simulated" for h in head}
+    upsets = {"protected": "", "registers": "", "bits": "", "faults": ""} | dict.fromkeys(
+        (*OUTCOMES, "voted"), "simulated"
+    )
+    return [results.table(left, cost), results.table(upsets, found)]
 
 
 def _rate(count: int, faults: int) -> str:
@@ -196,17 +201,21 @@ def main() -> int:
     parser.add_argument("--campaign", type=int, default=20000, metavar="N")
     parser.add_argument("--faults", type=int, default=4000, metavar="N", help="for each kind of register")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "protect.json"
+    file = Path("build/bench/protect.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
     if given.what != "table":
         net, data = digits(given.net)
         with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
             campaign = ranked(net, data.codes, Path(name) / "campaign", given.campaign, given.seed)
             measure = cells if given.what == "cells" else rates
             measure(net, data.codes, campaign, given, file)
-    sys.stdout.write(said(_read(file)) + "\n")
+    document = _read(file)
+    blocks = tables(document)
+    sys.stdout.write("\n\n".join(table(b["head"], b["rows"]) for b in blocks) + "\n")
+    title, facts = "Selective protection of the parallel core", [results.net_facts(given.net, digits(given.net)[0])]
+    results.record("protect", title, blocks, data=document, nets=facts, folder=given.out)
     return 0
 
 

@@ -1,6 +1,6 @@
 """What post-training quantization keeps of float nets that were not trained for it, on whole test sets.
 
-    python benchmarks/quantize.py [--mnist mnist.npz] [-o build/quantize.json]
+    python benchmarks/quantize.py [--mnist mnist.npz] [--out DIR]
 
 Digits (360 test images, calibrated on 200 training images) and, with `--mnist`, MNIST (10,000 test images, calibrated
 on 1,000 training images chosen by seed 0). Labels of the integer net are golden's (simulated), those of the float64
@@ -10,7 +10,6 @@ reference are measured; L is the proved bound of the contraction. Ends with 1 if
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from mnist import images
 from numpy.typing import NDArray
 
+from eqcompile.app.cli.show import table
 from eqcompile.quantization.lower import lower
-from eqcompile.toolchain import artifact, data, golden
+from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
@@ -65,7 +66,8 @@ ROWS: Sequence[tuple[str, dict[str, Any], Bar]] = (
     ("ternary, 4-bit states", {"weights": "ternary", "state_bits": 4}, Bar()),
     ("int8, --max-lipschitz 0.95", {"weights": "int8", "max_lipschitz": 0.95}, Bar()),
 )
-HEAD = ("net", "weights", "labels = float64", "accuracy", "points", "L float", "L integer", "bar", "seconds")
+COLUMNS = {"net": "", "weights": "", "labels = float64": "simulated", "accuracy": "simulated", "points": "simulated"}
+COLUMNS |= {"L float": "proved", "L integer": "proved", "bar": "", "seconds": "measured"}
 
 
 @dataclass(frozen=True)
@@ -138,23 +140,19 @@ def parts(x: NDArray[Any]) -> list[NDArray[Any]]:
     return [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
-    for r in rows:
-        bar = "-" if r["bar"] == "none" else f"{r['bar']}: {'met' if r['met'] else 'MISSED'}"
-        cells = (
-            r["net"],
-            r["weights"],
-            f"{r['labels_equal']:,}/{r['samples']:,} ({r['agreement']:.2%})",
-            f"{r['accuracy']:.4f}",
-            f"{r['points']:+.2f}",
-            f"{r['bound_float']:.4f}",
-            f"{r['bound_integer']:.4f}",
-            bar,
-            f"{r['quantize_seconds']:.1f}",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def cells(r: dict[str, Any]) -> list[str]:
+    """A row as COLUMNS has it."""
+    return [
+        r["net"],
+        r["weights"],
+        f"{r['labels_equal']:,}/{r['samples']:,} ({r['agreement']:.2%})",
+        f"{r['accuracy']:.4f}",
+        f"{r['points']:+.2f}",
+        f"{r['bound_float']:.4f}",
+        f"{r['bound_integer']:.4f}",
+        "-" if r["bar"] == "none" else f"{r['bar']}: {'met' if r['met'] else 'MISSED'}",
+        f"{r['quantize_seconds']:.1f}",
+    ]
 
 
 def say(line: str) -> None:
@@ -165,13 +163,21 @@ def say(line: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, metavar="MNIST.npz", help="x_train, x_test, y_test as Keras has them")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/quantize.json"), help="default: %(default)s")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
     tasks = [digits()] if options.mnist is None else [digits(), mnist(options.mnist)]
     rows = [row for task in tasks for row in measure(task)]
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_json(options.output, json.loads(json.dumps({"tools": artifact.tool_versions(), "rows": rows})))
-    sys.stdout.write(f"{table(rows)}\n\n{options.output}\n")
+    shown = [cells(row) for row in rows]
+    sys.stdout.write(table(tuple(COLUMNS), shown) + "\n")
+    words = (
+        "`benchmarks/quantize.py`: float `LoopedMLP` nets, spectrally normalised, quantized without training; labels "
+        "that "
+        "agree with float64, accuracy, points of accuracy lost or won, and the proved bound L of the recurrent "
+        "block, on "
+        "whole test sets:"
+    )
+    blocks = [results.text(words), results.table(COLUMNS, shown)]
+    results.record("quantize", "Post-training quantization", blocks, data=rows, folder=options.out)
     return 0 if all(row["met"] for row in rows) else 1
 
 

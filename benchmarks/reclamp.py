@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import results
 from numpy.typing import NDArray
 
+from eqcompile.app.cli.show import table
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.rtl.serial.plan import Plan, plan_memory
 from eqcompile.sim.campaign.statistics import wilson
@@ -96,29 +98,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=4000, metavar="N", help="of each word (default 4000)")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--every", type=int, nargs="+", default=[5, 10], metavar="K")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
-    net, given = digits("digits_ternary")
-    golden = run_golden(net, given.codes)
-    cost = clocks(net, given.codes["x"], golden, options.every)
+    net, test = digits("digits_ternary")
+    golden = run_golden(net, test.codes)
+    cost = clocks(net, test.codes["x"], golden, options.every)
     usual = cost.pop("without")
-    sys.stdout.write(f"clocks an inference: {usual:.0f}, {golden.steps.mean():.1f} ticks (mean, computed)\n")
-    for name, more in cost.items():
-        sys.stdout.write(f"  every {name}: {more:+.0f} ({100 * more / usual:+.0f} %)\n")
-    session = registry.find_class("engines", "fast", Engine)().open(net, given.codes, near=0)
-    samples, ticks = len(given.codes["x"]), net.schedule.steps
+    prices = [[f"every {name}", f"{more:+.0f}", f"{100 * more / usual:+.0f} %"] for name, more in cost.items()]
+    rows = []
+    session = registry.find_class("engines", "fast", Engine)().open(net, test.codes, near=0)
+    samples, ticks = len(test.codes["x"]), net.schedule.steps
     for word in ("recurrent_linear", "drive"):
         faults = drawn(net, word, samples, options.faults, options.seed)
         sets = {"never": faults} | {f"every {k}": [ended(f, k, ticks) for f in faults] for k in options.every}
         for name, row in sets.items():
-            results = session.run(FaultTable.of(row))
-            for what, wrong in (
-                ("end state", results["differ_end"] != 0),
-                ("label", results["outcome"] == Outcome.SDC),
-            ):
-                count = int(wrong.sum())
-                rate = wilson(count, len(row), confidence=0.95)
-                shown = f"{100 * rate.estimate:.2f} % [{100 * rate.low:.2f}, {100 * rate.high:.2f}]"
-                sys.stdout.write(f"{word}, made anew {name}: wrong {what} {shown}\n")
+            outcomes = session.run(FaultTable.of(row))
+            wrongs = (outcomes["differ_end"] != 0, outcomes["outcome"] == Outcome.SDC)
+            rates = [wilson(int(wrong.sum()), len(row), confidence=0.95) for wrong in wrongs]
+            shown = [f"{100 * r.estimate:.2f} % [{100 * r.low:.2f}, {100 * r.high:.2f}]" for r in rates]
+            rows.append([word, name, *shown])
+    words = (
+        f"`benchmarks/reclamp.py`: {usual:.0f} clocks an inference, {golden.steps.mean():.1f} ticks (mean, computed)."
+    )
+    ends = {"word": "", "made anew": "", "wrong end state": "simulated", "wrong label": "simulated"}
+    blocks = [results.text(words), results.table({"made anew": "", "clocks": "computed", "more": "computed"}, prices)]
+    blocks.append(results.table(ends, rows))
+    sys.stdout.write("\n\n".join([words, *(table(b["head"], b["rows"]) for b in blocks[1:])]) + "\n")
+    title, facts = "Periodic re-clamping, which no core does", [results.net_facts("digits_ternary", net, golden)]
+    data = {"clocks": cost, "rows": rows}
+    results.record("reclamp", title, blocks, data=data, nets=facts, folder=options.out)
     return 0
 
 

@@ -1,8 +1,8 @@
 """What the cores cost on FPGAs and how fast they are: trained nets on each architecture and part.
 
-    python benchmarks/rtl.py [--only serial] [--part up5k] [--seeds 3] [--mnist mnist.npz] [--out build/bench]
+    python benchmarks/rtl.py [--only serial] [--part up5k] [--seeds 3] [--mnist mnist.npz] [--out DIR]
 
-Prints a paragraph for each core and writes rtl.json. Cells and frequencies are estimated by place and route (Yosys,
+Prints a paragraph for each core and records the table. Cells and frequencies are estimated by place and route (Yosys,
 nextpnr), with buses and control, without a trace port. Clocks are simulated (Verilator) over the whole test set, whose
 outputs and ticks are compared with golden: the program ends with 1 if any differs. The time of an inference is the
 product of a simulated and an estimated figure.
@@ -11,16 +11,16 @@ product of a simulated and an estimated figure.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from mnist import images
 from mnist_rtl import mnist_net
 
@@ -33,7 +33,7 @@ from eqcompile.targets.rtl.synth.flow import DoesNotFitError, synthesise
 from eqcompile.targets.rtl.synth.tools import SynthesisError
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import data
-from eqcompile.toolchain.artifact import Artifact, tool_versions
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
@@ -141,23 +141,47 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+COLUMNS = {"core": "", "part": "", "cells of the core": "estimated", "flip-flops": "estimated", "Fmax MHz": "estimated"}
+COLUMNS |= {"clocks median / worst": "simulated", "latency median / worst": "estimated"}
+
+
+def cells(case: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row of COLUMNS for each part of a case."""
+    for part in case["parts"]:
+        if "faults" in part:
+            yield [case["case"], part["part"], "; ".join(d["what"] for d in part["faults"]), *[""] * (len(COLUMNS) - 3)]
+            continue
+        used = ", ".join(f"{u['core']:,} of {u['available']:,} {u['label']}" for u in part["usage"])
+        low, high = part["fmax_range_mhz"] or (0.0, 0.0)
+        fmax = "none" if part["fmax_mhz"] is None else f"{part['fmax_mhz']:.1f} ({low:.1f} to {high:.1f})"
+        clocks = " / ".join(f"{c:,.0f}" for c in part["clocks"]["latency"].values())
+        times = " / ".join(f"{t:.2f} us" for t in part["times"]["latency_us"].values()) if part["times"] else "none"
+        yield [case["case"], part["part"], used, f"{part['flip_flops']:,}", fmax, clocks, times]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="WORD", default="", help="cases whose title holds this word")
     parser.add_argument("--part", action="append", metavar="PART", help="only this part (may be given again)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="placements of each (default 3)")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz with x_test and y_test: its net too")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
-    results = []
+    rows, facts = [], {}
     for case in (*CASES, *(mnist_cases(options.mnist) if options.mnist else ())):
         parts = [p for p in case.parts if not options.part or p in options.part]
         if options.only in case.title and parts:
-            results.append(measure(case, parts, range(1, options.seeds + 1)))
-    options.out.mkdir(parents=True, exist_ok=True)
-    document = {"tools": tool_versions("verilator", "amaranth"), "results": results}
-    (options.out / "rtl.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return 1 if any(r["differ_from_golden"] for r in results) else 0
+            rows.append(measure(case, parts, range(1, options.seeds + 1)))
+            facts[case.name] = results.net_facts(case.name, case.load()[0])
+    words = (
+        f"`make rtl`: placed and routed, buses and control included, no trace port, median of {options.seeds} seeds, "
+        "slowest "
+        "to fastest; clocks over the whole test set, from the first code in to the last code out."
+    )
+    blocks = [results.text(words), results.table(COLUMNS, [row for case in rows for row in cells(case)])]
+    title = "Cells, clocks and latency"
+    results.record("rtl", title, blocks, data=rows, nets=list(facts.values()), folder=options.out)
+    return 1 if any(r["differ_from_golden"] for r in rows) else 0
 
 
 if __name__ == "__main__":

@@ -1,30 +1,29 @@
 """Our adder graphs beside da4ml's: the constant matrix products of digits_ternary as logic, on the same part.
 
-    python benchmarks/rtl_da4ml.py [--part ecp5-85k] [--cutoff 3] [--seeds 3] [--out build/bench]
+    python benchmarks/rtl_da4ml.py [--part ecp5-85k] [--cutoff 3] [--seeds 3] [--out DIR]
 
 For each of the net's three matrices and each tool there is a product in logic between registers, and one as a pipeline
 with a register after at most CUTOFF additions in a row, a new operand every clock. Ours is the graph that the parallel
 engine builds; da4ml's is the Verilog that `RTLModel.write` gives. Operands have the net's formats.
 Each design is run in Verilator on random and extreme operands and compared with NumPy, then mapped, placed and routed
-in the same harness by the same tools. Prints the table, writes `rtl_da4ml.json`.
+in the same harness by the same tools. Prints the table, records it.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from amaranth import Cat, Module, Signal, Value
 from numpy.typing import NDArray
 
@@ -234,18 +233,29 @@ def line(matrix: str, shape: tuple[int, ...], row: Mapping[str, Any]) -> str:
     )
 
 
+COLUMNS = {"matrix": "", "kind": "", "tool": "", "adders": "computed", "depth": "computed", "LUT4": "estimated"}
+COLUMNS |= {"flip-flops": "estimated", "MHz": "estimated", "wrong": "simulated"}
+
+
+def row_of(matrix: str, shape: tuple[int, ...], row: Mapping[str, Any]) -> list[str]:
+    """A row of COLUMNS."""
+    r = row["report"]
+    lut = next(u["core"] for u in r["usage"] if u["key"] == "lut")
+    cells = [f"{matrix} {shape[0]}x{shape[1]}", row["kind"], row["tool"], row["adders"], row["depth"], f"{lut:,}"]
+    return [str(c) for c in (*cells, f"{r['flip_flops']:,}", f"{r['fmax_mhz']:.1f}", row["differ_from_numpy"])]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", default="ecp5-85k")
     parser.add_argument("--cutoff", type=int, default=3, metavar="N", help="additions between registers (default 3)")
     parser.add_argument("--only", default="", metavar="WORD", help="matrices whose name holds this word")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="placements of each (default 3)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
     net, _ = TERNARY()
+    cells: list[list[str]] = []
     found: dict[str, list[dict[str, Any]]] = {}
-    document = {"tools": {t: version(t) for t in ("da4ml", "verilator")}, "part": options.part, "matrices": found}
-    options.out.mkdir(parents=True, exist_ok=True)
     sys.stdout.write("cells and MHz are estimated by place and route; wrong: of results simulated\n")
     for name, value in MATRICES.items():
         if options.only not in name:
@@ -262,7 +272,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found[name].append(row)
                 sys.stdout.write(f"{line(name, matrix.shape, row)}\n")
                 sys.stdout.flush()
-                (options.out / "rtl_da4ml.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+                cells.append(row_of(name, matrix.shape, row))
+    words = (
+        f"`benchmarks/rtl_da4ml.py`: constant matrix products of digits_ternary beside da4ml's for the same matrices "
+        f"under the same flow on {options.part}; a pipeline has a register after at most {options.cutoff} additions. "
+        "All results "
+        "simulated against NumPy."
+    )
+    blocks, title = [results.text(words), results.table(COLUMNS, cells)], "Constant products beside da4ml"
+    facts = [results.net_facts("digits_ternary", net)]
+    results.record("rtl_da4ml", title, blocks, data=found, nets=facts, folder=options.out)
     return 1 if any(row["differ_from_numpy"] for rows in found.values() for row in rows) else 0
 
 

@@ -1,11 +1,11 @@
 """Do the cores compute what golden computes, on the whole test set, in every simulator?
 
-    python benchmarks/rtl_equal.py [--only WORD ...] [--harden NAMES] [--samples N] [--out build/bench]
+    python benchmarks/rtl_equal.py [--only WORD ...] [--harden NAMES] [--samples N] [--out DIR]
 
 The trained digits nets are compiled for every architecture of the target `rtl`; each core runs the 360 test digits in
 each simulator, and every state after every step, every output and every number of steps is compared with golden.
 `clocks`: of all samples back to back, by their number. `--harden`: only cores that can be hardened so.
-Prints the table and writes rtl_equal.json; both name what an architecture refuses, and why. Steps and mismatches are
+Prints and records the table, which names what an architecture refuses, and why. Steps and mismatches are
 simulated, seconds measured, with building the simulator. Ends with 1 if anything differs.
 """
 
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
+from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, finish
 
 from eqcompile.app import compile as pipeline
-from eqcompile.app.cli.show import table
 from eqcompile.targets.rtl.engines import architectures
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.compare import compare
@@ -31,13 +32,8 @@ from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import Simulator
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-TEST = EXAMPLES / "data" / "digits_test.npz"
-NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
-HEAD = ("net", "arch", "simulator", "samples", "steps", "codes", "mismatches", "clocks", "seconds")
+COLUMNS = {"net": "", "arch": "", "simulator": "", **COUNTS, "clocks": "simulated", "seconds": "measured"}
 TIMEOUT_S = 6 * 3600.0
-
-Row = dict[str, Any]
 
 
 def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -50,7 +46,13 @@ def cases(nets: Sequence[str], architectures: Sequence[str]) -> Iterator[tuple[s
 
 
 def rows(
-    net: str, arch: str, options: Mapping[str, Any], simulators: Sequence[str], samples: int, folder: Path
+    net: str,
+    arch: str,
+    options: Mapping[str, Any],
+    simulators: Sequence[str],
+    samples: int,
+    folder: Path,
+    facts: dict[str, Row],
 ) -> Iterator[Row]:
     """A row for each simulator, or one for the refusal."""
     name = " ".join([arch, *(f"{k}={v}" for k, v in options.items())])
@@ -60,44 +62,34 @@ def rows(
         target=registry.target_class("rtl").of(arch=arch, **options),
         # Make takes no spaces and no equals signs in a path.
         output=folder / "-".join([net, arch, *(f"{k}{v}" for k, v in options.items())]),
-        calibration=EXAMPLES / "data" / "digits_calibration.npz",
+        calibration=CALIBRATION,
         inputs=TEST,
         verify=False,
     )
     try:
         lowered = pipeline.compile_model(request).net
     except UnsupportedError as error:
-        yield {**row, "refused": [f"{d.where}: {d.what}" for d in error.diagnostics]}
+        yield {**row, "by": name, "refused": [f"{d.where}: {d.what}" for d in error.diagnostics]}
         return
     codes, _ = data.encode(lowered, data.read_inputs(TEST, lowered, limit=samples))
     golden = run_golden(lowered, codes)
+    facts[net] = results.net_facts(net, lowered, golden)
     for simulator in simulators:
         start = time.perf_counter()
         got = registry.find_class("simulators", simulator, Simulator)().run(
             request.output, codes, trace=True, timeout_s=TIMEOUT_S
         )
         seconds = time.perf_counter() - start
-        found = compare(golden, got)
+        comparison = compare(golden, got)
         yield {
             **row,
             "simulator": simulator,
-            "samples": found.samples,
-            "steps": found.ticks * found.samples,
-            "codes": found.values + found.outputs,
-            "mismatches": found.mismatches + found.output_mismatches + found.step_mismatches,
+            **counts(comparison),
             "seconds": round(seconds, 1),
             "cycles": got.details["cycles"],
-            "clocks": round(got.details["cycles"] / found.samples, 1),
+            "clocks": round(got.details["cycles"] / comparison.samples, 1),
             "cycles_per_second": got.details["cycles_per_second"],
-            "equal": found.ok,
         }
-
-
-def shown(found: Sequence[Row]) -> str:
-    """What ran, then what was refused and why."""
-    ran = table(HEAD, [[str(r[k]) for k in HEAD] for r in found if "refused" not in r])
-    refused = [[r["net"], r["arch"], "; ".join(r["refused"])] for r in found if "refused" in r]
-    return f"{ran}\n\n{table(('net', 'refused by', 'because'), refused)}\n" if refused else f"{ran}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,29 +97,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="nets, architectures, simulators")
     parser.add_argument("--harden", metavar="NAMES", help="mechanisms, with commas")
     parser.add_argument("--samples", type=int, default=360, metavar="N", help="of the test set (default: all 360)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
-    given = parser.parse_args(argv)
+    results.add_folder(parser)
+    options = parser.parse_args(argv)
 
     def chosen(names: Sequence[str]) -> list[str]:
-        return [n for n in names if n in given.only] or list(names)
+        return [n for n in names if n in options.only] or list(names)
 
     simulators = registry.simulators_of("rtl")
-    unknown = set(given.only) - {*NETS, *architectures(), *simulators}
+    unknown = set(options.only) - {*NETS, *architectures(), *simulators}
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join((*NETS, *architectures(), *simulators))}")
-    given.out.mkdir(parents=True, exist_ok=True)
     found: list[Row] = []
+    facts: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise"):
-        taking = [n for n, a in architectures().items() if given.harden is None or "harden" in a.option_names()]
-        for net, arch, options in cases(chosen(NETS), [n for n in chosen(list(architectures())) if n in taking]):
-            hardened = options if given.harden is None else {**options, "harden": given.harden}
-            for row in rows(net, arch, hardened, chosen(list(simulators)), given.samples, Path(folder)):
+        taking = [n for n, a in architectures().items() if options.harden is None or "harden" in a.option_names()]
+        for net, arch, choices in cases(chosen(NETS), [n for n in chosen(list(architectures())) if n in taking]):
+            hardened = choices if options.harden is None else {**choices, "harden": options.harden}
+            for row in rows(net, arch, hardened, chosen(list(simulators)), options.samples, Path(folder), facts):
                 found.append(row)
                 sys.stderr.write(f"{json.dumps(row)}\n")
-                document = json.dumps({"test_set": TEST.name, "results": found}, indent=1)
-                (given.out / "rtl_equal.json").write_text(document + "\n", encoding="utf-8")
-    sys.stdout.write(shown(found))
-    return 0 if all(r.get("equal", True) for r in found) else 1
+    words = "`benchmarks/rtl_equal.py` compares every state of every step on the 360 test digits with golden:"
+    return finish("rtl_equal", "Every state of every step", words, COLUMNS, found, facts, options.out)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
 """How many clocks a second each simulator runs the same core at, on the same vectors, against cocotb on Verilator.
 
-    python benchmarks/rtl_speed.py [--samples 64] [--repeats 3] [--out build/bench]
+    python benchmarks/rtl_speed.py [--samples 64] [--repeats 3] [--out DIR]
 
 The core is the serial one of the trained ternary digits net, without its trace port; the samples are the first of the
-test set. Rates are measured, the median of the repeats, building the simulator left out. Prints the table and writes
-rtl_speed.json; ends with 1 if a result differs from golden or the native runner is less than 20 times as fast.
+test set. Rates are measured, the median of the repeats, building the simulator left out. Prints and records
+the table; ends with 1 if a result differs from golden or the native runner is less than 20 times as fast.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import results
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import emit_artifact
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=64, metavar="N")
     parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), metavar="DIR")
+    results.add_folder(parser)
     options = parser.parse_args(argv)
     net, given = TERNARY()
     codes = {name: array[: options.samples] for name, array in given.codes.items()}
@@ -51,10 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 clocks[name] = got.details["cycles"]
     rates = {name: statistics.median(r) for name, r in found.items()}
     rows = [[n, str(clocks[n]), f"{r:,.0f}", f"{r / rates[AGAINST]:.1f}"] for n, r in rates.items()]
-    sys.stdout.write(table(["simulator", "clocks (simulated)", "clocks/s (measured)", f"times {AGAINST}"], rows) + "\n")
-    options.out.mkdir(parents=True, exist_ok=True)
-    document = {"samples": options.samples, "clocks": clocks, "clocks_per_second": found}
-    (options.out / "rtl_speed.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    columns = {"simulator": "", "clocks": "simulated", "clocks/s": "measured", f"times {AGAINST}": "measured"}
+    sys.stdout.write(table(tuple(columns), rows) + "\n")
+    words = (
+        f"`benchmarks/rtl_speed.py`: the serial core of digits_ternary, {options.samples} samples, without building:"
+    )
+    blocks = [results.text(words), results.table(columns, rows)]
+    data = {"samples": options.samples, "clocks": clocks, "clocks_per_second": found, "peer": AGAINST, "limit": BAR}
+    facts = [results.net_facts("digits_ternary", net, golden)]
+    results.record("rtl_speed", "Simulators of the same core", blocks, data=data, nets=facts, folder=options.out)
     return 0 if rates[NATIVE] >= BAR * rates[AGAINST] else 1
 
 

@@ -1,6 +1,6 @@
 """What fine-tuning for the integers keeps of float nets, on whole test sets.
 
-    python benchmarks/tune.py [--mnist mnist.npz] [--only ternary] [-o build/tune.json]
+    python benchmarks/tune.py [--mnist mnist.npz] [--only ternary] [--out DIR]
 
 Digits (1437 training images, each in 10 copies shifted and turned a little as those that the float net was trained on;
 360 test images) and, with `--mnist`, MNIST (60,000 and 10,000). The options, `DIGITS` and `MNIST`, were chosen on
@@ -12,17 +12,17 @@ choose nothing. Ends with 1 if a bar is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 
+from eqcompile.app.cli.show import table
 from eqcompile.quantization.qat.stage import tune
-from eqcompile.toolchain import artifact
 from eqcompile.toolchain.data import Inputs
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import Imported, QuantizeOptions, TuneOptions
@@ -34,7 +34,8 @@ BAR = 0.3
 COPIES = 10
 DIGITS: Mapping[str, Any] = {"epochs": 15, "noise": 0.0, "hold_out": 0.0}
 MNIST: Mapping[str, Any] = {"epochs": 8, "batch": 256, "ticks": 8, "lr": 3e-3, "noise": 0.0, "distill": 1.0}
-HEAD = ("net", "weights", "state bits", "float64", "before", "after", "points", "bar", "epoch", "seconds")
+COLUMNS = {"net": "", "weights": "", "state bits": "", "float64": "measured", "before": "simulated"}
+COLUMNS |= {"after": "simulated", "points": "simulated", "bar": "", "epoch": "", "seconds": "measured"}
 
 Task = tuple[str, Imported, Inputs, Inputs, Mapping[str, Any]]
 
@@ -94,15 +95,14 @@ def measure(task: Task, weights: str, state_bits: int) -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
-    for r in rows:
-        test = r["accuracy"]["test"]
-        shown = [f"{test[k]:.4f}" for k in ("float", "before", "after")]
-        points, seconds, bar = f"{r['points']:+.2f}", f"{r['seconds']:.0f}", "met" if r["met"] else "MISSED"
-        cells = (r["net"], r["weights"], str(r["state_bits"]), *shown, points, bar, str(r["epoch"]), seconds)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def cells(r: Mapping[str, Any]) -> list[str]:
+    """A row as COLUMNS has it."""
+    test = r["accuracy"]["test"]
+    accuracies = [f"{test[k]:.4f}" for k in ("float", "before", "after")]
+    bar = f"loss <= {BAR} points: {'met' if r['met'] else 'MISSED'}"
+    return [r["net"], r["weights"], str(r["state_bits"]), *accuracies, f"{r['points']:+.2f}", bar, str(r["epoch"])] + [
+        f"{r['seconds']:.0f}"
+    ]
 
 
 def say(line: str, end: str = "\n") -> None:
@@ -114,13 +114,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, metavar="MNIST.npz", help="x_train, x_test, y_train, y_test, as Keras's")
     parser.add_argument("--only", metavar="WORD", default="", help="rows whose weights are called so")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/tune.json"), help="default: %(default)s")
+    results.add_folder(parser)
     chosen = parser.parse_args()
     tasks = [digits()] if chosen.mnist is None else [digits(), mnist(chosen.mnist)]
     rows = [measure(task, *row) for task in tasks for row in ROWS if chosen.only in row[0]]
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_json(chosen.output, json.loads(json.dumps({"tools": artifact.tool_versions(), "rows": rows})))
-    sys.stdout.write(f"{table(rows)}\n\nbar: at most {BAR} points lost; {chosen.output}\n")
+    shown = [cells(row) for row in rows]
+    sys.stdout.write(table(tuple(COLUMNS), shown) + "\n")
+    words = (
+        "`benchmarks/tune.py`: accuracy of the integers before and after `eqtune`, on whole test sets; the options "
+        "were "
+        "chosen on training images alone:"
+    )
+    blocks = [results.text(words), results.table(COLUMNS, shown)]
+    results.record("tune", "Fine-tuning", blocks, data=rows, folder=chosen.out)
     return 0 if all(row["met"] for row in rows) else 1
 
 

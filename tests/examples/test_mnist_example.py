@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -217,8 +218,10 @@ def test_the_benchmark_prints_its_figures(tmp_path: Path, sample: tuple[Floats, 
     images = (sample[0] * 255).reshape(-1, 28, 28).astype(np.uint8)
     source = write_set(tmp_path / "mnist.npz", x_test=images, y_test=sample[1].astype(np.uint8))
     argv = [sys.executable, str(ROOT / "benchmarks" / "mnist.py"), "--data", str(source)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*argv, "--out", str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "mnist.json").read_text(encoding="utf-8"))["blocks"][0]["rows"]
+    assert all(value in done.stdout for _, value in rows)
     assert "of 100)" in done.stdout
     assert "recurrent additions skipped" in done.stdout
 

@@ -2,15 +2,22 @@
 
 import importlib.util
 import json
+import math
+import os
 import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eqcompile.app.cli.console import EXIT_CODES
 from eqcompile.app.cli.main import eqfault, eqsim, eqtune, main
+from eqcompile.quantization.lower import lower
+from eqcompile.toolchain.certificate import certify
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,17 +71,46 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_page_of_results_is_current() -> None:
-    """`make results` writes it from what the benchmarks recorded."""
+def recorder() -> Any:
     spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
     assert spec is not None
     assert spec.loader is not None
     results = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(results)
+    return results
+
+
+def test_the_page_of_results_is_current() -> None:
+    """`make results` writes it from what the benchmarks recorded."""
+    results = recorder()
     assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == results.render(), "run `make results`"
+    sections = {name for names in results.SECTIONS.values() for name in names}
     for path in results.FOLDER.glob("*.json"):
+        assert path.stem in sections
         tables = [b for b in json.loads(path.read_text(encoding="utf-8"))["blocks"] if "rows" in b]
-        assert all(len(row) == len(t["head"]) for t in tables for row in t["rows"]), path.name
+        assert all(len(row) == len(t["head"]) == len(t["kinds"]) for t in tables for row in t["rows"]), path.name
+        assert all(set(t["kinds"]) <= set(results.KINDS) and any(t["kinds"]) for t in tables), path.name
+
+
+def test_a_result_says_its_kind_its_net_and_its_machine(tmp_path: Path) -> None:
+    """A number without them cannot be compared with another."""
+    results = recorder()
+    with pytest.raises(ValueError, match="no kind"):
+        results.table({"time": "guessed"}, [])
+    with pytest.raises(ValueError, match="no section"):
+        results.record("other", "Other", [], data=[], folder=tmp_path)
+    source = import_model(ROOT / "examples/checkpoints/digits_ternary.pt").net
+    net = lower(source, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
+    facts = results.net_facts("digits", net)
+    assert facts["units"] == sum(math.prod(s.shape) for s in net.states)
+    assert 0.0 < facts["density"] < 1.0
+    assert facts["L"] == certify(net).bound
+    blocks = [results.table({"what": "", "time": "measured"}, [["a", "1 s"]])]
+    results.record("speed", "Speed", blocks, data=[{"s": 1.0, "limit": 2}], nets=[facts], folder=tmp_path)
+    page = results.render(tmp_path)
+    assert "| what | time, measured |" in page
+    assert f"| digits | {facts['units']} | {facts['density']:.1%} | {facts['L']:.4f} |" in page
+    assert f"{len(os.sched_getaffinity(0))} cores" in page
 
 
 def test_a_newcomer_reads_two_pages() -> None:
