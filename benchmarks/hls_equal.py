@@ -26,6 +26,7 @@ from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, fin
 
 from eqcompile.app import compile as pipeline
 from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
@@ -63,7 +64,7 @@ def row_of(net: str, form: str, samples: int, folder: Path, facts: dict[str, Row
     shutil.rmtree(copy)
     start = time.perf_counter()
     got = registry.find_class("simulators", "hls4ml-csim", Simulator)().run(
-        request.output, codes, trace=True, timeout_s=TIMEOUT_S
+        Artifact.open(request.output), codes, trace=True, timeout_s=TIMEOUT_S
     )
     ran = time.perf_counter() - start
     comparison = compare(golden, got)

@@ -27,6 +27,7 @@ from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, fin
 from eqcompile.app import compile as pipeline
 from eqcompile.targets.rtl.engines import architectures
 from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
@@ -77,7 +78,7 @@ def rows(
     for simulator in simulators:
         start = time.perf_counter()
         got = registry.find_class("simulators", simulator, Simulator)().run(
-            request.output, codes, trace=True, timeout_s=TIMEOUT_S
+            Artifact.open(request.output), codes, trace=True, timeout_s=TIMEOUT_S
         )
         seconds = time.perf_counter() - start
         comparison = compare(golden, got)

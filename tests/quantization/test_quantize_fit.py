@@ -164,3 +164,36 @@ def test_weights_whose_bias_takes_the_mean_are_fitted_to_what_is_left() -> None:
     centred, whole = (quantize_weights(made.A, "int3", per_row=True, moments=m) for m in (drive.centred(), drive))
     np.testing.assert_array_equal(plan.codes["A", True].codes, centred.codes)
     assert not np.array_equal(centred.codes, whole.codes)
+
+
+def test_the_descent_ends_after_six_sweeps() -> None:
+    """Artifacts are bits: one sweep more or fewer gives other codes, where the codes still move."""
+    rng = np.random.default_rng(0)
+    ends: set[int] = set()
+    for _ in range(60):
+        factor = rng.normal(size=(24, 24))
+        moment = factor @ factor.T / 24 + 0.02 * np.eye(24)
+        weights, codes, scale = rng.normal(size=(1, 24)), np.zeros((1, 24)), np.array([0.2])
+        traces = [(codes, scale)]
+        for _ in range(9):
+            with_one = descend_once(weights, *traces[-1], moment, 7)
+            traces.append(with_one)
+        got_codes, got_scale = descend(weights, codes, scale, moment, 7)
+        settled = next((k for k in range(1, 10) if np.array_equal(traces[k][0], traces[k - 1][0])), 10)
+        ends.add(settled)
+        at = min(settled, 6)
+        np.testing.assert_array_equal(got_codes, traces[at][0])
+        np.testing.assert_allclose(got_scale, traces[at][1], rtol=1e-12)
+    assert {k for k in ends if k < 6}
+    assert {k for k in ends if k > 7}
+
+
+def descend_once(weights: Array, codes: Array, scale: Array, moment: Array, top: int) -> tuple[Array, Array]:
+    """One sweep of coordinate descent over the only row, written out, and the scale of least error."""
+    codes = codes.copy()
+    (w,), (q,), s = weights, codes, float(scale[0])
+    for k in range(len(w)):
+        rest = w - s * q
+        q[k] = np.clip(np.rint(q[k] + (rest @ moment[k]) / (s * moment[k, k])), -top, top)
+    best = (q @ moment @ w) / (q @ moment @ q)
+    return codes, np.array([best if best > 0.0 else s])

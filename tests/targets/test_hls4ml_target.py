@@ -21,6 +21,7 @@ from strategies import random_inputs, random_net, small_net, with_formats
 from eqcompile.quantization.lower import lower
 from eqcompile.sim.simulators import Hls4mlSimulator
 from eqcompile.targets.hls4ml import maps, target
+from eqcompile.targets.hls4ml.stock import Unrolled
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.artifact import Artifact, manifest_of
@@ -110,6 +111,13 @@ def test_stock_layers_agree_with_golden(tmp_path: Path) -> None:
     assert top.count("nnet::dense") == 1 + 1 + 1
     found = Hls4mlSimulator().run(unchecked(project), inputs, trace=True, timeout_s=300.0)
     compare(golden.run(short, inputs), found).require()
+
+
+def test_a_sum_with_nothing_still_saturates() -> None:
+    """Before the first tick the state is zero: what is left of `W h + x` is a layer that has the table's domain."""
+    layers = Unrolled(small()).layers
+    (cast,) = (layer for layer in layers if layer["class_name"] == "Activation" and layer["activation"] == "linear")
+    assert (cast["n_in"], cast["inputs"]) == (3, [layers[0]["name"]])
 
 
 # Reuse and widths
