@@ -92,9 +92,9 @@ def test_a_line_is_judged_by_the_closest_tests_that_reach_it(tmp_path: Path, mon
         "lines": {"sim/rate.py": lines},
         "digests": {"sim/rate.py": digest(tmp_path / "sim/rate.py")},
     }
-    monkeypatch.setattr(reach, "mapped", lambda test, simulators: one)
+    monkeypatch.setattr(reach, "mapped", lambda test: one)
     reach.words_of.cache_clear()
-    known = Map(["any"], simulators=False)
+    known = Map(["any"])
     of_line = {m.line: known.judges(m, uses) for m in mutants_of("sim/rate.py", text)}
     assert of_line == {1: [near, room, far], 4: [near, room, far]}
     monkeypatch.setattr(known, "limit_s", 10.0)

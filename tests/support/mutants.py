@@ -5,10 +5,10 @@
 The tree is copied to build/mutants/tree and changed there, never in place. Each test file is run once under coverage,
 which gives the lines that each test reaches and how long it takes. A mutant is judged by the tests that reach its line,
 those that bear the name of its file or room first, then the shortest, up to a budget and to the first failure; with
-`--simulators`, what is left over is judged by tests that start a simulator. Map and verdicts are kept under
-build/mutants, so that a run that was interrupted goes on; a change of a file discards what was learnt of it. Judges are
-forked from a process that has imported the large packages, and Hypothesis does not shrink. At the end the tests that
-killed run on the unchanged tree: one that fails there has judged nothing.
+`--simulators`, what is left over is judged by the closest files of tests that start a simulator. Map and verdicts are
+kept under build/mutants, so that a run that was interrupted goes on; a change of a file discards what was learnt of it.
+Judges are forked from a process that has imported the large packages, and Hypothesis does not shrink. At the end the
+tests that killed run on the unchanged tree: one that fails there has judged nothing.
 
 The draw is a hash of seed and line, so it hardly changes when the product does. tests/support/mutants.json holds the
 last runs and the mutants that were judged equivalent, with reasons.
@@ -55,7 +55,9 @@ LARGE = (
     *("numpy", "onnx", "onnxruntime", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim", "coverage"),
     *("xdist", "torch", "numba", "jinja2", "sklearn.datasets", "duckdb", "safetensors.numpy", "packaging.requirements"),
 )
-START_LIMIT_S, FIRST_TESTS = 60.0, 8
+START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 60.0, 300.0, 8
+NO_TESTS = 5
+"""Pytest's exit status where no test was collected."""
 KILLED = ("killed", "timeout")
 
 
@@ -75,19 +77,19 @@ def copy_tree() -> None:
             shutil.copyfile(source, target)
 
 
-def judged(mutant: Mutant, tests: Sequence[str], seconds: float, number: int) -> tuple[str, str]:
-    """`killed`, `timeout` or `survived`, and the test that killed."""
+def judged(mutant: Mutant, batches: Sequence[Sequence[str]], limit_s: float, number: int) -> tuple[str, str]:
+    """`killed`, `timeout` or `survived` by batches of pytest's arguments, and the test that killed."""
     path = TREE / mutant.file
     content = path.read_bytes()
 
     def work() -> int:
         status = 0
-        for batch in (tests[:FIRST_TESTS], tests[FIRST_TESTS:]):
-            status = status or (pytest_status("-x", *batch, plugins=[Failures()]) if batch else 0)
-        return status
+        for batch in batches:
+            status = status or pytest_status("-x", *batch, plugins=[Failures()])
+        return 0 if status == NO_TESTS else status
 
     def run() -> int | None:
-        return forked(work, START_LIMIT_S + 10.0 * seconds)
+        return forked(work, limit_s)
 
     path.write_bytes(content[: mutant.start] + mutant.new.encode() + content[mutant.end :])
     # Another time for each, so that no bytecode of the mutant before is taken for it.
@@ -144,7 +146,7 @@ def shown(result: dict[str, Any]) -> str:
     return f"{result['verdict']} {result['file']}:{result['line']} {result['old']!r} -> {result['new']!r}"[:200]
 
 
-def verdicts_of(mutants: Sequence[Mutant], maps: Sequence[Map]) -> list[dict[str, Any]]:
+def verdicts_of(mutants: Sequence[Mutant], known: Map, *, simulators: bool) -> list[dict[str, Any]]:
     """The verdict of each, from the log where neither its file nor its tests have changed since."""
     log = WORK / "results.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
@@ -152,25 +154,31 @@ def verdicts_of(mutants: Sequence[Mutant], maps: Sequence[Map]) -> list[dict[str
     killed = {(r["key"], r["digest"]): r for r in rows if r["verdict"] in KILLED}
     results = []
     for number, mutant in enumerate(mutants):
-        state = digest(TREE / mutant.file)
-        result = killed.get((mutant.key, state))
-        for known in maps if result is None else ():
-            judges = known.judges(mutant, uses)
-            files = sorted({name.split("::")[0] for name in judges})
-            tests = hashlib.sha256(" ".join([*judges, *(digest(TREE / f) for f in files)]).encode()).hexdigest()[:16]
-            row = done.get((mutant.key, state, tests))
-            if row is None:
-                seconds = sum(known.seconds[t] for t in judges)
-                verdict, killer = judged(mutant, judges, seconds, number) if judges else ("not reached", "")
-                row = {"key": mutant.key, "digest": state, "state": tests, "verdict": verdict, "killer": killer}
-                row |= {"tests": len(judges), **asdict(mutant)}
-                with log.open("a") as stream:
-                    stream.write(json.dumps(row) + "\n")
-                say(f"{number + 1} {shown(row)}")
-            if result is None or row["verdict"] != "not reached":
-                result = row
-            if result["verdict"] in KILLED:
+        file = digest(TREE / mutant.file)
+        result = killed.get((mutant.key, file))
+        judges = known.judges(mutant, uses)
+        seconds = sum(known.seconds[t] for t in judges)
+        stages = [([b for b in (judges[:FIRST_TESTS], judges[FIRST_TESTS:]) if b], START_LIMIT_S + 10.0 * seconds)]
+        if simulators:
+            closest = known.simulators(mutant)
+            stages += [([closest], SIMULATORS_LIMIT_S)] if closest else []
+        for batches, limit_s in stages:
+            if result is not None and result["verdict"] in KILLED:
                 break
+            tests = [t for batch in batches for t in batch]
+            parts = [*tests, *(digest(TREE / f) for f in sorted({t.split("::")[0] for t in tests if "/" in t}))]
+            state = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+            result = done.get((mutant.key, file, state))
+            if result is None:
+                verdict, killer = judged(mutant, batches, limit_s, number) if tests else ("not reached", "")
+                if batches == [known.simulators(mutant)] and verdict == "timeout":
+                    # Simulators may need longer than the limit without the mutant, too.
+                    verdict = "survived"
+                result = {"key": mutant.key, "digest": file, "state": state, "verdict": verdict, "killer": killer}
+                result |= {"tests": len(tests), **asdict(mutant)}
+                with log.open("a") as stream:
+                    stream.write(json.dumps(result) + "\n")
+                say(f"{number + 1} {shown(result)}")
         assert result is not None
         results.append(result)
     failing = unsound(sorted({r["killer"] for r in results if r["killer"]}))
@@ -192,9 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
     tests = sorted(str(p.relative_to(TREE)) for p in (TREE / "tests").rglob("test_*.py"))
-    maps = [Map(tests, simulators=simulators) for simulators in (False, True)[: 1 + options.simulators]]
+    known = Map(tests)
     files = [f for f in sources(TREE) if f.startswith(tuple(options.files.split(",")))]
-    results = verdicts_of(drawn(files, options.count, options.seed), maps)
+    results = verdicts_of(drawn(files, options.count, options.seed), known, simulators=options.simulators)
     committed = json.loads(COMMITTED.read_text())
     equivalent = {e["mutant"] for e in committed["equivalent"]}
     verdicts = table(results, equivalent)

@@ -26,8 +26,8 @@ TREE = WORK / "tree"
 FAILURES = WORK / "failures"
 ROOMS = ("app", "quantization", "targets", "sim", "rtl", "toolchain")
 MAP_LIMIT_S = 1200.0
-# Seconds of tests that judge a mutant, those that start a simulator apart.
-FAST_LIMIT_S, SIMULATOR_LIMIT_S = 60.0, 120.0
+# Seconds of tests that judge a mutant, and files of tests that start a simulator.
+LIMIT_S, SIMULATOR_FILES = 60.0, 4
 QUIET = "ignore::pytest.PytestAssertRewriteWarning"
 say = functools.partial(print, flush=True)  # noqa: T201
 
@@ -135,12 +135,12 @@ class _Recorder:
         return {"seconds": seconds, "lines": lines, "digests": digests}
 
 
-def mapped(test: str, simulators: bool) -> dict[str, Any]:
+def mapped(test: str) -> dict[str, Any]:
     """What the tests of a file reach, measured once: `{"seconds": {test: s}, "lines": {file: {line: [test]}}}`.
 
-    The tests that start a simulator, or those that do not.
+    Tests that start a simulator are left out.
     """
-    store = WORK / ("map-simulators" if simulators else "map") / f"{test.replace('/', '.')}.json"
+    store = WORK / "map" / f"{test.replace('/', '.')}.json"
     state = {"digest": digest(TREE / test)}
     if store.exists():
         reached: dict[str, Any] = json.loads(store.read_text())
@@ -151,15 +151,14 @@ def mapped(test: str, simulators: bool) -> dict[str, Any]:
 
     def work() -> int:
         recorder = _Recorder()
-        pytest_status(test, "-m", "simulator" if simulators else "not simulator", plugins=[recorder])
+        pytest_status(test, "-m", "not simulator", plugins=[recorder])
         part.write_text(json.dumps(state | recorder.result()))
         return 0
 
     store.parent.mkdir(exist_ok=True)
     start = time.monotonic()
-    if "simulator" in (TREE / test).read_text(encoding="utf-8") or not simulators:
-        forked(work, MAP_LIMIT_S)
-        say(f"map {test}: {time.monotonic() - start:.0f} s")
+    forked(work, MAP_LIMIT_S)
+    say(f"map {test}: {time.monotonic() - start:.0f} s")
     if not part.exists():
         part.write_text(json.dumps(state | {"seconds": {}, "lines": {}, "digests": {}}))
     part.rename(store)
@@ -170,15 +169,16 @@ def mapped(test: str, simulators: bool) -> dict[str, Any]:
 class Map:
     """Which tests reach a line."""
 
-    def __init__(self, tests: Sequence[str], *, simulators: bool) -> None:
-        self.limit_s = SIMULATOR_LIMIT_S if simulators else FAST_LIMIT_S
+    def __init__(self, tests: Sequence[str]) -> None:
+        self.tests = tests
+        self.limit_s = LIMIT_S
         self.seconds: dict[str, float] = {}
         self.of_line: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.of_file: dict[str, set[str]] = defaultdict(set)
         self.importers: dict[str, set[str]] = defaultdict(set)
         self.moved: set[str] = set()
         for test in tests:
-            reached = mapped(test, simulators)
+            reached = mapped(test)
             seconds = reached["seconds"]
             self.seconds |= seconds
             for file, lines in reached["lines"].items():
@@ -208,6 +208,18 @@ class Map:
         ordered = sorted(names, key=lambda n: (distance(n), self.seconds[n]))
         ends = itertools.accumulate(self.seconds[n] for n in ordered)
         return [n for n, end in zip(ordered, ends, strict=True) if end < self.limit_s] or ordered[:1]
+
+    def simulators(self, mutant: Mutant) -> list[str]:
+        """Arguments of pytest: the closest test files by name that start a simulator."""
+        words = {*Path(mutant.file).parent.parts, Path(mutant.file).stem}
+        files = [t for t in self.tests if "mark.simulator" in (TREE / t).read_text(encoding="utf-8")]
+
+        def distance(test: str) -> tuple[int, int, str]:
+            common = sum(word in test for word in words)
+            return -common, (TREE / test).stat().st_size, test
+
+        close = [t for t in sorted(files, key=distance) if distance(t)[0] < 0][:SIMULATOR_FILES]
+        return ["-m", "simulator", *close] if close else []
 
 
 @functools.cache
