@@ -95,7 +95,7 @@ rtl: $(VENV)/.installed
 	@$(BIN)/python benchmarks/rtl_da4ml.py
 
 families: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py --target numpy --target loihi
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py $(addprefix --target ,numpy c onnx nir hls4ml loihi)
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt

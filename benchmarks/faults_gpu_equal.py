@@ -5,7 +5,7 @@
 Needs PyTorch, Triton and NumPy, and no installation of eqcompile. Without a CUDA device it refuses; with
 `TRITON_INTERPRET=1` the same kernel runs on the CPU. Nets: the example checkpoints, and random ones, damped and
 interpolating ones among them. Then wrong kernels: each must give another result on a net that contains what it breaks.
-Exit status 1 if a result differs, if a mutant is not noticed, or if no net was taken.
+Exit status 1 if a result differs, if a mutant is not noticed, or if no net was accepted.
 """
 
 from __future__ import annotations
@@ -82,27 +82,27 @@ def main() -> int:
         torch.cuda.get_device_name() if torch.cuda.is_available() else f"Triton's interpreter, {platform.machine()}"
     )
     say(f"{device}; torch {torch.__version__}, triton {triton.__version__}")
-    taken: list[tuple[str, IntNet, Inputs]] = []
+    accepted: list[tuple[str, IntNet, Inputs]] = []
     total = Comparison(0, 0, 0)
     for name, net, codes in nets(options.random):
         reasons = GpuEngine().check(net)
         if reasons:
             say(f"{name}: refused, {reasons[0].what}")
             continue
-        taken.append((name, net, codes))
+        accepted.append((name, net, codes))
         result = compared(net, codes, options.seed, options.faults)
         total += result
         say(f"{name}: {result.faults} faults, {result.steps} steps, {result.mismatches} mismatches; {kinds(net)}")
     unnoticed = []
     for right, wrong in MUTANTS:
         with mutated(right, wrong) as changed:
-            noticed = (n for n, net, codes in taken if compared(net, codes, options.seed, options.faults).mismatches)
+            noticed = (n for n, net, codes in accepted if compared(net, codes, options.seed, options.faults).mismatches)
             by = next((n for n in noticed if changed), None)
         unnoticed += [] if by else [right]
         say(f"mutant {right!r} -> {wrong!r}: {f'noticed on {by}' if by else 'NOT NOTICED'}")
     document = {
         "device": device,
-        "nets": len(taken),
+        "nets": len(accepted),
         "faults": total.faults,
         "steps": total.steps,
         "mismatches": total.mismatches,
@@ -110,7 +110,7 @@ def main() -> int:
         "noticed": len(MUTANTS) - len(unnoticed),
     }
     say(json.dumps(document))
-    return 1 if total.mismatches or unnoticed or not taken else 0
+    return 1 if total.mismatches or unnoticed or not accepted else 0
 
 
 if __name__ == "__main__":

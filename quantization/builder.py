@@ -73,6 +73,10 @@ class Builder:
         self.intervals[name] = Interval(int(array.min()), int(array.max())) if array.size else Interval(0, 0)
         return name
 
+    def whole(self, number: int) -> str:
+        """A whole number that is not negative, as a constant."""
+        return self.param(f"whole_{number}", np.array(number), f"the whole number {number}", shared=True)
+
     # Values
 
     def clamped(self, i: Input) -> None:
@@ -140,25 +144,23 @@ class Builder:
         return self._once(value, scale, fmt.bits, lambda: self.saturated(on_grid, fmt))
 
     def saturated(self, value: Value, fmt: Format) -> Value:
-        """The value limited to what `fmt` holds: a one-segment piecewise-linear table of slope 1."""
-        base = self.param(f"saturate_{fmt}_base", np.array([fmt.lo]), f"saturation to {fmt}", shared=True)
-        slope = self.param(
-            f"saturate_{fmt}_slope", np.array([1 << fmt.bits]), f"saturation to {fmt}: slope", shared=True
-        )
-        out = self.fresh(f"{value.name}_saturated")
-        op = ops.Interpolate(out=out, x=value.name, base=base, slope=slope, first=fmt.lo, shift=fmt.bits)
-        return self.put(op, value.scale)
+        """The value limited to what `fmt` holds."""
+        return self._limited(value, "saturated", f"saturate_{fmt}", f"saturation to {fmt}", fmt.lo, fmt.bits)
 
     def at_least(self, value: Value, lowest: int) -> Value:
         """The value where it is at least `lowest`, else that: for a bound that holds but that no interval shows."""
-        held = self.interval(value)
-        if held.lo >= lowest:
+        interval = self.interval(value)
+        if interval.lo >= lowest:
             return value
-        shift = max(held.hi - lowest, 0).bit_length()
-        base = self.param(f"from_{lowest}_base", np.array([lowest]), f"at least {lowest}", shared=True)
-        slope = self.param(f"from_{lowest}_slope", np.array([1 << shift]), f"at least {lowest}: slope", shared=True)
-        out = self.fresh(f"{value.name}_limited")
-        op = ops.Interpolate(out=out, x=value.name, base=base, slope=slope, first=lowest, shift=shift)
+        bits = max(interval.hi - lowest, 0).bit_length()
+        return self._limited(value, "limited", f"from_{lowest}", f"at least {lowest}", lowest, bits)
+
+    def _limited(self, value: Value, what: str, name: str, source: str, lowest: int, bits: int) -> Value:
+        """The value limited to `2**bits` codes from `lowest`: a one-segment piecewise-linear table of slope 1."""
+        base = self.param(f"{name}_base", np.array([lowest]), source, shared=True)
+        slope = self.param(f"{name}_slope", np.array([1 << bits]), f"{source}: slope", shared=True)
+        out = self.fresh(f"{value.name}_{what}")
+        op = ops.Interpolate(out=out, x=value.name, base=base, slope=slope, first=lowest, shift=bits)
         return self.put(op, value.scale)
 
     def _once(self, value: Value, scale: Fraction, bits: int, make: Callable[[], Value]) -> Value:

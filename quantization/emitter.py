@@ -56,6 +56,7 @@ class Emitter:
         # A multiplier rounded to this many bits moves the largest pre-activation by less than a step.
         self.build = Builder(names, multiplier_bits=max(15, options.state_bits + 7))
         self.choices: list[JsonObject] = []
+        self._masks: dict[str, str] = {}
         self.env: dict[str, Operand] = {
             p.name: Constant(p.name, np.asarray(p.value, np.float64), p.source) for p in net.params
         }
@@ -210,19 +211,15 @@ class Emitter:
 
     def _wrapped(self, op: ops.Mod, x: Value, period: Fraction) -> Value:
         """`x - period * floor(x / period)` exactly, on a grid that divides the period into a power of two of steps."""
-        steps = math.ceil(math.log2(period / self.pre))
-        fine = self.build.rescaled(x, period / (1 << steps))
-        half = self.build.param(f"half_of_{1 << steps}", np.array(1 << steps >> 1), f"2^{steps - 1}", shared=True)
-        one = self.build.param("one", np.array(1), "the integer 1", shared=True)
-        whole = self.build.param(f"times_{1 << steps}", np.array(1 << steps), f"the integer {1 << steps}", shared=True)
-        below = self.build.put(ops.Sub(out=self.build.fresh(f"{op.out}_below"), a=fine.name, b=half), fine.scale)
-        turns = ops.Rescale(out=self.build.fresh(f"{op.out}_turns"), x=below.name, multiplier=one, shift=steps)
-        turned = ops.Rescale(
-            out=self.build.fresh(f"{op.out}_turned"), x=self.build.put(turns, period).name, multiplier=whole, shift=0
-        )
-        offset = self.build.put(turned, fine.scale)
-        rest = self.build.put(ops.Sub(out=self._name(op), a=fine.name, b=offset.name), fine.scale)
-        return self.build.saturated(rest, Format(steps, False))
+        build, bits = self.build, math.ceil(math.log2(period / self.pre))
+        fine = build.rescaled(x, period / (1 << bits))
+        # Half a turn less, so that rescaling to the nearest turn is the floor.
+        half = build.whole(1 << bits >> 1)
+        below = build.put(ops.Sub(out=build.fresh(f"{op.out}_below"), a=fine.name, b=half), fine.scale)
+        turns = ops.Rescale(out=build.fresh(f"{op.out}_turns"), x=below.name, multiplier=build.whole(1), shift=bits)
+        whole = build.rescaled(build.put(turns, period), fine.scale)
+        rest = build.put(ops.Sub(out=self._name(op), a=fine.name, b=whole.name), fine.scale)
+        return build.saturated(rest, Format(bits, False))
 
     def _bounded(self, name: str) -> Value:
         """A value on a grid no finer than that of pre-activations, limited to twice its range in the float net where
@@ -233,14 +230,20 @@ class Emitter:
         return self.build.saturated(x, fmt) if self.build.interval(x).magnitude > fmt.hi + 1 else x
 
     def _nonzero(self, name: str) -> str:
-        """A boolean value, true where the mask is not 0."""
+        """A boolean value, true where the mask is not 0; of a constant it is made once, in the drive."""
         operand = self.env[name]
-        if isinstance(operand, Constant):
-            operand = replace(operand, value=(operand.value != 0.0).astype(np.float64))
-        mask = self._valued(operand, Fraction(1))
+        if not isinstance(operand, Constant):
+            return self._marked(name, self._valued(operand, Fraction(1)))
+        if name not in self._masks:
+            outer, self.build.block = self.build.block, self.build.drive
+            flags = replace(operand, value=(operand.value != 0.0).astype(np.float64))
+            self._masks[name] = self._marked(name, self._valued(flags, Fraction(1)))
+            self.build.block = outer
+        return self._masks[name]
+
+    def _marked(self, name: str, mask: Value) -> str:
         size = self.build.put(ops.Abs(out=self.build.fresh(f"{name}_size"), x=mask.name), mask.scale)
-        none = self.build.param("zero", np.array(0), "the integer 0", shared=True)
-        return self.build.emit(ops.Greater(out=self.build.fresh(f"{name}_part"), a=size.name, b=none))
+        return self.build.emit(ops.Greater(out=self.build.fresh(f"{name}_part"), a=size.name, b=self.build.whole(0)))
 
     def _value(self, name: str) -> Value:
         """An operand on its own grid; a constant becomes codes on the pre-activation grid."""

@@ -40,7 +40,7 @@ class Grids:
     read: Mapping[str, Grid]
 
     @classmethod
-    def choose(cls, net: EqNet, bounds: Bounds, state_bits: int, guard_bits: int = 0) -> Grids:
+    def choose(cls, net: EqNet, bounds: Bounds, state_bits: int, guard_bits: int) -> Grids:
         """Grids of all states and signals.
 
         Whole numbers (flags, counters) keep unit steps. A value within [-1, 1] has `state_bits`, all but the sign

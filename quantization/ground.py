@@ -19,6 +19,7 @@ from .hoist import hoist
 from .inputs import Span, choose_encoding, encode_error, input_spans
 from .moments import Moments, measure
 from .plan import Use, make_plan
+from .stopping import without_stop
 from .weights import Codes
 
 __all__ = ["Ground"]
@@ -49,6 +50,7 @@ class Ground:
     ) -> Ground:
         """Decide all but the weights. Raises UsageError with every fault of the calibration data, or for states whose
         range is neither proved nor known."""
+        net = without_stop(net)
         spans = input_spans(net, options, calibration, ranges)
         encodings = {
             name: choose_encoding(options.input_bits, span.range, None if calibration is None else calibration[name])

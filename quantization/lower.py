@@ -22,7 +22,7 @@ from .bounds import Range
 from .contract import contracted
 from .ground import Ground
 from .options import check_options, kinds_of
-from .stopping import per_sample
+from .stopping import stop_rows
 
 __all__ = ["check_supported", "lower"]
 
@@ -45,13 +45,12 @@ def lower(
     """
     check_options(options)
     check_supported(net)
-    net, stopped = per_sample(net, calibration)
     kinds = kinds_of(net, options)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
     if options.max_lipschitz is not None:
         lowered = contracted(ground, kinds, lowered, options.max_lipschitz)
-    return replace(lowered, choices=(*stopped, *lowered.choices))
+    return replace(lowered, choices=(*stop_rows(net, calibration), *lowered.choices))
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:

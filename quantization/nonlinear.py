@@ -74,8 +74,7 @@ def softmax(build: Builder, op: ops.Softmax, x: Value, *, bits: int, part: str |
     table = tabulate(lambda v: np.maximum(np.exp(v), 1.0 / unit), -depth, 0, step, scale=1.0 / unit, top=2 * unit)
     e = _look_up(build, out, below, table, Fraction(1, unit), f"exp in steps of {step:.9g}, output 2^-{fine}")
     if part is not None:
-        none = build.param("zero", np.array(0), "the integer 0", shared=True)
-        e = build.put(ops.Select(out=build.fresh(f"{out}_part"), condition=part, a=e.name, b=none), e.scale)
+        e = build.put(ops.Select(out=build.fresh(f"{out}_part"), condition=part, a=e.name, b=build.whole(0)), e.scale)
     total = build.put(ops.Reduce(out=build.fresh(f"{out}_total"), x=e.name, kind="sum", axes=(-1,), keep=True), e.scale)
     divisor = build.at_least(total, 1)
     divide = ops.Divide(out=build.fresh(f"{out}_quotient"), a=e.name, b=divisor.name, shift=fraction)

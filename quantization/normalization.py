@@ -47,19 +47,15 @@ def normalize(build: Builder, op: ops.Normalize, x: Value, *, frac: int) -> tupl
     n = math.prod(build.shape(grouped)[axis] for axis in axes)
     total = _sum(build, op, "sum", grouped, axes)
     variance = _variance(build, op, grouped, total, n, axes)
-    largest, finest = build.interval(variance).hi, frac
-    kept = (f for f in range(finest, _LEAST_BITS, -1) if _root_bits(op, largest, n, x.scale, f) is not None)
-    frac = next(kept, _LEAST_BITS)
-    root, bits, lowest, error = _deviation(build, op, variance, n, x.scale, frac)
+    frac, bits, error = _precision(op, build.interval(variance).hi, n, x.scale, frac)
+    root, lowest = _deviation(build, op, variance, _eps(op, n, x.scale), bits)
     centred = build.put(
         ops.Sub(out=build.fresh(f"{op.out}_centred"), a=_times(build, op, grouped, n).name, b=total.name), x.scale / n
     )
     # An error of 1/2 in the reciprocal reaches the result times `centred` and 2^bits.
     precision = math.ceil(math.log2(max(build.interval(centred).magnitude, 1))) + bits + frac + _FINE_BITS
-    one = build.param("one", np.array(1), "the integer 1", shared=True)
-    reciprocal = build.put(
-        ops.Divide(out=build.fresh(f"{op.out}_reciprocal"), a=one, b=root.name, shift=precision), Fraction(1)
-    )
+    divide = ops.Divide(out=build.fresh(f"{op.out}_reciprocal"), a=build.whole(1), b=root.name, shift=precision)
+    reciprocal = build.put(divide, Fraction(1))
     product = build.put(
         ops.Mul(out=build.fresh(f"{op.out}_product"), a=centred.name, b=reciprocal.name),
         Fraction(1, 1 << (precision - bits)),
@@ -91,9 +87,8 @@ def _sum(build: Builder, op: ops.Normalize, what: str, x: Value, axes: tuple[int
 
 def _times(build: Builder, op: ops.Normalize, x: Value, n: int) -> Value:
     """n times the codes of x, which then count in steps of scale / n."""
-    factor = build.param(f"times_{n}", np.array(n), f"the integer {n}", shared=True)
     out = build.fresh(f"{op.out}_{x.name}_times")
-    return build.put(ops.Rescale(out=out, x=x.name, multiplier=factor, shift=0), x.scale / n)
+    return build.put(ops.Rescale(out=out, x=x.name, multiplier=build.whole(n), shift=0), x.scale / n)
 
 
 def _variance(build: Builder, op: ops.Normalize, x: Value, total: Value, n: int, axes: tuple[int, ...]) -> Value:
@@ -123,33 +118,33 @@ def _cost(op: ops.Normalize, n: int, scale: Fraction, frac: int) -> float:
     return 1.5 * math.sqrt(n - 1) * 2.0**frac / max(math.sqrt(n - 1) + eps, 4.0 * eps)
 
 
-def _root_bits(op: ops.Normalize, largest: int, n: int, scale: Fraction, frac: int) -> int | None:
-    """Fraction bits of the root: as many as the result needs, or as the word has room for if they are enough."""
+def _precision(op: ops.Normalize, largest: int, n: int, scale: Fraction, finest: int) -> tuple[int, int, float]:
+    """Fraction bits of the result (`finest`, or fewer), those of the root, and what rounding it costs, in codes.
+
+    `largest`: that the variance takes.
+
+    Raises RangeError where words have no room for any.
+    """
     under = largest + (math.ceil(_eps(op, n, scale)) if op.eps_on == "variance" else 0)
     room = (_WORD_BITS - max(under, 1).bit_length()) // 2
-    cost = _cost(op, n, scale, frac)
-    bits = min(max(math.ceil(math.log2(max(cost, 1e-300) / _ROOT_ERROR)), 0), room)
-    return bits if bits >= 0 and cost / 2.0**bits <= _LARGEST_ROOT_ERROR else None
+    for frac in range(max(finest, _LEAST_BITS), _LEAST_BITS - 1, -1):
+        cost = _cost(op, n, scale, frac)
+        bits = min(max(math.ceil(math.log2(max(cost, 1e-300) / _ROOT_ERROR)), 0), room)
+        if bits >= 0 and cost / 2.0**bits <= _LARGEST_ROOT_ERROR:
+            return frac, bits, cost / 2.0**bits
+    raise RangeError(
+        f"normalize {op.out}: the variance of {n} entries takes {max(largest, 1).bit_length()} bits of "
+        f"{_WORD_BITS}, too many for a result within one code of 2^-{_LEAST_BITS}"
+    )
 
 
-def _deviation(
-    build: Builder, op: ops.Normalize, variance: Value, n: int, scale: Fraction, frac: int
-) -> tuple[Value, int, int, float]:
-    """The divisor, its fraction bits, its smallest value, and what its rounding costs the result, in codes."""
-    largest = build.interval(variance).hi
-    bits = _root_bits(op, largest, n, scale, frac)
-    if bits is None:
-        raise RangeError(
-            f"normalize {op.out}: the variance of {n} entries takes {max(largest, 1).bit_length()} bits of "
-            f"{_WORD_BITS}, too many for a result within one code of 2^-{frac}"
-        )
+def _deviation(build: Builder, op: ops.Normalize, variance: Value, eps: Fraction, bits: int) -> tuple[Value, int]:
+    """The divisor with `bits` fraction bits, and its smallest value; `eps` is in steps of the divisor or its square."""
     on_variance = op.eps_on == "variance"
-    error, eps = _cost(op, n, scale, frac) / 2.0**bits, _eps(op, n, scale)
     small = max(round(eps * ((4 if on_variance else 2) ** bits)), 1)
     shifted = variance
     if bits:
-        factor = build.param(f"shift_{2 * bits}", np.array(1 << 2 * bits), f"2^{2 * bits}", shared=True)
-        out = build.fresh(f"{op.out}_fine_variance")
+        factor, out = build.whole(1 << 2 * bits), build.fresh(f"{op.out}_fine_variance")
         shifted = build.put(ops.Rescale(out=out, x=variance.name, multiplier=factor, shift=0), variance.scale)
     constant = build.param(f"{op.out}_eps", np.array(small), f"eps {op.eps:g} of {op.out} in steps of the divisor")
     if on_variance:
@@ -160,4 +155,4 @@ def _deviation(
         bare = build.put(ops.Isqrt(out=build.fresh(f"{op.out}_root"), x=shifted.name), Fraction(1))
         root = build.put(ops.Add(out=build.fresh(f"{op.out}_padded"), a=bare.name, b=constant), Fraction(1))
         lowest = small
-    return build.at_least(root, lowest), bits, lowest, error
+    return build.at_least(root, lowest), lowest

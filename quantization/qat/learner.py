@@ -27,6 +27,7 @@ from ..ground import Ground
 from ..lower import check_supported
 from ..options import kinds_of
 from ..plan import make_plan, taken, uses
+from ..stopping import without_stop
 from .checkpoint import Checkpoint
 from .network import Network, constants
 from .weights import QuantizedWeight, straight
@@ -56,7 +57,7 @@ class Learner(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint, options: QuantizeOptions, calibration: Mapping[str, Numbers]) -> None:
         super().__init__()
-        self.source: EqNet = checkpoint.net
+        self.source: EqNet = without_stop(checkpoint.net)
         self.spread = {name: float(np.std(a)) for name, a in calibration.items() if a.dtype.kind == "f"}
         self.kinds = kinds_of(self.source, options)
         check_supported(self.source)

@@ -60,14 +60,14 @@ class NumpyPlan(Plan):
 def _names(net: IntNet) -> list[Diagnostic]:
     """Names of outputs are keys of a file that holds other keys too."""
     # The parameter `file` of numpy.savez is no key.
-    seen = {"file", "steps", *label_keys(net).values()}
+    reserved = {"file", "steps", *label_keys(net).values()}
     faults = []
     for o in net.outputs:
-        if o.name in seen or o.name.startswith("state."):
+        if o.name in reserved or o.name.startswith("state."):
             faults.append(
                 Diagnostic("numpy-output-name", f"the output name {o.name!r} is taken in the result file", net.name)
             )
-        seen.add(o.name)
+        reserved.add(o.name)
     faults += [
         Diagnostic("numpy-param-name", "a parameter cannot be called 'file'", net.name)
         for p in net.params

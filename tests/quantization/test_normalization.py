@@ -15,6 +15,7 @@ from quantize_nets import loop, net
 
 from eqcompile.quantization import normalization
 from eqcompile.quantization.lower import lower
+from eqcompile.quantization.search import search
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run
@@ -25,6 +26,12 @@ from eqcompile.toolchain.reference import run_reference
 
 Array = NDArray[np.float64]
 KINDS = ("variance", "deviation")
+
+
+def stopping() -> EqNet:
+    """A loop that its source stops as a batch."""
+    source = loop(np.random.default_rng(0), steps=12, gain=0.5).net
+    return replace(source, schedule=replace(source.schedule, stop=Stop("h", 0.05, 5, 2.0)))
 
 
 def drive_of(step: Sequence[Op], shape: tuple[int, ...], params: dict[str, Any] | None = None) -> EqNet:
@@ -134,9 +141,9 @@ def test_masked_softmax_is_within_two_codes(n: int, bits: int, seed: int) -> Non
     float_net = drive_of([ops.Softmax(out="y", x="x", mask="mask")], (n, n), {"mask": mask})
     x = {"x": rng.uniform(-4.0, 4.0, (5, n, n))}
     lowered = lower(float_net, QuantizeOptions(state_bits=bits, input_bits=bits), calibration=x)
-    found = errors(float_net, lowered, x)
-    assert found.max() <= 2.0 * 2.0 ** -(bits + 1)
-    assert (found[:, mask == 0] == 0.0).all()
+    apart = errors(float_net, lowered, x)
+    assert apart.max() <= 2.0 * 2.0 ** -(bits + 1)
+    assert (apart[:, mask == 0] == 0.0).all()
 
 
 def test_masked_softmax_notices_an_entry_that_should_not_count() -> None:
@@ -159,21 +166,20 @@ def test_modulo_is_exact_on_its_grid(period: float, seed: int) -> None:
     x = {"x": rng.uniform(-20.0, 20.0, (40, 3))}
     float_net = drive_of([ops.Mod(out="y", x="x", period=period)], (3,))
     lowered = lower(float_net, QuantizeOptions(input_bits=12), calibration=x)
-    found = errors(float_net, lowered, x)
-    apart = np.minimum(found, period - found)
+    distance = errors(float_net, lowered, x)
+    apart = np.minimum(distance, period - distance)
     # Half a step of the finest grid, and what a multiplier of 16 bits does to 20 units.
     assert apart.max() <= 2.0**-9 + 20.0 * 2.0**-15
 
 
 def test_stop_rule_of_the_batch_becomes_one_of_each_sample() -> None:
     """The rule goes, what it changes is measured and stated, and no sample's result depends on its companions."""
-    made = loop(np.random.default_rng(0), steps=12, gain=0.5).net
-    made = replace(made, schedule=replace(made.schedule, stop=Stop("h", 0.05, 5, 2.0)))
+    source = stopping()
     x = {"x": np.random.default_rng(1).uniform(-1.0, 1.0, (9, 5))}
-    lowered = lower(made, QuantizeOptions(), calibration=x)
+    lowered = lower(source, QuantizeOptions(), calibration=x)
     row = next(row for row in lowered.choices if row["what"] == "stop")
-    alone = replace(made, schedule=replace(made.schedule, stop=None))
-    difference = np.abs(run_reference(made, x).outputs["out"] - run_reference(alone, x).outputs["out"]).max()
+    alone = replace(source, schedule=replace(source.schedule, stop=None))
+    difference = np.abs(run_reference(source, x).outputs["out"] - run_reference(alone, x).outputs["out"]).max()
     assert row["max_output_difference"] == difference > 0.0
     assert row["samples"] == 9
     codes, _ = encode(lowered.net, x)
@@ -184,7 +190,29 @@ def test_stop_rule_of_the_batch_becomes_one_of_each_sample() -> None:
 
 def test_stop_rule_without_data_states_no_number() -> None:
     """Nothing is measured where there is nothing to measure on."""
-    made = loop(np.random.default_rng(0), gain=0.5).net
-    made = replace(made, schedule=replace(made.schedule, stop=Stop("h", 0.05, 5, 2.0)))
-    row = next(row for row in lower(made, QuantizeOptions(), calibration=None).choices if row["what"] == "stop")
+    row = next(row for row in lower(stopping(), QuantizeOptions(), calibration=None).choices if row["what"] == "stop")
     assert "max_output_difference" not in row
+
+
+def test_widths_of_a_net_with_a_stop_rule_are_searched() -> None:
+    """The search prepares its nets itself: the rule must not reach the integers on that road either."""
+    source = stopping()
+    source = replace(source, outputs=(replace(source.outputs[0], kind="classes"),))
+    x = {"x": np.random.default_rng(1).uniform(-1.0, 1.0, (40, 5))}
+    result = search(source, QuantizeOptions(), calibration=None, inputs=x, target=0.5)
+    assert result.meets_target
+
+
+def test_a_constant_mask_is_made_once_an_input() -> None:
+    """Two softmaxes of a step share the condition, which stands in the drive and costs no tick."""
+    softmaxes = [ops.Softmax(out=out, x=x, mask="mask") for out, x in (("once", "h"), ("twice", "once"))]
+    made = net(
+        {"mask": np.tril(np.ones((3, 3), np.int64))},
+        x=(3, 3),
+        states=[State("h", (3, 3), "twice")],
+        step=softmaxes,
+        output="h",
+    )
+    lowered = lower(made, QuantizeOptions(), calibration={"x": np.ones((1, 3, 3))}).net
+    assert [op.mnemonic for op in lowered.drive] == ["abs", "greater"]
+    assert not any(isinstance(op, ops.Greater) for op in lowered.step)

@@ -23,7 +23,7 @@ from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import EqNet
+from eqcompile.toolchain.ir import EqNet, Stop
 from eqcompile.toolchain.reference import run_reference
 
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
@@ -179,3 +179,14 @@ def test_a_wrapped_checkpoint_is_trained_under_its_own_keys(tmp_path: Path) -> N
     checkpoint = Checkpoint(import_model(tmp_path / "wrapped.pt"))
     assert checkpoint.net.digest == plain.net.digest
     assert set(checkpoint.content({})["state_dict"]) == set(Checkpoint(plain).content({})["state_dict"])
+
+
+def test_a_net_with_a_stop_rule_is_trained_without_it() -> None:
+    """The integers make all steps, and so must what is trained for them; the rule itself has no integer form."""
+    imported = import_model(CHECKPOINTS / "digits_looped.pt")
+    net = replace(imported.net, schedule=replace(imported.net.schedule, stop=Stop("h", 0.1, 5, 2.0)))
+    checkpoint = Checkpoint(imported)
+    checkpoint.net = net
+    learner = Learner(checkpoint, QuantizeOptions(weights="int4"), {"x": X})
+    assert learner.source.schedule.stop is None
+    assert learner.lowered().schedule.steps == net.schedule.steps

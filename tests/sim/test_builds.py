@@ -21,13 +21,13 @@ parser = argparse.ArgumentParser()
 for name in ("--build-only", "--trace", "--saboteurs"):
     parser.add_argument(name, action="store_true")
 parser.add_argument("--build", type=pathlib.Path)
-given = parser.parse_args()
+options = parser.parse_args()
 log = pathlib.Path("LOG")
 log.write_text(log.read_text() + "built\\n" if log.exists() else "built\\n")
-program = given.build / "Vcore"
+program = options.build / "Vcore"
 program.write_text("half")
 time.sleep(float(pathlib.Path("SECONDS").read_text()))
-program.write_text(f"whole {given.trace} {given.saboteurs}")
+program.write_text(f"whole {options.trace} {options.saboteurs}")
 """
 """A bench whose compiler takes SECONDS, and counts its calls in LOG; the program is half there from the start."""
 

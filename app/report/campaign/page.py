@@ -162,11 +162,12 @@ def _baseline(report: CampaignReport, found: Baseline) -> Markup:
 
 def _sites(report: CampaignReport) -> Markup:
     rows = report["sites"]
-    seen = [o for o in COLOURS if any(r["outcomes"][o] for r in rows)]
+    outcomes = [o for o in COLOURS if any(r["outcomes"][o] for r in rows)]
     measure = rows[0]["measure"] if rows else ""
-    head = ["site", "faults", *seen, measure, "low", "high"]
+    head = ["site", "faults", *outcomes, measure, "low", "high"]
     table = [
-        [r["site"], f"{r['faults']:,}", *(f"{r['outcomes'][o]:,}" for o in seen), *interval(r["rate"])] for r in rows
+        [r["site"], f"{r['faults']:,}", *(f"{r['outcomes'][o]:,}" for o in outcomes), *interval(r["rate"])]
+        for r in rows
     ]
     plain = [[r["site"], r["faults"], *(r["outcomes"][o] for o in COLOURS), r["hits"], *raw(r["rate"])] for r in rows]
     names = ["site", "faults", *COLOURS, "hits", "rate", "low", "high"]
