@@ -44,7 +44,7 @@ def finish(
 ) -> int:
     """Print and record what ran, then what was refused and why (`refused` of a row); 1 if anything differs."""
     ran = [[f"{r[k]:,}" if isinstance(r[k], int) else str(r[k]) for k in columns] for r in rows if "refused" not in r]
-    refused = [[r["net"], r["by"], "; ".join(r["refused"])] for r in rows if "refused" in r]
+    refused = [[r["net"], r["by"], _shortened(r["refused"])] for r in rows if "refused" in r]
     sys.stdout.write(table(tuple(columns), ran) + "\n")
     blocks = [results.text(words), results.table(columns, ran)]
     if refused:
@@ -53,3 +53,9 @@ def finish(
         blocks.append(results.table(dict.fromkeys(head, ""), refused))
     results.record(name, title, blocks, data=list(rows), nets=list(nets.values()), folder=folder)
     return 0 if all(r.get("equal", True) for r in rows) else 1
+
+
+def _shortened(refused: Sequence[str]) -> str:
+    """The first reason of a refusal, and how many more there are; the target names each."""
+    more = len(refused) - 1
+    return refused[0] + (f" (and {more} more)" if more else "")

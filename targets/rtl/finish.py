@@ -99,8 +99,8 @@ def _figures(folder: Path, requests: Requests, clocks: ClockedRun | None, progre
             clock_mhz=requests.clock_mhz,
             progress=lambda done, total, part=part: progress(f"synthesis for {part}", done, total),  # type: ignore[misc]
         )
-        if report.meets_clock is False and requests.clock_mhz is not None:
-            slow = sorted(report.seeds.values(), key=lambda t: t.fmax_mhz)[len(report.seeds) // 2]
+        slow = report.median_timing
+        if report.meets_clock is False and requests.clock_mhz is not None and slow is not None:
             raise too_slow(slow, requests.clock_mhz, f"--clock for {part}")
         reports.append(replace(report, clocks=counts, notes=() if clocks is None else clocks.notes))
     return reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from eqcompile.toolchain.artifact import manifest_of, seal
 USAGE = (Usage("lut", "LUT4", 1215, 85, 24288), Usage("dsp", "multipliers", 0, 0, 0))
 
 
-def placed(clock_mhz: float | None) -> SynthReport:
-    seeds = {seed: Timing(fmax, 1.0, 2.0, "a", "b") for seed, fmax in enumerate((85.0, 81.5, 90.0))}
+def placed(clock_mhz: float | None, rates: Sequence[float] = (85.0, 81.5, 90.0)) -> SynthReport:
+    seeds = {seed: Timing(fmax, 1.0, 2.0, "a", "b") for seed, fmax in enumerate(rates)}
     return SynthReport("core", "ecp5-25k", "25k", "placed", USAGE, 70, {}, seeds, ("Yosys 9",), clock_mhz)
 
 
@@ -28,6 +29,15 @@ def test_cells_are_shares_of_the_part() -> None:
     assert "LUT4: 1215 of 24288, 5.0 % (harness: 85 more)" in placed(None).text()
     document = placed(None).to_json()
     assert [u["percent"] for u in document["usage"]] == [5.0, 0.0]  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize(
+    ("rates", "median"), [((90.0, 80.0), 80.0), ((85.0, 81.5, 90.0), 85.0), ((70.0,), 70.0), ((), None)]
+)
+def test_the_timing_that_missed_a_clock_is_below_it(rates: Sequence[float], median: float | None) -> None:
+    """With two seeds the median lies between them: the faster one would be said to miss a clock that it reaches."""
+    timing = placed(85.5, rates).median_timing
+    assert (None if timing is None else timing.fmax_mhz) == median
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ class SynthReport:
         return (min(rates), max(rates)) if rates else None
 
     @property
+    def median_timing(self) -> Timing | None:
+        """The timing at the median frequency, of the slower seed where two are in the middle."""
+        timings = sorted(self.seeds.values(), key=lambda t: t.fmax_mhz)
+        return timings[(len(timings) - 1) // 2] if timings else None
+
+    @property
     def meets_clock(self) -> bool | None:
         """Whether the median frequency is the one that was asked for, or more; None if none was."""
         return None if self.clock_mhz is None or self.fmax_mhz is None else self.fmax_mhz >= self.clock_mhz
@@ -120,7 +126,7 @@ class SynthReport:
             slow = min(self.seeds.values(), key=lambda t: t.fmax_mhz)
             delays = f"{slow.logic_ns:.1f} ns logic, {slow.routing_ns:.1f} ns routing"
             lines.append(f"  slowest path: {slow.start} to {slow.end}, {delays}")
-        if self.clock_mhz is not None:
+        if self.meets_clock is not None and self.clock_mhz is not None:
             met = sum(t.fmax_mhz >= self.clock_mhz for t in self.seeds.values())
             verdict = "met" if self.meets_clock else "MISSED"
             lines.append(f"  clock: {self.clock_mhz:g} MHz is {verdict} by the median, and by {met} of {seeds}")
