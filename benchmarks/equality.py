@@ -48,9 +48,9 @@ def finish(
     sys.stdout.write(table(tuple(columns), ran) + "\n")
     blocks = [results.text(words), results.table(columns, ran)]
     if refused:
-        head = ("net", "refused by", "because")
-        sys.stdout.write(f"\n{table(head, refused)}\n")
-        blocks.append(results.table(dict.fromkeys(head, ""), refused))
+        head = {"net": "", "refused by": "", "because": "computed"}
+        sys.stdout.write(f"\n{table(tuple(head), refused)}\n")
+        blocks.append(results.table(head, refused))
     results.record(name, title, blocks, data=list(rows), nets=list(nets.values()), folder=folder)
     return 0 if all(r.get("equal", True) for r in rows) else 1
 

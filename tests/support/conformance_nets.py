@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from strategies import random_inputs, random_net, small_net
+from strategies import random_inputs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
 from eqcompile.quantization.lower import lower
@@ -19,7 +19,7 @@ from eqcompile.toolchain.compare import Comparison, compare
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
 __all__ = ["EXAMPLES", "FAMILIES", "Codes", "agree", "example", "simulated", "skip_without_tools"]
 
@@ -36,8 +36,10 @@ FAMILIES = (
     "NeuralCube_archive_sn",
     "TemporalResonanceEqProp_release_sn",
     "ToroidalMLP_archive_sn",
+    "ModernEqProp_archive_sn",
+    "EqPropAttentionOnlyLM_release",
 )
-"""Four families in all variants; then frames, and a ring of past states."""
+"""Four families in all variants; then frames, a ring of past states, layer normalisation, and attention with a mask."""
 RANDOM_SEEDS = (1, 2, 3, 4)
 Codes = Mapping[str, NDArray[np.int64]]
 
@@ -46,6 +48,30 @@ def plain() -> tuple[IntNet, Codes]:
     """The plainest loop: whoever takes any net takes this one."""
     net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     return net, {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
+
+
+def roots() -> tuple[IntNet, Codes]:
+    """Square roots of squares and of their neighbours, up to words of 61 bits, and of negative numbers."""
+    edges = [0, 1, 2, 215, 216, 255, 256, 4096, 9741, 9742, 23170, 32767]
+    near = np.array([-(1 << 40), -1, 0, 1])
+    net = IntNet(
+        name="roots",
+        family="test",
+        inputs=(Input("x", (len(edges), 1), encoding=Encoding(Format(16, True), 1.0)),),
+        params=(Param("near", near, "test"),),
+        states=(State("h", (len(edges), len(near)), "root"),),
+        drive=(
+            ops.Mul(out="square", a="x", b="x"),
+            ops.Mul(out="fourth", a="square", b="square"),
+            ops.Add(out="beside", a="fourth", b="near"),
+        ),
+        step=(ops.Isqrt(out="root", x="beside"),),
+        readout=(),
+        outputs=(Output("o", "h", "values", 1.0),),
+        schedule=Schedule(2),
+        formats={"h": Format(31, False)},
+    )
+    return with_formats(net), {"x": np.array([[[e] for e in edges], [[-e] for e in edges]])}
 
 
 @cache
@@ -59,6 +85,8 @@ def family(name: str) -> tuple[IntNet, Codes]:
 def example(name: str) -> tuple[IntNet, Codes]:
     if name == "plain":
         return plain()
+    if name == "roots":
+        return roots()
     if name.startswith("random"):
         source = random.Random(int(name.removeprefix("random")))
         net = random_net(source, extras=()) if source.random() < 0.5 else random_net(source)
@@ -66,7 +94,7 @@ def example(name: str) -> tuple[IntNet, Codes]:
     return family(name)
 
 
-EXAMPLES = ("plain", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
+EXAMPLES = ("plain", "roots", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 
 
 def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:

@@ -351,16 +351,18 @@ def _masked_softmax(body: _Body, x: str) -> str:
 
 
 def _isqrt(body: _Body, x: str) -> str:
-    """The root of the double, which is within one of the integer root, moved to it."""
+    """The root of the double, which is within one of the integer root, moved to it; of what is positive in x."""
     from onnx import TensorProto
 
-    one = body.constant(1)
+    one, zero = body.constant(1), body.constant(0)
+    # Not Max: ONNX Runtime takes the maximum of two int64 wrongly from 2^31 on.
+    x = body.node("Where", body.node("Greater", x, zero), x, zero)
     root = body.node("Cast", body.node("Sqrt", body.node("Cast", x, to=TensorProto.DOUBLE)), to=TensorProto.INT64)
     high = body.node("Greater", body.node("Mul", root, root), x)
     root = body.node("Sub", root, body.node("Cast", high, to=TensorProto.INT64))
     above = body.node("Add", root, one)
-    low = body.node("LessOrEqual", body.node("Mul", above, above), x)
-    return body.node("Add", root, body.node("Cast", low, to=TensorProto.INT64))
+    low = body.node("Greater", body.node("Mul", above, above), x)
+    return body.node("Where", low, root, above)
 
 
 def _integer(body: _Body, op: ops.IntegerOp) -> str:
@@ -388,6 +390,6 @@ def _integer(body: _Body, op: ops.IntegerOp) -> str:
             rest = body.node("Mod", numerator, b)
             return body.node("Div", body.node("Sub", numerator, rest), b)
         case ops.Isqrt():
-            return _isqrt(body, body.node("Max", body.batched("x"), body.constant(0)))
+            return _isqrt(body, body.batched("x"))
         case _:
             assert_never(op)

@@ -50,12 +50,13 @@ template <class Y, int SHIFT, class WIDE, class A, class B> Y divide(const A a, 
 // The largest y with y * y <= x, 0 for a negative x; BITS: of the largest root. One bit of y in each turn.
 template <class Y, int BITS, class X> Y isqrt(const X x) {
     #pragma HLS INLINE
+    const ap_uint<2 * BITS + 1> positive = x < 0 ? ap_uint<2 * BITS + 1>(0) : ap_uint<2 * BITS + 1>(x);
     ap_uint<BITS + 1> y = 0;
 ROOT:
     for (int bit = BITS - 1; bit >= 0; bit--) {
         #pragma HLS UNROLL
         const ap_uint<BITS + 1> next = y | ap_uint<BITS + 1>(ap_uint<BITS + 1>(1) << bit);
-        if (next * next <= x) y = next;
+        if (next * next <= positive) y = next;
     }
     return Y(y);
 }
