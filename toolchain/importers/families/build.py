@@ -134,6 +134,10 @@ class Builder(Reader):
         self._unknown.add(name)
         return name
 
+    def knows(self, *names: str) -> bool:
+        """Whether all these values have a shape."""
+        return self._unknown.isdisjoint(names)
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a value, without the batch axis. Ends the reading if it is unknown."""
         if name in self._unknown:
