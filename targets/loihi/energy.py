@@ -62,7 +62,8 @@ class Estimate:
 
 
 def counted(result: Mapping[str, NDArray[Any]]) -> Events:
-    """Events from the arrays that run.py writes: `events.*`, `synops.*` and `units.*`, each `[samples, time steps]`."""
+    """Events from the arrays that run.py writes: `events.*`, `synops.*` and `units.*`, each int64
+    `[samples, time steps]`."""
 
     def means(prefix: str) -> dict[str, float]:
         return {k.removeprefix(prefix): float(v.sum(axis=1).mean()) for k, v in result.items() if k.startswith(prefix)}

@@ -1,7 +1,7 @@
 """Integer operations of the populations, on int32 arrays with the lanes in front.
 
-Inner products are taken in int64; every result is shown to fit 32 bits at compile time, and `narrow` raises
-OverflowError should one not.
+Operands and results are codes `[lanes, *shape]`, and operands broadcast as NumPy's do. Products and sums are taken in
+int64; every result is shown to fit 32 bits at compile time, and `narrow` raises OverflowError should one not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LIMITS = np.iinfo(np.int32)
 
 
 def narrow(value: Wide) -> Codes:
-    """The same integers in 32 bits; OverflowError if one does not fit."""
+    """The same integers, of any shape, in 32 bits. Raises OverflowError if one does not fit."""
     if value.size and (value.min() < _LIMITS.min or value.max() > _LIMITS.max):
         raise OverflowError(f"a value in [{value.min()}, {value.max()}] does not fit 32 bits")
     return value.astype(np.int32)
@@ -52,33 +52,37 @@ def _half(shift: int) -> int:
 
 
 def add(a: Codes, b: Codes) -> Codes:
+    """`a + b` of codes `[lanes, *shape]`."""
     return narrow(_wide(a) + b)
 
 
 def subtract(a: Codes, b: Codes) -> Codes:
+    """`a - b` of codes `[lanes, *shape]`."""
     return narrow(_wide(a) - b)
 
 
 def multiply(a: Codes, b: Codes) -> Codes:
+    """`a * b` of codes `[lanes, *shape]`, entry by entry."""
     return narrow(_wide(a) * b)
 
 
 def absolute(x: Codes) -> Codes:
+    """`|x|` of codes `[lanes, *shape]`."""
     return narrow(np.abs(_wide(x)))
 
 
 def reduce_sum(x: Codes, axes: tuple[int, ...], keep: bool) -> Codes:
-    """Sum over `axes`, counted from the last."""
+    """Sum of codes `[lanes, *shape]` over `axes`, counted from the last as -1; `keep` leaves them as 1."""
     return narrow(_wide(x).sum(axis=axes, keepdims=keep))
 
 
 def reduce_max(x: Codes, axes: tuple[int, ...], keep: bool) -> Codes:
-    """Largest entry over `axes`, counted from the last."""
+    """Largest entry of codes `[lanes, *shape]` over `axes`, as `reduce_sum` names them."""
     return np.asarray(x.max(axis=axes, keepdims=keep))
 
 
 def rescale(x: Codes, multiplier: Codes, shift: int) -> Codes:
-    """`(x * multiplier + half) >> shift`: rounds half up."""
+    """`(x * multiplier + half) >> shift` of codes `[lanes, *shape]`: rounds half up."""
     return narrow((_wide(x) * multiplier + _half(shift)) >> shift)
 
 
@@ -88,7 +92,10 @@ def lookup(x: Codes, table: Codes, first: int) -> Codes:
 
 
 def interpolate(x: Codes, base: Codes, slope: Codes, first: int, shift: int) -> Codes:
-    """Piecewise-linear table with segments of `1 << shift` codes, x saturated to its domain."""
+    """Piecewise-linear function of codes `[lanes, *shape]`, x saturated to its domain.
+
+    `base`, `slope` [segments]: value and rise of each segment of `1 << shift` codes; the first begins at `first`.
+    """
     u = np.clip(_wide(x) - first, 0, (base.size << shift) - 1)
     segment = u >> shift
     part = u & ((1 << shift) - 1)
@@ -96,12 +103,12 @@ def interpolate(x: Codes, base: Codes, slope: Codes, first: int, shift: int) -> 
 
 
 def damp(old: Codes, new: Codes, multiplier: int, shift: int) -> Codes:
-    """`old + (((new - old) * multiplier + half) >> shift)`."""
+    """`old + (((new - old) * multiplier + half) >> shift)` of codes `[lanes, *shape]`."""
     return narrow(old + (((_wide(new) - old) * multiplier + _half(shift)) >> shift))
 
 
 def divide(a: Codes, b: Codes, shift: int) -> Codes:
-    """`floor(((a << shift) + b // 2) / b)`, b positive."""
+    """`floor(((a << shift) + b // 2) / b)` of codes `[lanes, *shape]`, b positive."""
     return narrow(((_wide(a) << shift) + b // 2) // b)
 
 
