@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
+from eqcompile.toolchain.arrays import Numbers
 from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal
 from eqcompile.toolchain.bench import bench_vectors
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
@@ -34,6 +35,7 @@ from eqcompile.toolchain.interfaces import (
 )
 from eqcompile.toolchain.ir import EqNet, IntNet, verify
 from eqcompile.toolchain.reference import run_reference
+from eqcompile.toolchain.typed_json import JsonObject
 
 from .accuracy import Accuracy, accuracy_of
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
@@ -51,8 +53,6 @@ __all__ = [
     "compile_model",
     "simulators_for",
 ]
-
-Array = NDArray[Any]
 
 DEFAULT_TIMEOUT_S = TimeoutOption.timeout_s
 MAX_JUDGED = 1000
@@ -76,7 +76,7 @@ class CompileRequest(ModelOptions, VerifyOptions, ForceOption):
 class Samples:
     """Inputs that were run: real values, codes, how many input values saturated, and where they come from."""
 
-    real: Mapping[str, Array]
+    real: Mapping[str, Numbers]
     codes: Mapping[str, NDArray[np.int64]]
     saturated: int
     source: str
@@ -170,7 +170,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         manifest = replace(
             describe(plan, request.target, emission, finished),
             source=_provenance(request, imported),
-            contraction=contraction.to_json(),
+            contraction=cast("JsonObject", contraction.to_json()),
             verification=checks,
         )
         manifest = seal(folder, net, manifest).manifest
@@ -242,7 +242,7 @@ def _generated(request: CompileRequest, net: EqNet) -> tuple[data.Inputs, str]:
     return data.Inputs(real), f"generated, uniform in [{low:g}, {high:g}], seed {_GENERATOR_SEED}"
 
 
-def generate(net: EqNet, count: int, low: float, high: float, generator: np.random.Generator) -> dict[str, Array]:
+def generate(net: EqNet, count: int, low: float, high: float, generator: np.random.Generator) -> dict[str, Numbers]:
     """Inputs where none are given: numbers uniform in `[low, high]`, indices uniform below `rows`."""
     lead = (count, _GENERATED_FRAMES) if net.schedule.frames else (count,)
     return {

@@ -5,21 +5,48 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import Literal, NotRequired, TypedDict
 
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.agreement import labels_agreeing
+from eqcompile.toolchain.arrays import Array
 from eqcompile.toolchain.certificate import Certificate, certify
 from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
 from eqcompile.toolchain.reference import run_reference
-from eqcompile.toolchain.typed_json import decode_as
+from eqcompile.toolchain.typed_json import JsonObject, decode_as
 
-__all__ = ["Contraction", "Cost", "contraction_of"]
+__all__ = ["Contraction", "ContractionDocument", "Cost", "contraction_of"]
 
-Array = NDArray[Any]
+
+class CostDocument(TypedDict):
+    """What a contraction that was asked for costs in labels."""
+
+    kind: Literal["simulated"]
+    samples: int
+    labels: int
+    labels_equal_without: int
+    labels_equal_with: int
+    source: str
+
+
+ContractionDocument = TypedDict(  # noqa: UP013 - a key is named as a type that others have
+    "ContractionDocument",
+    {
+        "kind": Literal["proved"],
+        "how": str,
+        "float": float | None,
+        "integer": float | None,
+        "raised": bool,
+        "certificate": JsonObject,
+        "lines": list[str],
+        "asked": NotRequired[float],
+        "factors": NotRequired[dict[str, float]],
+        "cost": NotRequired[CostDocument],
+    },
+)
+"""Bounds of the contraction of a step before and after quantization (None: infinite); `asked`, `factors` of weights and
+`cost` where a contraction was asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +75,9 @@ class Contraction:
         """Whether the integers contract less than the floats, as far as is proved."""
         return self.lowered.bound > self.source.bound
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ContractionDocument:
         """JSON values; bounds that are infinite are None."""
-        row: dict[str, Any] = {
+        row: ContractionDocument = {
             "kind": "proved",
             "how": "upper bounds of the contraction of a step, with directed rounding",
             "float": _finite(self.source.bound),

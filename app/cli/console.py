@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from eqcompile.toolchain.diagnostics import (
     ArtifactError,
@@ -77,7 +77,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
 class Reply:
     """What a command answers: the JSON document, the same for people, and the exit code."""
 
-    document: Mapping[str, Any]
+    document: Mapping[str, object]
     text: str
     exit_code: int = 0
 
@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
     def _usage(self, message: str) -> Diagnostic:
         return Diagnostic("usage", message, hint=f"{self.prog} --help")
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
         """The values of an option; none but a fault more where it does not take them. argparse would stop there."""
         try:
             return super()._get_values(action, arg_strings)
@@ -268,7 +268,7 @@ def _failed(diagnostics: Sequence[Diagnostic], as_json: bool, code: int) -> int:
     return code
 
 
-def _write(reply: Mapping[str, Any] | str) -> None:
+def _write(reply: Mapping[str, object] | str) -> None:
     text = reply if isinstance(reply, str) else json.dumps(reply, indent=2, allow_nan=False)
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()

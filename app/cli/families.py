@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, UsageError
 from eqcompile.toolchain.importers.family import Family
 
 from .console import Parser, Reply
+from .documents import FamilyDocument, SettingDocument
 from .show import table
 
 __all__ = ["command", "describe"]
@@ -62,7 +62,7 @@ def _write_template(path: Path) -> Reply:
     return Reply({"template": str(path)}, f"{path} written; its first lines say how to install it")
 
 
-def describe(family: Family) -> dict[str, Any]:
+def describe(family: Family) -> FamilyDocument:
     """A family as JSON values; a default of null must be given."""
-    settings = [{"name": s.name, "default": s.default, "doc": s.doc} for s in family.settings]
+    settings: list[SettingDocument] = [{"name": s.name, "default": s.default, "doc": s.doc} for s in family.settings]
     return {"family": family.key, "summary": family.summary, "settings": settings}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import certify
@@ -24,11 +22,13 @@ from eqcompile.toolchain.passes import Analysis
 from eqcompile.toolchain.typed_json import encode
 
 from ..options import ModelOptions
-from ..report.data import plain
+from ..report.data import plain, settings_of
+from ..report.schema import Setting
 from . import show
 from .console import Parser, Reply
+from .documents import Candidates, Inspection
 from .families import describe
-from .options import add_field_options, field_options
+from .options import add_field_options, build, field_options
 from .weights import weights_of
 
 __all__ = ["command", "describe_net"]
@@ -45,16 +45,17 @@ def command(argv: Sequence[str]) -> Reply:
     add_field_options(parser, ModelOptions, None)
     namespace = parser.parse_all(argv)
     path: Path = namespace.model
+    document: Inspection
     if path.is_dir():
         artifact = Artifact.open(path)
         what = f"artifact for {artifact.manifest.target}"
-        document = describe_net(path, what, artifact.net) | {"manifest": encode(artifact.manifest)}
+        document = {**describe_net(path, what, artifact.net), "manifest": encode(artifact.manifest)}
         _no_options(namespace, path, "an artifact")
     elif path.suffix == ".onnx" and is_saved_net(path):
         document = describe_net(path, "saved net", load(path))
         _no_options(namespace, path, "a saved net")
     else:
-        document = _checkpoint(path, field_options(namespace, ModelOptions))
+        return _checkpoint(path, build(ModelOptions, namespace))
     return Reply(document, show.inspection(document))
 
 
@@ -67,18 +68,20 @@ def _no_options(namespace: argparse.Namespace, path: Path, what: str) -> None:
         raise UsageError(Diagnostic("usage", fault, str(path), "leave it out, or give the checkpoint"))
 
 
-def _checkpoint(path: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+def _checkpoint(path: Path, model: ModelOptions) -> Reply:
     try:
-        imported = import_model(path, **model)
+        imported = import_model(path, family=model.family, settings=model.settings, config=model.config)
     except ImportFileError as error:
         if any(d.code == "family-ambiguous" for d in error.diagnostics):
-            return _candidates(path)
+            fitting = _candidates(path)
+            return Reply(fitting, show.candidates(fitting))
         raise
     kinds = {NIR.key: "NIR graph", QONNX.key: "ONNX graph of one step"}
-    return describe_net(path, kinds.get(imported.family, "checkpoint"), imported.net, imported)
+    document = describe_net(path, kinds.get(imported.family, "checkpoint"), imported.net, imported)
+    return Reply(document, show.inspection(document))
 
 
-def _candidates(path: Path) -> dict[str, Any]:
+def _candidates(path: Path) -> Candidates:
     tensors = Tensors(path.name, load_file(path).arrays)
     fitting = [f for f in all_families().values() if fit(f, tensors).fits]
     return {
@@ -89,13 +92,15 @@ def _candidates(path: Path) -> dict[str, Any]:
     }
 
 
-def describe_net(path: Path, what: str, net: Net, imported: Imported | None = None) -> dict[str, Any]:
+def describe_net(path: Path, what: str, net: Net, imported: Imported | None = None) -> Inspection:
     """A net as JSON values: shapes, settings, weights with density and spectral norm, canonical text."""
     types = Analysis.of(net).types
     stated = {} if imported is None else imported.given
     certificate = certify(net)
-    choices = [{"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()]
-    assumed = [] if imported is None else [asdict(a) for a in imported.assumed]
+    given: list[Setting] = [
+        {"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()
+    ]
+    assumed = [] if imported is None else settings_of(imported.assumed)
     return {
         "warnings": [] if imported is None else list(imported.warnings),
         "file": str(path),
@@ -106,7 +111,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
         "states": {s.name: list(s.shape) for s in net.states},
         "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
         "steps": net.schedule.steps,
-        "settings": {"given": choices, "assumed": plain(assumed)},
+        "settings": {"given": given, "assumed": assumed},
         "ignored_tensors": [] if imported is None else list(imported.ignored),
         "weights": weights_of(net),
         "certificate": certificate.to_json() | {"lines": certificate.lines()},

@@ -6,12 +6,12 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain import data
+from eqcompile.toolchain.arrays import Array
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
@@ -22,7 +22,9 @@ from eqcompile.toolchain.reference import run_reference
 
 from ..compile import simulators_for
 from ..options import LimitOption, ModelOptions, TimeoutOption
-from ..report.data import number, plain
+from ..report.data import number, plain_object
+from ..report.schema import Kind
+from .documents import RunDocument
 from .options import build, field_options
 
 __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
@@ -30,7 +32,7 @@ __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
 GOLDEN = "golden"
 
 
-def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
+def artifact_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> RunDocument:
     """Run an artifact folder and write the results to `target`; return the JSON document."""
     artifact = Artifact.open(namespace.source)
     net = artifact.net
@@ -42,14 +44,15 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
     result: Run = run(codes, tick)
     seconds = time.perf_counter() - start
     keys = _write(target, net, result, result.states if namespace.trace else {})
-    return _document(namespace, name, net, result, seconds, keys, "simulated") | {
+    return {
+        **_document(namespace, name, net, result, seconds, keys, "simulated"),
         "saturated": number(saturated, "measured", "input values", "clipped by the input format"),
         "output_scale": {o.name: o.scale for o in net.outputs},
-        "details": {"kind": "simulated", "how": f"counters of {name}", **plain(result.details)},
+        "details": {"kind": "simulated", "how": f"counters of {name}", **plain_object(result.details)},
     }
 
 
-def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> dict[str, Any]:
+def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> RunDocument:
     """Run a checkpoint in the float64 reference and write the results to `target`; return the JSON document."""
     imported = import_model(namespace.source, **field_options(namespace, ModelOptions))
     inputs = data.read_inputs(namespace.input, imported.net, limit=build(LimitOption, namespace).limit)
@@ -59,7 +62,7 @@ def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageP
     seconds = time.perf_counter() - start
     keys = _write(target, imported.net, result, result.trace or {})
     document = _document(namespace, "float64 reference", imported.net, result, seconds, keys, "measured")
-    return {"warnings": list(imported.warnings)} | document
+    return {"warnings": list(imported.warnings), **document}
 
 
 def _runner(
@@ -78,8 +81,8 @@ def _runner(
     )
 
 
-def _write(path: Path, net: Net, result: Run | FloatRun, states: Mapping[str, NDArray[Any]]) -> list[str]:
-    arrays: dict[str, NDArray[Any]] = dict(result.outputs)
+def _write(path: Path, net: Net, result: Run | FloatRun, states: Mapping[str, Array]) -> list[str]:
+    arrays: dict[str, Array] = dict(result.outputs)
     classes = [o.name for o in net.outputs if o.kind == "classes"]
     for name in classes:
         arrays["labels" if len(classes) == 1 else f"labels.{name}"] = result.outputs[name].argmax(axis=-1)
@@ -100,8 +103,8 @@ def _document(
     result: Run | FloatRun,
     seconds: float,
     keys: list[str],
-    kind: Any,
-) -> dict[str, Any]:
+    kind: Kind,
+) -> RunDocument:
     return {
         "source": str(namespace.source),
         "family": net.family,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import MissingToolError, PluginError
 
 from .console import Parser, Reply
+from .documents import TargetState
 from .show import table
 
 __all__ = ["command", "describe"]
@@ -33,7 +33,7 @@ def command(argv: Sequence[str]) -> Reply:
     return Reply({"targets": rows}, "\n".join(lines))
 
 
-def describe(name: str) -> dict[str, Any]:
+def describe(name: str) -> TargetState:
     """A target as JSON values; one that cannot be loaded has no summary, and its reasons under `missing`."""
     try:
         target = registry.target_class(name)
@@ -58,5 +58,5 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _state(row: dict[str, Any]) -> str:
+def _state(row: TargetState) -> str:
     return "installed" if row["installed"] else f"missing: {', '.join(row['missing'])}"

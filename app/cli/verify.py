@@ -19,6 +19,7 @@ from ..report.data import verification_document
 from ..verification import verify_artifact
 from . import show
 from .console import Parser, Reply
+from .documents import VerifyDocument
 from .options import add_field_options, build
 from .progress import stage_progress
 
@@ -71,7 +72,7 @@ def command(argv: Sequence[str]) -> Reply:
             timeout_s=options.timeout_s,
             progress=progress,
         )
-    document = {
+    document: VerifyDocument = {
         "artifact": str(namespace.folder),
         "target": target,
         "ir_digest": artifact.net.digest,

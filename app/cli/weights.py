@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from eqcompile.toolchain.arrays import Numbers
 from eqcompile.toolchain.ir import Net, ops
 from eqcompile.toolchain.passes import linear_taps
 
-from ..report.data import Number, number
+from ..report.data import number
+from ..report.schema import Number
+from .documents import WeightDocument
 
 __all__ = ["weights_of"]
 
@@ -18,14 +18,14 @@ _LARGEST = 4096
 """Rows or columns above which the norm is left out: its decomposition would take minutes."""
 
 
-def weights_of(net: Net) -> list[dict[str, Any]]:
+def weights_of(net: Net) -> list[WeightDocument]:
     """One row for each weight of a linear map, in order of use: name, shape, provenance, density, ternary, norm.
 
     `norm` is the largest singular value of the matrix that is applied; of a convolution, of its kernel as
     `[out, in * taps]`, which bounds no operator. It is None above 4096 rows and columns.
     """
     sources = {p.name: p.source for p in net.params}
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, WeightDocument] = {}
     for op in net.all_ops():
         if not isinstance(op, (ops.Linear, ops.Conv, ops.Stencil)) or op.weight in rows:
             continue
@@ -43,14 +43,14 @@ def weights_of(net: Net) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _ternary(value: NDArray[Any]) -> bool:
+def _ternary(value: Numbers) -> bool:
     """Whether every row (first axis) holds only -s, 0 and s for one s of its own."""
     size = np.abs(value.reshape(len(value), -1))
     scale = size.max(axis=1, initial=0.0, keepdims=True)
     return bool(((size == 0) | (size == scale)).all())
 
 
-def _norm(op: ops.Linear | ops.Conv | ops.Stencil, net: Net, taps: NDArray[Any]) -> Number | None:
+def _norm(op: ops.Linear | ops.Conv | ops.Stencil, net: Net, taps: Numbers) -> Number | None:
     how = "SVD of the deployed matrix"
     if isinstance(op, ops.Conv):
         matrix, how = taps.reshape(len(taps), -1), "SVD of the kernel as [out, in * taps]"

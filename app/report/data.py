@@ -1,53 +1,46 @@
-"""The report as JSON values. Every number that is a result stands in an object that says its `kind`:
-
-- `measured`: read off the file, or computed by running on this machine (the unit and `how` say what);
-- `simulated`: out of golden or a simulator of the hardware;
-- `estimated`: out of a model of the hardware;
-- `proved`: a bound that holds for every input.
-"""
+"""The report of compilations as JSON values; `schema` says what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from eqcompile.toolchain import artifact
 from eqcompile.toolchain.artifact import Manifest
+from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from ..accuracy import Accuracy
 from ..compile import CompileResult, Verification
 from .relaxation import relaxation
+from .schema import (
+    AccuracyDocument,
+    AgreementDocument,
+    EqualDocument,
+    Kind,
+    Number,
+    ReportDocument,
+    ResultDocument,
+    Setting,
+    Settling,
+    VerificationDocument,
+)
 
 __all__ = [
-    "Kind",
-    "Number",
     "accumulators",
     "document",
     "number",
     "plain",
+    "plain_object",
     "result_document",
-    "told",
+    "settings_of",
     "verification_document",
 ]
 
-Kind = Literal["measured", "simulated", "estimated", "proved"]
-
-
-class Number(TypedDict):
-    """A result; `how` says where it comes from."""
-
-    value: float
-    kind: Kind
-    unit: str
-    how: NotRequired[str]
-
-
 REPORT_VERSION = 1
-_GROUP = 6
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
 
 _FAR_LSB = 16.0
@@ -56,27 +49,26 @@ _FAR_LSB = 16.0
 
 def number(value: float, kind: Kind, unit: str, how: str = "") -> Number:
     """A number with its kind; `how` says where it comes from."""
-    found: Number = {"value": value, "kind": kind, "unit": unit}
+    stated: Number = {"value": value, "kind": kind, "unit": unit}
     if how:
-        found["how"] = how
-    return found
+        stated["how"] = how
+    return stated
 
 
-def document(results: Sequence[CompileResult], *, command: Sequence[str]) -> dict[str, Any]:
+def document(results: Sequence[CompileResult], *, command: Sequence[str]) -> ReportDocument:
     """The whole report."""
     return {
         "report_version": REPORT_VERSION,
         "command": list(command),
         "tools": artifact.tool_versions(*_TOOLS),
-        "results": [result_document(r) | {"relaxation": relaxation(r)} for r in results],
+        "results": [{**result_document(r), "relaxation": relaxation(r)} for r in results],
     }
 
 
-def result_document(result: CompileResult) -> dict[str, Any]:
+def result_document(result: CompileResult) -> ResultDocument:
     """One compilation, without the relaxation curves; `accuracy` is there if the inputs have labels."""
     request, imported, net = result.request, result.imported, result.net
-    labelled = {} if result.accuracy is None else {"accuracy": _accuracy(result.accuracy)}
-    return {
+    document: ResultDocument = {
         "warnings": _warnings(result),
         "model": {
             "file": request.model.name,
@@ -90,18 +82,18 @@ def result_document(result: CompileResult) -> dict[str, Any]:
             "steps": net.schedule.steps,
             "ignored_tensors": list(imported.ignored),
         },
-        "settings": {"given": _given(result), "assumed": [plain(asdict(a)) for a in imported.assumed]},
+        "settings": {"given": _given(result), "assumed": settings_of(imported.assumed)},
         "quantization": {
             "options": _options(result),
             "calibration": None if request.calibration is None else request.calibration.name,
             "choices": {
                 "kind": "measured",
                 "how": "computed from the tensors and the calibration data",
-                "rows": [plain(c) for c in result.lowered.choices],
+                "rows": [plain_object(c) for c in result.lowered.choices],
             },
-            "assumed": [plain(asdict(a)) for a in result.lowered.assumed],
+            "assumed": settings_of(result.lowered.assumed),
         },
-        "contraction": plain(result.contraction.to_json()),
+        "contraction": result.contraction.to_json(),
         "ir_digest": net.digest,
         "accumulators": {
             "kind": "proved",
@@ -119,16 +111,24 @@ def result_document(result: CompileResult) -> dict[str, Any]:
         "settling": _settling(result),
         "target": {
             "name": request.target.name,
-            "options": plain(request.target.options),
+            "options": plain_object(request.target.options),
             "details": {"kind": "estimated", "how": "stated by the target at emission", **_details(result.manifest)},
         },
         "verification": [verification_document(v) for v in result.verifications],
         "output": str(request.output),
-    } | labelled
+    }
+    if result.accuracy is not None:
+        document["accuracy"] = _accuracy(result.accuracy)
+    return document
 
 
-def _details(manifest: Manifest) -> dict[str, Any]:
-    return {**plain(manifest.details)} | ({"summary": list(manifest.summary)} if manifest.summary else {})
+def settings_of(assumed: Sequence[Assumption]) -> list[Setting]:
+    """What was assumed, as rows."""
+    return [{"name": a.name, "value": plain(a.value), "source": a.source} for a in assumed]
+
+
+def _details(manifest: Manifest) -> dict[str, JSON]:
+    return plain_object(manifest.details) | ({"summary": list(manifest.summary)} if manifest.summary else {})
 
 
 def accumulators(net: IntNet) -> dict[str, int]:
@@ -137,15 +137,15 @@ def accumulators(net: IntNet) -> dict[str, int]:
     return {op.out: net.formats[op.out].bits for op in net.all_ops() if isinstance(op, sums)}
 
 
-def _options(result: CompileResult) -> dict[str, Any]:
+def _options(result: CompileResult) -> JsonObject:
     """The options that had a say: a range of the inputs is assumed only where there is no calibration data."""
-    options: dict[str, Any] = plain(asdict(result.request.quantize))
+    options = plain_object(asdict(result.request.quantize))
     if result.request.calibration is not None:
         del options["input_range"]
     return options
 
 
-def _given(result: CompileResult) -> list[dict[str, Any]]:
+def _given(result: CompileResult) -> list[Setting]:
     request = result.request
     stated = "the file" if request.config is None else f"{request.config.name} or the file"
     return [
@@ -154,7 +154,7 @@ def _given(result: CompileResult) -> list[dict[str, Any]]:
     ]
 
 
-def _accuracy(accuracy: Accuracy) -> dict[str, Any]:
+def _accuracy(accuracy: Accuracy) -> AccuracyDocument:
     return {
         "source": accuracy.source,
         "samples": number(accuracy.samples, "measured", "samples"),
@@ -176,19 +176,21 @@ def _warnings(result: CompileResult) -> list[str]:
     return [*result.imported.warnings, f"{far}; check that inputs are scaled as in training ({ranges})"]
 
 
-def _agreement(result: CompileResult) -> dict[str, Any]:
+def _agreement(result: CompileResult) -> AgreementDocument:
     a = result.agreement
     how = f"golden against the float64 reference, {a.samples} samples"
-    labels = {} if a.labels_equal is None else {"labels_equal": number(a.labels_equal, "measured", "labels", how)}
-    return labels | {
+    document: AgreementDocument = {
         "labels": number(a.labels, "measured", "labels"),
         "state_error": {n: number(v, "measured", "state units", how) for n, v in a.state_error.items()},
         "state_error_lsb": {n: number(v, "measured", "LSB", how) for n, v in a.state_error_lsb.items()},
         "output_error": {n: number(v, "measured", "output units", how) for n, v in a.output_error.items()},
     }
+    if a.labels_equal is not None:
+        document["labels_equal"] = number(a.labels_equal, "measured", "labels", how)
+    return document
 
 
-def _settling(result: CompileResult) -> dict[str, Any]:
+def _settling(result: CompileResult) -> Settling:
     steps, budget = result.golden.steps, result.net.schedule.steps
     how = f"steps until no state moved by more than {result.net.schedule.tolerance} LSB, or the budget"
     return {
@@ -199,48 +201,30 @@ def _settling(result: CompileResult) -> dict[str, Any]:
     }
 
 
-def verification_document(v: Verification) -> dict[str, Any]:
+def verification_document(v: Verification) -> VerificationDocument:
     """One simulator against golden as JSON values, every number with its kind."""
     if v.status == "missing":
-        return {"simulator": v.simulator, "status": v.status, "reason": v.reason, "install": v.install}
-    numbers = {
+        return {"simulator": v.simulator, "status": "missing", "reason": v.reason, "install": v.install}
+    document: EqualDocument = {
+        "simulator": v.simulator,
+        "status": "equal",
         "samples": number(v.samples, "simulated", "samples"),
         "steps": number(v.steps, "simulated", "steps", "steps compared with golden, all samples together"),
         "values": number(v.values, "simulated", "codes", "state and output codes compared with golden"),
         "mismatches": number(v.mismatches, "simulated", "codes"),
         "seconds": number(v.seconds, "measured", "s", "wall-clock time of the simulation on this machine"),
+        "details": {"kind": "simulated", "how": f"counters of {v.simulator}", **plain_object(v.details)},
     }
     if v.labels_equal is not None:
-        numbers["labels_equal"] = number(v.labels_equal, "simulated", "labels", "labels equal to those of golden")
-    details = {"kind": "simulated", "how": f"counters of {v.simulator}", **plain(v.details)}
-    return {"simulator": v.simulator, "status": v.status, **numbers, "details": details}
+        document["labels_equal"] = number(v.labels_equal, "simulated", "labels", "labels equal to those of golden")
+    return document
 
 
-def told(details: Mapping[str, Any]) -> list[str]:
-    """What people are shown of a runner's or a target's details: its own summary, else its counters with their kind."""
-    if "summary" in details:
-        return [str(line) for line in details["summary"]]
-    groups = ((n, g) for n, g in details.items() if isinstance(g, dict) and "kind" in g)
-    return [f"{name}: {scalars(found)} [{found['kind']}]" for name, found in groups]
-
-
-def scalars(counters: Mapping[str, Any]) -> str:
-    """Counters of a runner as a line of text, lists left out; a group of few numbers in brackets."""
-    parts = []
-    for name, value in counters.items():
-        if isinstance(value, dict):
-            inner = scalars(value) if len(value) <= _GROUP else ""
-            parts += [f"{name} ({inner})"] if inner else []
-        elif name != "kind" and not isinstance(value, list):
-            parts.append(f"{name} {value:,.5g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(parts)
-
-
-def plain(value: Any) -> Any:
+def plain(value: object) -> JSON:
     """JSON values: NumPy scalars and arrays, tuples, paths and infinities turned into what JSON has."""
     match value:
         case Mapping():
-            return {str(k): plain(v) for k, v in value.items()}
+            return plain_object(value)
         case np.ndarray() | np.generic():
             return plain(value.tolist())
         case list() | tuple():
@@ -251,3 +235,8 @@ def plain(value: Any) -> Any:
             return value
         case _:
             return str(value)
+
+
+def plain_object(value: Mapping[str, object]) -> dict[str, JSON]:
+    """A mapping as a JSON object, as `plain`."""
+    return {str(key): plain(part) for key, part in value.items()}

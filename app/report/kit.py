@@ -11,7 +11,6 @@ import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,32 +19,34 @@ from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
 from ..files import replacing
+from ..wording import shown
+from .schema import Number
 
-__all__ = ["HTML", "JSON", "kind", "number", "render", "section", "shown", "table", "write_report"]
+__all__ = ["HTML", "JSON", "kind", "number", "render", "section", "table", "write_report"]
 
 JSON, HTML = "report.json", "report.html"
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("eqcompile.app.report", "."), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
-    made.globals |= {"kind": kind, "number": number, "table": table}
-    return made
+    environment.globals |= {"kind": kind, "number": number, "table": table}
+    return environment
 
 
-def _macro(name: str, *arguments: Any) -> Markup:
+def _macro(name: str, *arguments: object) -> Markup:
     return Markup(getattr(_environment().get_template("kit.html").module, name)(*arguments))  # noqa: S704 - escaped there
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """The page of a template: self-contained, no script, no external resource."""
     return _environment().get_template(template).render(values)
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[Any]], text: Sequence[int] = (0,), wide: int | None = None
+    head: Sequence[str], rows: Sequence[Sequence[object]], text: Sequence[int] = (0,), wide: int | None = None
 ) -> Markup:
     """A table that scrolls where it is too wide. Columns `text` are set to the left, column `wide` holds long text."""
     return _macro("table", head, rows, text, wide)
@@ -62,7 +63,7 @@ def section(
     body: str,
     *,
     note: str = "",
-    data: tuple[str, Sequence[str], Sequence[Sequence[Any]]] | None = None,
+    data: tuple[str, Sequence[str], Sequence[Sequence[object]]] | None = None,
 ) -> Markup:
     """A section of kind `name`; `data`: name, columns and rows of the CSV behind its figure."""
     if data is None:
@@ -75,19 +76,12 @@ def section(
     return _macro("section", title, name, body, note, file, base64.b64encode(text.getvalue().encode()).decode())
 
 
-def shown(value: Any) -> str:
-    """A number as text: whole ones with commas, others with four digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def number(n: Mapping[str, Any], *, unit: bool = True) -> Markup:
+def number(n: Number, *, unit: bool = True) -> Markup:
     """A number of a report with its unit and its kind; without `unit` where the head of its column says it."""
     return Markup("{}{}{}").format(shown(n["value"]), f" {n['unit']}" if unit else "", kind(n["kind"]))
 
 
-def write_report(folder: Path, document: Mapping[str, Any], page: str) -> None:
+def write_report(folder: Path, document: Mapping[str, object], page: str) -> None:
     """Write `report.json` and `report.html`, each whole or not at all. Raises ArtifactError on a disk that refuses."""
     try:
         with replacing(folder / JSON, force=True) as temporary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import IntNet, State
 
 from ..compile import CompileResult
+from .schema import Logits, Relaxation, UnitCodes
 
 __all__ = ["relaxation"]
 
@@ -21,7 +21,7 @@ _SHOWN_TICKS = 64
 _SAMPLE = 0
 
 
-def relaxation(result: CompileResult) -> dict[str, Any]:
+def relaxation(result: CompileResult) -> Relaxation:
     """Curves of the golden trace (integer codes), as JSON values.
 
     `movement`: by sample, the largest |change| of any unit in each tick, in LSB. `changing`: the fraction of units
@@ -37,7 +37,7 @@ def relaxation(result: CompileResult) -> dict[str, Any]:
     largest = np.max([np.abs(m).max(axis=2) for m in moves], axis=0)
     units = sum(m.shape[2] for m in moves)
     changed = np.sum([(m != 0).sum(axis=(1, 2)) for m in moves], axis=0)
-    found = {
+    curves: Relaxation = {
         "kind": "simulated",
         "how": "golden",
         "first_tick": 1 if known_start else 2,
@@ -50,8 +50,8 @@ def relaxation(result: CompileResult) -> dict[str, Any]:
         "units": _units(shown[0], net, golden),
     }
     if not net.schedule.frames:
-        found["logits"] = _logits(result)
-    return found
+        curves["logits"] = _logits(result)
+    return curves
 
 
 def _moves(state: State, golden: Run, from_zero: bool) -> NDArray[np.int64]:
@@ -61,7 +61,7 @@ def _moves(state: State, golden: Run, from_zero: bool) -> NDArray[np.int64]:
     return np.diff(flat, axis=0, prepend=0) if from_zero else np.diff(flat, axis=0)
 
 
-def _units(state: State, net: IntNet, golden: Run) -> dict[str, Any]:
+def _units(state: State, net: IntNet, golden: Run) -> UnitCodes:
     codes = golden.states[state.name][:, _SAMPLE]
     flat = codes.reshape(len(codes), -1)[:_SHOWN_TICKS]
     of = flat.shape[1]
@@ -78,7 +78,7 @@ def _units(state: State, net: IntNet, golden: Run) -> dict[str, Any]:
     }
 
 
-def _logits(result: CompileResult) -> dict[str, Any]:
+def _logits(result: CompileResult) -> Logits:
     net, golden = result.net, run_golden
     output = net.outputs[0]
     codes = {name: array[_SAMPLE : _SAMPLE + 1] for name, array in result.samples.codes.items()}

@@ -71,7 +71,7 @@ def test_compile_writes_a_whole_artifact_and_says_what(tmp_path: Path, capsys: p
     assert manifest.source.file == LOOPED.name
     assert manifest.verification[0].status == "equal"
     assert "models.LoopedMLP (family from the file)" in text
-    assert re.search(r"numpy +16 +480 +\d+ +0 +16 equal", text), text
+    assert re.search(r"numpy +16 +480 +[\d,]+ +0 +16 equal", text), text
     assert "of 16 labels equal [measured]" in text
     assert "[proved: interval arithmetic" in text
     assert re.search(r"^ +needs numpy$", text, re.M), text

@@ -9,7 +9,7 @@ from eqcompile.sim.campaign.notes import CampaignDocument, Environment, Synthesi
 from eqcompile.sim.campaign.statistics import IntervalDocument
 from eqcompile.toolchain.typed_json import JsonObject
 
-from ..data import Kind, Number
+from ..schema import Kind, Number
 
 __all__ = [
     "Baseline",

@@ -1,0 +1,127 @@
+"""The JSON documents of commands that have no report, as types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+from eqcompile.toolchain.typed_json import JSON, JsonObject
+
+if TYPE_CHECKING:
+    # The package `report` imports the pipeline, for which a list of targets must not wait.
+    from ..report.schema import Number, Settings, VerificationDocument
+
+__all__ = [
+    "Candidates",
+    "FamilyDocument",
+    "Inspection",
+    "RunDocument",
+    "SettingDocument",
+    "StepsDocument",
+    "TargetState",
+    "VerifyDocument",
+    "WeightDocument",
+]
+
+
+class StepsDocument(TypedDict):
+    """Steps of the samples."""
+
+    smallest: Number
+    largest: Number
+
+
+class RunDocument(TypedDict):
+    """What `eqcompile run` ran; `saturated`, `output_scale` and `details` of an artifact alone."""
+
+    warnings: NotRequired[list[str]]
+    source: str
+    family: str
+    digest: str
+    simulator: str
+    samples: Number
+    steps: StepsDocument
+    seconds: Number
+    output: str
+    keys: list[str]
+    saturated: NotRequired[Number]
+    output_scale: NotRequired[dict[str, float | None]]
+    details: NotRequired[JsonObject]
+
+
+class VerifyDocument(TypedDict):
+    """What `eqcompile verify` found out."""
+
+    artifact: str
+    target: str
+    ir_digest: str
+    files: int
+    samples: str
+    verification: list[VerificationDocument]
+
+
+class SettingDocument(TypedDict):
+    """A setting of a family; a default of None must be given."""
+
+    name: str
+    default: JSON
+    doc: str
+
+
+class FamilyDocument(TypedDict):
+    """A family of networks."""
+
+    family: str
+    summary: str
+    settings: list[SettingDocument]
+
+
+class WeightDocument(TypedDict):
+    """A weight of a linear map; `norm`: None where the matrix is too large."""
+
+    name: str
+    op: str
+    shape: list[int]
+    source: str
+    density: Number
+    ternary: bool
+    norm: Number | None
+
+
+class Inspection(TypedDict):
+    """What `eqcompile inspect` says of a net; `manifest` of an artifact alone."""
+
+    warnings: list[str]
+    file: str
+    what: str
+    family: str
+    digest: str
+    inputs: dict[str, list[int]]
+    states: dict[str, list[int]]
+    outputs: dict[str, list[int]]
+    steps: int
+    settings: Settings
+    ignored_tensors: list[str]
+    weights: list[WeightDocument]
+    certificate: JsonObject
+    text: str
+    manifest: NotRequired[JsonObject]
+
+
+class Candidates(TypedDict):
+    """A checkpoint whose family is open."""
+
+    file: str
+    what: str
+    candidates: list[FamilyDocument]
+    tensors: dict[str, list[int]]
+
+
+class TargetState(TypedDict):
+    """A target and whether it is installed; `missing`: what is absent, or why it cannot be loaded."""
+
+    name: str
+    summary: str
+    installed: bool
+    missing: list[str]
+    install: str
+    simulators: list[str]
