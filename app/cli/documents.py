@@ -68,11 +68,13 @@ class SettingDocument(TypedDict):
 
 
 class FamilyDocument(TypedDict):
-    """A family of networks."""
+    """A family of networks; `same_as` is the family that an alias names, `offer` how a command line asks for it."""
 
     family: str
     summary: str
     settings: list[SettingDocument]
+    same_as: str | None
+    offer: str
 
 
 class WeightDocument(TypedDict):

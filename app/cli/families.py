@@ -22,7 +22,8 @@ def command(argv: Sequence[str]) -> Reply:
     """List every registered family with the settings that a file may not hold, or write the template of one."""
     parser = Parser(
         prog="eqcompile families",
-        description="List the classes of network that can be imported and the settings that a file may not hold.",
+        description="List the classes of network that can be imported, the settings that a file may not hold, and the "
+        "classes that compute the same under another name.",
         examples="  eqcompile families --json\n  eqcompile families --template my_net.py",
     )
     parser.add_argument("--template", type=Path, metavar="FILE.py", help="write a family of your own to change")
@@ -34,7 +35,11 @@ def command(argv: Sequence[str]) -> Reply:
     text = table(
         ["family", "settings", "summary"],
         [
-            [r["family"], ", ".join(f"{s['name']}={s['default']}" for s in r["settings"]) or "none", r["summary"]]
+            [
+                r["family"],
+                ", ".join(f"{s['name']}={s['default']}" for s in r["settings"]) or "none",
+                f"the same as {r['same_as']}" if r["same_as"] else r["summary"],
+            ]
             for r in rows
         ],
     )
@@ -65,4 +70,10 @@ def _write_template(path: Path) -> Reply:
 def describe(family: Family) -> FamilyDocument:
     """A family as JSON values; a default of null must be given."""
     settings: list[SettingDocument] = [{"name": s.name, "default": s.default, "doc": s.doc} for s in family.settings]
-    return {"family": family.key, "summary": family.summary, "settings": settings}
+    return {
+        "family": family.key,
+        "summary": family.summary,
+        "settings": settings,
+        "same_as": family.same_as,
+        "offer": family.offer,
+    }

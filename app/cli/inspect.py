@@ -10,7 +10,7 @@ from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.importers.detect import all_families, fit
+from eqcompile.toolchain.importers.detect import all_families, distinct, fit
 from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.importers.graphs.nir import NIR
@@ -83,7 +83,7 @@ def _checkpoint(path: Path, model: ModelOptions) -> Reply:
 
 def _candidates(path: Path) -> Candidates:
     tensors = Tensors(path.name, load_file(path).arrays)
-    fitting = [f for f in all_families().values() if fit(f, tensors).fits]
+    fitting = distinct(f for f in all_families().values() if fit(f, tensors).fits)
     return {
         "file": str(path),
         "what": "checkpoint",

@@ -73,7 +73,7 @@ def candidates(d: Candidates) -> str:
     """The families that fit a checkpoint."""
     lines = [f"{d['file']}: {d['what']}"]
     lines.append("these families fit its tensors and compute different things; add the one that was trained:")
-    lines += [f"  --family {c['family']}  ({c['summary']})" for c in d["candidates"]]
+    lines += [f"  {c['offer']}" for c in d["candidates"]]
     return "\n".join(lines)
 
 

@@ -223,8 +223,12 @@ def test_families_lists_settings_and_defaults(capsys: pytest.CaptureFixture[str]
     assert {"name": "steps", "default": 30} == {
         k: v for k, v in rows["models.LoopedMLP"]["settings"][0].items() if k != "doc"
     }
+    assert rows["models.LoopedMLP"]["same_as"] is None
+    assert rows["algorithms.StandardFA"]["same_as"] == "algorithms.BackpropBaseline"
     assert main(["families"]) == 0
-    assert "models.LoopedMLP" in capsys.readouterr().out
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "undamped tanh loop" in lines["models.LoopedMLP"]
+    assert lines["eqprop_torch.LoopedMLP"].endswith("the same as models.LoopedMLP")
 
 
 def test_help_of_a_target_shows_its_options_and_plain_help_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,16 @@ def test_the_user_decides_by_key_or_by_class_name() -> None:
     assert detect(tensors("layers.0.weight", "Head.weight"), "Loop", known=KNOWN) is STACK
 
 
+def test_an_offer_says_what_differs() -> None:
+    """Two names and one summary each are no help where only the settings or an alias is known to the user."""
+    more = family("models.More", "layers.{}.weight", "Head.weight", settings=(Setting("height", None, "rows"),))
+    with pytest.raises(ImportFileError) as caught:
+        detect(tensors("layers.0.weight", "Head.weight"), known=KNOWN | {"models.More": more})
+    hint = caught.value.diagnostics[0].hint
+    assert "--family models.More  (a loop); settings steps=30, height" in hint
+    assert "--family archive.Loop  (a stack of layers); settings steps=30; other names other.Loop" in hint
+
+
 def test_a_class_name_of_several_fitting_variants_is_ambiguous() -> None:
     """Two packages may share class, keys and shapes, and still compute different things."""
     known = KNOWN | {"ET.Loop": family("ET.Loop", "a.weight")}

@@ -13,7 +13,7 @@ from .family import Family, Reading, Tensors, lacking, normalise
 from .files.format import LoadedFile
 from .settings import tentative
 
-__all__ = ["all_families", "detect", "fit", "named", "unprefixed"]
+__all__ = ["all_families", "detect", "distinct", "fit", "named", "unprefixed"]
 
 _PREFIXES = ("model.", "net.", "network.", "module.")
 """What a module that holds the network, such as a LightningModule, puts before all its keys."""
@@ -38,7 +38,7 @@ def fit(family: Family, tensors: Tensors, settings: Mapping[str, object] | None 
     return family.read(tensors, tentative(family, settings or {}))
 
 
-def _distinct(families: Iterable[Family]) -> list[Family]:
+def distinct(families: Iterable[Family]) -> list[Family]:
     """Without those that compute the same as another one of them."""
     families = list(families)
     keys = {f.key for f in families}
@@ -130,7 +130,7 @@ def _choose(
             what = f"the file says that it is a {name[:80]!r}, which is no known family"
             hint += "name the one it computes like with --family (see `eqcompile families`)"
             raise ImportFileError(Diagnostic("file-family", what, tensors.label, hint))
-        hint += f"known: {', '.join(sorted(known))}"
+        hint += "`eqcompile families` lists them"
         raise UsageError(Diagnostic("unknown-family", f"there is no family {name[:80]!r}", "--family", hint))
     readings = {f.key: fit(f, tensors, settings) for f in variants} if len(variants) > 1 else {}
     fitting = _sound(readings, known)
@@ -143,7 +143,7 @@ def _choose(
 
 def _sound(readings: Mapping[str, Reading], known: Mapping[str, Family]) -> list[Family]:
     """Families that read exactly the keys of a file: those whose tensors fit each other, or else all."""
-    fitting = _distinct(known[key] for key, reading in readings.items() if reading.fits)
+    fitting = distinct(known[key] for key, reading in readings.items() if reading.fits)
     return [f for f in fitting if not readings[f.key].faults] or fitting
 
 
@@ -157,7 +157,7 @@ def _by_layout(tensors: Tensors, known: Mapping[str, Family], settings: Mapping[
     nearest = min(readings, key=lambda key: (len(readings[key].missing) + len(readings[key].unexpected), key))
     head = Diagnostic(
         "no-family",
-        f"the {len(tensors)} tensors fit none of {len(known)} families; the nearest is {nearest}",
+        f"the {len(tensors)} tensors fit none of {len(distinct(known.values()))} families; the nearest is {nearest}",
         tensors.label,
         f"{tensors.shapes}; what differs is listed below; give the whole state_dict of one network. {_ROADS}",
     )
@@ -166,7 +166,7 @@ def _by_layout(tensors: Tensors, known: Mapping[str, Family], settings: Mapping[
 
 def _several(families: Iterable[Family], tensors: Tensors) -> Diagnostic:
     families = sorted(families, key=lambda f: f.key)
-    lines = [f"--family {f.key}  ({f.summary})" for f in families]
+    lines = [f.offer for f in families]
     return Diagnostic(
         "family-ambiguous",
         f"these keys fit {len(families)} families, which compute different things from the same tensors, "

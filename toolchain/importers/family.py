@@ -213,6 +213,14 @@ class Family:
     twins: tuple[Family, ...] = ()
     """Other classes that compute the same from the same file."""
 
+    @property
+    def offer(self) -> str:
+        """How a command line asks for it, what it computes, with which settings, and its other names."""
+        settings = [s.name if s.default is None else f"{s.name}={s.default}" for s in self.settings]
+        names = [twin.key for twin in self.twins]
+        parts = [f"--family {self.key}  ({self.summary})", f"settings {', '.join(settings) or 'none'}"]
+        return "; ".join([*parts, f"other names {', '.join(names)}"] if names else parts)
+
     def build(self, tensors: Tensors, settings: Mapping[str, SettingValue]) -> EqNet:
         """The net; errors as of `Reading.demand`."""
         return self.read(tensors, settings).demand(self.key, tensors.label)

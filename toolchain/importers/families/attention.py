@@ -10,11 +10,15 @@ from ...ir import EqNet, ops
 from ...ir.ops import ActivationKind
 from ..family import Family, Setting
 from .build import ALPHA, Builder, family, steps
+from .feedforward import ONE_TICK
 
 __all__ = [
     "models_attention_only_lm",
+    "models_backprop_lm",
     "models_causal_transformer",
     "models_full_lm",
+    "models_hybrid_lm",
+    "models_looped_lm",
     "models_recurrent_lm",
     "models_transformer",
 ]
@@ -23,7 +27,7 @@ _HEADS = Setting("num_heads", 4, "attention heads; no tensor reveals them")
 _LENGTH = Setting("length", 0, "tokens of a sequence; 0 takes every position that the file has")
 
 
-def _embedded(b: Builder) -> str:
+def _embedded(b: Builder, out: str = "drive") -> str:
     """Input `x` of token ids and its embedding `token_emb[x] + pos_emb`, `[length, width]`."""
     rows = b.matrix("token_emb.weight").shape[0]
     positions = b.matrix("pos_emb.weight")
@@ -33,7 +37,7 @@ def _embedded(b: Builder) -> str:
     x = b.input("x", length, rows=rows)
     tokens = b.emit(ops.Embedding(out="tokens", x=x, table=b.parameter("token_emb.weight")))
     source = b.tensors.source("pos_emb.weight", f"first {length} positions")
-    return b.add("drive", tokens, b.param("positions", positions[:length], source))
+    return b.add(out, tokens, b.param("positions", positions[:length], source))
 
 
 def _attention(b: Builder, out: str, x: str, prefix: str, *, causal: bool) -> str:
@@ -58,8 +62,19 @@ def _attention(b: Builder, out: str, x: str, prefix: str, *, causal: bool) -> st
     return b.linear(out, b.reshape(f"{out}_flat", together, length, width), f"{prefix}.W_o")
 
 
-def _feed(b: Builder, out: str, x: str, prefix: str, kind: ActivationKind) -> str:
-    return b.linear(out, b.act(f"{out}_hidden", b.linear(f"{out}_pre", x, f"{prefix}.0"), kind), f"{prefix}.2")
+def _feed(b: Builder, out: str, x: str, prefix: str, kind: ActivationKind, *, last: int = 2) -> str:
+    hidden = b.act(f"{out}_hidden", b.linear(f"{out}_pre", x, f"{prefix}.0"), kind)
+    return b.linear(out, hidden, f"{prefix}.{last}")
+
+
+def _block(b: Builder, h: str, i: int, prefix: str, *, last: int) -> str:
+    """`h' = h + attention(LN1 h); h' + W gelu(W0 LN2 h')`, causal, without a relaxation."""
+    attended = _attention(
+        b, f"attended{i}", b.layer_norm(f"normed{i}", h, f"{prefix}.norm1"), f"{prefix}.attention", causal=True
+    )
+    residual = b.add(f"kept{i}", h, attended)
+    normed = b.layer_norm(f"kept_normed{i}", residual, f"{prefix}.norm2")
+    return b.add(f"block{i}", residual, _feed(b, f"ffn{i}", normed, f"{prefix}.ffn", "gelu", last=last))
 
 
 def _sweep(b: Builder, h: str, drive: str, i: int, names: tuple[str, str, str, str], *, causal: bool) -> str:
@@ -112,13 +127,77 @@ _CLASSIFIER = "relaxing transformer that classifies the mean position"
 _LANGUAGE = "relaxing transformer with a causal mask and logits for each position"
 _ONE_BLOCK = "one relaxing transformer block with a causal mask and logits for each position"
 models_transformer = _transformer(
-    "models.TransformerEqProp", _CLASSIFIER, 20, causal=False, twins=("archive.TransformerEqProp",)
+    "models.TransformerEqProp",
+    _CLASSIFIER,
+    20,
+    causal=False,
+    twins=("archive.TransformerEqProp", "eqprop_torch.TransformerEqProp"),
 )
 models_causal_transformer = _transformer(
     "models.CausalTransformerEqProp", _LANGUAGE, 20, causal=True, unused=("causal_mask",)
 )
-models_full_lm = _transformer("models.FullEqPropLM", _LANGUAGE, 15, causal=True)
-models_recurrent_lm = _transformer("models.RecurrentEqPropLM", _ONE_BLOCK, 20, causal=True, stacked=False)
+models_full_lm = _transformer("models.FullEqPropLM", _LANGUAGE, 15, causal=True, twins=("eqprop_torch.FullEqPropLM",))
+models_recurrent_lm = _transformer(
+    "models.RecurrentEqPropLM", _ONE_BLOCK, 20, causal=True, stacked=False, twins=("eqprop_torch.RecurrentEqPropLM",)
+)
+
+
+@family(
+    "models.HybridEqPropLM",
+    "transformer blocks passed once, then one relaxing block, with a causal mask and logits for each position",
+    steps(10),
+    ALPHA,
+    _HEADS,
+    _LENGTH,
+    twins=("eqprop_torch.HybridEqPropLM",),
+)
+def models_hybrid_lm(b: Builder) -> None:
+    """One step is a sweep of the relaxing block; h0 and what drives it are what the other blocks make of the input."""
+    drive = _embedded(b, "embedded")
+    blocks = b.count("standard_blocks.{}.attention.W_q.weight", least=0)
+    for i in range(blocks):
+        drive = _block(b, drive, i, f"standard_blocks.{i}", last=2)
+    h = b.state("h", like=drive, init=drive)
+    b.begin("step")
+    names = ("eq_attention", "eq_ffn", "eq_norm1", "eq_norm2")
+    b.update(h, _sweep(b, h, drive, blocks, names, causal=True))
+    b.read(h, "lm_head")
+
+
+@family(
+    "models.LoopedMLPForLM",
+    "undamped tanh loop at each position, none of which sees another, with logits for each position",
+    steps(20),
+    _LENGTH,
+    twins=("eqprop_torch.LoopedMLPForLM",),
+)
+def models_looped_lm(b: Builder) -> None:
+    """`h <- tanh(W_in e + b_in + W_rec h + b_rec)`, e the embedding of the position; h0 = 0."""
+    drive = b.linear("drive", _embedded(b, "embedded"), "W_in")
+    h = b.state("h", like=drive)
+    b.begin("step")
+    b.update(h, b.act("new", b.add("pre", drive, b.linear("recurrent", h, "W_rec"))))
+    b.read(h, "lm_head")
+
+
+@family(
+    "models.BackpropTransformerLM",
+    "feed-forward transformer with a causal mask and logits for each position",
+    ONE_TICK,
+    _HEADS,
+    _LENGTH,
+    unused=("causal_mask",),
+)
+def models_backprop_lm(b: Builder) -> None:
+    """`_block` after `_block` on the embedding, then `lm_head LN(.)`."""
+    value = _embedded(b, "embedded")
+    h = b.state("h", *b.shape(value))
+    b.begin("step")
+    for i in range(b.count("blocks.{}.attention.W_q.weight")):
+        value = _block(b, value, i, f"blocks.{i}", last=3)
+    b.update(h, value)
+    b.begin("readout")
+    b.output("logits", b.linear("logits", b.layer_norm("final", h, "norm_f"), "lm_head"))
 
 
 @family(
@@ -128,6 +207,7 @@ models_recurrent_lm = _transformer("models.RecurrentEqPropLM", _ONE_BLOCK, 20, c
     ALPHA,
     _HEADS,
     _LENGTH,
+    twins=("eqprop_torch.EqPropAttentionOnlyLM",),
 )
 def models_attention_only_lm(b: Builder) -> EqNet:
     """For each layer `z = h; steps times z <- (1-a) z + a (h + attention(LN1 z)); h <- z + W2 gelu(W1 LN2 z)`.

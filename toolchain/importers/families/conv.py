@@ -8,7 +8,7 @@ from ...ir import ops
 from ..family import Setting
 from .build import GAMMA, Builder, family, steps
 
-__all__ = ["models_conv", "models_diffusion", "models_modern_conv", "models_simple_conv"]
+__all__ = ["models_conv", "torch_conv", "models_diffusion", "models_modern_conv", "models_simple_conv"]
 
 _SIZE = (Setting("height", None, "rows of the input image"), Setting("width", None, "columns of the input image"))
 _GROUPS = 8
@@ -47,9 +47,12 @@ def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
     return h
 
 
+_CONV = "damped loop through two convolutions of a group-normalised state"
+
+
 @family(
     "models.ConvEqProp",
-    "damped loop through two convolutions of a group-normalised state",
+    _CONV,
     steps(25),
     GAMMA,
     *_SIZE,
@@ -58,6 +61,12 @@ def _relaxed(b: Builder, x: str, prefix: str = "") -> str:
 def models_conv(b: Builder) -> None:
     """`_relaxed` on an image, read from the mean of each channel."""
     _read(b, _relaxed(b, _sized(b, "embed")), "Head.2")
+
+
+@family("eqprop_torch.ConvEqProp", _CONV, steps(25), GAMMA, *_SIZE)
+def torch_conv(b: Builder) -> None:
+    """`models_conv` with the readout under another name."""
+    _read(b, _relaxed(b, _sized(b, "embed")), "head.2")
 
 
 @family(

@@ -2,37 +2,141 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+from ...ir import ops
 from ...ir.ops import ActivationKind
 from ..family import Setting
 from .build import Builder, family, steps
 
-__all__ = ["algorithms_momentum", "models_backprop_mlp", "models_hebbian_chain"]
+__all__ = [
+    "ONE_TICK",
+    "algorithms_adaptive_feedback",
+    "algorithms_momentum",
+    "algorithms_predictive_coding",
+    "algorithms_sparse",
+    "algorithms_stack",
+    "models_backprop_mlp",
+    "models_hebbian_chain",
+]
 
-_ONE_TICK = Setting("steps", 1, "the net is feed-forward: one tick computes it", "nothing")
+ONE_TICK = Setting("steps", 1, "the net is feed-forward: one tick computes it", "nothing")
+_ACTIVATION = Setting("activation", "silu", "activation of the hidden layers")
 
 
-@family("models.BackpropMLP", "feed-forward tanh network", _ONE_TICK)
-def models_backprop_mlp(b: Builder) -> None:
-    """`h = tanh(W_0 x + b)`, `h <- tanh(W_i h + b)`, logits = last layer; the layers are every second of a list."""
-    n = b.count("net.{}.weight", least=2, every=2)
-    units, inputs = b.matrix(f"net.{2 * n - 4}.weight").shape[0], b.matrix("net.0.weight").shape[1]
+def _stack(b: Builder, layers: Sequence[str], kind: ActivationKind, *, sparse: bool = False) -> None:
+    """`h = phi(W_0 x + b)`, `h <- phi(W_i h + b)`, logits = last layer; if `sparse`, the larger half of each `h`."""
+    units, inputs = b.matrix(f"{layers[-2]}.weight").shape[0], b.matrix(f"{layers[0]}.weight").shape[1]
     value = b.input("x", inputs)
     h = b.state("h", units)
     # All but the last hidden layer are the drive: cores whose step reads states and the drive alone take the net.
-    for i in range(n - 1):
-        if i == n - 2:
+    for i, layer in enumerate(layers[:-1]):
+        if i == len(layers) - 2:
             b.begin("step")
-        value = b.act(f"layer{i}", b.linear(f"pre{i}", value, f"net.{2 * i}"))
+        value = b.act(f"layer{i}", b.linear(f"pre{i}", value, layer), kind)
+        if sparse:
+            count = b.shape(value)[0] // 2
+            b.demand(f"{layer}.weight", count > 0, f"{layer} has 1 unit: half of it, rounded down, is none")
+            value = _largest(b, f"kept{i}", value, count)
     b.update(h, value)
-    b.read(h, f"net.{2 * n - 2}")
+    b.read(h, layers[-1])
+
+
+def _largest(b: Builder, out: str, x: str, count: int) -> str:
+    """`x` where `|x|` is among the `count` largest of its units, else 0; units as large as the last of them stay too.
+
+    A unit is not below the largest but `count - 1` exactly if fewer than `count` units are larger than it is.
+    """
+    (units,) = b.shape(x)
+    zero, one = (b.param(name, value, "derived: a choice of units") for name, value in (("zero", 0.0), ("one", 1.0)))
+    size = b.emit(ops.Abs(out=f"{out}_size", x=x))
+    mine, theirs = b.reshape(f"{out}_mine", size, units, 1), b.reshape(f"{out}_theirs", size, 1, units)
+    larger = b.emit(ops.Greater(out=f"{out}_larger", a=theirs, b=mine))
+    marks = b.emit(ops.Select(out=f"{out}_marks", condition=larger, a=one, b=zero))
+    rank = b.emit(ops.Reduce(out=f"{out}_rank", x=marks, kind="sum", axes=(-1,), keep=False))
+    limit = b.param(f"{out}_count", float(count), "derived: half of the units")
+    among = b.emit(ops.Greater(out=f"{out}_among", a=limit, b=rank))
+    return b.emit(ops.Select(out=out, condition=among, a=x, b=zero))
+
+
+@family(
+    "models.BackpropMLP",
+    "feed-forward tanh network",
+    ONE_TICK,
+    twins=("archive.BackpropMLP", "eqprop_torch.BackpropMLP"),
+)
+def models_backprop_mlp(b: Builder) -> None:
+    """`_stack` of tanh; the layers are every second of a list."""
+    _stack(b, [f"net.{2 * i}" for i in range(b.count("net.{}.weight", least=2, every=2))], "tanh")
+
+
+def _layers(b: Builder) -> list[str]:
+    return [f"layers.{i}" for i in range(b.count("layers.{}.weight", least=2))]
+
+
+_PASS = "feed-forward network; what the source calls settling computes the same pass again"
+
+
+@family(
+    "algorithms.BackpropBaseline",
+    _PASS,
+    ONE_TICK,
+    _ACTIVATION,
+    twins=(
+        "algorithms.StandardEqProp",
+        "algorithms.StandardFA",
+        "algorithms.EquilibriumAlignment",
+        "algorithms.ContrastiveFeedbackAlignment",
+        "algorithms.ContrastiveFA",
+        "algorithms.LayerwiseEquilibriumFA",
+        "algorithms.EnergyGuidedFA",
+        "algorithms.StochasticFA",
+        "algorithms.EnergyMinimizingFA",
+    ),
+)
+def algorithms_stack(b: Builder) -> None:
+    """`_stack`. The classes differ in how they learn."""
+    _stack(b, _layers(b), _activation(b))
+
+
+@family(
+    "algorithms.AdaptiveFeedbackAlignment",
+    f"{_PASS}; its feedback weights learn",
+    ONE_TICK,
+    _ACTIVATION,
+    twins=("algorithms.AdaptiveFA",),
+)
+def algorithms_adaptive_feedback(b: Builder) -> None:
+    """`_stack`; feedback weights are in the file, inference does not use them."""
+    for i in range(b.count("feedback_weights.{}", least=2)):
+        b.find(f"feedback_weights.{i}")
+    _stack(b, _layers(b), _activation(b))
+
+
+@family("algorithms.PredictiveCodingHybrid", f"{_PASS}; its predictions go downwards", ONE_TICK, _ACTIVATION)
+def algorithms_predictive_coding(b: Builder) -> None:
+    """`_stack`; top-down predictors are in the file, inference does not use them."""
+    for i in range(b.count("top_down.{}.weight", least=2)):
+        b.expect(f"top_down.{i}")
+    _stack(b, _layers(b), _activation(b))
+
+
+@family(
+    "algorithms.SparseEquilibrium",
+    "feed-forward network that keeps the half of each hidden layer's units that is largest in magnitude",
+    ONE_TICK,
+    _ACTIVATION,
+)
+def algorithms_sparse(b: Builder) -> None:
+    """`_stack`, sparse. The first settling step computes it and the others repeat it; the pass before them is lost."""
+    _stack(b, _layers(b), _activation(b), sparse=True)
 
 
 @family(
     "models.DeepHebbianChain",
     "feed-forward chain of tanh layers without biases",
-    _ONE_TICK,
+    ONE_TICK,
 )
 def models_hebbian_chain(b: Builder) -> None:
     """`h = tanh(W_in x + b)`, then `h <- tanh(W_i h)` for each link of the chain."""
@@ -48,9 +152,9 @@ def models_hebbian_chain(b: Builder) -> None:
 
 @family(
     "algorithms.MomentumEquilibrium",
-    "feed-forward network that settles onto its own pass with momentum",
+    "feed-forward network that settles with momentum onto its own pass, where it starts",
     steps(20),
-    Setting("activation", "silu", "activation of the hidden layers"),
+    _ACTIVATION,
 )
 def algorithms_momentum(b: Builder) -> None:
     """Sweep over i: `v_i <- .5 v_i + .5 (phi(W_i in + b) - a_i); a_i <- a_i + v_i`, in = x or the new a_{i-1}.

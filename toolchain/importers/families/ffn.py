@@ -16,9 +16,11 @@ from ..family import Setting
 from .build import GAMMA, Builder, family, steps
 
 __all__ = [
-    "archive_diff_tor",
+    "archive_dimension_scaled",
+    "archive_embedding",
     "archive_kernel",
     "archive_modern",
+    "archive_projected",
     "archive_spectral_tor",
     "archive_tcep",
     "archive_tor_eq_ode",
@@ -40,8 +42,49 @@ def _modern(b: Builder) -> None:
 
 
 _MODERN = "damped loop through a normalised two-layer network"
-archive_modern = family("archive.ModernEqProp", _MODERN, GAMMA)(_modern)
-archive_diff_tor = family("archive.DiffTorEqProp", f"{_MODERN}; its noise exists in training only", GAMMA)(_modern)
+# The noise of DiffTorEqProp exists in training only.
+archive_modern = family("archive.ModernEqProp", _MODERN, GAMMA, twins=("archive.DiffTorEqProp",))(_modern)
+
+
+def _from(b: Builder, x: str, gamma: float) -> None:
+    """`h <- (1-g) h + g (F(h) + e)`, e = embed_layer x + b."""
+    e = b.linear("drive", x, "embed_layer")
+    h = b.state("h", like=e, init=e)
+    b.begin("step")
+    b.update(h, b.damp("next", h, b.add("target", ffn(b, h), e), gamma))
+    b.read(h, "Head")
+
+
+@family(
+    "archive.DimensionScaledEqProp",
+    f"{_MODERN}, the damping scaled by the number of inputs",
+    GAMMA,
+    Setting("reference_dim", 64, "inputs up to which the damping is gamma; it falls with the root of their number"),
+    twins=("archive.AdaptiveBetaEqProp",),
+)
+def archive_dimension_scaled(b: Builder) -> None:
+    """`_from` with `g = gamma min(1, sqrt(reference_dim / inputs))`."""
+    inputs = b.matrix("embed_layer.weight").shape[1]
+    scale = min(1.0, math.sqrt(b.integer("reference_dim") / inputs))
+    _from(b, b.input("x", inputs), b.share("gamma") * scale)
+
+
+@family("archive.EmbeddingEqProp", f"{_MODERN}, its input compressed by a normalised two-layer network", GAMMA)
+def archive_embedding(b: Builder) -> None:
+    """`_from` on `LN(W4 tanh(LN(W0 x + b)) + b)`."""
+    x = b.input("x", b.matrix("compressor.0.weight").shape[1])
+    hidden = b.act("wide", b.layer_norm("wide_normed", b.linear("wide_pre", x, "compressor.0"), "compressor.1"))
+    narrow = b.layer_norm("compressed", b.linear("compressed_pre", hidden, "compressor.4"), "compressor.5")
+    _from(b, narrow, b.share("gamma"))
+
+
+@family("archive.ProjectedEqProp", f"{_MODERN}, its input projected by a fixed matrix", GAMMA)
+def archive_projected(b: Builder) -> None:
+    """`_from` on `x P`."""
+    matrix = b.matrix("projection")
+    x = b.input("x", len(matrix))
+    source = b.tensors.source("projection", "transposed")
+    _from(b, b.linear_of("projected", x, "projection_transposed", matrix.T, source), b.share("gamma"))
 
 
 @family(
@@ -155,6 +198,7 @@ def archive_spectral_tor(b: Builder) -> None:
     Setting("adaptive_epsilon", True, "twice epsilon after 6 steps"),
     Setting("use_spectral_norm", True, "divide W1 and W2 by the estimate of their spectral norm"),
     unused=(r"sn_state\.W[12]_u",),
+    twins=("eqprop_torch.EqPropKernel", "eqprop_torch.EqPropKernelBPTT"),
 )
 def archive_kernel(b: Builder) -> EqNet:
     """`n = (h - mean) / (std + 1e-5); h <- (1-g) h + g (W2 tanh(W1 n + b1) + b2 + embed x + b)`, h0 = 0.

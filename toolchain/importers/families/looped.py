@@ -9,7 +9,7 @@ from .build import ALPHA, Builder, family
 __all__ = ["archive_gated_mlp", "archive_looped_mlp", "archive_toroidal_mlp", "models_kernel_bptt", "models_looped_mlp"]
 
 
-@family("models.LoopedMLP", "undamped tanh loop of one hidden state")
+@family("models.LoopedMLP", "undamped tanh loop of one hidden state", twins=("eqprop_torch.LoopedMLP",))
 def models_looped_mlp(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0."""
     drive, h = b.driven("W_in")
@@ -41,6 +41,7 @@ def archive_looped_mlp(b: Builder) -> None:
 @family(
     "models.EqPropKernelBPTT",
     "undamped tanh loop of the NumPy kernel trained by backpropagation through time",
+    twins=("models.EqPropKernel",),
 )
 def models_kernel_bptt(b: Builder) -> None:
     """`h <- tanh(W_in x + b_in + W_rec h + b_rec)`, h0 = 0, from the arrays of a NumPy kernel."""
