@@ -58,9 +58,10 @@ def load(
     family: str | None = None,
     settings: Mapping[str, Any] | None = None,
     config: Path | None = None,
+    map: Mapping[str, str] | None = None,
 ) -> Imported:
     """A checkpoint as a float net; see `import_model` for the arguments and errors."""
-    return import_model(Path(path), family=family, settings=settings, config=config)
+    return import_model(Path(path), family=family, settings=settings, config=config, map=map)
 
 
 def quantize(

@@ -124,7 +124,9 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     report = progress or (lambda stage, done, total: None)
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
-    imported = import_model(request.model, family=request.family, settings=request.settings, config=request.config)
+    imported = import_model(
+        request.model, family=request.family, settings=request.settings, config=request.config, map=request.map
+    )
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
     real, source = users.first(request.samples) if users else _generated(request, imported.net)
@@ -260,7 +262,7 @@ def _provenance(request: CompileRequest, imported: Imported) -> Source:
         file=request.model.name,
         sha256=sha256,
         family=imported.family,
-        given=dict(imported.given),
+        given={**imported.given, **({"map": dict(imported.map)} if imported.map else {})},
         assumed=imported.assumed,
         eqnet_digest=imported.net.digest,
         quantize=request.quantize,

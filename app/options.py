@@ -40,6 +40,9 @@ class ModelOptions:
         {}, flag="--set", metavar="K=V", help="a setting that the file does not hold, as steps=20 (may be given again)"
     )
     config: Path | None = option(None, metavar="FILE", help="settings in a .json or .toml file")
+    map: Mapping[str, str] = option(
+        {}, metavar="OWN=NAME", help="read the tensors OWN of the file as NAME, as fc_rec=W_rec (may be given again)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

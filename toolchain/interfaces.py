@@ -57,6 +57,8 @@ class Imported:
     """Tensor keys that the file holds and inference does not use."""
     warnings: tuple[str, ...] = ()
     """What a reader of the result must know first, as whole sentences."""
+    map: Mapping[str, str] = field(default_factory=dict)
+    """Names that the user gave to tensors of the file, by the file's own."""
 
 
 @dataclass(frozen=True)

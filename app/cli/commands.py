@@ -96,6 +96,12 @@ def _families(argv: Sequence[str]) -> Reply:
     return families.command(argv)
 
 
+def _new(argv: Sequence[str]) -> Reply:
+    from . import new
+
+    return new.command(argv)
+
+
 def _doctor(argv: Sequence[str]) -> Reply:
     from . import doctor
 
@@ -112,5 +118,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("synth", "DIR --part P", "cells and frequency of an rtl artifact on an FPGA", _synth),
     Command("targets", "", "what can be compiled for, and how to install the rest", _targets),
     Command("families", "", "what can be imported, and its settings", _families),
+    Command("new", "family NAME", "a package with a family of your own, to change", _new),
     Command("doctor", "", "what is installed, and what to do next", _doctor),
 )

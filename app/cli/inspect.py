@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eqcompile.toolchain.artifact import Artifact
@@ -15,6 +15,7 @@ from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.importers.files.load import load_file
 from eqcompile.toolchain.importers.graphs.nir import NIR
 from eqcompile.toolchain.importers.graphs.qonnx import QONNX
+from eqcompile.toolchain.importers.names import renamed
 from eqcompile.toolchain.interfaces import Imported
 from eqcompile.toolchain.ir import Net
 from eqcompile.toolchain.ir.serial import is_saved_net, load
@@ -70,10 +71,10 @@ def _no_options(namespace: argparse.Namespace, path: Path, what: str) -> None:
 
 def _checkpoint(path: Path, model: ModelOptions) -> Reply:
     try:
-        imported = import_model(path, family=model.family, settings=model.settings, config=model.config)
+        imported = import_model(path, family=model.family, settings=model.settings, config=model.config, map=model.map)
     except ImportFileError as error:
         if any(d.code == "family-ambiguous" for d in error.diagnostics):
-            fitting = _candidates(path)
+            fitting = _candidates(path, model.map)
             return Reply(fitting, show.candidates(fitting))
         raise
     kinds = {NIR.key: "NIR graph", QONNX.key: "ONNX graph of one step"}
@@ -81,8 +82,8 @@ def _checkpoint(path: Path, model: ModelOptions) -> Reply:
     return Reply(document, show.inspection(document))
 
 
-def _candidates(path: Path) -> Candidates:
-    tensors = Tensors(path.name, load_file(path).arrays)
+def _candidates(path: Path, names: Mapping[str, str]) -> Candidates:
+    tensors = Tensors(path.name, renamed(load_file(path), names).arrays)
     fitting = distinct(f for f in all_families().values() if fit(f, tensors).fits)
     return {
         "file": str(path),
@@ -100,6 +101,8 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
     given: list[Setting] = [
         {"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()
     ]
+    own = {} if imported is None else imported.map
+    given += [{"name": k, "value": f"read as {v}", "source": "--map"} for k, v in own.items()]
     assumed = [] if imported is None else settings_of(imported.assumed)
     return {
         "warnings": [] if imported is None else list(imported.warnings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _PREFIX = "option of "
+_SETTING = r"[^\W\d]\w*"
+_TENSOR = r"[\w.]*\w"
 T = TypeVar("T", bound="DataclassInstance")
 
 
@@ -50,19 +53,21 @@ class Faults(list[Diagnostic]):
             raise UsageError(self)
 
 
-def parse_settings(items: Sequence[str]) -> dict[str, str]:
-    """`["steps=20", "symmetric=true"]` as names and texts; the family knows their types.
+def parse_settings(items: Sequence[str], flag: str = "--set") -> dict[str, str]:
+    """`["steps=20", "symmetric=true"]` as names and texts; the family knows their types. Names of tensors have dots in
+    them, and so have the texts.
 
     Raises UsageError for an item without `=` or a name given twice.
     """
+    pattern, example = (_TENSOR, "fc_rec=W_rec") if flag == "--map" else (_SETTING, "alpha=0.5")
     settings: dict[str, str] = {}
     faults = []
     for item in items:
         name, equals, text = item.partition("=")
-        if not equals or not name.isidentifier():
-            faults.append(Diagnostic("bad-setting", f"{item!r} is not name=value", "--set", "as in --set alpha=0.5"))
+        if not equals or not re.fullmatch(pattern, name) or (flag == "--map" and not re.fullmatch(_TENSOR, text)):
+            faults.append(Diagnostic("bad-setting", f"{item!r} is not name=value", flag, f"as in {flag} {example}"))
         elif name in settings:
-            faults.append(Diagnostic("setting-twice", f"{name} is {settings[name]!r} and {text!r}", "--set"))
+            faults.append(Diagnostic("setting-twice", f"{name} is {settings[name]!r} and {text!r}", flag))
         else:
             settings[name] = text
     if faults:
@@ -171,8 +176,9 @@ def field_options(namespace: argparse.Namespace, options: type[DataclassInstance
     """The fields of `options` that the command line sets, by name. Raises UsageError for settings that are none."""
     values = {f.name: vars(namespace).get(_dest(options, f.name), MISSING) for f in fields(options)}
     hints = get_type_hints(options)
+    flags = {f.name: f.metadata.get("flag", f"--{f.name}") for f in fields(options)}
     return {
-        name: parse_settings(value)
+        name: parse_settings(value, flags[name])
         if get_origin(hints[name]) is Mapping
         else tuple(value)
         if isinstance(value, list)

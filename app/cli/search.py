@@ -130,8 +130,8 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     model = build(ModelOptions, namespace)
     words += [] if model.family is None else ["--family", model.family]
     words += [] if model.config is None else ["--config", str(model.config)]
-    for name, value in model.settings.items():
-        words += ["--set", f"{name}={value}"]
+    for flag, pairs in (("--set", model.settings), ("--map", model.map)):
+        words += [word for name, value in pairs.items() for word in (flag, f"{name}={value}")]
     return shlex.join(words)
 
 

@@ -148,10 +148,13 @@ def _options(result: CompileResult) -> JsonObject:
 def _given(result: CompileResult) -> list[Setting]:
     request = result.request
     stated = "the file" if request.config is None else f"{request.config.name} or the file"
-    return [
+    given: list[Setting] = [
         {"name": name, "value": plain(value), "source": "--set" if name in request.settings else stated}
         for name, value in result.imported.given.items()
     ]
+    for own, name in result.imported.map.items():
+        given.append({"name": own, "value": f"read as {name}", "source": "--map"})
+    return given
 
 
 def _accuracy(accuracy: Accuracy) -> AccuracyDocument:

@@ -18,6 +18,7 @@ from ...toolchain.importers.detect import unprefixed
 from ...toolchain.importers.family import Family, Tensors
 from ...toolchain.importers.files.format import LoadedFile
 from ...toolchain.importers.files.load import load_file
+from ...toolchain.importers.names import renamed
 from ...toolchain.importers.settings import resolve
 from ...toolchain.ir import EqNet
 
@@ -51,7 +52,7 @@ class Checkpoint:
         self.imported = imported
         self.net: EqNet = imported.net
         self.family = registry.find("families", imported.family, Family)
-        self.file: LoadedFile = unprefixed(load_file(imported.path), [self.family])
+        self.file: LoadedFile = unprefixed(renamed(load_file(imported.path), imported.map), [self.family])
         self.tensors = Tensors(self.file.label, self.file.arrays)
         self.settings = resolve(
             self.family, user=dict(imported.given), config={}, stated={}, label=self.file.label

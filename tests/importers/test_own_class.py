@@ -1,19 +1,23 @@
-"""The ways for a class of one's own: they are named where an import ends, and the template works as it is written."""
+"""The ways for a class of one's own: they are named where an import ends, and the package works as it is written."""
 
 from __future__ import annotations
 
-import importlib.util
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import saved, state, written
+from checkpoint_files import saved, written
 
 from eqcompile.app.cli.main import main
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.diagnostics import ImportFileError
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.importers.family import Family
-from eqcompile.toolchain.reference import run_reference
 
 
 def test_an_unknown_class_is_shown_the_roads(tmp_path: Path) -> None:
@@ -21,35 +25,93 @@ def test_an_unknown_class_is_shown_the_roads(tmp_path: Path) -> None:
     path = written(tmp_path, saved({"fc_rec.weight": torch.zeros(3, 3)}))
     with pytest.raises(ImportFileError) as caught:
         import_model(path)
-    hint = caught.value.diagnostics[0].hint
-    assert "ONNX" in hint
-    assert "NIR" in hint
-    assert "eqcompile families --template" in hint
+    first, *differences = caught.value.diagnostics
+    assert "the nearest is " in first.what
+    for road in ("--map fc_rec=W_rec", "ONNX", "NIR", "eqcompile new family NAME"):
+        assert road in first.hint
+    assert any(d.code == "missing-tensor" for d in differences)
 
 
-def test_the_template_is_a_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the command writes must import, build and compute what it says."""
-    path = tmp_path / "my_net.py"
-    assert main(["families", "--template", str(path)]) == 0
-    assert main(["families", "--template", str(path)]) == 6
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of a family, as the command writes it."""
+    folder = tmp_path_factory.mktemp("own") / "my_net"
+    assert main(["new", "family", "MyNet", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(package: Path) -> Path:
+    """A folder that the package is installed into, and nothing else."""
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    target = package.parent / "site"
+    done = subprocess.run([*argv, "--target", str(target), str(package)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def test_the_package_passes_its_test(package: Path, site: Path) -> None:
+    """What the command writes must install, be known, and compute what it says, before anything is changed."""
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "test_my_net.py")]
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(argv, env=env, cwd=site.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", ""), ('"tanh"', '"sigmoid"'), ('b.read(h, "W_out")', 'b.read(drive, "W_out")'), ('h, "W_rec"', 'h, "W_rek"')],
+)
+def test_its_test_notices_a_mistake(
+    package: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    """A test that passes whatever the family says would assure its reader of nothing."""
+    copy = shutil.copytree(site, tmp_path / "site", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (copy / "my_net.py").read_text(encoding="utf-8")
+    assert not old or text.count(old) == 1
+    (copy / "my_net.py").write_text(text.replace(old, new), encoding="utf-8")
+    monkeypatch.syspath_prepend(copy)
+    monkeypatch.delitem(sys.modules, "my_net", raising=False)
+    registry._group.cache_clear()
+    test = runpy.run_path(str(package / "test_my_net.py"))["test_the_net_relaxes_as_the_network_does"]
+    try:
+        if old:
+            with pytest.raises((AssertionError, ImportFileError)):
+                test(tmp_path)
+        else:
+            test(tmp_path)
+    finally:
+        sys.modules.pop("my_net", None)
+        registry._group.cache_clear()
+
+
+def test_a_package_replaces_nothing(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A family that was changed for hours would be gone."""
+    assert main(["new", "family", "MyNet", "--out", str(package)]) == 6
     assert "the output exists already" in capsys.readouterr().err
-    assert main(["families", "--template", str(tmp_path / "my-net.py")]) == 2
-    spec = importlib.util.spec_from_file_location("my_net", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert isinstance(module.net, Family)
-    assert f'"{module.net.key}" = "my_net:net"' in path.read_text()
-    tensors = {key: tensor.double() for key, tensor in state().items()}
-    net = import_model(
-        written(tmp_path, saved(tensors)), known={module.net.key: module.net}, settings={"steps": 5, "alpha": 0.25}
-    ).net
-    x, h = torch.ones(2, 6, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
-    linear = torch.nn.functional.linear
-    for _ in range(5):
-        pre = linear(x, tensors["W_in.weight"], tensors["W_in.bias"])
-        h = 0.75 * h + 0.25 * torch.tanh(pre + linear(h, tensors["W_rec.weight"], tensors["W_rec.bias"]))
-    logits = linear(h, tensors["W_out.weight"], tensors["W_out.bias"])
-    found = run_reference(net, {"x": x.numpy()}).outputs["logits"]
-    torch.testing.assert_close(torch.from_numpy(found), logits, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["my-net", "class", "3d", "own.Net", ""])
+def test_a_name_that_no_class_can_have_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The package would not import."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "family", name]) == 2
+    assert "is no name of a class" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("MyNet", "my_net"), ("EqNet2D", "eq_net2_d"), ("Json", "json_net"), ("net", "net")]
+)
+def test_the_folder_is_named_after_the_class(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module called `json` would hide that of Python."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "family", name]) == 0
+    names = {path.name for path in (tmp_path / module).iterdir()}
+    assert names == {"pyproject.toml", f"{module}.py", f"test_{module}.py"}
+    assert not any(re.search(r"\$\w", path.read_text()) for path in (tmp_path / module).iterdir())

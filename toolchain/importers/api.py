@@ -12,7 +12,7 @@ from ..ir import EqNet
 from ..ir.verify import check
 from .brevitas_state import BREVITAS_SETTINGS, is_brevitas, quantized_state
 from .config import settings_from_config, width_faults
-from .detect import all_families, detect, named, unprefixed
+from .detect import all_families, detect, fit, named, unprefixed
 from .family import Family, Reading, Tensors, normalise
 from .files.config_file import read_config
 from .files.containers import regular_file
@@ -22,6 +22,7 @@ from .files.nir_file import is_hdf5
 from .files.onnx_file import is_onnx
 from .graphs.nir import NIR, import_nir
 from .graphs.qonnx import QONNX, import_qonnx
+from .names import demand_known, renamed
 from .settings import Resolved, resolve
 
 __all__ = ["import_model"]
@@ -33,6 +34,7 @@ def import_model(
     family: str | None = None,
     settings: Mapping[str, object] | None = None,
     config: Path | None = None,
+    map: Mapping[str, str] | None = None,
     known: Mapping[str, Family] | None = None,
 ) -> Imported:
     """Read a checkpoint (see `load_file`) or a graph (see `graphs.nir`, `graphs.qonnx`), find its family (see
@@ -40,7 +42,8 @@ def import_model(
 
     `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
-    `assumed`). `known` replaces the registered families. The net returned is verified.
+    `assumed`). `map` gives tensors of the file the names that a family reads (see `renamed`). `known` replaces the
+    registered families. The net returned is verified.
 
     Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (the package nir).
     """
@@ -51,14 +54,20 @@ def import_model(
             if family not in (None, kind.key):
                 what = f"the file is a graph ({kind.key}), not a checkpoint of {family}"
                 raise UsageError(Diagnostic("family-mismatch", what, path.name, "leave out --family"))
+            if map:
+                what = "--map names tensors of a checkpoint; the file is a graph, whose names are its own"
+                raise UsageError(Diagnostic("usage", what, path.name, "leave out --map"))
             return import_graph(path.read_bytes(), path, user=settings or {}, config=user_config)
-    file, user = _plain_layers(load_file(path), settings or {}, user_config)
+    names = map or {}
+    file, user = _plain_layers(renamed(load_file(path), names), settings or {}, user_config)
     known = all_families() if known is None else known
     name = family or file.family
     file = unprefixed(file, known.values() if name is None else named(name, known))
     tensors = Tensors(file.label, file.arrays)
     _demand_norms(tensors)
     hints = {**file.config, **file.forward_kwargs, **user_config, **user}
+    for stated in named(name, known) if name is not None and names else ():
+        demand_known(names, stated, fit(stated, tensors, hints), file.label)
     network = detect(tensors, family, stated=file.family, known=known, settings=hints)
     resolved = resolve(
         network,
@@ -72,7 +81,9 @@ def import_model(
     _demand_weights(net, network, tensors, reading, resolved)
     ignored = tuple(stored for stored in tensors.arrays if _weight_of(stored) not in reading.read)
     warnings = resolved.warnings(network)
-    return Imported(net, network.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings)
+    return Imported(
+        net, network.key, path, (*file.assumed, *resolved.assumed), resolved.given, ignored, warnings, names
+    )
 
 
 def _plain_layers(

@@ -19,10 +19,11 @@ _PREFIXES = ("model.", "net.", "network.", "module.")
 """What a module that holds the network, such as a LightningModule, puts before all its keys."""
 
 _SHOWN = 8
-_ROADS = """A class of your own has three roads:
+_ROADS = """A class of your own has these roads:
+    - only names differ from a family's: --family F --map fc_rec=W_rec
     - export one step as ONNX (inputs x, h; outputs h_next, logits) and compile that file with --set steps=30
     - write it as a NIR graph and compile that file
-    - write a family: `eqcompile families --template FILE.py` gives one of nine lines to change"""
+    - write a family: `eqcompile new family NAME` writes a package with one to change, and its test"""
 
 
 def all_families() -> dict[str, Family]:

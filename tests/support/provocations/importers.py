@@ -48,6 +48,11 @@ def looped(case: Case, changes: dict[str, Any] | None = None, *, family: str | N
     return import_model(case.arrays("net.npz", **arrays(changes)), family=family, settings=settings or KNOWN_STEPS)
 
 
+def mapped(case: Case, **names: str) -> Any:
+    """A looped net, some of its tensors under other names."""
+    return import_model(case.arrays("net.npz", **arrays()), family=LOOPED, settings=KNOWN_STEPS, map=names)
+
+
 def configured(case: Case, name: str, text: str) -> Any:
     """A looped net with a file of settings."""
     return import_model(case.arrays("net.npz", **arrays()), family=LOOPED, config=case.file(name, text))
@@ -190,6 +195,9 @@ IMPORTERS: Provocations = {
     "key-twice": lambda case: read(
         case, saved({**state(), **{f"_orig_mod.{name}": tensor for name, tensor in state().items()}})
     ),
+    "map-twice": lambda case: mapped(case, W_in="W_rec"),
+    "map-unknown": lambda case: mapped(case, W_in="W_inn"),
+    "map-unused": lambda case: mapped(case, W_inn="W_in"),
     "missing-layer": lambda case: import_model(
         case.arrays("net.npz", **chain(0, 2)),
         family="models.DeepHebbianChain",
