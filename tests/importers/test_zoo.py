@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zoo_classes
+from published_nets import NETS, UPDATES
 
 from eqcompile.toolchain.diagnostics import EqcompileError, ImportFileError, UsageError
 from eqcompile.toolchain.importers.config import settings_from_config, width_faults
@@ -118,6 +119,7 @@ def test_layout_catches_missing_and_foreign_keys(name: str) -> None:
 def test_every_family_has_a_file() -> None:
     """A family that no trained checkpoint and no module of its class ever checked."""
     checked = {example(n).family.key for n in NAMES} | {case.family for case in zoo_classes.CASES.values()}
+    checked |= {net.family for net in NETS.values()} | set(UPDATES)
     alone = {f.key for f in FAMILIES.values() if f.same_as is None and not {f.key, *(t.key for t in f.twins)} & checked}
     assert alone == set(WITHOUT_FILE)
     for family in FAMILIES.values():

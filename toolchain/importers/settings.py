@@ -20,8 +20,6 @@ __all__ = ["Resolved", "resolve", "tentative"]
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 """Numbers as people type them; JSON wants a digit on both sides of the point and no plus."""
-STAND_IN = 8
-"""For a setting without a default, in examples and where only keys matter."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,10 @@ def resolve(
 
 def tentative(family: Configurable, stated: Mapping[str, object]) -> dict[str, SettingValue]:
     """A value for every setting before any is checked: what is `stated` if it is of the right type, else the default,
-    and `STAND_IN` where there is none."""
+    and its example where there is none."""
     values: dict[str, SettingValue] = {}
     for setting in family.settings:
-        values[setting.name] = STAND_IN if setting.default is None else setting.default
+        values[setting.name] = setting.example if setting.default is None else setting.default
         with suppress(ValueError):
             if setting.name in stated:
                 values[setting.name] = _typed(stated[setting.name], setting.default, parse=True)
@@ -104,7 +102,7 @@ def _unknown(name: str, family: Configurable, origin: str) -> Diagnostic:
 
 
 def _missing(missing: list[Setting], family: Configurable, label: str) -> Diagnostic:
-    lines = [f"--set {s.name}={STAND_IN}  ({s.doc})" for s in missing]
+    lines = [f"--set {s.name}={s.example}  ({s.doc})" for s in missing]
     what = f"{family.key} needs {', '.join(s.name for s in missing)}, which the file does not hold and nothing implies"
     return Diagnostic("missing-setting", what, label, "add for example " + " ".join(lines))
 

@@ -125,6 +125,7 @@ class Builder(Reader):
     def parameter(self, key: str, *, shape: tuple[int, ...] | None = None) -> str:
         """The file's tensor as a parameter named after its key, under another shape if one is given."""
         value, name = self.find(key), key.replace(".", "_")
+        name = f"tensor_{name}" if name[:1].isdecimal() else name
         if value is None:
             return self.unknown(name)
         return self.param(name, value if shape is None else value.reshape(shape), self.tensors.source(key))
