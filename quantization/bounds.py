@@ -68,6 +68,11 @@ class Bounds:
         """Whether calibration rather than a proof bounds the signal."""
         return name in self.taken or self.signal(name) != self.of[name]
 
+    def proves_unit(self, name: str) -> bool:
+        """Whether every number of the value is proved to lie in [0, 1], and not all are 0."""
+        lo, hi = self.of[name]
+        return not self.calibrated(name) and lo >= 0.0 and 0.0 < hi <= 1.0
+
     def reach(self, name: str) -> Range:
         """The operand's range over which an activation without saturation gets a table; beyond, the table saturates."""
         return self._seen_part(name)

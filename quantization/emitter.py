@@ -1,8 +1,9 @@
 """Each float operation as integer ones.
 
 Every value is an integer code with an exact real scale. Linear maps are exact sums of codes; a sum is brought to the
-pre-activation grid (`state_bits + 1` fraction bits) by one rounded rescale, and a signal to its own grid. Scaling and
-means only change the scale, at no cost. In the readout a linear map has one scale, and its sum stays exact on it.
+pre-activation grid (one fraction bit more than the bits of what it flows into) by one rounded rescale, and a signal to
+its own grid. Scaling and means only change the scale, at no cost. In the readout a linear map has one scale, and its
+sum stays exact on it.
 """
 
 from __future__ import annotations
@@ -50,11 +51,10 @@ class Emitter:
         self.options = options
         self.bounds = bounds
         self.grids = grids
-        self.pre = Fraction(2) ** -grids.pre
         names = {i.name for i in net.inputs} | {s.name for s in net.states} | {op.out for op in net.all_ops()}
         names |= {op.carry for op in net.all_ops() if isinstance(op, ops.Repeat)}
         # A multiplier rounded to this many bits moves the largest pre-activation by less than a step.
-        self.build = Builder(names, multiplier_bits=max(15, options.state_bits + 7))
+        self.build = Builder(names, multiplier_bits=max(15, grids.precision.widest + 7))
         self.choices: list[JsonObject] = []
         self._masks: dict[str, str] = {}
         self.env: dict[str, Operand] = {
@@ -92,7 +92,7 @@ class Emitter:
         return None if s.init is None else self._to_signal(s.init, s.name).name
 
     def _output(self, o: Output) -> Output:
-        value = self._valued(self.env[o.value], self.pre)
+        value = self._valued(self.env[o.value], self._pre(o.value))
         return replace(o, value=value.name, scale=float(value.scale))
 
     def _block(self, block: Iterable[Op]) -> None:
@@ -112,10 +112,13 @@ class Emitter:
         """Whether sums stay on the scale of their products: in the readout, where nothing is fed back."""
         return self.build.block is self.build.readout
 
-    @property
-    def _finest(self) -> Fraction:
+    def _pre(self, name: str) -> Fraction:
+        """The grid of the sums and pre-activations that a value is made of."""
+        return Fraction(2) ** -self.grids.pre(name)
+
+    def _finest(self, name: str) -> Fraction:
         """The grid on which unlike scales meet: of pre-activations, in the readout finer so that ties stay rare."""
-        return self.pre / (1 << _READOUT_EXTRA_BITS) if self._exact else self.pre
+        return self._pre(name) / (1 << _READOUT_EXTRA_BITS) if self._exact else self._pre(name)
 
     def _valued(self, operand: Operand, scale: Fraction) -> Value:
         """A value as it is; a constant on the grid of `scale`, rounded half up."""
@@ -141,7 +144,7 @@ class Emitter:
     def _meet(self, out: str, *names: str) -> tuple[Fraction, list[Value]]:
         """The grid of the signal `out`, or else the operands' common one, and the operands on it."""
         operands = [self.env[n] for n in names]
-        scale = self.grids.of[out].scale if out in self.grids.of else common_scale(operands, self._finest)
+        scale = self.grids.of[out].scale if out in self.grids.of else common_scale(operands, self._finest(out))
         return scale, [self._on(o, scale) for o in operands]
 
     # Operations
@@ -152,13 +155,13 @@ class Emitter:
                 return self._map(op)
             case ops.Embedding(x=x, table=t):
                 table = self.env[t]
-                scale = self.grids.of[op.out].scale if op.out in self.grids.of else self.pre
+                scale = self.grids.of[op.out].scale if op.out in self.grids.of else self._pre(op.out)
                 codes = self._valued(table, scale).name
                 return self.build.put(ops.Embedding(out=self._name(op), x=self._value(x).name, table=codes), scale)
             case ops.MatMul(a=a, b=b):
                 va, vb = self._read(a), self._read(b)
                 product = self.build.put(ops.MatMul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale)
-                return self._no_finer(product)
+                return self._no_finer(product, op.out)
             case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
                 return self._sum(op, self.env[a], self.env[b])
             case ops.Mul(a=a, b=b):
@@ -167,7 +170,8 @@ class Emitter:
                 v = self._value(x)
                 if factor > 0.0:
                     return Value(v.name, v.scale * Fraction(factor))
-                return self.build.rescale(v, np.asarray(float(v.scale * Fraction(factor) / self.pre)), self.pre)
+                grid = self._pre(op.out)
+                return self.build.rescale(v, np.asarray(float(v.scale * Fraction(factor) / grid)), grid)
             case ops.Abs(x=x):
                 v = self._value(x)
                 return self.build.put(ops.Abs(out=self._name(op), x=v.name), v.scale)
@@ -191,12 +195,12 @@ class Emitter:
                 return self._activation(op, self._value(x))
             case ops.Softmax(x=x, mask=mask):
                 part = None if mask is None else self._nonzero(mask)
-                scores = self._on(self.env[x], self.pre)
-                value, row = softmax(self.build, op, scores, bits=self.options.state_bits, part=part)
+                bits = self.grids.precision[op.out]
+                value, row = softmax(self.build, op, self._on(self.env[x], self._pre(op.out)), bits=bits, part=part)
                 self.choices.append(row)
                 return value
             case ops.Normalize(x=x):
-                frac = self.grids.of[op.out].frac if op.out in self.grids.of else self.grids.pre
+                frac = self.grids.of[op.out].frac if op.out in self.grids.of else self.grids.pre(op.out)
                 value, row = normalize(self.build, op, self._bounded(x), frac=frac)
                 self.choices.append(row)
                 return value
@@ -211,7 +215,7 @@ class Emitter:
 
     def _wrapped(self, op: ops.Mod, x: Value, period: Fraction) -> Value:
         """`x - period * floor(x / period)` exactly, on a grid that divides the period into a power of two of steps."""
-        build, bits = self.build, math.ceil(math.log2(period / self.pre))
+        build, bits = self.build, math.ceil(math.log2(period / self._pre(op.out)))
         fine = build.rescaled(x, period / (1 << bits))
         # Half a turn less, so that rescaling to the nearest turn is the floor.
         half = build.whole(1 << bits >> 1)
@@ -224,7 +228,7 @@ class Emitter:
     def _bounded(self, name: str) -> Value:
         """A value on a grid no finer than that of pre-activations, limited to twice its range in the float net where
         its interval is wider still: the interval of a sum whose rows have scales of their own is far from its range."""
-        x = self._no_finer(self._value(name))
+        x = self._no_finer(self._value(name), name)
         top = 2.0 * widest(self.bounds.signal(name)) / float(x.scale)
         fmt = Format.holding(-math.ceil(top) - 1, math.ceil(top))
         return self.build.saturated(x, fmt) if self.build.interval(x).magnitude > fmt.hi + 1 else x
@@ -247,7 +251,7 @@ class Emitter:
 
     def _value(self, name: str) -> Value:
         """An operand on its own grid; a constant becomes codes on the pre-activation grid."""
-        return self._valued(self.env[name], self.pre)
+        return self._valued(self.env[name], self._pre(name))
 
     def _read(self, name: str) -> Value:
         """What a weight reads of a value: where it has guard bits, the value rounded to its grid without them."""
@@ -258,9 +262,10 @@ class Emitter:
     def _name(self, op: Op) -> str:
         return self.build.fresh(f"{op.out}_{op.mnemonic}")
 
-    def _no_finer(self, value: Value) -> Value:
-        """Brings a product back to the pre-activation grid, so that widths do not grow from product to product."""
-        return self.build.rescaled(value, self.pre) if value.scale < self.pre else value
+    def _no_finer(self, value: Value, name: str) -> Value:
+        """Brings the value `name` back to its pre-activation grid, so that widths do not grow from product to
+        product."""
+        return self.build.rescaled(value, self._pre(name)) if value.scale < self._pre(name) else value
 
     def _map(self, op: Map) -> Value:
         x = self._read(op.x)
@@ -271,7 +276,7 @@ class Emitter:
         total = self.build.put(replace(op, out=self._name(op), x=x.name, weight=weight, bias=None), x.scale)
         rank = len(self.build.shape(total))
         shape = (-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else (-1,)
-        grid = self.pre if op.bias is not None or op.out not in self.grids.of else self.grids.of[op.out].scale
+        grid = self._pre(op.out) if op.bias is not None or op.out not in self.grids.of else self.grids.of[op.out].scale
         if made.scale.ndim:
             total = self.build.rescale(total, made.scale * float(x.scale / grid), grid, shape=shape)
         else:
@@ -289,7 +294,7 @@ class Emitter:
         return found
 
     def _sum(self, op: ops.Add | ops.Sub, a: Operand, b: Operand) -> Value:
-        scale = common_scale((a, b), self._finest)
+        scale = common_scale((a, b), self._finest(op.out))
         va, vb = self._on(a, scale), self._on(b, scale)
         return self.build.put(replace(op, out=self._name(op), a=va.name, b=vb.name), scale)
 
@@ -305,11 +310,13 @@ class Emitter:
     def _multiply(self, op: ops.Mul, a: Operand, b: Operand) -> Value:
         if isinstance(a, Constant) and isinstance(b, Value):
             a, b = b, a
+        grid = self._pre(op.out)
         if isinstance(a, Value) and isinstance(b, Constant):
-            ratio = b.value * float(a.scale / self.pre)
-            return self.build.rescale(a, ratio, self.pre, shape=ratio.shape)
-        va, vb = self._valued(a, self.pre), self._valued(b, self.pre)
-        return self._no_finer(self.build.put(ops.Mul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale))
+            ratio = b.value * float(a.scale / grid)
+            return self.build.rescale(a, ratio, grid, shape=ratio.shape)
+        va, vb = self._valued(a, grid), self._valued(b, grid)
+        product = self.build.put(ops.Mul(out=self._name(op), a=va.name, b=vb.name), va.scale * vb.scale)
+        return self._no_finer(product, op.out)
 
     def _greater(self, op: ops.Greater, a: Operand, b: Operand) -> Value:
         """Against a constant, the exact integer threshold: `code * s > c` is `code > floor(c / s)`, and `c > code * s`
@@ -319,7 +326,7 @@ class Emitter:
         elif isinstance(a, Constant) and isinstance(b, Value):
             va, vb = self._threshold(a, b.scale, math.ceil), b
         else:
-            scale = common_scale((a, b), self._finest)
+            scale = common_scale((a, b), self._finest(op.out))
             va, vb = self._on(a, scale), self._on(b, scale)
         return self.build.put(ops.Greater(out=self._name(op), a=va.name, b=vb.name), Fraction(1))
 
@@ -334,7 +341,7 @@ class Emitter:
 
     def _damp(self, op: ops.Damp) -> Value:
         scale, (before, after) = self._meet(op.out, op.old, op.new)
-        finest = max(8, self.options.state_bits)
+        finest = max(8, self.grids.precision[op.out])
         candidates = [(max(round(op.alpha * (1 << k)), 1), k) for k in range(finest + 1)]
         m, k = min(candidates, key=lambda c: abs(c[0] / (1 << c[1]) - op.alpha))
         error = m / (1 << k) - op.alpha
@@ -344,10 +351,11 @@ class Emitter:
         return self.build.put(made, scale)
 
     def _activation(self, op: ops.Activation, x: Value) -> Value:
-        if not is_power_of_two(x.scale) or x.scale < self.pre:
-            x = self.build.rescaled(x, self.pre)
+        grid = self._pre(op.out)
+        if not is_power_of_two(x.scale) or x.scale < grid:
+            x = self.build.rescaled(x, grid)
         reach = self.bounds.reach(op.x)
-        value, row = activation(self.build, op, x, bits=self.options.state_bits, reach=reach)
+        value, row = activation(self.build, op, x, bits=self.grids.precision[op.out], reach=reach)
         self.choices.append(row)
         return value
 

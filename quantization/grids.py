@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from eqcompile.toolchain.options import QuantizeOptions
+
 from ..toolchain.ir import EqNet, Format, ops
 from ..toolchain.ir.ops import Op
 from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, whole_numbers, widest
+from .precision import Precision
 
 __all__ = ["Grid", "Grids"]
 
@@ -32,87 +35,78 @@ class Grid:
 
 @dataclass(frozen=True)
 class Grids:
-    """The grid of each signal. `pre`: fraction bits of sums and pre-activations. `read`: what weights read of a signal
-    that has guard bits."""
+    """The grid of each signal. `precision`: bits of every value, those of sums among them. `read`: what weights read of
+    a signal that has guard bits."""
 
     of: Mapping[str, Grid]
-    pre: int
+    precision: Precision
     read: Mapping[str, Grid]
 
     @classmethod
-    def choose(cls, net: EqNet, bounds: Bounds, state_bits: int, guard_bits: int) -> Grids:
+    def choose(cls, net: EqNet, bounds: Bounds, options: QuantizeOptions) -> Grids:
         """Grids of all states and signals.
 
-        Whole numbers (flags, counters) keep unit steps. A value within [-1, 1] has `state_bits`, all but the sign
-        fraction (more fraction bits if it is smaller by powers of two); a wider one `state_bits + 2` and the
-        largest fraction that covers its range. Values of equal magnitude therefore share a grid, so that a register
-        that remembers a signal compares with it exactly.
+        Whole numbers (flags, counters) keep unit steps. A value within [-1, 1] has its bits (`Precision`), all but the
+        sign fraction (more fraction bits if it is smaller by powers of two); a wider one two bits more and the
+        largest fraction that covers its range. Values of equal magnitude and bits therefore share a grid, so that a
+        register that remembers a signal compares with it exactly. A state that is proved to stay in [0, 1] has no sign:
+        all of its bits are fraction.
 
-        A state that averages moves by less than a step of its grid towards the end, and rounding holds it there:
-        `guard_bits` more fraction bits let it go on. Weights read it rounded to the grid that it has without them.
+        A state that averages moves by less than a step of its grid towards the end, and rounding holds it there: guard
+        bits, more fraction bits, let it go on. Weights read it rounded to the grid that it has without them.
         """
         whole = whole_numbers(net)
+        unsigned = frozenset(s.name for s in net.states if s.name not in whole and bounds.proves_unit(s.name))
+        precision = Precision.choose(net, options, unsigned)
         names = sorted(_signals(net) | {s.name for s in net.states})
-        grids = {name: _grid(name, bounds, state_bits, name in whole) for name in names}
-        guarded = (_averages(net) - whole) & grids.keys() if guard_bits else frozenset()
-        fine = {name: _guarded(grids[name], guard_bits) for name in guarded}
-        return cls({**grids, **fine}, state_bits + 1, {name: grids[name] for name in guarded})
+        grids = {name: _whole(bounds, name) if name in whole else _grid(bounds, name, precision) for name in names}
+        guarded = (precision.guards.keys() - whole) & grids.keys()
+        fine = {name: _guarded(grids[name], precision.guards[name]) for name in guarded}
+        return cls({**grids, **fine}, precision, {name: grids[name] for name in guarded})
 
-    def rows(self, net: EqNet, bounds: Bounds) -> tuple[JsonObject, ...]:
-        """Report rows of the states (JSON values)."""
-        return tuple(
-            {
-                "what": "state",
-                "name": s.name,
-                "format": str(self.of[s.name].format),
-                "frac": self.of[s.name].frac,
-                "range": list(bounds.signal(s.name)),
-                "range_from": "calibrated" if bounds.calibrated(s.name) else "proved",
-            }
-            for s in net.states
+    def pre(self, name: str) -> int:
+        """Fraction bits of the sums and pre-activations that a value is made of."""
+        return self.precision.pre(name)
+
+    def rows(self, net: EqNet, bounds: Bounds, options: QuantizeOptions) -> tuple[JsonObject, ...]:
+        """Report rows of the states, and of the values whose width `options` name (JSON values)."""
+        states = {s.name for s in net.states}
+        named = [name for name in options.states if name not in states]
+        return tuple(self._state_row(s.name, bounds) for s in net.states) + tuple(
+            {"what": "value", "name": name, "bits": self.precision[name], "sums_frac": self.pre(name)} for name in named
         )
 
+    def _state_row(self, name: str, bounds: Bounds) -> JsonObject:
+        grid, read = self.of[name], self.read.get(name)
+        guard = {} if read is None else {"guard_bits": grid.frac - read.frac}
+        return {
+            "what": "state",
+            "name": name,
+            "format": str(grid.format),
+            "frac": grid.frac,
+            **guard,
+            "range": list(bounds.signal(name)),
+            "range_from": "calibrated" if bounds.calibrated(name) else "proved",
+        }
 
-def _grid(name: str, bounds: Bounds, state_bits: int, whole: bool) -> Grid:
+
+def _whole(bounds: Bounds, name: str) -> Grid:
     lo, hi = bounds.signal(name)
-    if whole:
-        return Grid(Format.holding(math.floor(lo), math.ceil(hi)), 0)
-    magnitude = widest((lo, hi))
+    return Grid(Format.holding(math.floor(lo), math.ceil(hi)), 0)
+
+
+def _grid(bounds: Bounds, name: str, precision: Precision) -> Grid:
+    magnitude, bits = widest(bounds.signal(name)), precision[name]
     exponent = math.ceil(math.log2(magnitude)) if magnitude > 0.0 else 0
     if exponent <= 0:
-        return Grid(Format(state_bits, True), state_bits - 1 - exponent)
-    bits = state_bits + _WIDE_EXTRA_BITS
+        sign = name not in precision.unsigned
+        return Grid(Format(bits if sign else bits - 1, sign), bits - 1 - exponent)
+    bits += _WIDE_EXTRA_BITS
     return Grid(Format(bits, True), bits - 1 - exponent)
 
 
 def _guarded(grid: Grid, bits: int) -> Grid:
     return Grid(Format(grid.format.bits + bits, grid.format.signed), grid.frac + bits)
-
-
-def _averages(net: EqNet) -> frozenset[str]:
-    """States and carried values whose next value holds a part of their last one, and what they are set from."""
-    makers = {op.out: op for op in net.all_ops()}
-    names: set[str] = set()
-    for state in net.states:
-        if _holds_part(makers.get(state.update), state.name, makers):
-            names |= {state.name, state.update} | ({state.init} if state.init is not None else set())
-    for op in net.all_ops():
-        if isinstance(op, ops.Repeat) and _holds_part(makers.get(op.result), op.carry, makers):
-            names |= {op.carry, op.result, op.init, op.out}
-    return frozenset(names)
-
-
-def _holds_part(op: Op | None, name: str, makers: Mapping[str, Op]) -> bool:
-    """Whether an operation adds something to a part of the named value."""
-    match op:
-        case ops.Damp(old=old):
-            return old == name
-        case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
-            return any(part == name or _holds_part(makers.get(part), name, makers) for part in (a, b))
-        case ops.Scale(x=x):
-            return x == name
-        case _:
-            return False
 
 
 def _signals(net: EqNet) -> frozenset[str]:

@@ -100,7 +100,7 @@ class Ground:
             for name, span in self.spans.items()
             if span.origin == "assumed"
         )
-        rows = (*inputs, *grids.rows(hoisted, bounds), *emitter.choices, *plan.rows(self.net))
+        rows = (*inputs, *grids.rows(hoisted, bounds, self.options), *emitter.choices, *plan.rows(self.net))
         return Lowered(made, rows, assumed)
 
 
@@ -118,7 +118,7 @@ def _prepared(
     """The net with its sums hoisted, the bounds of its values and the grids of its signals."""
     hoisted, changed = hoist(net)
     bounds = _bounds(hoisted, limits, {name: r for name, r in known.items() if name not in changed}, calibration)
-    return hoisted, bounds, Grids.choose(hoisted, bounds, options.state_bits, options.guard_bits)
+    return hoisted, bounds, Grids.choose(hoisted, bounds, options)
 
 
 def _bounds(

@@ -21,7 +21,7 @@ from ..toolchain.passes import Analysis
 from .bounds import Range
 from .contract import contracted
 from .ground import Ground
-from .options import check_options, kinds_of
+from .options import kinds_of
 from .stopping import stop_rows
 
 __all__ = ["check_supported", "lower"]
@@ -43,9 +43,8 @@ def lower(
     Raises UsageError with every option or calibration fault, or for states whose range is neither proved nor known;
     UnsupportedError with every operation that has no integer form.
     """
-    check_options(options)
-    check_supported(net)
     kinds = kinds_of(net, options)
+    check_supported(net)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
     if options.max_lipschitz is not None:

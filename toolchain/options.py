@@ -130,14 +130,19 @@ def option_faults(options: DataclassInstance) -> list[Diagnostic]:
             faults.append(Diagnostic("option-value", what, f.name, hint))
         if bounds is None:
             continue
-        right_type = isinstance(value, (int,) if kind is int else (int, float)) and not isinstance(value, bool)
-        if not right_type or value not in bounds:
-            what = f"{f.name} is {value!r}, must be {bounds_of(kind, bounds)}"
-            faults.append(Diagnostic("option-value", what, f.name))
+        entries = {f.name: value}
+        if get_origin(kind) is Mapping:
+            entries, kind = {f"{f.name} of {name}": v for name, v in value.items()}, get_args(kind)[1]
+        for name, entry in entries.items():
+            right_type = isinstance(entry, (int,) if kind is int else (int, float)) and not isinstance(entry, bool)
+            if not right_type or entry not in bounds:
+                what = f"{name} is {entry!r}, must be {bounds_of(kind, bounds)}"
+                faults.append(Diagnostic("option-value", what, f.name))
     return faults
 
 
 _WIDTH = Bounds(2, 16)
+_GUARD = Bounds(0, 4)
 _COUNT = Bounds(1)
 
 
@@ -146,9 +151,10 @@ class QuantizeOptions:
     """What the user chooses about the integers. Defaults live at the CLI and API edge, here.
 
     `weights`: "ternary" or "int2".."int8" for float weights; tensors that are ternary already stay exactly so.
-    `widths`: the same for single weights, by name. `guard_bits`: more fraction bits of states whose next value holds a
-    part of their last (damped, Euler), which near their end move by less than a step of `state_bits`. `input_range`:
-    used where no calibration data is given.
+    `widths`: the same for single weights, by name. `state_bits`: width of the states, and the precision of the values
+    between them; `states`: the same of single states and values, by name. `guard_bits`: more fraction bits of states
+    whose next value holds a part of their last (damped, Euler), which near their end move by less than a step of
+    `state_bits`; `guards`: the same of single states, by name. `input_range`: used where no calibration data is given.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
@@ -156,7 +162,7 @@ class QuantizeOptions:
     per_row: bool = option(True, flag="--per-tensor", help="one weight scale a tensor (default: one an output row)")
     state_bits: int = option(8, bounds=_WIDTH, help="width of the states")
     guard_bits: int = option(
-        0, bounds=Bounds(0, 4), help="more fraction bits of states that average; weights read them without these bits"
+        0, bounds=_GUARD, help="more fraction bits of states that average; weights read them without these bits"
     )
     input_bits: int = option(8, bounds=_WIDTH, help="width of the inputs")
     input_range: tuple[float, float] = option(
@@ -166,6 +172,13 @@ class QuantizeOptions:
         0, bounds=Bounds(0), help="end a sample once no state moved by more than N codes; 0 is exact"
     )
     widths: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, int] = option(
+        {},
+        bounds=_WIDTH,
+        metavar="NAME=N",
+        help="width of a state alone, or bits of a value that weights or tables read",
+    )
+    guards: Mapping[str, int] = option({}, bounds=_GUARD)
     max_lipschitz: float | None = option(
         None,
         metavar="L",

@@ -13,7 +13,7 @@ from ..options import ForceOption, ModelOptions, VerifyOptions
 from .console import Parser, Reply
 from .options import Faults, add_field_options, add_target_options, build, build_target, field_options
 from .progress import stage_progress
-from .widths import add_weights, widths_of
+from .widths import add_integers, integers_of
 
 __all__ = ["command"]
 
@@ -41,8 +41,7 @@ def _parser(*, commands: str, add_help: bool) -> Parser:
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write report.json and report.html there")
     add_field_options(parser, ForceOption, None)
     add_field_options(parser, ModelOptions, "the model")
-    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=("weights", "widths"))
-    add_weights(integers, default=QuantizeOptions.weights)
+    integers = add_integers(parser, "the integers", weights_default=QuantizeOptions.weights)
     integers.add_argument("--calibrate", type=Path, metavar="X.npz", help="inputs (key x) from which ranges are taken")
     add_field_options(parser, VerifyOptions, "verification (on by default)")
     return parser
@@ -71,7 +70,7 @@ def command(argv: Sequence[str], *, commands: str) -> Reply:
     namespace, diagnostics = parser.parse(argv)
     faults = Faults([*diagnostics, *_missing(namespace)])
     with faults.gathering():
-        quantize = QuantizeOptions(**field_options(namespace, QuantizeOptions), **widths_of(namespace.weights))
+        quantize = integers_of(namespace)
         check_options(quantize)
     with faults.gathering():
         target = build_target(target_class, namespace)

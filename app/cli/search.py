@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain import artifact, data
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import QuantizeOptions
 
 from ..files import replacing
 from ..options import ForceOption, ModelOptions
@@ -24,7 +23,7 @@ from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
 from .options import add_field_options, build, field_options
 from .progress import stage_progress
-from .widths import NO_WIDTHS
+from .widths import NO_WIDTHS, add_integers, integers_of, width_words
 
 __all__ = ["command"]
 
@@ -52,7 +51,7 @@ def command(argv: Sequence[str]) -> Reply:
     calibration: Mapping[str, NDArray[Any]] | None = None
     if namespace.calibrate is not None:
         calibration = data.read_inputs(namespace.calibrate, imported.net)
-    options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
+    options = integers_of(namespace)
     from eqcompile.quantization.search import halves, search
 
     with (
@@ -113,7 +112,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--samples", type=integer(2), default=2000, metavar="N", help="inputs to use (default 2000)")
     add_field_options(parser, ForceOption, None)
     add_field_options(parser, ModelOptions, "the model")
-    add_field_options(parser, QuantizeOptions, "the widest integers", skip=NO_WIDTHS)
+    add_integers(parser, "the widest integers", weights_default=None, skip=NO_WIDTHS)
     return parser.parse_all(argv)
 
 
@@ -124,8 +123,8 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     for name, kind in best["weights"].items():
         words += ["--weights", f"{name}={kind}"]
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
-    options = QuantizeOptions(**field_options(namespace, QuantizeOptions))
-    words += ["--guard-bits", str(options.guard_bits)] if options.guard_bits else []
+    options = integers_of(namespace)
+    words += width_words(options.states, options.guard_bits, options.guards)
     words += [] if options.per_row else ["--per-tensor"]
     model = build(ModelOptions, namespace)
     words += [] if model.family is None else ["--family", model.family]

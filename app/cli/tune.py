@@ -15,7 +15,7 @@ from ..options import ForceOption, ModelOptions
 from . import console
 from .options import add_field_options, build, field_options
 from .progress import stage_progress
-from .widths import NO_WIDTHS, add_weights, widths_of
+from .widths import NO_WIDTHS, add_integers, integers_of, width_words
 
 if TYPE_CHECKING:
     import argparse
@@ -50,8 +50,7 @@ def _parser() -> console.Parser:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.pt", help="the trained checkpoint")
     add_field_options(parser, ForceOption, None)
     add_field_options(parser, ModelOptions, "the model")
-    integers = add_field_options(parser, QuantizeOptions, "the integers", skip=(*NO_WIDTHS, "guard_bits"))
-    add_weights(integers, default=_WEIGHTS)
+    add_integers(parser, "the integers", weights_default=_WEIGHTS, skip=NO_WIDTHS)
     add_field_options(parser, TuneOptions, "training", skip=("quantize",))
     return parser
 
@@ -63,9 +62,7 @@ def command(argv: Sequence[str]) -> console.Reply:
     from eqcompile.toolchain import data
     from eqcompile.toolchain.importers.api import import_model
 
-    integers = QuantizeOptions(
-        **{"weights": _WEIGHTS, **widths_of(namespace.weights)}, **field_options(namespace, QuantizeOptions)
-    )
+    integers = integers_of(namespace, weights=_WEIGHTS)
     options = TuneOptions(quantize=integers, **field_options(namespace, TuneOptions))
     with (
         replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
@@ -134,6 +131,9 @@ def _document(
         "weights": integers.weights,
         "widths": dict(integers.widths),
         "state_bits": integers.state_bits,
+        "states": dict(integers.states),
+        "guard_bits": integers.guard_bits,
+        "guards": dict(integers.guards),
         "digest": tuned.net.digest,
         "accuracy": {
             name: {
@@ -158,6 +158,7 @@ def _compile_options(options: QuantizeOptions, path: Path) -> str:
     words = [f"--weights {options.weights}", *(f"--weights {name}={kind}" for name, kind in options.widths.items())]
     words += [] if options.per_row else ["--per-tensor"]
     words += [f"--state-bits {options.state_bits}", f"--input-bits {options.input_bits}"]
+    words += width_words(options.states, options.guard_bits, options.guards)
     return " ".join([*words, f"--calibrate {path}"])
 
 

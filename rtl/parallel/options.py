@@ -30,7 +30,7 @@ class Parallel(Architecture):
 
     name: ClassVar[str] = "parallel"
     summary: ClassVar[str] = "every weight as logic of its own; one clock a step, needs the most logic"
-    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*", "Ternary*")
+    conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*", "Ternary*")
 
     levels: int = option(
         4, bounds=Bounds(0), help="additions between two registers of drive and readout at most; 0: no register"

@@ -27,7 +27,7 @@ class Serial(Architecture):
 
     name: ClassVar[str] = "serial"
     summary: ClassVar[str] = "a few lanes that go through the weights; takes most nets, needs the least logic"
-    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*")
+    conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
 
     lanes: int = option(4, bounds=Bounds(1), help="weights applied in one clock, a power of two")
     device: Literal["generic", "up5k"] | None = option(

@@ -46,7 +46,15 @@ class Hls4mlTarget(Target):
     name: ClassVar[str] = "hls4ml"
     summary: ClassVar[str] = "an hls4ml project for Vitis HLS or Vivado HLS, the relaxation as one layer"
     install: ClassVar[str] = INSTALL
-    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*", "Ternary*", "Lazy*", "NeuralCube*", "Toroidal*")
+    conformance: ClassVar[tuple[str, ...]] = (
+        "plain",
+        "unsigned",
+        "Looped*",
+        "Ternary*",
+        "Lazy*",
+        "NeuralCube*",
+        "Toroidal*",
+    )
 
     backend: Backend = option("Vitis", help="who builds the project")
     part: str = option(

@@ -41,6 +41,7 @@ class LoihiTarget(Target):
     )
     conformance: ClassVar[tuple[str, ...]] = (
         "plain",
+        "unsigned",
         "Looped*",
         "Ternary*",
         "Lazy*",

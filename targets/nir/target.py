@@ -38,6 +38,7 @@ class NirTarget(Target):
     install: ClassVar[str] = "pip install 'eqcompile[nir]'"
     conformance: ClassVar[tuple[str, ...]] = (
         "plain",
+        "unsigned",
         "random*",
         "Looped*",
         "Ternary*",

@@ -62,6 +62,7 @@ class RtlTarget(Target):
     install: ClassVar[str] = "pip install 'eqcompile[rtl]' && apt-get install iverilog g++ make perl"
     conformance: ClassVar[tuple[str, ...]] = (
         "plain",
+        "unsigned",
         "Looped*",
         "Ternary*",
         "LazyEqProp_release*",

@@ -263,9 +263,12 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "input_range",
         "tolerance",
         "widths",
+        "states",
+        "guards",
         "max_lipschitz",
     }
-    assert (dict(options.widths), options.max_lipschitz) == ({}, None)
+    assert (dict(options.widths), dict(options.states), dict(options.guards)) == ({}, {}, {})
+    assert options.max_lipschitz is None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,11 @@ FUZZED = {"all": 5, "small": 1, "few": 1}
 TARGETS = under_test("targets")
 SIMULATORS = under_test("simulators")
 PAIRS = [(target, simulator) for target in TARGETS for simulator in registry.simulators_of(target)]
-SUITES = {"all": EXAMPLES, "small": [n for n in EXAMPLES if n not in FAMILIES], "few": ("plain", "roots", FAMILIES[0])}
+SUITES = {
+    "all": EXAMPLES,
+    "small": [n for n in EXAMPLES if n not in FAMILIES],
+    "few": ("plain", "unsigned", "roots", FAMILIES[0]),
+}
 CASES = [
     (*pair, name) for pair in PAIRS for name in SUITES[registry.find_class("simulators", pair[1], Simulator).suite]
 ]

@@ -50,6 +50,35 @@ def plain() -> tuple[IntNet, Codes]:
     return net, {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
 
 
+def unsigned() -> tuple[IntNet, Codes]:
+    """A slow state without a sign, whose codes of the upper half a signed register of its width would call negative."""
+    net = IntNet(
+        name="unsigned",
+        family="test",
+        inputs=(Input("x", (3,), encoding=Encoding(Format(8, True), 1.0)),),
+        params=(
+            Param("W", np.array([[1, -2, 0], [0, 1, 1], [-1, 0, 2]]), "test"),
+            Param("T", np.array([0, 3, 60, 130, 200, 255]), "test"),
+            Param("m", np.array(1), "test"),
+            Param("h0", np.array([255, 0, 128]), "test"),
+        ),
+        states=(State("h", (3,), "next", init="h0", frac=8),),
+        drive=(),
+        step=(
+            ops.Linear(out="w", x="h", weight="W"),
+            ops.Add(out="a", a="w", b="x"),
+            ops.Rescale(out="s", x="a", multiplier="m", shift=6),
+            ops.Lookup(out="y", x="s", table="T", first=-2),
+            ops.DampFixed(out="next", old="h", new="y", multiplier=3, shift=2),
+        ),
+        readout=(ops.Linear(out="o", x="h", weight="W"),),
+        outputs=(Output("logits", "o", "classes", 1.0),),
+        schedule=Schedule(6),
+        formats={"h": Format(8, False)},
+    )
+    return with_formats(net), {"x": np.array([[100, 0, -1], [-128, 127, 127], [0, -60, 90]])}
+
+
 def roots() -> tuple[IntNet, Codes]:
     """Square roots of squares and of their neighbours, up to words of 61 bits, and of negative numbers."""
     edges = [0, 1, 2, 215, 216, 255, 256, 4096, 9741, 9742, 23170, 32767]
@@ -87,6 +116,8 @@ def example(name: str) -> tuple[IntNet, Codes]:
         return plain()
     if name == "roots":
         return roots()
+    if name == "unsigned":
+        return unsigned()
     if name.startswith("random"):
         source = random.Random(int(name.removeprefix("random")))
         net = random_net(source, extras=()) if source.random() < 0.5 else random_net(source)
@@ -94,7 +125,7 @@ def example(name: str) -> tuple[IntNet, Codes]:
     return family(name)
 
 
-EXAMPLES = ("plain", "roots", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
+EXAMPLES = ("plain", "unsigned", "roots", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 
 
 def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:

@@ -107,6 +107,9 @@ def int_runs(**limits: Any) -> st.SearchStrategy[tuple[IntNet, dict[str, Array]]
     return st.randoms(use_true_random=False).map(draw)
 
 
+SIGNED_BYTE = Format(8, True)
+
+
 def small_net(
     weight: Sequence[Sequence[int]],
     *,
@@ -116,6 +119,7 @@ def small_net(
     tolerance: int = 0,
     init: Sequence[int] | None = None,
     frames: bool = False,
+    state: Format = SIGNED_BYTE,
 ) -> IntNet:
     """The plainest loop, for tests with known numbers: `h <- table[clamp(W h + x)]`, one state of 8 bits, output h."""
     params = [Param("W", np.array(weight, np.int64), "test"), Param("T", np.array(table, np.int64), "test")]
@@ -127,7 +131,7 @@ def small_net(
         family="test",
         inputs=(Input("x", (size,), encoding=Encoding(Format(8, True), 1.0)),),
         params=tuple(params),
-        states=(State("h", (size,), "y", init=None if init is None else "h0", frac=7),),
+        states=(State("h", (size,), "y", init=None if init is None else "h0", frac=state.bits - state.signed),),
         drive=(),
         step=(
             ops.Linear(out="w", x="h", weight="W"),
@@ -137,7 +141,7 @@ def small_net(
         readout=(),
         outputs=(Output("o", "h", "values", 1.0),),
         schedule=Schedule(steps, frames=frames, tolerance=tolerance),
-        formats={"h": Format(8, True)},
+        formats={"h": state},
     )
     return with_formats(net)
 

@@ -88,5 +88,7 @@ APP: Provocations = {
     "unknown-command": lambda case: command("inspct"),
     "unknown-option": lambda case: command("fault", "run", "x", "--model", "seu", "--sits", "state", "-o", "c"),
     "usage": lambda case: command("run"),
-    "weights-twice": lambda case: compiled("--weights", "int4", "--weights", "int8"),
+    "widths-twice": lambda case: compiled(
+        *("--weights", "int4", "--weights", "int8", "--states", "h=9", "--states", "h=8,g=9", "--guard-bits", "1,2")
+    ),
 }

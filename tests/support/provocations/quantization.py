@@ -139,6 +139,7 @@ QUANTIZATION: Provocations = {
     "tune-nothing": lambda case: tuned(zoo(case, "TernaryEqProp_release_t0.5")),
     "tune-source": lambda case: tuned(doubled()),
     "tune-unsupported": lambda case: tuned(zoo(case, "TemporalResonanceEqProp_release_sn"), frames=(3,)),
-    "unknown-weight": lambda case: lowered(widths={"W_nothing": "int4"}),
+    "unknown-state": lambda case: lowered(states={"g": 9}, guards={"h": 2, "g": 1}),
+    "unknown-weight": lambda case: lowered(widths={"W_nothing": "int4"}, states={"g": 99}),
     "unsupported-op": lambda case: lowered(widening()),
 }
