@@ -34,7 +34,7 @@ import numpy as np
 import results
 
 from eqcompile.app.cli.show import table
-from eqcompile.app.report.campaign.write import write
+from eqcompile.app.report.campaign import write
 from eqcompile.rtl.harden.tmr import kept_apart
 from eqcompile.rtl.parallel.options import Parallel
 from eqcompile.rtl.parallel.protect import ranked_units, written_units

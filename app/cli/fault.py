@@ -137,7 +137,7 @@ def resume(argv: Sequence[str]) -> Reply:
 def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
     from eqcompile.sim.campaign import api
 
-    from ..report.campaign.write import write
+    from ..report.campaign import write
 
     try:
         with stage_progress("fault") as progress:
@@ -158,7 +158,7 @@ def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
 
 def report(argv: Sequence[str]) -> Reply:
     """Write the report of what is stored."""
-    from ..report.campaign.write import write
+    from ..report.campaign import write
 
     parser = _parser("report", "Write report.html and report.json of what a campaign holds so far.")
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")

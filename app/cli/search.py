@@ -83,13 +83,13 @@ def command(argv: Sequence[str]) -> Reply:
             "inputs": namespace.inputs.name,
             "calibration": "the search half" if namespace.calibrate is None else namespace.calibrate.name,
             **found,
-            "front": front([trial.to_json() for trial in result.trials]),
+            "front": [trial.to_json() for trial in front(result.trials)],
             "command": _command_line(namespace, result.best.to_json()),
             "tools": artifact.tool_versions(),
             "output": str(folder),
         }
         artifact.write_json(document_file, document)
-        picture_file.write_text(picture(found), encoding="utf-8")
+        picture_file.write_text(picture(result), encoding="utf-8")
     return Reply(document, _text(document), 0 if result.meets_target else TARGET_MISSED)
 
 

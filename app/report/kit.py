@@ -15,14 +15,28 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from eqcompile.sim.campaign.statistics import IntervalDocument
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
 from ..files import replacing
-from ..wording import shown
+from ..wording import percent, shown
 from .schema import Number
 
-__all__ = ["HTML", "JSON", "kind", "number", "render", "section", "table", "write_report"]
+__all__ = [
+    "HTML",
+    "JSON",
+    "interval",
+    "kind",
+    "marked",
+    "number",
+    "raw",
+    "remark",
+    "render",
+    "section",
+    "table",
+    "write",
+]
 
 JSON, HTML = "report.json", "report.html"
 
@@ -81,7 +95,27 @@ def number(n: Number, *, unit: bool = True) -> Markup:
     return Markup("{}{}{}").format(shown(n["value"]), f" {n['unit']}" if unit else "", kind(n["kind"]))
 
 
-def write_report(folder: Path, document: Mapping[str, object], page: str) -> None:
+def interval(rate: IntervalDocument) -> list[str]:
+    """Estimate, low and high end as percentages."""
+    return [percent(value, 3) for value in raw(rate)]
+
+
+def raw(rate: IntervalDocument) -> list[float]:
+    """Estimate, low and high end."""
+    return [rate["estimate"], rate["low"], rate["high"]]
+
+
+def remark(text: str) -> Markup:
+    """A line below a figure; text is escaped unless it is Markup."""
+    return Markup('<p class="note">{}</p>').format(text)
+
+
+def marked(text: str, name: str) -> Markup:
+    """Text with the mark of its kind."""
+    return Markup("{}{}").format(text, kind(name))
+
+
+def write(folder: Path, document: Mapping[str, object], page: str) -> None:
     """Write `report.json` and `report.html`, each whole or not at all. Raises ArtifactError on a disk that refuses."""
     try:
         with replacing(folder / JSON, force=True) as temporary:

@@ -12,9 +12,10 @@ from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
 from ..compile import CompileResult
 from ..wording import percent, shown, told
+from . import kit
 from .data import document
-from .kit import HTML, JSON, kind, number, render, write_report
-from .picture import panels
+from .kit import HTML, JSON, kind, number, render
+from .panels import panels
 from .schema import Number, ReportDocument, ReportedResult, VerificationDocument
 
 __all__ = ["HTML", "JSON", "check_folder", "render_page", "write"]
@@ -48,7 +49,7 @@ def write(
     that refuses."""
     check_folder(folder, force=force)
     report = document(results, command=command)
-    write_report(folder, report, render_page(report))
+    kit.write(folder, report, render_page(report))
     return report
 
 

@@ -18,7 +18,7 @@ import pytest
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
 from eqcompile.app.accuracy import Accuracy
-from eqcompile.app.report.picture import panels
+from eqcompile.app.report.panels import panels
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.diagnostics import ArtifactError

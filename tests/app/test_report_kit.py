@@ -32,7 +32,7 @@ def test_figures_say_what_they_show() -> None:
     """Would break if a figure were silent to those who do not see it, or a label in it became markup."""
     drawn = bars("x", [Bar("<site>", 0.25, 0.2, 0.3, "#123456")])
     assert isinstance(drawn, Markup)
-    assert ElementTree.fromstring(drawn).attrib["aria-label"] == "Rates with intervals: <site> 25%"
+    assert ElementTree.fromstring(drawn).attrib["aria-label"] == "Bars: <site> 25%"
 
 
 def test_a_rate_of_one_fault_does_not_lead() -> None:
@@ -44,13 +44,13 @@ def test_a_rate_of_one_fault_does_not_lead() -> None:
 
 def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if a full disk left half a page in place of the last one."""
-    kit.write_report(tmp_path, {"a": 1}, "first")
+    kit.write(tmp_path, {"a": 1}, "first")
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(ArtifactError, match="No space left"):
-        kit.write_report(tmp_path, {"a": 2}, "second")
+        kit.write(tmp_path, {"a": 2}, "second")
     assert (tmp_path / "report.html").read_bytes() == b"first"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]

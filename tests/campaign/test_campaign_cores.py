@@ -14,8 +14,8 @@ import pytest
 from fault_sessions import instrumented
 from strategies import small_net
 
+from eqcompile.app.report.campaign import write
 from eqcompile.app.report.campaign.page import render
-from eqcompile.app.report.campaign.write import write
 from eqcompile.rtl.harden.mechanisms import FLAGS
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.chunks import NOT_RUN, ChunkResult, table_digest

@@ -16,7 +16,7 @@ from strategies import small_net
 from eqcompile.app.cli import campaign_args
 from eqcompile.app.cli.main import eqfault
 from eqcompile.app.cli.numbers import duration
-from eqcompile.app.report.campaign.write import write
+from eqcompile.app.report.campaign import write
 from eqcompile.sim.campaign import api, chunks
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir.serial import save

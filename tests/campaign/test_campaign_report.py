@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eqcompile.app.report.campaign import write
 from eqcompile.app.report.campaign.page import render
 from eqcompile.app.report.campaign.recovery import proved_bound
-from eqcompile.app.report.campaign.write import write
 from eqcompile.app.report.figure import Curve, curves, shade
 from eqcompile.quantization.lower import lower
 from eqcompile.sim.campaign import api

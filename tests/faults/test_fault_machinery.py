@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from strategies import small_net
 
-from eqcompile.app.report.campaign import document
+from eqcompile.app.report.campaign.document import _cube
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.sim import process
 from eqcompile.sim.campaign.store import COLUMNS, open_store
@@ -118,6 +118,6 @@ def test_units_of_another_state_are_not_counted_for_a_cube(tmp_path: Path) -> No
             row = dict(zip(COLUMNS, values, strict=True)) | {"number": number, "site": site, "outcome": Outcome.OTHER}
             marks = ", ".join("?" for _ in row)
             store._db.execute(f"INSERT INTO results ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-        cube = document._cube(SimpleNamespace(net=net), store)  # type: ignore[arg-type]
+        cube = _cube(SimpleNamespace(net=net), store)  # type: ignore[arg-type]
     assert cube is not None
     assert sum(cube["faults"]) == sum(cube["hits"]) == 1

@@ -13,7 +13,7 @@ from quantize_nets import inputs_of, loop
 from eqcompile.app.cli.main import main
 from eqcompile.app.report.pareto import front
 from eqcompile.quantization.lower import lower
-from eqcompile.quantization.search import search
+from eqcompile.quantization.search import Trial, search
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.importers.api import import_model
@@ -223,8 +223,9 @@ def test_a_target_out_of_reach_is_refused() -> None:
 
 def test_the_front_holds_what_nothing_beats() -> None:
     """A trial that costs more and keeps less must not be drawn as a choice."""
-    trials = [{"bits": b, "agreement": a} for b, a in ((10, 0.9), (5, 0.8), (7, 0.8), (8, 0.95), (4, 0.2))]
-    assert [(t["bits"], t["agreement"]) for t in front(trials)] == [(4, 0.2), (5, 0.8), (8, 0.95)]
+    sizes = ((10, 90), (5, 80), (7, 80), (8, 95), (4, 20))
+    trials = [Trial({}, 8, 8, "", bits, equal, 100, accepted=False) for bits, equal in sizes]
+    assert [(t.bits, t.equal) for t in front(trials)] == [(4, 20), (5, 80), (8, 95)]
 
 
 def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +241,7 @@ def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, caps
     (line,) = drawn.findall("{http://www.w3.org/2000/svg}polyline")
     circles = drawn.findall("{http://www.w3.org/2000/svg}circle")
     centres = {f"{c.attrib['cx']},{c.attrib['cy']}" for c in circles}
-    assert len(line.attrib["points"].split()) == len(front(document["trials"]))
+    assert len(line.attrib["points"].split()) == len(document["front"])
     assert set(line.attrib["points"].split()) <= centres
     assert main(argv) == 6
     assert "output-exists" in capsys.readouterr().err

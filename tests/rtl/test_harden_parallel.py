@@ -14,7 +14,7 @@ from fault_sessions import core_faults
 from rtl_engines import differences, simulate
 from strategies import random_inputs, small_net
 
-from eqcompile.app.report.campaign.write import write
+from eqcompile.app.report.campaign import write
 from eqcompile.rtl.harden import tmr
 from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.parallel.options import Parallel

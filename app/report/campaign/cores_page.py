@@ -9,8 +9,7 @@ from markupsafe import Markup
 from eqcompile.sim.campaign.notes import Synthesis
 
 from ..figure import Dot, dots
-from ..kit import kind, section, table
-from .numbers import raw
+from ..kit import kind, raw, section, table
 from .schema import CampaignReport, CoreRate, CoreRow
 
 __all__ = ["cores_section"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from ..kit import section, table
-from .numbers import marked, remark
+from ..kit import marked, remark, section, table
 from .schema import CampaignReport, EnvironmentRow
 
 __all__ = ["environment_section"]

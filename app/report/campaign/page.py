@@ -6,26 +6,26 @@ from markupsafe import Markup
 
 from eqcompile.sim.campaign.statistics import IntervalDocument
 
-from ..figure import Bar, Cell, Curve, bars, curves, heat, percent, round_up
+from ...wording import percent
+from ..figure import BLUE, INK, RED, Bar, Cell, Curve, bars, curves, heat, round_up
+from ..kit import interval, marked, raw, remark, section
 from ..kit import render as render_template
-from ..kit import section
 from ..kit import table as table_of
 from .cores_page import cores_section
 from .environment_page import environment_section
-from .numbers import interval, marked, raw, remark
 from .schema import Baseline, CampaignReport, Ranking, Strata, Stratum
 
 __all__ = ["render"]
 
 COLOURS = {
-    "masked": "#94a3b8",
-    "healed": "#15803d",
-    "near": "#65a30d",
-    "other": "#d97706",
-    "sdc": "#b91c1c",
-    "unsettled": "#7c3aed",
-    "detected": "#0369a1",
-    "hang": "#450a0a",
+    "masked": "var(--muted, #64748b)",
+    "healed": "var(--green, #15803d)",
+    "near": "var(--olive, #4d7c0f)",
+    "other": "var(--amber, #b45309)",
+    "sdc": "var(--bad, #b91c1c)",
+    "unsettled": "var(--violet, #6d28d9)",
+    "detected": "var(--cyan, #0e7490)",
+    "hang": "var(--pink, #a21caf)",
 }
 _UNITS_DRAWN = 20
 
@@ -126,7 +126,7 @@ def _whole(report: CampaignReport) -> Markup:
 
 
 def _bar(label: str, r: IntervalDocument, colour: str, *, faint: bool = False) -> Bar:
-    note = f"{r['estimate']:.2%}  [{r['low']:.2%}, {r['high']:.2%}]"
+    note = f"{percent(r['estimate'], 2)} [{percent(r['low'], 2)}, {percent(r['high'], 2)}]"
     return Bar(label, r["estimate"], r["low"], r["high"], colour, note, faint)
 
 
@@ -135,8 +135,8 @@ def _baseline(report: CampaignReport, found: Baseline) -> Markup:
     ours, theirs, name = report["campaign"]["net"], c["net"], found["name"]
     drawn, rows, plain = [], [], []
     for d in found["difference"]:
-        drawn.append(_bar(d["measure"], d["net"], "#1d4ed8"))
-        drawn.append(_bar(name, d["baseline"], "#1d4ed8", faint=True))
+        drawn.append(_bar(d["measure"], d["net"], BLUE))
+        drawn.append(_bar(name, d["baseline"], BLUE, faint=True))
         apart = "yes" if d["intervals_apart"] else "no"
         rows.append([d["measure"], *interval(d["net"]), *interval(d["baseline"]), apart])
         plain.append([d["measure"], *raw(d["net"]), *raw(d["baseline"]), apart])
@@ -154,7 +154,7 @@ def _baseline(report: CampaignReport, found: Baseline) -> Markup:
     return section(
         f"Against {name}",
         "estimated",
-        bars("baseline", drawn, left=270) + table_of(head, rows),
+        bars("baseline", drawn) + table_of(head, rows),
         note=note,
         data=(name, names, plain),
     )
@@ -194,9 +194,8 @@ def _map(found: Strata) -> Markup:
         for k, bit in enumerate(bits)
         if (i, k) not in there
     ]
-    left = 30 + 7 * max((len(s) for s in sites), default=10)
     names = [("none" if b < 0 else str(b)) for b in bits]
-    body = heat("map", cells, sites, names, limit=limit, left=left, axis="bit")
+    body = heat("map", cells, sites, names, limit=limit, axis="bit")
     rows = [[c["site"], c["bit"], *_counts(c)] for c in found["rows"]]
     note = f"Dark is {percent(limit)}. Bit 0 is the lowest. Hover for the interval."
     columns = ["site", "bit", "hits", "faults", "rate", "low", "high"]
@@ -227,11 +226,11 @@ def _ticks(found: Strata) -> Markup:
         return Markup("")
     first = rows[0]["tick"]
     lines = [
-        Curve([r["high"] for r in rows], "#b91c1c", 1.0, 0.5, "ends of the interval", dashed=True, first=first),
-        Curve([r["low"] for r in rows], "#b91c1c", 1.0, 0.5, dashed=True, first=first),
-        Curve([r["rate"] for r in rows], "#b91c1c", 2.2, 1.0, found["measure"], first=first),
+        Curve([r["high"] for r in rows], RED, 1.0, 0.5, "ends of the interval", dashed=True, first=first),
+        Curve([r["low"] for r in rows], RED, 1.0, 0.5, dashed=True, first=first),
+        Curve([r["rate"] for r in rows], RED, 2.2, 1.0, found["measure"], first=first),
     ]
-    body = curves("ticks", lines, x_label="tick of the upset", y_label="rate", log=False)
+    body = curves("ticks", lines, x_label="tick of the upset", y_label="rate", mark=percent)
     columns = ["tick", "hits", "faults", "rate", "low", "high"]
     note = "Memory is upset before the inference: its faults stand at tick 0."
     return section(
@@ -254,7 +253,7 @@ def _ranking(found: Ranking, second: str) -> Markup:
             r["estimate"],
             r["low"],
             r["high"],
-            "#b91c1c",
+            RED,
             f"{r['hits']:,} of {r['faults']:,}; rank {r['rank_first']} to {r['rank_last']}",
         )
         for r in found["rows"][:_UNITS_DRAWN]
@@ -264,12 +263,11 @@ def _ranking(found: Ranking, second: str) -> Markup:
         [r["site"], r["number"], r["hits"], r["faults"], *raw(r), r["rank_first"], r["rank_last"]]
         for r in found["rows"]
     ]
-    left = 40 + 7 * max(len(d.label) for d in drawn)
     note = f"The first {len(drawn)} of {found['of']:,}. Ranks that each may have: {found['how']}."
     return section(
         title,
         "estimated",
-        bars(name, drawn, left=left, width=left + 560),
+        bars(name, drawn),
         note=note,
         data=(name, columns, cells),
     )
@@ -282,14 +280,14 @@ def _recovery(report: CampaignReport) -> Markup:
     lines = [Curve(c["distance"], COLOURS[c["outcome"]], 1.0, 0.35) for c in found["curves"]]
     seen = {c["outcome"] for c in found["curves"]}
     lines += [Curve([], COLOURS[o], 1.5, 1.0, f"faults that ended {o}") for o in COLOURS if o in seen]
-    lines.append(Curve(found["median"], "#1d4ed8", 2.4, 1.0, "median"))
+    lines.append(Curve(found["median"], BLUE, 2.4, 1.0, "median"))
     limit = max(found["largest"])
     if "bound" in found:
         bound = found["bound"]
         limit = max(limit, *bound["distance"])
         told = f"proved: L^t, L = {bound['factor']:.4g}"
-        lines.append(Curve(bound["contraction"], "#24303c", 2.0, 1.0, told, dashed=True))
-        lines.append(Curve(bound["distance"], "#24303c", 1.2, 0.8, "and what rounding may add", dashed=True))
+        lines.append(Curve(bound["contraction"], INK, 2.0, 1.0, told, dashed=True))
+        lines.append(Curve(bound["distance"], INK, 1.2, 0.8, "and what rounding may add", dashed=True))
     lines = [c for c in lines if len(c.values) or c.label]
     body = curves(
         "recovery",
@@ -297,7 +295,7 @@ def _recovery(report: CampaignReport) -> Markup:
         x_label="ticks after the upset",
         y_label="distance to the clean run, codes (log)",
         log=True,
-        y_limit=limit,
+        limits=(0.0, limit),
     )
     note = f"{found['how']}. Distance: the largest difference of any state code."
     if "bound" not in found:
@@ -322,7 +320,7 @@ def _cube(report: CampaignReport) -> Markup:
                 unit = (z * edge + y) * edge + x
                 text = f"unit {unit} (z {z}, y {y}, x {x}): {found['hits'][unit]} of {found['faults'][unit]}"
                 cells.append(Cell(y, x, share[unit], text))
-        drawn = heat("slice", cells, [""] * edge, [""] * edge, limit=limit, left=4, size=150 / edge, numbers=False)
+        drawn = heat("slice", cells, [""] * edge, [""] * edge, limit=limit, size=150 / edge, numbers=False)
         figures.append(Markup("<figure>{}<figcaption>z = {}</figcaption></figure>").format(drawn, z))
     columns = ["unit", "hits", "faults", "wrong_label"]
     rows = [list(r) for r in zip(range(edge**3), found["hits"], found["faults"], found["wrong"], strict=True)]

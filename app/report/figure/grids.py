@@ -1,0 +1,121 @@
+"""Heat maps of rates, and rasters of codes."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ...wording import percent
+from .frame import BOTTOM, GLYPH, GRID, HEIGHT, LEFT, MUTED, TOP, WIDTH, Axis, Plot, rect, svg, text, ticks
+
+__all__ = ["Cell", "heat", "raster", "shade", "slices"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a heat map: `value` in 0..1, None for nothing there; `text` is what hovering tells."""
+
+    row: int
+    column: int
+    value: float | None
+    text: str
+
+
+def shade(share: float) -> str:
+    """White at 0 over amber to dark red at 1."""
+    stops = ((255, 255, 255), (253, 224, 150), (234, 100, 40), (127, 15, 30))
+    at = min(max(share, 0.0), 1.0) * (len(stops) - 1)
+    k = min(int(at), len(stops) - 2)
+    part = at - k
+    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(stops[k], stops[k + 1], strict=True))
+
+
+def heat(
+    name: str,
+    cells: Sequence[Cell],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    limit: float,
+    size: float = 30.0,
+    axis: str = "",
+    numbers: bool = True,
+) -> Markup:
+    """Cells on a grid, shaded by `value / limit`; a cell without a value is grey."""
+    top, left = (24, 30 + GLYPH * max(map(len, rows), default=0)) if any(rows) else (4, 4)
+    wide = 1.45 * size if numbers else size
+    parts = [text(left + wide * (k + 0.5), top - 7, c, "middle", MUTED) for k, c in enumerate(columns)]
+    parts += [text(left - 8, top - 7, axis, "end", MUTED)] if axis else []
+    parts += [text(left - 8, top + size * (k + 0.5) + 4, r, "end") for k, r in enumerate(rows)]
+    for c in cells:
+        share = 0.0 if c.value is None or limit <= 0 else c.value / limit
+        x, y = left + wide * c.column, top + size * c.row
+        fill = GRID if c.value is None else shade(share)
+        parts.append(rect(x, y, wide - 1, size - 1, fill, told=c.text))
+        if numbers and c.value is not None:
+            ink = "#fff" if share > 0.6 else "#24303c"
+            parts.append(text(x + wide / 2, y + size / 2 + 4, percent(c.value), "middle", ink, 11))
+    worst = max((c for c in cells if c.value is not None), key=lambda c: c.value or 0.0, default=None)
+    told = f"Heat map of {len(rows)} by {len(columns)} rates; dark is {percent(limit)}."
+    told += f" The largest: {worst.text}" if worst is not None else ""
+    return svg(name, left + wide * len(columns) + 12, top + size * len(rows) + 6, parts, told=told)
+
+
+def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, title: str, unit: str) -> Markup:
+    """Codes `[tick][unit]` as an image, ticks from 1 at the left, units from below, with the scale of colours beside
+    it; `ends`: of the format."""
+    ticks_shown, units, beside = len(rows), len(rows[0]), 70.0
+    x = Axis("tick", 0.5, ticks_shown + 0.5, ticks(1, ticks_shown))
+    y = Axis(unit, 0, units, sorted({0, units // 2, units}))
+    parts = Plot(title, x, y, beside, grid=False).frame()
+    bound, height, right = max(abs(ends[0]), abs(ends[1]), 1), HEIGHT - BOTTOM - TOP, WIDTH - beside
+    image = [[row[u] / bound for row in rows] for u in reversed(range(units))]
+    parts.append(_image(image, LEFT, TOP, right - LEFT, height))
+    parts.append(_image([[1.0 - k / 31.5] for k in range(64)], right + 14, TOP, 10, height))
+    at = Axis("", -bound, bound, ()).scale(HEIGHT - BOTTOM, TOP)
+    parts += [text(right + 28, at(value) + 4, f"{value:g}") for value in sorted({ends[0], 0, ends[1]})]
+    flat = [code for code in rows[-1]]
+    told = f"{title}: {units} units over {ticks_shown} ticks; after the last one codes from {min(flat)} to {max(flat)}"
+    return svg(name, WIDTH, HEIGHT, parts, told=told)
+
+
+def slices(name: str, codes: Sequence[int], edge: int, bound: int, *, told: str) -> Markup:
+    """Codes of a cube `[z][y][x]`, flat, as `edge` slices side by side, z from the first on."""
+    size, gap, across = 96, 12, 4
+    parts = []
+    for z in range(edge):
+        x, y = 4 + (z % across) * (size + gap), 20 + (z // across) * (size + gap + 18)
+        plane = codes[z * edge * edge : (z + 1) * edge * edge]
+        parts.append(text(x, y - 5, f"z = {z}", "start", MUTED))
+        parts.append(
+            _image([[v / bound for v in plane[k * edge : (k + 1) * edge]] for k in range(edge)], x, y, size, size)
+        )
+    height = 20 + -(-edge // across) * (size + gap + 18)
+    return svg(name, 8 + across * (size + gap), height, parts, told=told)
+
+
+def _colour(v: float) -> bytes:
+    """Blue at -1, near white at 0, red at 1."""
+    end = (178, 24, 43) if v > 0 else (33, 102, 172)
+    share = min(abs(v), 1.0)
+    return bytes(round(247 + (c - 247) * share) for c in end)
+
+
+def _image(rows: Sequence[Sequence[float]], x: float, y: float, width: float, height: float) -> str:
+    """Shares in -1..1 as the pixels of an inline PNG, one a cell, not smoothed."""
+    raw = b"".join(b"\0" + b"".join(map(_colour, row)) for row in rows)
+    head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(raw, 9)) + _chunk(b"IEND", b"")
+    return (
+        f'<image x="{x}" y="{y}" width="{width}" height="{height}" preserveAspectRatio="none" '
+        f'style="image-rendering:pixelated" href="data:image/png;base64,{base64.b64encode(png).decode()}"/>'
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
