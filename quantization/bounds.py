@@ -23,6 +23,9 @@ _ROUNDS = 8
 
 _LOWEST = {"gelu": -0.17, "silu": -0.279}
 
+_AFFORDABLE = 2.0
+"""A relu that is proved to stay below so many times its calibrated maximum gets a format that holds the proof."""
+
 
 def widest(bounds: Range) -> float:
     """The largest magnitude in a range."""
@@ -32,7 +35,8 @@ def widest(bounds: Range) -> float:
 @dataclass
 class Bounds:
     """`of[name]` holds every number of the net: proved, or under the assumption that each state of `taken` stays in
-    the range seen in calibration.
+    the range seen in calibration. An activation without an upper end (relu, gelu, silu) saturates at the calibrated
+    maximum where its proof is wider; what depends on that is in `open`.
 
     `inputs`: range of each numeric input. `seen`: ranges from calibration, for states without a proof.
     `missing`: states that have neither; `of` is then incomplete.
@@ -43,6 +47,7 @@ class Bounds:
     seen: Mapping[str, Range]
     of: dict[str, Range] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    open: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -57,6 +62,7 @@ class Bounds:
         self._induce()
         if not self.missing:
             self._block(self.net.readout)
+        self.open = self._resting()
 
     def signal(self, name: str) -> Range:
         """The range to choose a format for: once a state has no proof, signals saturate at what calibration saw, as the
@@ -66,16 +72,37 @@ class Bounds:
 
     def calibrated(self, name: str) -> bool:
         """Whether calibration rather than a proof bounds the signal."""
-        return name in self.taken or self.signal(name) != self.of[name]
+        return name in self.taken or name in self.open or self.signal(name) != self.of[name]
 
     def proves_unit(self, name: str) -> bool:
         """Whether every number of the value is proved to lie in [0, 1], and not all are 0."""
         lo, hi = self.of[name]
         return not self.calibrated(name) and lo >= 0.0 and 0.0 < hi <= 1.0
 
-    def reach(self, name: str) -> Range:
-        """The operand's range over which an activation without saturation gets a table; beyond, the table saturates."""
-        return self._seen_part(name)
+    def reach(self, op: ops.Activation) -> Range:
+        """The operand's range up to which an activation without an upper end follows its function: what calibration
+        saw; of a relu, which needs no table, all that is proved, where that costs its result at most one bit."""
+        seen = self._seen_part(op.x)
+        proved = self.of[op.x]
+        return proved if op.kind == "relu" and proved[1] <= _AFFORDABLE * max(seen[1], 0.0) else seen
+
+    def _resting(self) -> frozenset[str]:
+        """Values whose range rests on an activation that saturates at what calibration saw."""
+        open_ended = [
+            op for op in self.net.all_ops() if isinstance(op, ops.Activation) and op.kind not in ("tanh", "sigmoid")
+        ]
+        names = {op.out for op in open_ended if op.x in self.of and self.reach(op)[1] < self.of[op.x][1]}
+        while True:
+            before = len(names)
+            for op in self.net.all_ops():
+                if not isinstance(op, _BOUNDED) and not names.isdisjoint(op.reads):
+                    if not (isinstance(op, ops.Activation) and op.kind in ("tanh", "sigmoid")):
+                        names.add(op.out)
+                if isinstance(op, ops.Repeat) and op.result in names:
+                    names |= {op.carry, op.out}
+            names |= {s.name for s in self.net.states if s.update in names or s.init in names}
+            if len(names) == before:
+                return frozenset(names)
 
     def _seen_part(self, name: str) -> Range:
         lo, hi = self.of[name]
@@ -151,8 +178,10 @@ class Bounds:
                 return (of[x][0] * count, of[x][1] * count) if kind == "sum" else of[x]
             case ops.Reshape(x=x) | ops.Transpose(x=x):
                 return of[x]
+            case ops.Clip(x=x, lo=lo, hi=hi):
+                return min(max(of[x][0], lo), hi), min(max(of[x][1], lo), hi)
             case ops.Activation(x=x, kind=kind):
-                return _activation(self.reach(x), kind)
+                return _activation(self.of[x] if kind in ("tanh", "sigmoid") else self.reach(op), kind)
             case ops.Softmax():
                 return 0.0, 1.0
             case ops.Normalize(x=x, axes=axes, groups=groups):
@@ -172,6 +201,10 @@ class Bounds:
         offset = 0.0 if bias is None else self._params[bias]
         low, high = positive * x[0] + negative * x[1] + offset, positive * x[1] + negative * x[0] + offset
         return float(low.min()), float(high.max())
+
+
+_BOUNDED = (ops.Clip, ops.Embedding, ops.Greater, ops.Mod, ops.Normalize, ops.Softmax)
+"""Operations whose result has a range whatever that of their operand is."""
 
 
 def _hull(a: Range, b: Range) -> Range:

@@ -153,7 +153,24 @@ class Builder:
         if interval.lo >= lowest:
             return value
         bits = max(interval.hi - lowest, 0).bit_length()
-        return self._limited(value, "limited", f"from_{lowest}", f"at least {lowest}", lowest, bits)
+        name = f"from_{lowest}" if lowest >= 0 else "lower_limit"
+        return self._limited(value, "limited", name, f"at least {lowest}", lowest, bits)
+
+    def between(self, value: Value, lowest: int, highest: int) -> Value:
+        """The value limited to `lowest` and `highest`: by one operation if only one of them can matter, or if there is
+        a power of two of codes between them."""
+        interval, codes = self.interval(value), highest - lowest + 1
+        if interval.lo >= lowest and interval.hi <= highest:
+            return value
+        if codes & (codes - 1) == 0:
+            bits = codes.bit_length() - 1
+            return self._limited(value, "limited", "limits", f"from {lowest} to {highest}", lowest, bits)
+        value = self.at_least(value, lowest)
+        if self.interval(value).hi <= highest:
+            return value
+        bits = (highest - min(self.interval(value).lo, highest)).bit_length()
+        first = highest - (1 << bits) + 1
+        return self._limited(value, "limited", "upper_limit", f"at most {highest}", first, bits)
 
     def _limited(self, value: Value, what: str, name: str, source: str, lowest: int, bits: int) -> Value:
         """The value limited to `2**bits` codes from `lowest`: a one-segment piecewise-linear table of slope 1."""

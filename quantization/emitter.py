@@ -23,11 +23,12 @@ from ..toolchain.ir.ops import Op
 from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, widest
 from .builder import Builder
+from .exact import Map, moves
 from .grids import Grids
-from .nonlinear import activation, softmax
+from .nonlinear import activation, limited, softmax
 from .normalization import normalize
 from .operands import Constant, Operand, Value, common_scale, is_power_of_two
-from .plan import Map, Use
+from .plan import Use
 from .weights import Codes
 
 __all__ = ["Emitter"]
@@ -191,6 +192,10 @@ class Emitter:
             case ops.Reshape(x=x) | ops.Transpose(x=x):
                 v = self._value(x)
                 return self.build.put(replace(op, out=self._name(op), x=v.name), v.scale)
+            case ops.Clip(x=x, lo=lo, hi=hi):
+                return self._limited(op, self._value(x), lo, hi)
+            case ops.Activation(x=x, kind="relu"):
+                return self._limited(op, self._value(x), 0.0, math.inf)
             case ops.Activation(x=x):
                 return self._activation(op, self._value(x))
             case ops.Softmax(x=x, mask=mask):
@@ -268,11 +273,16 @@ class Emitter:
         return self.build.rescaled(value, self._pre(name)) if value.scale < self._pre(name) else value
 
     def _map(self, op: Map) -> Value:
-        x = self._read(op.x)
-        weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
+        moving = moves(self.source, op)
         if isinstance(op, ops.Stencil):
             index = self._constant(op.index)
             op = replace(op, index=self.build.param(op.index, index.value, index.source, shared=True))
+        if moving:
+            x = self._value(op.x)
+            weight = self._valued(self.env[op.weight], Fraction(1)).name
+            return self.build.put(replace(op, out=self._name(op), x=x.name, weight=weight), x.scale)
+        x = self._read(op.x)
+        weight, made = self._weight(op, per_row=self.options.per_row and not self._exact)
         total = self.build.put(replace(op, out=self._name(op), x=x.name, weight=weight, bias=None), x.scale)
         rank = len(self.build.shape(total))
         shape = (-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else (-1,)
@@ -350,11 +360,22 @@ class Emitter:
         made = ops.DampFixed(out=self._name(op), old=before.name, new=after.name, multiplier=m, shift=k)
         return self.build.put(made, scale)
 
+    def _limited(self, op: ops.Clip | ops.Activation, x: Value, lo: float, hi: float) -> Value:
+        """A saturation, on the grid of the signal that it gives if it gives one."""
+        grid = self.grids.of.get(op.out)
+        x = self._even(x, op.out) if grid is None else self.build.rescaled(x, grid.scale)
+        value, row = limited(self.build, op.out, x, lo, hi, None if grid is None else grid.format)
+        self.choices.append({**row, "range_from": "calibrated" if self.bounds.calibrated(op.out) else "proved"})
+        return value
+
+    def _even(self, x: Value, out: str) -> Value:
+        """The value on a grid of a power of two, no finer than that of the pre-activations of `out`."""
+        grid = self._pre(out)
+        return x if is_power_of_two(x.scale) and x.scale >= grid else self.build.rescaled(x, grid)
+
     def _activation(self, op: ops.Activation, x: Value) -> Value:
-        grid = self._pre(op.out)
-        if not is_power_of_two(x.scale) or x.scale < grid:
-            x = self.build.rescaled(x, grid)
-        reach = self.bounds.reach(op.x)
+        x = self._even(x, op.out)
+        reach = self.bounds.reach(op)
         value, row = activation(self.build, op, x, bits=self.grids.precision[op.out], reach=reach)
         self.choices.append(row)
         return value

@@ -1,11 +1,17 @@
-"""Weights that are integer codes times a scale already, up to float noise: recognised, so that nothing is rounded."""
+"""Weights that are integer codes times a scale already, up to float noise, or that only move entries: recognised, so
+that nothing is rounded."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["kind_of", "on_grid", "top_code"]
+from ..toolchain.ir import EqNet, ops
+from ..toolchain.ir.ops import Op
+
+__all__ = ["Map", "kind_of", "moves", "on_grid", "top_code"]
+
+Map = ops.Linear | ops.Stencil | ops.Conv
 
 Array = NDArray[np.float64]
 
@@ -53,3 +59,15 @@ def on_grid(weights: Array, top: int) -> tuple[Array, float] | None:
         if codes.max() <= top and (np.abs(codes * scale - weights) <= _NOISE * np.abs(weights)).all():
             return codes, scale
     return None
+
+
+def moves(net: EqNet, op: Op) -> bool:
+    """Whether an operation is a map whose weights are all 0 or 1, without a bias: it moves and adds entries of its
+    operand, which therefore keep the grid that they have. A pool's windows are such a map."""
+    if not isinstance(op, Map) or op.bias is not None:
+        return False
+    weight = net.param(op.weight)
+    if isinstance(op, ops.Stencil):
+        weight = np.where(net.param(op.index) >= 0, weight, 0.0)
+    # Most weights show what they are within a few entries.
+    return all(bool(((w == 0.0) | (w == 1.0)).all()) for w in (weight.reshape(-1)[:_PROBE], weight))

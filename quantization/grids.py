@@ -13,6 +13,7 @@ from ..toolchain.ir import EqNet, Format, ops
 from ..toolchain.ir.ops import Op
 from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, whole_numbers, widest
+from .exact import moves
 from .precision import Precision
 
 __all__ = ["Grid", "Grids"]
@@ -110,12 +111,13 @@ def _guarded(grid: Grid, bits: int) -> Grid:
 
 
 def _signals(net: EqNet) -> frozenset[str]:
-    """Operation values that a weight reads or that a state or repeat holds."""
+    """Operation values that a weight reads or that a state or repeat holds; what is only moved and added is none."""
     held = {s.update for s in net.states} | {s.init for s in net.states if s.init is not None}
     made: set[str] = set()
     for op in net.all_ops():
         made.add(op.out)
-        held |= set(_read_by_weights(op))
+        if not moves(net, op):
+            held |= set(_read_by_weights(op))
         if isinstance(op, ops.Repeat):
             made.add(op.carry)
             held |= {op.out, op.carry, op.init, op.result}

@@ -12,6 +12,7 @@ from eqcompile.toolchain.reference import run_reference
 from ..toolchain.arrays import Array, Reals
 from ..toolchain.ir import Encoding, EqNet, ops
 from ..toolchain.ir.ops import Op
+from .exact import moves
 from .grids import Grids
 
 __all__ = ["Moments", "measure"]
@@ -63,9 +64,10 @@ def measure(
     `calibration`: float64 `[samples, *shape]` by input.
     """
     found: dict[str, Moments] = {}
+    moving = {op.out for op in net.all_ops() if moves(net, op)}
 
     def watch(op: Op, operand: Callable[[str], Reals]) -> None:
-        if not isinstance(op, (ops.Linear, ops.Stencil)):
+        if not isinstance(op, (ops.Linear, ops.Stencil)) or op.out in moving:
             return
         x = operand(op.x)
         y = _on_grid(op.x, x, encodings, grids)

@@ -1,4 +1,4 @@
-"""Nonlinear functions as table look-ups: activations and the softmax."""
+"""Nonlinear functions: saturations as they are, smooth activations and the softmax as table look-ups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .builder import Builder
 from .operands import Value
 from .tables import PlainTable, Table, function, saturation, tabulate
 
-__all__ = ["activation", "softmax"]
+__all__ = ["activation", "limited", "softmax"]
 
 Row = JsonObject
 
@@ -26,8 +26,8 @@ def activation(build: Builder, op: ops.Activation, x: Value, *, bits: int, reach
     """A table over the codes that x can take, and its report row.
 
     tanh and sigmoid have all but the sign bit as fraction, and a domain that ends where the code at infinity is
-    reached. The others end at `reach` (real range of x), with the power-of-two scale that covers their values there.
-    Codes are symmetric: at most `2**(bits-1) - 1` in magnitude.
+    reached. The others, gelu and silu, end at `reach` (real range of x), with the power-of-two scale that covers their
+    values there. Codes are symmetric: at most `2**(bits-1) - 1` in magnitude.
     """
     phi, step, held = function(op.kind), float(x.scale), build.interval(x)
     top = (1 << (bits - 1)) - 1
@@ -45,6 +45,21 @@ def activation(build: Builder, op: ops.Activation, x: Value, *, bits: int, reach
     table = tabulate(phi, domain.lo, domain.hi, step, scale=float(scale), top=top)
     value = _look_up(build, op.out, x, table, scale, f"{op.kind} in steps of {step:.9g}, output {float(scale):.9g}")
     return value, _row(op.out, op.kind, table)
+
+
+def limited(build: Builder, out: str, x: Value, lo: float, hi: float, fmt: Format | None) -> tuple[Value, Row]:
+    """`min(max(x, lo), hi)` in codes of x, within `fmt` if it is given, and the report row; `hi` may be infinite.
+
+    The ends are rounded to the nearest code; between them the value is x itself. An infinite `hi` is that of x's
+    interval: nothing is cut above.
+    """
+    held, step = build.interval(x), float(x.scale)
+    bottom, top = round(lo / step), held.hi if math.isinf(hi) else round(hi / step)
+    if fmt is not None:
+        bottom, top = max(bottom, fmt.lo), min(top, fmt.hi)
+    top = max(top, bottom)
+    value = build.between(x, bottom, top)
+    return value, {"what": "limits", "name": out, "lo": bottom * step, "hi": top * step}
 
 
 def _within(codes: Format, wanted: Interval) -> Interval:

@@ -9,8 +9,8 @@ from eqcompile.toolchain.options import FLOAT_WEIGHTS, QuantizeOptions, option_f
 
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet
+from .exact import Map, moves
 from .hoist import hoist
-from .plan import Map
 from .precision import averages, named_values
 
 __all__ = ["check_options", "kinds_of"]
@@ -30,7 +30,7 @@ def kinds_of(net: EqNet, options: QuantizeOptions) -> dict[str, str]:
     `W_rec_weight`); a dot reads as an underscore. Raises UsageError with every option that is out of its range, every
     name that stands for none or several weights, and every state or value that there is not.
     """
-    names = list(dict.fromkeys(op.weight for op in net.all_ops() if isinstance(op, Map)))
+    names = list(dict.fromkeys(op.weight for op in net.all_ops() if isinstance(op, Map) and not moves(net, op)))
     found = dict.fromkeys(names, options.weights)
     faults = _range_faults(options)
     for asked, kind in options.widths.items():

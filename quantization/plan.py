@@ -11,12 +11,12 @@ import numpy as np
 from ..toolchain.arrays import Numbers, Reals
 from ..toolchain.ir import EqNet, Param, ops
 from ..toolchain.typed_json import JsonObject
+from .exact import Map, moves
 from .moments import Moments
 from .weights import Codes, quantize_weights
 
-__all__ = ["Map", "Plan", "Use", "make_plan", "taken", "uses"]
+__all__ = ["Plan", "Use", "make_plan", "taken", "uses"]
 
-Map = ops.Linear | ops.Stencil | ops.Conv
 Use = tuple[str, bool]
 """Name of a weight, and whether it may have a scale for each row."""
 
@@ -36,9 +36,9 @@ class Plan:
 
 
 def uses(net: EqNet, *, per_row: bool) -> Iterator[tuple[Map, Use]]:
-    """Every map of the net, and how its weight is used: in the readout all rows share a scale, so that logits do."""
+    """Every map that gets codes, and how its weight is used: in the readout all rows share a scale, as logits do."""
     for op in net.all_ops():
-        if isinstance(op, Map):
+        if isinstance(op, Map) and not moves(net, op):
             yield op, (op.weight, per_row and op not in net.readout)
 
 

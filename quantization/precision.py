@@ -9,6 +9,7 @@ from eqcompile.toolchain.options import QuantizeOptions
 
 from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import Op
+from .exact import moves
 
 __all__ = ["Precision", "averages", "named_values"]
 
@@ -43,8 +44,9 @@ class Precision:
         for s in net.states:
             for name in _set_from(s.update, s.init):
                 found[name] = max(found.get(name, 0), widths[s.name])
+        weighed = _weighed(net)
         for block in (net.readout, net.step, net.drive):
-            _backward(block, found, wanted, options.state_bits)
+            _backward(block, found, wanted, options.state_bits, weighed)
         guards: dict[str, int] = {}
         for state, group in averages(net).items():
             bits = options.guards.get(state, options.guard_bits)
@@ -83,19 +85,27 @@ def named_values(net: EqNet) -> tuple[str, ...]:
     """Values besides states whose width may be asked for: what weights and tables read, and what tables give."""
     made = {op.out for op in net.all_ops()}
     names: dict[str, None] = {}
+    weighed = _weighed(net)
     for op in net.all_ops():
-        if isinstance(op, (*_READ, *_TABLES)):
+        if op.out in weighed or isinstance(op, _TABLES):
             names |= dict.fromkeys(name for name in op.reads if name in made)
         if isinstance(op, _TABLES):
             names[op.out] = None
     return tuple(names)
 
 
+def _weighed(net: EqNet) -> frozenset[str]:
+    """Values that operations with weights, or products of values, give; not those that only move entries."""
+    return frozenset(op.out for op in net.all_ops() if isinstance(op, _READ) and not moves(net, op))
+
+
 def _set_from(*names: str | None) -> tuple[str, ...]:
     return tuple(name for name in names if name is not None)
 
 
-def _backward(block: Iterable[Op], found: dict[str, int], wanted: Mapping[str, int], default: int) -> None:
+def _backward(
+    block: Iterable[Op], found: dict[str, int], wanted: Mapping[str, int], default: int, weighed: frozenset[str]
+) -> None:
     """Hand the bits of each value on to what it is computed from, from the last operation to the first."""
     for op in reversed(tuple(block)):
         bits = wanted.get(op.out, found.get(op.out, default))
@@ -103,8 +113,8 @@ def _backward(block: Iterable[Op], found: dict[str, int], wanted: Mapping[str, i
         if isinstance(op, ops.Repeat):
             bits = wanted.get(op.carry, bits)
             found[op.carry] = found[op.result] = bits
-            _backward(op.body, found, wanted, default)
-        if not isinstance(op, _READ):
+            _backward(op.body, found, wanted, default, weighed)
+        if op.out not in weighed:
             for name in op.reads:
                 found[name] = max(found.get(name, 0), bits)
 

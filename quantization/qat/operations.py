@@ -68,6 +68,8 @@ def evaluate(op: Op, value: Callable[[str], Tensor], param: Callable[[str], Tens
         case ops.Mod(x=x, period=period):
             v = value(x)
             return v - period * torch.floor(v / period)
+        case ops.Clip(x=x, lo=lo, hi=hi):
+            return value(x).clamp(lo, hi)
         case ops.Activation(x=x, kind=kind):
             return _activation(value(x), kind)
         case ops.Reduce(x=x, kind=kind, axes=axes, keep=keep):

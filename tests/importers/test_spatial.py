@@ -17,7 +17,7 @@ from eqcompile.toolchain.importers.families import spatial
 from eqcompile.toolchain.importers.families.build import Builder
 from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import EqNet, IntNet, verify
+from eqcompile.toolchain.ir import EqNet, IntNet, ops, verify
 from eqcompile.toolchain.reference import run_reference
 
 Array = NDArray[np.float64]
@@ -164,6 +164,25 @@ def test_a_transposed_convolution_is_that_of_pytorch(kernel: int, stride: int, p
     exact, integer, _ = both(net, {"x": x})
     np.testing.assert_allclose(exact, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(integer, expected, rtol=0, atol=1e-12)
+
+
+def test_entries_that_are_moved_are_not_rounded() -> None:
+    """What a pool takes of a convolution is the convolution's own sum, not a state's rounding of it."""
+    x = codes((2, 7, 5), seed=8)
+    weight = np.random.default_rng(9).normal(size=(3, 2, 3, 3))
+
+    def convolved(b: Builder, v: Mapping[str, str]) -> str:
+        kernel = b.param("w", weight, "test")
+        return b.emit(ops.Conv(out="c", x=v["x"], weight=kernel, stride=1, padding=1))
+
+    def pooled(b: Builder, v: Mapping[str, str]) -> str:
+        return spatial.max_pool(b, "p", convolved(b, v), 3, stride=2, padding=1)
+
+    _, sums, _ = both(net_of(convolved, x=(2, 7, 5)), {"x": x})
+    _, largest, _ = both(net_of(pooled, x=(2, 7, 5)), {"x": x})
+    expected = functional.max_pool2d(torch.from_numpy(sums), 3, 2, 1).numpy()
+    assert np.array_equal(largest, expected)
+    assert len(np.unique(largest)) > 40
 
 
 def test_one_and_three_axes_of_space() -> None:

@@ -79,6 +79,7 @@ FIELDS: dict[type[Op], dict[str, Any]] = {
     ops.Repeat: {"init": "h", "count": 1, "carry": "g", "body": (), "result": "g"},
     ops.Scale: {"factor": 0.5},
     ops.Activation: {"kind": "tanh"},
+    ops.Clip: {"lo": -0.5, "hi": 1.0},
     ops.Damp: {"alpha": 0.5},
     ops.Mod: {"period": 1.0},
     ops.Normalize: {"axes": (-1,), "groups": 1, "eps": 1e-5, "eps_on": "variance"},

@@ -122,13 +122,13 @@ def test_a_state_and_its_multiples_keep_their_scales() -> None:
 def averaging() -> EqNet:
     """A slow average of a constant: near its end it moves by less than a step of eight bits."""
     return net(
-        {"A": np.eye(3), "W": np.eye(3)},
+        {"A": np.eye(3), "W": -np.eye(3)},
         x=(3,),
         states=[State("h", (3,), "next")],
         drive=[ops.Linear(out="drive", x="x", weight="A")],
         step=[
             ops.Linear(out="recurrent", x="h", weight="W"),
-            ops.Scale(out="half", x="recurrent", factor=0.5),
+            ops.Scale(out="half", x="recurrent", factor=-0.5),
             ops.Add(out="pre", a="drive", b="half"),
             ops.Activation(out="new", x="pre", kind="tanh"),
             ops.Damp(out="next", old="h", new="new", alpha=0.1),

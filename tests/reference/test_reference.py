@@ -70,6 +70,7 @@ OPS: list[tuple[Op, dict[str, Shape], dict[str, Array]]] = [
     *[(ops.Activation(out="y", x="x", kind=k), {"x": (9,)}, {}) for k in ("tanh", "sigmoid", "relu", "gelu", "silu")],
     (ops.Damp(out="y", old="x", new="z", alpha=0.3), {"x": (2, 3), "z": (3,)}, {}),
     (ops.Mod(out="y", x="x", period=0.7), {"x": (5,)}, {}),
+    (ops.Clip(out="y", x="x", lo=-0.25, hi=0.5), {"x": (2, 9)}, {}),
     (ops.Normalize(out="y", x="x", axes=(-1,), groups=1, eps=1e-2, eps_on="variance"), {"x": (2, 4)}, {}),
     (ops.Normalize(out="y", x="x", axes=(-1,), groups=1, eps=1e-2, eps_on="deviation"), {"x": (2, 4)}, {}),
     (ops.Normalize(out="y", x="x", axes=(-2, -1), groups=2, eps=1e-2, eps_on="variance"), {"x": (4, 3)}, {}),
@@ -122,10 +123,11 @@ CHANGED: list[tuple[int, dict[str, Any]]] = [
     (24, {"kind": "silu"}),
     (26, {"alpha": 0.7}),
     (27, {"period": 0.8}),
-    (28, {"eps_on": "deviation"}),
-    (29, {"eps": 1e-3}),
-    (30, {"groups": 1}),
-    (32, {"mask": None}),
+    (28, {"hi": 0.4}),
+    (29, {"eps_on": "deviation"}),
+    (30, {"eps": 1e-3}),
+    (31, {"groups": 1}),
+    (33, {"mask": None}),
 ]
 
 

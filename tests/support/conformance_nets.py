@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
+from waist_nets import FORMS, form
 from zoo_nets import zoo_net
 
 from eqcompile.quantization.lower import lower
@@ -105,7 +106,7 @@ def roots() -> tuple[IntNet, Codes]:
 
 @cache
 def family(name: str) -> tuple[IntNet, Codes]:
-    net, inputs = zoo_net(name)
+    net, inputs = form(name) if name in FORMS else zoo_net(name)
     lowered = lower(net, QuantizeOptions(), calibration=inputs)
     codes, _ = encode(lowered.net, inputs)
     return lowered.net, codes
@@ -125,7 +126,7 @@ def example(name: str) -> tuple[IntNet, Codes]:
     return family(name)
 
 
-EXAMPLES = ("plain", "unsigned", "roots", *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
+EXAMPLES = ("plain", "unsigned", "roots", *FORMS, *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
 
 
 def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:

@@ -86,6 +86,8 @@ def naive(op: Op, v: dict[str, Array], shape: Shape) -> Array:
                 y[i] = (1 - f) * at(a, i) + f * at(b, i)
             case ops.Mod(x=x, period=p):
                 y[i] = v[x][i] - p * math.floor(v[x][i] / p)
+            case ops.Clip(x=x, lo=lo, hi=hi):
+                y[i] = lo if v[x][i] < lo else hi if v[x][i] > hi else v[x][i]
             case ops.Activation(x=x, kind=kind):
                 y[i] = SCALAR[kind](v[x][i])
             case ops.Reduce():

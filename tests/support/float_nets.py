@@ -124,6 +124,7 @@ def float_nets() -> dict[str, EqNet]:
             shape=tokens,
             init="v",
         ),
+        "clip": float_net((x, ops.Clip(out="y", x="a", lo=-0.25, hi=1 / 3)), {}, shape=(4,)),
         "mod": float_net((x, ops.Mod(out="y", x="a", period=0.7)), {}, shape=(4,)),
         "nested": float_net(
             (

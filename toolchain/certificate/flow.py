@@ -151,6 +151,8 @@ class Flows:
             case ops.Reduce(x=x, axes=axes):
                 count = math.prod(self._types[x].shape[axis] for axis in axes)
                 return self.of(x).through(up(math.sqrt(count)))
+            case ops.Clip(x=x):
+                return self.of(x).through(1.0)
             case ops.Activation(x=x, kind=kind):
                 return self.of(x).through(_SLOPES[kind])
             case ops.Lookup(x=x, table=t):

@@ -286,6 +286,9 @@ def _float(body: _Body, op: ops.FloatOp) -> str:
             x, period = body.batched("x"), body.attribute("period")
             turns = body.node("Floor", body.node("Div", x, period))
             return body.node("Sub", x, body.node("Mul", period, turns))
+        case ops.Clip():
+            risen = body.node("Max", body.batched("x"), body.attribute("lo"))
+            return body.node("Min", risen, body.attribute("hi"))
         case ops.Activation(kind=kind):
             return _activation(body, body.batched("x"), kind)
         case ops.Normalize():

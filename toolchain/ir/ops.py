@@ -18,6 +18,7 @@ __all__ = [
     "Activation",
     "ActivationKind",
     "Add",
+    "Clip",
     "Conv",
     "Damp",
     "DampFixed",
@@ -246,6 +247,17 @@ class Activation(Operation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clip(Operation):
+    """`y = min(max(x, lo), hi)`, both ends finite: a saturation. Of `x` alone it is a hard tanh, of a line in x a hard
+    sigmoid."""
+
+    x: str = value()
+    lo: float
+    hi: float
+    mnemonic: ClassVar[str] = "clip"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Damp(Operation):
     """`y = (1 - alpha) * old + alpha * new`: a damped (leaky) update."""
 
@@ -370,7 +382,7 @@ class Isqrt(Operation):
 WeightedOp = Linear | Stencil | Conv
 PointwiseOp = Add | Sub | Mul | Abs | Greater | Select
 SharedOp = WeightedOp | PointwiseOp | Embedding | MatMul | Reduce | Reshape | Transpose | Repeat  # legal at both levels
-FloatOp = Scale | Activation | Damp | Mod | Normalize | Softmax  # legal in an EqNet alone
+FloatOp = Scale | Activation | Clip | Damp | Mod | Normalize | Softmax  # legal in an EqNet alone
 IntegerOp = Rescale | Lookup | Interpolate | DampFixed | Divide | Isqrt  # legal in an IntNet alone, all elementwise
 ElementwiseOp = PointwiseOp | IntegerOp
 Op = SharedOp | FloatOp | IntegerOp

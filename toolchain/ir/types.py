@@ -193,6 +193,10 @@ def _infer_number(op: Op, shape: Mapping[str, tuple[int, ...]], arrays: Mapping[
             if len(shape[b]) != 1 or shape[s] != shape[b]:
                 raise OpError(f"interpolate has base {list(shape[b])}, slope {list(shape[s])}: both must be [segments]")
             return ValueType(shape[x])
+        case ops.Clip(x=x, lo=lo, hi=hi):
+            if not -math.inf < lo < hi < math.inf:
+                raise OpError(f"clip has lo {lo} and hi {hi}: both must be finite, lo the smaller one")
+            return ValueType(shape[x])
         case ops.Abs(x=x) | ops.Scale(x=x) | ops.Activation(x=x) | ops.Mod(x=x):
             return ValueType(shape[x])
         case ops.Repeat(init=init):

@@ -81,6 +81,8 @@ def evaluate(op: Op, value: Callable[[str], Reals], param: Callable[[str], Reals
         case ops.Mod(x=x, period=period):
             v = value(x)
             return np.asarray(v - period * np.floor(v / period))
+        case ops.Clip(x=x, lo=lo, hi=hi):
+            return np.clip(value(x), lo, hi)
         case ops.Activation(x=x, kind=kind):
             return _activation(value(x), kind)
         case ops.Reduce(x=x, kind=kind, axes=axes, keep=keep):

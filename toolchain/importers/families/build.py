@@ -311,6 +311,20 @@ class Builder(Reader):
     def act(self, out: str, x: str, kind: ActivationKind = "tanh") -> str:
         return self.emit(ops.Activation(out=out, x=x, kind=kind))
 
+    def clip(self, out: str, x: str, lo: float = -1.0, hi: float = 1.0) -> str:
+        """`min(max(x, lo), hi)`; without ends a hard tanh."""
+        return self.emit(ops.Clip(out=out, x=x, lo=lo, hi=hi))
+
+    def hard_sigmoid(self, out: str, x: str, slope: float = 1.0 / 6.0, offset: float = 0.5) -> str:
+        """`clip(slope * x + offset, 0, 1)`, with PyTorch's slope and offset unless others are given."""
+        line = self.scale(f"{out}_line", x, slope)
+        return self.clip(out, self.add(f"{out}_shifted", line, self.param(f"{out}_offset", offset, "constant")), 0.0)
+
+    def leaky_relu(self, out: str, x: str, slope: float = 0.01) -> str:
+        """x where it is positive, else `slope * x`."""
+        open_part = self.scale(f"{out}_open", self.act(f"{out}_relu", x, "relu"), 1.0 - slope)
+        return self.add(out, open_part, self.scale(f"{out}_leak", x, slope))
+
     def damp(self, out: str, old: str, new: str, alpha: float) -> str:
         return self.emit(ops.Damp(out=out, old=old, new=new, alpha=alpha))
 
