@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-__all__ = ["HELD_OUT", "Mnist", "Settings", "load_mnist", "main", "save", "train", "write_npz"]
+__all__ = ["HELD_OUT", "Mnist", "Settings", "load_mnist", "main", "save", "train", "warped", "write_npz"]
 
 SIDE = 28
 CLASSES = 10
@@ -96,12 +96,13 @@ def load_mnist(path: Path, device: str) -> Mnist:
 
 
 def warped(x: Tensor, size: float) -> Tensor:
-    """Images [batch, 28, 28] shifted, turned, scaled and sheared at random; `size` 1 is 1.4 pixels, 0.15 rad, 10 %."""
+    """Images [batch, side, side] shifted, turned, scaled and sheared at random; `size` 1 is a twentieth of the side,
+    0.15 rad, 10 %. Draws from torch's global generator."""
     across, along, turn, scale, shear = (torch.rand(5, len(x), device=x.device) * 2 - 1) * size
     scale, turn = 1 + 0.1 * scale, 0.15 * turn
     cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
     maps = torch.stack([cos, 0.15 * shear - sin, 0.1 * across, sin, cos, 0.1 * along], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(maps, [len(x), 1, SIDE, SIDE], align_corners=False)
+    grid = functional.affine_grid(maps, [len(x), 1, *x.shape[1:]], align_corners=False)
     return functional.grid_sample(x[:, None], grid, align_corners=False)[:, 0]
 
 
