@@ -125,7 +125,12 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
     imported = import_model(
-        request.model, family=request.family, settings=request.settings, config=request.config, map=request.map
+        request.model,
+        family=request.family,
+        settings=request.settings,
+        config=request.config,
+        map=request.map,
+        assume=request.assume,
     )
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
