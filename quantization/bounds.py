@@ -9,7 +9,7 @@ from typing import assert_never
 
 import numpy as np
 
-from ..toolchain.arrays import Array
+from ..toolchain.arrays import Array, Numbers, row_parts
 from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import ActivationKind, Op
 from ..toolchain.passes import Analysis
@@ -197,7 +197,10 @@ class Bounds:
 
     def _weighted(self, weight: Array, x: Range, bias: str | None) -> Range:
         rows = weight.reshape(weight.shape[0], -1)
-        positive, negative = np.maximum(rows, 0.0).sum(axis=1), np.minimum(rows, 0.0).sum(axis=1)
+        positive, negative = np.empty(len(rows)), np.empty(len(rows))
+        for part in row_parts(rows):
+            np.maximum(rows[part], 0.0).sum(axis=1, out=positive[part])
+            np.minimum(rows[part], 0.0).sum(axis=1, out=negative[part])
         offset = 0.0 if bias is None else self._params[bias]
         low, high = positive * x[0] + negative * x[1] + offset, positive * x[1] + negative * x[0] + offset
         return float(low.min()), float(high.max())
@@ -233,7 +236,7 @@ def whole_numbers(net: EqNet) -> frozenset[str]:
 
     A state counts while its update and its start do: the largest such set, found by removing what fails.
     """
-    whole = {p.name for p in net.params if p.value.size and np.array_equal(p.value, np.rint(p.value))}
+    whole = {p.name for p in net.params if p.value.size and _whole(p.value)}
     whole |= {s.name for s in net.states}
     while True:
         found = set(whole)
@@ -244,6 +247,11 @@ def whole_numbers(net: EqNet) -> frozenset[str]:
         if not lost & whole:
             return frozenset(found)
         whole -= lost
+
+
+def _whole(numbers: Numbers) -> bool:
+    flat = numbers.reshape(-1)
+    return all(np.array_equal(flat[part], np.rint(flat[part])) for part in row_parts(flat))
 
 
 def _keeps_whole(op: Op) -> bool:

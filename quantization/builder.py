@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.arrays import Codes, Numbers, Reals
+from ..toolchain.arrays import Codes, Numbers, Reals, largest
 from ..toolchain.ir import EqNet, Format, Input, Interval, IntNet, Output, Param, State, ValueType, ops, walk
 from ..toolchain.ir.ops import Op
 from ..toolchain.ir.ranges import RangeError, op_range
@@ -60,8 +60,8 @@ class Builder:
 
     def param(self, base: str, value: Numbers, source: str, *, shared: bool = False) -> str:
         """An integer constant; with `shared`, one of equal content is used again."""
-        if value.size and float(np.abs(value).max()) > 2.0**_MAX_CODE_BITS:
-            raise RangeError(f"constant {base} ({source}) has codes up to 2^{np.log2(np.abs(value).max()):.0f}")
+        if largest(value) > 2.0**_MAX_CODE_BITS:
+            raise RangeError(f"constant {base} ({source}) has codes up to 2^{np.log2(largest(value)):.0f}")
         array = np.asarray(value, np.int64)
         if shared:
             for p in self.params.values():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..toolchain.arrays import largest, row_parts
 from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import Op
 
@@ -46,15 +47,14 @@ def on_grid(weights: Array, top: int) -> tuple[Array, float] | None:
 
     Weights and codes are `[entries]`; codes are whole float64 numbers.
     """
-    magnitudes = np.abs(weights[weights != 0.0])
-    if magnitudes.size == 0:
+    top_weight = largest(weights)
+    if top_weight == 0.0:
         return np.zeros_like(weights), 0.0
-    largest = float(magnitudes.max())
     lowest = -top if top == 1 else -top - 1
     counts = np.arange(1, -lowest + 1)
-    ratios = magnitudes[:_PROBE] / largest * counts[:, None]
+    ratios = _first(weights) / top_weight * counts[:, None]
     for count in counts[(np.abs(np.rint(ratios) - ratios) <= _NOISE * ratios).all(axis=1)]:
-        scale = largest / int(count)
+        scale = top_weight / int(count)
         codes = np.rint(weights / scale)
         if codes.max() <= top and (np.abs(codes * scale - weights) <= _NOISE * np.abs(weights)).all():
             return codes, scale
@@ -71,3 +71,13 @@ def moves(net: EqNet, op: Op) -> bool:
         weight = np.where(net.param(op.index) >= 0, weight, 0.0)
     # Most weights show what they are within a few entries.
     return all(bool(((w == 0.0) | (w == 1.0)).all()) for w in (weight.reshape(-1)[:_PROBE], weight))
+
+
+def _first(weights: Array) -> Array:
+    """Magnitudes of the first `_PROBE` weights that are not zero."""
+    held: Array = np.zeros(0)
+    for part in row_parts(weights):
+        held = np.concatenate([held, np.abs(weights[part][weights[part] != 0.0][:_PROBE])])
+        if len(held) >= _PROBE:
+            break
+    return held[:_PROBE]

@@ -21,29 +21,58 @@ _MAX_POINTS = 1 << 14
 _TRIED = 0.985 ** np.arange(300)
 """Of the scale at which nothing saturates: the scales that are tried for a group with more."""
 
+_TRIED_AT_ONCE = 1 << 14
+"""Entries times scales that are looked at together: they stay in the processor's cache."""
+
+_SLACK = 1e-9
+"""Of the sum of squares, far above what rounding does to a bound."""
+
 _SWEEPS = 6
+
+_BLOCK = 64
+"""Columns of which a sweep collects the changes before it takes them to all others."""
+
+_GROUP = 1 << 18
+_ROWS = 256
+"""Entries of the rows that are descended together, and the fewest rows."""
 
 _RIDGE = 0.02
 """Times the mean of the moment's diagonal, added to it: calibration data are few, and weights that they do not excite
 keep their nearest codes. From 0.005 to 1 no difference was measured that is more than noise."""
 
 
-def fit(weights: Reals, moments: Moments | None, top: int, *, scales: int) -> tuple[Reals, Reals]:
+def fit(
+    weights: Reals, moments: Moments | None, top: int, *, scales: int, centred: bool = False
+) -> tuple[NDArray[np.int64], Reals]:
     """Codes [rows, n] and scales [scales] (one a row, or a single one) of least error for weights [rows, n], at least
-    one row. With moments the error is that of the sums on the operands as integers read them."""
-    moment, importance = None, np.ones_like(weights)
+    one row. With moments the error is that of the sums on the operands as integers read them, `centred`: up to their
+    means."""
+    moment, importance = None, np.ones(1)
     if moments is not None:
-        diagonal = np.diagonal(moments.second, axis1=-2, axis2=-1)
-        ridge = max(_RIDGE * float(diagonal.mean()), float(np.finfo(np.float64).tiny))
-        moment = moments.second + ridge * np.eye(weights.shape[1])
-        importance = np.broadcast_to(diagonal + ridge, weights.shape)
-    scale: Reals
+        moment = moments.covariance() if centred else moments.second.copy()
+        entries = np.einsum("...ii->...i", moment)
+        entries += max(_RIDGE * float(entries.mean()), float(np.finfo(np.float64).tiny))
+        importance = entries.copy()
+    each = np.broadcast_to(importance, weights.shape)
+    codes = np.empty(weights.shape, np.int64)
     if scales == 1:
-        scale = np.array([best_scale(weights.reshape(-1), importance.reshape(-1), top)])
-    else:
-        scale = np.array([best_scale(w, d, top) for w, d in zip(weights, importance, strict=True)])
-    each = np.broadcast_to(scale, (len(weights),))
-    codes: Reals = np.stack([nearest(w, float(s), top) for w, s in zip(weights, each, strict=True)])
+        scale = np.array([best_scale(weights.reshape(-1), each.reshape(-1), top)])
+        codes[...], scale = _group(weights, scale, moment, top)
+        return codes, scale
+    scale = np.array([best_scale(w, d, top) for w, d in zip(weights, each, strict=True)])
+    # So many rows at once that what is in the making is small beside the codes.
+    count = max(_ROWS, _GROUP // (weights.shape[1] * (weights.shape[1] if importance.ndim == 2 else 1)))
+    for first in range(0, len(weights), count):
+        part = slice(first, first + count)
+        metric = moment[part] if moment is not None and moment.ndim == 3 else moment
+        codes[part], scale[part] = _group(weights[part], scale[part], metric, top)
+    return codes, scale
+
+
+def _group(weights: Reals, scale: Reals, moment: Reals | None, top: int) -> tuple[Reals, Reals]:
+    codes = np.empty(weights.shape)
+    for k, s in enumerate(np.broadcast_to(scale, (len(weights),))):
+        codes[k] = nearest(weights[k], float(s), top)
     return (codes, scale) if moment is None else descend(weights, codes, scale, moment, top)
 
 
@@ -77,11 +106,42 @@ def best_scale(weights: Reals, importance: Reals, top: int) -> float:
         a = np.cumsum(np.repeat(importance * size, top)[order])
         b = np.cumsum((importance[:, None] * (2.0 * halves)).reshape(-1)[order])
     else:
-        tried = [nearest(size, float(s), top) for s in size.max() / top * _TRIED]
-        a = np.array([(importance * size * q).sum() for q in tried])
-        b = np.array([(importance * q * q).sum() for q in tried])
+        scales = _promising(size, importance, size.max() / top * _TRIED, top)
+        a, b = _sums(size, importance, scales, top)
     best = int(np.argmax(a * (a / b)))
     return float(a[best] / b[best])
+
+
+def _promising(size: Reals, importance: Reals, scales: Reals, top: int) -> Reals:
+    """The scales, in order, that may have the least error: all entries that get the code `top` get one value, so that
+    their spread about a mean is a lower bound of the error; it must not be above the error of the first scale."""
+    order = np.argsort(size)
+    ordered, weighed = size[order], importance[order]
+    zeroth, first, second = (
+        np.append(np.cumsum(terms[::-1])[::-1], 0.0) for terms in (weighed, weighed * ordered, weighed * ordered**2)
+    )
+    # A little higher than where the code begins: which way a division rounds does not matter.
+    at = np.searchsorted(ordered, scales * ((top - 0.5) * (1.0 + 1e-12)))
+    mean = np.divide(first[at], zeroth[at], out=np.zeros(len(at)), where=zeroth[at] > 0.0)
+    (a,), (b,) = _sums(size, importance, scales[:1], top)
+    return np.asarray(scales[second[at] - first[at] * mean <= second[0] * (1.0 + _SLACK) - a * (a / b)])
+
+
+def _sums(size: Reals, importance: Reals, scales: Reals, top: int) -> tuple[Reals, Reals]:
+    """`sum importance * size * q` and `sum importance * q^2` with the nearest codes q at each of the scales."""
+    weighed = importance * size
+    a, b = np.empty(len(scales)), np.empty(len(scales))
+    each = max(1, _TRIED_AT_ONCE // size.size)
+    q, product = np.empty((each, size.size)), np.empty((each, size.size))
+    for first in range(0, len(scales), each):
+        tried = scales[first : first + each]
+        codes, terms = q[: len(tried)], product[: len(tried)]
+        np.divide(size, tried[:, None], out=codes)
+        np.minimum(np.rint(codes, out=codes), top, out=codes)
+        np.multiply(weighed, codes, out=terms).sum(axis=1, out=a[first : first + each])
+        np.multiply(importance, codes, out=terms)
+        np.multiply(terms, codes, out=terms).sum(axis=1, out=b[first : first + each])
+    return a, b
 
 
 def descend(weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int) -> tuple[Reals, Reals]:
@@ -91,40 +151,86 @@ def descend(weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int)
     code in turn becomes the one of least error given all others (Behdin et al. 2023, arXiv:2309.01885), so no step
     raises the error. Rows of scale 0 stay.
     """
-    diagonal = np.diagonal(moment, axis1=-2, axis2=-1)
-    for _ in range(_SWEEPS):
-        before = codes
-        spread = np.broadcast_to(scale, (len(codes),))[:, None]
-        codes = _swept(weights, codes, spread, moment, diagonal, top)
-        scale = _refitted(weights, codes, scale, moment)
-        if np.array_equal(before, codes):
-            break
-    return codes, scale
+    return _Descent(weights, codes, scale, moment, top).run()
 
 
-def _swept(weights: Reals, codes: Reals, spread: Reals, moment: Reals, diagonal: Reals, top: int) -> Reals:
-    codes = codes.copy()
-    shared = moment.ndim == 2
-    error = weights - spread * codes
-    gradient = error @ moment if shared else np.einsum("rn,rnm->rm", error, moment)
-    step = spread * diagonal
-    for k in range(weights.shape[1]):
-        curvature = step[:, k]
-        moved = np.divide(gradient[:, k], curvature, out=np.zeros_like(curvature), where=curvature > 0.0)
-        new = np.clip(np.rint(codes[:, k] + moved), -top, top)
-        rows = np.flatnonzero(new != codes[:, k])
-        if rows.size:
-            change = spread[rows, 0] * (new[rows] - codes[rows, k])
-            gradient[rows] -= change[:, None] * (moment[k] if shared else moment[rows, k])
-            codes[rows, k] = new[rows]
-    return codes
+class _Descent:
+    """Rows in the making. `target = W M` and `reached = Q M` give the gradient `W M - s Q M` whatever the scale is; a
+    sweep keeps `reached` up to date, so that a row costs products only for the codes that change."""
+
+    def __init__(self, weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int) -> None:
+        self.weights, self.codes, self.scale, self.moment, self.top = weights, codes.copy(), scale, moment, top
+        self.together = scale.size < len(weights)
+        self.diagonal = np.diagonal(moment, axis1=-2, axis2=-1)
+        self.target, self.reached = _times(weights, moment), _times(codes, moment)
+
+    def run(self) -> tuple[Reals, Reals]:
+        """Codes and scales after at most `_SWEEPS` sweeps. A row whose codes and scale stayed would stay for ever."""
+        codes, scale = self.codes.copy(), self.scale.copy()
+        place = np.arange(len(codes))
+        for _ in range(_SWEEPS):
+            before = self.scale
+            changed = self.sweep()
+            self.scale = self.refitted()
+            codes[place] = self.codes
+            scale[slice(None) if self.together else place] = self.scale
+            if not changed.any():
+                break
+            moving = changed | (self.scale != before) | self.together
+            if not moving.all():
+                place = place[moving]
+                self.keep(moving)
+        return codes, scale
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Go on with some of the rows."""
+        self.weights, self.codes, self.scale = self.weights[rows], self.codes[rows], self.scale[rows]
+        self.target, self.reached = self.target[rows], self.reached[rows]
+        if self.moment.ndim == 3:
+            self.moment, self.diagonal = self.moment[rows], self.diagonal[rows]
+
+    def sweep(self) -> NDArray[np.bool_]:
+        """Visit every code once; which rows changed."""
+        changed = np.zeros(len(self.codes), bool)
+        for first in range(0, self.codes.shape[1], _BLOCK):
+            changes = self.visit(slice(first, first + _BLOCK))
+            rows = np.flatnonzero(changes.any(axis=1))
+            if rows.size:
+                changed[rows] = True
+                part = self.moment[..., first : first + _BLOCK, :]
+                self.reached[rows] += _times(changes[rows], part if part.ndim == 2 else part[rows])
+        return changed
+
+    def visit(self, block: slice) -> Reals:
+        """The codes of a block of columns in turn; how far each moved, `[rows, columns]`."""
+        spread = np.broadcast_to(self.scale, (len(self.codes),))
+        # Columns first: a column of all rows lies together.
+        gradient = np.ascontiguousarray((self.target[:, block] - spread[:, None] * self.reached[:, block]).T)
+        codes = np.ascontiguousarray(self.codes[:, block].T)
+        inner = np.ascontiguousarray(self.moment[..., block, block].T)
+        before = codes.copy()
+        for k in range(len(codes)):
+            curvature = spread * self.diagonal[..., block.start + k]
+            moved = np.divide(gradient[k], curvature, out=np.zeros_like(curvature), where=curvature > 0.0)
+            new = np.clip(np.rint(codes[k] + moved), -self.top, self.top)
+            if (new != codes[k]).any():
+                beside = inner[k + 1 :, k]
+                gradient[k + 1 :] -= (beside if beside.ndim == 2 else beside[:, None]) * (spread * (new - codes[k]))
+                codes[k] = new
+        self.codes[:, block] = codes.T
+        return np.ascontiguousarray((codes - before).T)
+
+    def refitted(self) -> Reals:
+        """The scales of least error for these codes; one that would not be positive stays."""
+        # The scale of a whole tensor is kept to its last bit, which must not depend on the order of the changes.
+        reached = _times(self.codes, self.moment) if self.together else self.reached
+        above, below = (reached * self.weights).sum(axis=1), (reached * self.codes).sum(axis=1)
+        if self.together:
+            above, below = above.sum(keepdims=True), below.sum(keepdims=True)
+        good = (above > 0.0) & (below > 0.0)
+        return np.asarray(np.where(good, np.divide(above, below, out=np.zeros_like(above), where=good), self.scale))
 
 
-def _refitted(weights: Reals, codes: Reals, scale: Reals, moment: Reals) -> Reals:
-    """The scales of least error for these codes; one that would not be positive stays."""
-    weighed = codes @ moment if moment.ndim == 2 else np.einsum("rn,rnm->rm", codes, moment)
-    above, below = (weighed * weights).sum(axis=1), (weighed * codes).sum(axis=1)
-    if scale.size == 1:
-        above, below = above.sum(keepdims=True), below.sum(keepdims=True)
-    good = (above > 0.0) & (below > 0.0)
-    return np.asarray(np.where(good, np.divide(above, below, out=np.zeros_like(above), where=good), scale))
+def _times(rows: Reals, moment: Reals) -> Reals:
+    """Each row times the matrix, or times its own."""
+    return np.asarray(rows @ moment if moment.ndim == 2 else np.einsum("rn,rnm->rm", rows, moment))

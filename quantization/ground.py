@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from eqcompile.toolchain.interfaces import Assumption, Lowered, QuantizeOptions
-from eqcompile.toolchain.reference import run_reference
 
 from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
@@ -17,7 +16,7 @@ from .emitter import Emitter
 from .grids import Grids
 from .hoist import hoist
 from .inputs import Span, choose_encoding, encode_error, input_spans
-from .moments import Moments, measure
+from .moments import Moments, measure, seen_ranges
 from .plan import Use, make_plan
 from .stopping import without_stop
 from .weights import Codes
@@ -127,8 +126,7 @@ def _bounds(
     """Bounds of every value; the float model runs on the calibration data only if a proof is missing."""
     bounds = Bounds(net, spans, seen)
     if (bounds.missing or bounds.normalizes or _has_open_table(net)) and calibration is not None:
-        run = run_reference(net, calibration, ranges=True)
-        bounds = Bounds(net, spans, {**run.ranges, **seen})
+        bounds = Bounds(net, spans, {**seen_ranges(net, calibration), **seen})
     if bounds.missing:
         raise UsageError(
             [

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from eqcompile.toolchain.reference import run_reference
 
-from ..toolchain.arrays import Array, Reals
+from ..toolchain.arrays import Array, Codes, Reals, row_parts
 from ..toolchain.ir import Encoding, EqNet, ops
 from ..toolchain.ir.ops import Op
+from ..toolchain.passes import Analysis
 from .exact import moves
 from .grids import Grids
 
-__all__ = ["Moments", "measure"]
+__all__ = ["Moments", "measure", "seen_ranges"]
 
 _MAX_SAMPLES = 1024
 """Samples of the calibration data, evenly spaced, that moments are measured on."""
+
+_LIVE = 1 << 23
+"""Numbers that the float model holds at once, and the fewest samples that it runs together."""
+_FEWEST = 32
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,11 @@ class Moments:
         share = self.count / total
 
         def mixed(a: Reals, b: Reals) -> Reals:
-            return np.asarray(share * a + (1.0 - share) * b)
+            result = share * a
+            # Part by part: the sum of two large matrices takes the memory of one.
+            for part in row_parts(b):
+                result[part] += (1.0 - share) * b[part]
+            return np.asarray(result)
 
         mean_x, mean_y = mixed(self.mean_x, other.mean_x), mixed(self.mean_y, other.mean_y)
         return Moments(total, mean_x, mean_y, mixed(self.second, other.second))
@@ -50,10 +59,14 @@ class Moments:
             return self
         return Moments(self.count, self.mean_x[chosen], self.mean_y[chosen], self.second[chosen])
 
-    def centred(self) -> Moments:
-        """The covariance in place of the second moment: what is left once a bias takes the means."""
-        outer = self.mean_y[..., :, None] * self.mean_y[..., None, :]
-        return Moments(self.count, self.mean_x, self.mean_y, self.second - outer)
+    def covariance(self) -> Reals:
+        """In place of the second moment: what is left once a bias takes the means."""
+        second = self.second.copy()
+        for part in row_parts(second):
+            # Of a linear map a part of the matrix, of a stencil the matrices of a part of the rows.
+            left = self.mean_y[part]
+            second[part] -= left[..., None] * (self.mean_y if second.ndim == 2 else left[:, None, :])
+        return second
 
 
 def measure(
@@ -74,8 +87,28 @@ def measure(
         made = _flat(x, y) if isinstance(op, ops.Linear) else _gathered(x, y, np.asarray(net.param(op.index), np.int64))
         found[op.out] = found[op.out] + made if op.out in found else made
 
-    run_reference(net, _some(calibration), watch=watch)
+    for part in sample_parts(net, _some(calibration)):
+        run_reference(net, part, watch=watch)
     return found
+
+
+def seen_ranges(net: EqNet, calibration: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
+    """The smallest and largest entry of every numeric value on the calibration data; `calibration` as in `measure`."""
+    seen: dict[str, tuple[float, float]] = {}
+    for part in sample_parts(net, calibration):
+        for name, (lo, hi) in run_reference(net, part, ranges=True).ranges.items():
+            before = seen.get(name, (lo, hi))
+            seen[name] = (min(lo, before[0]), max(hi, before[1]))
+    return seen
+
+
+def sample_parts(net: EqNet, data: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """The samples, so many at a time that the values of a step take about 64 MB."""
+    entries = sum(Analysis.of(net).sizes[op.out] for op in net.all_ops())
+    count = max(_FEWEST, _LIVE // max(entries, 1))
+    total = len(next(iter(data.values())))
+    for first in range(0, total, count):
+        yield {name: array[first : first + count] for name, array in data.items()}
 
 
 def _some(calibration: Mapping[str, Array]) -> dict[str, Array]:
@@ -100,10 +133,20 @@ def _on_grid(name: str, x: Reals, encodings: Mapping[str, Encoding], grids: Grid
 
 def _flat(x: Reals, y: Reals) -> Moments:
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-    return Moments(len(x), x.mean(axis=0), y.mean(axis=0), y.T @ y / len(x))
+    second = y.T @ y
+    second /= len(x)
+    return Moments(len(x), x.mean(axis=0), y.mean(axis=0), second)
 
 
-def _gathered(x: Reals, y: Reals, index: Reals) -> Moments:
+def _gathered(x: Reals, y: Reals, index: Codes) -> Moments:
     """The operands of each row of a stencil; a tap outside the lattice reads 0."""
-    x, y = (np.concatenate([v, np.zeros((len(v), 1))], axis=1)[:, index].transpose(1, 0, 2) for v in (x, y))
-    return Moments(x.shape[1], x.mean(axis=1), y.mean(axis=1), y.transpose(0, 2, 1) @ y / x.shape[1])
+    rows, taps = index.shape
+    mean_x, mean_y, second = np.empty((rows, taps)), np.empty((rows, taps)), np.empty((rows, taps, taps))
+    padded = [np.concatenate([v, np.zeros((len(v), 1))], axis=1) for v in (x, y)]
+    count = max(1, _LIVE // (8 * len(x) * taps))
+    for first in range(0, rows, count):
+        part = slice(first, first + count)
+        near_x, near_y = (v[:, index[part]].transpose(1, 0, 2) for v in padded)
+        mean_x[part], mean_y[part] = near_x.mean(axis=1), near_y.mean(axis=1)
+        second[part] = near_y.transpose(0, 2, 1) @ near_y / len(x)
+    return Moments(len(x), mean_x, mean_y, second)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..toolchain.arrays import Numbers, Reals
+from ..toolchain.arrays import Numbers, Reals, row_parts
 from ..toolchain.ir import EqNet, Param, ops
 from ..toolchain.typed_json import JsonObject
 from .exact import Map, moves
@@ -68,17 +68,17 @@ def make_plan(
         measured = [moments[op.out] for op in maps if op.out in moments]
         own = maps[0].bias if len(maps) == len(measured) == 1 and maps[0].bias in free else None
         moment = _sum(measured) if measured else None
-        if moment is not None and own is not None:
-            moment = moment.centred()
         codes[use] = (
             known[use]
             if use in known
-            else quantize_weights(taken(net, maps[0]), kinds[use[0]], per_row=use[1], moments=moment)
+            else quantize_weights(
+                taken(net, maps[0]), kinds[use[0]], per_row=use[1], moments=moment, centred=own is not None
+            )
         )
         rounded = not codes[use].exact or net.param(use[0]) is not wanted[use[0]]
         if moment is not None and own is not None and rounded:
-            before, after = taken(net, maps[0], wanted[maps[0].weight]), codes[use].real
-            biases[own] = wanted[own] + (before * moment.mean_x - after * moment.mean_y).sum(axis=1)
+            before = taken(net, maps[0], wanted[maps[0].weight])
+            biases[own] = wanted[own] + _shift(before, codes[use], moment)
     params = tuple(
         Param(p.name, biases[p.name], f"{p.source}, corrected") if p.name in biases else p for p in net.params
     )
@@ -93,6 +93,15 @@ def taken(net: EqNet, op: Map, weight: Numbers | None = None) -> Reals:
     value = net.param(op.weight) if weight is None else weight
     inside = net.param(op.index) >= 0 if isinstance(op, ops.Stencil) else True
     return np.asarray(value if inside is True else np.where(inside, value, 0.0), np.float64)
+
+
+def _shift(before: Reals, after: Codes, moment: Moments) -> Reals:
+    """By how much the mean of each row's sum moved."""
+    shift = np.empty(len(before))
+    for part in row_parts(before):
+        mean_x, mean_y = (m[part] if m.ndim == 2 else m for m in (moment.mean_x, moment.mean_y))
+        (before[part] * mean_x - after.real(part) * mean_y).sum(axis=1, out=shift[part])
+    return shift
 
 
 def _biases_of_their_own(net: EqNet) -> frozenset[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..toolchain.arrays import row_parts
 from ..toolchain.typed_json import JsonObject
 from .exact import kind_of, on_grid, top_code
 from .fit import fit
@@ -37,10 +38,10 @@ class Codes:
         """Whether nothing was rounded."""
         return self.exact_rows == len(self.codes)
 
-    @property
-    def real(self) -> Array:
-        """What the codes mean, shaped as the weight."""
-        return self.codes * spread(self.scale, self.codes.ndim)
+    def real(self, rows: slice) -> Array:
+        """What the codes of some rows mean, shaped as these rows of the weight."""
+        scale = self.scale[rows] if self.scale.ndim else self.scale
+        return self.codes[rows] * spread(scale, self.codes.ndim)
 
     @property
     def label(self) -> str:
@@ -76,12 +77,15 @@ def spread(scale: Array, rank: int) -> Array:
     return scale.reshape(scale.shape + (1,) * (rank - 1)) if scale.ndim else scale
 
 
-def quantize_weights(weight: Array, kind: str, *, per_row: bool, moments: Moments | None = None) -> Codes:
+def quantize_weights(
+    weight: Array, kind: str, *, per_row: bool, moments: Moments | None = None, centred: bool = False
+) -> Codes:
     """Codes of a weight whose first axis counts the outputs.
 
     A tensor that is one scale times codes of `kind` (or narrower ones, ternary included) keeps exactly these, and so
     does each such row with `per_row`. All others get the codes, at most `2**(B-1) - 1` in magnitude for `"intB"`, and
-    the scales of least error: of the row's sums where `moments` say what the weights read, else of the weights.
+    the scales of least error: of the row's sums where `moments` say what the weights read (`centred`: of sums whose
+    mean a bias takes), else of the weights.
 
     `weight`: float64 `[outputs, ...]`.
     """
@@ -89,19 +93,23 @@ def quantize_weights(weight: Array, kind: str, *, per_row: bool, moments: Moment
     whole = on_grid(weight.reshape(-1), top)
     if whole is not None:
         # A scale of zero would make the scale of a sum zero; no code is left to be scaled.
-        return _codes(weight, whole[0].reshape(weight.shape), np.asarray(whole[1] or 1.0), None, rows, "weights")
+        exact_codes = whole[0].astype(np.int64).reshape(weight.shape)
+        return _codes(weight, exact_codes, np.asarray(whole[1] or 1.0), None, rows, "weights")
     grouped = weight.reshape(rows, -1)
     found = [on_grid(group, top) if per_row else None for group in grouped]
     free = np.array([held is None for held in found])
-    codes, scales = np.zeros_like(grouped), np.zeros(rows if per_row else 1)
-    for k, held in enumerate(found):
-        if held is not None:
-            codes[k], scales[k] = held
-    if free.any():
-        chosen = None if moments is None else moments.rows(free)
-        codes[free], fitted = fit(grouped[free], chosen, top, scales=int(free.sum()) if per_row else 1)
-        scales[free if per_row else slice(None)] = fitted
+    scales = np.zeros(rows if per_row else 1)
+    if free.all():
+        codes, scales = fit(grouped, moments, top, scales=len(scales), centred=centred)
+    else:
+        codes = np.zeros(grouped.shape, np.int64)
+        for k, held in enumerate(found):
+            if held is not None:
+                codes[k], scales[k] = held
     exact = int(rows - free.sum())
+    if 0 < exact < rows:
+        chosen = None if moments is None else moments.rows(free)
+        codes[free], scales[free] = fit(grouped[free], chosen, top, scales=rows - exact, centred=centred)
     made, scale = codes.reshape(weight.shape), np.asarray(scales if per_row else scales[0])
     return _codes(weight, made, scale, None if exact == rows else kind, exact, _metric(moments))
 
@@ -110,8 +118,10 @@ def _metric(moments: Moments | None) -> str:
     return "weights" if moments is None else "sums"
 
 
-def _codes(weight: Array, codes: Array, scale: Array, kind: str | None, exact_rows: int, metric: str) -> Codes:
+def _codes(
+    weight: Array, codes: NDArray[np.int64], scale: Array, kind: str | None, exact_rows: int, metric: str
+) -> Codes:
     """`kind` None: the narrowest that holds the codes."""
-    error = float(np.abs(codes * spread(scale, weight.ndim) - weight).max()) if weight.size else 0.0
-    integers = codes.astype(np.int64)
-    return Codes(integers, scale, kind_of(integers) if kind is None else kind, exact_rows, metric, error)
+    made = Codes(codes, scale, kind_of(codes) if kind is None else kind, exact_rows, metric, 0.0)
+    errors = (float(np.abs(made.real(part) - weight[part]).max()) for part in row_parts(weight))
+    return replace(made, max_error=max(errors, default=0.0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Codes", "Numbers", "Reals"]
+__all__ = ["Array", "Codes", "Numbers", "Reals", "largest", "row_parts"]
 
 Array: TypeAlias = NDArray[np.generic]
 """Anything: what a file holds, or a caller hands over."""
@@ -17,3 +18,17 @@ Reals: TypeAlias = NDArray[np.float64]
 """Values of an EqNet."""
 Numbers: TypeAlias = Codes | Reals
 """Parameters and values of a net of either level."""
+
+_PART = 1 << 18
+
+
+def row_parts(array: Array) -> Iterator[slice]:
+    """Slices of the first axis of about 2**18 entries each: so much is in the making at once, however large it is."""
+    rows = len(array)
+    count = max(1, _PART * rows // max(array.size, 1))
+    return (slice(first, first + count) for first in range(0, rows, count))
+
+
+def largest(numbers: Numbers) -> float:
+    """The largest magnitude, 0 of an empty array, as a float: it takes no memory beside the array."""
+    return max(-float(numbers.min()), float(numbers.max()), 0.0) if numbers.size else 0.0

@@ -86,7 +86,8 @@ def _params(p: Population, net: IntNet) -> list[str]:
 def _weights(parts: Partition, folder: Path) -> None:
     arrays: dict[str, NDArray[np.int32]] = {}
     for s in parts.synapses:
-        arrays[f"synapse.{s.name}.row"] = s.matrix.row.astype(np.int32)
+        rows = np.arange(s.matrix.shape[0], dtype=np.int32)
+        arrays[f"synapse.{s.name}.row"] = np.repeat(rows, np.diff(s.matrix.row_start))
         arrays[f"synapse.{s.name}.column"] = s.matrix.column.astype(np.int32)
         arrays[f"synapse.{s.name}.weight"] = s.matrix.weight.astype(np.int32)
         arrays[f"synapse.{s.name}.bias"] = s.bias.astype(np.int32)

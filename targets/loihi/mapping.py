@@ -18,16 +18,17 @@ from math import prod
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain.arrays import Codes
-from eqcompile.toolchain.ir import Format
-from eqcompile.toolchain.passes import Taps
+from eqcompile.toolchain.ir import Format, IntNet, ops
+from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, tap_count
 from eqcompile.toolchain.typed_json import JSON, encode
 
 from .chips import Chip
 from .partition import Partition, Population, Stream
 
-__all__ = ["Connectivity", "Core", "Placement", "Route", "Shortage", "place", "stored_as", "weight_bits"]
+__all__ = ["Connectivity", "Core", "Placement", "Route", "Shortage", "least_cores", "place", "stored_as", "weight_bits"]
 
 Connectivity = Literal["auto", "dense", "sparse"]
 WORD_BITS = 32
@@ -104,10 +105,26 @@ class _Feed:
 
 def weight_bits(matrix: Taps[np.int64]) -> int:
     """Bits of one stored weight: 2 if ternary, else the narrowest signed format."""
-    if matrix.count == 0:
-        return 1
-    fitting = Format.holding(min(int(matrix.weight.min()), -1), int(matrix.weight.max()))
-    return max(fitting.bits, 2)
+    return _code_bits(matrix.weight) if matrix.count else 1
+
+
+def _code_bits(codes: NDArray[np.int16] | Codes) -> int:
+    return max(Format.holding(min(int(codes.min()), -1), int(codes.max())).bits, 2)
+
+
+def least_cores(net: IntNet, chip: Chip, connectivity: Connectivity) -> tuple[int, int]:
+    """A lower bound of the neurocores of a net without `repeat`, and the bits of all its synapses: counted from shapes
+    and weights, before anything is placed."""
+    analysis, total = Analysis.of(net), 0
+    for op in net.all_ops():
+        if isinstance(op, LINEAR) and op.out in analysis.live:
+            count, embeds = tap_count(net, op), isinstance(op, ops.Embedding)
+            codes = analysis.codes[op.table if isinstance(op, ops.Embedding) else op.weight]
+            bits = _code_bits(codes) if count else 1
+            entries = analysis.sizes[op.out] * analysis.sizes[op.x] * (len(codes) if embeds else 1)
+            dense, sparse = entries * bits, count * (bits + _index_bits(chip))
+            total += {"dense": dense, "sparse": sparse, "auto": min(dense, sparse)}[connectivity]
+    return -(-total // chip.memory_bits), total
 
 
 def stored_as(matrix: Taps[np.int64], chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
@@ -201,10 +218,12 @@ class _Placer:
     def columns(self, p: Population, feed: _Feed, first: int, last: int) -> tuple[int, Codes]:
         """Stored weights, and the source units that reach these units."""
         low, high = self.rows(p, feed.matrix, first, last)
-        start, stop = np.searchsorted(feed.matrix.row, (low, high))
+        start, stop = (int(feed.matrix.row_start[row]) for row in (low, high))
         if feed.dense:
             return (high - low) * feed.matrix.shape[1], np.arange(feed.matrix.shape[1] if high > low else 0)
-        return int(stop - start), np.unique(feed.matrix.column[start:stop])
+        reached = np.zeros(feed.matrix.shape[1], bool)
+        reached[feed.matrix.column[start:stop]] = True
+        return stop - start, np.flatnonzero(reached)
 
     def needs(self, p: Population, first: int, last: int) -> Core:
         bits, axons = 0, 0

@@ -18,7 +18,7 @@ from eqcompile.toolchain.passes import LINEAR, unroll
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import RESERVED, write_folder
-from .mapping import Connectivity, Placement, place
+from .mapping import Connectivity, Placement, least_cores, place
 from .partition import Partition, partition
 
 __all__ = ["LoihiTarget"]
@@ -61,12 +61,29 @@ class LoihiTarget(Target):
         faults = [*_operations(net), *_names(net), *_schedule(net)]
         if faults:
             return Refusals(tuple(faults))
-        parts = partition(unroll(net))
+        flat = unroll(net)
+        faults = [*self._synapses(flat)]
+        if faults:
+            return Refusals(tuple(faults))
+        parts = partition(flat)
         placements = {
             name: place(parts, chip, connectivity=self.connectivity, chips=self.chips) for name, chip in CHIPS.items()
         }
         faults = [*_widths(parts), *self._capacity(placements[self.chip])]
         return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
+
+    def _synapses(self, net: IntNet) -> Iterator[Diagnostic]:
+        """Whether the synapses alone are too many, before they are written down."""
+        chip = CHIPS[self.chip]
+        least, bits = least_cores(net, chip, self.connectivity)
+        if least > chip.cores * self.chips:
+            yield Diagnostic(
+                "loihi-capacity",
+                f"the synapses need at least {least} neurocores ({bits} bits of weights), {self.chips} chip(s) of "
+                f"{self.chip} have {chip.cores * self.chips}",
+                net.name,
+                f"give at least --chips {-(-least // chip.cores)}, or fewer weights",
+            )
 
     def _capacity(self, placement: Placement) -> Iterator[Diagnostic]:
         for s in placement.shortages:

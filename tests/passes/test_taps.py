@@ -17,7 +17,7 @@ from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, infer, ops
 from eqcompile.toolchain.ir.ops import Op
-from eqcompile.toolchain.passes import LINEAR, Taps, bias_entries, linear_taps, tap_places
+from eqcompile.toolchain.passes import LINEAR, Taps, bias_entries, linear_taps, tap_count, tap_places
 
 TapsOf = Callable[[IntNet, Op], Taps]
 
@@ -92,6 +92,14 @@ def test_taps_are_sorted_and_have_the_stated_types(net: IntNet) -> None:
 
 
 @settings(max_examples=30, deadline=None)
+@given(int_nets())
+def test_taps_are_counted_without_being_written_down(net: IntNet) -> None:
+    """What a chip cannot hold is refused by this count: one tap too many would refuse a net that fits."""
+    for op in net.all_ops():
+        if isinstance(op, LINEAR):
+            assert tap_count(net, op) == linear_taps(net, op).count
+
+
 @given(int_nets())
 def test_places_with_zeros_name_every_weight(net: IntNet) -> None:
     """A fault of a weight that is 0 must find where the weight is used, too."""

@@ -69,6 +69,24 @@ def test_wide_groups_are_within_a_hair_of_the_optimum() -> None:
     assert found <= best * 1.02
 
 
+@given(seed=seeds, shape=st.sampled_from(["normal", "heavy", "lattice", "flat"]), top=st.sampled_from([127, 2047]))
+@PROFILE
+def test_a_bound_leaves_out_no_scale_that_is_best(seed: int, shape: str, top: int) -> None:
+    """Of 300 scales only those are summed that a bound allows: the answer is that of all 300, to the last bit."""
+    rng = np.random.default_rng(seed)
+    n = (1 << 14) // top + int(rng.integers(1, 400))
+    drawn = {"normal": rng.normal(size=n), "heavy": rng.standard_t(2, n), "lattice": np.rint(rng.normal(size=n) * 20)}
+    size = np.abs(drawn.get(shape, rng.uniform(0.5, 1.0, n)))
+    size = size[size > 0.0]
+    importance = rng.uniform(0.0, 3.0, len(size)) + 1e-9
+    tried = [nearest(size, float(s), top) for s in size.max() / top * 0.985 ** np.arange(300)]
+    a = np.array([(importance * size * q).sum() for q in tried])
+    b = np.array([(importance * q * q).sum() for q in tried])
+    best = int(np.argmax(a * (a / b)))
+    if size.size * top > 1 << 14:
+        assert best_scale(size, importance, top) == a[best] / b[best]
+
+
 @given(seed=seeds, top=st.sampled_from([1, 7]), shared=st.booleans(), one=st.booleans())
 @PROFILE
 def test_descent_never_raises_the_error(seed: int, top: int, shared: bool, one: bool) -> None:
@@ -161,7 +179,9 @@ def test_weights_whose_bias_takes_the_mean_are_fitted_to_what_is_left() -> None:
     kinds = dict.fromkeys("AWR", "int3")
     plan = make_plan(made.net, kinds, per_row=True, moments=moments, source=made.net, known={})
     drive = moments["drive"]
-    centred, whole = (quantize_weights(made.A, "int3", per_row=True, moments=m) for m in (drive.centred(), drive))
+    centred, whole = (
+        quantize_weights(made.A, "int3", per_row=True, moments=drive, centred=centred) for centred in (True, False)
+    )
     np.testing.assert_array_equal(plan.codes["A", True].codes, centred.codes)
     assert not np.array_equal(centred.codes, whole.codes)
 
@@ -186,6 +206,25 @@ def test_the_descent_ends_after_six_sweeps() -> None:
         np.testing.assert_allclose(got_scale, traces[at][1], rtol=1e-12)
     assert {k for k in ends if k < 6}
     assert {k for k in ends if k > 7}
+
+
+def test_rows_are_descended_as_if_alone() -> None:
+    """Blocks of columns, groups of rows and rows that are left once they stay change speed and memory, never a code."""
+    rng = np.random.default_rng(1)
+    factor = rng.normal(size=(150, 150))
+    moment = factor @ factor.T / 150 + 0.02 * np.eye(150)
+    weights = rng.normal(size=(40, 150))
+    scale = rng.uniform(0.1, 0.4, 40)
+    codes = np.clip(np.rint(weights / scale[:, None]), -7, 7)
+    together, scales = descend(weights, codes, scale, moment, 7)
+    for row in range(40):
+        alone, own = descend(weights[[row]], codes[[row]], scale[[row]], moment, 7)
+        trace = (codes[[row]], scale[[row]])
+        for _ in range(6):
+            trace = descend_once(weights[[row]], *trace, moment, 7)
+        np.testing.assert_array_equal(together[[row]], trace[0])
+        np.testing.assert_array_equal(alone, trace[0])
+        np.testing.assert_allclose([scales[row], own[0]], trace[1][0], rtol=1e-9)
 
 
 def descend_once(weights: Array, codes: Array, scale: Array, moment: Array, top: int) -> tuple[Array, Array]:

@@ -70,7 +70,7 @@ def test_a_quantized_weight_is_exactly_scale_times_codes(kind: str, bits: int, p
     value = module().detach().numpy().astype(np.float64)
     found = quantize_weights(value, kind, per_row=per_row)
     assert found.exact
-    np.testing.assert_array_equal(found.real, value)
+    np.testing.assert_array_equal(found.real(slice(None)), value)
     np.testing.assert_array_equal(np.clip(start.codes, 1 - 2 ** (bits - 1), None), found.codes)
     np.testing.assert_allclose(found.scale, start.scale, rtol=2.0**-16)
 
@@ -168,14 +168,6 @@ def test_a_net_that_is_not_its_files_is_refused() -> None:
     params = tuple(replace(p, value=p.value * 2.0) for p in imported.net.params)
     with pytest.raises(UnsupportedError, match="tune-source"):
         Checkpoint(replace(imported, net=replace(imported.net, params=params)))
-
-
-def test_an_alias_is_written_back_under_its_name(tmp_path: Path) -> None:
-    """A class that is another family by another name was refused as a graph."""
-    state = torch.load(CHECKPOINTS / "digits_looped.pt", weights_only=True)["state_dict"]
-    torch.save(state, tmp_path / "bare.pt")
-    checkpoint = Checkpoint(import_model(tmp_path / "bare.pt", family="eqprop_torch.LoopedMLP"))
-    assert checkpoint.content({})["key"] == "eqprop_torch.LoopedMLP"
 
 
 def test_a_wrapped_checkpoint_is_trained_under_its_own_keys(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from strategies import with_formats
 
 from eqcompile.targets.loihi import energy
 from eqcompile.targets.loihi.chips import CHIPS
-from eqcompile.targets.loihi.mapping import Placement, place, weight_bits
+from eqcompile.targets.loihi.mapping import Placement, least_cores, place, weight_bits
 from eqcompile.targets.loihi.partition import partition
 from eqcompile.targets.loihi.report import mapping_text
+from eqcompile.targets.loihi.target import LoihiTarget
+from eqcompile.toolchain.interfaces import Refusals
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 from eqcompile.toolchain.passes import Taps
 
@@ -151,6 +153,52 @@ def test_shortage_of_cores() -> None:
     assert (found.resource, found.available, found.needed) == ("neurocores", 128, 133)
     assert placed(net, chips=2).shortages == ()
     assert "DOES NOT FIT" in mapping_text(placed(net))
+
+
+def image(channels: int, side: int) -> IntNet:
+    """A 3 x 3 convolution of `channels` states on `side` x `side` sites, weights of 1."""
+    i8, shape = Format(8, True), (channels, side, side)
+    return with_formats(
+        IntNet(
+            name="image",
+            family="test",
+            inputs=(Input("x", shape, encoding=Encoding(i8, 1.0)),),
+            params=(
+                Param("w", np.ones((channels, channels, 3, 3), np.int64), "test"),
+                Param("table", np.arange(-128, 128), "test"),
+            ),
+            states=(State("h", shape, update="new", frac=0),),
+            drive=(),
+            step=(
+                ops.Conv(out="near", x="h", weight="w", stride=1, padding=1),
+                ops.Add(out="sum", a="near", b="x"),
+                ops.Lookup(out="new", x="sum", table="table", first=-128),
+            ),
+            readout=(),
+            outputs=(Output("y", "h", "values", 1.0),),
+            schedule=Schedule(5),
+            formats={"h": i8},
+        )
+    )
+
+
+def test_cores_are_counted_before_anything_is_placed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution of CIFAR-10 size has 37 million synapses: to write them down took minutes and gigabytes, and then
+    no chip holds them. The bound must be below what placing finds, and the refusal must come without placing."""
+    for net in (loop(40, 1), loop(300, 100), image(2, 12), image(3, 20)):
+        for chip in CHIPS.values():
+            least, bits = least_cores(net, chip, "auto")
+            cores = placed(net, chip.name).cores
+            assert least <= len(cores)
+            assert bits <= sum(core.memory_bits for core in cores)
+    monkeypatch.setattr("eqcompile.targets.loihi.target.partition", lambda net: pytest.fail("the net is cut"))
+    refusal = LoihiTarget().plan(image(64, 32))
+    assert isinstance(refusal, Refusals)
+    # 64 * 64 * (32 * 3 - 2)^2 taps; ternary, so 2 bits each and 13 for the neuron.
+    needed = -(-64 * 64 * 94 * 94 * 15 // (192 * 1024 * 8))
+    assert [d.code for d in refusal.diagnostics] == ["loihi-capacity"]
+    assert f"at least {needed} neurocores" in refusal.diagnostics[0].what
+    assert "have 128" in refusal.diagnostics[0].what
 
 
 def test_text_and_json_of_a_placement() -> None:

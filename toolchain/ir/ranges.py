@@ -15,6 +15,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import row_parts
 from . import ops
 from .net import IntNet
 from .ops import Op
@@ -93,8 +94,9 @@ def _rows(weight: Array, x: Interval) -> tuple[list[int], list[int]]:
     """Lowest and highest exact sum of each row of `weight` [rows, taps] over operands in `x`."""
     largest = max(abs(int(weight.min())), abs(int(weight.max())))
     exact = np.int64 if largest * weight.shape[1] < 1 << 63 else object
-    positive = [int(v) for v in np.where(weight > 0, weight, 0).sum(axis=1, dtype=exact)]
-    negative = [int(v) for v in np.where(weight < 0, weight, 0).sum(axis=1, dtype=exact)]
+    parts = [weight[part] for part in row_parts(weight)]
+    positive = [int(v) for part in parts for v in np.maximum(part, 0).sum(axis=1, dtype=exact)]
+    negative = [int(v) for part in parts for v in np.minimum(part, 0).sum(axis=1, dtype=exact)]
     low = [p * x.lo + n * x.hi for p, n in zip(positive, negative, strict=True)]
     high = [p * x.hi + n * x.lo for p, n in zip(positive, negative, strict=True)]
     return low, high

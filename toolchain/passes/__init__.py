@@ -5,7 +5,7 @@ from .examples import example_codes
 from .labels import label_keys
 from .narrow import narrowest
 from .reads import live_ops, reads
-from .taps import LINEAR, LinearOp, Taps, bias_entries, linear_taps, tap_places
+from .taps import LINEAR, LinearOp, Taps, bias_entries, linear_taps, tap_count, tap_places
 from .unroll import unroll
 from .words import MAX_WORD, wide_tables
 
@@ -22,6 +22,7 @@ __all__ = [
     "live_ops",
     "narrowest",
     "reads",
+    "tap_count",
     "tap_places",
     "unroll",
     "wide_tables",

@@ -10,13 +10,13 @@ from typing import Generic, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Array, Codes, Numbers, Reals
+from ..arrays import Array, Codes, Numbers, Reals, largest, row_parts
 from ..diagnostics import Diagnostic, UnsupportedError
 from ..ir import EqNet, IntNet, Net, ops
 from ..ir.ops import Op
 from .analysis import Analysis
 
-__all__ = ["LINEAR", "LinearOp", "Taps", "bias_entries", "linear_taps", "tap_places"]
+__all__ = ["LINEAR", "LinearOp", "Taps", "bias_entries", "linear_taps", "tap_count", "tap_places"]
 
 LinearOp = ops.Linear | ops.Stencil | ops.Conv | ops.Embedding
 LINEAR = (ops.Linear, ops.Stencil, ops.Conv, ops.Embedding)
@@ -91,6 +91,8 @@ def linear_taps(net: Net, op: Op) -> Taps[np.int64] | Taps[np.float64]:
     Time O(nnz), memory one flag a tap beside. Convolutions follow PyTorch's cross-correlation (SPEC, section 3).
     """
     analysis = Analysis.of(net)
+    if isinstance(op, ops.Linear):
+        return _matmul_taps(analysis.params[op.weight], prod(analysis.shapes[op.x][:-1]))
     row, column, entry = tap_places(net, op, zeros=False)
     assert isinstance(op, LINEAR)
     rows, columns = analysis.sizes[op.out], analysis.sizes[op.x]
@@ -110,9 +112,48 @@ def linear_taps(net: Net, op: Op) -> Taps[np.int64] | Taps[np.float64]:
     row, column = place // columns, place % columns
     starts = np.zeros(rows + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=rows), out=starts[1:])
-    if weight.dtype.kind != "f" and np.abs(weight).max(initial=0) <= np.iinfo(np.int16).max:
-        weight = weight.astype(np.int16)
-    return Taps(columns, starts, column.astype(np.int32), cast("Codes", weight))
+    return Taps(columns, starts, column.astype(np.int32), cast("Codes", _narrow(weight)))
+
+
+def _narrow(weight: Array) -> Array:
+    """Codes as int16 where they fit; other numbers as they are."""
+    small = weight.dtype.kind != "f" and largest(cast("Numbers", weight)) <= np.iinfo(np.int16).max
+    return weight.astype(np.int16) if small else weight
+
+
+def _matmul_taps(weight: Numbers, positions: int) -> Taps[np.int64] | Taps[np.float64]:
+    """Taps of `weight` [out, in] once for each leading position: they are in order as they stand."""
+    outputs, inputs = weight.shape
+    inner: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    held: list[Array] = [_narrow(weight[:0].reshape(-1))]
+    count = np.zeros(outputs, np.int64)
+    for part in row_parts(weight):
+        row, column = np.nonzero(weight[part])
+        count[part] = np.bincount(row, minlength=len(weight[part]))
+        inner.append(column.astype(np.int32))
+        held.append(_narrow(weight[part][row, column]))
+    columns, weights = np.concatenate(inner), np.concatenate(held)
+    if positions > 1:
+        columns = (columns + np.arange(positions, dtype=np.int32)[:, None] * inputs).reshape(-1)
+        weights = np.tile(weights, positions)
+    starts = np.concatenate([[0], np.cumsum(np.tile(count, positions))])
+    return Taps(inputs * positions, starts, columns, cast("Codes", weights))
+
+
+def tap_count(net: Net, op: LinearOp) -> int:
+    """`linear_taps(net, op).count`, without writing the taps down where they are many more than the weights."""
+    analysis = Analysis.of(net)
+    match op:
+        case ops.Linear(x=x, weight=name):
+            return int(np.count_nonzero(analysis.params[name])) * prod(analysis.shapes[x][:-1])
+        case ops.Embedding(x=x, table=name):
+            return int(np.count_nonzero(analysis.params[name])) * analysis.sizes[x]
+        case ops.Stencil():
+            return linear_taps(net, op).count
+        case ops.Conv(x=x, weight=name):
+            weight = analysis.params[name]
+            used = np.count_nonzero(weight, axis=(0, 1)).reshape(-1)
+            return int(used @ _inside(op, weight.shape[2:], analysis.shapes[x], analysis.shapes[op.out]).sum(axis=0))
 
 
 @overload
@@ -169,15 +210,25 @@ def _blocks(weight: Numbers, count: int, zeros: bool) -> tuple[Codes, Codes, Cod
     return position * outputs + out, position * inputs + inner, out * inputs + inner
 
 
+def _sources(op: ops.Conv, kernel: tuple[int, ...], outer: tuple[int, ...]) -> Codes:
+    """Coordinates `[axes, sites, offsets]` of what each site reads at each offset of the kernel, padding included."""
+    site = np.indices(outer[1:]).reshape(len(outer) - 1, -1, 1)
+    offset = np.indices(kernel).reshape(len(outer) - 1, 1, -1)
+    return np.asarray(site * op.stride - op.padding + offset)
+
+
+def _inside(op: ops.Conv, kernel: tuple[int, ...], inner: tuple[int, ...], outer: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether it lies in the operand, `[sites, offsets]`."""
+    source = _sources(op, kernel, outer)
+    return np.asarray(((source >= 0) & (source < np.reshape(inner[1:], (-1, 1, 1)))).all(axis=0))
+
+
 def _conv(
     op: ops.Conv, weight: Numbers, inner: tuple[int, ...], outer: tuple[int, ...], zeros: bool
 ) -> tuple[Codes, Codes, Codes]:
     sites, offsets = prod(outer[1:]), prod(weight.shape[2:])
-    site = np.indices(outer[1:]).reshape(len(outer) - 1, sites, 1)
-    offset = np.indices(weight.shape[2:]).reshape(len(outer) - 1, 1, offsets)
-    source = site * op.stride - op.padding + offset
-    inside = ((source >= 0) & (source < np.reshape(inner[1:], (-1, 1, 1)))).all(axis=0)
-    where, tap = np.nonzero(inside)
+    source = _sources(op, weight.shape[2:], outer)
+    where, tap = np.nonzero(_inside(op, weight.shape[2:], inner, outer))
     met = np.ravel_multi_index(tuple(source[:, where, tap]), inner[1:])
     flat = weight.reshape(*weight.shape[:2], offsets)[..., tap]
     out, channel, pair = np.nonzero(np.ones(flat.shape, bool) if zeros else flat)

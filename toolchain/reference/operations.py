@@ -11,7 +11,7 @@ from typing import assert_never
 
 import numpy as np
 
-from ..arrays import Reals
+from ..arrays import Reals, row_parts
 from ..ir import ops
 from ..ir.ops import ActivationKind, Op, ReduceKind
 
@@ -48,7 +48,9 @@ def evaluate(op: Op, value: Callable[[str], Reals], param: Callable[[str], Reals
         case ops.Stencil(x=x, weight=w, index=i, bias=b):
             v = value(x)
             padded = np.concatenate([v, np.zeros((len(v), 1))], axis=1)
-            y = np.einsum("bnk,nk->bn", padded[:, param(i)], param(w))
+            y, near = np.empty((len(v), len(param(i)))), param(i)
+            for part in row_parts(np.broadcast_to(near[None], (len(v), *near.shape))):
+                y[part] = np.einsum("bnk,nk->bn", padded[part][:, near], param(w))
             return np.asarray(y if b is None else y + param(b))
         case ops.Conv(x=x, weight=w, bias=b, stride=stride, padding=padding):
             return _conv(value(x), param(w), None if b is None else param(b), stride, padding)

@@ -53,9 +53,7 @@ QONNX = GraphKind(
 )
 
 
-def import_qonnx(
-    data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object], assume: bool
-) -> Imported:
+def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object]) -> Imported:
     """The net in the bytes of an `.onnx` file; settings as in `import_model`.
 
     Raises ImportFileError (damaged, inconsistent), UnsupportedError naming every node that is not read, or UsageError
@@ -64,7 +62,7 @@ def import_qonnx(
     if is_saved_net(path):
         what = "this is a net that eqcompile wrote, not a graph of one step"
         raise ImportFileError(Diagnostic("onnx-saved-net", what, path.name, "give the checkpoint it was made from"))
-    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config, assume=assume)
+    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config)
 
 
 class _Reader(GraphReader["ModelProto"]):
