@@ -59,9 +59,10 @@ def load(
     settings: Mapping[str, Any] | None = None,
     config: Path | None = None,
     map: Mapping[str, str] | None = None,
+    assume: bool = False,
 ) -> Imported:
     """A checkpoint as a float net; see `import_model` for the arguments and errors."""
-    return import_model(Path(path), family=family, settings=settings, config=config, map=map)
+    return import_model(Path(path), family=family, settings=settings, config=config, map=map, assume=assume)
 
 
 def quantize(

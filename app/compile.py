@@ -76,7 +76,7 @@ class CompileRequest(ModelOptions, VerifyOptions, ForceOption):
 class Samples:
     """Inputs that were run: real values, codes, how many input values saturated, and where they come from."""
 
-    real: Mapping[str, Numbers]
+    real: data.Inputs
     codes: Mapping[str, NDArray[np.int64]]
     saturated: int
     source: str
@@ -108,11 +108,13 @@ class CompileResult:
         return self.lowered.net
 
     @property
-    def unsettled(self) -> int:
-        """How many samples spent the budget of steps and still moved by more than the tolerance in the last one."""
+    def moving(self) -> NDArray[np.bool_]:
+        """Which samples `[samples]` spent the budget of steps and still moved by more than the tolerance in the last
+        one."""
         last = [codes[-2:].astype(np.int64) for codes in self.golden.states.values() if len(codes) > 1]
         moves = [np.abs(np.diff(pair, axis=0)).reshape(pair.shape[1], -1).max(axis=1) for pair in last]
-        return int(np.sum(np.max(moves, axis=0) > self.net.schedule.tolerance)) if moves else 0
+        tolerance = self.net.schedule.tolerance
+        return np.max(moves, axis=0) > tolerance if moves else np.zeros(self.samples.count, bool)
 
 
 def compile_model(request: CompileRequest, *, progress: StageProgress | None = None) -> CompileResult:
@@ -125,7 +127,12 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
     imported = import_model(
-        request.model, family=request.family, settings=request.settings, config=request.config, map=request.map
+        request.model,
+        family=request.family,
+        settings=request.settings,
+        config=request.config,
+        map=request.map,
+        assume=request.assume,
     )
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)

@@ -43,6 +43,7 @@ class ModelOptions:
     map: Mapping[str, str] = option(
         {}, metavar="OWN=NAME", help="read the tensors OWN of the file as NAME, as fc_rec=W_rec (may be given again)"
     )
+    assume: bool = option(False, help="take the source code's defaults for settings that nothing states")
 
 
 @dataclass(frozen=True, kw_only=True)

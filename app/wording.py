@@ -10,7 +10,7 @@ from eqcompile.toolchain.typed_json import JsonObject
 if TYPE_CHECKING:
     from .report.schema import Number
 
-__all__ = ["labelled", "lines_of", "percent", "shown", "told"]
+__all__ = ["labelled", "lines_of", "percent", "shown", "told", "told_once"]
 
 _LARGE, _HUGE = 1e4, 1e12
 """Between them a number is written out, where four digits would want a power of ten."""
@@ -79,3 +79,11 @@ def _counters(group: JsonObject) -> str:
         elif name != "kind" and not isinstance(value, list):
             parts.append(f"{name} {shown(value)}")
     return ", ".join(parts)
+
+
+def told_once(details: Mapping[str, JsonObject]) -> list[str]:
+    """What is told of the details of several runners, by name: a line that is the same of some stands once."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for name, parts in details.items():
+        names.setdefault(tuple(told(parts)), []).append(name)
+    return [f"{', '.join(same)}: {line}" for lines, same in names.items() for line in lines]

@@ -47,7 +47,7 @@ def command(argv: Sequence[str]) -> console.Reply:
 
     if namespace.source.is_dir():
         if field_options(namespace, ModelOptions):
-            what = "--family, --set, --config and --map describe a checkpoint, this is an artifact folder"
+            what = "--family, --set, --config, --map and --assume describe a checkpoint, this is an artifact folder"
             raise UsageError(Diagnostic("usage", what, str(namespace.source)))
         job = simulate.artifact_job
     elif namespace.simulator is not None:

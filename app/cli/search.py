@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..report.pareto import front, picture
 from . import show
 from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
-from .options import add_field_options, build, field_options
+from .options import add_field_options, build
 from .progress import stage_progress
 from .widths import NO_WIDTHS, add_integers, integers_of, width_words
 
@@ -45,7 +46,7 @@ def command(argv: Sequence[str]) -> Reply:
     """Search as the command line says."""
     namespace = _parsed(argv)
     folder: Path = namespace.output
-    imported = import_model(namespace.model, **field_options(namespace, ModelOptions))
+    imported = import_model(namespace.model, **asdict(build(ModelOptions, namespace)))
     force = build(ForceOption, namespace).force
     inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
     calibration: Mapping[str, NDArray[Any]] | None = None
@@ -131,6 +132,7 @@ def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str
     words += [] if model.config is None else ["--config", str(model.config)]
     for flag, pairs in (("--set", model.settings), ("--map", model.map)):
         words += [word for name, value in pairs.items() for word in (flag, f"{name}={value}")]
+    words += ["--assume"] if model.assume else []
     return shlex.join(words)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eqcompile.toolchain.typed_json import JsonObject
 
-from ..wording import labelled, lines_of, percent, shown, told
+from ..wording import labelled, lines_of, percent, shown, told_once
 
 if TYPE_CHECKING:
     from ..report.schema import (
@@ -206,10 +206,7 @@ def _checks(verification: Sequence[VerificationDocument]) -> list[str]:
     ]
     head = ["simulator", "samples", "steps", "codes", "mismatches", "labels", "time", "result"]
     lines = table(head, rows).splitlines() if rows else []
-    details: dict[tuple[str, ...], list[str]] = {}
-    for v in equal:
-        details.setdefault(tuple(told(v["details"])), []).append(v["simulator"])
-    lines += [f"{', '.join(names)}: {line}" for detail, names in details.items() for line in detail]
+    lines += told_once({v["simulator"]: v["details"] for v in equal})
     missing = [v for v in verification if v["status"] == "missing"]
     lines += [f"{v['simulator']}: NOT VERIFIED: {v['reason']}; install with: {v['install']}" for v in missing]
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..options import LimitOption, ModelOptions, TimeoutOption
 from ..report.data import number, plain_object
 from ..report.schema import Kind
 from .documents import RunDocument
-from .options import build, field_options
+from .options import build
 
 __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]
 
@@ -54,7 +55,7 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
 
 def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageProgress | None) -> RunDocument:
     """Run a checkpoint in the float64 reference and write the results to `target`; return the JSON document."""
-    imported = import_model(namespace.source, **field_options(namespace, ModelOptions))
+    imported = import_model(namespace.source, **asdict(build(ModelOptions, namespace)))
     inputs = data.read_inputs(namespace.input, imported.net, limit=build(LimitOption, namespace).limit)
     tick = None if progress is None else lambda done, total: progress("reference", done, total)
     start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
         stage_progress() as progress,
     ):
-        imported = import_model(namespace.model, **field_options(namespace, ModelOptions))
+        imported = import_model(namespace.model, **asdict(build(ModelOptions, namespace)))
         samples = data.read_inputs(namespace.data, imported.net)
         test = None if namespace.test is None else data.read_inputs(namespace.test, imported.net)
         start = time.perf_counter()
@@ -113,7 +114,7 @@ def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOption
     from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
     from eqcompile.toolchain.importers.api import import_model
 
-    net = lower(import_model(path).net, options, calibration=samples).net
+    net = lower(import_model(path, assume=False).net, options, calibration=samples).net
     if net.digest != tuned.net.digest:
         what = f"the checkpoint lowers to {net.digest[:12]}, the net that was measured is {tuned.net.digest[:12]}"
         raise SimulatorError(Diagnostic("tune-changed", what, output.name, "please report this with the checkpoint"))

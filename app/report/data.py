@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain import artifact
 from eqcompile.toolchain.artifact import Manifest
@@ -26,12 +27,14 @@ from .schema import (
     ResultDocument,
     Setting,
     Settling,
+    StepCount,
     VerificationDocument,
 )
 
 __all__ = [
     "accumulators",
     "document",
+    "histogram",
     "number",
     "plain",
     "plain_object",
@@ -40,7 +43,9 @@ __all__ = [
     "verification_document",
 ]
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
+_BINS = 30
+"""Columns of a histogram, at most."""
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
 
 _FAR_LSB = 16.0
@@ -194,14 +199,29 @@ def _agreement(result: CompileResult) -> AgreementDocument:
 
 
 def _settling(result: CompileResult) -> Settling:
-    steps, budget = result.golden.steps, result.net.schedule.steps
+    steps, budget, moving = result.golden.steps, result.net.schedule.steps, result.moving
     how = f"steps until no state moved by more than {result.net.schedule.tolerance} LSB, or the budget"
+    lost = number(int(moving.sum()), "simulated", "samples", f"of {len(steps)}, after {budget} steps")
     return {
-        "not_settled": number(result.unsettled, "simulated", "samples", f"of {len(steps)}, after {budget} steps"),
+        "not_settled": lost,
         "smallest": number(int(steps.min()), "simulated", "steps", how),
         "median": number(float(np.median(steps)), "simulated", "steps", how),
         "largest": number(int(steps.max()), "simulated", "steps", how),
+        "histogram": {"kind": "simulated", "unit": "samples", "bins": histogram(steps, moving)},
     }
+
+
+def histogram(steps: NDArray[np.int64], moving: NDArray[np.bool_]) -> list[StepCount]:
+    """Samples by their steps `[samples]`, and which of them still moved `[samples]`; few enough bins to be drawn."""
+    low, high = int(steps.min()), int(steps.max())
+    width = -(-(high - low + 1) // _BINS)
+    rows: list[StepCount] = []
+    for first in range(low, high + 1, width):
+        inside = (steps >= first) & (steps < first + width)
+        lost = int((inside & moving).sum())
+        last = min(first + width - 1, high)
+        rows.append({"first": first, "last": last, "settled": int(inside.sum()) - lost, "not_settled": lost})
+    return rows
 
 
 def verification_document(v: Verification) -> VerificationDocument:

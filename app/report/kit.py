@@ -30,6 +30,7 @@ __all__ = [
     "kind",
     "marked",
     "number",
+    "picker",
     "raw",
     "remark",
     "render",
@@ -64,6 +65,12 @@ def table(
 ) -> Markup:
     """A table that scrolls where it is too wide. Columns `text` are set to the left, column `wide` holds long text."""
     return _macro("table", head, rows, text, wide)
+
+
+def picker(name: str, title: str, entries: Sequence[tuple[str, Markup]]) -> Markup:
+    """Labels of which one is chosen, by mouse or arrow keys, and what belongs to it; on paper all of them. `name` is of
+    this picker alone."""
+    return _macro("picker", name, title, entries)
 
 
 def kind(name: str) -> Markup:

@@ -1,27 +1,52 @@
-"""The panels of one relaxation, drawn from its document alone."""
+"""The panels of a relaxation, drawn from its document alone."""
 
 from __future__ import annotations
 
 from markupsafe import Markup
 
-from ..wording import percent
-from .figure import BLUE, COLOURS, RED, Curve, curves, raster
-from .schema import Changing, Logits, Movement, Relaxation, UnitCodes
+from ..wording import percent, shown
+from .figure import BLUE, COLOURS, RED, Column, Curve, columns, curves, raster, slices
+from .schema import Changing, CubeCodes, Logits, Movement, Relaxation, SampleRelaxation, Settling, UnitCodes
 
-__all__ = ["panels"]
+__all__ = ["cube_panels", "overall", "sample_panels", "settling_panel"]
 
 
-def panels(relaxation: Relaxation) -> list[Markup]:
-    """The panels, each an `<svg>` element."""
+def overall(relaxation: Relaxation) -> list[Markup]:
+    """The panels of all samples together, each an `<svg>` element; none where the only tick starts
+    from codes that are not in the trace."""
     first = relaxation["first_tick"]
-    drawn = [
-        _movement(relaxation["movement"], first),
-        _changing(relaxation["changing"], first),
-        _units(relaxation["units"]),
-    ]
-    if "logits" in relaxation:
-        drawn.append(_logits(relaxation["logits"]))
-    return drawn
+    if not relaxation["changing"]["mean"]:
+        return []
+    return [_movement(relaxation["movement"], first), _changing(relaxation["changing"], first)]
+
+
+def settling_panel(settling: Settling) -> Markup:
+    """How many samples settled after how many steps."""
+    lost, bins = settling["not_settled"]["value"], settling["histogram"]["bins"]
+    count = sum(row["settled"] + row["not_settled"] for row in bins)
+    rows = []
+    for row in bins:
+        label = str(row["first"]) if row["first"] == row["last"] else f"{row['first']}-{row['last']}"
+        rows.append(Column(label, row["settled"], row["not_settled"]))
+    title = f"Settling: {shown(lost)} of {shown(count)} samples not settled"
+    other = "spent the budget and still move"
+    return columns("settling", rows, title=title, x_label="steps", y_label="samples", other=other)
+
+
+def sample_panels(sample: SampleRelaxation) -> list[Markup]:
+    """The panels of one sample."""
+    drawn = [_units(sample["units"])]
+    return [*drawn, _logits(sample["logits"])] if "logits" in sample else drawn
+
+
+def cube_panels(cube: CubeCodes) -> list[tuple[str, Markup]]:
+    """For each tick its name, and the slices of the cube."""
+    bound = max(abs(cube["lowest"]), abs(cube["highest"]), 1)
+    rows = []
+    for tick, codes in zip(cube["ticks"], cube["codes"], strict=True):
+        told = f"State {cube['state']} after tick {tick}, {cube['edge']} slices: codes {min(codes)} to {max(codes)}"
+        rows.append((f"tick {tick}", slices("cube", codes, cube["edge"], bound, told=told)))
+    return rows
 
 
 def _movement(movement: Movement, first: int) -> Markup:

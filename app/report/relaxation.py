@@ -1,4 +1,4 @@
-"""How the net settles: movement, changing units, the states of one sample, and its logits, tick by tick."""
+"""How the net settles, tick by tick: what moves in all samples together, states and logits of the first ones."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import Run
-from eqcompile.toolchain.ir import IntNet, State
+from eqcompile.toolchain.interfaces import FloatRun, Run
+from eqcompile.toolchain.ir import IntNet, Output, State, ops, walk
 
 from ..compile import CompileResult
-from .schema import Logits, Relaxation, UnitCodes
+from .schema import CubeCodes, Logits, Relaxation, SampleRelaxation, UnitCodes
 
-__all__ = ["relaxation"]
+__all__ = ["cube_edge", "relaxation"]
 
+_SHOWN_SAMPLES = 8
 _SHOWN_UNITS = 128
 _SHOWN_TICKS = 64
-_SAMPLE = 0
+_SHOWN_CUBES = 8
+_LARGEST_EDGE = 16
 
 
-def relaxation(result: CompileResult) -> Relaxation:
-    """Curves of the golden trace (integer codes), as JSON values.
+def relaxation(result: CompileResult) -> Relaxation | None:
+    """Curves of the golden trace (integer codes); None if no state has a scale.
 
-    `movement`: by sample, the largest |change| of any unit in each tick, in LSB. `changing`: the fraction of units
-    that change in each tick, over all samples. `units`: codes `[tick][unit]` of one state of one sample. `logits`:
-    codes of the first output after each tick, by running golden with a smaller budget of steps; left out where the
-    input is a sequence, since the budget is then one of each frame.
+    Logits after each tick are those of golden with a smaller budget of steps; they are left out where the input is a
+    sequence, since the budget is then one of each frame.
     """
     net, golden = result.net, result.golden
-    shown = [s for s in net.states if s.frac is not None]
+    scaled = [s for s in net.states if s.frac is not None]
+    if not scaled or not len(golden.states[scaled[0].name]):
+        return None
     # Codes before the first tick are not in a trace; they are known to be zero unless a state has its own start.
-    known_start = all(s.init is None for s in shown)
-    moves = [_moves(s, golden, known_start) for s in shown]
+    known_start = all(s.init is None for s in scaled)
+    moves = [_moves(s, golden, known_start) for s in scaled]
     largest = np.max([np.abs(m).max(axis=2) for m in moves], axis=0)
     units = sum(m.shape[2] for m in moves)
     changed = np.sum([(m != 0).sum(axis=(1, 2)) for m in moves], axis=0)
@@ -47,11 +49,70 @@ def relaxation(result: CompileResult) -> Relaxation:
             "of_units": units,
             "mean": (changed / (units * largest.shape[1])).tolist(),
         },
-        "units": _units(shown[0], net, golden),
+        "samples": _samples(result, scaled[0]),
     }
-    if not net.schedule.frames:
-        curves["logits"] = _logits(result)
+    cube = _cube(net, golden)
+    if cube is not None:
+        curves["cube"] = cube
     return curves
+
+
+def _samples(result: CompileResult, state: State) -> list[SampleRelaxation]:
+    net, golden, stated = result.net, result.golden, result.samples.real.labels
+    count = min(result.samples.count, _SHOWN_SAMPLES)
+    logits = [] if net.schedule.frames else _logits(result, count)
+    rows: list[SampleRelaxation] = []
+    for k in range(count):
+        row: SampleRelaxation = {
+            "sample": k,
+            "label": [] if stated is None else stated[k].reshape(-1).tolist(),
+            "float_label": _labels(net, result.reference, k),
+            "integer_label": _labels(net, golden, k),
+            "steps": int(golden.steps[k]),
+            "settled": not result.moving[k],
+            "units": _units(state, net, golden, k),
+        }
+        if logits:
+            row["logits"] = logits[k]
+        rows.append(row)
+    return rows
+
+
+def _labels(net: IntNet, run: Run | FloatRun, sample: int) -> list[int]:
+    """Labels of the only output that tells classes; none if there are more, or none."""
+    classes = [o.name for o in net.outputs if o.kind == "classes"]
+    if len(classes) != 1:
+        return []
+    labels: list[int] = run.outputs[classes[0]][sample].argmax(axis=-1).reshape(-1).tolist()
+    return labels
+
+
+def cube_edge(net: IntNet, state: State) -> int | None:
+    """`n` of a state that a stencil joins on a lattice of n * n * n units; None of another."""
+    lattice = {op.x for op in walk(net.step) if isinstance(op, ops.Stencil)}
+    units = int(np.prod(state.shape))
+    edge = round(units ** (1 / 3))
+    return edge if state.name in lattice and edge**3 == units else None
+
+
+def _cube(net: IntNet, golden: Run) -> CubeCodes | None:
+    for state in net.states:
+        edge = cube_edge(net, state)
+        if edge is None or edge > _LARGEST_EDGE:
+            continue
+        codes = golden.states[state.name][:, 0]
+        last = len(codes) - 1
+        ticks = np.unique(np.geomspace(1, last + 1, min(_SHOWN_CUBES, last + 1)).round().astype(int) - 1)
+        return {
+            "state": state.name,
+            "sample": 0,
+            "edge": edge,
+            "lowest": net.formats[state.name].lo,
+            "highest": net.formats[state.name].hi,
+            "ticks": (ticks + 1).tolist(),
+            "codes": codes[ticks].reshape(len(ticks), -1).tolist(),
+        }
+    return None
 
 
 def _moves(state: State, golden: Run, from_zero: bool) -> NDArray[np.int64]:
@@ -61,16 +122,15 @@ def _moves(state: State, golden: Run, from_zero: bool) -> NDArray[np.int64]:
     return np.diff(flat, axis=0, prepend=0) if from_zero else np.diff(flat, axis=0)
 
 
-def _units(state: State, net: IntNet, golden: Run) -> UnitCodes:
-    codes = golden.states[state.name][:, _SAMPLE]
+def _units(state: State, net: IntNet, golden: Run, sample: int) -> UnitCodes:
+    codes = golden.states[state.name][:, sample]
     flat = codes.reshape(len(codes), -1)[:_SHOWN_TICKS]
-    of = flat.shape[1]
     fmt = net.formats[state.name]
     return {
         "unit": "code",
         "state": state.name,
-        "sample": _SAMPLE,
-        "of_units": of,
+        "sample": sample,
+        "of_units": flat.shape[1],
         "format": str(fmt),
         "lowest": fmt.lo,
         "highest": fmt.hi,
@@ -78,21 +138,25 @@ def _units(state: State, net: IntNet, golden: Run) -> UnitCodes:
     }
 
 
-def _logits(result: CompileResult) -> Logits:
-    net, golden = result.net, run_golden
-    output = net.outputs[0]
-    codes = {name: array[_SAMPLE : _SAMPLE + 1] for name, array in result.samples.codes.items()}
+def _logits(result: CompileResult, count: int) -> list[Logits]:
+    """Of the first output, for each of the first samples."""
+    net, output = result.net, result.net.outputs[0]
+    codes = {name: array[:count] for name, array in result.samples.codes.items()}
     ticks = list(range(1, min(net.schedule.steps, _SHOWN_TICKS) + 1))
-    rows = []
+    runs = []
     for tick in ticks:
         shorter = replace(net, schedule=replace(net.schedule, steps=tick))
-        rows.append(golden(shorter, codes, trace=False).outputs[output.name][0].reshape(-1).tolist())
+        runs.append(run_golden(shorter, codes, trace=False).outputs[output.name].reshape(count, -1))
+    return [_sample_logits(output, k, ticks, [run[k].tolist() for run in runs]) for k in range(count)]
+
+
+def _sample_logits(output: Output, sample: int, ticks: list[int], codes: list[list[int]]) -> Logits:
     return {
         "unit": "code",
         "output": output.name,
         "scale": output.scale,
-        "sample": _SAMPLE,
+        "sample": sample,
         "kind_of_output": output.kind,
         "ticks": ticks,
-        "codes": rows,
+        "codes": codes,
     }

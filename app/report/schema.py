@@ -20,15 +20,22 @@ __all__ = [
     "AccuracyDocument",
     "AgreementDocument",
     "Choices",
+    "CubeCodes",
+    "Changing",
     "Kind",
+    "Logits",
+    "Movement",
     "Number",
     "Relaxation",
     "ReportDocument",
     "ReportedResult",
     "ResultDocument",
+    "SampleRelaxation",
     "Setting",
     "Settings",
     "Settling",
+    "StepCount",
+    "UnitCodes",
     "VerificationDocument",
 ]
 
@@ -119,6 +126,23 @@ class AgreementDocument(TypedDict):
     output_error: dict[str, Number]
 
 
+class StepCount(TypedDict):
+    """How many samples made `first` to `last` steps and settled, and how many did not settle."""
+
+    first: int
+    last: int
+    settled: int
+    not_settled: int
+
+
+class Histogram(TypedDict):
+    """Bins in order, without gaps."""
+
+    kind: Kind
+    unit: str
+    bins: list[StepCount]
+
+
 class Settling(TypedDict):
     """Steps until the samples settled, and how many did not."""
 
@@ -126,6 +150,7 @@ class Settling(TypedDict):
     smallest: Number
     median: Number
     largest: Number
+    histogram: Histogram
 
 
 class TargetDocument(TypedDict):
@@ -230,22 +255,49 @@ class Logits(TypedDict):
     codes: list[list[int]]
 
 
+class SampleRelaxation(TypedDict):
+    """One sample: the label that its file states, those of the float64 reference and of golden (each empty where there
+    is none, several where there are several rows), and how it settles. No `logits` where the input is a sequence."""
+
+    sample: int
+    label: list[int]
+    float_label: list[int]
+    integer_label: list[int]
+    steps: int
+    settled: bool
+    units: UnitCodes
+    logits: NotRequired[Logits]
+
+
+class CubeCodes(TypedDict):
+    """Codes `[tick][unit]` of a state on a lattice of `edge`^3 units of one sample, after each of `ticks`."""
+
+    state: str
+    sample: int
+    edge: int
+    lowest: int
+    highest: int
+    ticks: list[int]
+    codes: list[list[int]]
+
+
 class Relaxation(TypedDict):
-    """How the net settles, tick by tick from `first_tick` on. No `logits` where the input is a sequence."""
+    """How the net settles, tick by tick from `first_tick` on, and the first samples one by one. `cube`: of a net on a
+    lattice."""
 
     kind: Kind
     how: str
     first_tick: int
     movement: Movement
     changing: Changing
-    units: UnitCodes
-    logits: NotRequired[Logits]
+    samples: list[SampleRelaxation]
+    cube: NotRequired[CubeCodes]
 
 
 class ReportedResult(ResultDocument):
-    """One compilation with its curves."""
+    """One compilation with its curves; none of a net whose states have no scale."""
 
-    relaxation: Relaxation
+    relaxation: Relaxation | None
 
 
 class ReportDocument(TypedDict):

@@ -11,16 +11,19 @@ from markupsafe import Markup
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
 from ..compile import CompileResult
-from ..wording import percent, shown, told
+from ..wording import lines_of, percent, shown, told_once
 from . import kit
 from .data import document
-from .kit import HTML, JSON, kind, number, render
-from .panels import panels
-from .schema import Number, ReportDocument, ReportedResult, VerificationDocument
+from .details import facts
+from .kit import HTML, JSON, kind, number, picker, render
+from .panels import cube_panels, overall, sample_panels, settling_panel
+from .schema import Number, Relaxation, ReportDocument, ReportedResult, SampleRelaxation, VerificationDocument
 
 __all__ = ["HTML", "JSON", "check_folder", "render_page", "write"]
 
 _SHOWN_ENTRIES = 4
+_MARKS = 2
+"""Keys of details that say where the others come from."""
 
 
 class Rows(TypedDict):
@@ -56,11 +59,11 @@ def write(
 def render_page(report: ReportDocument) -> str:
     """The page of a document: self-contained, no script, no external resource."""
     tools = ", ".join(f"{name} {version}" for name, version in report["tools"].items())
-    kinds = "Every number says its kind: measured on this machine, simulated, or estimated."
+    kinds = "Every number says its kind: measured on this machine, simulated, estimated, or proved."
     intro = Markup('<p class="note"><code>{}</code><br>{}<br>{}</p>').format(" ".join(report["command"]), tools, kinds)
     title, results = "eqcompile report", report["results"]
     drawn: set[str] = set()
-    shown_results = [_result(r, drawn) for r in results]
+    shown_results = [_result(r, drawn, k) for k, r in enumerate(results)]
     overview = _overview(results)
     return render("compile.html", title=title, heading=title, intro=intro, overview=overview, results=shown_results)
 
@@ -92,26 +95,58 @@ def _compared(v: VerificationDocument) -> list[object]:
     return [v["simulator"], _bare(v["steps"]), _mismatches(v["mismatches"])]
 
 
-def _result(r: ReportedResult, drawn: set[str]) -> Mapping[str, object]:
+def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, object]:
     """What the template shows of a result; a net that was `drawn` for another target is not drawn again."""
     assumed = [*r["settings"]["assumed"], *r["quantization"]["assumed"]]
-    settings = [[g["name"], g["value"], g["source"]] for g in r["settings"]["given"]]
-    settings += [[a["name"], a["value"], f"assumed: {a['source']}"] for a in assumed]
+    settings = [[g["name"], shown(g["value"]), g["source"]] for g in r["settings"]["given"]]
+    settings += [[a["name"], shown(a["value"]), f"assumed: {a['source']}"] for a in assumed]
     states = r["agreement"]["state_error_lsb"].items()
     choices = r["quantization"]["choices"]["rows"]
     head = list(dict.fromkeys(key for row in choices for key in row))
     equal = [v for v in r["verification"] if v["status"] == "equal"]
     again = r["ir_digest"] in drawn
     drawn.add(r["ir_digest"])
+    relaxation = None if again else r["relaxation"]
     return {
         **r,
-        "panels": [] if again else panels(r["relaxation"]),
+        "again": again,
+        "panels": [] if again else [settling_panel(r["settling"]), *(overall(relaxation) if relaxation else [])],
+        "pickers": [] if relaxation is None else _pickers(relaxation, number_of),
         "errors": [[name, number(r["agreement"]["state_error"][name]), number(lsb)] for name, lsb in states],
         "checks": _checks(r["verification"]),
-        "counters": [f"{v['simulator']}: {line}" for v in equal for line in told(v["details"])],
+        "counters": told_once({v["simulator"]: v["details"] for v in equal}),
+        "lines": lines_of(r["target"]["details"], "summary"),
         "given": settings,
         "choices": {"head": head, "rows": [[_cell(row.get(key, "")) for key in head] for row in choices]},
+        "target_facts": facts({**r["target"]["options"], **r["target"]["details"]}),
+        "simulator_facts": [(v["simulator"], facts(v["details"])) for v in equal if len(v["details"]) > _MARKS],
     }
+
+
+def _pickers(relaxation: Relaxation, number_of: int) -> list[Markup]:
+    samples = [(_sample_label(s), _sample_body(s)) for s in relaxation["samples"]]
+    drawn = [picker(f"samples-{number_of}", "Samples one by one", samples)]
+    if "cube" in relaxation:
+        cube = relaxation["cube"]
+        title = (
+            f"State {cube['state']} of sample {cube['sample']} in its lattice, slice by slice (red above 0, blue below)"
+        )
+        drawn.append(picker(f"cube-{number_of}", title, cube_panels(cube)))
+    return drawn
+
+
+def _sample_label(s: SampleRelaxation) -> str:
+    if not s["label"]:
+        return str(s["sample"])
+    return f"{s['sample']}: {'right' if s['integer_label'] == s['label'] else 'wrong'}"
+
+
+def _sample_body(s: SampleRelaxation) -> Markup:
+    said = (("true label", s["label"]), ("float64 says", s["float_label"]), ("integers say", s["integer_label"]))
+    parts = [f"{name} {', '.join(map(str, labels))}" for name, labels in said if labels]
+    end = f"settled after {s['steps']} steps" if s["settled"] else f"not settled after {s['steps']} steps"
+    line = Markup("<p>{}</p>").format("; ".join([*parts, end]))
+    return line + Markup('<div class="panels">{}</div>').format(Markup("").join(sample_panels(s)))
 
 
 def _checks(verification: Sequence[VerificationDocument]) -> list[list[str]]:

@@ -10,12 +10,11 @@ import numpy as np
 
 from eqcompile.toolchain.interfaces import Imported
 
-from ...toolchain import registry
 from ...toolchain.arrays import Numbers
 from ...toolchain.diagnostics import Diagnostic, ImportFileError, UnsupportedError
 from ...toolchain.importers.config import STEP_NAMES
-from ...toolchain.importers.detect import unprefixed
-from ...toolchain.importers.family import Family, Tensors
+from ...toolchain.importers.detect import all_families, unprefixed
+from ...toolchain.importers.family import Tensors
 from ...toolchain.importers.files.format import LoadedFile
 from ...toolchain.importers.files.load import load_file
 from ...toolchain.importers.names import renamed
@@ -45,13 +44,14 @@ class Checkpoint:
     """A file as its family reads it. `trainable`: what training may change, by parameter; all else stays as it is."""
 
     def __init__(self, imported: Imported) -> None:
-        if imported.family not in registry.names("families"):
+        known = all_families()
+        if imported.family not in known:
             what = f"{imported.path.name} is a graph of {imported.family}, whose parts are not written back"
             hint = "train a checkpoint of one of the families of `eqcompile families`"
             raise UnsupportedError(Diagnostic("tune-family", what, str(imported.path), hint))
         self.imported = imported
         self.net: EqNet = imported.net
-        self.family = registry.find("families", imported.family, Family)
+        self.family = known[imported.family]
         self.file: LoadedFile = unprefixed(renamed(load_file(imported.path), imported.map), [self.family])
         self.tensors = Tensors(self.file.label, self.file.arrays)
         self.settings = resolve(

@@ -127,7 +127,7 @@ def test_assumed_settings_are_shown_with_their_source(tmp_path: Path, capsys: py
     arrays = {f"{n}.weight": generator.normal(size=s) / 4 for n, s in shapes.items()}
     np.savez(bare, **arrays, **{f"{n}.bias": np.zeros(s[0]) for n, s in shapes.items()})
     argv = [str(bare), "--target", "numpy", "-o", str(tmp_path / "out"), "--family", "models.LoopedMLP"]
-    assert main(argv) == 0
+    assert main([*argv, "--assume"]) == 0
     text = capsys.readouterr().out
     assert "models.LoopedMLP (family from the command line)" in text
     assert "steps = 30 (ASSUMED: default of models.LoopedMLP)" in text

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import itertools
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,11 +17,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, WIDTHS, seen
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
 from eqcompile.app.accuracy import Accuracy
-from eqcompile.app.report.panels import panels
+from eqcompile.app.report.data import histogram
+from eqcompile.app.report.details import facts
+from eqcompile.app.report.panels import cube_panels, overall, sample_panels, settling_panel
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.diagnostics import ArtifactError
@@ -82,6 +88,11 @@ def parsed(document: Mapping[str, Any]) -> Page:
     return page
 
 
+def panels(curves: Any) -> list[Any]:
+    """Those of all samples together, and of the first one."""
+    return [*overall(curves), *sample_panels(curves["samples"][0])]
+
+
 def test_the_page_is_well_formed_and_loads_nothing(document: dict[str, Any]) -> None:
     """Would break if the page needed a network, ran a script, or left a tag open."""
     page = parsed(document)
@@ -133,7 +144,7 @@ def test_text_from_files_cannot_become_markup(document: dict[str, Any]) -> None:
     for place, key in (
         (changed["results"][0]["model"], "file"),
         (changed["results"][0]["model"], "family"),
-        (changed["results"][0]["relaxation"]["units"], "state"),
+        (changed["results"][0]["relaxation"]["samples"][0]["units"], "state"),
         (changed["results"][0]["samples"], "source"),
     ):
         place[key] = "<script>alert(1)</script>"
@@ -156,6 +167,7 @@ def test_a_simulator_that_is_missing_is_on_the_page(document: dict[str, Any]) ->
 def test_curves_are_those_of_golden(result: pipeline.CompileResult) -> None:
     """Would break if a curve were of other codes, shifted by a tick, or of the wrong axis."""
     curves = relaxation(result)
+    assert curves is not None
     codes = result.golden.states["h"]
     padded = np.concatenate([np.zeros_like(codes[:1]), codes])
     for sample in range(5):
@@ -164,9 +176,14 @@ def test_curves_are_those_of_golden(result: pipeline.CompileResult) -> None:
             assert curves["movement"]["samples"][sample][tick] == move.max()
     changing = [(padded[t + 1] != padded[t]).mean() for t in range(30)]
     np.testing.assert_allclose(curves["changing"]["mean"], changing)
-    np.testing.assert_array_equal(curves["units"]["codes"], codes[:, 0])
+    assert [s["sample"] for s in curves["samples"]] == list(range(5))
+    for k, sample in enumerate(curves["samples"]):
+        np.testing.assert_array_equal(sample["units"]["codes"], codes[:, k])
+        assert sample["logits"]["codes"][-1] == result.golden.outputs["logits"][k].tolist()
+        assert sample["integer_label"] == [int(result.golden.outputs["logits"][k].argmax())]
+        assert sample["steps"] == result.golden.steps[k]
     assert curves["first_tick"] == 1
-    logits = curves["logits"]
+    logits = curves["samples"][0]["logits"]
     assert logits["ticks"] == list(range(1, 31))
     assert logits["codes"][-1] == result.golden.outputs["logits"][0].tolist()
     one = run_golden
@@ -193,8 +210,8 @@ def test_a_net_that_never_moves_can_be_drawn(document: dict[str, Any]) -> None:
     curves = copy.deepcopy(document["results"][0]["relaxation"])
     curves["movement"]["samples"] = [[0] * 30]
     curves["changing"]["mean"] = [0.0] * 30
-    curves["units"]["codes"] = [[0]]
-    curves["logits"]["codes"] = [[0, 0]] * 30
+    curves["samples"][0]["units"]["codes"] = [[0]]
+    curves["samples"][0]["logits"]["codes"] = [[0, 0]] * 30
     for svg in panels(curves):
         ElementTree.fromstring(svg)
         assert "nan" not in svg
@@ -240,3 +257,117 @@ def test_several_results_share_one_table(document: dict[str, Any]) -> None:
     assert "other.pt" in table
     assert "loihi" in table
     assert "95.0%" in table
+
+
+def test_samples_are_picked_by_their_true_label(document: dict[str, Any]) -> None:
+    """Would break if a sample that is told wrong looked right, or a second result had the picker of the first."""
+    changed = copy.deepcopy(document)
+    first, second = changed["results"][0]["relaxation"]["samples"][:2]
+    first |= {"label": [3], "float_label": [3], "integer_label": [8]}
+    second |= {"label": [3], "float_label": [8], "integer_label": [3], "settled": False, "steps": 30}
+    changed["results"][0]["relaxation"]["samples"][2]["label"] = []
+    other = copy.deepcopy(changed["results"][0]) | {"ir_digest": "other"}
+    changed["results"].append(other)
+    page = report.render_page(changed)
+    assert "true label 3; float64 says 3; integers say 8; settled after" in page
+    assert "true label 3; float64 says 8; integers say 3; not settled after 30 steps" in page
+    labels = re.findall(r'<label for="(samples-[01]-[0-9])">([^<]*)</label>', page)
+    assert labels[:3] == [("samples-0-1", "0: wrong"), ("samples-0-2", "1: right"), ("samples-0-3", "2")]
+    assert len(set(labels)) == len(labels) == 10
+    assert len(re.findall(r'<input type="radio" name="samples-[01]"[^>]* checked>', page)) == 2
+
+
+def test_samples_that_did_not_settle_are_told_apart_from_those_that_did_at_the_last_step() -> None:
+    """Both made the whole budget of steps: a histogram of steps alone would show one column."""
+    steps = np.array([4, 30, 30, 30, 17])
+    rows = histogram(steps, np.array([False, True, False, True, False]))
+    assert [(r["first"], r["settled"], r["not_settled"]) for r in rows if r["settled"] + r["not_settled"]] == [
+        (4, 1, 0),
+        (17, 1, 0),
+        (30, 1, 2),
+    ]
+    wide = histogram(np.array([1, 500]), np.array([False, True]))
+    assert len(wide) <= 30
+    assert (wide[0]["first"], wide[-1]["last"], wide[-1]["not_settled"]) == (1, 500, 1)
+    assert all(a["last"] + 1 == b["first"] for a, b in itertools.pairwise(wide))
+    lost = {"value": 2, "kind": "simulated", "unit": "samples"}
+    drawn = settling_panel({"not_settled": lost, "histogram": {"bins": rows}})  # type: ignore[typeddict-item]
+    root = ElementTree.fromstring(drawn)
+    assert "Settling: 2 of 5 samples not settled" in root.attrib["aria-label"]
+    tall = [float(r.attrib["height"]) for r in root.iter("rect") if "steps 30:" in (r[0].text or "")]
+    assert tall[1] == pytest.approx(2 * tall[0], rel=0.02)
+
+
+def test_details_of_a_target_are_tables_and_the_use_of_a_part_is_bars() -> None:
+    """Would break if a reader had to parse JSON, a figure was left out, or a part that is too small looked full."""
+    usage = [
+        {"key": "lut", "label": "LUTs", "core": 900, "harness": 100, "available": 2000, "needed": 1000},
+        {"key": "bram", "label": "block <RAMs>", "core": 35, "harness": 0, "available": 30, "needed": 35},
+    ]
+    synthesis = [{"part": "ecp5", "fmax_mhz": 51.25, "usage": usage, "seeds": [{"seed": 1}, {"seed": 2}]}]
+    engine = {"arch": "serial", "clocks": {"sweeps": {"drive_64": 40}}, "memories": [{"name": "t", "width": 8}]}
+    page = facts({"kind": "estimated", "how": "x", "engine": engine, "synthesis": synthesis, "lanes": None})
+    text = re.sub("<[^>]*>", " ", page)
+    for word in (
+        "engine arch",
+        "engine clocks sweeps drive 64",
+        "40",
+        "51.25",
+        "1,000 of 2,000, 50%",
+        "35 of 30, 117%",
+    ):
+        assert word in text, word
+    assert "{" not in text
+    assert "lanes" not in text
+    assert "block &lt;RAMs&gt;" in page
+    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([0-9.]+)"[^>]*><title>', page)]
+    assert widths[0] / widths[1] == pytest.approx(0.5 / (35 / 30), rel=0.01)
+
+
+def test_a_cube_is_stepped_through_slice_by_slice(tmp_path: Path) -> None:
+    """Would break if a slice were cut along another axis, or a tick were another one's."""
+    request = pipeline.CompileRequest(
+        model=EXAMPLES / "checkpoints" / "digits_cube.pt",
+        target=NumpyTarget(),
+        output=tmp_path / "out",
+        calibration=EXAMPLES / "data" / "digits_calibration.npz",
+        samples=2,
+        verify=False,
+    )
+    result = pipeline.compile_model(request)
+    curves = relaxation(result)
+    assert curves is not None
+    cube = curves["cube"]
+    assert (cube["edge"], cube["ticks"][0], cube["ticks"][-1]) == (5, 1, 30)
+    for tick, codes in zip(cube["ticks"], cube["codes"], strict=True):
+        np.testing.assert_array_equal(codes, result.golden.states["h"][tick - 1, 0].reshape(-1))
+    name, drawn = cube_panels(cube)[1]
+    assert name == f"tick {cube['ticks'][1]}"
+    root = ElementTree.fromstring(drawn)
+    assert [t.text for t in root.iter("text")] == [f"z = {z}" for z in range(5)]
+    images = [i.attrib["href"].split(",")[1] for i in root.iter("image")]
+    pixels = [zlib.decompress(chunk_of(base64.b64decode(i), b"IDAT")) for i in images]
+    plane = np.array(cube["codes"][1]).reshape(5, 5, 5)
+    for z, raw in enumerate(pixels):
+        rows = np.frombuffer(raw, np.uint8).reshape(5, 16)[:, 1:].reshape(5, 5, 3).astype(int)
+        np.testing.assert_array_equal(rows[..., 0] > rows[..., 2], plane[z] > 0)
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_browser_draws_the_page(document: dict[str, Any], tmp_path: Path, width: int) -> None:
+    """Would break if text ran out of a figure or shrank, or a telephone's screen had to be moved sideways."""
+    told = seen(report.render_page(document), width, tmp_path)
+    assert told["width"] == width
+    assert told["figures"] == 5, "of all samples three, and of the one that is picked two"
+    assert told["empty"] == told["silent"] == 0
+    assert told["out"] == []
+    assert told["size"] >= 8
+    assert told["wide"] <= 0
+    assert told["bad"] is False
+
+
+def chunk_of(png: bytes, kind: bytes) -> bytes:
+    at = png.index(kind)
+    return png[at + 4 : at + 4 + int.from_bytes(png[at - 4 : at], "big")]

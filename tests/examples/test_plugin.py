@@ -155,6 +155,8 @@ def test_a_file_of_its_format_becomes_an_artifact_of_its_target(installed: Path,
     text = json.dumps({"tensors": {name: value.tolist() for name, value in tensors.items()}})
     (tmp_path / "net.json").write_text(text, encoding="utf-8")
     argv = ["eqcompile", str(tmp_path / "net.json"), "--family", "plugin.LeakyLoop", "--target", "listing"]
+    assert "--assume" in run(installed, *argv, "-o", str(tmp_path / "none")).stderr
+    argv += ["--assume"]
     done = run(installed, *argv, "-o", str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "equal to golden" in done.stdout

@@ -238,7 +238,7 @@ def test_settings_without_default_are_all_asked_for() -> None:
         settled()
     (found,) = caught.value.diagnostics
     assert "models.Full needs height, width" in found.what
-    assert "--set height=8  (rows of the image)" in found.hint
+    assert "--set height=8 --set width=8  (height: rows of the image" in found.hint
     assert "--set width=8" in found.hint
 
 

@@ -170,6 +170,14 @@ def test_a_net_that_is_not_its_files_is_refused() -> None:
         Checkpoint(replace(imported, net=replace(imported.net, params=params)))
 
 
+def test_an_alias_is_written_back_under_its_name(tmp_path: Path) -> None:
+    """A class that is another family by another name was refused as a graph."""
+    state = torch.load(CHECKPOINTS / "digits_looped.pt", weights_only=True)["state_dict"]
+    torch.save(state, tmp_path / "bare.pt")
+    checkpoint = Checkpoint(import_model(tmp_path / "bare.pt", family="eqprop_torch.LoopedMLP"))
+    assert checkpoint.content({})["key"] == "eqprop_torch.LoopedMLP"
+
+
 def test_a_wrapped_checkpoint_is_trained_under_its_own_keys(tmp_path: Path) -> None:
     """A prefix that the import removed would leave the trainer without tensors."""
     plain = import_model(CHECKPOINTS / "digits_looped.pt")

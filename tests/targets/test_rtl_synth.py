@@ -57,7 +57,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = written(work, saved(state()))
     np.savez(work / "x.npz", x=np.random.default_rng(1).uniform(-1.0, 1.0, (20, 6)))
     argv = [str(model), "--family", "models.LoopedMLP", "--weights", "ternary", "--inputs", str(work / "x.npz")]
-    argv += ["--state-bits", "4", "--input-bits", "4"]
+    argv += ["--state-bits", "4", "--input-bits", "4", "--assume"]
     argv += ["--target", "rtl", "--arch", "serial", "--lanes", "2", "-o", str(work / "out")]
     assert main([*argv, "--no-verify", "--synth", "up5k,xilinx", "--seeds", "1"]) == 0
     return work / "out"
@@ -345,7 +345,7 @@ def test_an_interrupt_in_synthesis_leaves_nothing(
     monkeypatch.setattr("eqcompile.targets.rtl.finish.synthesise", interrupted)
     model = written(tmp_path, saved(state()))
     argv = [str(model), "--family", "models.LoopedMLP", "--target", "rtl", "-o", str(tmp_path / "out")]
-    assert main([*argv, "--no-verify", "--synth", "xilinx"]) == 130
+    assert main([*argv, "--assume", "--no-verify", "--synth", "xilinx"]) == 130
     assert capsys.readouterr().err.startswith("error[interrupted]")
     assert [p.name for p in tmp_path.iterdir()] == [model.name]
 

@@ -80,6 +80,7 @@ def test_a_core_that_misses_its_clock_is_no_artifact(
     monkeypatch.setattr("eqcompile.targets.rtl.finish.synthesise", lambda *a, **k: placed(k["clock_mhz"]))
     model = written(tmp_path, saved(state()))
     argv = [str(model), "--family", "models.LoopedMLP", "--target", "rtl", "-o", str(tmp_path / "out"), "--no-verify"]
+    argv += ["--assume"]
     assert main([*argv, "--synth", "ecp5-25k", "--clock", "86"]) == 8
     assert "the design reaches 85.0 MHz, --clock for ecp5-25k is 86 MHz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

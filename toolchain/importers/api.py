@@ -35,6 +35,7 @@ def import_model(
     settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     map: Mapping[str, str] | None = None,
+    assume: bool = True,
     known: Mapping[str, Family] | None = None,
 ) -> Imported:
     """Read a checkpoint (see `load_file`) or a graph (see `graphs.nir`, `graphs.qonnx`), find its family (see
@@ -42,7 +43,8 @@ def import_model(
 
     `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
-    `assumed`). `map` gives tensors of the file the names that a family reads (see `renamed`). `known` replaces the
+    `assumed`; without `assume`, a default is refused if another value would make another net). `map` gives tensors of
+    the file the names that a family reads (see `renamed`). `known` replaces the
     registered families. The net returned is verified.
 
     Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (the package nir).
@@ -57,7 +59,7 @@ def import_model(
             if map:
                 what = "--map names tensors of a checkpoint; the file is a graph, whose names are its own"
                 raise UsageError(Diagnostic("usage", what, path.name, "leave out --map"))
-            return import_graph(path.read_bytes(), path, user=settings or {}, config=user_config)
+            return import_graph(path.read_bytes(), path, user=settings or {}, config=user_config, assume=assume)
     names = map or {}
     file, user = _plain_layers(renamed(load_file(path), names), settings or {}, user_config)
     known = all_families() if known is None else known
@@ -75,6 +77,7 @@ def import_model(
         config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
         stated=settings_from_config(network, file.config, file.forward_kwargs),
         label=file.label,
+        assume=assume,
     )
     reading = network.read(tensors, resolved.values)
     net = _verified(reading.demand(network.key, tensors.label), tensors, file)

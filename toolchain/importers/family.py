@@ -142,14 +142,15 @@ class Tensors(Mapping[str, NDArray[np.float64] | NDArray[np.int64]]):
 class Setting:
     """A hyper-parameter that the file may not hold. `default` is the source code's; None means it must be given.
 
-    `changes`: what another value would change: the `dynamics` of the net or its `weights`, `nothing` that it computes.
-    `example` is what messages show where there is no default, and what stands in where only keys matter.
+    `changes`: what another value would change: the `dynamics` of the net or its `weights`, which make it another net;
+    the shape of its `input`, by which a wrong value is refused; `nothing`. `example` is what messages show where there
+    is no default, and what stands in where only keys matter.
     """
 
     name: str
     default: SettingValue | None
     doc: str
-    changes: Literal["nothing", "dynamics", "weights"] = "dynamics"
+    changes: Literal["nothing", "input", "dynamics", "weights"] = "dynamics"
     example: SettingValue = 8
 
 

@@ -48,11 +48,12 @@ def resolve(
     config: Mapping[str, object],
     stated: Mapping[str, object],
     label: str,
+    assume: bool = True,
 ) -> Resolved:
     """Merge `user` (strings are parsed) over `config` over what the file states (`stated`), then defaults.
 
-    Raises UsageError with every unknown name, every value of a wrong type and every setting that has no default and
-    was not given.
+    Raises UsageError with every unknown name, every value of a wrong type, every setting that has no default and was
+    not given, and, without `assume`, every default that makes another net than another value would.
     """
     declared = {s.name: s for s in family.settings}
     faults: list[Diagnostic] = []
@@ -71,10 +72,14 @@ def resolve(
     missing = [s for s in missing if not any(s.name in source for source in (stated, config, user))]
     if missing:
         faults.append(_missing(missing, family, label))
+    open_ones = [s for s in family.settings if s.default is not None and s.name not in given]
+    telling = [s for s in open_ones if s.changes in ("dynamics", "weights")]
+    if telling and not assume:
+        faults.append(_unconfirmed(telling, family, label))
     if faults:
         raise UsageError(faults)
     ordered = {s.name: given[s.name] for s in family.settings if s.name in given}
-    defaults = {s.name: s.default for s in family.settings if s.default is not None and s.name not in given}
+    defaults = {s.name: s.default for s in open_ones if s.default is not None}
     assumed = tuple(Assumption(name, value, f"default of {family.key}") for name, value in defaults.items())
     return Resolved(ordered | defaults, ordered, assumed)
 
@@ -102,9 +107,28 @@ def _unknown(name: str, family: Configurable, origin: str) -> Diagnostic:
 
 
 def _missing(missing: list[Setting], family: Configurable, label: str) -> Diagnostic:
-    lines = [f"--set {s.name}={s.example}  ({s.doc})" for s in missing]
     what = f"{family.key} needs {', '.join(s.name for s in missing)}, which the file does not hold and nothing implies"
-    return Diagnostic("missing-setting", what, label, "add for example " + " ".join(lines))
+    words = " ".join(f"--set {s.name}={_word(s.example)}" for s in missing)
+    return Diagnostic("missing-setting", what, label, f"add for example {words}  ({_meanings(missing)})")
+
+
+def _unconfirmed(settings: list[Setting], family: Configurable, label: str) -> Diagnostic:
+    shown = " and ".join(f"{s.name} = {s.default}" for s in settings)
+    what = f"the file does not state {', '.join(s.name for s in settings)}; another value than {shown} is another net"
+    words = " ".join(f"--set {s.name}={_word(s.default)}" for s in settings)
+    hint = f"state what it was trained with: {words}  ({_meanings(settings)}); --assume takes these, the defaults of "
+    return Diagnostic("setting-assumed", what, label, f"{hint}{family.key}")
+
+
+def _meanings(settings: list[Setting]) -> str:
+    return "; ".join(f"{s.name}: {s.doc}" for s in settings)
+
+
+def _word(value: SettingValue | None) -> str:
+    """A value as `--set` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(_word(entry) for entry in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _typed(value: object, default: SettingValue | None, *, parse: bool) -> SettingValue:

@@ -19,9 +19,9 @@ from eqcompile.sim.campaign.statistics import Interval, Ranked, rank, stratified
 from eqcompile.sim.campaign.store import Store, open_store
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.toolchain import artifact
-from eqcompile.toolchain.ir import ops, walk
 
 from ..data import number
+from ..relaxation import cube_edge
 from .cores import compared_cores, core_of
 from .recovery import recovery
 from .schema import (
@@ -266,12 +266,11 @@ def _ids(campaign: Campaign, store: Store) -> list[str]:
 
 def _cube(campaign: Campaign, store: Store) -> Cube | None:
     """By place, for a state on a lattice: n * n * n units that a stencil joins."""
-    lattice = {op.x for op in walk(campaign.net.step) if isinstance(op, ops.Stencil)}
     for state in campaign.net.states:
-        units = int(np.prod(state.shape))
-        edge = round(units ** (1 / 3))
-        if state.name not in lattice or edge**3 != units:
+        edge = cube_edge(campaign.net, state)
+        if edge is None:
             continue
+        units = edge**3
         # A site is called KIND:NAME.
         where = "split_part(site, ':', 2) = ? AND unit BETWEEN 0 AND ?"
         strata = store.grouped(["unit"], {"hits": LEFT, "wrong": WRONG}, where, [state.name, units - 1])

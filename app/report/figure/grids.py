@@ -86,7 +86,8 @@ def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, t
 
 def slices(name: str, codes: Sequence[int], edge: int, bound: int, *, told: str) -> Markup:
     """Codes of a cube `[z][y][x]`, flat, as `edge` slices side by side, z from the first on."""
-    size, gap, across = 96, 12, 4
+    gap, across = 10, min(edge, 5)
+    size = (WIDTH - 8) // across - gap
     parts = []
     for z in range(edge):
         x, y = 4 + (z % across) * (size + gap), 20 + (z // across) * (size + gap + 18)

@@ -211,6 +211,9 @@ IMPORTERS: Provocations = {
     "pickle-global": lambda case: read(case, repacked(saved(state()), {"data.pkl": pickle.dumps(Payload(), 2)})),
     "pickle-malformed": lambda case: read(case, repacked(saved(state()), {"data.pkl": b"\x80\x02}q\x00"})),
     "pickle-size": large_pickle,
+    "setting-assumed": lambda case: import_model(
+        case.arrays("net.npz", **arrays()), family="models.TernaryEqProp", assume=False
+    ),
     "setting-type": lambda case: looped(case, steps="many"),
     "setting-value": lambda case: looped(case, steps=0),
     "shape-mismatch": lambda case: looped(case, {"W_rec.bias": np.zeros(9, np.float32)}),

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _HEADS = Setting("num_heads", 4, "attention heads; no tensor reveals them")
-_LENGTH = Setting("length", 0, "tokens of a sequence; 0 takes every position that the file has")
+_LENGTH = Setting("length", 0, "tokens of a sequence; 0 takes every position that the file has", "input")
 
 
 def _embedded(b: Builder, out: str = "drive") -> str:

@@ -62,7 +62,7 @@ def archive_feedback_alignment(b: Builder) -> None:
     "damped tanh loop that sums several couplings and an oscillatory one, on an input or on frames",
     Setting("steps", 30, "relaxation steps for each input; the source's default for each frame is 5"),
     ALPHA,
-    Setting("frames", False, "the input is a sequence of frames, the state carried over; logits of the last"),
+    Setting("frames", False, "the input is a sequence of frames, the state carried over; logits of the last", "input"),
     twins=("archive.TemporalResonanceEqProp",),
 )
 def models_temporal_resonance(b: Builder) -> EqNet:

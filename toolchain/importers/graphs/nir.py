@@ -49,7 +49,9 @@ _MEMORYLESS = ("Input", "Output", "Affine", "Linear", "Scale", "Threshold", "Fla
 _MAX_REGISTERS = 1024
 
 
-def import_nir(data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object]) -> Imported:
+def import_nir(
+    data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object], assume: bool
+) -> Imported:
     """The net in the bytes of a `.nir` file; settings as in `import_model`.
 
     Raises ImportFileError (damaged, or no graph of this kind), UnsupportedError naming every node that is not read
@@ -58,7 +60,7 @@ def import_nir(data: bytes, path: Path, *, user: Mapping[str, object], config: M
     graph = read_graph(data, path.name)
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     stated = {name: metadata[name] for name in ("steps", "dt") if name in metadata}
-    return import_graph(_Reader, graph, path, stated=stated, user=user, config=config)
+    return import_graph(_Reader, graph, path, stated=stated, user=user, config=config, assume=assume)
 
 
 class _Reader(GraphReader[NirGraph]):

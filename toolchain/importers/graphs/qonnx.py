@@ -53,7 +53,9 @@ QONNX = GraphKind(
 )
 
 
-def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object]) -> Imported:
+def import_qonnx(
+    data: bytes, path: Path, *, user: Mapping[str, object], config: Mapping[str, object], assume: bool
+) -> Imported:
     """The net in the bytes of an `.onnx` file; settings as in `import_model`.
 
     Raises ImportFileError (damaged, inconsistent), UnsupportedError naming every node that is not read, or UsageError
@@ -62,7 +64,7 @@ def import_qonnx(data: bytes, path: Path, *, user: Mapping[str, object], config:
     if is_saved_net(path):
         what = "this is a net that eqcompile wrote, not a graph of one step"
         raise ImportFileError(Diagnostic("onnx-saved-net", what, path.name, "give the checkpoint it was made from"))
-    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config)
+    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config, assume=assume)
 
 
 class _Reader(GraphReader["ModelProto"]):

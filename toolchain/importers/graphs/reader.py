@@ -211,13 +211,14 @@ def import_graph(
     stated: Mapping[str, object],
     user: Mapping[str, object],
     config: Mapping[str, object],
+    assume: bool,
 ) -> Imported:
     """The verified net of a graph; settings as in `import_model`, `stated` those of the file.
 
     Raises ImportFileError (inconsistent), UnsupportedError naming every node that is not read, UsageError (settings).
     """
     kind = reader.kind
-    resolved = resolve(kind, user=user, config=config, stated=stated, label=path.name)
+    resolved = resolve(kind, user=user, config=config, stated=stated, label=path.name, assume=assume)
     try:
         net = reader(graph, path.name, resolved.values).net()
     except EqcompileError:
