@@ -114,6 +114,7 @@ results: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(BIN)/python -m eqcompile.toolchain.diagnostics.page > docs/diagnostics.md
+	@$(BIN)/python -m eqcompile.toolchain.importers.page > docs/families.md
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

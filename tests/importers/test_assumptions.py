@@ -82,6 +82,23 @@ def test_a_default_that_makes_another_net_is_confirmed(tmp_path: Path, capsys: p
         eqcompile.load(path)
 
 
+def test_a_file_that_states_its_class_and_arguments_is_whole(tmp_path: Path) -> None:
+    """What a constructor was not given, it took by default; neither half of that statement says so alone."""
+    for name, content, whole in (
+        ("both", {"key": "models.LoopedMLP", "config": {"hidden_dim": 4}}, True),
+        ("class", {"key": "models.LoopedMLP"}, False),
+        ("arguments", {"config": {"hidden_dim": 4}}, False),
+    ):
+        (tmp_path / name).mkdir()
+        path = written(tmp_path / name, saved({"state_dict": state(), **content}))
+        if whole:
+            assert [a.name for a in import_model(path, assume=False).assumed] == ["steps"]
+            assert import_model(path, assume=False).warnings
+        else:
+            with pytest.raises(UsageError, match="setting-assumed"):
+                import_model(path, family="models.LoopedMLP", assume=False)
+
+
 def test_what_is_to_be_typed_is_what_the_error_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The options in the error, as they stand, and `--assume` compile the same net."""
     path, digests = damped(tmp_path), []

@@ -43,9 +43,9 @@ def import_model(
 
     `settings` are the user's, by name; strings are parsed. A setting comes from there, else from the JSON or TOML
     file `config`, else from what the checkpoint states, else from the source code's default (then listed in
-    `assumed`; without `assume`, a default is refused if another value would make another net). `map` gives tensors of
-    the file the names that a family reads (see `renamed`). `known` replaces the
-    registered families. The net returned is verified.
+    `assumed`; without `assume`, a default is refused if another value would make another net, unless the file states
+    its class and arguments of it). `map` gives tensors of the file the names that a family reads (see `renamed`).
+    `known` replaces the registered families. The net returned is verified.
 
     Raises ImportFileError (the file), UsageError (family, settings, config file) or MissingToolError (the package nir).
     """
@@ -77,7 +77,8 @@ def import_model(
         config={name: value for name, value in user_config.items() if name not in BREVITAS_SETTINGS},
         stated=settings_from_config(network, file.config, file.forward_kwargs),
         label=file.label,
-        assume=assume,
+        # Arguments of its own class that a file leaves out are those that the class takes by default.
+        assume=assume or (file.family is not None and bool(file.config)),
     )
     reading = network.read(tensors, resolved.values)
     net = _verified(reading.demand(network.key, tensors.label), tensors, file)
