@@ -37,13 +37,15 @@ def is_power_of_two(scale: Fraction) -> bool:
 
 
 def common_scale(operands: Iterable[Operand], finest: Fraction) -> Fraction:
-    """The grid on which operands meet.
+    """The grid on which operands meet; whole numbers alone meet in steps of 1.
 
     Values of one scale keep it, halved until it is no coarser than `finest` if a constant needs that; values of several
     powers of two take the smallest of these; all others meet at `finest`, which no mixture goes below.
     """
     held = list(operands)
     scales = {v.scale for v in held if isinstance(v, Value)}
+    if not scales and all(_holds(Fraction(1), c) for c in held if isinstance(c, Constant)):
+        return Fraction(1)
     if len(scales) != 1:
         smallest = min(scales, default=finest)
         return smallest if smallest >= finest and all(map(is_power_of_two, scales)) else finest

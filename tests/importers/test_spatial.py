@@ -6,22 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
 import torch
 from numpy.typing import NDArray
+from waist_nets import both, net_of
 
-from eqcompile.quantization.lower import lower
-from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.importers.families import spatial
 from eqcompile.toolchain.importers.families.build import Builder
-from eqcompile.toolchain.importers.family import Tensors
-from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import EqNet, IntNet, ops, verify
-from eqcompile.toolchain.reference import run_reference
+from eqcompile.toolchain.ir import ops
 
 Array = NDArray[np.float64]
-Compose = Callable[[Builder, Mapping[str, str]], str]
 Pool = tuple[int, int, int]
 """Kernel, stride, padding."""
 
@@ -31,35 +25,9 @@ POOLS: tuple[Pool, ...] = ((2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0), (3, 3, 0)
 SPACES = ((6, 6), (7, 5), (5, 8))
 
 
-def net_of(compose: Compose, **shapes: tuple[int, ...]) -> EqNet:
-    """A net that gives what `compose` makes of its inputs."""
-    b = Builder("test.Net", Tensors("file", {}), {})
-    values = {name: b.input(name, *shape) for name, shape in shapes.items()}
-    still = b.state("still", 1)
-    b.update(still, still)
-    b.output("o", compose(b, values), "values")
-    net = b.finish(1)
-    verify(net)
-    return net
-
-
 def codes(shape: tuple[int, ...], seed: int) -> NDArray[np.int64]:
     """Few different numbers, so that many windows hold their maximum more than once."""
     return np.random.default_rng(seed).integers(-3, 4, (4, *shape))
-
-
-def both(net: EqNet, inputs: dict[str, NDArray[np.int64]]) -> tuple[Array, Array, IntNet]:
-    """The output in float64 and in integers, with the codes as the real inputs, and the integer net."""
-    real = {name: value.astype(np.float64) for name, value in inputs.items()}
-    exact = run_reference(net, real).outputs["o"]
-    lowered = lower(net, QuantizeOptions(input_range=(-127.0, 127.0)), calibration=None).net
-    assert all(i.encoding is not None and i.encoding.scale == 1.0 for i in lowered.inputs)
-    output = run(lowered, inputs).outputs["o"]
-    _, again, _ = oracle.run(lowered, {name: value[:1] for name, value in inputs.items()})
-    assert np.array_equal(output[:1], again["o"])
-    scale = lowered.outputs[0].scale
-    assert scale is not None
-    return exact, output * scale, lowered
 
 
 def gradient(function: Callable[[torch.Tensor], torch.Tensor], x: Array, y: Array) -> Array:

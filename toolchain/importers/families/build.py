@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from ...arrays import Reals
 from ...diagnostics import Diagnostic, ImportFileError
 from ...ir import EqNet, Input, OpError, Output, Param, Schedule, State, Stop, ops
 from ...ir.ops import ActivationKind, Op
@@ -121,6 +122,14 @@ class Builder(Reader):
             self._params[name] = Param(name, array, source)
             self._types[name] = ValueType(array.shape)
         return name
+
+    def flags(self, name: str, value: Reals, source: str) -> str:
+        """A constant of zeros and ones as a boolean value, which is made in the drive."""
+        outer, self._open = self._open, self._blocks["drive"]
+        half = self.param("half", 0.5, "constant")
+        flags = self.emit(ops.Greater(out=name, a=self.param(f"{name}_sites", value, source), b=half))
+        self._open = outer
+        return flags
 
     def parameter(self, key: str, *, shape: tuple[int, ...] | None = None) -> str:
         """The file's tensor as a parameter named after its key, under another shape if one is given."""

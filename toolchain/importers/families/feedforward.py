@@ -9,6 +9,7 @@ from ...ir import ops
 from ...ir.ops import ActivationKind
 from ..family import Setting
 from .build import Builder, family, steps
+from .ranks import top_k
 
 __all__ = [
     "ONE_TICK",
@@ -38,26 +39,10 @@ def _stack(b: Builder, layers: Sequence[str], kind: ActivationKind, *, sparse: b
         if sparse:
             count = b.shape(value)[0] // 2
             b.demand(f"{layer}.weight", count > 0, f"{layer} has 1 unit: half of it, rounded down, is none")
-            value = _largest(b, f"kept{i}", value, count)
+            size = b.emit(ops.Abs(out=f"kept{i}_size", x=value))
+            value = top_k(b, f"kept{i}", value, count, key=size)
     b.update(h, value)
     b.read(h, layers[-1])
-
-
-def _largest(b: Builder, out: str, x: str, count: int) -> str:
-    """`x` where `|x|` is among the `count` largest of its units, else 0; units as large as the last of them stay too.
-
-    A unit is not below the largest but `count - 1` exactly if fewer than `count` units are larger than it is.
-    """
-    (units,) = b.shape(x)
-    zero, one = (b.param(name, value, "derived: a choice of units") for name, value in (("zero", 0.0), ("one", 1.0)))
-    size = b.emit(ops.Abs(out=f"{out}_size", x=x))
-    mine, theirs = b.reshape(f"{out}_mine", size, units, 1), b.reshape(f"{out}_theirs", size, 1, units)
-    larger = b.emit(ops.Greater(out=f"{out}_larger", a=theirs, b=mine))
-    marks = b.emit(ops.Select(out=f"{out}_marks", condition=larger, a=one, b=zero))
-    rank = b.emit(ops.Reduce(out=f"{out}_rank", x=marks, kind="sum", axes=(-1,), keep=False))
-    limit = b.param(f"{out}_count", float(count), "derived: half of the units")
-    among = b.emit(ops.Greater(out=f"{out}_among", a=limit, b=rank))
-    return b.emit(ops.Select(out=out, condition=among, a=x, b=zero))
 
 
 @family(
