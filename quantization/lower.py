@@ -18,11 +18,13 @@ from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import EqNet, ops, walk
 from ..toolchain.passes import Analysis
+from ..toolchain.typed_json import JsonObject, encode
 from .bounds import Range
 from .contract import contracted
 from .ground import Ground
 from .options import kinds_of
 from .stopping import stop_rows
+from .widen import keep_labels
 
 __all__ = ["check_supported", "lower"]
 
@@ -45,11 +47,15 @@ def lower(
     """
     kinds = kinds_of(net, options)
     check_supported(net)
+    widths: tuple[JsonObject, ...] = ()
+    if options.keep_labels is not None:
+        kept = keep_labels(net, options, calibration)
+        options, calibration, widths = kept.widening.options, kept.calibration, (encode(kept.widening.kept()),)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)
     if options.max_lipschitz is not None:
         lowered = contracted(ground, kinds, lowered, options.max_lipschitz)
-    return replace(lowered, choices=(*stop_rows(net, calibration), *lowered.choices))
+    return replace(lowered, choices=(*widths, *stop_rows(net, calibration), *lowered.choices))
 
 
 def _checked_ranges(net: EqNet, ranges: Mapping[str, Range]) -> Mapping[str, Range]:

@@ -59,6 +59,10 @@ def _range_faults(options: QuantizeOptions) -> list[Diagnostic]:
     lo, hi = options.input_range
     if not (math.isfinite(lo) and math.isfinite(hi) and lo < hi):
         faults.append(Diagnostic("option-range", f"input_range is {lo} to {hi}, must be finite and rising"))
+    if options.keep_labels is not None and options.max_lipschitz is not None:
+        what = "keep_labels and max_lipschitz together: weaker weights change labels after the widths are chosen"
+        hint = "choose widths with --keep-labels first, then ask for --max-lipschitz with these widths"
+        faults.append(Diagnostic("option-together", what, hint=hint))
     return faults
 
 

@@ -11,9 +11,10 @@ from ..toolchain.ir import EqNet, ops
 from ..toolchain.ir.ops import Op
 from .exact import moves
 
-__all__ = ["Precision", "averages", "named_values"]
+__all__ = ["Precision", "averages", "named_values", "read_by_weights"]
 
-_READ = (ops.Linear, ops.Stencil, ops.Conv, ops.MatMul)
+_MAPS = (ops.Linear, ops.Stencil, ops.Conv)
+_READ = (*_MAPS, ops.MatMul)
 _TABLES = (ops.Activation, ops.Softmax)
 
 
@@ -97,6 +98,13 @@ def named_values(net: EqNet) -> tuple[str, ...]:
 def _weighed(net: EqNet) -> frozenset[str]:
     """Values that operations with weights, or products of values, give; not those that only move entries."""
     return frozenset(op.out for op in net.all_ops() if isinstance(op, _READ) and not moves(net, op))
+
+
+def read_by_weights(net: EqNet) -> tuple[str, ...]:
+    """Values besides states that weights read, and no state is set from them."""
+    made = {op.out for op in net.all_ops()} - {n for s in net.states for n in _set_from(s.update, s.init)}
+    names = (op.x if isinstance(op, _MAPS) else n for op in net.all_ops() if isinstance(op, _READ) for n in op.reads)
+    return tuple(dict.fromkeys(name for name in names if name in made))
 
 
 def _set_from(*names: str | None) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,14 +15,17 @@ from ..toolchain.agreement import labels_agreeing
 from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UsageError
 from ..toolchain.ir import EqNet, IntNet
-from ..toolchain.typed_json import JSON
+from ..toolchain.typed_json import JSON, encode
 from .exact import kind_of, on_grid, top_code
 from .ground import Ground
+from .hoist import hoist
 from .lower import check_supported
 from .options import check_options, kinds_of
 from .plan import taken, uses
+from .precision import averages
+from .widen import Widening, check_labels, halves, widen, with_margin
 
-__all__ = ["Judgement", "SearchResult", "Trial", "halves", "search"]
+__all__ = ["Judgement", "SearchResult", "Trial", "search"]
 
 _LADDER = ("int8", "int7", "int6", "int5", "int4", "int3", "ternary")
 """From wide to narrow; the codes of int2 are those of ternary."""
@@ -84,7 +86,8 @@ class SearchResult:
     """All trials in order, and the judgements of accepted ones on the validation half, narrowest first.
 
     The last judgement counts: it is the first that meets `target`, or that of the widest trial if none does.
-    `required` is the agreement that a trial needs on the search half to be accepted.
+    `required` is the agreement that a trial needs on the search half to be accepted. `options` are those that the
+    trials start from; where the ones asked for miss `target`, `widening` says what was added to them.
     """
 
     target: float
@@ -92,6 +95,8 @@ class SearchResult:
     trials: tuple[Trial, ...]
     kept: tuple[str, ...]
     judgements: tuple[Judgement, ...]
+    options: QuantizeOptions
+    widening: Widening | None
 
     @property
     def best(self) -> Trial:
@@ -117,6 +122,11 @@ class SearchResult:
             "best": self.best.to_json(),
             "digest": self.validation.digest,
             "exact_tensors": list(self.kept),
+            "states": dict(self.options.states),
+            "guard_bits": self.options.guard_bits,
+            "guards": dict(self.options.guards),
+            "widening": None if self.widening is None else encode(self.widening.kept()),
+            "widening_trials": [] if self.widening is None else [t.to_json() for t in self.widening.trials],
             "validation": {
                 "labels_equal": self.validation.equal,
                 "labels": self.validation.labels,
@@ -144,28 +154,31 @@ def search(
     below it on the other half of the time. The accepted trials are then judged on the other half, narrowest first,
     until one meets `target`; `SearchResult.judgements` has all that were judged.
 
-    It starts from `options` (their widths are the widest). Without `calibration` the search half is that too. Tensors
-    that hold codes already keep them. Raises UsageError if the net tells no labels, there are fewer than two inputs, or
-    the widest setting misses the target on the search half.
+    It starts from `options` (their widths are the widest); where these miss `target`, `widen` adds precision first.
+    Without `calibration` the search half is that too. Tensors that hold codes already keep them. Raises UsageError if
+    the net tells no labels, there are fewer than two inputs, or the widest setting misses the target on that half.
 
     `calibration` and `inputs`: float64 `[samples, *shape]` by input.
     """
     check_options(options)
     check_supported(net)
-    if not any(o.kind == "classes" for o in net.outputs):
-        raise UsageError(Diagnostic("no-labels", "the net tells no classes: there are no labels to keep", net.family))
-    if len(next(iter(inputs.values()))) < 2:
-        raise UsageError(Diagnostic("few-inputs", "one input cannot be split into a search and a validation half"))
+    check_labels(net)
     first, second = halves(inputs)
-    seeker = _Seeker(net, options, first if calibration is None else calibration, first)
+    data = first if calibration is None else calibration
+    seeker, widening = _Seeker(net, options, data, first), None
     trials = [seeker.trial(seeker.widest, "", accepted=True)]
+    if trials[0].agreement < target:
+        widening = widen(net, options, calibration=data, inputs=first, target=target, progress=progress)
+        seeker = _Seeker(net, widening.options, data, first)
+        trials = [seeker.trial(seeker.widest, "", accepted=True)]
     if trials[0].agreement < target:
         what = (
             f"at the widest setting {trials[0].equal} of {trials[0].labels} labels are equal, "
             f"asked for is a share of {target:g}"
         )
-        raise UsageError(Diagnostic("target-unreachable", what, net.family, "lower the target or widen --state-bits"))
-    required = _with_margin(target, trials[0].labels)
+        hint = "lower the target, or widen --input-bits or the weights: more bits of states did not do it"
+        raise UsageError(Diagnostic("target-unreachable", what, net.family, hint))
+    required = with_margin(target, trials[0].labels)
     now, frozen = seeker.widest, set[str]()
     accepted = [(now, trials[0])]
     total = sum(1 for _ in seeker.ladders())
@@ -190,21 +203,7 @@ def search(
         judgements.append(Judgement(trial, *labels_agreeing(lowered, second, reference), lowered.digest))
         if judgements[-1].agreement >= target:
             break
-    return SearchResult(target, required, tuple(trials), seeker.kept, tuple(judgements))
-
-
-def halves(inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The search half, every other sample from the first, and the validation half, the rest.
-
-    Each half: `[samples, *shape]` by input, of the dtype that it has in `inputs`.
-    """
-    search_half, validation_half = ({n: np.asarray(a)[k::2] for n, a in inputs.items()} for k in (0, 1))
-    return search_half, validation_half
-
-
-def _with_margin(target: float, labels: int) -> float:
-    """`target` and one standard error of a share of `labels` labels (binomial), at most 1."""
-    return min(1.0, target + math.sqrt(target * (1.0 - target) / labels))
+    return SearchResult(target, required, tuple(trials), seeker.kept, tuple(judgements), seeker.options, widening)
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,9 @@ class _Seeker:
         self.kept = tuple(n for n, kind in held.items() if kind is not None)
         kinds |= {n: kind for n, kind in held.items() if kind is not None}
         self.widest = _Setting(kinds, options.state_bits, options.input_bits)
-        self.units = sum(int(np.prod(s.shape)) for s in net.states)
+        self.units = {s.name: int(np.prod(s.shape)) for s in net.states}
+        slow = averages(hoist(net)[0]) if options.guard_bits or options.guards else {}
+        self.guards = {n: options.guards.get(n, options.guard_bits) for n in slow if n in self.units}
         self.entries = sum(int(np.prod(i.shape)) for i in net.inputs if i.kind == "number")
         self._grounds: dict[tuple[int, int], Ground] = {}
 
@@ -248,7 +249,11 @@ class _Seeker:
     def bits(self, setting: _Setting) -> int:
         """Memory of the weights (two bits for a ternary one), states and inputs."""
         weights = sum(size * bits_of(setting.kinds[name]) for name, size in self.sizes.items())
-        return weights + self.units * setting.state_bits + self.entries * setting.input_bits
+        states = sum(
+            size * (self.options.states.get(name, setting.state_bits) + self.guards.get(name, 0))
+            for name, size in self.units.items()
+        )
+        return weights + states + self.entries * setting.input_bits
 
     def ladders(self) -> Iterator[str]:
         """Every step that there is below the widest setting."""

@@ -13,7 +13,7 @@ from .golden import run as run_golden
 from .interfaces import FloatRun, Run
 from .ir import IntNet
 
-__all__ = ["Agreement", "agree", "labels_agreeing"]
+__all__ = ["Agreement", "agree", "labels_agreeing", "labels_equal"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ def labels_agreeing(net: IntNet, real: Mapping[str, Array], reference: FloatRun)
 
     `real`: float64 `[samples, *shape]` by input.
     """
-    run = run_golden(net, encode(net, real)[0], trace=False)
+    return labels_equal(net, run_golden(net, encode(net, real)[0], trace=False), reference)
+
+
+def labels_equal(net: IntNet, run: Run, reference: FloatRun) -> tuple[int, int]:
+    """How many labels of a run of golden are those of the reference on the same inputs, and how many there are."""
     pairs = [
         np.argmax(run.outputs[o.name], axis=-1) == np.argmax(reference.outputs[o.name], axis=-1)
         for o in net.outputs

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Assumption",
     "FLOAT_WEIGHTS",
+    "MOST_BITS",
+    "MOST_GUARD_BITS",
     "Bounds",
     "QuantizeOptions",
     "TuneOptions",
@@ -141,8 +143,9 @@ def option_faults(options: DataclassInstance) -> list[Diagnostic]:
     return faults
 
 
-_WIDTH = Bounds(2, 16)
-_GUARD = Bounds(0, 4)
+MOST_BITS, MOST_GUARD_BITS = 16, 4
+_WIDTH = Bounds(2, MOST_BITS)
+_GUARD = Bounds(0, MOST_GUARD_BITS)
 _COUNT = Bounds(1)
 
 
@@ -155,6 +158,8 @@ class QuantizeOptions:
     between them; `states`: the same of single states and values, by name. `guard_bits`: more fraction bits of states
     whose next value holds a part of their last (damped, Euler), which near their end move by less than a step of
     `state_bits`; `guards`: the same of single states, by name. `input_range`: used where no calibration data is given.
+    `keep_labels`: widen states until this share of the labels of the float net is kept on every other calibration
+    sample; the rest of them calibrates. None leaves the widths as they are.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
@@ -179,6 +184,13 @@ class QuantizeOptions:
         help="width of a state alone, or bits of a value that weights or tables read",
     )
     guards: Mapping[str, int] = option({}, bounds=_GUARD)
+    keep_labels: float | None = option(
+        None,
+        metavar="A",
+        bounds=Bounds(0, 1, above=True),
+        help="add guard bits, then widen single states, until this share of the float net's labels is kept on every "
+        "other sample of --calibrate (the rest calibrates); the widths are printed, and a miss is exit code 9",
+    )
     max_lipschitz: float | None = option(
         None,
         metavar="L",

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.kept_labels import kept_labels
 from eqcompile.toolchain.options import QuantizeOptions
 
 from ..options import ForceOption, ModelOptions, VerifyOptions
-from .console import Parser, Reply
+from .console import TARGET_MISSED, Parser, Reply
 from .options import Faults, add_field_options, add_target_options, build, build_target, field_options
 from .progress import stage_progress
 from .widths import add_integers, integers_of
@@ -101,7 +102,9 @@ def command(argv: Sequence[str], *, commands: str) -> Reply:
     document = report.result_document(result)
     absent = any(v.status == "missing" for v in result.verifications)
     asked = not checks.keys().isdisjoint({"samples", "simulators"})
-    return Reply(document, show.compilation(document), _MISSING_TOOL if absent and asked else 0)
+    kept = kept_labels(result.lowered.choices)
+    code = _MISSING_TOOL if absent and asked else TARGET_MISSED if kept is not None and not kept.met else 0
+    return Reply(document, show.compilation(document), code)
 
 
 def _missing(namespace: argparse.Namespace) -> list[Diagnostic]:

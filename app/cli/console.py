@@ -68,7 +68,10 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (6, "the output cannot be written, or a folder given is not an artifact"),
     (7, "an optional tool is not installed (compile: only if --verify or --simulator was given)"),
     (8, "a simulator or a synthesis tool died or hung, or results differ from golden (no artifact is left)"),
-    (TARGET_MISSED, "search: no setting meets the target (the result is written); synth: --clock is not reached"),
+    (
+        TARGET_MISSED,
+        "search, --keep-labels: the target is missed; synth: --clock is not reached (the result is written)",
+    ),
     (INTERRUPTED, "interrupted or terminated (no artifact is left)"),
 )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain import artifact, data
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.kept_labels import kept_labels
 
 from ..files import replacing
 from ..options import ForceOption, ModelOptions
@@ -24,7 +25,8 @@ from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
 from .options import add_field_options, build
 from .progress import stage_progress
-from .widths import NO_WIDTHS, add_integers, integers_of, width_words
+from .width_words import width_words
+from .widths import NO_WIDTHS, add_integers, integers_of
 
 __all__ = ["command"]
 
@@ -34,7 +36,9 @@ integer net tells the labels of the float64 net for a share of the inputs.
 
 Every other input chooses the widths (search half), the rest judges them (validation half). Starting from the widest,
 the step that saves most bits is tried first; a width that fails is kept. A trial needs the target and a margin of one
-standard error on the search half. Accepted trials are judged narrowest first until one meets the target on the
+standard error on the search half. Where the widest widths miss the target, guard bits are added first, then bits of
+those states and values whose rounding moves the outputs most.
+Accepted trials are judged narrowest first until one meets the target on the
 validation half; if none does, the exit code is 9. Agreement is simulated (golden)."""
 _EXAMPLES = """\
   eqcompile search model.pt --inputs test.npz --calibrate train.npz --target-agreement 0.999 -o widths
@@ -53,7 +57,8 @@ def command(argv: Sequence[str]) -> Reply:
     if namespace.calibrate is not None:
         calibration = data.read_inputs(namespace.calibrate, imported.net)
     options = integers_of(namespace)
-    from eqcompile.quantization.search import halves, search
+    from eqcompile.quantization.search import search
+    from eqcompile.quantization.widen import halves
 
     with (
         replacing(folder / _JSON, force=force) as document_file,
@@ -85,7 +90,7 @@ def command(argv: Sequence[str]) -> Reply:
             "calibration": "the search half" if namespace.calibrate is None else namespace.calibrate.name,
             **found,
             "front": [trial.to_json() for trial in front(result.trials)],
-            "command": _command_line(namespace, result.best.to_json()),
+            "command": _command_line(namespace, found),
             "tools": artifact.tool_versions(),
             "output": str(folder),
         }
@@ -117,16 +122,16 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_all(argv)
 
 
-def _command_line(namespace: argparse.Namespace, best: Mapping[str, Any]) -> str:
+def _command_line(namespace: argparse.Namespace, found: Mapping[str, Any]) -> str:
     """How to compile with the widths that were found."""
+    best = found["best"]
     words = ["eqcompile", str(namespace.model), "--target", "numpy", "-o", "out"]
     words += ["--calibrate", str(namespace.calibrate or namespace.output / _HALF)]
     for name, kind in best["weights"].items():
         words += ["--weights", f"{name}={kind}"]
     words += ["--state-bits", str(best["state_bits"]), "--input-bits", str(best["input_bits"])]
-    options = integers_of(namespace)
-    words += width_words(options.states, options.guard_bits, options.guards)
-    words += [] if options.per_row else ["--per-tensor"]
+    words += width_words(found["states"], found["guard_bits"], found["guards"])
+    words += [] if integers_of(namespace).per_row else ["--per-tensor"]
     model = build(ModelOptions, namespace)
     words += [] if model.family is None else ["--family", model.family]
     words += [] if model.config is None else ["--config", str(model.config)]
@@ -153,8 +158,9 @@ def _text(d: Mapping[str, Any]) -> str:
     met = "meets" if validation["meets_target"] else "MISSES"
     judged = f", {validation['judged']} accepted settings judged" if validation["judged"] > 1 else ""
     lines = [
-        *show.warnings(d),
+        *show.warnings(d["warnings"]),
         f"{d['model']}: {d['family']}, labels of {d['inputs']}, calibrated on {d['calibration']}",
+        *_precision(d),
         show.table(head, rows),
         (
             f"widths      {', '.join(f'{n} {k}' for n, k in best['weights'].items())}; "
@@ -178,6 +184,12 @@ def _text(d: Mapping[str, Any]) -> str:
         f"written     {d['output']} ({_JSON}, {_PICTURE})",
     ]
     return "\n".join(lines)
+
+
+def _precision(d: Mapping[str, Any]) -> list[str]:
+    kept = kept_labels([d["widening"]]) if d["widening"] else None
+    lines = [] if kept is None else show.widening(kept, "the search half")
+    return [f"{'' if k else 'precision':<12}{line}" for k, line in enumerate(lines)]
 
 
 def _changed(trial: Mapping[str, Any]) -> str:

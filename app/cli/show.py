@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from eqcompile.toolchain.kept_labels import KeptLabels, kept_labels
 from eqcompile.toolchain.typed_json import JsonObject
 
 from ..wording import labelled, lines_of, percent, shown, told_once
+from .width_words import width_words
 
 if TYPE_CHECKING:
     from ..report.schema import (
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     )
     from .documents import Candidates, Inspection, RunDocument, VerifyDocument
 
-__all__ = ["candidates", "compilation", "inspection", "simulation", "table", "verification", "warnings"]
+__all__ = ["candidates", "compilation", "inspection", "simulation", "table", "verification", "warnings", "widening"]
 
 _CHOICE_ROWS = 12
+_SHARES = 6
 _HEAD = ("what", "name", "source")
 
 
@@ -43,7 +46,8 @@ def compilation(d: ResultDocument) -> str:
         f"              {_shapes('input', m['inputs'])}; {_shapes('state', m['states'])}; {m['steps']} steps",
         *_settings(d["settings"]["given"], [*d["settings"]["assumed"], *d["quantization"]["assumed"]]),
         f"integers      {_fields(d['quantization']['options'])}",
-        *_indent(_choices(d["quantization"]["choices"]["rows"])),
+        *_indent(_choices([row for row in d["quantization"]["choices"]["rows"] if row["what"] != "labels"])),
+        *_labels_kept(d),
         (
             f"accumulators  {', '.join(f'{n} {bits} bits' for n, bits in d['accumulators']['values'].items())}"
             f" [{d['accumulators']['kind']}: {d['accumulators']['how']}]"
@@ -75,6 +79,25 @@ def candidates(d: Candidates) -> str:
     lines.append("these families fit its tensors and compute different things; add the one that was trained:")
     lines += [f"  {c['offer']}" for c in d["candidates"]]
     return "\n".join(lines)
+
+
+def _labels_kept(d: ResultDocument) -> list[str]:
+    kept = kept_labels(d["quantization"]["choices"]["rows"])
+    if kept is None:
+        return []
+    first, *more = widening(kept, "every other calibration sample")
+    return [f"precision     {first}", *_indent(more)]
+
+
+def widening(kept: KeptLabels, where: str) -> list[str]:
+    """What precision was added so that labels counted on `where` stay those of the float net, and why."""
+    met = "meets" if kept.met else "MISSES"
+    counts = f"{kept.equal_before} of {kept.labels} labels kept on {where} without more precision, {kept.equal} with it"
+    words = " ".join(width_words(kept.states, kept.guard_bits, kept.guards))
+    shares = ", ".join(f"{name} {percent(part)}" for name, part in list(kept.error_shares.items())[:_SHARES] if part)
+    lines = [f"{counts} [{kept.kind}, {kept.settings} settings]: {met} the target {kept.target:g}"]
+    lines += [f"chosen: {words}"] if words else []
+    return [*lines, f"squared error of the outputs without the added bits, by value: {shares}"] if shares else lines
 
 
 def inspection(d: Inspection) -> str:

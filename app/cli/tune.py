@@ -16,7 +16,8 @@ from ..options import ForceOption, ModelOptions
 from . import console
 from .options import add_field_options, build, field_options
 from .progress import stage_progress
-from .widths import NO_WIDTHS, add_integers, integers_of, width_words
+from .width_words import width_words
+from .widths import NO_WIDTHS, add_integers, integers_of
 
 if TYPE_CHECKING:
     import argparse

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from eqcompile.toolchain.options import FLOAT_WEIGHTS, QuantizeOptions
 from .numbers import number
 from .options import Faults, add_field_options, field_options
 
-__all__ = ["NO_WIDTHS", "add_integers", "integers_of", "weights", "width_words"]
+__all__ = ["NO_WIDTHS", "add_integers", "integers_of", "weights"]
 
 NO_WIDTHS = ("input_range", "tolerance", "max_lipschitz")
 """Fields of QuantizeOptions that are no options of a command which only chooses or trains widths."""
@@ -69,18 +69,6 @@ def integers_of(namespace: argparse.Namespace, **defaults: Any) -> QuantizeOptio
         values |= field_options(namespace, QuantizeOptions)
     faults.require()
     return QuantizeOptions(**{**defaults, **values})
-
-
-def width_words(states: Mapping[str, int], guard_bits: int, guards: Mapping[str, int]) -> list[str]:
-    """The words of a command line that ask for these widths of states."""
-    words = [f"--states={_listed(states)}"] if states else []
-    bits = [str(guard_bits)] if guard_bits else []
-    bits += [_listed(guards)] if guards else []
-    return [*words, *([f"--guard-bits={','.join(bits)}"] if bits else [])]
-
-
-def _listed(bits: Mapping[str, int]) -> str:
-    return ",".join(f"{name}={n}" for name, n in bits.items())
 
 
 def _add_weights(group: Any, *, default: str) -> None:

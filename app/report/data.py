@@ -12,6 +12,7 @@ from eqcompile.toolchain import artifact
 from eqcompile.toolchain.artifact import Manifest
 from eqcompile.toolchain.interfaces import Assumption
 from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.kept_labels import kept_labels
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from ..accuracy import Accuracy
@@ -173,15 +174,19 @@ def _accuracy(accuracy: Accuracy) -> AccuracyDocument:
 
 def _warnings(result: CompileResult) -> list[str]:
     """What the import assumed, and integers that are far from the float net they stand for."""
+    kept, missed = kept_labels(result.lowered.choices), []
+    if kept is not None and not kept.met:
+        most = f"{kept.equal} of {kept.labels} labels is the most that wider states keep, asked for is {kept.target:g}"
+        missed.append(f"{most}; --input-bits or wider --weights may help")
     errors = result.agreement.state_error_lsb
     worst = max(errors, key=lambda name: errors[name], default=None)
     if worst is None or errors[worst] <= _FAR_LSB:
-        return list(result.imported.warnings)
+        return [*result.imported.warnings, *missed]
     ranges = "; ".join(
         f"{name} from {values.min():.4g} to {values.max():.4g}" for name, values in result.samples.real.items()
     )
     far = f"state {worst} of the integers is up to {errors[worst]:.3g} LSB away from the float net's"
-    return [*result.imported.warnings, f"{far}; check that inputs are scaled as in training ({ranges})"]
+    return [*result.imported.warnings, *missed, f"{far}; check that inputs are scaled as in training ({ranges})"]
 
 
 def _agreement(result: CompileResult) -> AgreementDocument:

@@ -265,10 +265,11 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "widths",
         "states",
         "guards",
+        "keep_labels",
         "max_lipschitz",
     }
     assert (dict(options.widths), dict(options.states), dict(options.guards)) == ({}, {}, {})
-    assert options.max_lipschitz is None
+    assert options.max_lipschitz is options.keep_labels is None
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,14 @@ def searched(samples: int, target: float, *, classes: bool = True) -> Any:
     )
 
 
+def kept(*, calibrated: bool) -> Any:
+    """A lowering that is to keep labels."""
+    source = plain()
+    source = replace(source, outputs=(replace(source.outputs[0], kind="classes"),))
+    inputs = {"x": np.random.default_rng(0).normal(size=(8, *source.inputs[0].shape))}
+    return lower(source, QuantizeOptions(keep_labels=0.9), calibration=inputs if calibrated else None)
+
+
 def digits(name: str = "digits_looped.pt") -> Imported:
     """A trained checkpoint."""
     return import_model(CHECKPOINTS / name)
@@ -123,8 +131,10 @@ QUANTIZATION: Provocations = {
     "calibration-zero": lambda case: lowered(x=np.zeros((2, 5))),
     "contract-impossible": lambda case: lowered(max_lipschitz=1e-9),
     "few-inputs": lambda case: searched(1, 0.9),
+    "keep-labels-data": lambda case: kept(calibrated=False),
     "no-labels": lambda case: searched(8, 0.9, classes=False),
     "option-range": lambda case: lowered(input_range=(1.0, 1.0)),
+    "option-together": lambda case: lowered(keep_labels=0.9, max_lipschitz=0.9),
     "option-value": lambda case: lowered(state_bits=1),
     "option-weights": lambda case: lowered(weights="int9"),
     "range-name": lambda case: lowered(ranges={"q": (0.0, 1.0)}),
