@@ -138,6 +138,17 @@ def test_a_contradiction_of_user_and_file_is_refused() -> None:
     assert "--family says models.Loop, the file says that it is models.Ternary" in str(error)
 
 
+def test_an_alias_contradicts_no_name_of_its_network() -> None:
+    """A file that names the class of one package, read by the same class of another, is no contradiction."""
+    (twin,) = STACK.twins
+    known = KNOWN | {twin.key: twin}
+    keys = ("layers.0.weight", "Head.weight")
+    assert detect(tensors(*keys), twin.key, stated=STACK.key, known=known) is twin
+    assert detect(tensors(*keys), STACK.key, stated=twin.key, known=known) is STACK
+    with pytest.raises(UsageError, match="--family says other.Loop, the file says that it is models.Loop"):
+        detect(tensors("a.weight"), twin.key, stated="models.Loop", known=known)
+
+
 def test_unknown_families_name_the_nearest() -> None:
     """A typing error is the usual cause. A file of a class nobody knows can still be mapped by the user."""
     error = refusal("a.weight", name="models.Ternery")

@@ -72,7 +72,7 @@ def detect(
         family = _choose(stated, tensors, known, settings, from_file=True)
     if name is not None:
         by_name = _choose(name, tensors, known, settings, from_file=False, stated=family)
-        if family is not None and by_name.key != family.key:
+        if family is not None and (by_name.same_as or by_name.key) != (family.same_as or family.key):
             what = f"--family says {by_name.key}, the file says that it is {family.key}"
             raise UsageError(Diagnostic("family-contradiction", what, tensors.label, "leave --family out"))
         family = by_name
