@@ -37,7 +37,7 @@ from eqcompile.toolchain.ir import EqNet, IntNet, verify
 from eqcompile.toolchain.reference import run_reference
 from eqcompile.toolchain.typed_json import JsonObject
 
-from .accuracy import Accuracy, accuracy_of
+from .accuracy import Judgement, judge
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
@@ -101,7 +101,7 @@ class CompileResult:
     verifications: tuple[Verification, ...]
     manifest: Manifest
     contraction: Contraction
-    accuracy: Accuracy | None
+    judgement: Judgement
 
     @property
     def net(self) -> IntNet:
@@ -158,7 +158,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged, source=judged_source
         )
-        accuracy = accuracy_of(imported.net, net, judged, judged_source)
+        judgement = judge(imported.net, net, judged, judged_source)
         emitted = Artifact(folder, net, describe(plan, request.target, emission))
         checks = verify_artifact(
             emitted,
@@ -194,7 +194,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         verifications=checks,
         manifest=manifest,
         contraction=contraction,
-        accuracy=accuracy,
+        judgement=judgement,
     )
 
 

@@ -8,7 +8,7 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 if TYPE_CHECKING:
     # The package `report` imports the pipeline, for which a list of targets must not wait.
-    from ..report.schema import Number, Settings, VerificationDocument
+    from ..report.schema import DeviationDocument, Number, Settings, VerificationDocument
 
 __all__ = [
     "Candidates",
@@ -24,14 +24,16 @@ __all__ = [
 
 
 class StepsDocument(TypedDict):
-    """Steps of the samples."""
+    """Steps of the samples; `at_budget`: how many made as many as the net may, settled or not."""
 
     smallest: Number
     largest: Number
+    at_budget: Number
 
 
 class RunDocument(TypedDict):
-    """What `eqcompile run` ran; `saturated`, `output_scale` and `details` of an artifact alone."""
+    """What `eqcompile run` ran; `saturated`, `output_scale` and `details` of an artifact alone,
+    `deviations` of a checkpoint."""
 
     warnings: NotRequired[list[str]]
     source: str
@@ -46,6 +48,7 @@ class RunDocument(TypedDict):
     saturated: NotRequired[Number]
     output_scale: NotRequired[dict[str, float | None]]
     details: NotRequired[JsonObject]
+    deviations: NotRequired[list[DeviationDocument]]
 
 
 class VerifyDocument(TypedDict):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..report.schema import (
         AccuracyDocument,
         AgreementDocument,
+        DeviationDocument,
         Number,
         ResultDocument,
         Setting,
@@ -57,6 +58,7 @@ def compilation(d: ResultDocument) -> str:
         f"samples       {shown(s['count']['value'])}: {s['source']}; {labelled(s['saturated'])} clipped",
         f"agreement     {_labels(a)}, integers against float64",
         *_indent(_accuracy(d["accuracy"]) if "accuracy" in d else []),
+        *_indent(deviations(d["deviations"])),
         *_indent(
             f"state {n}: largest error {shown(a['state_error'][n]['value'])} = {labelled(lsb)}"
             for n, lsb in a["state_error_lsb"].items()
@@ -139,11 +141,13 @@ def inspection(d: Inspection) -> str:
 def simulation(d: RunDocument) -> str:
     """What `eqsim` ran."""
     steps = d["steps"]
+    spent = f"{shown(steps['at_budget']['value'])} of {shown(d['samples']['value'])} samples spent the whole budget"
     return "\n".join(
         [
             *warnings(d.get("warnings", ())),
             f"{d['source']}: {labelled(d['samples'])} through {d['simulator']} in {labelled(d['seconds'])}",
-            f"steps: {shown(steps['smallest']['value'])} to {labelled(steps['largest'])}",
+            f"steps: {shown(steps['smallest']['value'])} to {labelled(steps['largest'])}; {spent}",
+            *deviations(d.get("deviations", ())),
             f"written: {d['output']} ({', '.join(d['keys'])})",
         ]
     )
@@ -160,6 +164,15 @@ def _accuracy(a: AccuracyDocument) -> list[str]:
     levels = ((a["float"], "as floats"), (a["integer"], "as integers"))
     rates = " and ".join(f"{rate['value']:.4f} {name} [{rate['kind']}]" for rate, name in levels)
     return [f"accuracy on {a['source']}: {rates}"]
+
+
+def deviations(rows: Iterable[DeviationDocument]) -> list[str]:
+    """The float net against outputs that the user states."""
+    return [
+        f"output {d['output']} of float64 differs from the one in {d['source']} by at most {labelled(d['largest'])}, "
+        f"{d['relative']['value']:.1e} of the largest: {'the same net' if d['close'] else 'ANOTHER NET'}"
+        for d in rows
+    ]
 
 
 def _settling(settling: Settling, samples: Number) -> str:

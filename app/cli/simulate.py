@@ -21,9 +21,10 @@ from eqcompile.toolchain.interfaces import FloatRun, Run, StageProgress
 from eqcompile.toolchain.ir import Net
 from eqcompile.toolchain.reference import run_reference
 
+from ..accuracy import deviations, warnings_of
 from ..compile import simulators_for
 from ..options import LimitOption, ModelOptions, TimeoutOption
-from ..report.data import number, plain_object
+from ..report.data import deviation_document, number, plain_object
 from ..report.schema import Kind
 from .documents import RunDocument
 from .options import build
@@ -38,7 +39,8 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
     artifact = Artifact.open(namespace.source)
     net = artifact.net
     limit = build(LimitOption, namespace).limit
-    codes, saturated = data.encode(net, data.read_inputs(namespace.input, net, limit=limit))
+    inputs = data.read_inputs(namespace.input, net, limit=limit)
+    codes, saturated = data.encode(net, inputs)
     name, run = _runner(namespace, artifact)
     tick = None if progress is None else lambda done, total: progress(name, done, total)
     start = time.perf_counter()
@@ -46,7 +48,7 @@ def artifact_job(namespace: argparse.Namespace, target: Path, progress: StagePro
     seconds = time.perf_counter() - start
     keys = _write(target, net, result, result.states if namespace.trace else {})
     return {
-        **_document(namespace, name, net, result, seconds, keys, "simulated"),
+        **_document(namespace, name, net, inputs, result, seconds, keys, "simulated"),
         "saturated": number(saturated, "measured", "input values", "clipped by the input format"),
         "output_scale": {o.name: o.scale for o in net.outputs},
         "details": {"kind": "simulated", "how": f"counters of {name}", **plain_object(result.details)},
@@ -62,8 +64,13 @@ def checkpoint_job(namespace: argparse.Namespace, target: Path, progress: StageP
     result = run_reference(imported.net, inputs, trace=namespace.trace, progress=tick)
     seconds = time.perf_counter() - start
     keys = _write(target, imported.net, result, result.trace or {})
-    document = _document(namespace, "float64 reference", imported.net, result, seconds, keys, "measured")
-    return {"warnings": list(imported.warnings), **document}
+    document = _document(namespace, "float64 reference", imported.net, inputs, result, seconds, keys, "measured")
+    compared = deviations(result, inputs, namespace.input.name)
+    return {
+        **document,
+        "warnings": [*warnings_of(compared), *imported.warnings],
+        "deviations": [deviation_document(d) for d in compared],
+    }
 
 
 def _runner(
@@ -101,11 +108,13 @@ def _document(
     namespace: argparse.Namespace,
     name: str,
     net: Net,
+    inputs: data.Inputs,
     result: Run | FloatRun,
     seconds: float,
     keys: list[str],
     kind: Kind,
 ) -> RunDocument:
+    budget = net.schedule.steps * (next(iter(inputs.values())).shape[1] if net.schedule.frames else 1)
     return {
         "source": str(namespace.source),
         "family": net.family,
@@ -115,6 +124,7 @@ def _document(
         "steps": {
             "smallest": number(int(result.steps.min()), kind, "steps"),
             "largest": number(int(result.steps.max()), kind, "steps"),
+            "at_budget": number(int(np.sum(result.steps >= budget)), kind, "samples", f"of {budget} steps"),
         },
         "seconds": number(seconds, "measured", "s", "wall-clock time on this machine"),
         "output": str(namespace.output),

@@ -15,12 +15,13 @@ from eqcompile.toolchain.ir import IntNet, ops
 from eqcompile.toolchain.kept_labels import kept_labels
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
-from ..accuracy import Accuracy
+from ..accuracy import Accuracy, Deviation, warnings_of
 from ..compile import CompileResult, Verification
 from .relaxation import relaxation
 from .schema import (
     AccuracyDocument,
     AgreementDocument,
+    DeviationDocument,
     EqualDocument,
     Kind,
     Number,
@@ -34,6 +35,7 @@ from .schema import (
 
 __all__ = [
     "accumulators",
+    "deviation_document",
     "document",
     "histogram",
     "number",
@@ -122,9 +124,10 @@ def result_document(result: CompileResult) -> ResultDocument:
         },
         "verification": [verification_document(v) for v in result.verifications],
         "output": str(request.output),
+        "deviations": [deviation_document(d) for d in result.judgement.deviations],
     }
-    if result.accuracy is not None:
-        document["accuracy"] = _accuracy(result.accuracy)
+    if result.judgement.accuracy is not None:
+        document["accuracy"] = _accuracy(result.judgement.accuracy)
     return document
 
 
@@ -172,21 +175,34 @@ def _accuracy(accuracy: Accuracy) -> AccuracyDocument:
     }
 
 
+def deviation_document(d: Deviation) -> DeviationDocument:
+    """The float net against an output that the file of samples states."""
+    return {
+        "output": d.output,
+        "source": d.source,
+        "samples": number(d.samples, "measured", "samples"),
+        "largest": number(d.largest, "measured", "output units", "float64 reference against the file"),
+        "relative": number(d.relative, "measured", "of the largest output"),
+        "close": d.close,
+    }
+
+
 def _warnings(result: CompileResult) -> list[str]:
-    """What the import assumed, and integers that are far from the float net they stand for."""
-    kept, missed = kept_labels(result.lowered.choices), []
+    """What the import assumed, a float net that is not the one that was trained, integers that are far from it."""
+    lines = [*warnings_of(result.judgement.deviations), *result.imported.warnings]
+    kept = kept_labels(result.lowered.choices)
     if kept is not None and not kept.met:
         most = f"{kept.equal} of {kept.labels} labels is the most that wider states keep, asked for is {kept.target:g}"
-        missed.append(f"{most}; --input-bits or wider --weights may help")
+        lines.append(f"{most}; --input-bits or wider --weights may help")
     errors = result.agreement.state_error_lsb
     worst = max(errors, key=lambda name: errors[name], default=None)
     if worst is None or errors[worst] <= _FAR_LSB:
-        return [*result.imported.warnings, *missed]
+        return lines
     ranges = "; ".join(
         f"{name} from {values.min():.4g} to {values.max():.4g}" for name, values in result.samples.real.items()
     )
     far = f"state {worst} of the integers is up to {errors[worst]:.3g} LSB away from the float net's"
-    return [*result.imported.warnings, *missed, f"{far}; check that inputs are scaled as in training ({ranges})"]
+    return [*lines, f"{far}; check that inputs are scaled as in training ({ranges})"]
 
 
 def _agreement(result: CompileResult) -> AgreementDocument:

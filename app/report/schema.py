@@ -22,6 +22,7 @@ __all__ = [
     "Choices",
     "CubeCodes",
     "Changing",
+    "DeviationDocument",
     "Kind",
     "Logits",
     "Movement",
@@ -196,6 +197,17 @@ class AccuracyDocument(TypedDict):
     integer: Number
 
 
+class DeviationDocument(TypedDict):
+    """The float64 reference against an output that the file of samples states; `relative`: to its largest entry."""
+
+    output: str
+    source: str
+    samples: Number
+    largest: Number
+    relative: Number
+    close: bool
+
+
 class ResultDocument(TypedDict):
     """One compilation."""
 
@@ -213,6 +225,7 @@ class ResultDocument(TypedDict):
     verification: list[VerificationDocument]
     output: str
     accuracy: NotRequired[AccuracyDocument]
+    deviations: list[DeviationDocument]
 
 
 class Movement(TypedDict):

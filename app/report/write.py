@@ -17,7 +17,15 @@ from .data import document
 from .details import facts
 from .kit import HTML, JSON, kind, number, picker, render
 from .panels import cube_panels, overall, sample_panels, settling_panel
-from .schema import Number, Relaxation, ReportDocument, ReportedResult, SampleRelaxation, VerificationDocument
+from .schema import (
+    DeviationDocument,
+    Number,
+    Relaxation,
+    ReportDocument,
+    ReportedResult,
+    SampleRelaxation,
+    VerificationDocument,
+)
 
 __all__ = ["HTML", "JSON", "check_folder", "render_page", "write"]
 
@@ -113,6 +121,7 @@ def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, 
         "panels": [] if again else [settling_panel(r["settling"]), *(overall(relaxation) if relaxation else [])],
         "pickers": [] if relaxation is None else _pickers(relaxation, number_of),
         "errors": [[name, number(r["agreement"]["state_error"][name]), number(lsb)] for name, lsb in states],
+        "deviation_rows": [_deviation(d) for d in r["deviations"]],
         "checks": _checks(r["verification"]),
         "counters": told_once({v["simulator"]: v["details"] for v in equal}),
         "lines": lines_of(r["target"]["details"], "summary"),
@@ -133,6 +142,11 @@ def _pickers(relaxation: Relaxation, number_of: int) -> list[Markup]:
         )
         drawn.append(picker(f"cube-{number_of}", title, cube_panels(cube)))
     return drawn
+
+
+def _deviation(d: DeviationDocument) -> list[object]:
+    same = Markup('<span class="{}">{}</span>').format(*(("good", "yes") if d["close"] else ("bad", "NO")))
+    return [f"{d['output']}, {d['source']}", _bare(d["samples"]), number(d["largest"]), number(d["relative"]), same]
 
 
 def _sample_label(s: SampleRelaxation) -> str:

@@ -21,7 +21,7 @@ from browser import CHROMIUM, WIDTHS, seen
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
-from eqcompile.app.accuracy import Accuracy
+from eqcompile.app.accuracy import Accuracy, Judgement
 from eqcompile.app.report.data import histogram
 from eqcompile.app.report.details import facts
 from eqcompile.app.report.panels import cube_panels, overall, sample_panels, settling_panel
@@ -48,7 +48,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> pipeline.CompileResult:
 
 @pytest.fixture(scope="module")
 def document(result: pipeline.CompileResult) -> dict[str, Any]:
-    labelled = replace(result, accuracy=Accuracy(360, 342, 333, "digits_test.npz"))
+    labelled = replace(result, judgement=Judgement(Accuracy(360, 342, 333, "digits_test.npz"), ()))
     made = report.document([labelled], command=["eqcompile"])
     found: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
     return found

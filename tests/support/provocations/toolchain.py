@@ -196,6 +196,8 @@ TOOLCHAIN: Provocations = {
     "output-foreign": foreign,
     "output-not-writable": unwritable,
     "output-too-large": too_large,
+    "outputs-shape": lambda case: read(case, classes(), x=np.zeros((2, 2)), logits=np.zeros((2, 7))),
+    "outputs-type": lambda case: read(case, classes(), x=np.zeros((2, 2)), logits=np.full((2, 2), np.nan)),
     "plugin-broken": broken_plugin,
     "plugin-type": lambda case: plugged(case, "pathlib:Path"),
     "unknown-target": lambda case: registry.target_class("rlt"),
