@@ -23,12 +23,13 @@ _PART = 1 << 18
 
 
 def row_parts(array: Array) -> Iterator[slice]:
-    """Slices of the first axis of about 2**18 entries each: so much is in the making at once, however large it is."""
+    """Slices of the first axis of `[rows, *shape]`, of any dtype, about 2**18 entries each: so much is in the making at
+    once, however large it is."""
     rows = len(array)
     count = max(1, _PART * rows // max(array.size, 1))
     return (slice(first, first + count) for first in range(0, rows, count))
 
 
 def largest(numbers: Numbers) -> float:
-    """The largest magnitude, 0 of an empty array, as a float: it takes no memory beside the array."""
+    """The largest magnitude in `[*shape]`, 0 of an empty array, as a float: it takes no memory beside the array."""
     return max(-float(numbers.min()), float(numbers.max()), 0.0) if numbers.size else 0.0

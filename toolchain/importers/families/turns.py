@@ -44,7 +44,7 @@ def in_turn(b: Builder, groups: Sequence[Sequence[str]], update: Update) -> dict
 
 
 def checkerboard(*shape: int) -> tuple[Reals, Reals]:
-    """The two colours of a lattice: 1 at sites whose indices have an even, or an odd sum, 0 elsewhere."""
+    """The two colours of a lattice `[*shape]`: 1 at sites whose indices have an even, or an odd sum, 0 elsewhere."""
     odd = np.indices(shape).sum(axis=0) % 2
     return 1.0 - odd, odd.astype(np.float64)
 
