@@ -15,6 +15,7 @@ from .bounds import Bounds, Range
 from .emitter import Emitter
 from .grids import Grids
 from .hoist import hoist
+from .identity import without_identities
 from .inputs import Span, choose_encoding, encode_error, input_spans
 from .moments import Moments, measure, seen_ranges
 from .plan import Use, make_plan
@@ -36,6 +37,7 @@ class Ground:
     encodings: Mapping[str, Encoding]
     grids: Grids
     moments: Mapping[str, Moments]
+    identities: tuple[JsonObject, ...] = ()
     _codes: dict[tuple[Use, str, float], Codes] = field(default_factory=dict)
 
     @classmethod
@@ -49,7 +51,7 @@ class Ground:
     ) -> Ground:
         """Decide all but the weights. Raises UsageError with every fault of the calibration data, or for states whose
         range is neither proved nor known."""
-        net = without_stop(net)
+        net, identities = without_identities(without_stop(net))
         spans = input_spans(net, options, calibration, ranges)
         encodings = {
             name: choose_encoding(options.input_bits, span.range, None if calibration is None else calibration[name])
@@ -58,7 +60,7 @@ class Ground:
         limits = {name: span.range for name, span in spans.items()}
         _, _, grids = _prepared(net, options, limits, ranges, calibration)
         moments = {} if calibration is None else measure(net, calibration, encodings, grids)
-        return cls(net, options, calibration, ranges, spans, encodings, grids, moments)
+        return cls(net, options, calibration, ranges, spans, encodings, grids, moments, identities)
 
     def lowered(self, kinds: Mapping[str, str], *, shrink: Mapping[str, float] | None = None) -> Lowered:
         """The IntNet whose weights are of these kinds, by name; `shrink` multiplies some of them beforehand.
@@ -99,7 +101,13 @@ class Ground:
             for name, span in self.spans.items()
             if span.origin == "assumed"
         )
-        rows = (*inputs, *grids.rows(hoisted, bounds, self.options), *emitter.choices, *plan.rows(self.net))
+        rows = (
+            *inputs,
+            *self.identities,
+            *grids.rows(hoisted, bounds, self.options),
+            *emitter.choices,
+            *plan.rows(self.net),
+        )
         return Lowered(made, rows, assumed)
 
 

@@ -18,7 +18,7 @@ from ..arrays import Numbers, Reals
 from ..ir import Net, ops
 from ..ir.ops import ActivationKind, Op
 from ..passes import Analysis, linear_taps
-from .norm import spectral_bound, up
+from .norm import LARGEST_SIDE, spectral_bound, up
 from .tables import growth
 
 __all__ = ["Flow", "Flows", "NoBoundError"]
@@ -134,9 +134,9 @@ class Flows:
             case ops.Conv(x=x, weight=w):
                 return self.of(x).through(_conv_bound(self._params[w]))
             case ops.Rescale(x=x, multiplier=m, shift=shift):
-                return self._rescaled(op.out, self.of(x), self._params[m], shift)
+                return self._rescaled(op.out, self._multiple(x, 1.0) or self.of(x), self._params[m], shift)
             case ops.Scale(x=x, factor=factor):
-                return self.of(x).through(abs(factor))
+                return self._multiple(x, factor) or self.of(x).through(abs(factor))
             case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
                 return _sum(self._spread(a, op.out), self._spread(b, op.out), -1.0 if isinstance(op, ops.Sub) else 1.0)
             case ops.Select(a=a, b=b):
@@ -183,6 +183,14 @@ class Flows:
                 raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of how it spreads a distance is known here")
             case _:
                 assert_never(op)
+
+    def _multiple(self, x: str, factor: float) -> Flow | None:
+        """A multiple of a state as a matrix, so that a map of the same state can be added to it; None of what is no
+        state, and of one with so many units that matrices of it have no better bound than sums."""
+        shape = self._types[x].shape
+        if x not in self._identity or len(shape) != 1 or shape[0] > LARGEST_SIDE:
+            return None
+        return Flow({}, {x: factor * np.eye(shape[0])})
 
     def _mapped(self, x: str, weight: Numbers) -> Flow:
         flow = self.of(x)
@@ -237,13 +245,14 @@ def _rounding(shift: int) -> float:
 
 
 def _sum(a: Flow, b: Flow, sign: float) -> Flow:
-    if set(a.matrices) & set(b.matrices):
-        # Their sum might not be exact.
-        a, b = a.through(1.0), b.through(1.0)
+    matrices = {**a.matrices, **{name: sign * matrix for name, matrix in b.matrices.items()}}
     gains = dict(a.gains)
+    for name in set(a.matrices) & set(b.matrices):
+        matrices[name] = a.matrices[name] + sign * b.matrices[name]
+        # Each entry is rounded by at most 2^-53 of itself.
+        gains[name] = _plus(gains.get(name, 0.0), up(2.0**-52 * float(np.linalg.norm(matrices[name]))))
     for name, gain in b.gains.items():
         gains[name] = _plus(gains.get(name, 0.0), gain)
-    matrices = {**a.matrices, **{name: sign * matrix for name, matrix in b.matrices.items()}}
     return Flow(gains, matrices, _plus(a.slack, b.slack))
 
 

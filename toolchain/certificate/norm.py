@@ -18,12 +18,12 @@ import numpy as np
 
 from ..arrays import Numbers, Reals
 
-__all__ = ["spectral_bound", "up"]
+__all__ = ["LARGEST_SIDE", "spectral_bound", "up"]
 
 _SQUARINGS = 18
 """k = 2**18: too large by at most 1.4e-5 for 1024 columns, whatever the other singular values."""
 
-_LARGEST_SIDE = 1024
+LARGEST_SIDE = 1024
 """Larger matrices get the bound from row and column sums: their powers would take minutes."""
 
 _UNIT = 2.0**-53
@@ -52,7 +52,7 @@ def spectral_bound(matrix: Numbers) -> float:
     # What underflows is part of the bound, also where a library has made NumPy raise.
     with np.errstate(under="ignore"):
         bound = _sums(a)
-        if min(a.shape) <= _LARGEST_SIDE:
+        if min(a.shape) <= LARGEST_SIDE:
             bound = min(bound, _powers(a if a.shape[0] >= a.shape[1] else a.T))
     return math.ldexp(up(bound + _UNDERFLOW), exponent)
 

@@ -230,11 +230,7 @@ def _update(
 
 def clip(b: Builder, out: str, x: str, lo: float, hi: float) -> str:
     """`min(max(x, lo), hi)`."""
-    low = b.param("clip_lo", lo, "constant")
-    high = b.param("clip_hi", hi, "constant")
-    above = b.act(f"{out}_above", b.sub(f"{out}_over", x, low), "relu")
-    below = b.act(f"{out}_below", b.sub(f"{out}_under", b.param("clip_span", hi - lo, "constant"), above), "relu")
-    return b.sub(out, high, below)
+    return b.clip(out, x, lo, hi)
 
 
 # Settings
