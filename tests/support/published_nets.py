@@ -22,6 +22,11 @@ __all__ = ["NETS", "PUBLISHED", "UPDATES", "PublishedNet", "published_net"]
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
 
 
+def loaded(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
 @dataclass(frozen=True)
 class PublishedNet:
     """A file, the class that wrote it and what it was trained with; `out` names the stored outputs of that class."""
@@ -45,9 +50,8 @@ class PublishedNet:
         return import_model(self.path, family=self.family, settings={**self.settings, **settings}).net
 
     def data(self) -> dict[str, NDArray[Any]]:
-        """`x`, `labels`, `calibrate`, what the source code computed (`out`), and perhaps its states (`states/h0`)."""
-        with np.load(PUBLISHED / f"{self.file}.npz", allow_pickle=False) as file:
-            stored = {key: file[key] for key in file.files}
+        """`x`, `labels`, what the source code computed (`out`), and perhaps its states (`states/h0`)."""
+        stored = loaded(PUBLISHED / f"{self.file}.npz")
         return {**stored, "out": stored[self.out]}
 
 
@@ -101,7 +105,7 @@ UPDATES = (
 
 
 @cache
-def published_net(name: str, samples: int) -> tuple[EqNet, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """A net, that many of its test inputs and its calibration inputs."""
-    net, data = NETS[name].build(), NETS[name].data()
-    return net, {"x": data["x"][:samples]}, {"x": data["calibrate"]}
+def published_net(name: str) -> tuple[EqNet, dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """A net, its test inputs and its calibration inputs."""
+    case = NETS[name]
+    return case.build(), {"x": case.data()["x"]}, loaded(PUBLISHED / f"{case.file}_calibration.npz")

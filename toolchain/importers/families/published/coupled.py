@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,7 @@ from ...family import Setting, SettingValue
 from ...reading import Ended
 from ..build import Builder
 from ..spatial import avg_pool, avg_unpool, conv_transpose, max_pool, max_unpool
+from ..turns import in_turn
 
 __all__ = [
     "Activate",
@@ -27,7 +28,6 @@ __all__ = [
     "Dense",
     "Pool",
     "Shape",
-    "clip",
     "choose",
     "each",
     "option",
@@ -197,12 +197,12 @@ def relax(
     clamped = {c.post: c.forward(b, x) for c in couplings if c.pre == 0}
     states = [b.state(f"h{i - 1}", *shapes[i]) for i in range(1, len(activations) + 1)]
     b.begin("step")
-    now = [x, *states]
-    for group in groups:
-        new = {i: _update(b, i, now, couplings, clamped, activations[i - 1]) for i in group}
-        now = [new.get(i, value) for i, value in enumerate(now)]
-    for state, value in zip(states, now[1:], strict=True):
-        b.update(state, value)
+
+    def update(state: str, now: Mapping[str, str]) -> str:
+        i = 1 + states.index(state)
+        return _update(b, i, [x, *(now[s] for s in states)], couplings, clamped, activations[i - 1])
+
+    in_turn(b, [[states[i - 1] for i in group] for group in groups], update)
     return states
 
 
@@ -226,11 +226,6 @@ def _update(
         elif c.pre == i and c.post < len(now):
             terms.append(c.backward(b, now[i], now[c.post]))
     return activate(b, f"new{i - 1}", b.add(f"pre{i - 1}", *terms))
-
-
-def clip(b: Builder, out: str, x: str, lo: float, hi: float) -> str:
-    """`min(max(x, lo), hi)`."""
-    return b.clip(out, x, lo, hi)
 
 
 # Settings

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...family import Setting
 from ..build import Builder, family, steps
-from .coupled import Activate, Convolution, Coupling, Dense, Pool, choose, clip, option, relax
+from .coupled import Activate, Convolution, Coupling, Dense, Pool, choose, option, relax
 
 __all__ = ["conv_hopfield", "deep_hopfield", "hopfield_resnet"]
 
@@ -31,9 +31,9 @@ def _sigmoid(b: Builder, out: str, x: str) -> str:
 
 
 _ACTIVATIONS: dict[str, Activate] = {
-    "hard-sigmoid": partial(clip, lo=0.0, hi=1.0),
+    "hard-sigmoid": partial(Builder.clip, lo=0.0, hi=1.0),
     "sigmoid": _sigmoid,
-    "relu6": partial(clip, lo=0.0, hi=6.0),
+    "relu6": partial(Builder.clip, lo=0.0, hi=6.0),
     "relu": lambda b, out, x: b.act(out, x, "relu"),
 }
 
@@ -92,10 +92,11 @@ def _halves(b: Builder, least: int) -> int:
     spectral_norm=False,
 )
 def deep_hopfield(b: Builder) -> None:
-    """`s_i <- clip(W_i^T s_{i-1} + b_i + W_{i+1} s_{i+1}, 0, 1)`, the last without the clip."""
+    """`s_i <- clip(W_i^T s_{i-1} + b_i + W_{i+1} s_{i+1}, 0, 1)`, the last without the clip. The input is flat, an
+    image in C order."""
     layers = _halves(b, 1)
     couplings = [_dense(b, i, i + 1, layers + i, str(i)) for i in range(layers)]
-    x = b.input("x", *b.tensor(str(layers)).shape[:-1])
+    x = b.input("x", couplings[0].weight.shape[1])
     _settle(b, x, couplings, _ACTIVATIONS["hard-sigmoid"], layers)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from ....arrays import Reals
 from ...family import Setting
 from ..build import Builder, family, steps
-from .coupled import Activate, Convolution, Coupling, Dense, Pool, choose, clip, each, option, relax
+from .coupled import Activate, Convolution, Coupling, Dense, Pool, choose, each, option, relax
 
 __all__ = ["p_cnn", "p_mlp", "vf_cnn", "vf_mlp"]
 
@@ -25,15 +25,15 @@ def _mysig(b: Builder, out: str, x: str) -> str:
 
 
 def _my_hard_sig(b: Builder, out: str, x: str) -> str:
-    return clip(b, out, b.scale(f"{out}_half", x, 0.5), 0.0, 1.0)
+    return b.clip(out, b.scale(f"{out}_half", x, 0.5), 0.0, 1.0)
 
 
 _ACTIVATIONS: dict[str, Activate] = {
     "mysig": _mysig,
     "sigmoid": lambda b, out, x: b.act(out, x, "sigmoid"),
     "tanh": lambda b, out, x: b.act(out, x, "tanh"),
-    "hard_sigmoid": partial(clip, lo=0.0, hi=1.0),
-    "ctrd_hard_sig": partial(clip, lo=-0.5, hi=0.5),
+    "hard_sigmoid": partial(Builder.clip, lo=0.0, hi=1.0),
+    "ctrd_hard_sig": partial(Builder.clip, lo=-0.5, hi=0.5),
     "my_hard_sig": _my_hard_sig,
 }
 """As `model_utils.py` defines them; the values of its argument `--act`."""

@@ -12,7 +12,7 @@ from functools import partial
 from ....ir import ops
 from ...family import Setting
 from ..build import Builder, family, steps
-from .coupled import Dense, clip, relax
+from .coupled import Dense, relax
 
 __all__ = ["fc_bin_w", "fc_bin_w_n"]
 
@@ -22,7 +22,7 @@ def fc_bin_w(b: Builder) -> None:
     """`s_i <- clip(W_i s_{i+1} + b_i + W_{i-1}^T s_{i-1}, 0, 1)`, s_0 the output; from zero."""
     couplings = _couplings(b)
     x = b.input("x", couplings[0].weight.shape[1])
-    hard = partial(clip, lo=0.0, hi=1.0)
+    hard = partial(Builder.clip, lo=0.0, hi=1.0)
     states = relax(b, x, couplings, [hard] * len(couplings), [range(1, len(couplings) + 1)])
     b.begin("readout")
     b.output("logits", states[-1])
@@ -65,7 +65,7 @@ def fc_bin_w_n(b: Builder) -> None:
         if i + 1 < len(states):
             terms.append(couplings[i + 1].backward(b, sent[i], sent[i + 1]))
         moved = b.damp(f"moved{i}", h, b.add(f"pre{i}", *terms), share)
-        b.update(h, clip(b, f"new{i}", moved, 0.0, 1.0))
+        b.update(h, b.clip(f"new{i}", moved, 0.0, 1.0))
     b.begin("readout")
     units = b.shape(states[-1])[0]
     b.demand("W.0.weight", units % copies == 0, f"{units} output units are no whole number of {copies} a class")

@@ -31,7 +31,8 @@ def single_fc(b: Builder) -> None:
     """Forward-backward: `z <- relu((1-a) z + a (W z + U x + b))`. Peaceman-Rachford, `V = ((1+a) I - a W)^-1`:
     `u <- 2 V (|u| + a (U x + b)) - |u|`, `z = relu(u)`.
 
-    The code keeps z and u and reads `2 z - u`, which is `|u|`. Steps start from zero.
+    The code keeps z and u and reads `2 z - u`, which is `|u|`; here u is the state `before_relu`. Steps start from
+    zero.
     """
     for key in ("A", "B"):
         b.find(f"{_LINEAR}.{key}.weight")
@@ -56,7 +57,7 @@ def single_fc(b: Builder) -> None:
         inverse = np.linalg.inv((1.0 + alpha) * eye - alpha * coupling)
         note = f"{source}, resolvent with a = {alpha:g}"
         pushed = b.linear_of("pushed", drive, "V_drive", 2.0 * alpha * inverse, note)
-        u = b.state("u", units)
+        u = b.state("before_relu", units)
         b.begin("step")
         size = b.emit(ops.Abs(out="size", x=u))
         reflected = b.add("reflected", b.linear_of("recurrent", size, "V", 2.0 * inverse, note), pushed)
