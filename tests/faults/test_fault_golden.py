@@ -14,7 +14,7 @@ from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.table import Fault, FaultTable, parse_fault
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import UsageError
-from eqcompile.toolchain.ir import IntNet, Output
+from eqcompile.toolchain.ir import Format, IntNet, Output
 
 IDENTITY = list(range(-128, 128))
 
@@ -55,6 +55,22 @@ def codes(upsets: str, net: IntNet | None = None, x: int = 1) -> list[int]:
 def test_known_numbers(upsets: str, want: list[int]) -> None:
     """What each kind of upset does, tick by tick, by hand: a shift by one tick or a lost window would show."""
     assert codes(upsets) == want
+
+
+@pytest.mark.parametrize(
+    ("upsets", "want"),
+    [
+        ("", [1, 2, 3, 4, 5]),
+        ("state:h[0]^80@4", [1, 2, 3, 4, 133]),
+        ("state:h[0]|80@1-3", [1, 130, 131, 132, 133]),
+        ("state:h[0]|f0@1", [1, 242, 243, 244, 245]),
+        ("value:y[0]^80@4", [1, 2, 3, 4, 133]),
+    ],
+)
+def test_a_state_without_a_sign_has_no_negative_upset(upsets: str, want: list[int]) -> None:
+    """Its highest bit is worth 128, not -128, by hand."""
+    net = small_net([[1]], table=list(range(256)), first=0, steps=5, state=Format(8, False))
+    assert codes(upsets, net) == want
 
 
 def test_a_disturbed_value_wraps_at_its_format() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance_nets import example
 from emitting import emitted, refused, unchecked
 from numpy.typing import NDArray
 from strategies import random_inputs, random_net, small_net, with_formats
@@ -206,6 +207,31 @@ def test_mutants_of_the_source_are_caught(tmp_path: Path) -> None:
         assert (folder / "build" / "found.txt").exists()
         if done.returncode == 0:
             survivors.append(name)
+    assert survivors == []
+
+
+UNSIGNED_MUTANTS = {
+    "the register has a sign": ("eq.h", "uint8_t h[3];", "int8_t h[3];"),
+    "the latch has a sign": ("eq.c", "s->h[i0] = (uint8_t)now;", "s->h[i0] = (uint8_t)(now & 0x7f);"),
+    "the table has a sign": ("eq.c", "uint8_t T[6];", "int8_t T[6];"),
+}
+
+
+@pytest.mark.simulator
+def test_a_sign_in_a_state_without_one_is_caught(tmp_path: Path) -> None:
+    """A register of the right width and the wrong type holds half of the codes right."""
+    folder = compiled(example("unsigned")[0], tmp_path / "c")
+    assert make(folder, "test").returncode == 0
+    survivors = []
+    for name, (file, old, new) in UNSIGNED_MUTANTS.items():
+        text = (folder / file).read_text(encoding="utf-8")
+        assert text.count(old) == 1, name
+        (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+        done = make(folder, "-B", "test", "OPTIMIZE=-O1", "WARN=-std=c99")
+        assert (folder / "build" / "found.txt").exists()
+        if done.returncode == 0:
+            survivors.append(name)
+        (folder / file).write_text(text, encoding="utf-8")
     assert survivors == []
 
 
