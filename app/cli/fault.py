@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, UsageError
+from eqcompile.toolchain.options import option
 
-from ..options import ForceOption, InputsOption, LimitOption
+from ..options import COUNT, ForceOption
 from .console import INTERRUPTED, Parser, Reply
-from .numbers import fraction, integer
+from .fault_options import BaselineOptions, EnvironmentOptions, WorkerOptions, environment, parse_campaign
 from .options import add_field_options, build
 from .progress import stage_progress
+
+if TYPE_CHECKING:
+    from eqcompile.sim.campaign.api import Standing
 
 __all__ = ["plan", "report", "resume", "run"]
 
@@ -26,56 +30,16 @@ _EXAMPLES = """\
   eqfault run --model seu --help           this help with the options of model seu"""
 
 
+_REQUIRED = {"source": "DIR", "output": "-o CAMPAIGN", "model": "--model M"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PopulationOption:
+    population: int | None = option(None, bounds=COUNT, help="faults there are, in place of DIR")
+
+
 def _parser(name: str, text: str) -> Parser:
     return Parser(prog=f"eqfault {name}", description=text, examples=_EXAMPLES)
-
-
-def _add_statistics(parser: Any) -> None:
-    group = parser.add_argument_group("statistics")
-    group.add_argument(
-        "--margin", type=fraction, default=0.01, metavar="M", help="half width of the interval of a rate (default 1%%)"
-    )
-    group.add_argument("--confidence", type=fraction, default=0.95, metavar="C", help="of all intervals (default 95%%)")
-    group.add_argument(
-        "--stop-at-margin",
-        type=fraction,
-        metavar="M",
-        help="look at a few points that are fixed beforehand, and stop once every outcome is known to +/- M",
-    )
-
-
-def _add_workers(parser: Any) -> None:
-    parser.add_argument(
-        "--scheduler", default="local", metavar="S", help="local, or HOST:PORT of a dask scheduler (default local)"
-    )
-    parser.add_argument(
-        "--workers", type=integer(1), metavar="N", help="local processes (default: one for each processor)"
-    )
-
-
-def _add_model(parser: Any, *, required: bool) -> None:
-    parser.add_argument("--model", required=required, metavar="M", help="fault model; `eqfault models` lists them")
-    add_field_options(parser, InputsOption, None)
-    add_field_options(parser, LimitOption, None)
-
-
-def _add_campaign(parser: Any) -> None:
-    parser.add_argument("--engine", default="golden", metavar="E", help="engine that injects (default golden)")
-    parser.add_argument(
-        "--faults", type=_count, default="auto", metavar="N", help="faults: a number, auto or exhaustive (default auto)"
-    )
-    parser.add_argument("--seed", type=integer(0), default=0, metavar="S", help="of everything drawn (default 0)")
-    parser.add_argument(
-        "--near-lsb",
-        type=integer(0),
-        default=1,
-        metavar="K",
-        help="LSB of the states within which an end counts as near (default 1)",
-    )
-
-
-def _count(text: str) -> int | str:
-    return text if text in ("auto", "exhaustive") else integer(1)(text)
 
 
 def run(argv: Sequence[str]) -> Reply:
@@ -83,41 +47,27 @@ def run(argv: Sequence[str]) -> Reply:
     from . import campaign_args
 
     parser = _parser("run", "Draw faults, inject them into a compiled net, and report what became of them.")
-    parser.add_argument("source", type=Path, metavar="DIR", help="artifact folder, or net.onnx")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="CAMPAIGN", help="folder of the campaign")
-    _add_model(parser, required=True)
-    _add_campaign(parser)
-    _add_statistics(parser)
-    _add_workers(parser)
-    parser.add_argument(
-        "--baseline",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="another net, as a feed-forward one, or core, as one with other hardening, for the same campaign (may be "
-        "stated again)",
-    )
-    parser.add_argument(
-        "--baseline-inputs", type=Path, metavar="X.npz", help="samples for the baselines (default: --inputs)"
-    )
-    campaign_args.add_environment(parser)
+    parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
+    parser.add_argument("-o", "--output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
     add_field_options(parser, ForceOption, None)
-    namespace, options = campaign_args.parse_with_model(parser, argv)
-    notes = campaign_args.environment(namespace)
+    add_field_options(parser, WorkerOptions, "workers")
+    add_field_options(parser, BaselineOptions, "baselines")
+    add_field_options(parser, EnvironmentOptions, "environment (rates of upsets and failures in the report)")
+    namespace, options, model_options = parse_campaign(parser, argv, required=_REQUIRED)
+    against = build(BaselineOptions, namespace)
+    notes = environment(build(EnvironmentOptions, namespace))
     notes["command"] = shlex.join(["eqfault", "run", *argv])
     from eqcompile.sim.campaign import api
 
-    samples = build(InputsOption, namespace).inputs
     with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(namespace, namespace.source, samples, options, notes, stack)
-        inputs = namespace.baseline_inputs or samples
+        campaign = campaign_args.define(options, model_options, namespace.source, options.inputs, notes, stack)
+        inputs = against.baseline_inputs or options.inputs
         baselines = [
-            campaign_args.define(namespace, source, inputs, options, notes, stack) for source in namespace.baseline
+            campaign_args.define(options, model_options, source, inputs, notes, stack) for source in against.baselines
         ]
         api.create(campaign, namespace.output, baselines=baselines, force=build(ForceOption, namespace).force)
     try:
-        return _go_on(namespace.output, namespace)
+        return _go_on(namespace.output, build(WorkerOptions, namespace))
     except EqcompileError:
         # What no engine takes leaves nothing that `eqfault resume` could finish.
         if not api.has_results(namespace.output):
@@ -129,12 +79,12 @@ def resume(argv: Sequence[str]) -> Reply:
     """Go on with a campaign."""
     parser = _parser("resume", "Go on with a campaign that was interrupted or killed: no fault is lost or doubled.")
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
-    _add_workers(parser)
+    add_field_options(parser, WorkerOptions, "workers")
     namespace = parser.parse_all(argv)
-    return _go_on(namespace.output, namespace)
+    return _go_on(namespace.output, build(WorkerOptions, namespace))
 
 
-def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
+def _go_on(folder: Path, workers: WorkerOptions) -> Reply:
     from eqcompile.sim.campaign import api
 
     from ..report.campaign import write
@@ -143,17 +93,17 @@ def _go_on(folder: Path, namespace: argparse.Namespace) -> Reply:
         with stage_progress("fault") as progress:
             api.resume(
                 folder,
-                scheduler=namespace.scheduler,
-                workers=namespace.workers,
+                scheduler=workers.scheduler,
+                workers=workers.workers,
                 progress=lambda name, state: progress(name or "faults", state.faults, state.plan.size),
             )
         write(folder)
     except KeyboardInterrupt:
-        document = {**api.standing(folder), "interrupted": True, "folder": str(folder)}
-        text = f"{_summary(document)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
-        return Reply(document, text, INTERRUPTED)
-    document = {**api.standing(folder), "folder": str(folder), "report": str(folder / "report.html")}
-    return Reply(document, f"{_summary(document)}\n{folder / 'report.html'}")
+        parts = api.standing(folder)
+        text = f"{_summary(parts)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
+        return Reply({**parts, "interrupted": True, "folder": str(folder)}, text, INTERRUPTED)
+    parts, page = api.standing(folder), folder / "report.html"
+    return Reply({**parts, "folder": str(folder), "report": str(page)}, f"{_summary(parts)}\n{page}")
 
 
 def report(argv: Sequence[str]) -> Reply:
@@ -179,39 +129,35 @@ def plan(argv: Sequence[str]) -> Reply:
 
     parser = _parser("plan", "How many faults a margin needs, of a net's population or of one that is given.")
     parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
-    parser.add_argument("--population", type=integer(1), metavar="N", help="faults there are, in place of DIR")
-    _add_model(parser, required=False)
-    _add_campaign(parser)
-    _add_statistics(parser)
-    namespace, options = campaign_args.parse_with_model(parser, argv)
+    add_field_options(parser, _PopulationOption, None)
+    namespace, options, model_options = parse_campaign(parser, argv)
+    population = build(_PopulationOption, namespace).population
     if namespace.source is None:
-        population = namespace.population
-        found = {
+        faults = sample_size(population, margin=options.margin, confidence=options.confidence)
+        infinite = sample_size(None, margin=options.margin, confidence=options.confidence)
+        document = {
             "population": population,
-            "margin": namespace.margin,
-            "confidence": namespace.confidence,
-            "faults": sample_size(population, margin=namespace.margin, confidence=namespace.confidence),
-            "infinite_population": sample_size(None, margin=namespace.margin, confidence=namespace.confidence),
+            "margin": options.margin,
+            "confidence": options.confidence,
+            "faults": faults,
+            "infinite_population": infinite,
             "how": "N / (1 + e^2 (N - 1) / (t^2 p (1 - p))) at p = 0.5, Leveugle et al., DATE 2009",
             "kind": "estimated",
         }
-        return Reply(found, f"{found['faults']:,} faults ({found['infinite_population']:,} of infinitely many)")
-    if namespace.population is not None or namespace.model is None:
+        return Reply(document, f"{faults:,} faults ({infinite:,} of infinitely many)")
+    if population is not None or options.model is None:
         what = "give DIR and --model, or --population alone"
         raise UsageError(Diagnostic("usage", what, hint="eqfault plan --help"))
-    samples = build(InputsOption, namespace).inputs
     with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(namespace, namespace.source, samples, options, {}, stack)
-    document = {"net": campaign.net.name, "model": namespace.model, **campaign.plan.to_json(), "kind": "estimated"}
-    return Reply(document, "\n".join([campaign.plan.how, *campaign.notes.get("choices", ())]))
+        campaign = campaign_args.define(options, model_options, namespace.source, options.inputs, {}, stack)
+    planned = {"net": campaign.net.name, "model": options.model, **campaign.plan.to_json(), "kind": "estimated"}
+    return Reply(planned, "\n".join([campaign.plan.how, *campaign.notes.get("choices", ())]))
 
 
-def _summary(document: Mapping[str, Any]) -> str:
+def _summary(parts: Mapping[str, Standing]) -> str:
     """Outcomes of a campaign and of its baselines, as text."""
     lines = []
-    for part, d in document.items():
-        if part != "campaign" and not part.startswith("baseline"):
-            continue
+    for part, d in parts.items():
         head = "" if part == "campaign" else f"{part}: "
         core = "".join(f", {name} {value}" for name, value in d["core"].items())
         what = f"{d['net']}, model {d['model']}, engine {d['engine']}{core}"
@@ -225,8 +171,9 @@ def _summary(document: Mapping[str, Any]) -> str:
                     f"  {name:<10} {row['faults']:>9,}  {rate['estimate']:8.3%}  "
                     f"[{rate['low']:.3%}, {rate['high']:.3%}]"
                 )
-        if d["stopped_at_margin"]:
-            lines.append(f"  stopped: every outcome is known to +/- {d['margin']:.3%}")
-        elif d["finished"] and d["plan"]["looks"] and d["margin"] > d["plan"]["stop_at_margin"]:
-            lines.append(f"  all faults injected, the widest interval is +/- {d['margin']:.3%}")
+        margin, asked = d["margin"], d["plan"]["stop_at_margin"]
+        if margin is not None and d["stopped_at_margin"]:
+            lines.append(f"  stopped: every outcome is known to +/- {margin:.3%}")
+        elif margin is not None and asked is not None and d["finished"] and d["plan"]["looks"] and margin > asked:
+            lines.append(f"  all faults injected, the widest interval is +/- {margin:.3%}")
     return "\n".join(lines)

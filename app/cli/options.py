@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import plain_type
 
-from .numbers import number
+from .numbers import DURATIONS, duration, number
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -124,7 +125,8 @@ def add_field_options(
             continue
         hint, switches_off = plain_type(hints[f.name]), f.default is True and "flag" in f.metadata
         metavar, bounds = f.metadata.get("metavar", f.name.upper()), f.metadata.get("bounds")
-        text = f"{f.metadata.get('help', '')}{'' if switches_off else _default(f)}".replace("%", "%%").strip()
+        times = f" ({DURATIONS})" if f.metadata.get("unit") == "s" and f.default is None else ""
+        text = f"{f.metadata.get('help', '')}{times}{'' if switches_off else _default(f)}".replace("%", "%%").strip()
         common: dict[str, Any] = {"dest": _dest(options, f.name), "default": argparse.SUPPRESS, "help": text}
         repeated = get_origin(hint) is Mapping or get_args(hint)[1:] == (...,)
         if "plugins" in f.metadata:
@@ -138,19 +140,25 @@ def add_field_options(
         elif get_origin(hint) is Literal:
             group.add_argument(flag, choices=get_args(hint), type=type(get_args(hint)[0]), **common)
         elif repeated:
-            group.add_argument(flag, action="append", metavar=metavar, **common)
+            part = Path if get_args(hint)[0] is Path else str
+            group.add_argument(flag, action="append", type=part, metavar=metavar, **common)
         elif get_origin(hint) is tuple:
             parts = get_args(hint)
             group.add_argument(flag, type=number(parts[0]), nargs=len(parts), metavar=tuple(metavar.split()), **common)
+        elif f.metadata.get("unit") == "s":
+            group.add_argument(flag, type=duration, metavar=metavar, **common)
         elif hint in (int, float):
             group.add_argument(flag, type=number(hint, bounds), metavar=metavar, **common)
+        elif get_origin(hint) is UnionType or get_origin(hint) is Union:
+            kind, words = get_args(hint)
+            group.add_argument(flag, type=number(kind, bounds, get_args(words)), metavar=metavar, **common)
         else:
             group.add_argument(flag, type=Path if hint is Path else str, metavar=metavar, **common)
     return group
 
 
 def _default(f: Field[Any]) -> str:
-    if "plugins" in f.metadata or f.default in (MISSING, None, "") or f.default is False:
+    if "plugins" in f.metadata or f.default in (MISSING, None, "", ()) or f.default is False:
         return ""
     value = " ".join(f"{part:g}" for part in f.default) if isinstance(f.default, tuple) else f.default
     shown = f"{value:g}" if isinstance(value, float) else value

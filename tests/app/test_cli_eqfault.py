@@ -270,3 +270,36 @@ def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
     while _group_lives(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _group_lives(process.pid)
+
+
+def test_every_fault_of_a_command_line_is_told_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each run of the command told one fault: a user mended six mistakes in six runs."""
+    argv = ["run", "--model", "sue", "--engine", "golde", "--margin", "2", "--faults", "some", "--seed", "-1"]
+    argv += ["--scrub", "soon", "--mission", "5y", "--devices", "0", "--bogus"]
+    assert main(argv) == 2
+    text = capsys.readouterr().err
+    for word in (
+        "DIR is missing",
+        "-o CAMPAIGN is missing",
+        "sue",
+        "golde",
+        "argument --margin: '2' is not a finite number between 0 and 1",
+        "argument --faults: 'some' is not a whole number of at least 1 or auto or exhaustive",
+        "argument --seed: '-1' is not a whole number of at least 0",
+        "argument --scrub: 'soon' is no positive time",
+        "argument --devices: '0'",
+        "--mission without an environment",
+    ):
+        assert word in text, word
+    assert main(["run", "x", "-o", "y", "--model", "seu", "--env", "mars", "--bogus"]) == 2
+    text = capsys.readouterr().err
+    assert "there is no option '--bogus' here" in text
+    assert "mars" in text
+
+
+def test_the_help_of_a_campaign_states_bounds_and_units(capsys: pytest.CaptureFixture[str]) -> None:
+    """Options that are written by hand had neither."""
+    assert main(["run", "--model", "seu", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("(default 0.95)", "(default 1 LSB)", "(default auto)", "in seconds, or as 90s", "--sites"):
+        assert word in text, word
