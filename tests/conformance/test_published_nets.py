@@ -12,6 +12,7 @@ import pytest
 from conformance_nets import Codes, skip_without_tools
 from emitting import emitted
 from published_nets import NETS, published_net
+from untrained_nets import UNTRAINED, untrained_net
 
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import registry
@@ -20,6 +21,7 @@ from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Simulator
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.reference import run_reference
 
 KEPT = 0.99
 SAMPLES = 2
@@ -45,6 +47,28 @@ def test_integers_keep_the_labels(name: str) -> None:
     assert np.mean(labels == stored) >= KEPT
 
 
+@pytest.mark.parametrize("key", UNTRAINED)
+def test_integers_follow_the_floats(key: str) -> None:
+    """A scale that is wrong in one of the compositions: twelve bits must come near the float states at every step."""
+    net, inputs = untrained_net(key)
+    integers = lower(net, QuantizeOptions(state_bits=12, input_bits=12), calibration=inputs).net
+    golden = run_golden(integers, encode(integers, inputs)[0])
+    real = run_reference(net, inputs, trace=True)
+    assert real.trace is not None
+    for s in integers.states:
+        assert s.frac is not None
+        off = np.abs(golden.states[s.name] * 2.0**-s.frac - real.trace[s.name])
+        assert np.median(off) < 0.002 * max(1.0, float(np.abs(real.trace[s.name]).max())), s.name
+        assert np.abs(real.trace[s.name]).max() > 0.01, "a state that stays at zero shows nothing"
+
+
+@cache
+def lowered_untrained(key: str) -> tuple[IntNet, Codes]:
+    net, inputs = untrained_net(key)
+    integers = lower(net, QuantizeOptions(), calibration=inputs).net
+    return integers, encode(integers, inputs)[0]
+
+
 PAIRS = [
     (target, simulator, name)
     for target, simulator in (
@@ -55,7 +79,7 @@ PAIRS = [
         ("loihi", "lava-loihi1"),
         ("loihi", "lava-loihi2"),
     )
-    for name in NETS
+    for name in (*NETS, *UNTRAINED)
     if ONE.get(simulator, name) == name
 ]
 
@@ -69,7 +93,7 @@ def test_targets_equal_golden(target: str, simulator: str, name: str, tmp_path: 
     """A target that computes another state at any step of any of these nets; and a comparison that would not see it."""
     backend, runner = registry.target_class(target)(), registry.find_class("simulators", simulator, Simulator)()
     skip_without_tools(backend)
-    net, codes = lowered(name)
+    net, codes = (lowered if name in NETS else lowered_untrained)(name)
     codes = {key: value[:SAMPLES] for key, value in codes.items()}
     artifact = emitted(backend, net, tmp_path)
     got = runner.run(artifact, codes, trace=True, timeout_s=300.0)
