@@ -137,6 +137,26 @@ def test_a_whole_module_is_refused_with_the_way_out() -> None:
     assert "torch.save(model.state_dict(), path)" in refusal.hint
 
 
+def test_what_training_saves_beside_the_net_is_left_out(tmp_path: Path) -> None:
+    """The code's own checkpoint holds the optimizer's moments too, which are tensors as well."""
+    state = torch.load(PUBLISHED / "laborieux_pmlp.pt", weights_only=True)
+    moments = {i: {"step": torch.tensor(3.0), "exp_avg": t} for i, t in enumerate(state.values())}
+    content = {"model_state_dict": state, "opt": {"state": moments}, "scheduler": None, "epoch": 2, "train_acc": [0.5]}
+    path = written(tmp_path, saved(content), "checkpoint.tar")
+    case = NETS["P_MLP"]
+    assert import_model(path, family=case.family, settings=case.settings).net == case.build()
+
+
+def test_a_list_of_other_couplings_is_told_apart(tmp_path: Path) -> None:
+    """Lists have no names: shapes alone say that a residual net is no chain, and no setting can make it one."""
+    net, kernels = "hopfield.ConvHopfieldEnergy32", [(4, 2, 3, 3), (3, 5, 3, 3)]
+    tensors = [torch.zeros(n) for n in (4, 3, 6)] + [torch.zeros(k) for k in kernels] + [torch.zeros(3, 2, 2, 6)]
+    sizes = {"height": "8", "width": "8", "padding": "1", "pool_type": "conv_max_pool"}
+    (fault,) = only(written(tmp_path, saved(tensors)), family=net, settings=sizes)
+    assert fault.code == "tensors-do-not-fit"
+    assert "[3, 5, 3, 3] behind a layer of 4 channels" in fault.what
+
+
 def test_settings_are_asked_for_with_options_that_work() -> None:
     """A message whose example is refused in its turn sends its reader in a circle."""
     for case in NETS.values():

@@ -184,6 +184,7 @@ def relax(
     before it made. `activations` has one entry for each layer. Where shapes do not fit, that is a fault of the settings
     `sizes`, or else raises ValueError.
     """
+    _check_channels(couplings)
     try:
         shapes = _shapes(b.shape(x), couplings)
     except ValueError as error:
@@ -204,6 +205,15 @@ def relax(
 
     in_turn(b, [[states[i - 1] for i in group] for group in groups], update)
     return states
+
+
+def _check_channels(couplings: Sequence[Coupling]) -> None:
+    """Raise ValueError where a kernel has other channels than the layer before it, which no setting can mend."""
+    channels = {c.post: len(c.weight) for c in couplings}
+    for c in couplings:
+        before = channels.get(c.pre)
+        if isinstance(c, Convolution) and before is not None and c.weight.shape[1] != before:
+            raise ValueError(f"{c.source} is {list(c.weight.shape)} behind a layer of {before} channels")
 
 
 def _shapes(image: Shape, couplings: Sequence[Coupling]) -> dict[int, Shape]:
