@@ -16,6 +16,7 @@ __all__ = [
     "ModelOptions",
     "SeedsOption",
     "SimulatorsOption",
+    "TicksOption",
     "TimeoutOption",
     "VerifyOptions",
 ]
@@ -58,6 +59,13 @@ class LimitOption:
     """How many of the samples."""
 
     limit: int | None = option(None, bounds=COUNT, help="take the first N samples only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicksOption:
+    """How many ticks after an upset are looked at."""
+
+    ticks: int = option(20, bounds=COUNT, help="ticks that an upset leaves, at most")
 
 
 @dataclass(frozen=True, kw_only=True)

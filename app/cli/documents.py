@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Candidates",
+    "CertifyDocument",
     "FamilyDocument",
     "Inspection",
+    "RecoveryDocument",
+    "RecoveryRow",
     "RunDocument",
     "SettingDocument",
     "StepsDocument",
@@ -49,6 +52,38 @@ class RunDocument(TypedDict):
     output_scale: NotRequired[dict[str, float | None]]
     details: NotRequired[JsonObject]
     deviations: NotRequired[list[DeviationDocument]]
+
+
+class RecoveryRow(TypedDict):
+    """What holds after an upset of any states that leaves this many ticks."""
+
+    ticks: int
+    safe: Number
+    apart_median: Number
+    apart_most: Number
+
+
+class RecoveryDocument(TypedDict):
+    """What is proved of the samples, or the `reason` why nothing is. `harmless_from`: for each sample the ticks that an
+    upset must leave to be harmless; None where that is not proved."""
+
+    samples: str
+    reason: NotRequired[str]
+    count: NotRequired[int]
+    settled: NotRequired[Number]
+    never: NotRequired[Number]
+    rows: NotRequired[list[RecoveryRow]]
+    harmless_from: NotRequired[list[int | None]]
+
+
+class CertifyDocument(TypedDict):
+    """What `eqcompile certify` proved; `lines` are for people."""
+
+    source: str
+    ir_digest: str
+    certificate: JsonObject
+    lines: list[str]
+    recovery: NotRequired[RecoveryDocument]
 
 
 class VerifyDocument(TypedDict):

@@ -22,12 +22,24 @@ if TYPE_CHECKING:
         Settling,
         VerificationDocument,
     )
-    from .documents import Candidates, Inspection, RunDocument, VerifyDocument
+    from .documents import Candidates, CertifyDocument, Inspection, RunDocument, VerifyDocument
 
-__all__ = ["candidates", "compilation", "inspection", "simulation", "table", "verification", "warnings", "widening"]
+__all__ = [
+    "candidates",
+    "certification",
+    "compilation",
+    "inspection",
+    "simulation",
+    "table",
+    "verification",
+    "warnings",
+    "widening",
+]
 
 _CHOICE_ROWS = 12
 _SHARES = 6
+_EACH_TICK = 10
+"""Rows of ticks without a gap; then every fifth."""
 _HEAD = ("what", "name", "source")
 
 
@@ -257,6 +269,37 @@ def verification(d: VerifyDocument) -> str:
             *_checks(d["verification"]),
             f"digest        {d['ir_digest']}",
             *_unverified(d["verification"]),
+        ]
+    )
+
+
+def certification(d: CertifyDocument) -> str:
+    """What `eqcompile certify` proved."""
+    lines = [f"{d['source']}: {d['ir_digest']}", f"every input   {d['lines'][0]} [proved]", *_indent(d["lines"][1:])]
+    if (samples := d.get("recovery")) is None:
+        return "\n".join(lines)
+    lines.append(f"samples       {samples['samples']}")
+    if "reason" in samples:
+        return "\n".join([*lines, f"              nothing is proved of them: {samples['reason']}"])
+    last = len(samples["rows"])
+    rows = [
+        [
+            str(row["ticks"]),
+            percent(row["safe"]["value"], 2),
+            f"{row['apart_median']['value']:.0f}",
+            f"{row['apart_most']['value']:.0f}",
+        ]
+        for row in samples["rows"]
+        if row["ticks"] <= _EACH_TICK or row["ticks"] % 5 == 0 or row["ticks"] == last
+    ]
+    head = ("ticks left", "label cannot change", "LSB off: median", "most")
+    return "\n".join(
+        [
+            *lines,
+            f"              {percent(samples['settled']['value'], 2)} stand still in the last {last} ticks [simulated]",
+            "after an upset of any size in any number of states [proved]",
+            *_indent(table(head, rows).splitlines()),
+            f"              {percent(samples['never']['value'], 2)} of the samples: not proved within {last} ticks",
         ]
     )
 

@@ -1,6 +1,18 @@
-"""What is proved about the relaxation of a net: `certify` gives a contraction bound for each recurrent block."""
+"""What is proved about the relaxation of a net: `certify` gives a contraction bound for each recurrent block, and
+`recovery` what upsets of any size can leave of the label and the states of given samples."""
 
 from .certificate import Block, Certificate, certify, recurrent_weights
-from .norm import spectral_bound
+from .norm import NoBoundError, spectral_bound, spectral_bounds
+from .recovery import Recovery, recovery
 
-__all__ = ["Block", "Certificate", "certify", "recurrent_weights", "spectral_bound"]
+__all__ = [
+    "Block",
+    "Certificate",
+    "NoBoundError",
+    "Recovery",
+    "certify",
+    "recovery",
+    "recurrent_weights",
+    "spectral_bound",
+    "spectral_bounds",
+]

@@ -21,8 +21,8 @@ import numpy as np
 
 from ..ir import IntNet, Net, ops
 from ..typed_json import JSON
-from .flow import Flow, Flows, NoBoundError
-from .norm import spectral_bound, up
+from .flow import Flow, Flows
+from .norm import NoBoundError, spectral_bound, up
 
 __all__ = ["Block", "Certificate", "certify", "recurrent_weights"]
 

@@ -15,13 +15,13 @@ from typing import assert_never
 import numpy as np
 
 from ..arrays import Numbers, Reals
-from ..ir import Net, ops
+from ..ir import IntNet, Net, ops
 from ..ir.ops import ActivationKind, Op
 from ..passes import Analysis, linear_taps
-from .norm import LARGEST_SIDE, spectral_bound, up
-from .tables import growth
+from .norm import LARGEST_SIDE, NoBoundError, spectral_bound, up
+from .tables import entries, growth, is_saturation
 
-__all__ = ["Flow", "Flows", "NoBoundError"]
+__all__ = ["Flow", "Flows"]
 
 _SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "gelu": 1.13, "silu": 1.1}
 """Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994.."""
@@ -30,12 +30,7 @@ _UNBOUNDED = (
     *(ops.Embedding, ops.MatMul, ops.Mul, ops.Greater, ops.Mod),
     *(ops.Normalize, ops.Softmax, ops.Divide, ops.Isqrt, ops.Repeat),
 )
-_MAX_TABLE = 1 << 22
 _EXACT = 2.0**53
-
-
-class NoBoundError(ValueError):
-    """An operation through which no distance can be bounded; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -212,16 +207,11 @@ class Flows:
         return flow.through(math.ldexp(float(np.abs(multiplier).max(initial=0)), -shift), slack)
 
     def _interpolated(self, op: ops.Interpolate) -> Flow:
-        base, slope = (self._params[name].astype(np.int64, copy=False) for name in (op.base, op.slope))
-        if len(base) == 1 and int(slope[0]) == 1 << op.shift:
+        assert isinstance(self.net, IntNet)
+        if is_saturation(op, self.net):
             # A saturation: it moves nothing further apart.
             return self.of(op.x).through(1.0)
-        if len(base) << op.shift > _MAX_TABLE:
-            raise NoBoundError(f"interpolate {op.out}: {len(base) << op.shift} entries, looked at are {_MAX_TABLE}")
-        u = np.arange(len(base) << op.shift, dtype=np.int64)
-        i, f = u >> op.shift, u & ((1 << op.shift) - 1)
-        table = base[i] + ((slope[i] * f + ((1 << op.shift) >> 1)) >> op.shift)
-        steepness, jump = growth(table)
+        steepness, jump = growth(entries(self.net, op))
         return self.of(op.x).through(steepness, jump * self._root(op.out))
 
     def _damped(self, out: str, old: str, new: str, alpha: float, slack: float) -> Flow:

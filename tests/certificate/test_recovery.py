@@ -1,0 +1,183 @@
+"""What is proved of upsets that leave t ticks, against runs that really start elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from quantize_nets import inputs_of, loop
+
+from eqcompile.quantization.lower import lower
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.certificate import Recovery, recovery, spectral_bounds
+from eqcompile.toolchain.certificate.norm import NoBoundError
+from eqcompile.toolchain.certificate.tables import Windows
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run
+from eqcompile.toolchain.ir import IntNet, Param
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Array = NDArray[Any]
+seeds = st.integers(0, 2**32 - 1)
+
+
+def after(net: IntNet, codes: dict[str, Array], ticks: int, start: dict[str, Array]) -> Run:
+    """A run of that many ticks from these states, the same in all samples."""
+    started = replace(
+        net,
+        params=(*net.params, *(Param(f"start_{name}", value, "test") for name, value in start.items())),
+        states=tuple(replace(s, init=f"start_{s.name}") for s in net.states),
+        schedule=replace(net.schedule, steps=ticks),
+    )
+    return golden.run(started, codes)
+
+
+def violations(net: IntNet, codes: dict[str, Array], proved: Recovery, starts: list[dict[str, Array]]) -> int:
+    """Runs from `starts` that a bound excludes: a code further off than `apart`, or another label where `safe`."""
+    whole = golden.run(net, codes)
+    (name,) = (o.name for o in net.outputs)
+    labels = golden.labels(whole.outputs[name])
+    count = 0
+    for ticks in range(1, proved.safe.shape[1] + 1):
+        for start in starts:
+            run = after(net, codes, ticks, start)
+            far = [np.abs(run.states[n][-1] - whole.states[n][-1]).reshape(len(labels), -1).max(axis=1) for n in start]
+            count += int((np.maximum.reduce(far) > proved.apart[:, ticks - 1]).sum())
+            count += int((proved.safe[:, ticks - 1] & (golden.labels(run.outputs[name]) != labels)).sum())
+    return count
+
+
+def draws(net: IntNet, rng: np.random.Generator, count: int) -> list[dict[str, Array]]:
+    """States anywhere in their formats, and at their ends."""
+    starts = []
+    for number in range(count):
+        start = {}
+        for s in net.states:
+            ends = net.formats[s.name]
+            codes = [ends.lo, ends.hi] if number % 2 else np.arange(ends.lo, ends.hi + 1)
+            start[s.name] = rng.choice(codes, s.shape)
+        starts.append(start)
+    return starts
+
+
+@given(
+    seed=seeds,
+    bits=st.integers(3, 8),
+    alpha=st.sampled_from([1.0, 0.5]),
+    scale=st.sampled_from([None, 0.12, 0.3]),
+    units=st.sampled_from([2, 8]),
+)
+@settings(max_examples=20, deadline=None)
+def test_no_run_leaves_what_is_proved(seed: int, bits: int, alpha: float, scale: float | None, units: int) -> None:
+    """From any states, contracting or not, damped or not, settled or not."""
+    rng = np.random.default_rng(seed)
+    made = loop(rng, alpha=alpha, ternary_scale=scale, steps=7, units=units)
+    net = lower(made.net, QuantizeOptions(state_bits=bits), calibration=None).net
+    codes = encode(net, inputs_of(rng, made.net, 6))[0]
+    proved = recovery(net, codes, ticks=6)
+    assert violations(net, codes, proved, draws(net, rng, 6)) == 0
+
+
+def test_a_bound_that_is_one_code_or_one_label_too_small_is_refuted() -> None:
+    """The comparison above can fail. All 64 settings of two units of three bits are run."""
+    rng = np.random.default_rng(4)
+    made = loop(rng, units=2, steps=4, gain=3.0)
+    net = lower(made.net, QuantizeOptions(state_bits=3), calibration=None).net
+    codes = encode(net, inputs_of(rng, made.net, 6))[0]
+    proved = recovery(net, codes, ticks=3)
+    ends = net.formats["h"]
+    every = [{"h": np.array(h)} for h in product(range(ends.lo, ends.hi + 1), repeat=2)]
+    assert violations(net, codes, proved, every) == 0
+    assert violations(net, codes, replace(proved, apart=proved.apart - 1), every) > 0
+    assert violations(net, codes, replace(proved, safe=np.ones_like(proved.safe)), every) > 0
+
+
+@pytest.mark.parametrize("name", ["digits_layered.npz", "digits_certified.npz"])
+def test_nets_that_contract_are_proved_to_recover(name: str) -> None:
+    """Any upset that leaves ten ticks is harmless on nearly all images, and that is no accident of few upsets: runs
+    from states drawn anywhere agree."""
+    source = import_model(EXAMPLES / "checkpoints" / name).net
+    with np.load(EXAMPLES / "data" / "digits_test.npz") as file:
+        x = file["x"][:40].astype(np.float64)
+    net = lower(source, QuantizeOptions(), calibration={"x": x}).net
+    codes = encode(net, {"x": x})[0]
+    proved = recovery(net, codes, ticks=12)
+    assert proved.safe[:, 9].mean() >= 0.9
+    assert np.median(proved.apart[:, 9]) <= 8
+    assert not proved.safe[:, 0].any()
+    assert set(proved.harmless_from()) <= set(range(13))
+    # What is still possible shrinks from tick to tick.
+    assert (np.diff(proved.apart[proved.settled], axis=1) <= 0).all()
+    assert violations(net, codes, proved, draws(net, np.random.default_rng(0), 2)) == 0
+
+
+def test_nets_of_several_states_and_gates_have_boxes() -> None:
+    """Three layers that a gate holds: an upset may stay for ever, and no label is safe where one may change."""
+    source = import_model(EXAMPLES / "checkpoints" / "digits_lazy.pt").net
+    with np.load(EXAMPLES / "data" / "digits_test.npz") as file:
+        x = file["x"][:6].astype(np.float64)
+    net = lower(source, QuantizeOptions(), calibration={"x": x}).net
+    codes = encode(net, {"x": x})[0]
+    proved = recovery(net, codes, ticks=3)
+    assert violations(net, codes, proved, draws(net, np.random.default_rng(0), 4)) == 0
+
+
+def test_what_has_no_bound_is_refused_by_name() -> None:
+    """More ticks than the net runs, and a tolerance that may end a run before."""
+    made = loop(np.random.default_rng(0), steps=3)
+    net = lower(made.net, QuantizeOptions(), calibration=None).net
+    codes = encode(net, inputs_of(np.random.default_rng(0), made.net, 2))[0]
+    with pytest.raises(NoBoundError, match="1 to 2"):
+        recovery(net, codes, ticks=3)
+    with pytest.raises(NoBoundError, match="tolerance 1"):
+        recovery(replace(net, schedule=replace(net.schedule, tolerance=1)), codes, ticks=2)
+    with pytest.raises(NoBoundError, match="0 outputs of classes"):
+        recovery(net, codes, ticks=2, output="other")
+
+
+@given(seed=seeds, n=st.integers(1, 50), kind=st.sampled_from(["tanh", "walk", "any"]))
+@settings(max_examples=60, deadline=None)
+def test_windows_of_tables_against_every_pair(seed: int, n: int, kind: str) -> None:
+    """Least and largest entry exactly, and a slope that no pair of the window refutes."""
+    rng = np.random.default_rng(seed)
+    if kind == "tanh":
+        table = np.rint(20 * np.tanh((np.arange(n) - n / 2) / 17)).astype(np.int64)
+    else:
+        table = np.cumsum(rng.integers(-1, 2, n)) if kind == "walk" else rng.integers(-9, 10, n)
+    windows = Windows(table)
+    first = rng.integers(0, n, 30)
+    last = np.minimum(first + rng.integers(0, n, 30), n - 1)
+    for a, b, least, largest, slope in zip(
+        first,
+        last,
+        windows.least(first, last),
+        windows.largest(first, last),
+        windows.slope(first, last),
+        strict=True,
+    ):
+        part = table[a : b + 1]
+        assert (least, largest) == (part.min(), part.max())
+        i = np.arange(len(part))
+        allowed = slope * np.abs(i[:, None] - i) + windows.jump + 1e-12
+        assert (np.abs(part[:, None] - part) <= allowed).all()
+
+
+@given(seed=seeds, rows=st.integers(1, 20), columns=st.integers(1, 20), zero=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_norms_of_stacks_are_never_above_their_bounds(seed: int, rows: int, columns: int, zero: bool) -> None:
+    """Below the true norm they would certify what does not hold; far above they would be of no use."""
+    rng = np.random.default_rng(seed)
+    stack = rng.normal(size=(4, rows, columns)) * 10.0 ** rng.integers(-9, 9, (4, 1, 1))
+    if zero:
+        stack[0] = 0.0
+    true, bounds = np.linalg.norm(stack, 2, axis=(1, 2)), spectral_bounds(stack)
+    assert (bounds >= true * (1 - 1e-14)).all()
+    assert (bounds <= true * 1.25 + 1e-100).all()
