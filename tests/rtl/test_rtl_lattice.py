@@ -23,6 +23,7 @@ from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.synth.parse import cell_counts
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.ir import Format, Schedule, ops
 
 
@@ -101,6 +102,18 @@ def test_step_clocks_are_the_clocks_of_a_step(passes: int, units: int | None) ->
         assert seen.made == [steps]
         clocks.append(seen.clocks)
     assert clocks[1] - clocks[0] == 3 * engine.describe()["step_clocks"]
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_states_without_a_sign_equal_golden(passes: int) -> None:
+    """A neighbour's code of the upper half that is read as a negative one."""
+    net = cube_net(2, steps=4)
+    [table] = {op.table for op in net.step if isinstance(op, ops.Lookup)}
+    params = tuple(replace(p, value=np.clip(p.value + 128, 0, 255)) if p.name == table else p for p in net.params)
+    net = with_formats(replace(net, params=params, formats={"h": Format(8, False)}))
+    x = {"x": np.random.default_rng(6).integers(0, 16, (3, 3))}
+    assert run(net, x).states["h"].max() > 127
+    assert differences(net, x, simulate(LatticeEngine(net, trace=True, passes=passes), net, x)) == []
 
 
 @pytest.mark.parametrize("tolerance", [0, 3, 40, 70000 % 65536])
