@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import data, registry
+from eqcompile.toolchain.arrays import Array
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import Certificate, certify
 from eqcompile.toolchain.compare import compare
@@ -56,7 +57,7 @@ def load(
     path: str | Path,
     *,
     family: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     map: Mapping[str, str] | None = None,
     assume: bool = False,
@@ -65,9 +66,7 @@ def load(
     return import_model(Path(path), family=family, settings=settings, config=config, map=map, assume=assume)
 
 
-def quantize(
-    model: Imported | EqNet, *, calibration: Mapping[str, NDArray[Any]] | None = None, **options: Any
-) -> Lowered:
+def quantize(model: Imported | EqNet, *, calibration: Mapping[str, Array] | None = None, **options: Any) -> Lowered:
     """The integer net of a float net.
 
     Args:
@@ -84,7 +83,7 @@ def quantize(
     return lower(net, QuantizeOptions(**options), calibration=calibration)
 
 
-def encode(net: Lowered | IntNet, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+def encode(net: Lowered | IntNet, inputs: Mapping[str, Array]) -> dict[str, NDArray[np.int64]]:
     """Input codes of real inputs `[samples, (frame,) *shape]`, by name; entries out of range saturate."""
     codes, _ = data.encode(net.net if isinstance(net, Lowered) else net, inputs)
     return codes

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.typed_json import JsonObject
 
 from .emission import emit_artifact
 
 __all__ = ["build_instrument", "instrument_builder"]
 
 
-def build_instrument(target: str, net: IntNet, core: Mapping[str, Any], folder: Path) -> None:
+def build_instrument(target: str, net: IntNet, core: JsonObject, folder: Path) -> None:
     """Emit what an engine of `target` runs into an empty folder: of `rtl` the core that `core` describes (empty: the
     serial core as it is by default) with saboteurs and a trace, of other targets the artifact itself.
 
@@ -27,7 +27,7 @@ def build_instrument(target: str, net: IntNet, core: Mapping[str, Any], folder: 
     emit_artifact(registry.target_class(target).of(**options), net, folder)
 
 
-def instrument_builder(net: IntNet, core: Mapping[str, Any], stack: ExitStack) -> Callable[[str], Path]:
+def instrument_builder(net: IntNet, core: JsonObject, stack: ExitStack) -> Callable[[str], Path]:
     """A function that builds the instrumented artifact of a target into a temporary folder, which `stack` removes."""
 
     def build(target: str) -> Path:

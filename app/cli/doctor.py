@@ -6,9 +6,9 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+from typing import TypedDict
 
 from packaging.requirements import Requirement
 
@@ -16,6 +16,7 @@ from eqcompile.toolchain import registry
 
 from . import packages
 from .console import Parser, Reply
+from .documents import TargetState
 from .show import table
 from .targets import describe
 
@@ -52,6 +53,48 @@ _FIRST_STEPS = (
 )
 
 
+class Interpreter(TypedDict):
+    """The Python that runs; `tested`: whether eqcompile is tested on it."""
+
+    version: str
+    executable: str
+    platform: str
+    virtual_environment: bool
+    processors: int | None
+    tested: bool
+
+
+class Extra(TypedDict):
+    """An extra of the package; `available`: whether this Python can have it."""
+
+    name: str
+    purpose: str
+    available: bool
+    installed: bool
+    missing: list[str]
+    install: str
+
+
+class Program(TypedDict):
+    """A program; `path`: None where it is absent."""
+
+    name: str
+    purpose: str
+    path: str | None
+    install: str
+
+
+class Installation(TypedDict):
+    """What is installed, and the commands that install the rest (`next`)."""
+
+    eqcompile: str
+    python: Interpreter
+    extras: list[Extra]
+    programs: list[Program]
+    targets: list[TargetState]
+    next: list[str]
+
+
 def command(argv: Sequence[str]) -> Reply:
     """Report the installation; what is missing is a row with its install command, never an error."""
     parser = Parser(
@@ -60,18 +103,19 @@ def command(argv: Sequence[str]) -> Reply:
         examples="  eqcompile doctor\n  eqcompile doctor --json",
     )
     parser.parse_all(argv)
-    document = {
+    document: Installation = {
         "eqcompile": metadata.version(packages.DISTRIBUTION),
         "python": _python(),
         "extras": [_extra(name, requirements) for name, requirements in packages.extras().items()],
         "programs": [_program(name, purpose) for name, purpose in _PROGRAMS.items()],
         "targets": [describe(name) for name in registry.names("targets")],
+        "next": [],
     }
     document["next"] = _next(document)
     return Reply(document, _text(document))
 
 
-def _python() -> dict[str, Any]:
+def _python() -> Interpreter:
     tested = sys.version_info[:2] <= _NEWEST_PYTHON
     return {
         "version": platform.python_version(),
@@ -83,7 +127,7 @@ def _python() -> dict[str, Any]:
     }
 
 
-def _extra(name: str, requirements: Sequence[Requirement]) -> dict[str, Any]:
+def _extra(name: str, requirements: Sequence[Requirement]) -> Extra:
     absent = [fault for r in requirements if (fault := packages.missing(r))]
     command, available = f"pip install '{packages.DISTRIBUTION}[{name}]'", bool(requirements)
     if name == "loihi":
@@ -99,13 +143,13 @@ def _extra(name: str, requirements: Sequence[Requirement]) -> dict[str, Any]:
     }
 
 
-def _program(name: str, purpose: str) -> dict[str, Any]:
+def _program(name: str, purpose: str) -> Program:
     path = shutil.which(name)
     install = "" if path else f"sudo apt-get install {_APT.get(name, name)}"
     return {"name": name, "purpose": purpose, "path": path, "install": install}
 
 
-def _next(d: Mapping[str, Any]) -> list[str]:
+def _next(d: Installation) -> list[str]:
     steps = []
     if not d["python"]["tested"]:
         newest = ".".join(str(n) for n in _NEWEST_PYTHON)
@@ -120,7 +164,7 @@ def _next(d: Mapping[str, Any]) -> list[str]:
     return steps
 
 
-def _text(d: Mapping[str, Any]) -> str:
+def _text(d: Installation) -> str:
     python = d["python"]
     where = "in a virtual environment" if python["virtual_environment"] else "outside of a virtual environment"
     head = f"eqcompile {d['eqcompile']} on Python {python['version']} ({python['executable']}, {where})"
@@ -143,7 +187,7 @@ def _text(d: Mapping[str, Any]) -> str:
     )
 
 
-def _state(extra: Mapping[str, Any]) -> str:
+def _state(extra: Extra) -> str:
     if not extra["available"]:
         return "not on this Python"
     return "installed" if extra["installed"] else f"missing: {', '.join(extra['missing'])}"

@@ -21,6 +21,8 @@ __all__ = [
     "SettingDocument",
     "StepsDocument",
     "TargetState",
+    "TuneDocument",
+    "TunedAccuracy",
     "VerifyDocument",
     "WeightDocument",
 ]
@@ -165,3 +167,34 @@ class TargetState(TypedDict):
     missing: list[str]
     install: str
     simulators: list[str]
+
+
+class TunedAccuracy(TypedDict):
+    """Shares of right labels on one set of samples."""
+
+    samples: Number
+    float_before: Number
+    integers_before: Number
+    integers_after: Number
+
+
+class TuneDocument(TypedDict):
+    """What `eqcompile tune` did; widths and guard bits of single tensors and states by name."""
+
+    source: str
+    output: str
+    family: str
+    weights: str
+    widths: dict[str, str]
+    state_bits: int
+    states: dict[str, int]
+    guard_bits: int
+    guards: dict[str, int]
+    digest: str
+    accuracy: dict[str, TunedAccuracy]
+    trained_on: Number
+    epoch: Number
+    seconds: Number
+    frozen: dict[str, str]
+    history: list[JsonObject]
+    compile_options: str

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
@@ -22,7 +22,11 @@ from .widths import NO_WIDTHS, add_integers, integers_of
 if TYPE_CHECKING:
     import argparse
 
+    from eqcompile.toolchain.arrays import Array
+    from eqcompile.toolchain.data import Inputs
     from eqcompile.toolchain.interfaces import StageProgress, Tuned
+
+    from .documents import TuneDocument
 
 __all__ = ["command"]
 
@@ -101,15 +105,16 @@ def _with_estimate(progress: StageProgress | None, epochs: int) -> StageProgress
     return report
 
 
-def _write(path: Path, checkpoint: Mapping[str, Any]) -> None:
+def _write(path: Path, checkpoint: Mapping[str, object]) -> None:
     import torch
 
-    state = {key: torch.tensor(array) for key, array in checkpoint["state_dict"].items()}
+    tensors = cast("Mapping[str, Array]", checkpoint["state_dict"])
+    state = {key: torch.tensor(array) for key, array in tensors.items()}
     with path.open("wb") as file:
         torch.save({**checkpoint, "state_dict": state}, file)
 
 
-def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOptions, samples: Mapping[str, Any]) -> None:
+def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOptions, samples: Inputs) -> None:
     """The file as written lowers to the net that was measured, or it is not kept."""
     from eqcompile.quantization.lower import lower
     from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
@@ -123,7 +128,7 @@ def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOption
 
 def _document(
     namespace: argparse.Namespace, integers: QuantizeOptions, family: str, tuned: Tuned, seconds: float
-) -> dict[str, Any]:
+) -> TuneDocument:
     from ..report.data import number
 
     return {
@@ -164,14 +169,14 @@ def _compile_options(options: QuantizeOptions, path: Path) -> str:
     return " ".join([*words, f"--calibrate {path}"])
 
 
-def _text(d: Mapping[str, Any]) -> str:
+def _text(d: TuneDocument) -> str:
     from .show import table
 
     rows = [
         [
             name,
             str(a["samples"]["value"]),
-            *(f"{a[k]['value']:.4f}" for k in ("float_before", "integers_before", "integers_after")),
+            *(f"{share['value']:.4f}" for share in (a["float_before"], a["integers_before"], a["integers_after"])),
         ]
         for name, a in d["accuracy"].items()
     ]

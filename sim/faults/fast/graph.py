@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....toolchain.arrays import Array
 from ....toolchain.ir import IntNet, ValueType, ops
 from ....toolchain.ir.ops import Op
 from ....toolchain.passes import Analysis, tap_places
@@ -22,6 +23,7 @@ __all__ = ["Graph", "Layout", "compile_net"]
 
 Index = NDArray[np.int32]
 Numbers = NDArray[np.int64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 ELEMENTWISE: Final[dict[type[Op], tuple[int, tuple[str, ...]]]] = {
     ops.Add: (codes.ADD, ("a", "b")),
@@ -107,14 +109,14 @@ class _Compiler:
         self.inputs = {i.name for i in net.inputs}
         self.rows: list[list[int]] = []
         self.slots: list[list[int]] = []
-        self.parts: dict[str, list[NDArray[Any]]] = {}
+        self.parts: dict[str, list[Array]] = {}
         self.lengths: dict[str, int] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         found: ValueType = self.types[name]
         return found.shape
 
-    def put(self, kind: str, array: NDArray[Any]) -> int:
+    def put(self, kind: str, array: Array) -> int:
         """Append to the array of this kind; where it starts there."""
         start = self.lengths.get(kind, 0)
         self.parts.setdefault(kind, []).append(array)
@@ -159,7 +161,7 @@ class _Compiler:
         rows = {op.out: number for number, op in enumerate(self.net.all_ops())}
         return Layout(graph, self.value, rows, self.varying, self.held, self.constant, self.read, self.size)
 
-    def joined(self, kind: str, dtype: Any) -> NDArray[Any]:
+    def joined(self, kind: str, dtype: type[Scalar]) -> NDArray[Scalar]:
         return np.asarray(np.concatenate(self.parts.get(kind, [np.zeros(0, dtype)])), dtype)
 
     def state(self, number: int) -> list[int]:
@@ -236,16 +238,16 @@ class _Compiler:
         fan = 0 if same else self.fan_of(name, gather - start, np.arange(len(gather)), np.zeros(len(gather), np.int64))
         self.slots.append([self.value[name], where, fan, int(same)])
 
-    def fan(self, name: str, entry: Any, to: Any, weight: Any) -> None:
+    def fan(self, name: str, entry: Numbers, to: Numbers, weight: Numbers) -> None:
         self.slots.append([self.value[name], 0, self.fan_of(name, entry, to, weight), 0])
 
-    def fan_of(self, name: str, entry: Any, to: Any, weight: Any) -> int:
+    def fan_of(self, name: str, entry: Numbers, to: Numbers, weight: Numbers) -> int:
         order = np.argsort(entry, kind="stable")
         start = self.put("fan_to", to[order])
         self.put("fan_weight", weight[order])
         return self.put("fan_start", start + self.starts(entry, self.size[name]))
 
-    def starts(self, key: Any, count: int) -> NDArray[np.int64]:
+    def starts(self, key: Numbers, count: int) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(np.bincount(key, minlength=count))])
 
     def owners(self, op: ops.Reduce, axes: tuple[int, ...], keep: bool) -> NDArray[np.int64]:
@@ -254,7 +256,7 @@ class _Compiler:
         kept = tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
         return np.broadcast_to(np.arange(prod(kept)).reshape(kept), shape).ravel()
 
-    def lists(self, out: str, owner: Any, a: Any, b: Any) -> int:
+    def lists(self, out: str, owner: Numbers, a: Numbers, b: Numbers) -> int:
         order = np.argsort(owner, kind="stable")
         start = self.put("list_a", a[order])
         self.put("list_b", b[order])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ....toolchain.arrays import Array
 from .clean import Clean
 from .plan import Plan
 from .source import SLOT, kernel_of, padded
@@ -38,7 +39,7 @@ class Resident:
 
         self.plan, self.clean, self.device = plan, clean, device
         self.clean_label = torch.from_numpy(clean.labels(plan).astype(np.int32)).to(device)
-        self.sources: dict[str, Any] = {
+        self.sources: dict[str, Callable[[str], Array]] = {
             "state": lambda name: _rows(clean.states[name]),
             "held": lambda name: _rows(clean.held[name]).astype(np.int32),
             "index": lambda name: _rows(clean.lookups[name][0]),
@@ -101,7 +102,7 @@ def _loaded(text: str) -> Any:
         return module.relax
 
 
-def _rows(codes: NDArray[np.int64]) -> NDArray[Any]:
+def _rows(codes: NDArray[np.int64]) -> Array:
     """Rows padded for the kernel, in the narrowest type that holds the codes."""
     extra = padded(codes.shape[-1]) - codes.shape[-1]
     wide = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, extra)])
