@@ -42,7 +42,7 @@ SECTIONS = {
             "faults_cross_parallel",
             "faults_cross_lattice",
         ),
-        *("harden", "protect", "reclamp"),
+        *("harden", "protect", "reclamp", "recovery"),
     ),
 }
 KINDS = ("measured", "simulated", "estimated", "computed", "proved", "")
