@@ -176,3 +176,13 @@ def test_nothing_of_the_authors_machine_is_committed() -> None:
                 text = path.read_text(encoding="utf-8", errors="replace")
                 found += [f"{path.relative_to(ROOT)}: {w}" for w in words if w in text]
     assert found == []
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    """Texts refer to a record by its number, which stands in its name and its title."""
+    numbers = []
+    for path in sorted((ROOT / "toolchain" / "decisions").glob("*.md")):
+        number = path.name[:4]
+        assert path.read_text(encoding="utf-8").startswith(f"# {number}")
+        numbers.append(number)
+    assert sorted(set(numbers)) == numbers
