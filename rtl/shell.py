@@ -9,9 +9,7 @@ inject_* ───────────► engine     (absent without saboteu
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +49,9 @@ class Shell(wiring.Component):
     TUSER 0, which no result has, in its last beat. CONTROL reads 1 until that has happened.
 
     An engine with hardening may give up a sample: its result frame ends in the same way, and what is left of the input
-    frame is dropped.
+    frame is dropped. That waits for nobody: a beat that is offered then stays until it is taken, while the engine is
+    idle again. So the engine's run ends within the bound of `harden.watchdog` whatever the reader does, and its frame
+    with the last of `Port.beats` beats that the reader takes.
 
     No READY depends on a VALID of the same clock: address and data of a write are taken together, one clock after both
     are there.
@@ -104,7 +104,7 @@ class Shell(wiring.Component):
         """A result waits for its reader; a soft reset has cut off a result, whose frame is being filled up."""
         super().__init__(members)
 
-    def elaborate(self, platform: object) -> Any:
+    def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.engine = self.engine
         errors = Signal(COUNTER_BITS)
@@ -179,7 +179,7 @@ class Shell(wiring.Component):
                 m.d.control += index.eq(Mux(self.m_axis_tlast, 0, index + 1))
                 with m.If(self.m_axis_tlast & ~self.closing):
                     m.d.sync += results.eq(results + 1)
-                    m.d.control += made.eq(self.engine.made)
+                    m.d.control += made.eq(self.m_axis_tuser)
         # What a soft reset cut off.
         with m.If(self.restart & (index != 0)):
             m.d.control += self.closing.eq(1)
@@ -191,6 +191,18 @@ class Shell(wiring.Component):
             closing = closing | self.guard.closing
         with m.If(closing):
             m.d.comb += [self.m_axis_tvalid.eq(~self.restart), self.m_axis_tdata.eq(0), self.m_axis_tuser.eq(0)]
+        if self.guard is not None:
+            self._hold(m)
+
+    def _hold(self, m: Module) -> None:
+        """A beat that waits for its reader stays as it was offered: the guard restarts the engine behind it at once."""
+        holding = Signal(name="holding")
+        offer = Cat(self.m_axis_tdata, self.m_axis_tuser)
+        kept = Signal(len(offer), name="kept")
+        m.d.control += holding.eq(self.stalled)
+        m.d.sync += kept.eq(offer)
+        with m.If(holding):
+            m.d.comb += [self.m_axis_tvalid.eq(1), offer.eq(kept)]
 
     def _guard(self, m: Module, guard: Guard) -> None:
         engine = self.engine

@@ -42,7 +42,7 @@ SHELL = of(
     ),
     ("input taken while the engine is not ready", "Mux(passing, x.ready, cutting", "Mux(passing, 1, cutting"),
     ("STALLS counts transfers too", "            with m.If(~self.m_axis_tready):", "            with m.If(1):"),
-    ("MADE not latched", "made.eq(self.engine.made)\n", "made.eq(made)\n"),
+    ("MADE not latched", "made.eq(self.m_axis_tuser)\n", "made.eq(made)\n"),
     (
         "STATUS bits exchanged",
         "Cat(engine.busy, written | (results != 0))",

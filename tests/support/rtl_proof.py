@@ -1,8 +1,8 @@
-"""Proofs about the control of an emitted core, by k-induction with SymbiYosys and z3: from any state of all registers.
+"""Proofs about an emitted hardened core, by k-induction with SymbiYosys and z3: from any state of all registers.
 
     wrapper ── every input free ──► core, flattened, without initial values ──► assertions
 
-The wrapper counts clocks and ticks since the engine was idle or restarted; the core is the Verilog as it is emitted.
+The core is the Verilog as it is emitted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -18,9 +19,38 @@ from pathlib import Path
 from eqcompile.targets.rtl.synth.harness import core_ports
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
 
-__all__ = ["Verdict", "prove"]
+__all__ = ["STREAM", "Claims", "Verdict", "prove", "run_ends"]
 
 LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Claims:
+    """`text`: assertions of the wrapper, about its names for outputs and inner signals of the core (`shown`)."""
+
+    shown: Mapping[str, str]
+    text: str
+
+
+STREAM = Claims(
+    {
+        "valid": "m_axis_tvalid",
+        "data": "m_axis_tdata",
+        "last": "m_axis_tlast",
+        "user": "m_axis_tuser",
+    },
+    """
+  reg waits = 0;
+  reg [255:0] offer;
+  always @(posedge clk) begin
+    waits <= valid && !free_m_axis_tready;
+    offer <= {data, last, user};
+  end
+  always @* if (waits) assert (valid && {data, last, user} == offer);
+""",
+)
+"""AMBA AXI4-Stream, 2.2.1: what is offered stays until it is taken."""
+
 SHOWN = {
     "unknown": "engine.phase_unknown",
     "idle": "engine.harden_idle",
@@ -38,6 +68,8 @@ SHOWN = {
 """Names of the wrapper, and of the flattened core."""
 
 FSM = """
+  reg clocks = 0;
+  always @(posedge clk) clocks <= 1;
   // Whatever the registers held in clock 0: no encoding without a meaning from clock 1 on.
   always @* if (clocks != 0) assert (!unknown);
 """
@@ -75,12 +107,19 @@ class Verdict:
     log: str
 
 
-def prove(verilog: str, folder: Path, *, span: int) -> Verdict:
-    """Prove that the sequencer's encodings all return, and that every run ends, for a core with both mechanisms."""
+def run_ends(span: int) -> Claims:
+    """The sequencer's encodings all return, and every run ends: clocks and ticks since the engine was idle or restarted
+    are counted. For a core with both mechanisms."""
+    return Claims(SHOWN, FSM + ENDS.format(span=span))
+
+
+def prove(verilog: str, folder: Path, claims: Claims) -> Verdict:
+    """Prove the claims with all inputs free."""
     (folder / "core.v").write_text(verilog, encoding="utf-8")
     _yosys("read_verilog core.v; hierarchy -top core; proc; flatten; write_json core.json", folder)
     netlist = json.loads((folder / "core.json").read_text(encoding="utf-8"))
-    bits = {own: len(netlist["modules"]["core"]["netnames"][name]["bits"]) for own, name in SHOWN.items()}
+    bits = {own: len(netlist["modules"]["core"]["netnames"][name]["bits"]) for own, name in claims.shown.items()}
+    inner = [name for name in claims.shown.values() if name not in netlist["modules"]["core"]["ports"]]
     pins, lines = [], ["module proof(input clk);"]
     for port in core_ports(netlist, "core"):
         if port.name == "clk":
@@ -88,15 +127,14 @@ def prove(verilog: str, folder: Path, *, span: int) -> Verdict:
         elif port.direction == "input":
             lines.append(f"  (* anyseq *) wire [{port.bits - 1}:0] free_{port.name};")
             pins.append(f".{port.name}(free_{port.name})" if port.name != "rst" else ".rst(1'b0)")
-    for own, name in SHOWN.items():
+    for own, name in claims.shown.items():
         lines.append(f"  wire [{bits[own] - 1}:0] {own};")
         pins.append(f".\\{name} ({own})")
-    lines += ["  reg clocks = 0;", "  always @(posedge clk) clocks <= 1;", f"  core core({', '.join(pins)});"]
-    lines += [FSM, ENDS.format(span=span), "endmodule", ""]
+    lines += [f"  core core({', '.join(pins)});", claims.text, "endmodule", ""]
     (folder / "proof.v").write_text("\n".join(lines), encoding="utf-8")
     script = [
         *("read_verilog core.v", "hierarchy -top core", "proc", "flatten"),
-        f"expose {' '.join(f'core/w:{name}' for name in SHOWN.values())}",
+        *([f"expose {' '.join(f'core/w:{name}' for name in inner)}"] if inner else []),
         # Any state: nothing starts anywhere, neither registers nor memories.
         *("setattr -unset init core/w:*", "delete core/t:$meminit*"),
         *("read_verilog -formal proof.v", "prep -top proof", "memory_nordff"),
