@@ -19,7 +19,7 @@ from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import Analysis
 
-__all__ = ["ELEMENTWISE", "Clocked", "Combinational", "Datapath", "Fabric", "decode", "shape_of"]
+__all__ = ["ELEMENTWISE", "Clocked", "Combinational", "Datapath", "Fabric", "decode", "shape_of", "weighted"]
 
 ELEMENTWISE = (
     ops.Add,
@@ -53,6 +53,13 @@ def decode(bits: Value, fmt: Format) -> Value:
     """The code that the lowest bits of a word hold."""
     field = bits[: fmt.bits]
     return field.as_signed() if fmt.signed else field.as_unsigned()
+
+
+def weighted(weight: Value, code: Value, minus: Value) -> Value:
+    """`weight * code`; a weight of two bits is ternary and chooses from the code, `minus` (the code negated) and 0."""
+    if len(weight) > 2:
+        return weight * code
+    return Mux(weight[1], minus, Mux(weight[0], code, Const(0)))
 
 
 class Fabric(ABC):

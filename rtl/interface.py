@@ -11,19 +11,21 @@ inputs and C order within each, relaxes, and writes the output codes in the orde
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from amaranth import Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth import Elaboratable, Module, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import Format, IntNet
+from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.typed_json import JSON
 
 from .control import restarted
 from .harden.mechanisms import FLAGS
@@ -33,6 +35,7 @@ __all__ = [
     "HARDENED",
     "ID",
     "LOADING",
+    "MAX_SCHEDULE",
     "Engine",
     "EngineSignature",
     "Port",
@@ -40,6 +43,7 @@ __all__ = [
     "port_of",
     "refusals",
     "trace_layout",
+    "unknown_operations",
 ]
 
 ID = 0x45514331
@@ -190,6 +194,17 @@ class EngineSignature(wiring.Signature):
         super().__init__(members)
 
 
+def unknown_operations(
+    net: IntNet, known: Sequence[type[Op]], architecture: str, otherwise: str = ""
+) -> Iterator[Diagnostic]:
+    """A refusal for each operation of a net that an architecture does not have; `otherwise`: what to do then."""
+    hint = "; ".join(filter(None, (f"it takes {', '.join(sorted(op.mnemonic for op in known))}", otherwise)))
+    for op in net.all_ops():
+        if not isinstance(op, tuple(known)):
+            what = f"{op.mnemonic} is no operation of the {architecture} engine"
+            yield Diagnostic("rtl-operation", what, op.out, hint)
+
+
 def refusals(net: IntNet) -> Iterator[Diagnostic]:
     """Why no engine behind `EngineSignature` can run a net; nothing if one may."""
     for i in net.inputs:
@@ -208,6 +223,7 @@ class Engine(wiring.Component):
 
     `architecture`: its name. `signature`: its ports. `inject_words`: each word that has a saboteur, as `PLACE:NAME`,
     and what `inject_word` calls it; empty without `inject`. `voted`: control registers have three copies.
+    `harden`: mechanisms of hardening (`harden.mechanisms`); `protect`: units of each state that are in three copies.
     `watched_span`: upper bound on clocks between two signs of life, for the watchdog; None without one.
     `accumulators`: linear maps whose sums are kept over ticks and changed by what changes.
 
@@ -218,6 +234,8 @@ class Engine(wiring.Component):
     signature: EngineSignature
     inject_words: Mapping[str, int] = {}
     voted: bool = False
+    harden: tuple[str, ...] = ()
+    protect: Mapping[str, Collection[int]] = {}
     watched_span: int | None = None
     accumulators: tuple[str, ...] = ()
 
@@ -261,8 +279,8 @@ class Engine(wiring.Component):
         """The engine's logic, which drives its ports; `restart` is left to `elaborate`."""
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Figures of the engine (JSON values), `arch` the first."""
+    def describe(self) -> dict[str, JSON]:
+        """Figures of the engine, `arch` the first."""
 
     def load_words(self, net: IntNet) -> list[int]:
         """The 32-bit words of all weights in the order of `load_address` from 0.
@@ -275,23 +293,6 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         return merge_control(restarted(self.build(), self.restart), voted=self.voted)
-
-    @property
-    def largest_move(self) -> int:
-        """No difference of two codes is larger, so a larger tolerance says the same."""
-        widest = max(f.bits for _, _, f in self.signature.states)
-        return min((1 << widest) - 1, MAX_SCHEDULE)
-
-    def sampled(self, m: Module, first: Value) -> tuple[Signal, Signal]:
-        """Steps and tolerance of the sample whose first beat is taken in a clock with `first`, from the next clock."""
-        steps, tolerance = Signal(16, name="next_steps"), Signal(16, name="next_tolerance")
-        with m.If(first):
-            m.d.control += [steps.eq(self.steps), tolerance.eq(self.tolerance)]
-        return steps, tolerance
-
-    def capped(self, tolerance: Value) -> Value:
-        """A tolerance no larger than `largest_move`."""
-        return Mux(tolerance > self.largest_move, self.largest_move, tolerance)
 
     def show(self, m: Module, name: str, codes: Iterable[Value]) -> None:
         """Connect the trace of a state to registers that hold its codes when `trace_end` is set."""

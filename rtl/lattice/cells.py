@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from amaranth import Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib.memory import Memory, WritePort
 
-from eqcompile.rtl.datapath import decode, shape_of
+from eqcompile.rtl.datapath import decode, shape_of, weighted
 
 from .plan import Plan
 
@@ -77,7 +77,7 @@ def build_cells(m: Module, plan: Plan, command: Command, given: Value) -> Cells:
         weight = Signal(signed(bits), name=f"weight_{c}", reset_less=True)
         near = Signal(code, name=f"code_{c}", reset_less=True)
         product = Signal(signed(bits + code.width), name=f"product_{c}", reset_less=True)
-        m.d.sync += [weight.eq(weights[c]), near.eq(held), product.eq(_product(weight, near))]
+        m.d.sync += [weight.eq(weights[c]), near.eq(held), product.eq(weighted(weight, near, -near))]
         found = Signal(total, name=f"sum_{c}", reset_less=True)
         left = Signal(total, name=f"leaving_{c}", reset_less=True)
         with m.If(issue[CLOCKS - 1]):
@@ -178,10 +178,3 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
             with m.Case(take):
                 m.d.sync += code.eq(held)
     return _Moving(codes, ports)
-
-
-def _product(weight: Value, code: Value) -> Value:
-    """`weight * code`; a ternary weight chooses."""
-    if len(weight) > 2:
-        return weight * code
-    return Mux(weight[1], -code, Mux(weight[0], code, 0))

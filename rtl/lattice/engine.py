@@ -10,7 +10,6 @@ the operations that follow the map, and new codes come back the same way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from amaranth import Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
@@ -18,13 +17,15 @@ from amaranth.lib.memory import Memory
 from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.datapath import decode, shape_of
 from eqcompile.rtl.interface import Engine
+from eqcompile.rtl.relaxation import Outlet, Schedule
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.typed_json import JSON
 
 from .cells import CLOCKS, Cells, Command, build_cells
 from .plan import check, plan_of
 from .resources import resources
 from .saboteur import Saboteur
-from .sites import Leaving, Sites, build_readout, build_sites
+from .sites import Leaving, Readout, Sites, build_readout, build_sites
 
 __all__ = ["LatticeEngine", "check", "resources"]
 
@@ -66,7 +67,7 @@ class LatticeEngine(Engine):
     def build(self) -> Module:
         return self._module
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JSON]:
         """Figures of an engine as JSON values; `step_clocks`: of one step."""
         plan = self.plan
         return {
@@ -105,10 +106,11 @@ class LatticeEngine(Engine):
         with m.Elif(valid):
             m.d.control += number.eq(number + 1)
         leaving = Leaving(cells.leaving, valid, first, last, number, self.driving, self.reading, self.bank)
-        limit = Signal(range(self.largest_move + 1), name="limit")
-        sites = build_sites(m, plan, leaving, limit, sequence.start, trace=trace, saboteur=self.saboteur)
+        schedule = Schedule(m, self, first=self.taken & (self.number == 0))
+        sites = build_sites(m, plan, leaving, schedule.tolerance, sequence.start, trace=trace, saboteur=self.saboteur)
         finish = self._return(m, cells, sites)
-        self._control(m, sequence, sites, finish, limit, build_readout(m, plan, leaving, self.saboteur))
+        readout = build_readout(m, plan, leaving, self.saboteur)
+        self._control(m, sequence, schedule, schedule.unsettled(sites.moved), finish, readout)
         if trace:
             for name, codes in sites.traced.items():
                 self.show(m, name, codes)
@@ -194,35 +196,26 @@ class LatticeEngine(Engine):
         return finish
 
     def _control(
-        self, m: Module, sequence: _Sequence, sites: Sites, finish: Signal, limit: Signal, readout: Any
+        self, m: Module, sequence: _Sequence, schedule: Schedule, moved: Value, finish: Signal, readout: Readout
     ) -> None:
         rows, fmt = self.signature.y_port.count, self.signature.y_port.format
-        next_steps, next_tolerance = self.sampled(m, self.taken & (self.number == 0))
-        steps = Signal(16, name="steps")
-        made = Signal(16, name="made")
-        row = Signal(range(max(rows, 2)), name="row")
-        over = Signal()
+        outlet, over = Outlet(m, self), Signal()
         m.submodules.results = memory = Memory(shape=shape_of(fmt), depth=rows, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         m.d.comb += [
             write.addr.eq(readout.row),
             write.data.eq(readout.code),
             write.en.eq(readout.valid),
-            read.addr.eq(row),
+            read.addr.eq(outlet.beat),
             self.y.payload.eq(read.data),
-            self.made.eq(made),
-            over.eq((made + 1 == steps) | ~sites.moved),
+            over.eq((schedule.left == 1) | ~moved),
         ]
         drive_base, step_base, read_base = self.plan.bases
         stepping = Signal()
         with m.FSM(domain=CONTROL, name="fsm") as control:
             with m.State("idle"), m.If(self.full):
                 m.d.comb += [sequence.start.eq(1), sequence.base.eq(drive_base)]
-                m.d.control += [
-                    steps.eq(next_steps),
-                    limit.eq(self.capped(next_tolerance)),
-                    made.eq(0),
-                ]
+                schedule.start()
                 m.next = "drive"
             with m.State("drive"):
                 m.d.comb += self.driving.eq(1)
@@ -234,20 +227,15 @@ class LatticeEngine(Engine):
                 m.d.comb += stepping.eq(1)
                 with m.If(finish):
                     m.d.comb += [sequence.start.eq(1), sequence.base.eq(Mux(over, read_base, step_base))]
-                    m.d.control += [self.bank.eq(~self.bank), made.eq(made + 1)]
+                    schedule.advance()
+                    m.d.control += self.bank.eq(~self.bank)
                     with m.If(over):
                         m.next = "readout"
             with m.State("readout"):
                 m.d.comb += self.reading.eq(1)
                 with m.If(readout.valid & (readout.row == rows - 1)):
-                    m.d.control += row.eq(0)
-                    m.next = "write"
-            with m.State("write"):
-                m.d.comb += self.y.valid.eq(1)
-                with m.If(self.y.ready):
-                    m.d.control += row.eq(row + 1)
-                    with m.If(row == rows - 1):
-                        m.next = "idle"
+                    outlet.open()
+            outlet.write()
         m.d.comb += self.busy.eq((self.number != 0) | ~control.ongoing("idle"))
         if self.signature.traced:
             m.d.comb += self.trace_end.eq(finish & stepping)

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from eqcompile.rtl.datapath import ELEMENTWISE
-from eqcompile.rtl.interface import refusals
+from eqcompile.rtl.interface import refusals, unknown_operations
 from eqcompile.rtl.parallel.matrix import Array, LinearMap, matrix_of
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import Format, IntNet, ops
@@ -155,7 +155,7 @@ def plan_of(net: IntNet, *, passes: int, units: int | None) -> Plan:
 
 def check(net: IntNet, *, passes: int = 1, units: int | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
-    found = [*_operations(net), *_interface(net)]
+    found = [*unknown_operations(net, TAKEN, "lattice", _ELSE), *_interface(net)]
     if found:
         return found
     found = [*_maps(net)]
@@ -170,13 +170,6 @@ def check(net: IntNet, *, passes: int = 1, units: int | None = None) -> list[Dia
         what = f"units is {units}, must be in 1..{-(-plan.sites // passes)}, the number of cells"
         found.append(Diagnostic("rtl-units", what, net.name))
     return found
-
-
-def _operations(net: IntNet) -> Iterator[Diagnostic]:
-    for op in net.all_ops():
-        if not isinstance(op, TAKEN):
-            known = f"it takes {', '.join(sorted(t.mnemonic for t in TAKEN))}; use the parallel or the serial engine"
-            yield Diagnostic("rtl-operation", f"{op.mnemonic} is no operation of the lattice engine", op.out, known)
 
 
 def _interface(net: IntNet) -> Iterator[Diagnostic]:

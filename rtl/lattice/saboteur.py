@@ -69,10 +69,6 @@ class Saboteur:
         # What tick 0 reads was disturbed as it was computed.
         return Mux(made == 0, value, found)
 
-    def kept_moving(self, moved: Value) -> Value:
-        """A sample whose words may be disturbed never settles: it makes all its steps."""
-        return moved | self.ports.inject_enable
-
     def _elements(self, pipe: Elementwise, index: Value) -> Elements:
         """Those of a pipe, of which that at `index` is at hand."""
         elements = tuple(pipe.elements)

@@ -119,7 +119,7 @@ def build_sites(
     for move in moves:
         with m.If(move):
             m.d.control += moved.eq(1)
-    return Sites(codes, valid, moved if saboteur is None else saboteur.kept_moving(moved), clocks, traced)
+    return Sites(codes, valid, moved, clocks, traced)
 
 
 def _later(m: Module, value: Value, clocks: int) -> Value:

@@ -16,16 +16,17 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 from amaranth import Cat, Const, Module, Signal, Value, signed
 
 from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.datapath import shape_of
-from eqcompile.rtl.interface import Engine, refusals
+from eqcompile.rtl.interface import Engine, refusals, unknown_operations
+from eqcompile.rtl.relaxation import Outlet, Schedule
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, walk
+from eqcompile.toolchain.typed_json import JSON
 
 from .build import TAKEN, Builder
 from .hardening import Protected, check_hardening
@@ -40,17 +41,8 @@ __all__ = ["ParallelEngine", "check"]
 
 def check(net: IntNet, *, harden: tuple[str, ...] = (), protect: Protected | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
-    found = [*check_hardening(harden, protect or {}, net), *refusals(net)]
-    return found + [
-        Diagnostic(
-            "rtl-operation",
-            f"{op.mnemonic} is no operation of the parallel engine",
-            op.out,
-            f"it takes {', '.join(sorted(t.mnemonic for t in TAKEN))}",
-        )
-        for op in net.all_ops()
-        if not isinstance(op, TAKEN)
-    ]
+    hardening = check_hardening(harden, protect or {}, net)
+    return [*hardening, *refusals(net), *unknown_operations(net, TAKEN, "parallel")]
 
 
 class ParallelEngine(Engine):
@@ -102,7 +94,7 @@ class ParallelEngine(Engine):
     def build(self) -> Module:
         return self._module
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JSON]:
         """Figures of an engine as JSON values.
 
         A sample's beats come in while the sample before relaxes.
@@ -208,31 +200,27 @@ class ParallelEngine(Engine):
         outputs: Sequence[Wire],
     ) -> None:
         intake = self.intake
-        next_steps, next_tolerance = self.sampled(m, intake.transfer & (intake.number == 0))
-        left = Signal(16, name="left")
-        tolerance = Signal(range(self.largest_move + 1), name="tolerance")
+        schedule = Schedule(m, self, first=intake.transfer & (intake.number == 0))
         latch, counted = Signal(), Signal()
-        made = Signal(16, name="made")
         longest = max(self.step_clocks, self.read_clocks, 1)
         age = Signal(range(longest + 1), name="age")
         m.d.comb += [
             self.x.ready.eq(intake.ready),
             intake.transfer.eq(self.x.valid & self.x.ready),
-            self.made.eq(made),
         ]
         with m.If(age != longest):
             m.d.control += age.eq(age + 1)
-        settled = self._settled(m, states, latch, tolerance)
+        moved = schedule.unsettled(self._moved(m, states, latch, schedule.tolerance))
         over = Signal()
         known = Const(1) if self.ahead else age != 0
         if self.saboteur is not None:
-            settled &= ~self.inject_enable
             self.saboteur.count(self.intake.take, ahead=self.ahead)
-        m.d.comb += over.eq((left == 0) | ((made != 0) & known & settled))
-        port = self.signature.y_port
+        m.d.comb += over.eq((schedule.left == 0) | ((self.made != 0) & known & ~moved))
+        port, outlet = self.signature.y_port, Outlet(m, self)
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
-        beats_left = Signal(range(port.beats), name="beats_left")
         m.d.comb += self.y.payload.eq(Cat(results[: port.beat]))
+        with m.If(self.y.valid & self.y.ready):
+            m.d.sync += [a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)]
         start = [(s, w.value) for s, w in zip(states, initial, strict=True)]
         advance = [(s, w.value) for s, w in zip(states, updates, strict=True)]
         if self.ahead:
@@ -242,39 +230,28 @@ class ParallelEngine(Engine):
             with m.Else():
                 self._latch(m, advance)
         read = [r.eq(w.value) for r, w in zip(results, outputs, strict=False)]
+        stand = age >= self.read_clocks
         with m.FSM(domain=CONTROL, name="fsm") as control:
             with m.State("idle"), m.If(intake.full):
                 m.d.comb += intake.take.eq(1)
                 self._latch(m, [] if self.ahead else start)
-                m.d.control += [
-                    left.eq(next_steps),
-                    tolerance.eq(self.capped(next_tolerance)),
-                    made.eq(0),
-                    age.eq(0),
-                ]
+                schedule.start()
+                m.d.control += age.eq(0)
                 m.next = "tick"
             with m.State("tick"):
                 with m.If(over):
                     m.next = "read"
-                    with m.If(age >= self.read_clocks):
+                    with m.If(stand):
                         m.d.sync += read
-                        m.d.control += beats_left.eq(port.beats - 1)
-                        m.next = "write"
+                        outlet.open()
                 with m.Elif(age >= self.step_clocks - 1):
                     m.d.comb += latch.eq(1)
                     self._latch(m, [] if self.ahead else advance)
                     m.d.control += age.eq(0)
-            with m.State("read"), m.If(age >= self.read_clocks):
+            with m.State("read"), m.If(stand):
                 m.d.sync += read
-                m.d.control += beats_left.eq(port.beats - 1)
-                m.next = "write"
-            with m.State("write"):
-                m.d.comb += self.y.valid.eq(1)
-                with m.If(self.y.ready):
-                    m.d.sync += [a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)]
-                    m.d.control += beats_left.eq(beats_left - 1)
-                    with m.If(beats_left == 0):
-                        m.next = "idle"
+                outlet.open()
+            outlet.write()
         if self.ahead:
             # The first latch of a sample takes its initial codes into the copy: no tick yet.
             primed = Signal(name="primed")
@@ -287,7 +264,7 @@ class ParallelEngine(Engine):
         else:
             m.d.comb += counted.eq(latch)
         with m.If(counted):
-            m.d.control += [made.eq(made + 1), left.eq(left - 1)]
+            schedule.advance()
         m.d.comb += self.busy.eq(~intake.empty | ~control.ongoing("idle"))
         if self.signature.traced:
             m.d.sync += self.trace_end.eq(counted)
@@ -297,8 +274,8 @@ class ParallelEngine(Engine):
         for register, value in codes:
             m.d[CONTROL if id(register) in self.protected else "sync"] += register.eq(value)
 
-    def _settled(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
-        """No code moved by more than the tolerance in the last step: known in the clock after the first that a step's
+    def _moved(self, m: Module, states: Sequence[Value], latch: Value, tolerance: Signal) -> Value:
+        """A code moved by more than the tolerance in the last step: known in the clock after the first that a step's
         codes stand."""
         moved = []
         for state in states:
@@ -312,7 +289,7 @@ class ParallelEngine(Engine):
         # the rest waits for the next clock.
         flags = Signal(-(-len(moved) // 2), name="moved")
         m.d.control += flags.eq(Cat(Cat(moved[i : i + 2]).any() for i in range(0, len(moved), 2)))
-        return ~flags.any()
+        return flags.any()
 
 
 def _held(m: Module, wire: Wire) -> Wire:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
-from eqcompile.rtl.datapath import decode, shape_of
+from eqcompile.rtl.datapath import decode, shape_of, weighted
 from eqcompile.rtl.interface import Port
 from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, ops
 from eqcompile.toolchain.passes import Analysis
@@ -157,7 +157,7 @@ class Intake:
                 self.accumulators.append(made)
                 weight = decode(word[row * fmt.bits : (row + 1) * fmt.bits], fmt)
                 product = Signal(signed(port.format.bits + fmt.bits), name=f"{op.out}_product")
-                m.d.sync += product.eq(_product(weight, code, minus))
+                m.d.sync += product.eq(weighted(weight, code, minus))
                 with m.If(adding[2]):
                     m.d.sync += made.sum.eq(made.sum + product)
                 found.append(Wire(made.sum, interval))
@@ -187,10 +187,3 @@ def _row_interval(weights: Array, bias: int, x: Format) -> Interval:
     # 0 and the bias belong to it: the register starts there.
     low, high = bias + positive * x.lo + negative * x.hi, bias + positive * x.hi + negative * x.lo
     return Interval(min(low, bias, 0), max(high, bias, 0))
-
-
-def _product(weight: Value, code: Value, minus: Value) -> Value:
-    """`weight * code`; a ternary weight chooses."""
-    if len(weight) > 2:
-        return weight * code
-    return Mux(weight[1], minus, Mux(weight[0], code, Const(0)))

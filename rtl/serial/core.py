@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth import Array, Cat, Const, Module, Signal, Value, signed
+from amaranth import Array, Cat, Const, Module, Signal, Value
 
 from eqcompile.toolchain.ir import Format
 
-from ..control import CONTROL
 from ..datapath import decode, shape_of
 from ..harden.codes import code_of
 from ..harden.memory import CheckedRam
 from ..harden.residue import ResidueRam, residue
 from ..interface import Engine
 from ..memory import Ram
+from ..relaxation import Schedule
 from .applier import Applier
 from .bounds import late_result
 from .changes import ChangeList
@@ -36,10 +36,11 @@ class Core:
         self.m = Module()
         self.loaded: list[Ram | CheckedRam] = []
         self.code_rams: dict[str, list[Ram | ResidueRam]] = {}
+        self.schedule = Schedule(self.m, ports)
         # Known a clock after the last decision, long before the next one.
-        self.next_made = Signal(16, name="next_made")
-        self.enough = Signal(name="enough")
-        self.saboteur = Saboteur(ports, design, self.next_made) if ports.inject_words else None
+        self.last = Signal(name="last")
+        self.m.d.control += self.last.eq(self.schedule.left == 1)
+        self.saboteur = Saboteur(self.m, ports, design) if ports.inject_words else None
         self._make_parts()
         self._weights()
         self._accumulators()
@@ -81,16 +82,12 @@ class Core:
         self.group = Signal.like(self.count)
         self.m.d.comb += self.group.eq(self.count)
         self.moved = Signal(name="moved")
-        self.limit = Signal(16, name="limit")
-        self.tolerated = Signal(16, name="tolerated")
-        self.least: Value = -self.tolerated
+        self.least: Value = -self.schedule.tolerance
         if self.design.harden:
-            least = Signal(signed(17), name="tolerance_least")
+            # With votes the negative takes a clock of its own.
+            least = Signal(self.least.shape(), name="tolerance_least")
             self.m.d.control += least.eq(self.least)
             self.least = least
-        # With votes the sum and the comparison take a clock each.
-        self.m.d[CONTROL if self.design.harden else "comb"] += self.next_made.eq(self.ports.made + 1)
-        self.m.d.control += self.enough.eq(self.next_made == self.limit)
 
     def _signals(self, name: str, fmt: Format) -> list[Signal]:
         return [Signal(shape_of(fmt), name=f"{name}_{lane}") for lane in self.lanes]
@@ -125,7 +122,7 @@ class Core:
     def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram | CheckedRam:
         code = code_of(self.design.harden, width)
         if code is None:
-            ram = Ram(width=width, depth=depth, init=words, family=self.design.family, model=self.design.model)
+            ram = Ram(width=width, depth=depth, init=words, family=self.design.family)
         else:
             ram = CheckedRam(code, depth=depth, init=words)
         self.m.submodules[name] = ram
@@ -207,7 +204,7 @@ class Core:
                 m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
                 m.d.comb += made.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
             if v.kind == "state":
-                far = [(c > self.tolerated) | (c < self.least) for c in change]
+                far = [(c > self.schedule.tolerance) | (c < self.least) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
                     m.d.control += self.moved.eq(1)
 
@@ -289,17 +286,13 @@ class Core:
                 ram.write_data.eq(code),
                 ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
             ]
-        if opens and self.design.harden:
-            # They follow until the first beat is taken: wide registers do not wait for the stream's handshake.
+        if opens:
+            # It follows the ports until the first beat is taken: wide registers do not wait for the stream's handshake.
             with m.If(self.count == 0):
-                m.d.control += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance), ports.made.eq(0)]
+                self.schedule.start()
         with m.If(taken):
-            if opens and self.design.harden:
+            if opens:
                 m.d.control += ports.busy.eq(1)
-            elif opens:
-                with m.If(self.count == 0):
-                    m.d.control += [self.limit.eq(ports.steps), self.tolerated.eq(ports.tolerance)]
-                    m.d.control += [ports.busy.eq(1), ports.made.eq(0)]
             m.d.control += self.count.eq(self.count + 1)
             with m.If(self.count == phase.units - 1):
                 m.d.comb += self.advance.eq(1)
@@ -331,11 +324,11 @@ class Core:
 
     def _decide(self) -> None:
         m, ports = self.m, self.ports
-        m.d.control += [ports.made.eq(self.next_made), self.moved.eq(0)]
+        self.schedule.advance()
+        m.d.control += self.moved.eq(0)
         if ports.signature.traced:
             m.d.comb += ports.trace_end.eq(1)
-        moved = self.moved | ports.inject_enable if self.saboteur is not None else self.moved
-        with m.If(moved & ~self.enough):
+        with m.If(self.schedule.unsettled(self.moved) & ~self.last):
             m.d.control += self.phase.eq(self.program.tick)
         with m.Else():
             m.d.comb += [self.advance.eq(1), *(changes.clear.eq(1) for changes in self.lists.values())]

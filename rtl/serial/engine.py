@@ -7,12 +7,11 @@ x ──► events ──► applier ──► accumulators ──► sweeps ─
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import Module
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.typed_json import JSON
 
 from ..interface import Engine, refusals
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
@@ -102,11 +101,9 @@ class SerialEngine(Engine):
     `loadable` adds the load port; weights start as the net's own except in `family="up5k"`, whose SPRAM starts
     undefined and must be loaded (and must not be loaded while `busy`). `capacity`: words that the weight memory holds;
     without it as many as the net needs, rounded up to a power of two. `dense` makes every code an event, changed or
-    not: the same numbers by the dense schedule, to compare with. `model` replaces vendor
-    primitives for Amaranth's simulator. `inject` adds saboteurs of the words in `inject_words` and their port, and room
-    in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of `harden.mechanisms`, with or
-    without it.
-    Raises UnsupportedError with what `check` finds.
+    not: the same numbers by the dense schedule, to compare with. `inject` adds saboteurs of the words in `inject_words`
+    and their port, and room in the weight memory for a disturbed copy of any two columns; `harden` mechanisms of
+    `harden.mechanisms`, with or without it. Raises UnsupportedError with what `check` finds.
     """
 
     architecture = "serial"
@@ -122,7 +119,6 @@ class SerialEngine(Engine):
         family: Family = "generic",
         capacity: int | None = None,
         dense: bool = False,
-        model: bool = False,
         inject: bool = False,
         harden: tuple[str, ...] = (),
     ) -> None:
@@ -134,13 +130,13 @@ class SerialEngine(Engine):
         self.plan = plan = _plan(net, lanes, width, family, _roomy(net, lanes, width, family) if inject else capacity)
         load_bits = (plan.weights.load_words - 1).bit_length() if loadable else 0
         super().__init__(net, trace=trace, inject=inject, load_bits=load_bits, harden=bool(harden))
-        self.design = Design(plan, make_program(plan), family, harden, loadable=loadable, dense=dense, model=model)
-        self.voted = "tmr" in harden
+        self.design = Design(plan, make_program(plan), family, harden, loadable=loadable, dense=dense)
+        self.harden, self.voted = harden, "tmr" in harden
         self.watched_span = clock_span(plan, self.design.program, harden) if "watchdog" in harden else None
         self.inject_words = words_of(plan, checked="residue" in harden) if inject else {}
         self.accumulators = tuple(m.out for m in plan.maps)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JSON]:
         """What was built, and the clocks that each phase takes: JSON values.
 
         A sample without stalls takes one clock for each input code that is 0, for each change of a code a clock for

@@ -39,10 +39,13 @@ def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
 
 
 class Saboteur:
-    """Disturbs words of the engine `ports`; `coming`: the number of the tick that reads what a step's sweep stores."""
+    """Disturbs words of the engine `ports`, whose logic is in `m`."""
 
-    def __init__(self, ports: Engine, design: Design, coming: Value) -> None:
-        self.ports, self.plan, self.coming, self.words = ports, design.plan, coming, ports.inject_words
+    def __init__(self, m: Module, ports: Engine, design: Design) -> None:
+        self.ports, self.plan, self.words = ports, design.plan, ports.inject_words
+        # The number of the tick that reads what a step's sweep stores.
+        self.coming = Signal(16, name="inject_coming")
+        m.d.comb += self.coming.eq(ports.made + 1)
         self.tables = Tables(ports)
         # Whose sums the word is that comes out of the accumulators, where that can be disturbed.
         self.reading = {b: Signal(name=f"inject_reads_{b}") for b in BLOCKS if "residue" in design.harden}

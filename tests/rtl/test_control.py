@@ -169,7 +169,7 @@ def test_the_lists_depend_on_no_line_break(visitor: type[ast.NodeTransformer]) -
 
 
 MOVED = (
-    Mutant("enough", "serial.core", "self.m.d.control += self.enough", "self.m.d.sync += self.enough"),
+    Mutant("last", "serial.core", "self.m.d.control += self.last", "self.m.d.sync += self.last"),
     Mutant("at", "harden.memory", "m.d.control += at.eq", "m.d.sync += at.eq"),
     Mutant("flags", "harden.guard", "m.d.control += self.flags", "m.d.sync += self.flags"),
     Mutant("restart", "shell", "m.d.control += both", "m.d.sync += both"),

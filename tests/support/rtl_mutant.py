@@ -10,7 +10,7 @@ __all__ = ["Mutant", "of"]
 @dataclass(frozen=True)
 class Mutant:
     """`old` becomes `new` in `eqcompile.rtl.<module>`. `equivalent`: why no bench can notice it; `same`: because the
-    Verilog is the same."""
+    Verilog is the same. `judge`: the engine on which a module that engines share is judged."""
 
     name: str
     module: str
@@ -18,14 +18,15 @@ class Mutant:
     new: str
     equivalent: str = ""
     same: bool = False
+    judge: str = ""
 
     @property
     def arch(self) -> str:
         """The engine on which it is judged: its own, or for what all share the serial one, which uses most of it."""
         first = self.module.split(".")[0]
-        return first if first in ("parallel", "lattice") else "serial"
+        return self.judge or (first if first in ("parallel", "lattice") else "serial")
 
 
-def of(module: str, *rows: tuple[str, str, str]) -> list[Mutant]:
+def of(module: str, *rows: tuple[str, str, str], judge: str = "") -> list[Mutant]:
     """Mutations of one module: name, line, and what becomes of it."""
-    return [Mutant(name, module, old, new) for name, old, new in rows]
+    return [Mutant(name, module, old, new, judge=judge) for name, old, new in rows]

@@ -10,16 +10,11 @@ ENGINE = of(
     "lattice.engine",
     (
         "bank stays after the drive",
-        "    m.d.control += self.bank.eq(~self.bank)\n",
-        "    m.d.control += self.bank.eq(self.bank)\n",
+        "self.bank.eq(~self.bank)\n                    m.next",
+        "self.bank.eq(self.bank)\n                    m.next",
     ),
-    ("a step too many", "over.eq((made + 1 == steps)", "over.eq((made == steps)"),
-    ("lattice never settles", "(made + 1 == steps) | ~sites.moved", "made + 1 == steps"),
-    (
-        "tolerance cut off at its top",
-        "limit.eq(self.capped(next_tolerance))",
-        "limit.eq(next_tolerance)",
-    ),
+    ("a step too many", "over.eq((schedule.left == 1)", "over.eq((schedule.left == 0)"),
+    ("lattice never settles", "(schedule.left == 1) | ~moved", "schedule.left == 1"),
     ("schedule sampled with the second code", "self.taken & (self.number == 0)", "self.taken & (self.number == 1)"),
     ("sums captured before the last ones left", "(~pending & (left <= CLOCKS + 1))", "~pending"),
     ("two runs captured at once", "(~pending & (left <= CLOCKS + 1))", "(left <= CLOCKS + 1)"),
@@ -45,11 +40,6 @@ ENGINE = of(
     ),
     ("all blocks stored in the first", "cells.stored.eq(Mux(is_last, 0, cells.stored + 1))", "cells.stored.eq(0)"),
     ("step ends with its first block", "finish.eq(cells.store & is_last)", "finish.eq(cells.store)"),
-    (
-        "ticks of the sample before counted too",
-        "                    made.eq(0),\n",
-        "                    made.eq(made),\n",
-    ),
     ("elements of the phase before", "with m.If(sequence.start):", "with m.If(0):"),
 )
 CELLS = of(
@@ -64,11 +54,7 @@ CELLS = of(
     ("block behind the last one", "Mux(total >= passes, total - passes, total)", "total"),
     ("readout of the block that is weighed", "Mux(command.direct, command.place, command.block)", "command.block"),
     ("readout of a block further on", "Mux(command.direct, 0, ahead)", "ahead"),
-    (
-        "ternary signs exchanged in a cell",
-        "Mux(weight[1], -code, Mux(weight[0], code, 0))",
-        "Mux(weight[1], code, Mux(weight[0], -code, 0))",
-    ),
+    ("ternary signs exchanged in a cell", "weighted(weight, near, -near)", "weighted(weight, -near, near)"),
     (
         "new codes to the wrong cells",
         "zip(arrived, [*arrived[1:], new], strict=True)",

@@ -10,6 +10,7 @@ from amaranth import Array, Cat, Const, Module, Mux, Shape, Signal, Value
 
 from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.interface import Engine
+from eqcompile.rtl.relaxation import Schedule
 from eqcompile.toolchain.ir import Format, ops
 
 __all__ = ["OneClockEngine"]
@@ -39,9 +40,9 @@ class OneClockEngine(Engine):
         read = self.evaluate(m, net.readout, driven | states)
         results = Array(Value.cast(entry) for o in net.outputs for entry in read[o.value])
         number = Signal(range(max(len(codes), len(results))), name="number")
-        steps, tolerance = self.sampled(m, self.x.valid & self.x.ready & (number == 0))
+        schedule = Schedule(m, self, first=self.x.valid & self.x.ready & (number == 0))
         moved = Cat(
-            magnitude(new - old) > tolerance
+            magnitude(new - old) > schedule.tolerance
             for s in net.states
             for new, old in zip(stepped[s.update], states[s.name], strict=True)
         ).any()
@@ -59,13 +60,13 @@ class OneClockEngine(Engine):
                 for s in net.states:
                     first = driven[s.init] if s.init is not None else [0] * len(states[s.name])
                     m.d.sync += [h.eq(code) for h, code in zip(states[s.name], first, strict=True)]
-                m.d.control += self.made.eq(0)
+                schedule.start()
                 m.next = "tick"
             with m.State("tick"):
                 for s in net.states:
                     m.d.sync += [h.eq(code) for h, code in zip(states[s.name], stepped[s.update], strict=True)]
-                m.d.control += self.made.eq(self.made + 1)
-                with m.If(~moved | (self.made + 1 == steps)):
+                schedule.advance()
+                with m.If(~moved | (schedule.left == 1)):
                     m.next = "give"
             with m.State("give"):
                 m.d.comb += [self.y.valid.eq(1), self.y.payload.eq(results[number])]
