@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FAMILIES", "SPRAM_MODEL", "SPRAM_WORDS", "Family", "Ram", "SpramModel", "spram_blocks"]
+__all__ = ["FAMILIES", "SPRAM_MODEL", "SPRAM_WORDS", "Family", "Ram", "spram_blocks"]
 
 Family = Literal["generic", "up5k"]
 FAMILIES: tuple[Family, ...] = ("generic", "up5k")
@@ -51,7 +51,7 @@ class Ram(wiring.Component):
     """`depth` words of `width` bits, one write and one read port, read latency 1 clock.
 
     `init` gives the first words (the rest is 0); it must be empty for `family="up5k"`, whose RAM powers up undefined.
-    `model` takes the behavioural model in place of the primitive, for Amaranth's own simulator. `wipes` adds the port
+    `wipes` adds the port
     `read_zero`, which makes the data of that read 0. Once elaborated, `words` is the memory, for benches.
     """
 
@@ -62,14 +62,13 @@ class Ram(wiring.Component):
         depth: int,
         init: Sequence[int] = (),
         family: Family = "generic",
-        model: bool = False,
         wipes: bool = False,
     ) -> None:
         if family == "up5k" and len(init):
             raise ValueError(f"a RAM of {depth} words is given {len(init)} initial words; SPRAM takes 0")
         if family == "up5k" and wipes:
             raise ValueError("an SPRAM has no reset of its output")
-        self.width, self.depth, self.init, self.family, self.model = width, depth, tuple(init), family, model
+        self.width, self.depth, self.init, self.family = width, depth, tuple(init), family
         self.single_port = family == "up5k"
         self.wipes = wipes
         self.address_bits = max((depth - 1).bit_length(), 1)
@@ -122,9 +121,7 @@ class Ram(wiring.Component):
             rows.append(Cat(*blocks))
         m.d.comb += self.read_data.eq(rows[0] if len(rows) == 1 else Array(rows)[row])
 
-    def _block(self, address: Value, data: Value, write: Value, out: Signal) -> Elaboratable | Instance:
-        if self.model:
-            return SpramModel(address, data, write, out)
+    def _block(self, address: Value, data: Value, write: Value, out: Signal) -> Elaboratable:
         return Instance(
             "SB_SPRAM256KA",
             i_ADDRESS=address,
@@ -138,24 +135,3 @@ class Ram(wiring.Component):
             i_POWEROFF=Const(1, 1),  # active low
             o_DATAOUT=out,
         )
-
-
-class SpramModel(Elaboratable):
-    """What one SB_SPRAM256KA does with whole words: a write leaves the output as it was."""
-
-    def __init__(self, address: Value, data: Value, write: Value, out: Signal) -> None:
-        self.address, self.data, self.write, self.out = address, data, write, out
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.words = words = Memory(shape=unsigned(16), depth=SPRAM_WORDS, init=[])
-        read, write = words.read_port(), words.write_port()
-        m.d.comb += [
-            read.addr.eq(self.address),
-            read.en.eq(~self.write),
-            self.out.eq(read.data),
-            write.addr.eq(self.address),
-            write.data.eq(self.data),
-            write.en.eq(self.write),
-        ]
-        return m

@@ -77,7 +77,6 @@ class Design:
     harden: tuple[str, ...]
     loadable: bool
     dense: bool
-    model: bool
 
 
 def make_program(plan: Plan) -> Program:
