@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eqcompile.sim import process
 from eqcompile.sim.process import run_process
+from eqcompile.toolchain import process
 from eqcompile.toolchain.diagnostics import SimulatorError
 
 STUBBORN = """

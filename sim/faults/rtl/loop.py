@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic, SimulatorError
 from ....toolchain.ir import IntNet
+from ....toolchain.process import end_group
 from ...exchange import read_run, write_codes
-from ...process import end_group
 from ..table import Fault, Place, Upset
 from .engine import RtlSession, measured_of
 from .rows import Row, write_faults

