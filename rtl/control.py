@@ -12,13 +12,13 @@ register has an explicit name, `Signal(name=...)`, so that lists of them do not 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from amaranth import Elaboratable, ResetInserter, Signal, Value
 from amaranth.hdl import Fragment
 
 # Amaranth rewrites statements with these itself; there is no public way, and its version is pinned.
-from amaranth.hdl._ast import Assign, Part, SwitchValue
+from amaranth.hdl._ast import Assign, Part, Statement, SwitchValue
 from amaranth.hdl._xfrm import LHSMaskCollector, StatementTransformer, ValueTransformer
 
 __all__ = ["CONTROL", "detached", "fragments", "registers", "restarted"]
@@ -68,13 +68,13 @@ class _Target(ValueTransformer):
     def __init__(self, found: Iterable[tuple[Signal, Signal]]) -> None:
         self.following = {id(register): coming for register, coming in found}
 
-    def on_Signal(self, value: Any) -> Any:
+    def on_Signal(self, value: Signal) -> Value:
         return self.following.get(id(value), value)
 
-    def on_Part(self, value: Any) -> Any:
+    def on_Part(self, value: Part) -> Value:
         return Part(self.on_value(value.value), value.offset, value.width, value.stride)
 
-    def on_SwitchValue(self, value: Any) -> Any:
+    def on_SwitchValue(self, value: SwitchValue) -> Value:
         return SwitchValue(value.test, [(patterns, self.on_value(inner)) for patterns, inner in value.cases])
 
 
@@ -84,5 +84,5 @@ class _Ahead(StatementTransformer):
     def __init__(self, found: Iterable[tuple[Signal, Signal]]) -> None:
         self.target = _Target(found)
 
-    def on_Assign(self, stmt: Any) -> Any:
+    def on_Assign(self, stmt: Assign) -> Statement:
         return Assign(self.target.on_value(stmt.lhs), stmt.rhs)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
@@ -43,7 +42,7 @@ def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, 
     """
     file = path / REPORT if path.is_dir() else path
     sizes = {s.name: prod(s.shape) for s in net.states}
-    ranked = list(dict.fromkeys(_ranked(file, _read(file), net, sizes)))
+    ranked = list(dict.fromkeys(_ranked(file, net, sizes)))
     rest = [(name, unit) for name, size in sizes.items() for unit in range(size)]
     every = list(dict.fromkeys([*ranked, *rest]))
     chosen = every[: math.ceil(round(share * len(every), 9))]
@@ -52,32 +51,35 @@ def ranked_units(path: Path, net: IntNet, share: float) -> dict[str, tuple[int, 
     }
 
 
-def _read(file: Path) -> Any:
+def _units(file: Path) -> tuple[str, list[tuple[str, int]]]:
+    """Digest of the net of a campaign, and site and number of each unit that its report ranks, the first rank first."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        report = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         what, hint = f"cannot read: {error.strerror}", "eqfault report FOLDER writes the report of a campaign"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), hint)) from error
     except ValueError as error:
         raise UsageError(Diagnostic("rtl-protect", f"is no JSON: {error}", str(file), f"give {REPORT}")) from error
-
-
-def _ranked(file: Path, report: Any, net: IntNet, sizes: dict[str, int]) -> Iterator[tuple[str, int]]:
     try:
-        digest = report["campaign"]["ir_digest"]
         rows = [row for measure in report["units"] for row in measure["rows"]]
-        sites = [(str(row["site"]).partition(":"), int(row["number"])) for row in rows]
+        return report["campaign"]["ir_digest"], [(str(row["site"]), int(row["number"])) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"is no report of a campaign: {type(error).__name__} {error}"
         raise UsageError(
             Diagnostic("rtl-protect", what, str(file), "give the report.json of eqfault report")
         ) from error
+
+
+def _ranked(file: Path, net: IntNet, sizes: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """State and number of each ranked unit of a state."""
+    digest, units = _units(file)
     if digest != net.digest:
         what = f"the campaign is of the net {digest}, this one is {net.digest}"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), "run the campaign on the net that is compiled"))
+    sites = [(site.partition(":"), unit) for site, unit in units]
     states = [(name, unit) for (kind, _, name), unit in sites if kind == "state" and 0 <= unit < sizes.get(name, 0)]
     if not states:
-        what = f"ranks {len(sites)} units, and none of a state"
+        what = f"ranks {len(units)} units, and none of a state"
         hint = "eqfault run --model seu --sites state ranks them, with enough faults"
         raise UsageError(Diagnostic("rtl-protect", what, str(file), hint))
     yield from states

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from amaranth import Cat, Const, Value
@@ -49,7 +48,7 @@ class Wire:
         return Interval(self.range.lo >> cut, self.range.hi >> cut)
 
 
-Wires = NDArray[Any]
+Wires = NDArray[np.object_]
 """Array of `Wire`, shaped as the value."""
 Scope = dict[str, Wires]
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from .memories import deepen
 from .module import ModuleText
 from .names import Names, port_kinds
 from .rtlil import parse
 from .simplify import simplify
+
+if TYPE_CHECKING:
+    # It is loaded with the first core, not with the command that lists architectures.
+    from amaranth import Elaboratable, Value
+    from amaranth.hdl import Fragment
+
+    Design: TypeAlias = Elaboratable | Fragment
 
 __all__ = ["BlockMemory", "Verilog", "convert", "emit_verilog"]
 
@@ -38,12 +45,12 @@ class Verilog:
     primitives: Mapping[str, int]
 
 
-def emit_verilog(design: Any, *, name: str = "top", ports: list[Any] | None = None) -> str:
+def emit_verilog(design: Design, *, name: str = "top", ports: Sequence[Value] | None = None) -> str:
     """The text of `convert` alone."""
     return convert(design, name=name, ports=ports).text
 
 
-def convert(design: Any, *, name: str = "top", ports: list[Any] | None = None, header: str = "") -> Verilog:
+def convert(design: Design, *, name: str = "top", ports: Sequence[Value] | None = None, header: str = "") -> Verilog:
     """Verilog of an elaboratable or a fragment: the top module, `name`, comes first, modules that are equal are one.
 
     The text means the same as Verilog-2005 and as SystemVerilog-2017. `ports`: as in `amaranth.back.rtlil.convert`, for

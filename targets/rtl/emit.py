@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +14,18 @@ from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission, Vectors
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
-from eqcompile.toolchain.typed_json import JSON, JsonObject
+from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
 from .templates import fill, text
 from .vectors import expected
 
 if TYPE_CHECKING:
     # They import Amaranth, which a list of targets must not wait for.
-    from eqcompile.rtl.interface import Port
+    from amaranth import Value
+
+    from eqcompile.rtl.interface import Engine, Port
     from eqcompile.rtl.shell import Shell
+    from eqcompile.rtl.verilog.emit import Design
 
 __all__ = ["THINNED", "TOLERANT", "TOP", "saboteur_sites", "shell_of", "write_folder"]
 
@@ -103,7 +105,7 @@ def write_folder(
     return Emission(figures, (f"architecture {architecture.name}: {_line(details)}",))
 
 
-def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> dict[str, Any]:
+def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> JsonObject:
     """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
     holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
     part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
@@ -113,9 +115,9 @@ def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> d
 
     shell = shell_of(net, architecture, trace=True, inject=True)
     made = sabotage(shell)
-    _write_verilog(net, architecture, made.fragment, folder / INJECTED, ports=list(made.ports))
+    _write_verilog(net, architecture, made.fragment, folder / INJECTED, ports=made.ports)
     span = shell.engine.watched_span
-    sites = [asdict(site) for site in made.sites]
+    sites = [encode(site) for site in made.sites]
     numbers = {site.name: number for number, site in enumerate(made.sites)}
     return {
         "verilog": INJECTED,
@@ -127,7 +129,7 @@ def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> d
     }
 
 
-def _weight_memory(net: IntNet, engine: Any, folder: Path, sites: Mapping[str, int]) -> dict[str, Any]:
+def _weight_memory(net: IntNet, engine: Engine, folder: Path, sites: Mapping[str, int]) -> JsonObject:
     """As `Memory` reads it; writes the words that it starts with. `sites`: numbers by name."""
     weights = engine.plan.weights
     numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
@@ -141,11 +143,11 @@ def _weight_memory(net: IntNet, engine: Any, folder: Path, sites: Mapping[str, i
     return {**numbers, "rows": rows, "coded": [sites[name] for name in parts if name in sites]}
 
 
-def saboteur_sites(net: IntNet, architecture: Architecture) -> list[dict[str, Any]]:
+def saboteur_sites(net: IntNet, architecture: Architecture) -> list[dict[str, JSON]]:
     """Registers and memories of the core with saboteurs, as core.json lists them."""
     from eqcompile.rtl.upsets import sabotage
 
-    return [asdict(site) for site in sabotage(shell_of(net, architecture, trace=True, inject=True)).sites]
+    return [encode(site) for site in sabotage(shell_of(net, architecture, trace=True, inject=True)).sites]
 
 
 def _spram_model() -> str:
@@ -155,15 +157,15 @@ def _spram_model() -> str:
 
 
 def _write_verilog(
-    net: IntNet, architecture: Architecture, design: Any, path: Path, ports: list[Any] | None = None
-) -> dict[str, Any]:
+    net: IntNet, architecture: Architecture, design: Design, path: Path, ports: Sequence[Value] | None = None
+) -> JsonObject:
     """Write the file; return what the core needs of a device's memories and primitives, for the manifest."""
     from eqcompile.rtl.harden.tmr import kept_apart
     from eqcompile.rtl.verilog import convert
 
     verilog = convert(design, name=TOP, ports=ports, header=_header(net, architecture))
     path.write_text(kept_apart(verilog.text), encoding="utf-8")
-    return {"memories": [asdict(memory) for memory in verilog.memories], "primitives": dict(verilog.primitives)}
+    return {"memories": [encode(memory) for memory in verilog.memories], "primitives": verilog.primitives}
 
 
 def _header(net: IntNet, architecture: Architecture) -> str:
@@ -184,21 +186,15 @@ def _port(port: Port) -> JsonObject:
     return {"bits": fmt.bits, "signed": fmt.signed, "count": port.count, "bytes": port.bytes, "beat": port.beat}
 
 
-def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, Any]:
+def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, JSON]:
     """core.json: what the bench knows about the core, its memories left out."""
     from eqcompile.rtl.interface import HARDENED, ID, LOADING, Register
 
     absent = (*(() if shell.guard is not None else HARDENED), *(() if shell.loads else LOADING))
     signature = shell.engine.signature
-    by_name = {s.name: s for s in net.states}
-    states = [
-        {
-            "name": name,
-            "shape": list(by_name[name].shape),
-            "units": units,
-            "bits": fmt.bits,
-            "signed": fmt.signed,
-        }
+    shapes = {s.name: list(s.shape) for s in net.states}
+    states: list[JsonObject] = [
+        {"name": name, "shape": shapes[name], "units": units, "bits": fmt.bits, "signed": fmt.signed}
         for name, units, fmt in signature.states
     ]
     types = Analysis.of(net).types
@@ -222,7 +218,7 @@ def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, Any]:
     }
 
 
-def _line(details: Mapping[str, Any]) -> str:
+def _line(details: JsonObject) -> str:
     shown = {k: v for k, v in details.items() if isinstance(v, (int, str)) and k != "arch"}
     return ", ".join(f"{k} {v}" for k, v in shown.items()) or "no figures"
 
@@ -242,22 +238,20 @@ def _loads(architecture: Architecture, words: Sequence[int] | None) -> str:
     )
 
 
-def _hardening(details: Mapping[str, Any], *, flags: bool) -> str:
+def _hardening(engine: Engine, *, flags: bool) -> str:
     """The README's section on hardening; empty without any. `flags`: whether registers count what it detects."""
-    names = details.get("harden", ())
-    if not names:
+    if not engine.harden:
         return ""
-    listed = "\n".join(f"- `{name}` {MECHANISMS[name]}" for name in names)
+    listed = "\n".join(f"- `{name}` {MECHANISMS[name]}" for name in engine.harden)
     if not flags:
-        protected = details.get("protected", {})
-        units = "; ".join(f"{state} {', '.join(map(str, numbers))}" for state, numbers in protected.items())
+        units = "; ".join(f"{state} {', '.join(map(str, numbers))}" for state, numbers in engine.protect.items())
         return fill("VOTES.md.tmpl", names=listed, units=units or "none")
     bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS))
     return fill("HARDENING.md.tmpl", names=listed, flags=bits)
 
 
 def _readme(
-    net: IntNet, architecture: Architecture, shell: Shell, details: Mapping[str, Any], words: Sequence[int] | None
+    net: IntNet, architecture: Architecture, shell: Shell, details: JsonObject, words: Sequence[int] | None
 ) -> str:
     x, y = shell.x_port, shell.y_port
     return fill(
@@ -274,6 +268,6 @@ def _readme(
         tolerance=net.schedule.tolerance,
         loads=_loads(architecture, words),
         load_registers=text("LOADING.md.tmpl") if shell.loads else "",
-        hardening=_hardening(details, flags=shell.guard is not None),
+        hardening=_hardening(shell.engine, flags=shell.guard is not None),
         primitives="no vendor primitives" if architecture.preloaded else "its vendor primitives are `SB_SPRAM256KA`",
     )

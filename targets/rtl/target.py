@@ -28,7 +28,7 @@ from eqcompile.toolchain.interfaces import (
 )
 from eqcompile.toolchain.ir import EqNet, IntNet, check
 from eqcompile.toolchain.options import Bounds, option, option_faults
-from eqcompile.toolchain.typed_json import JsonObject
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
 from .engines import AUTO, candidates, choose
@@ -47,7 +47,6 @@ __all__ = ["RtlTarget"]
 EMITTING = {"amaranth": "amaranth"}
 """Packages that emitting needs, by module."""
 RUNNING = {"cocotb": "cocotb", "cocotbext": "cocotbext-axi"}
-MAX_STEPS = (1 << 16) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,7 @@ class RtlTarget(Target):
         return [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> RtlPlan | Refusals:
-        faults = [*check(net)] or [*_schedule(net)]
+        faults = [*check(net)]
         if faults:
             return Refusals(tuple(faults))
         absent = [name for module, name in EMITTING.items() if importlib.util.find_spec(module) is None]
@@ -204,7 +203,7 @@ class RtlPlan(Plan):
     def counts_clocks(self) -> bool:
         return bool(self.target.requests.parts)
 
-    def saboteur_sites(self) -> list[dict[str, Any]]:
+    def saboteur_sites(self) -> list[dict[str, JSON]]:
         """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
         return saboteur_sites(self.net, self.architecture)
 
@@ -225,16 +224,3 @@ class RtlPlan(Plan):
     ) -> Emission:
         assert vectors is not None
         return finish_folder(self.architecture, artifact, vectors, self.target.requests, clocks, progress)
-
-
-def _schedule(net: IntNet) -> Iterator[Diagnostic]:
-    if net.schedule.frames:
-        yield Diagnostic(
-            "rtl-frames",
-            "the net takes a sequence of frames, the core starts every sample anew",
-            net.name,
-            "compile to the numpy target",
-        )
-    for name, value in (("steps", net.schedule.steps), ("tolerance", net.schedule.tolerance)):
-        if value > MAX_STEPS:
-            yield Diagnostic("rtl-schedule", f"{value} {name}, a register holds {MAX_STEPS}", net.name)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 RESULT, DONE, UNKNOWN = b"R", b"K", b"E"
 
@@ -22,13 +22,31 @@ RESULT, DONE, UNKNOWN = b"R", b"K", b"E"
 class Line(Protocol):
     """A serial line: pyserial's `Serial`, or a simulated one."""
 
-    def write(self, data: bytes, /) -> Any: ...
+    def write(self, data: bytes, /) -> object: ...
 
     def read(self, size: int, /) -> bytes: ...
 
     def send_break(self) -> None: ...
 
     def reset_input_buffer(self) -> None: ...
+
+
+class Codes(TypedDict):
+    """A side of the core: `count` codes of `lo` to `hi`, `bytes` bytes each."""
+
+    count: int
+    bytes: int
+    lo: int
+    hi: int
+
+
+class Description(TypedDict):
+    """board.json."""
+
+    x: Codes
+    y: Codes
+    identity: int
+    baud: int
 
 
 class LinkError(RuntimeError):
@@ -38,7 +56,7 @@ class LinkError(RuntimeError):
 class BoardLink:
     """The host's side of the protocol; `description` is the content of board.json."""
 
-    def __init__(self, line: Line, description: Mapping[str, Any]) -> None:
+    def __init__(self, line: Line, description: Description) -> None:
         self.line = line
         self.x, self.y, self.identity = description["x"], description["y"], description["identity"]
 
@@ -102,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="to wait for an answer (default 5 s)")
     options = parser.parse_args(argv)
     here = Path(__file__).resolve().parent
-    description = json.loads((here / "board.json").read_text(encoding="utf-8"))
+    description: Description = json.loads((here / "board.json").read_text(encoding="utf-8"))
     vectors = json.loads((here / "vectors.json").read_text(encoding="utf-8")) if options.input is None else None
     samples = vectors["inputs"] if vectors else json.loads(options.input.read_text(encoding="utf-8"))
     try:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from eqcompile.toolchain.interfaces import Run
+from eqcompile.toolchain.typed_json import JSON
 
-__all__ = ["Clocks", "clocks_of"]
+__all__ = ["Clocks", "Times", "clocks_of"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of samples one at a time."""
+
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """What clocks are at a frequency: `latency_us` and `relaxing_us` in microseconds."""
+
+    latency_us: Spread
+    relaxing_us: Spread
+    inferences_per_s: float
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,7 @@ class Clocks:
     relaxing_worst: int
     interval: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JSON]:
         """Plain JSON values."""
         return {
             "kind": "simulated",
@@ -39,13 +56,13 @@ class Clocks:
             "back_to_back": self.interval,
         }
 
-    def at(self, clock_mhz: float) -> dict[str, Any]:
-        """Times at a clock: JSON values."""
-        return {
-            "latency_us": {"median": self.latency_median / clock_mhz, "worst": self.latency_worst / clock_mhz},
-            "relaxing_us": {"median": self.relaxing_median / clock_mhz, "worst": self.relaxing_worst / clock_mhz},
-            "inferences_per_s": clock_mhz * 1e6 / self.interval,
-        }
+    def at(self, clock_mhz: float) -> Times:
+        """Times at a clock."""
+        return Times(
+            latency_us=Spread(self.latency_median / clock_mhz, self.latency_worst / clock_mhz),
+            relaxing_us=Spread(self.relaxing_median / clock_mhz, self.relaxing_worst / clock_mhz),
+            inferences_per_s=clock_mhz * 1e6 / self.interval,
+        )
 
     def text(self) -> str:
         """One line for people."""

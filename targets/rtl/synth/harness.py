@@ -12,15 +12,34 @@ option; with the harness both families are measured in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 
-__all__ = ["NAME", "CorePort", "core_ports", "harness"]
+__all__ = ["NAME", "CorePort", "Netlist", "core_ports", "harness"]
 
 NAME = "eqcompile_harness"
+
+
+class NetlistPort(TypedDict):
+    """A port in Yosys' JSON netlist: its nets, the lowest bit first."""
+
+    direction: str
+    bits: Sequence[int | str]
+
+
+class NetlistModule(TypedDict):
+    """A module in Yosys' JSON netlist, as far as it is read here."""
+
+    ports: Mapping[str, NetlistPort]
+
+
+class Netlist(TypedDict):
+    """Yosys' JSON netlist, as far as it is read here."""
+
+    modules: Mapping[str, NetlistModule]
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,7 @@ class CorePort:
     bits: int
 
 
-def core_ports(netlist: Mapping[str, Any], top: str) -> list[CorePort]:
+def core_ports(netlist: Netlist, top: str) -> list[CorePort]:
     """The ports of module `top` in Yosys' JSON netlist; UsageError if there is no such module or a port is `inout`."""
     modules = netlist["modules"]
     if top not in modules:

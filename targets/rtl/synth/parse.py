@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 
@@ -46,7 +44,7 @@ def timing_of(report: str, clock: str) -> Timing:
     """Frequency and slowest path of the clock whose net is named after `clock`, from nextpnr's JSON report;
     SynthesisError if it cannot be read."""
     try:
-        loaded: Mapping[str, Any] = json.loads(report)
+        loaded = json.loads(report)
         nets = [n for n in loaded["fmax"] if re.fullmatch(rf"(\$glbnet\$)?{re.escape(clock)}(\$.*)?", n)]
         if len(nets) != 1:
             raise _unreadable("nextpnr", f"{len(nets)} clocks named {clock} among {', '.join(loaded['fmax'])}")

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, encode
 
 from .clocks import Clocks
 from .parse import Timing
@@ -106,7 +106,7 @@ class SynthReport:
             "tools": list(self.tools),
             "notes": list(self.notes),
             "clocks": None if self.clocks is None else self.clocks.to_json(),
-            "times": None if self.clocks is None or self.fmax_mhz is None else self.clocks.at(self.fmax_mhz),
+            "times": None if self.clocks is None or self.fmax_mhz is None else encode(self.clocks.at(self.fmax_mhz)),
         }
 
     def text(self) -> str:
@@ -134,10 +134,8 @@ class SynthReport:
             lines.append(f"  {self.clocks.text()}")
         if self.clocks is not None and self.fmax_mhz is not None:
             times = self.clocks.at(self.fmax_mhz)
-            median, worst = times["latency_us"]["median"], times["latency_us"]["worst"]
-            rate = f"{times['inferences_per_s']:,.0f} inferences/s"
-            lines.append(
-                f"  latency: {median:.2f} us median, {worst:.2f} us worst; {rate} (simulated clocks at that Fmax)"
-            )
+            latency = f"{times.latency_us.median:.2f} us median, {times.latency_us.worst:.2f} us worst"
+            rate = f"{times.inferences_per_s:,.0f} inferences/s"
+            lines.append(f"  latency: {latency}; {rate} (simulated clocks at that Fmax)")
         lines += [f"  {note}" for note in self.notes]
         return "\n".join([*lines, f"  tools: {', '.join(self.tools)}"])

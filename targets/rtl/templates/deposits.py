@@ -11,69 +11,74 @@ import json
 import os
 import re
 import time
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import cocotb
 import numpy as np
 from cocotb.handle import Deposit
 from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, Timer
-from driver import Driver  # type: ignore[import-not-found]
-from layout import Layout, load_arrays  # type: ignore[import-not-found]
+from driver import Core, Driver  # type: ignore[import-not-found]
+from layout import Codes, Layout, load_arrays  # type: ignore[import-not-found]
 
 PATIENCE = 20_000
 """Clocks after which there is no result."""
 
 
-def found(dut: Any, path: str) -> Any:
-    """The register or memory of this name."""
-    for name in path.split("."):
-        dut = getattr(dut, name)
-    return dut
+class Upset(TypedDict):
+    """An upset of the list."""
+
+    sample: int
+    path: str
+    row: int | None
+    mask: int
+    clock: int
 
 
-def clear(dut: Any, layout: Layout) -> None:
+def clear(dut: Core, layout: Layout) -> None:
     """Empty what the core writes before it reads it, as at power-up: a disturbed core may read it all the same."""
     # Of a wide memory each piece is a site.
     names = {re.sub(r"\.\d+$", "", site["name"]) for site in layout.inject["sites"] if site["kind"] == "memory"}
     for name in names:
-        memory = found(dut, name)
+        memory = attrgetter(name)(dut)
         for row in memory.range:
             memory[row].value = Deposit(0)
 
 
-async def strike(dut: Any, fault: Any) -> None:
+async def strike(dut: Core, upset: Upset) -> None:
     """Flip the bits once the clock's edge has passed, and long before the next one."""
     await FallingEdge(dut.clk)
     while not (dut.s_axis_tvalid.value and dut.s_axis_tready.value):
         await FallingEdge(dut.clk)
-    for _ in range(fault["clock"] + 2):
+    for _ in range(upset["clock"] + 2):
         await RisingEdge(dut.clk)
     await Timer(1, "ns")
-    word = found(dut, fault["path"])
-    if fault["row"] is not None:
-        word = word[fault["row"]]
-    word.value = Deposit(int(str(word.value), 2) ^ fault["mask"])
+    word = attrgetter(upset["path"])(dut)
+    if upset["row"] is not None:
+        word = word[upset["row"]]
+    word.value = Deposit(int(str(word.value), 2) ^ upset["mask"])
 
 
 @cocotb.test()
-async def deposits(dut: Any) -> None:
+async def deposits(dut: Core) -> None:
     layout = Layout.read()
     driver = await Driver.started(dut, layout)
     frames = layout.frames(load_arrays(Path(os.environ["CORE_INPUTS"])))
     driver.limit = PATIENCE
     units = sum(s["units"] for s in layout.states)
     y: list[list[int]] = []
-    rows: list[Any] = []
+    rows: list[list[Codes]] = []
     made: list[int] = []
     start = time.perf_counter()
-    for fault in json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8")):
+    upsets: list[Upset] = json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8"))
+    for upset in upsets:
         # Nothing of the one before may write any more when memories are emptied.
         await driver.reset()
         clear(dut, layout)
         await driver.reset()
-        striking = cocotb.start_soon(strike(dut, fault))
-        driver.send(frames[fault["sample"]])
+        striking = cocotb.start_soon(strike(dut, upset))
+        driver.send(frames[upset["sample"]])
         try:
             codes, ticks = await driver.receive()
             # The last tick's trace may stand at the very clock of the last code.

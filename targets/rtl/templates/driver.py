@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
+from cocotb.handle import LogicArrayObject, LogicObject
 from cocotb.triggers import ClockCycles, FallingEdge, Timer, with_timeout
 from cocotbext.axi import (
     AxiLiteBus,
@@ -20,9 +21,9 @@ from cocotbext.axi import (
     AxiStreamSink,
     AxiStreamSource,
 )
-from layout import Layout, Results  # type: ignore[import-not-found]
+from layout import Codes, Layout, Results  # type: ignore[import-not-found]
 
-__all__ = ["CLOCK_NS", "Driver", "stalls"]
+__all__ = ["CLOCK_NS", "Core", "Driver", "stalls"]
 
 CLOCK_NS = 10
 INPUTS = (
@@ -30,6 +31,22 @@ INPUTS = (
     *("s_axil_awaddr", "s_axil_awprot", "s_axil_awvalid", "s_axil_wdata", "s_axil_wstrb", "s_axil_wvalid"),
     *("s_axil_bready", "s_axil_araddr", "s_axil_arprot", "s_axil_arvalid", "s_axil_rready"),
 )
+
+
+class Core(Protocol):
+    """The core's pins that are read or written here; cocotbext-axi drives those of the buses."""
+
+    clk: LogicObject
+    rst: LogicObject
+    s_axis_tvalid: LogicObject
+    s_axis_tready: LogicObject
+    m_axis_tvalid: LogicObject
+    m_axis_tready: LogicObject
+    m_axis_tlast: LogicObject
+    m_axis_tdata: LogicArrayObject
+    m_axis_tuser: LogicArrayObject
+    trace_end: LogicObject
+    trace_codes: LogicArrayObject
 
 
 def stalls(probability: float) -> Iterator[bool]:
@@ -43,7 +60,7 @@ class Driver:
     The trace is read at falling edges: all signals are settled then, and are what the next rising edge samples.
     """
 
-    def __init__(self, dut: Any, layout: Layout) -> None:
+    def __init__(self, dut: Core, layout: Layout) -> None:
         self.dut, self.layout = dut, layout
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=1)
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=1)
@@ -53,12 +70,12 @@ class Driver:
         units = sum(s["units"] for s in layout.states)
         # Every weight of a dense net in a clock of its own, and streams that stall most of the time.
         self.limit = 20_000 + 4 * layout.steps * units * (units + layout.x["count"])
-        self.ticks: list[Any] = []
+        self.ticks: list[Codes] = []
         self.stalled = 0
         self.clocks = 0
 
     @classmethod
-    async def started(cls, dut: Any, layout: Layout) -> Driver:
+    async def started(cls, dut: Core, layout: Layout) -> Driver:
         """A driver of a core that runs and was reset."""
         driver = cls(dut, layout)
         # The buses read handshakes from the first clock on: nothing may be undefined by then, as they leave their data.
@@ -148,7 +165,7 @@ class Driver:
         assert len(users) == 1, f"TUSER changes within a result: {sorted(users)}"
         return self.layout.codes(frame.tdata), int(users.pop())
 
-    async def run(self, frames: Any, ticks: int, *, sent: int = 0) -> Results:
+    async def run(self, frames: Sequence[Sequence[int]], ticks: int, *, sent: int = 0) -> Results:
         """Send all frames back to back and gather their results, after those of the `sent` before."""
         for codes in frames:
             self.send(codes)
@@ -159,7 +176,7 @@ class Driver:
             rows.append(await self.taken(made))
         return self.layout.gathered(rows, y, ticks)
 
-    async def taken(self, made: int) -> list[Any]:
+    async def taken(self, made: int) -> list[Codes]:
         """States after each of the `made` oldest ticks traced."""
         # The last tick's trace may stand at the very clock of the last code.
         await FallingEdge(self.dut.clk)
@@ -180,7 +197,7 @@ class Driver:
         found = await self.axil.write(self.layout.registers[register], value.to_bytes(4, "little"))
         assert found.resp == want, f"writing {value} to {register}: {found.resp!r}, must be {want!r}"
 
-    async def load(self, words: Any) -> None:
+    async def load(self, words: Sequence[int]) -> None:
         """Write all weight words."""
         await self.write("LOAD_ADDRESS", 0)
         for word in words:

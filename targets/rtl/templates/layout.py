@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FOLDER", "Layout", "Results", "load_arrays", "pattern"]
+__all__ = ["FOLDER", "Codes", "Layout", "Results", "load_arrays", "pattern"]
 
 FOLDER = Path(__file__).resolve().parents[1]
 """The folder with core.v and core.json."""
@@ -19,8 +19,65 @@ FOLDER = Path(__file__).resolve().parents[1]
 Codes = NDArray[np.int64]
 
 
-def load_arrays(path: Path) -> dict[str, Any]:
-    """Every array of an .npz file."""
+class Code(TypedDict):
+    """A code in `bits` bits, two's complement if `signed`."""
+
+    bits: int
+    signed: bool
+
+
+class Port(Code):
+    """A stream: `count` codes a sample, `beat` of them a beat, each in `bytes` bytes."""
+
+    count: int
+    bytes: int
+    beat: int
+
+
+class State(Code):
+    """`units` codes of the trace."""
+
+    name: str
+    shape: list[int]
+    units: int
+
+
+class Input(TypedDict):
+    """An input of the net and its smallest and largest code."""
+
+    name: str
+    shape: list[int]
+    lo: int
+    hi: int
+
+
+class Output(TypedDict):
+    """An output of the net."""
+
+    name: str
+    shape: list[int]
+
+
+class Site(TypedDict):
+    """A register or memory of the core with saboteurs: `rows` words of `bits` bits."""
+
+    name: str
+    kind: str
+    bits: int
+    rows: int
+
+
+class Saboteurs(TypedDict):
+    """The core with saboteurs, as far as the bench reads it. `flags`: what the bits of FAULTS say; none without
+    hardening."""
+
+    verilog: str
+    sites: list[Site]
+    flags: list[str]
+
+
+def load_arrays(path: Path) -> dict[str, Codes]:
+    """Every array `[...]`, int64, of an .npz file by its name."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 
@@ -30,10 +87,10 @@ def pattern(code: int, bits: int) -> int:
     return code & ((1 << bits) - 1)
 
 
-def _value(bits: int, fmt: Mapping[str, Any]) -> int:
-    """The code that the low bits of `bits` mean."""
-    found: int = bits & ((1 << fmt["bits"]) - 1)
-    return found - (1 << fmt["bits"]) if fmt["signed"] and found >> (fmt["bits"] - 1) else found
+def _value(word: int, code: Code) -> int:
+    """The code that the low bits of a word mean."""
+    value = word & ((1 << code["bits"]) - 1)
+    return value - (1 << code["bits"]) if code["signed"] and value >> (code["bits"] - 1) else value
 
 
 @dataclass(frozen=True)
@@ -48,32 +105,44 @@ class Results:
 
 @dataclass(frozen=True)
 class Layout:
-    """core.json."""
+    """core.json. `verilog`: the file to simulate; `trace`: it has a trace port, which is read; `models`: files with
+    models of vendor primitives; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is
+    a core with saboteurs; `injects`: it is the one to simulate."""
 
-    raw: Mapping[str, Any]
+    name: str
+    digest: str
+    verilog: str
+    trace: bool
+    id: int
+    registers: Mapping[str, int]
+    steps: int
+    tolerance: int
+    x: Port
+    y: Port
+    inputs: Sequence[Input]
+    outputs: Sequence[Output]
+    states: Sequence[State]
+    models: Sequence[str]
+    load_words: bool
+    preloaded: bool
+    inject: Saboteurs | None
+    injects: bool = False
 
     @classmethod
     def read(cls, *, traced: bool = True, injects: bool = False) -> Layout:
         """The layout of this folder's core. Not `traced`: the core as it is delivered, its trace port not read.
         `injects`: the one with saboteurs; ValueError if the folder was written without."""
-        raw = json.loads((FOLDER / "core.json").read_text(encoding="utf-8"))
-        raw["injects"] = injects
+        layout = cls(**json.loads((FOLDER / "core.json").read_text(encoding="utf-8")))
         if injects:
-            if not raw["inject"]:
+            if layout.inject is None:
                 raise ValueError("this folder has no core with saboteurs: compile with --saboteurs")
-            return cls(raw | {"verilog": raw["inject"]["verilog"]})
-        return cls(raw if traced else raw | {"trace": False, "verilog": "core.v"})
+            return replace(layout, verilog=layout.inject["verilog"], injects=True)
+        return layout if traced else replace(layout, trace=False, verilog="core.v")
 
     @property
     def sources(self) -> list[Path]:
         """The Verilog files to simulate: the core, and models of vendor primitives in it."""
-        return [FOLDER / str(name) for name in (self.raw["verilog"], *self.raw["models"])]
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.raw[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        return [FOLDER / name for name in (self.verilog, *self.models)]
 
     def frames(self, arrays: Mapping[str, Codes]) -> Codes:
         """Input codes `[samples, codes]` in the order of the stream, from arrays `codes.NAME`."""
@@ -104,21 +173,21 @@ class Layout:
             arrays["steps"],
         )
 
-    def write(self, path: Path, results: Results, details: Mapping[str, Any]) -> None:
+    def write(self, path: Path, results: Results, details: Mapping[str, object]) -> None:
         """A file of results in the net's shapes: each output under its name, `state.NAME`, `steps`, and `details.json`,
         the text of a JSON object. Arrays in `details` become lists."""
         text = json.dumps(details, default=lambda array: array.tolist())
-        found: dict[str, Any] = {"steps": results.steps, "details.json": np.array(text)}
+        arrays: dict[str, NDArray[np.generic]] = {"steps": results.steps, "details.json": np.array(text)}
         for s in self.states if results.states else ():
             rows = results.states[s["name"]]
-            found[f"state.{s['name']}"] = rows.reshape(*rows.shape[:2], *s["shape"])
+            arrays[f"state.{s['name']}"] = rows.reshape(*rows.shape[:2], *s["shape"])
         at = 0
         for o in self.outputs:
             size = int(np.prod(o["shape"]))
-            found[o["name"]] = results.y[:, at : at + size].reshape(-1, *o["shape"])
+            arrays[o["name"]] = results.y[:, at : at + size].reshape(-1, *o["shape"])
             at += size
         with path.open("wb") as file:
-            np.savez(file, **found)
+            np.savez(file, **arrays)
 
     def words(self, codes: Sequence[int]) -> list[int]:
         """Input codes as the TDATA of each beat, the first code of a beat lowest; lanes beyond the last code are -1."""
@@ -133,11 +202,11 @@ class Layout:
 
         ValueError if a lane beyond the last code is not 0.
         """
-        lane = {"bits": 8 * self.y["bytes"], "signed": self.y["signed"]}
-        found = [_value(word >> lane["bits"] * i, lane) for word in words for i in range(self.y["beat"])]
-        if any(found[self.y["count"] :]):
-            raise ValueError(f"lanes beyond the {self.y['count']} codes hold {found[self.y['count'] :]}")
-        return found[: self.y["count"]]
+        lane: Code = {"bits": 8 * self.y["bytes"], "signed": self.y["signed"]}
+        lanes = [_value(word >> lane["bits"] * i, lane) for word in words for i in range(self.y["beat"])]
+        if any(lanes[self.y["count"] :]):
+            raise ValueError(f"lanes beyond the {self.y['count']} codes hold {lanes[self.y['count'] :]}")
+        return lanes[: self.y["count"]]
 
     def traced(self, word: int) -> Codes:
         """The states on `trace_codes`, side by side."""

