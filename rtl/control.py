@@ -49,11 +49,13 @@ def detached(fragment: Fragment, domain: str) -> list[tuple[Signal, Signal]]:
     """Take the registers of a domain out of the fragment: each of them, and a signal with the value that it would load
     next, which logic of the fragment computes. Whoever takes them out assigns them."""
     statements = fragment.statements.pop(domain, ())
-    found = [(register, Signal.like(register, name=f"{register.name}_next")) for register in _assigned(statements)]
-    if found:
-        fragment.add_statements("comb", *(coming.eq(register) for register, coming in found))
-        fragment.add_statements("comb", _Ahead(found)(statements))
-    return found
+    registers_of = [
+        (register, Signal.like(register, name=f"{register.name}_next")) for register in _assigned(statements)
+    ]
+    if registers_of:
+        fragment.add_statements("comb", *(coming.eq(register) for register, coming in registers_of))
+        fragment.add_statements("comb", _Ahead(registers_of)(statements))
+    return registers_of
 
 
 def _assigned(statements: object) -> list[Signal]:
@@ -65,8 +67,8 @@ def _assigned(statements: object) -> list[Signal]:
 class _Target(ValueTransformer):
     """The left side of an assignment, with what follows a register in the register's place."""
 
-    def __init__(self, found: Iterable[tuple[Signal, Signal]]) -> None:
-        self.following = {id(register): coming for register, coming in found}
+    def __init__(self, pairs: Iterable[tuple[Signal, Signal]]) -> None:
+        self.following = {id(register): coming for register, coming in pairs}
 
     def on_Signal(self, value: Signal) -> Value:
         return self.following.get(id(value), value)
@@ -81,8 +83,8 @@ class _Target(ValueTransformer):
 class _Ahead(StatementTransformer):
     """Statements that assign what follows registers instead of the registers."""
 
-    def __init__(self, found: Iterable[tuple[Signal, Signal]]) -> None:
-        self.target = _Target(found)
+    def __init__(self, pairs: Iterable[tuple[Signal, Signal]]) -> None:
+        self.target = _Target(pairs)
 
     def on_Assign(self, stmt: Assign) -> Statement:
         return Assign(self.target.on_value(stmt.lhs), stmt.rhs)

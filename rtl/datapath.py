@@ -101,9 +101,9 @@ class Clocked(Fabric):
     table_latency = 2
 
     def cut(self, m: Module, value: Value) -> Value:
-        held = Signal(value.shape())
-        m.d.sync += held.eq(value)
-        return held
+        register = Signal(value.shape())
+        m.d.sync += register.eq(value)
+        return register
 
     def table(self, m: Module, entries: Sequence[int], shape: Shape, index: Value) -> Value:
         attrs = {"rom_style": "block"} if len(entries) * shape.width > SMALL else {}
@@ -162,9 +162,9 @@ class Datapath:
         elements or if `row`, the element's index in C order, is given: a number makes a constant, a signal (on a fabric
         without clocks only) a table. Raises TypeError for operations outside `ELEMENTWISE`.
         """
-        found = {name: self._operand(m, op, name, operands, row) for name in self.operands(op)}
+        values = {name: self._operand(m, op, name, operands, row) for name in self.operands(op)}
         result = Signal(self.shape(op.out), name=op.out if not isinstance(row, int) else f"{op.out}_{row}")
-        m.d.comb += result.eq(self._expression(m, op, found))
+        m.d.comb += result.eq(self._expression(m, op, values))
         return result
 
     def operands(self, op: Op) -> list[str]:
@@ -222,16 +222,16 @@ class Datapath:
 
         Comparisons that the format of `x` decides are left out; its proved interval would not survive other weights.
         """
-        found = Format(max(x.shape().width, 1), x.shape().signed)
+        fmt = Format(max(x.shape().width, 1), x.shape().signed)
         bits = max((size - 1).bit_length(), 1)
-        distance = Signal(shape_of(Format.holding(min(found.lo - first, 0), max(found.hi - first, 0))))
+        distance = Signal(shape_of(Format.holding(min(fmt.lo - first, 0), max(fmt.hi - first, 0))))
         m.d.comb += distance.eq(x - first)
         index = distance[:bits]
-        if found.hi > first + size - 1:
+        if fmt.hi > first + size - 1:
             # With a power of two the comparison is an OR of the bits above.
             above = distance[bits:].any() if size == 1 << bits else distance.as_unsigned() > size - 1
             index = Mux(above, size - 1, index)
-        if found.lo < first:
+        if fmt.lo < first:
             index = Mux(distance < 0, 0, index)
         result = Signal(bits)
         m.d.comb += result.eq(index)

@@ -78,9 +78,9 @@ class Tables:
         total = (masked.as_signed() if word.shape().signed else masked) + read.data[3 * n :].as_signed()
         if clamp is not None:
             total = Mux(total < clamp.lo, clamp.lo, Mux(total > clamp.hi, clamp.hi, total))
-        found = Signal(word.shape(), name=f"inject_{number}_found")
-        inner.d.comb += found.eq(total)
-        return found
+        result = Signal(word.shape(), name=f"inject_{number}_found")
+        inner.d.comb += result.eq(total)
+        return result
 
 
 def _cut(value: Value, bits: int) -> Value:

@@ -95,9 +95,9 @@ class _Placed:
         written, started = bool(memory._write_ports), any(memory._data.init)
         kind = ("loaded" if started else "memory") if written else "rom"
         row = self.port["unit"][: (depth - 1).bit_length()]
-        held = Signal(width, name="upset_held")
-        memory.read_port(domain="comb", addr=row, data=held, en=Const(1), transparent_for=())
-        coming: Value = held
+        stored = Signal(width, name="upset_held")
+        memory.read_port(domain="comb", addr=row, data=stored, en=Const(1), transparent_for=())
+        coming: Value = stored
         for port in memory._write_ports:
             coming = Mux(port._en.any() & (port._addr == row), port._data, coming)
         used = max((row + 1 for row, word in enumerate(memory._data.init) if word), default=depth)

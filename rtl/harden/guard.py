@@ -62,8 +62,8 @@ class Guard(wiring.Component):
         took = Signal(name="took")
         began = Signal(name="began")
         idle = Signal(name="idle")
-        found = Signal(len(FLAGS))
-        seen = Signal(len(FLAGS), name="seen")
+        alarms = Signal(len(FLAGS))
+        pending = Signal(len(FLAGS), name="seen")
         corrected = Signal(name="corrected")
         # A frame has begun and its result has not ended.
         owing = Signal(name="owing")
@@ -83,10 +83,10 @@ class Guard(wiring.Component):
             m.d.control += [took.eq(self.takes & running), began.eq(self.begins), idle.eq(self.idle)]
         m.d.comb += [
             running.eq(~self.restart & ~self.abort),
-            found.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
+            alarms.eq(Mux(running, self.faults | Cat(own, Const(0, len(FLAGS) - 1)), 0)),
         ]
-        m.d.comb += self.aborts.eq(found.any())
-        m.d.control += [self.abort.eq(self.aborts), seen.eq(found | self.noticed), corrected.eq(self.corrected)]
+        m.d.comb += self.aborts.eq(alarms.any())
+        m.d.control += [self.abort.eq(self.aborts), pending.eq(alarms | self.noticed), corrected.eq(self.corrected)]
         with m.If(self.begins & self.takes):
             m.d.control += owing.eq(1)
         with m.If(self.ended | self.restart):
@@ -95,9 +95,9 @@ class Guard(wiring.Component):
             m.d.control += self.closing.eq(1)
         with m.Elif(self.ended | self.restart):
             m.d.control += self.closing.eq(0)
-        m.d.control += self.flags.eq((self.flags & ~self.clear) | seen)
+        m.d.control += self.flags.eq((self.flags & ~self.clear) | pending)
         m.d.sync += [
             self.corrected_count.eq(self.corrected_count + corrected),
-            self.detected_count.eq(self.detected_count + seen.any()),
+            self.detected_count.eq(self.detected_count + pending.any()),
         ]
         return m

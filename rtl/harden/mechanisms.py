@@ -32,12 +32,12 @@ def chosen(text: str) -> tuple[str, ...]:
 def faults(names: tuple[str, ...]) -> list[Diagnostic]:
     """What is wrong with a choice, whatever the engine; empty if nothing is."""
     known = ", ".join(MECHANISMS)
-    found = [
+    diagnostics = [
         Diagnostic("rtl-mechanism", f"there is no mechanism {name!r}", "harden", f"known: {known}")
         for name in names
         if name not in MECHANISMS
     ]
     if {"parity", "secded"} <= set(names):
         what = "parity and secded are two codes for the same memory"
-        found.append(Diagnostic("rtl-mechanism", what, "harden", "secded finds what parity finds, and repairs"))
-    return found
+        diagnostics.append(Diagnostic("rtl-mechanism", what, "harden", "secded finds what parity finds, and repairs"))
+    return diagnostics

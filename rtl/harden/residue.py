@@ -73,17 +73,17 @@ class ResidueRam(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ram = ram = self.ram
-        held = Signal(ram.width, name="held")
-        found = Signal(2)
-        code = held[:-2]
-        m.d.control += held.eq(ram.read_data)
+        word = Signal(ram.width, name="held")
+        remainder = Signal(2)
+        code = word[:-2]
+        m.d.control += word.eq(ram.read_data)
         m.d.comb += [
             ram.read_address.eq(self.read_address),
             ram.write_address.eq(self.write_address),
             ram.write_data.eq(Cat(self.write_data, self.write_residue)),
             ram.write_enable.eq(self.write_enable),
             self.read_data.eq(ram.read_data[:-2]),
-            found.eq(residue(m, code.as_signed() if self.signed else code)),
-            self.mismatch.eq(found != held[-2:]),
+            remainder.eq(residue(m, code.as_signed() if self.signed else code)),
+            self.mismatch.eq(remainder != word[-2:]),
         ]
         return m

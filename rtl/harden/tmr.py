@@ -48,15 +48,15 @@ class Triplicated(FragmentTransformer):
 
     def on_fragment(self, fragment: Fragment) -> Fragment:
         new = super().on_fragment(fragment)
-        found = detached(new, CONTROL)
-        if not found:
+        pairs = detached(new, CONTROL)
+        if not pairs:
             return new
-        copies = [[_copy(register, number) for register, _ in found] for number in range(COPIES)]
+        copies = [[_copy(register, number) for register, _ in pairs] for number in range(COPIES)]
         for number, copy in enumerate(copies):
             module = Fragment()
-            module.add_statements("sync", *(held.eq(coming) for held, (_, coming) in zip(copy, found, strict=True)))
+            module.add_statements("sync", *(held.eq(coming) for held, (_, coming) in zip(copy, pairs, strict=True)))
             new.add_subfragment(module, f"{_NAME}_{number}")
-        for (register, _), *three in zip(found, *copies, strict=True):
+        for (register, _), *three in zip(pairs, *copies, strict=True):
             new.add_statements("comb", register.eq(majority(*three)))
         return new
 

@@ -78,12 +78,12 @@ def build_cells(m: Module, plan: Plan, command: Command, given: Value) -> Cells:
         near = Signal(code, name=f"code_{c}", reset_less=True)
         product = Signal(signed(bits + code.width), name=f"product_{c}", reset_less=True)
         m.d.sync += [weight.eq(weights[c]), near.eq(held), product.eq(weighted(weight, near, -near))]
-        found = Signal(total, name=f"sum_{c}", reset_less=True)
+        accumulator = Signal(total, name=f"sum_{c}", reset_less=True)
         left = Signal(total, name=f"leaving_{c}", reset_less=True)
         with m.If(issue[CLOCKS - 1]):
-            m.d.sync += found.eq(Mux(first[CLOCKS - 1], 0, found) + product)
+            m.d.sync += accumulator.eq(Mux(first[CLOCKS - 1], 0, accumulator) + product)
         with m.If(captured):
-            m.d.sync += left.eq(found)
+            m.d.sync += left.eq(accumulator)
         leaving.append(left)
     chains = [leaving[u * plan.share : (u + 1) * plan.share] for u in range(plan.units)]
     for chain in chains:
@@ -121,7 +121,7 @@ def _weights(m: Module, plan: Plan, word: Value) -> list[Value]:
     fmt = plan.weight_format
     mask, at = (1 << fmt.bits) - 1, Signal(range(max(len(plan.words), 2)), reset_less=True)
     m.d.sync += at.eq(word)
-    found: list[Value] = []
+    weights: list[Value] = []
     together = max(MEMORY_BITS // fmt.bits, 1)
     for first in range(0, plan.cells, together):
         part = plan.words[:, first : first + together]
@@ -131,8 +131,8 @@ def _weights(m: Module, plan: Plan, word: Value) -> list[Value]:
         port, held = rom.read_port(), Signal(width, name=f"word_{first}", reset_less=True)
         m.d.comb += port.addr.eq(at)
         m.d.sync += held.eq(port.data)
-        found += [decode(held[c * fmt.bits :], fmt) for c in range(part.shape[1])]
-    return found
+        weights += [decode(held[c * fmt.bits :], fmt) for c in range(part.shape[1])]
+    return weights
 
 
 def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
@@ -150,7 +150,7 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
     issue = Signal(2, name="issued")
     base, offset, block = (Signal(range(max(passes, 2)), name=n) for n in ("base", "offset", "loaded"))
     total = Signal(range(2 * passes))
-    held = Signal(shape_of(plan.code_format), name="given", reset_less=True)
+    input_code = Signal(shape_of(plan.code_format), name="given", reset_less=True)
     m.d.comb += total.eq(base + offset)
     m.d.control += [
         select[0].eq(Mux(command.given, take, Mux(command.direct, load, kind))),
@@ -160,7 +160,7 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
         block.eq(Mux(total >= passes, total - passes, total)),
         issue.eq((issue << 1) | command.issue),
     ]
-    m.d.sync += held.eq(given)
+    m.d.sync += input_code.eq(given)
     state = plan.net.formats[plan.operand]
     codes = [Signal(shape_of(plan.code_format), name=f"moving_{c}", reset_less=True) for c in range(plan.cells)]
     ports = []
@@ -176,5 +176,5 @@ def _moving(m: Module, plan: Plan, command: Command, given: Value) -> _Moving:
             with m.Case(load):
                 m.d.sync += code.eq(decode(own.data, state))
             with m.Case(take):
-                m.d.sync += code.eq(held)
+                m.d.sync += code.eq(input_code)
     return _Moving(codes, ports)

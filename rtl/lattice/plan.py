@@ -54,11 +54,11 @@ class Plan:
     @cached_property
     def names(self) -> Mapping[str, str]:
         """The value that each reshaped one is; C order stays."""
-        found: dict[str, str] = {}
+        sources: dict[str, str] = {}
         for op in self.net.all_ops():
             if isinstance(op, ops.Reshape):
-                found[op.out] = found.get(op.x, op.x)
-        return found
+                sources[op.out] = sources.get(op.x, op.x)
+        return sources
 
     def name(self, value: str) -> str:
         """`value`, or what it is a reshape of."""
@@ -91,9 +91,9 @@ class Plan:
     @property
     def kept(self) -> list[str]:
         """Values of the drive that are read after it."""
-        made = {op.out for op in self.net.drive}
+        driven = {op.out for op in self.net.drive}
         read = [n for op in self.net.step for n in op.reads] + [s.update for s in self.net.states]
-        return sorted({self.name(n) for n in read} & made)
+        return sorted({self.name(n) for n in read} & driven)
 
     @cached_property
     def words(self) -> Array:
@@ -119,8 +119,8 @@ class Plan:
     @property
     def code_format(self) -> Format:
         """What a cell multiplies: codes of the state and of the input."""
-        found = [self.net.formats[self.operand], self.net.formats[self.net.inputs[0].name]]
-        return Format.holding(min(f.lo for f in found), max(f.hi for f in found))
+        formats = [self.net.formats[self.operand], self.net.formats[self.net.inputs[0].name]]
+        return Format.holding(min(f.lo for f in formats), max(f.hi for f in formats))
 
     @property
     def sum_format(self) -> Format:
@@ -138,12 +138,12 @@ class Plan:
 
     def sites_of(self, unit: int) -> list[int | None]:
         """Sites that a unit serves, in its order; None where the shares are uneven."""
-        found: list[int | None] = []
+        sites: list[int | None] = []
         for block in range(self.passes):
             for cell in range(unit * self.share, (unit + 1) * self.share):
                 site = block * self.cells + cell
-                found.append(site if cell < self.cells and site < self.sites else None)
-        return found
+                sites.append(site if cell < self.cells and site < self.sites else None)
+        return sites
 
 
 def plan_of(net: IntNet, *, passes: int, units: int | None) -> Plan:
@@ -155,21 +155,21 @@ def plan_of(net: IntNet, *, passes: int, units: int | None) -> Plan:
 
 def check(net: IntNet, *, passes: int = 1, units: int | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
-    found = [*unknown_operations(net, TAKEN, "lattice", _ELSE), *_interface(net)]
-    if found:
-        return found
-    found = [*_maps(net)]
-    if found:
-        return found
+    diagnostics = [*unknown_operations(net, TAKEN, "lattice", _ELSE), *_interface(net)]
+    if diagnostics:
+        return diagnostics
+    diagnostics = [*_maps(net)]
+    if diagnostics:
+        return diagnostics
     plan = Plan(net, 1, 1)
-    found = [*_values(plan)]
+    diagnostics = [*_values(plan)]
     if not 1 <= passes <= plan.sites:
         what = f"passes is {passes}, must be in 1..{plan.sites}"
-        found.append(Diagnostic("rtl-passes", what, net.name, "as many as the lattice has planes give one plane"))
+        diagnostics.append(Diagnostic("rtl-passes", what, net.name, "as many as the lattice has planes give one plane"))
     elif units is not None and not 1 <= units <= -(-plan.sites // passes):
         what = f"units is {units}, must be in 1..{-(-plan.sites // passes)}, the number of cells"
-        found.append(Diagnostic("rtl-units", what, net.name))
-    return found
+        diagnostics.append(Diagnostic("rtl-units", what, net.name))
+    return diagnostics
 
 
 def _interface(net: IntNet) -> Iterator[Diagnostic]:
@@ -189,16 +189,16 @@ def _maps(net: IntNet) -> Iterator[Diagnostic]:
     """One map in each block, of what a lattice has at hand there."""
     types = Analysis.of(net).types
     alias = Plan(net, 1, 1).name
-    found: list[LinearMap] = []
+    weighted: list[LinearMap] = []
     for name, block in (("drive", net.drive), ("step", net.step), ("readout", net.readout)):
         maps = [op for op in block if isinstance(op, WEIGHTED)]
         if len(maps) != 1:
             what = f"the {name} has {len(maps)} operations with weights, that of a lattice has 1"
             yield Diagnostic("rtl-lattice-maps", what, ", ".join(op.out for op in maps) or net.name, _ELSE)
-        found += maps[:1]
-    if len(found) != 3:
+        weighted += maps[:1]
+    if len(weighted) != 3:
         return
-    drive, step, readout = found
+    drive, step, readout = weighted
     sites = prod(net.states[0].shape)
     if alias(drive.x) != net.inputs[0].name:
         yield Diagnostic("rtl-lattice-operand", f"{drive.x} is not the input; cells read nothing else", drive.out)
@@ -221,19 +221,19 @@ def _values(plan: Plan) -> Iterator[Diagnostic]:
     for s in net.states:
         if prod(s.shape) != plan.sites:
             yield Diagnostic("rtl-lattice-shape", f"{prod(s.shape)} entries, {plan.sites} cells", s.name, _ELSE)
-    made = {op.out for op in net.drive if not isinstance(op, ops.Reshape)}
+    driven = {op.out for op in net.drive if not isinstance(op, ops.Reshape)}
     params = net.param_names
     rows = prod(types[plan.maps[2].out].shape)
     none: set[str] = set()
-    blocks = ((net.drive, none, plan.sites), (net.step, states | made, plan.sites), (net.readout, none, rows))
-    for block, given, entries in blocks:
-        known = set(given)
+    blocks = ((net.drive, none, plan.sites), (net.step, states | driven, plan.sites), (net.readout, none, rows))
+    for block, sources, entries in blocks:
+        known = set(sources)
         for op in block:
             yield from _read(plan, op, known, entries)
             known |= set() if isinstance(op, ops.Reshape) else {op.out}
         if block is net.step:
             yield from _ends(plan, [s.update for s in net.states], known | params, "update")
-            yield from _ends(plan, [s.init for s in net.states if s.init is not None], made | params, "initial code")
+            yield from _ends(plan, [s.init for s in net.states if s.init is not None], driven | params, "initial code")
         elif block is net.readout:
             yield from _ends(plan, [net.outputs[0].value], known, "output")
 

@@ -74,10 +74,10 @@ def _blocks(a: int, b: int) -> int:
 
 
 def _tables(path: Datapath, block: Iterable[Op]) -> int:
-    found = 0
+    bits = 0
     for op in block:
         tables = {ops.Lookup: ("table",), ops.Interpolate: ("base", "slope")}.get(type(op), ())
         for field in tables:
             name = getattr(op, field)
-            found += path.net.param(name).size * int(path.shape(name).width)
-    return found
+            bits += path.net.param(name).size * int(path.shape(name).width)
+    return bits

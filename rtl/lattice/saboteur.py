@@ -64,10 +64,10 @@ class Saboteur:
 
     def kept(self, pipe: Elementwise, name: str, value: Value, time: int) -> Value:
         """A value of the drive as a step reads it from memory."""
-        made = self.ports.made
-        found = self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), made)
+        tick = self.ports.made
+        disturbed = self._upset(f"value:{name}", value, self._elements(pipe, pipe.at("", time)), tick)
         # What tick 0 reads was disturbed as it was computed.
-        return Mux(made == 0, value, found)
+        return Mux(tick == 0, value, disturbed)
 
     def _elements(self, pipe: Elementwise, index: Value) -> Elements:
         """Those of a pipe, of which that at `index` is at hand."""

@@ -76,9 +76,9 @@ def build_sites(
         drive, step = (Pipe(m, plan, leaving.number, elements, saboteur) for _ in range(2))
         drive.bias(plan.maps[0], leaving.sums[unit])
         drive.run(plan.net.drive)
-        wanted = {s.init: s.name for s in states if s.init is not None} | {name: name for name in plan.kept}
-        made, driven_at = drive.results(wanted)
-        driven = dict(zip(wanted, made, strict=True))
+        targets = {s.init: s.name for s in states if s.init is not None} | {name: name for name in plan.kept}
+        values, driven_at = drive.results(targets)
+        driven = dict(zip(targets, values, strict=True))
         driven_valid = _later(m, leaving.valid & leaving.driving, driven_at)
         where = drive.at("", driven_at)
         for name in plan.kept:
@@ -92,9 +92,9 @@ def build_sites(
             step.put(name, kept.found, TABLE_CLOCKS)
         step.bias(plan.maps[1], leaving.sums[unit])
         step.run(plan.net.step)
-        wanted = {s.update: s.name for s in states} | {s.name: s.name for s in states}
-        made, clocks = step.results(wanted)
-        new = dict(zip(wanted, made, strict=True))
+        targets = {s.update: s.name for s in states} | {s.name: s.name for s in states}
+        values, clocks = step.results(targets)
+        new = dict(zip(targets, values, strict=True))
         stepped_valid = _later(m, leaving.valid & ~leaving.driving & ~leaving.reading, clocks)
         valid, index = driven_valid | stepped_valid, Mux(driven_valid, where, step.at("", clocks))
         real = step.real(clocks)
@@ -124,9 +124,9 @@ def build_sites(
 
 def _later(m: Module, value: Value, clocks: int) -> Value:
     for _ in range(clocks):
-        held = Signal.like(value, name="later")
-        m.d.control += held.eq(value)
-        value = held
+        register = Signal.like(value, name="later")
+        m.d.control += register.eq(value)
+        value = register
     return value
 
 

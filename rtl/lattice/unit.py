@@ -71,9 +71,9 @@ class Pipe:
         self.m.submodules += (rom := Memory(shape=shape, depth=len(entries), init=entries))
         port = rom.read_port()
         self.m.d.comb += port.addr.eq(self.at("", time - TABLE_CLOCKS))
-        held = Signal(shape, reset_less=True)
-        self.m.d.sync += held.eq(port.data)
-        return held
+        entry = Signal(shape, reset_less=True)
+        self.m.d.sync += entry.eq(port.data)
+        return entry
 
     def bias(self, op: LinearMap, total: Value) -> None:
         """Start with the result of a map, `total` without its bias, at time 0."""
@@ -87,9 +87,9 @@ class Pipe:
             return
         self.put(name, total, 0)
         fmt = Format.holding(min(bias), max(bias))
-        found = Signal(shape, name=name, reset_less=True)
-        self.m.d.sync += found.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))
-        self.put(name, self._disturbed(name, found, TABLE_CLOCKS + 1), TABLE_CLOCKS + 1)
+        biased = Signal(shape, name=name, reset_less=True)
+        self.m.d.sync += biased.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))
+        self.put(name, self._disturbed(name, biased, TABLE_CLOCKS + 1), TABLE_CLOCKS + 1)
 
     def run(self, block: Iterable[Op]) -> None:
         """Add the operations of a block that follow its map."""
@@ -117,22 +117,22 @@ class Pipe:
         names = self.path.operands(op)
         read = [n for n in names if n not in self.plan.net.param_names or self.path.constant(n, op.out) is None]
         values, time = self.results(dict.fromkeys(read, op.out))
-        given = dict(zip(read, values, strict=True))
+        operands = dict(zip(read, values, strict=True))
         if isinstance(op, ops.Rescale) and is_product(self.path, op):
-            value, latency = self._rescaled(op, given)
+            value, latency = self._rescaled(op, operands)
         else:
-            value, latency = self.path.evaluate(self.m, op, given), self.path.latency(op)
-        held = Signal(self.path.shape(op.out), name=op.out, reset_less=True)
-        self.m.d.sync += held.eq(value)
-        self.put(op.out, self._disturbed(op.out, held, time + latency + 1), time + latency + 1)
+            value, latency = self.path.evaluate(self.m, op, operands), self.path.latency(op)
+        result = Signal(self.path.shape(op.out), name=op.out, reset_less=True)
+        self.m.d.sync += result.eq(value)
+        self.put(op.out, self._disturbed(op.out, result, time + latency + 1), time + latency + 1)
 
     def _disturbed(self, name: str, value: Value, time: int) -> Value:
         return value if self.saboteur is None else self.saboteur.computed(self, name, value, time)
 
-    def _rescaled(self, op: ops.Rescale, given: dict[str, Value]) -> tuple[Value, int]:
+    def _rescaled(self, op: ops.Rescale, operands: dict[str, Value]) -> tuple[Value, int]:
         """`(x * multiplier + half) >> shift`: one multiplier block, what exceeds its operand by additions."""
-        x = given[op.x]
-        factor = given[op.multiplier] if op.multiplier in given else self._constant(op)
+        x = operands[op.x]
+        factor = operands[op.multiplier] if op.multiplier in operands else self._constant(op)
         low, rest = _parts(x)
         lower = Signal((low * factor).shape(), reset_less=True)
         self.m.d.sync += lower.eq(low * factor)

@@ -56,22 +56,24 @@ def walk_of(matrix: NDArray[np.int64], passes: int) -> Walk:
     row, column = np.nonzero(matrix)
     block = (column // cells - row // cells) % passes
     offset = (column % cells - row % cells) % cells
-    wanted = {int(q): sorted({int(r) for r in offset[block == q]}) for q in np.unique(block)} or {0: []}
+    offsets_of = {int(q): sorted({int(r) for r in offset[block == q]}) for q in np.unique(block)} or {0: []}
     shapes = [(cells, 1)] + [(side, axes) for axes in (2, 3) for side in range(2, cells) if side**axes == cells]
-    found = [({q: _path(rs, cells, side, axes) for q, rs in wanted.items()}, side, axes) for side, axes in shapes]
-    paths, side, axes = min(found, key=lambda f: sum(len(path) for path in f[0].values()))
+    candidates = [
+        ({q: _path(rs, cells, side, axes) for q, rs in offsets_of.items()}, side, axes) for side, axes in shapes
+    ]
+    paths, side, axes = min(candidates, key=lambda f: sum(len(path) for path in f[0].values()))
     places: list[Place] = []
     weights: list[NDArray[np.int64]] = []
     padded = np.zeros((cells * passes, cells * passes), np.int64)
     padded[:sites, :sites] = matrix
     own = np.arange(cells * passes)
     for q, path in paths.items():
-        seen: set[int] = set()
+        visited: set[int] = set()
         source = (own // cells + q) % passes * cells
         places += [Place(q), *(Place(None, b - a) for a, b in itertools.pairwise(path))]
         for at in path:
-            fresh = at % cells not in seen
-            seen.add(at % cells)
+            fresh = at % cells not in visited
+            visited.add(at % cells)
             weights.append(padded[own, source + (own + at) % cells] * fresh)
     return Walk(tuple(places), np.array(weights).reshape(-1, passes, cells), side, axes)
 
@@ -107,14 +109,14 @@ def _far(a: Cell, b: Cell) -> int:
 
 def _coordinates(offset: int, cells: int, strides: list[int]) -> Cell:
     """The nearest displacement whose number is `offset` on the ring."""
-    found = []
+    candidates = []
     for whole in (offset, offset - cells):
         rest, steps = whole, []
         for stride in strides:
             steps.append((2 * rest + stride) // (2 * stride))
             rest -= steps[-1] * stride
-        found.append(tuple(steps))
-    return min(found, key=lambda f: sum(map(abs, f)))
+        candidates.append(tuple(steps))
+    return min(candidates, key=lambda f: sum(map(abs, f)))
 
 
 def _snake(displacement: Cell, side: int) -> Cell:

@@ -86,10 +86,10 @@ class Builder:
     def block(self, block: Iterable[Op], scope: Scope, upset: Upset | None = None) -> None:
         """Add the wires of every operation of `block` to `scope`. With `upset` no operation is fused with another, and
         the wires of each are what it makes of them."""
-        given = list(block)
-        fused = fusible(given, self.net) if upset is None else {}
+        operations = list(block)
+        fused = fusible(operations, self.net) if upset is None else {}
         waiting = {name for f in fused.values() for name in f.names}
-        for op in given:
+        for op in operations:
             if isinstance(op, ops.Repeat):
                 inner = dict(scope)
                 self.carry(op, op.init, inner, upset)
@@ -179,8 +179,8 @@ class Builder:
             if term is None:
                 outputs.append(constant(0))
                 continue
-            found = shifted(nodes[term.node], term.shift)
-            outputs.append(self.negated(found) if term.negative else found)
+            output = shifted(nodes[term.node], term.shift)
+            outputs.append(self.negated(output) if term.negative else output)
         return outputs
 
     def elementwise(self, op: Op, scope: Scope) -> Wires:
@@ -200,15 +200,15 @@ class Builder:
             return self.lookup(op, operands[op.x], row)
         cost = LEVELS.get(type(op), 1)
         names = list(operands)
-        found = dict(zip(names, self.ready(list(operands.values()), cost), strict=True))
-        value = self.logic.evaluate(self.m, op, {n: w.value for n, w in found.items()}, row=row)
+        ready = dict(zip(names, self.ready(list(operands.values()), cost), strict=True))
+        value = self.logic.evaluate(self.m, op, {n: w.value for n, w in ready.items()}, row=row)
         if isinstance(op, ops.Greater):
-            return self._late(found.values(), Wire(value, Interval(0, 1)), cost)
-        ranges = {n: w.range for n, w in found.items()} | {
+            return self._late(ready.values(), Wire(value, Interval(0, 1)), cost)
+        ranges = {n: w.range for n, w in ready.items()} | {
             n: self.logic.ranges[n] for n in op.reads if n not in operands
         }
         interval = op_range(op, ranges, self.sizes, self.net.param)
-        return self._late(found.values(), Wire(narrowed(value, interval), interval), cost)
+        return self._late(ready.values(), Wire(narrowed(value, interval), interval), cost)
 
     def lookup(self, op: ops.Lookup, x: Wire, row: int) -> Wire:
         """An entry of a table, by the bits of `x` that change."""
@@ -288,25 +288,25 @@ class Builder:
 
         Then none of them brings levels from before those registers: the cut goes through all of them.
         """
-        given = list(operands)
-        late = [w for w in given if self.levels is not None and w.level and w.level + cost > self.levels]
+        wires = list(operands)
+        late = [w for w in wires if self.levels is not None and w.level and w.level + cost > self.levels]
         if not late:
-            return given
+            return wires
         stage = max(w.stage for w in late) + 1
-        return [self.registered(w) if w in late or w.stage < stage else w for w in given]
+        return [self.registered(w) if w in late or w.stage < stage else w for w in wires]
 
     def registered(self, wire: Wire) -> Wire:
         """`wire` behind a register, the same one each time; one that a register drives already stays."""
         if wire.is_constant or wire.level == 0:
             return wire
-        found = self.registers.get(wire)
-        if found is None:
+        known = self.registers.get(wire)
+        if known is None:
             # No reset: what it held before is never read.
-            held = Signal(shape_of(_holding(wire.core_range())), name="held", reset_less=True)
-            self.m.d.sync += held.eq(wire.core())
-            value = composed(held, wire.low, wire.offset)
-            found = self.registers[wire] = replace(wire, value=value, stage=wire.stage + 1, level=0)
-        return found
+            register = Signal(shape_of(_holding(wire.core_range())), name="held", reset_less=True)
+            self.m.d.sync += register.eq(wire.core())
+            value = composed(register, wire.low, wire.offset)
+            known = self.registers[wire] = replace(wire, value=value, stage=wire.stage + 1, level=0)
+        return known
 
     def wire(
         self,
@@ -326,14 +326,14 @@ class Builder:
         self.m.d.comb += signal.eq(core)
         return self._late(operands, Wire(composed(signal, low, offset), interval, 0, 0, low, offset), cost)
 
-    def _late(self, operands: Iterable[Wire], made: Wire, cost: int) -> Wire:
-        if made.is_constant:
-            return constant(made.range.lo)
-        given = list(operands)
+    def _late(self, operands: Iterable[Wire], result: Wire, cost: int) -> Wire:
+        if result.is_constant:
+            return constant(result.range.lo)
+        wires = list(operands)
         return replace(
-            made,
-            stage=max((w.stage for w in given), default=0),
-            level=cost + max((w.level for w in given), default=0),
+            result,
+            stage=max((w.stage for w in wires), default=0),
+            level=cost + max((w.level for w in wires), default=0),
         )
 
     def _derived(self, wire: Wire, value: Value, interval: Interval) -> Wire:

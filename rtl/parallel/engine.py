@@ -139,31 +139,31 @@ class ParallelEngine(Engine):
         self.step_clocks = 1 + _stages(itertools.chain(*updates))
         self.drive_clocks = max(driving, _stages(itertools.chain(*initial)))
         self.ahead = self.step_clocks == 1
-        seen = {s.name: self._state(f"seen_{s.name}", s.shape) for s in net.states} if self.ahead else states
-        read = {**clamped, **seen}
+        copies = {s.name: self._state(f"seen_{s.name}", s.shape) for s in net.states} if self.ahead else states
+        read = {**clamped, **copies}
         if saboteur is not None:
-            read = saboteur.clamped(clamped, self.made) | saboteur.states(seen, self.made)
+            read = saboteur.clamped(clamped, self.made) | saboteur.states(copies, self.made)
         builder.block(net.readout, read, upset["readout"])
         outputs = [w for o in net.outputs for w in builder.get(o.value, read).reshape(-1)]
         self.read_clocks = _stages(outputs)
         self.protected = {
-            id(held[name].reshape(-1)[unit].value)
+            id(registers[name].reshape(-1)[unit].value)
             for name, units in self.protect.items()
             for unit in units
-            for held in ((states, seen) if self.ahead else (states,))
+            for registers in ((states, copies) if self.ahead else (states,))
         }
         self.intake.delayed(self.drive_clocks)
         self._control(
             m,
             [w.value for s in net.states for w in states[s.name].reshape(-1)],
-            [w.value for s in net.states for w in seen[s.name].reshape(-1)],
+            [w.value for s in net.states for w in copies[s.name].reshape(-1)],
             list(itertools.chain(*updates)),
             list(itertools.chain(*initial)),
             outputs,
         )
         if self.signature.traced:
             for s in net.states:
-                self.show(m, s.name, (w.value for w in seen[s.name].reshape(-1)))
+                self.show(m, s.name, (w.value for w in copies[s.name].reshape(-1)))
 
     def _state(self, name: str, shape: tuple[int, ...]) -> Wires:
         fmt = self.net.formats[name.removeprefix("seen_")]
@@ -176,16 +176,16 @@ class ParallelEngine(Engine):
         net = self.net
         read = {n for op in itertools.chain(walk(net.step), walk(net.readout)) for n in op.reads}
         read |= {o.value for o in net.outputs} | {s.update for s in net.states}
-        wanted = {name: list(wires.reshape(-1)) for name, wires in driven.items() if name in read}
+        needed = {name: list(wires.reshape(-1)) for name, wires in driven.items() if name in read}
         # A drive that is cut is no word of the net any more.
         useful = useful_drives(net, net.step) if self.saboteur is None else {}
         for name, within in useful.items():
-            if name in wanted:
-                wanted[name] = [self.builder.saturated(w, i) for w, i in zip(wanted[name], within, strict=True)]
-        clocks = _stages(itertools.chain(*wanted.values()))
+            if name in needed:
+                needed[name] = [self.builder.saturated(w, i) for w, i in zip(needed[name], within, strict=True)]
+        clocks = _stages(itertools.chain(*needed.values()))
         with m.If(self.intake.take):
-            held = {name: filled(driven[name].shape, [_held(m, w) for w in ws]) for name, ws in wanted.items()}
-        return held, clocks
+            registers = {name: filled(driven[name].shape, [_held(m, w) for w in ws]) for name, ws in needed.items()}
+        return registers, clocks
 
     def _entries(self, name: str, scope: Scope, shape: tuple[int, ...]) -> list[Wire]:
         return list(np.broadcast_to(self.builder.get(name, scope), shape).reshape(-1))
@@ -194,7 +194,7 @@ class ParallelEngine(Engine):
         self,
         m: Module,
         states: Sequence[Value],
-        seen: Sequence[Value],
+        copies: Sequence[Value],
         updates: Sequence[Wire],
         initial: Sequence[Wire],
         outputs: Sequence[Wire],
@@ -259,7 +259,7 @@ class ParallelEngine(Engine):
                 m.d.control += primed.eq(0)
             with m.Elif(latch):
                 m.d.control += primed.eq(1)
-                self._latch(m, zip(seen, states, strict=True))
+                self._latch(m, zip(copies, states, strict=True))
             m.d.comb += counted.eq(latch & primed)
         else:
             m.d.comb += counted.eq(latch)
@@ -297,9 +297,9 @@ def _held(m: Module, wire: Wire) -> Wire:
     if wire.is_constant:
         return constant(wire.range.lo)
     core = narrowed(wire.core(), wire.core_range())
-    held = Signal(core.shape(), name="clamped", reset_less=True)
-    m.d.sync += held.eq(core)
-    return replace(wire, value=composed(held, wire.low, wire.offset), stage=0, level=0)
+    register = Signal(core.shape(), name="clamped", reset_less=True)
+    m.d.sync += register.eq(core)
+    return replace(wire, value=composed(register, wire.low, wire.offset), stage=0, level=0)
 
 
 def _stages(wires: Iterable[Wire]) -> int:

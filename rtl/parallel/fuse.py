@@ -29,9 +29,9 @@ class Fused:
 
     @property
     def linear(self) -> LinearMap:
-        found = self.chain[0]
-        assert isinstance(found, (ops.Linear, ops.Stencil, ops.Conv))
-        return found
+        base = self.chain[0]
+        assert isinstance(base, (ops.Linear, ops.Stencil, ops.Conv))
+        return base
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,28 +42,28 @@ class Fused:
 def fusible(block: Sequence[Op], net: IntNet) -> dict[str, Fused]:
     """What can be computed so in `block`, by the name of the sum."""
     readers = Analysis.of(net).readers
-    made = {op.out: op for op in block}
-    found: dict[str, Fused] = {}
-    taken: set[str] = set()
+    producers = {op.out: op for op in block}
+    fusions: dict[str, Fused] = {}
+    absorbed: set[str] = set()
     for op in block:
         if not isinstance(op, ops.Add):
             continue
         for operand, addend in ((op.a, op.b), (op.b, op.a)):
-            chain = _chain(operand, made, readers, net)
-            if chain is None or operand in taken or addend in taken:
+            chain = _chain(operand, producers, readers, net)
+            if chain is None or operand in absorbed or addend in absorbed:
                 continue
             fused = Fused(op, chain[0], chain[1], addend)
-            found[op.out] = fused
-            taken.update(fused.names)
+            fusions[op.out] = fused
+            absorbed.update(fused.names)
             break
-    return found
+    return fusions
 
 
 def _chain(
-    name: str, made: dict[str, Op], readers: Mapping[str, int], net: IntNet
+    name: str, producers: dict[str, Op], readers: Mapping[str, int], net: IntNet
 ) -> tuple[tuple[Op, ...], int] | None:
     """The map behind `name`, with what multiplies it, and by how much; None if there is none or others read it."""
-    op = made.get(name)
+    op = producers.get(name)
     if op is None or readers[name] != 1:
         return None
     if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv)):
@@ -71,7 +71,7 @@ def _chain(
     if not isinstance(op, ops.Rescale) or op.shift != 0:
         return None
     factors = {int(v) for v in net.param(op.multiplier).reshape(-1)}
-    behind = _chain(op.x, made, readers, net)
+    behind = _chain(op.x, producers, readers, net)
     # Any other factor would give each weight more digits.
     if behind is None or len(factors) != 1 or min(factors) <= 0 or min(factors) & (min(factors) - 1):
         return None

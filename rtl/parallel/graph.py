@@ -56,8 +56,8 @@ class AdderGraph:
     def matrix(self) -> NDArray[np.int64]:
         """The matrix that the graph computes, `[outputs, inputs]`: equality with the wanted one proves the graph."""
         zero = np.zeros(self.inputs, np.int64)
-        made = [zero if t is None else (self.rows[t.node] << t.shift) * (-1 if t.negative else 1) for t in self.outputs]
-        return np.array(made, np.int64).reshape(len(made), self.inputs)
+        rows = [zero if t is None else (self.rows[t.node] << t.shift) * (-1 if t.negative else 1) for t in self.outputs]
+        return np.array(rows, np.int64).reshape(len(rows), self.inputs)
 
     @cached_property
     def depths(self) -> tuple[int, ...]:

@@ -22,18 +22,18 @@ Protected = Mapping[str, Collection[int]]
 
 def check_hardening(names: Collection[str], protect: Protected, net: IntNet) -> list[Diagnostic]:
     """Why the engine cannot be hardened so."""
-    found = faults_of(tuple(names))
+    diagnostics = faults_of(tuple(names))
     others = sorted({*names} - {"tmr"})
-    if others and not found:
+    if others and not diagnostics:
         what = f"the parallel engine has no {', '.join(others)}"
-        found.append(Diagnostic("rtl-harden", what, net.name, "it has tmr; the serial engine has all mechanisms"))
+        diagnostics.append(Diagnostic("rtl-harden", what, net.name, "it has tmr; the serial engine has all mechanisms"))
     if protect and "tmr" not in names:
         what = "registers of chosen units are to be protected, and no mechanism does it"
-        found.append(Diagnostic("rtl-harden", what, net.name, "add tmr to --harden"))
+        diagnostics.append(Diagnostic("rtl-harden", what, net.name, "add tmr to --harden"))
     sizes = {s.name: prod(s.shape) for s in net.states}
     for name, units in protect.items():
         wrong = [unit for unit in units if not 0 <= unit < sizes.get(name, 0)]
         if wrong:
             what = f"units {', '.join(map(str, wrong))} of state {name}, the net has {sizes.get(name, 0)} of them"
-            found.append(Diagnostic("rtl-harden", what, net.name))
-    return found
+            diagnostics.append(Diagnostic("rtl-harden", what, net.name))
+    return diagnostics

@@ -119,15 +119,15 @@ class Intake:
     def buffer(self, i: Input, port: Port) -> None:
         """A register for each code, written from its place in its beat."""
         fmt, offset, bits = format_of(i), self.offsets[i.name], port.format.bits
-        made = [Signal(shape_of(fmt), name=f"{i.name}_{n}", reset_less=True) for n in range(prod(i.shape))]
-        numbers = range(offset // port.beat, (offset + len(made) - 1) // port.beat + 1)
+        registers = [Signal(shape_of(fmt), name=f"{i.name}_{n}", reset_less=True) for n in range(prod(i.shape))]
+        numbers = range(offset // port.beat, (offset + len(registers) - 1) // port.beat + 1)
         for number in numbers:
             with self.m.If(self.transfer & (self.number == number)):
                 for slot in range(port.beat):
                     at = number * port.beat + slot - offset
-                    if 0 <= at < len(made):
-                        self.m.d.sync += made[at].eq(decode(self.payload[bits * slot :], fmt))
-        self.scope[i.name] = filled(i.shape, [source(code, fmt) for code in made])
+                    if 0 <= at < len(registers):
+                        self.m.d.sync += registers[at].eq(decode(self.payload[bits * slot :], fmt))
+        self.scope[i.name] = filled(i.shape, [source(code, fmt) for code in registers])
 
     def accumulate(self, maps: Sequence[LinearMap], port: Port) -> None:
         """Three clocks from code to sum: fetch the column, multiply, add."""
@@ -149,20 +149,20 @@ class Intake:
         by_name = {i.name: format_of(i) for i in self.net.inputs}
         for op, w in zip(maps, matrices, strict=True):
             bias, x = bias_of(op, self.net, types), by_name[op.x]
-            found = []
+            sums = []
             for weights, start in zip(w, bias, strict=True):
                 interval = _row_interval(weights, int(start), x)
                 shape = shape_of(Format.holding(interval.lo, interval.hi))
-                made = _Accumulator(Signal(shape, init=int(start), name=f"{op.out}_sum"), int(start))
-                self.accumulators.append(made)
+                accumulator = _Accumulator(Signal(shape, init=int(start), name=f"{op.out}_sum"), int(start))
+                self.accumulators.append(accumulator)
                 weight = decode(word[row * fmt.bits : (row + 1) * fmt.bits], fmt)
                 product = Signal(signed(port.format.bits + fmt.bits), name=f"{op.out}_product")
                 m.d.sync += product.eq(weighted(weight, code, minus))
                 with m.If(adding[2]):
-                    m.d.sync += made.sum.eq(made.sum + product)
-                found.append(Wire(made.sum, interval))
+                    m.d.sync += accumulator.sum.eq(accumulator.sum + product)
+                sums.append(Wire(accumulator.sum, interval))
                 row += 1
-            self.scope[op.out] = filled(types[op.out].shape, found)
+            self.scope[op.out] = filled(types[op.out].shape, sums)
 
     def fetch(self, columns: Array, fmt: Format, code: Format) -> tuple[Signal, Signal]:
         """The code of two clocks ago and, in step with it, its column, the weight of row 0 in the lowest bits."""

@@ -83,12 +83,12 @@ class Saboteur:
         """`held`: what tick 0 reads was disturbed as it was computed."""
         name = word.partition(":")[2]
         fmt = self.ports.net.formats.get(name, BOOLEAN)
-        made = []
+        disturbed = []
         for unit, wire in enumerate(wires.reshape(-1)):
             cut, found = Signal(shape_of(fmt), name=f"{name}_{unit}"), Signal(shape_of(fmt), name=f"{name}_disturbed")
             self.m.d.comb += [cut.eq(wire.value), found.eq(self._word(word, cut, unit, tick, held=held))]
-            made.append(Wire(found, Interval(fmt.lo, fmt.hi), wire.stage, wire.level))
-        return filled(wires.shape, made)
+            disturbed.append(Wire(found, Interval(fmt.lo, fmt.hi), wire.stage, wire.level))
+        return filled(wires.shape, disturbed)
 
     def _word(self, word: str, cut: Signal, unit: int, tick: Value, *, held: bool) -> Value:
         if word not in self.words:
@@ -97,5 +97,5 @@ class Saboteur:
         place, _, name = word.partition(":")
         clamp = self.ports.net.formats[name] if place == "state" else None
         mine = Elements.one(self.ports.inject_unit == unit)
-        found = self.tables.disturbed(self.m, self.words[word], cut, mine, tick, clamp=clamp)
-        return Mux(tick == 0, cut, found) if held else found
+        disturbed = self.tables.disturbed(self.m, self.words[word], cut, mine, tick, clamp=clamp)
+        return Mux(tick == 0, cut, disturbed) if held else disturbed

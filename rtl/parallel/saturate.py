@@ -28,7 +28,7 @@ def useful_drives(net: IntNet, block: Sequence[Op]) -> dict[str, list[Interval]]
     beyond which its code makes no difference."""
     types, readers = Analysis.of(net).types, Analysis.of(net).readers
     tables = {op.x: op for op in block if isinstance(op, ops.Lookup)}
-    found = {}
+    useful = {}
     for fused in fusible(block, net).values():
         table, x = tables.get(fused.add.out), net.formats.get(fused.linear.x)
         shapes = {types[name].shape for name in (fused.addend, fused.linear.out, fused.add.out)}
@@ -41,7 +41,7 @@ def useful_drives(net: IntNet, block: Sequence[Op]) -> dict[str, list[Interval]]
         steps = np.flatnonzero(np.diff(net.param(table.table)))
         # A constant table tells nothing apart.
         low, high = (int(steps[0]), int(steps[-1]) + 1) if len(steps) else (0, 0)
-        found[fused.addend] = [
+        useful[fused.addend] = [
             Interval(table.first + low - int(b), table.first + high - int(a)) for a, b in zip(least, most, strict=True)
         ]
-    return found
+    return useful

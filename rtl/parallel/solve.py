@@ -116,7 +116,7 @@ class _Sharing:
         row = self.rows[r]
         weight = sum(1 << self.depths[n] for n, _, _ in row)
         extra = (1 << self.depth_of(pair)) - (1 << self.depths[a]) - (1 << self.depths[b])
-        found: list[tuple[Digit, Digit]] = []
+        places: list[tuple[Digit, Digit]] = []
         used: set[Digit] = set()
         for one in sorted(row):
             other = (b, one[1] + shift, one[2] ^ minus)
@@ -126,8 +126,8 @@ class _Sharing:
                 break
             weight += extra
             used |= {one, other}
-            found.append((one, other))
-        return found
+            places.append((one, other))
+        return places
 
     def add(self, a: int, b: int, shift: int, minus: bool) -> int:
         self.adders.append(Adder(a, max(-shift, 0), b, max(shift, 0), minus))

@@ -63,10 +63,10 @@ def table_of(entries: Array, first: int, x: Wire) -> CoreTable:
         max(span.lo, min(span.hi, ((first - x.offset) >> x.low) - 1)),
         min(span.hi, max(span.lo, ((last - x.offset) >> x.low) + 1)) + 1,
     )
-    found = entries[np.clip((cores << x.low) + x.offset, first, last) - first]
-    steps = np.flatnonzero(np.diff(found))
+    visible = entries[np.clip((cores << x.low) + x.offset, first, last) - first]
+    steps = np.flatnonzero(np.diff(visible))
     start, end = (int(steps[0]), int(steps[-1]) + 1) if len(steps) else (0, 0)
-    return CoreTable(int(cores[start]), found[start : end + 1])
+    return CoreTable(int(cores[start]), visible[start : end + 1])
 
 
 def latched_lookups(net: IntNet, protect: Protected) -> dict[str, set[int]]:
@@ -160,9 +160,9 @@ class BlockTables:
         key = (fmt.bits, words.tobytes())
         if key not in self.memories:
             attrs = {"ram_style": "block"}
-            made = Memory(shape=fmt.bits, depth=len(words), init=words.tolist(), attrs=attrs)
-            self.memories[key] = made
-            m.submodules += made
+            memory = Memory(shape=fmt.bits, depth=len(words), init=words.tolist(), attrs=attrs)
+            self.memories[key] = memory
+            m.submodules += memory
         port = self.memories[key].read_port(domain="comb")
         m.d.comb += port.addr.eq(x.core())
         self.readers += 1

@@ -87,6 +87,6 @@ def narrowed(value: Value, interval: Interval) -> Value:
 
 def filled(shape: tuple[int, ...], wires: Sequence[Wire]) -> Wires:
     """`wires`, in C order, as an array of this shape; its dtype is object."""
-    made = np.empty(len(wires), object)
-    made[:] = wires
-    return made.reshape(shape)
+    array = np.empty(len(wires), object)
+    array[:] = wires
+    return array.reshape(shape)

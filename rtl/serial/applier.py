@@ -145,15 +145,17 @@ class Applier(wiring.Component):
         for number, (depth, bits) in enumerate(plan.banks):
             m.submodules[f"bank{number}"] = ram = Ram(width=plan.lanes * bits, depth=depth, wipes=True)
             self.banks.append(ram)
-            held = ram.read_data
-            sums = [(held.word_select(i, bits) + product)[:bits] for i, product in enumerate(products)]
+            sums_word = ram.read_data
+            sums = [(sums_word.word_select(i, bits) + product)[:bits] for i, product in enumerate(products)]
             m.d.comb += [
                 ram.read_address.eq(Mux(self.busy, word, self.read)),
                 ram.read_zero.eq(wipes[-1] & writes[-2][number]),
                 ram.write_address.eq(written),
                 ram.write_data.eq(Cat(*sums)),
                 ram.write_enable.eq(writes[-1][number]),
-                self.sums[f"bank{number}"].eq(held if self.upset is None else self.upset(m, number, held, read)),
+                self.sums[f"bank{number}"].eq(
+                    sums_word if self.upset is None else self.upset(m, number, sums_word, read)
+                ),
             ]
         if self.residue:
             factor = self._next(m, residue(m, changes[-2]))
@@ -165,14 +167,14 @@ class Applier(wiring.Component):
         for number, bank in enumerate(self.banks):
             depth = self.plan.banks[number][0]
             m.submodules[f"residues{number}"] = ram = Ram(width=2 * self.plan.lanes, depth=depth, wipes=True)
-            held = ram.read_data
+            word = ram.read_data
             m.d.comb += [
                 ram.read_address.eq(bank.read_address),
                 ram.read_zero.eq(bank.read_zero),
                 ram.write_address.eq(bank.write_address),
-                ram.write_data.eq(Cat(plus(m, held.word_select(i, 2), product) for i, product in enumerate(products))),
+                ram.write_data.eq(Cat(plus(m, word.word_select(i, 2), product) for i, product in enumerate(products))),
                 ram.write_enable.eq(bank.write_enable),
-                self.residues[f"bank{number}"].eq(held),
+                self.residues[f"bank{number}"].eq(word),
             ]
 
     def _products_modulo_3(self, m: Module, codes: Value, factor: Value) -> list[Value]:
@@ -185,9 +187,9 @@ class Applier(wiring.Component):
         return [self._next(m, times(Cat(code[0] & ~code[1], code[0] & code[1]), factor)) for code in lanes]
 
     def _next(self, m: Module, value: Value) -> Value:
-        held = Signal(value.shape())
-        m.d.sync += held.eq(value)
-        return held
+        register = Signal(value.shape())
+        m.d.sync += register.eq(value)
+        return register
 
     def _products(self, m: Module, codes: Value, change: Value) -> list[Value]:
         """Weight times change for each lane, a clock later."""

@@ -85,9 +85,9 @@ class ChangeList(Elaboratable):
     def _read(self, m: Module, ram: Ram) -> Value:
         if not self.late:
             return ram.read_data
-        held = Signal(ram.width)
-        m.d.sync += held.eq(ram.read_data)
-        return held
+        word = Signal(ram.width)
+        m.d.sync += word.eq(ram.read_data)
+        return word
 
 
 def _pick(values: list[Value], index: Signal) -> Value:

@@ -75,8 +75,8 @@ class Core:
             n: ChangeList(units=v.units, width=plan.width, shape=shape_of(v.change), late="tmr" in self.design.harden)
             for n, v in listed.items()
         }
-        for name, made in self.lists.items():
-            self.m.submodules[f"changes_{name}"] = made
+        for name, changes in self.lists.items():
+            self.m.submodules[f"changes_{name}"] = changes
         counted = [u.groups for u in self.units] + [p.units for p in phases if isinstance(p, Take | Show)]
         self.count = Signal(range(max(counted) + 1), name="count")
         self.group = Signal.like(self.count)
@@ -96,13 +96,13 @@ class Core:
         """The table, and the entries in parts of 32 bits; the load port sees one behind the other."""
         ports, weights, applier, m = self.ports, self.plan.weights, self.applier, self.m
         table, entries = ([], []) if self.design.family == "up5k" else plan_memory(self.plan, ports.net)
-        made = self._loaded("table", weights.depth, weights.table_bits, table)
-        m.d.comb += [made.read_address.eq(applier.table_address), applier.table_data.eq(made.read_data)]
+        table_ram = self._loaded("table", weights.depth, weights.table_bits, table)
+        m.d.comb += [table_ram.read_address.eq(applier.table_address), applier.table_data.eq(table_ram.read_data)]
         rams = []
         for part, low in enumerate(range(0, weights.entry_bits, 32)):
             bits = min(32, weights.entry_bits - low)
-            held = [entry >> low & ((1 << bits) - 1) for entry in entries]
-            rams.append(self._loaded(f"entries_{part}", weights.capacity, bits, held))
+            words = [entry >> low & ((1 << bits) - 1) for entry in entries]
+            rams.append(self._loaded(f"entries_{part}", weights.capacity, bits, words))
             m.d.comb += rams[-1].read_address.eq(applier.entry_address)
         m.d.comb += applier.entry_data.eq(Cat(*(ram.read_data for ram in rams)))
         if not self.design.loadable:
@@ -111,12 +111,15 @@ class Core:
         row_bits, part_bits = (weights.depth - 1).bit_length(), (weights.parts - 1).bit_length()
         above = ports.load_address[row_bits:]
         inner = Cat(ports.load_address[:row_bits], above - 1)
-        m.d.comb += [made.write_address.eq(ports.load_address), made.write_enable.eq(ports.load_enable & (above == 0))]
+        m.d.comb += [
+            table_ram.write_address.eq(ports.load_address),
+            table_ram.write_enable.eq(ports.load_enable & (above == 0)),
+        ]
         for part, ram in enumerate(rams):
             here = inner[:part_bits] == part if part_bits else True
             m.d.comb += ram.write_address.eq(inner[part_bits:])
             m.d.comb += ram.write_enable.eq(ports.load_enable & (above != 0) & here)
-        for ram in (made, *rams):
+        for ram in (table_ram, *rams):
             m.d.comb += ram.write_data.eq(ports.load_data)
 
     def _loaded(self, name: str, depth: int, width: int, words: Sequence[int]) -> Ram | CheckedRam:
@@ -200,9 +203,9 @@ class Core:
                     for lane in self.lanes:
                         m.d.sync += change[lane].eq(self._kept(unit, name, lane, event=True) - unit.old[name][lane])
             if name in self.lists:
-                made = self.lists[name]
-                m.d.comb += [made.group.eq(group), *(c.eq(d) for c, d in zip(made.change, change, strict=True))]
-                m.d.comb += made.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
+                changes = self.lists[name]
+                m.d.comb += [changes.group.eq(group), *(c.eq(d) for c, d in zip(changes.change, change, strict=True))]
+                m.d.comb += changes.push.eq(Cat(present[lane] & self._is_event(change[lane]) for lane in self.lanes))
             if v.kind == "state":
                 far = [(c > self.schedule.tolerance) | (c < self.least) for c in change]
                 with m.If(ticked & Cat(present[lane] & far[lane] for lane in self.lanes).any()):
@@ -262,8 +265,8 @@ class Core:
         m, ports, applier = self.m, self.ports, self.applier
         x = ports.x
         code = decode(x.payload, ports.signature.x_port.format)
-        taken = Signal(name=f"{phase.name}_taken")
-        m.d.comb += taken.eq(x.valid & x.ready)
+        handshake = Signal(name=f"{phase.name}_taken")
+        m.d.comb += handshake.eq(x.valid & x.ready)
         if phase.maps:
             which = Signal(range(max(len(phase.maps), 2)), name=f"{phase.name}_map")
             last = which == len(phase.maps) - 1
@@ -276,7 +279,7 @@ class Core:
             ]
             with m.If(applier.valid & applier.ready & ~last):
                 m.d.control += which.eq(which + 1)
-            with m.If(taken):
+            with m.If(handshake):
                 m.d.control += which.eq(0)
         else:
             m.d.comb += x.ready.eq(1)
@@ -284,13 +287,13 @@ class Core:
             m.d.comb += [
                 ram.write_address.eq(self.count[self.lane_bits :]),
                 ram.write_data.eq(code),
-                ram.write_enable.eq(taken & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
+                ram.write_enable.eq(handshake & (self.count[: self.lane_bits] == lane if self.lane_bits else True)),
             ]
         if opens:
             # It follows the ports until the first beat is taken: wide registers do not wait for the stream's handshake.
             with m.If(self.count == 0):
                 self.schedule.start()
-        with m.If(taken):
+        with m.If(handshake):
             if opens:
                 m.d.control += ports.busy.eq(1)
             m.d.control += self.count.eq(self.count + 1)
@@ -310,17 +313,17 @@ class Core:
             m.d.control += self.count.eq(self.count + 1)
 
     def _apply(self, phase: Apply) -> None:
-        m, made, applier = self.m, self.lists[phase.source], self.applier
+        m, changes, applier = self.m, self.lists[phase.source], self.applier
         m.d.comb += [
-            made.run.eq(1),
-            made.take.eq(made.valid & applier.ready),
-            applier.valid.eq(made.valid),
-            applier.row.eq(self.plan.weights.rows[phase.index] | made.unit),
+            changes.run.eq(1),
+            changes.take.eq(changes.valid & applier.ready),
+            applier.valid.eq(changes.valid),
+            applier.row.eq(self.plan.weights.rows[phase.index] | changes.unit),
             applier.bank.eq(self.plan.maps[phase.index].bank),
-            applier.change.eq(made.value),
+            applier.change.eq(changes.value),
         ]
-        with m.If(made.finished):
-            m.d.comb += [self.advance.eq(1), made.clear.eq(phase.last), made.rewind.eq(1)]
+        with m.If(changes.finished):
+            m.d.comb += [self.advance.eq(1), changes.clear.eq(phase.last), changes.rewind.eq(1)]
 
     def _decide(self) -> None:
         m, ports = self.m, self.ports

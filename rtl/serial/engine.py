@@ -41,26 +41,26 @@ def check(
 ) -> list[Diagnostic]:
     """What stands against this net on this engine, all that is known; empty if nothing does."""
     width = _width(lanes, width, family)
-    found = [*_option_faults(lanes, width, family), *refusals(net)]
-    if found:
-        return found
+    diagnostics = [*_option_faults(lanes, width, family), *refusals(net)]
+    if diagnostics:
+        return diagnostics
     try:
         plan = _plan(net, lanes, width, family, capacity)
     except PlanError as e:
         return [Diagnostic("rtl-serial", e.what, e.where, e.hint)]
     weights = plan.weights
-    found += hardening.check_hardening(harden, plan, family)
+    diagnostics += hardening.check_hardening(harden, plan, family)
     try:
         plan_memory(plan, net)
     except UnsupportedError as e:
-        found += e.diagnostics
+        diagnostics += e.diagnostics
     if family == "up5k":
         blocks = spram_blocks(weights.entry_bits, weights.capacity) + spram_blocks(weights.table_bits, weights.depth)
         if blocks > SPRAM_BLOCKS:
             words = f"{weights.capacity} words of {lanes} weights of {weights.code_bits} bits, with their numbers,"
             what = f"{words} and their table need {blocks} blocks of SPRAM, the UP5K has {SPRAM_BLOCKS}"
-            found.append(Diagnostic("rtl-spram", what, net.name, "--lanes changes width and number of the words"))
-    return found
+            diagnostics.append(Diagnostic("rtl-spram", what, net.name, "--lanes changes width and number of the words"))
+    return diagnostics
 
 
 def _width(lanes: int, width: int | None, family: Family) -> int:

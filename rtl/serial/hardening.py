@@ -20,10 +20,12 @@ __all__ = ["attach", "check_hardening"]
 
 def check_hardening(names: tuple[str, ...], plan: Plan, family: str) -> list[Diagnostic]:
     """Why this plan cannot be hardened so."""
-    found = faults_of(names)
+    diagnostics = faults_of(names)
     if family != "generic" and {"parity", "secded"} & set(names):
         what = f"the single-port RAM of the {family} has no second port for a scrubber, nor bits for a code"
-        found.append(Diagnostic("rtl-harden", what, plan.net.name, "--device generic, or leave parity and secded out"))
+        diagnostics.append(
+            Diagnostic("rtl-harden", what, plan.net.name, "--device generic, or leave parity and secded out")
+        )
     if "residue" in names:
         for m in plan.maps:
             fmt, bits = plan.net.formats[m.source], plan.banks[m.bank][1]
@@ -31,15 +33,15 @@ def check_hardening(names: tuple[str, ...], plan: Plan, family: str) -> list[Dia
             least, most = int(low.sum(axis=1).min(initial=0)), int(high.sum(axis=1).max(initial=0))
             if least < -(1 << (bits - 1)) or most >= 1 << (bits - 1):
                 what = f"sums of {m.out} are {least} to {most}, their {bits} bits wrap: no remainder modulo 3 is left"
-                found.append(Diagnostic("rtl-harden", what, m.out, "leave residue out"))
-    return found
+                diagnostics.append(Diagnostic("rtl-harden", what, m.out, "leave residue out"))
+    return diagnostics
 
 
 def attach(core: Core) -> None:
     """Add the checks of a core whose other logic is there."""
     m, ports, phases = core.m, core.ports, core.program.phases
-    found = {flag: Const(0, 1) for flag in FLAGS}
-    noticed = dict(found)
+    alarms = {flag: Const(0, 1) for flag in FLAGS}
+    noticed = dict(alarms)
     take = next(i for i, p in enumerate(phases) if isinstance(p, Take))
     decide = next(i for i, p in enumerate(phases) if isinstance(p, Decide))
     m.d.comb += ports.harden_idle.eq((core.phase == take) & (core.count == 0))
@@ -49,28 +51,28 @@ def attach(core: Core) -> None:
         m.d.comb += unknown.eq(core.phase >= len(phases))
         with m.If(unknown):
             m.d.control += [core.phase.eq(0), core.count.eq(0)]
-        found["safe-fsm"] = unknown
+        alarms["safe-fsm"] = unknown
     rams = [ram for ram in core.loaded if isinstance(ram, CheckedRam)]
     if rams:
-        found["weights"], noticed["weights"] = _weights(core, rams)
+        alarms["weights"], noticed["weights"] = _weights(core, rams)
     if "residue" in core.design.harden:
-        found["residue"] = _residues(core)
-    m.d.comb += ports.harden_faults.eq(Cat(found[flag] for flag in FLAGS))
+        alarms["residue"] = _residues(core)
+    m.d.comb += ports.harden_faults.eq(Cat(alarms[flag] for flag in FLAGS))
     m.d.comb += ports.harden_noticed.eq(Cat(noticed[flag] for flag in FLAGS))
 
 
 def _weights(core: Core, rams: list[CheckedRam]) -> tuple[Value, Value]:
     """Tell the checked memories when they are read; what they found, a clock later."""
     m, applier = core.m, core.applier
-    wrong, seen = Signal(name="weights_wrong"), Signal(name="weights_noticed")
+    wrong, uncorrectable = Signal(name="weights_wrong"), Signal(name="weights_noticed")
     for ram in rams:
         m.d.comb += ram.used.eq(applier.table_used if ram is core.loaded[0] else applier.entry_used)
         # An event that is taken in this clock reads in the next one.
         m.d.comb += ram.free.eq(~applier.busy)
     m.d.sync += wrong.eq(Cat(ram.detected for ram in rams).any())
-    m.d.sync += seen.eq(Cat(ram.noticed for ram in rams).any())
+    m.d.sync += uncorrectable.eq(Cat(ram.noticed for ram in rams).any())
     m.d.sync += core.ports.harden_corrected.eq(Cat(ram.corrected | ram.scrubbed for ram in rams).any())
-    return wrong, seen
+    return wrong, uncorrectable
 
 
 def _residues(core: Core) -> Value:
@@ -110,6 +112,6 @@ def _sums(core: Core, bank: int) -> list[Value]:
 
 
 def _next(m: Module, value: Value) -> Signal:
-    held = Signal(value.shape(), name="checked")
-    m.d.sync += held.eq(value)
-    return held
+    register = Signal(value.shape(), name="checked")
+    m.d.sync += register.eq(value)
+    return register

@@ -101,8 +101,8 @@ class Plan:
     def banks(self) -> tuple[tuple[int, int], ...]:
         """`(words, bits of one accumulator)` of each bank."""
         count = 1 + max((m.bank for m in self.maps), default=-1)
-        held = [[m for m in self.maps if m.bank == bank] for bank in range(count)]
-        return tuple((max(m.words for m in b), max(m.format.bits for m in b)) for b in held)
+        grouped = [[m for m in self.maps if m.bank == bank] for bank in range(count)]
+        return tuple((max(m.words for m in b), max(m.format.bits for m in b)) for b in grouped)
 
     def maps_of(self, block: Block, source: str | None = None) -> tuple[Map, ...]:
         return tuple(m for m in self.maps if m.block == block and source in (None, m.source))
@@ -197,10 +197,10 @@ class _Planner:
     def hold_what_is_read(self) -> None:
         """Give memories to inputs that are read elementwise and to drive values that the step or the readout reads."""
         reads = [(block, op, self.resolve(name)) for block, script in self.blocks for op in script for name in op.reads]
-        wanted = [name for block, op, name in reads if not (block == "drive" and self.is_map(op))]
+        elementwise = [name for block, op, name in reads if not (block == "drive" and self.is_map(op))]
         drive = [name for block, _, name in reads if block != "drive" and self.block_of.get(name) == "drive"]
         ends = [self.resolve(s.update) for s in self.net.states] + [self.resolve(o.value) for o in self.net.outputs]
-        for name in dict.fromkeys((*wanted, *ends)):
+        for name in dict.fromkeys((*elementwise, *ends)):
             if name in self.inputs:
                 self.vectors[name] = Vector(name, self.size(name), self.net.formats[name], "input")
         for name in dict.fromkeys((*drive, *(n for n in ends if self.block_of.get(n) == "drive"))):
@@ -213,8 +213,8 @@ class _Planner:
 
     def read_maps(self) -> list[Matrix]:
         for block in BLOCKS:
-            found = [op for op in dict(self.net.blocks)[block] if self.is_map(op)]
-            for bank, op in enumerate(found):
+            maps = [op for op in dict(self.net.blocks)[block] if self.is_map(op)]
+            for bank, op in enumerate(maps):
                 source = self.resolve(op.reads[0])
                 known = self.inputs if block == "drive" else {n for n, v in self.vectors.items() if v.kind != "input"}
                 if source not in known:
@@ -243,8 +243,8 @@ class _Planner:
         needed = self.sum_sweeps("readout", [o.value for o in outputs])
         for number, o in enumerate(outputs):
             script = self.script("readout", [o.value], self.size(o.value), needed)
-            made = Sweep(f"output_{o.name}", "readout", self.size(o.value), script, shows=((number, o.value),))
-            self.sweeps.append(made)
+            sweep = Sweep(f"output_{o.name}", "readout", self.size(o.value), script, shows=((number, o.value),))
+            self.sweeps.append(sweep)
 
     def final_sweeps(self, block: Block, targets: Mapping[str, str | None]) -> None:
         """The sweeps that store: one for each number of units."""
@@ -258,9 +258,9 @@ class _Planner:
         """Append a sweep for each level and size of the reductions that `targets` need; return their values."""
         level: dict[str, int] = {}
         sums: dict[tuple[int, int], list[ops.Reduce]] = {}
-        wanted = self.closure(block, targets)
+        needed = self.closure(block, targets)
         for op in dict(self.net.blocks)[block]:
-            if op.out not in wanted:
+            if op.out not in needed:
                 continue
             level[op.out] = max((level.get(self.resolve(n), 0) for n in op.reads), default=0)
             if isinstance(op, ops.Reduce):
@@ -271,22 +271,22 @@ class _Planner:
                 sums.setdefault((level[op.out], self.size(op.x)), []).append(op)
                 level[op.out] += 1
         known: set[str] = set()
-        for (depth, units), found in sorted(sums.items(), key=lambda item: item[0]):
-            script = self.script(block, [op.x for op in found], units, known)
-            self.sweeps.append(Sweep(f"{block}_sum{depth}_{units}", block, units, script, sums=tuple(found)))
-            known |= {op.out for op in found}
+        for (depth, units), reductions in sorted(sums.items(), key=lambda item: item[0]):
+            script = self.script(block, [op.x for op in reductions], units, known)
+            self.sweeps.append(Sweep(f"{block}_sum{depth}_{units}", block, units, script, sums=tuple(reductions)))
+            known |= {op.out for op in reductions}
         return known
 
     def closure(self, block: Block, targets: Iterable[str]) -> set[str]:
         """Values of the block that `targets` need."""
-        found: set[str] = set()
+        values: set[str] = set()
         todo = [self.resolve(t) for t in targets]
         while todo:
             name = todo.pop()
-            if name not in found and self.block_of.get(name) == block:
-                found.add(name)
+            if name not in values and self.block_of.get(name) == block:
+                values.add(name)
                 todo += [self.resolve(n) for n in self.op_of[name].reads]
-        return found
+        return values
 
     def script(self, block: Block, targets: Iterable[str], units: int, sums: set[str]) -> tuple[Op, ...]:
         """Elementwise operations that compute `targets` in one sweep, in order."""

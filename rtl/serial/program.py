@@ -85,9 +85,9 @@ def make_program(plan: Plan) -> Program:
     number = {id(m): i for i, m in enumerate(plan.maps)}
     start: list[Phase] = _clear(plan, "drive", number)
     for i in net.inputs:
-        found = plan.maps_of("drive", i.name)
-        units = plan.vectors[i.name].units if i.name in plan.vectors else found[0].matrix.shape[1] if found else 0
-        start.append(Take(i.name, units, tuple(number[id(m)] for m in found)))
+        maps = plan.maps_of("drive", i.name)
+        units = plan.vectors[i.name].units if i.name in plan.vectors else maps[0].matrix.shape[1] if maps else 0
+        start.append(Take(i.name, units, tuple(number[id(m)] for m in maps)))
     start += [*_sweeps(plan, "drive"), *_clear(plan, "step", number)]
     tick: list[Phase] = [*_applies(plan, "step", number), *_sweeps(plan, "step"), Decide()]
     end: list[Phase] = _clear(plan, "readout", number)
@@ -108,8 +108,8 @@ def _sweeps(plan: Plan, block: Block) -> list[RunSweep]:
 
 
 def _applies(plan: Plan, block: Block, number: dict[int, int]) -> list[Apply]:
-    made = []
+    phases = []
     for source in dict.fromkeys(m.source for m in plan.maps_of(block)):
         maps = plan.maps_of(block, source)
-        made += [Apply(source, number[id(m)], m is maps[-1]) for m in maps]
-    return made
+        phases += [Apply(source, number[id(m)], m is maps[-1]) for m in maps]
+    return phases

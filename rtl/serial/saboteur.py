@@ -33,9 +33,9 @@ BLOCKS = ("step", "readout")
 def words_of(plan: Plan, *, checked: bool = False) -> dict[str, int]:
     """States, sums, and what the sweeps compute; `checked`: sums before their check as well."""
     computed = [op.out for sweep in plan.sweeps for op in sweep.script]
-    found = numbered((s.name for s in plan.net.states), [*(m.out for m in plan.maps), *computed])
+    numbers = numbered((s.name for s in plan.net.states), [*(m.out for m in plan.maps), *computed])
     sums = [f"sum:{m.out}" for m in plan.maps if m.block in BLOCKS and checked]
-    return found | {name: len(found) + number for number, name in enumerate(sums)}
+    return numbers | {name: len(numbers) + number for number, name in enumerate(sums)}
 
 
 class Saboteur:
@@ -60,8 +60,8 @@ class Saboteur:
             return code
         tick = self.coming if sweep.block == "step" else Const(0, 1)
         clamp = self.ports.net.formats[name]
-        found = self.tables.disturbed(m, number, code, self._elements(sweep, lane, group), tick, clamp=clamp)
-        return Mux(self.ports.inject_event, found, code) if event else found
+        disturbed = self.tables.disturbed(m, number, code, self._elements(sweep, lane, group), tick, clamp=clamp)
+        return Mux(self.ports.inject_event, disturbed, code) if event else disturbed
 
     def value(self, m: Module, sweep: Sweep, name: str, value: Value, lane: int, group: Value) -> Value:
         """The value of an operation, or a sum, in a sweep."""
@@ -83,18 +83,20 @@ class Saboteur:
                 continue
             for lane, held in enumerate(lanes):
                 elements = Elements(depth, at, unit[:lane_bits] == lane if lane_bits else Const(1), unit[lane_bits:])
-                found = self.tables.disturbed(m, number, held, elements, self.ports.made)
-                lanes[lane] = Mux(self.reading[x.block], found, held)
+                disturbed = self.tables.disturbed(m, number, held, elements, self.ports.made)
+                lanes[lane] = Mux(self.reading[x.block], disturbed, held)
         return Cat(lanes)
 
     def held(self, m: Module, sweep: Sweep, name: str, code: Value, lane: int, group: Value) -> Value:
         """The code of a vector that a sweep reads from memory."""
         if name not in self.drive or sweep.block == "drive":
             return code
-        made = self.ports.made
-        found = self.tables.disturbed(m, self.words[f"value:{name}"], code, self._elements(sweep, lane, group), made)
+        tick = self.ports.made
+        disturbed = self.tables.disturbed(
+            m, self.words[f"value:{name}"], code, self._elements(sweep, lane, group), tick
+        )
         # What tick 0 reads was disturbed as it was computed.
-        return Mux(made == 0, code, found)
+        return Mux(tick == 0, code, disturbed)
 
     def _elements(self, sweep: Sweep, lane: int, group: Value) -> Elements:
         unit, bits = self.ports.inject_unit, self.lane_bits

@@ -113,8 +113,8 @@ class _Line:
         free = _is_free(unit.path, op)
         start = end - unit.path.latency(op) - (not free)
         value = unit.path.evaluate(self.m, op, {n: self.at(n, start, op.out) for n in unit.path.operands(op)})
-        made = value if free else _next(self.m, value, f"{op.out}_{self.lane}")
-        self.made[op.out, end] = self._upset(op.out, made, end)
+        result = value if free else _next(self.m, value, f"{op.out}_{self.lane}")
+        self.made[op.out, end] = self._upset(op.out, result, end)
 
     def _upset(self, name: str, value: Value, stage: int) -> Value:
         """A value, or a sum, with its saboteur."""
@@ -134,10 +134,10 @@ class _Line:
             if constant is not None:
                 return Const(constant, shape_of(Format.holding(constant, constant)))
             key = f"{source} for {out}"
-        made = unit.stage_of.get(key, FIRST)
-        if (key, made) not in self.made:
-            self.made[key, made] = self._held(source) if key == source else self._parameter(source, out)
-        for clock in range(made + 1, stage + 1):
+        start = unit.stage_of.get(key, FIRST)
+        if (key, start) not in self.made:
+            self.made[key, start] = self._held(source) if key == source else self._parameter(source, out)
+        for clock in range(start + 1, stage + 1):
             if (key, clock) not in self.made:
                 self.made[key, clock] = _next(self.m, self.made[key, clock - 1], f"{source}_{self.lane}_held")
         return self.made[key, stage]
@@ -174,16 +174,16 @@ class _Line:
 def clocks_of(plan: Plan, sweep: Sweep) -> tuple[dict[str, int], int]:
     """Clock of each value of the script (what is not in it is there at `FIRST`), and of the results."""
     path = Datapath(plan.net, Clocked())
-    found: dict[str, int] = {}
+    clocks: dict[str, int] = {}
 
     def clock(name: str) -> int:
-        return found.get(plan.alias.get(name, name), FIRST)
+        return clocks.get(plan.alias.get(name, name), FIRST)
 
     for op in sweep.script:
-        found[op.out] = max(clock(n) for n in op.reads) + path.latency(op) + (not _is_free(path, op))
+        clocks[op.out] = max(clock(n) for n in op.reads) + path.latency(op) + (not _is_free(path, op))
     stores = [value for _, value in sweep.stores if value is not None]
     targets = [*stores, *(value for _, value in sweep.shows), *(r.x for r in sweep.sums)]
-    return found, max((clock(t) for t in targets), default=FIRST)
+    return clocks, max((clock(t) for t in targets), default=FIRST)
 
 
 def _is_free(path: Datapath, op: Op) -> bool:
@@ -192,6 +192,6 @@ def _is_free(path: Datapath, op: Op) -> bool:
 
 
 def _next(m: Module, value: Value, name: str, domain: str = "sync") -> Value:
-    held = Signal(value.shape(), name=name)
-    m.d[domain] += held.eq(value)
-    return held
+    register = Signal(value.shape(), name=name)
+    m.d[domain] += register.eq(value)
+    return register

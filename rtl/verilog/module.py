@@ -31,9 +31,9 @@ class ModuleText:
 
     def __init__(self, module: Module, ports: Mapping[str, str], children: Mapping[str, ModuleText]) -> None:
         self.module, self.children = module, children
-        taken = {cell.name.lstrip("\\") for cell in module.cells if not cell.kind.startswith("$")}
+        reserved = {cell.name.lstrip("\\") for cell in module.cells if not cell.kind.startswith("$")}
         # Memories and submodules keep their names: benches and tables of faults address them.
-        self.names = Names(taken)
+        self.names = Names(reserved)
         memories = {m: m[1:] if not m[1:].startswith("U$") else "rom" for m in module.memories}
         self.memory_names = {m: self.names.unique(name) for m, name in memories.items()}
         self.wires = wire_names(module, ports, self.names)
@@ -193,8 +193,8 @@ class ModuleText:
             yield from (2 * TAB + line for line in body)
             yield f"{TAB}end"
             yield "endfunction"
-            given = ", ".join(written(self.wires[a]) for a in arguments) or "1'b0"
-            yield f"assign {written(self.wires[wire])} = {name}({given});"
+            operands = ", ".join(written(self.wires[a]) for a in arguments) or "1'b0"
+            yield f"assign {written(self.wires[wire])} = {name}({operands});"
             yield ""
 
     def _clocked(self) -> Iterator[str]:

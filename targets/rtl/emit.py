@@ -114,11 +114,11 @@ def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> J
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, architecture, trace=True, inject=True)
-    made = sabotage(shell)
-    _write_verilog(net, architecture, made.fragment, folder / INJECTED, ports=made.ports)
+    sabotaged = sabotage(shell)
+    _write_verilog(net, architecture, sabotaged.fragment, folder / INJECTED, ports=sabotaged.ports)
     span = shell.engine.watched_span
-    sites = [encode(site) for site in made.sites]
-    numbers = {site.name: number for number, site in enumerate(made.sites)}
+    sites = [encode(site) for site in sabotaged.sites]
+    numbers = {site.name: number for number, site in enumerate(sabotaged.sites)}
     return {
         "verilog": INJECTED,
         "words": shell.engine.inject_words,
@@ -135,8 +135,8 @@ def _weight_memory(net: IntNet, engine: Engine, folder: Path, sites: Mapping[str
     numbers = {"lanes": weights.lanes, "code_bits": weights.code_bits, "depth": weights.depth, "parts": weights.parts}
     numbers |= {"address_bits": weights.address_bits, "capacity": weights.capacity}
     words = np.zeros(weights.load_words, np.int64)
-    held = engine.load_words(net)
-    words[: len(held)] = held
+    stored = engine.load_words(net)
+    words[: len(stored)] = stored
     write_arrays(folder / "bench" / "injected.npz", {"words": words})
     rows = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
     parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))

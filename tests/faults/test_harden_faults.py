@@ -57,7 +57,7 @@ def repaired() -> RtlSession:
 @contextmanager
 def lost() -> Iterator[None]:
     """Each hook of a mechanism disconnected; what it belongs to is built all the same."""
-    unknown = Mutant("encodings untold", "serial.hardening", 'found["safe-fsm"] = unknown', "pass")
+    unknown = Mutant("encodings untold", "serial.hardening", 'alarms["safe-fsm"] = unknown', "pass")
     with rtl_mutants.mutated(unknown), ExitStack() as stack:
         from eqcompile.rtl.harden import codes, tmr, watchdog
         from eqcompile.rtl.serial import hardening

@@ -153,7 +153,7 @@ REWRITTEN = (
     "harden.residue",
 )
 REWRITTEN += ("harden.guard", "harden.watchdog", "parallel.engine", "parallel.intake", "lattice.engine")
-REWRITTEN += ("lattice.cells", "lattice.sites")
+REWRITTEN += ("lattice.cells", "lattice.sites", "relaxation")
 """Modules with control registers."""
 
 

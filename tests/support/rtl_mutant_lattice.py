@@ -44,7 +44,7 @@ ENGINE = of(
 )
 CELLS = of(
     "lattice.cells",
-    ("sum not begun anew", "Mux(first[CLOCKS - 1], 0, found) + product", "found + product"),
+    ("sum not begun anew", "Mux(first[CLOCKS - 1], 0, accumulator) + product", "accumulator + product"),
     ("last product left out", "with m.If(issue[CLOCKS - 1]):", "with m.If(issue[CLOCKS - 1] & ~last[CLOCKS - 1]):"),
     ("sums captured a clock early", "issue[CLOCKS] & last[CLOCKS]", "issue[CLOCKS - 1] & last[CLOCKS - 1]"),
     ("sums do not move on", "with m.If(shift & ~captured):", "with m.If(0):"),
@@ -98,8 +98,8 @@ UNIT = of(
     "lattice.unit",
     (
         "bias of a site left out",
-        "found.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))",
-        "found.eq(self.at(name, TABLE_CLOCKS))",
+        "biased.eq(self.at(name, TABLE_CLOCKS) + self.rows(bias, shape_of(fmt), TABLE_CLOCKS))",
+        "biased.eq(self.at(name, TABLE_CLOCKS))",
     ),
     ("parameters of the site before", 'self.at("", time - TABLE_CLOCKS)', 'self.at("", time - TABLE_CLOCKS + 1)'),
     ("product not rounded", "product + ((1 << op.shift) >> 1)", "product + 0"),
@@ -111,7 +111,7 @@ UNIT = of(
 )
 WALK = of(
     "lattice.walk",
-    ("code weighed at each visit", "fresh = at % cells not in seen", "fresh = True"),
+    ("code weighed at each visit", "fresh = at % cells not in visited", "fresh = True"),
     ("walk the other way", "Place(None, b - a)", "Place(None, a - b)"),
     ("walk begins with another block", "places += [Place(q), *", "places += [Place(-q % passes), *"),
 )
@@ -130,8 +130,8 @@ PLAN = of(
     ("sums as wide as those of the readout", "((drive, x), (step, h), (shares", "((shares"),
     (
         "codes of the state alone",
-        "found = [self.net.formats[self.operand], self.net.formats[self.net.inputs[0].name]]",
-        "found = [self.net.formats[self.operand]]",
+        "formats = [self.net.formats[self.operand], self.net.formats[self.net.inputs[0].name]]",
+        "formats = [self.net.formats[self.operand]]",
     ),
     (
         "a unit serves the cells of the next",

@@ -37,8 +37,8 @@ ENGINE = of(
     ("first latch counted as a step", "counted.eq(latch & primed)", "counted.eq(latch)"),
     (
         "copy of the codes one step ahead",
-        "zip(seen, states, strict=True))\n",
-        "zip(seen, [w.value for w in updates], strict=True))\n",
+        "zip(copies, states, strict=True))\n",
+        "zip(copies, [w.value for w in updates], strict=True))\n",
     ),
     ("drive of the next sample", "with m.If(self.intake.take):\n", "with m.If(1):\n"),
     (
@@ -92,7 +92,7 @@ BUILD = of(
         "rounded.value >> (shift + 1), interval",
     ),
     ("graph adds where it subtracts", 'f"{name}_node", subtract=adder.subtract', 'f"{name}_node", subtract=False'),
-    ("negative output as positive", "self.negated(found) if term.negative else found", "found"),
+    ("negative output as positive", "self.negated(output) if term.negative else output", "output"),
     ("second operand not shifted", "shifted(b, adder.shift_b)", "b"),
     ("output not shifted", "shifted(nodes[term.node], term.shift)", "nodes[term.node]"),
     ("bias not multiplied", "[constant(int(b) * factor)", "[constant(int(b))"),
@@ -126,10 +126,10 @@ TABLES = of(
     ("entries of the block alone", "return start + decode(distance, span)", "return start"),
     (
         "table begins one code later",
-        "return CoreTable(int(cores[start]), found",
-        "return CoreTable(int(cores[start]) + 1, found",
+        "return CoreTable(int(cores[start]), visible",
+        "return CoreTable(int(cores[start]) + 1, visible",
     ),
-    ("table without its last entry", "found[start : end + 1])", "found[start:end])"),
+    ("table without its last entry", "visible[start : end + 1])", "visible[start:end])"),
     (
         "indices above the sign as negative",
         "np.where(cores > self.index.hi, cores - len(cores), cores)",
@@ -174,8 +174,8 @@ EQUIVALENT = (
     Mutant(
         "operand of another clock",
         "parallel.build",
-        "return [self.registered(w) if w in late or w.stage < stage else w for w in given]",
-        "return [self.registered(w) if w in late else w for w in given]",
+        "return [self.registered(w) if w in late or w.stage < stage else w for w in wires]",
+        "return [self.registered(w) if w in late else w for w in wires]",
         "registers elsewhere: the codes that a block reads stand still until its last register has taken them, so an "
         "operand that is right a clock sooner still is; other clocks and logic levels at most, no other code",
     ),

@@ -161,7 +161,7 @@ CORE = of(
         "with m.If(self.count == 0):\n                self.schedule",
         "with m.If(self.count == 1):\n                self.schedule",
     ),
-    ("list kept after it was applied", "made.clear.eq(phase.last)", "made.clear.eq(0)"),
+    ("list kept after it was applied", "changes.clear.eq(phase.last)", "changes.clear.eq(0)"),
     ("sweep ends before its last results", "with m.If(~unit.busy):", "with m.If(1):"),
     ("sweep begins before the sums are written", "with m.Elif(~self.applier.busy):", "with m.Elif(1):"),
     ("result offered twice", "[ports.y.valid.eq(0), sent.eq(0)", "[ports.y.valid.eq(1), sent.eq(0)"),

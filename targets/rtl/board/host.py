@@ -66,9 +66,9 @@ class BoardLink:
         # Answers to what was asked before the break are nobody's any more.
         self.line.reset_input_buffer()
         self.line.write(b"I")
-        found = int.from_bytes(self._read(5, b"I")[1:], "little")
-        if found != self.identity:
-            raise LinkError(f"the board carries core {found:08x}, board.json describes {self.identity:08x}")
+        identity = int.from_bytes(self._read(5, b"I")[1:], "little")
+        if identity != self.identity:
+            raise LinkError(f"the board carries core {identity:08x}, board.json describes {self.identity:08x}")
 
     def configure(self, steps: int, tolerance: int) -> None:
         """Set the step budget and the tolerance of settling until the next reset."""
@@ -138,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             board.configure(options.steps, options.tolerance)
         results = [board.infer(codes) for codes in samples]
     if options.output is not None:
-        found = {"outputs": [y for _, y in results], "ticks": [made for made, _ in results]}
-        options.output.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        answers = {"outputs": [y for _, y in results], "ticks": [made for made, _ in results]}
+        options.output.write_text(json.dumps(answers) + "\n", encoding="utf-8")
     if vectors is None:
         sys.stdout.write(f"{len(results)} samples run\n")
         return 0

@@ -69,7 +69,7 @@ async def deposits(dut: Core) -> None:
     units = sum(s["units"] for s in layout.states)
     y: list[list[int]] = []
     rows: list[list[Codes]] = []
-    made: list[int] = []
+    steps: list[int] = []
     start = time.perf_counter()
     upsets: list[Upset] = json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8"))
     for upset in upsets:
@@ -87,11 +87,11 @@ async def deposits(dut: Core) -> None:
         except SimTimeoutError:
             codes, ticks, states = [0] * layout.y["count"], -1, []
         y.append(codes)
-        made.append(ticks)
+        steps.append(ticks)
         # A core that was disturbed may make more ticks than it should, or fewer than it says: the last one counts.
         rows.append([*states[: layout.steps - 1], states[-1]] if states else [np.zeros(units, np.int64)])
         striking.cancel()
     results = layout.gathered(rows, y, layout.steps)
-    results.steps[:] = made
+    results.steps[:] = steps
     measured = {"seconds": time.perf_counter() - start, "cycles": driver.clocks}
     layout.write(Path(os.environ["CORE_RESULTS"]), results, measured)

@@ -188,14 +188,14 @@ class Driver:
 
     async def read(self, register: str) -> int:
         """Value of a register."""
-        found = await self.axil.read(self.layout.registers[register], 4)
-        assert found.resp == AxiResp.OKAY, f"reading {register}: {found.resp}"
-        return int.from_bytes(found.data, "little")
+        response = await self.axil.read(self.layout.registers[register], 4)
+        assert response.resp == AxiResp.OKAY, f"reading {register}: {response.resp}"
+        return int.from_bytes(response.data, "little")
 
     async def write(self, register: str, value: int, *, want: AxiResp = AxiResp.OKAY) -> None:
         """Write a register and require the response `want`."""
-        found = await self.axil.write(self.layout.registers[register], value.to_bytes(4, "little"))
-        assert found.resp == want, f"writing {value} to {register}: {found.resp!r}, must be {want!r}"
+        response = await self.axil.write(self.layout.registers[register], value.to_bytes(4, "little"))
+        assert response.resp == want, f"writing {value} to {register}: {response.resp!r}, must be {want!r}"
 
     async def load(self, words: Sequence[int]) -> None:
         """Write all weight words."""

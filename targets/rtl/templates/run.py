@@ -67,7 +67,7 @@ def run(
             timescale=("1ns", "1ps"),
             log_file=log,
         )
-        found = runner.test(
+        results = runner.test(
             test_module=module,
             hdl_toplevel="core",
             build_dir=build,
@@ -83,7 +83,7 @@ def run(
                 **env,
             },
         )
-        tests, failed = get_results(found)
+        tests, failed = get_results(results)
     except (RuntimeError, SystemExit) as error:
         # A core that does not build, a simulator that dies; under pytest a failed test too.
         show(log)
