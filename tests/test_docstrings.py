@@ -15,7 +15,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("app", "quantization", "rtl", "sim", "targets", "toolchain")
-EXCEPTIONS = Path(__file__).with_name("docstring_exceptions.txt")
 _ARRAY = re.compile(r"\b(NDArray|Array|ndarray|Codes|Numbers|Reals|Singles)\b")
 _DTYPE = re.compile(r"u?int\d*\b|float\d*\b|bool|\bcodes?\b|\breals?\b|\bnumbers\b|dtype|as in `", re.IGNORECASE)
 _TIME = re.compile(r"time|clock|freq|delay|second|period|duration")
@@ -72,16 +71,14 @@ def faults(text: str) -> Iterator[tuple[str, str]]:
 
 
 def test_docstrings_of_exported_functions() -> None:
-    """A reader should not have to open the body for a shape or an error. The list of exceptions may only shrink."""
+    """A reader should not have to open the body for a shape or an error."""
     lacking = {
         f"{path.relative_to(ROOT)}:{name} {what}"
         for room in ROOMS
         for path in sorted((ROOT / room).rglob("*.py"))
         for name, what in faults(path.read_text(encoding="utf-8"))
     }
-    excepted = set(EXCEPTIONS.read_text(encoding="utf-8").splitlines())
-    assert sorted(lacking - excepted) == [], "say shapes as `[batch, units]`, and what is raised, in these docstrings"
-    assert sorted(excepted - lacking) == [], f"these are right now: delete their lines from {EXCEPTIONS.name}"
+    assert sorted(lacking) == [], "say shapes as `[batch, units]`, and what is raised, in these docstrings"
 
 
 @pytest.mark.parametrize(
