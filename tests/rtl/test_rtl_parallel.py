@@ -155,8 +155,8 @@ def lost_sign(self: build.Builder, a: Wire, b: Wire, interval: Interval, name: s
     return PLUS(self, a, b, interval, name)
 
 
-def broken_settling(self: object, *args: object) -> Const:
-    return Const(0)
+def always_moving(self: object, *args: object) -> Const:
+    return Const(1)
 
 
 INTERVALS = AdderGraph.intervals
@@ -170,7 +170,7 @@ def halved_intervals(self: AdderGraph, operands: Sequence[Interval]) -> list[Int
 @pytest.mark.parametrize(
     "mutant",
     [
-        mock.patch.object(ParallelEngine, "_settled", broken_settling),
+        mock.patch.object(ParallelEngine, "_moved", always_moving),
         mock.patch.object(build.Builder, "plus", lost_sign),
         mock.patch.object(Intake, "ready", property(lambda self: ~self.full)),
         mock.patch("eqcompile.rtl.parallel.engine._stages", return_value=0),
