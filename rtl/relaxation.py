@@ -8,7 +8,10 @@ The engine decides when each of these happens; its datapath has the codes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth import Module, Mux, Signal, Value
+from amaranth.hdl._ast import Statement  # the type of what `eq` gives, which Amaranth does not export
 
 from .interface import MAX_SCHEDULE, Engine
 
@@ -65,12 +68,13 @@ class Outlet:
         self.m.d.control += self.beat.eq(0)
         self.m.next = "write"
 
-    def write(self) -> None:
-        """The state in which beats are taken; `idle` follows the last one."""
+    def write(self, move: Iterable[Statement] = ()) -> None:
+        """The state in which beats are taken; `idle` follows the last one. `move`: what brings up the next one."""
         m, y = self.m, self.engine.y
         with m.State("write"):
             m.d.comb += y.valid.eq(1)
             with m.If(y.ready):
+                m.d.sync += move
                 m.d.control += self.beat.eq(self.beat + 1)
                 with m.If(self.beat == self.beats - 1):
                     m.next = "idle"

@@ -219,8 +219,6 @@ class ParallelEngine(Engine):
         port, outlet = self.signature.y_port, Outlet(m, self)
         results = [Signal(shape_of(port.format), name=f"y_{i}") for i in range(port.beats * port.beat)]
         m.d.comb += self.y.payload.eq(Cat(results[: port.beat]))
-        with m.If(self.y.valid & self.y.ready):
-            m.d.sync += [a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)]
         start = [(s, w.value) for s, w in zip(states, initial, strict=True)]
         advance = [(s, w.value) for s, w in zip(states, updates, strict=True)]
         if self.ahead:
@@ -251,7 +249,7 @@ class ParallelEngine(Engine):
             with m.State("read"), m.If(stand):
                 m.d.sync += read
                 outlet.open()
-            outlet.write()
+            outlet.write([a.eq(b) for a, b in zip(results, results[port.beat :], strict=False)])
         if self.ahead:
             # The first latch of a sample takes its initial codes into the copy: no tick yet.
             primed = Signal(name="primed")

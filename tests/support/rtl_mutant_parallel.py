@@ -32,7 +32,6 @@ ENGINE = of(
     ("tolerance not strict", "high.eq(state + tolerance)", "high.eq(state + tolerance - 1)"),
     ("schedule of the second beat", "intake.transfer & (intake.number == 0)", "intake.transfer & (intake.number == 1)"),
     ("results in another order", "results[port.beat :], strict=False)", "results[1:], strict=False)"),
-    ("result moves on while it stalls", "with m.If(self.y.valid & self.y.ready):", "with m.If(self.y.valid):"),
     ("not busy while a sample waits", "self.busy.eq(~intake.empty | ~control", "self.busy.eq(~control"),
     ("first latch counted as a step", "counted.eq(latch & primed)", "counted.eq(latch)"),
     (
