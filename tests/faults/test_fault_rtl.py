@@ -109,7 +109,7 @@ def test_every_register_and_memory_has_a_name_of_its_own() -> None:
     sites = saboteur_sites(subject.net, subject.architecture)
     names = [s["name"] for s in sites]
     assert len(set(names)) == len(names)
-    assert {"engine.phase", "engine.moved", "engine.limit", "steps", "engine.h_codes_0.words"} <= set(names)
+    assert {"engine.phase", "engine.moved", "engine.left", "steps", "engine.h_codes_0.words"} <= set(names)
     assert {s["kind"] for s in sites} == {"register", "memory", "loaded", "rom"}
     assert not [n for n in names if "trace" in n or "inject" in n]
 
