@@ -265,3 +265,24 @@ def test_the_bound_stands_beside_a_contraction_and_nowhere_else() -> None:
     assert all(a > b for a, b in itertools.pairwise(found["contraction"]))
     assert all(far >= near for far, near in zip(found["distance"], found["contraction"], strict=True))
     assert proved_bound(cube, [64.0], 4) is None
+
+
+def test_both_nets_are_compared_at_the_same_exposure(folder: Path) -> None:
+    """Rates of faults each somewhere in one inference: the net of one step has a short one, and more bits to hit."""
+    found = report_of(folder)
+    for part in (found, found["baselines"][0]["baseline"]):
+        sites = campaign_of(_name(part), 1).population.sites
+        bits = {site.name: site.units * site.bits for site in sites}
+        exposure = part["exposure"]
+        assert exposure["bits"] == sum(bits.values())
+        assert exposure["failing"] == pytest.approx(sum(bits[r["site"]] * r["rate"]["estimate"] for r in part["sites"]))
+        assert exposure["low"] <= exposure["failing"] <= exposure["high"] <= exposure["bits"]
+    page = (folder / "report.html").read_text()
+    assert "Same exposure: upsets of a bit and hour" in page
+    assert f"{found['baselines'][0]['baseline']['exposure']['bits']:,}" in page
+    outcomes = {o["outcome"]: o["faults"] for o in found["baselines"][0]["baseline"]["outcomes"]}
+    assert outcomes["unsettled"] == 0
+
+
+def _name(part: dict[str, Any]) -> str:
+    return "digits_cube" if part["campaign"]["schedule"]["steps"] > 1 else "digits_mlp"

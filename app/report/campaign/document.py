@@ -32,6 +32,7 @@ from .schema import (
     EnvironmentReport,
     EnvironmentRow,
     EnvironmentTotal,
+    Exposure,
     Measure,
     OutcomeRow,
     Ranking,
@@ -113,7 +114,8 @@ def _part(campaign: Campaign, store: Store) -> CampaignPart:
         "outcomes": _outcomes(campaign, state.outcomes),
         "measures": _measures(campaign, state.outcomes),
         "reset": _reset(campaign, store),
-        "sites": _sites(campaign, store),
+        "sites": (sites := _sites(campaign, store)),
+        "exposure": _exposure(campaign, sites),
     }
     if campaign.engine == "rtl":
         part["core"] = core_of(campaign, store)
@@ -213,6 +215,24 @@ def _sites(campaign: Campaign, store: Store) -> list[SiteRow]:
             }
         )
     return rows
+
+
+def _exposure(campaign: Campaign, sites: Sequence[SiteRow]) -> Exposure:
+    """Of the sites that have faults."""
+    bits = _bits(campaign)
+    return {
+        "kind": "estimated",
+        "measure": _bad(campaign)[1],
+        "bits": sum(bits[row["site"]] for row in sites),
+        "failing": sum(bits[row["site"]] * row["rate"]["estimate"] for row in sites),
+        "low": sum(bits[row["site"]] * row["rate"]["low"] for row in sites),
+        "high": sum(bits[row["site"]] * row["rate"]["high"] for row in sites),
+    }
+
+
+def _bits(campaign: Campaign) -> dict[str, int]:
+    """Bits of the words that each site has in the net."""
+    return {site.name: site.units * site.bits for site in campaign.population.sites}
 
 
 def _strata(campaign: Campaign, store: Store, keys: Sequence[str], which: tuple[Outcome, ...], name: str) -> Strata:
@@ -331,7 +351,7 @@ def _environment(campaign: Campaign, stated: Environment, sites: Sequence[SiteRo
     """Rates of upsets and failures. Bits are those of the words that a site has in the net. `most` takes the upper end
     of each site's interval."""
     per_bit = stated["upsets_per_bit_hour"]
-    bits = {site.name: site.units * site.bits for site in campaign.population.sites}
+    bits = _bits(campaign)
     rows: list[EnvironmentRow] = [
         {
             **rates.failures(per_bit, bits[row["site"]], row["rate"]["estimate"]),

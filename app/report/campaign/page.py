@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from eqcompile.sim.campaign.statistics import IntervalDocument
 
-from ...wording import percent
+from ...wording import percent, shown
 from ..figure import BLUE, INK, RED, Bar, Cell, Curve, bars, curves, heat, round_up
 from ..kit import interval, marked, raw, remark, section
 from ..kit import render as render_template
@@ -154,9 +154,22 @@ def _baseline(report: CampaignReport, found: Baseline) -> Markup:
     return section(
         f"Against {name}",
         "estimated",
-        bars("baseline", drawn) + table_of(head, rows),
+        bars("baseline", drawn) + table_of(head, rows) + _exposed(report, found),
         note=note,
         data=(name, names, plain),
+    )
+
+
+def _exposed(report: CampaignReport, found: Baseline) -> Markup:
+    """Both nets at the same upset rate of a bit for the same time: what counts is how many bits there are to hit, not
+    how many steps an inference takes."""
+    rows = []
+    for name, e in (("this", report["exposure"]), (found["name"], found["baseline"]["exposure"])):
+        failing = f"{shown(e['failing'])} [{shown(e['low'])}, {shown(e['high'])}]"
+        rows.append([name, f"{e['bits']:,}", e["measure"], failing])
+    note = "Same exposure: upsets of a bit and hour times the last column are failures an hour of either, never idle."
+    return table_of(["same time, same upset rate", "bits", "failure", "bits whose upset fails"], rows, (0, 2)) + remark(
+        marked(note, "estimated")
     )
 
 

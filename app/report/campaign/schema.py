@@ -24,6 +24,7 @@ __all__ = [
     "EnvironmentReport",
     "EnvironmentRow",
     "EnvironmentTotal",
+    "Exposure",
     "FoundBy",
     "Measure",
     "OutcomeRow",
@@ -238,6 +239,19 @@ class Cores(TypedDict):
     part: str | None
 
 
+class Exposure(TypedDict):
+    """Bits that stand in the memory of a net, and those of them whose upset ends as `measure` says: the sum of bits
+    times rate over the sites, `low` and `high` of the ends of their intervals. An upset rate of a bit times these is
+    the rate of failures of a net that is never idle, however long one inference takes."""
+
+    kind: Kind
+    measure: str
+    bits: int
+    failing: float
+    low: float
+    high: float
+
+
 class CampaignPart(TypedDict):
     """What is told of every campaign, compared ones too."""
 
@@ -250,6 +264,7 @@ class CampaignPart(TypedDict):
     measures: list[Measure]
     reset: list[OutcomeRow]
     sites: list[SiteRow]
+    exposure: Exposure
     core: NotRequired[CoreRow]
     environment: NotRequired[EnvironmentReport]
 
