@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["QUANTIZERS", "attributes", "is_onnx", "quantized", "read_model"]
+__all__ = ["FOLDED", "QUANTIZERS", "attributes", "folded", "is_onnx", "quantized", "read_model"]
 
 Singles: TypeAlias = NDArray[np.float32]
 
 QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant")
+_POINTWISE = (
+    "Abs", "Add", "Cast", "Div", "Equal", "Exp", "Greater", "Less", "Mul", "Neg", "Not", "Pow", "Reciprocal", "Sign",
+    "Sqrt", "Sub", "Tanh", "Where",
+)  # fmt: skip
+_RESHAPED = ("Concat", "Constant", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+FOLDED = (*QUANTIZERS, *_POINTWISE, *_RESHAPED, "Gather", "MatMul", "Shape")
+"""Operations that are computed where all they read is constant. None makes much of little, but by broadcasting."""
 _MAX_NODES = 100_000
+_MAX_ENTRIES = 1 << 28
 _ROUNDINGS = ("ROUND", "HALF_EVEN")
 
 
@@ -63,6 +73,44 @@ def attributes(node: NodeProto) -> dict[str, object]:
     return {
         name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in values.items()
     }
+
+
+def folded(node: NodeProto, operands: list[Array], opset: int, where: str) -> list[Array]:
+    """The values of a node of `FOLDED` on constants of any shape, in their own dtype, as onnx itself computes them.
+
+    Raises UnsupportedError for a quantizer's rounding that is not read, and a result of more than 2^28 entries.
+    """
+    from onnx import helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    match node.op_type:
+        case "Constant" if any(a.name == "value" for a in node.attribute):
+            return [numpy_helper.to_array(next(a.t for a in node.attribute if a.name == "value"))]
+        case "Identity":
+            return operands
+        case "Transpose":
+            return [operands[0].transpose(next((a.ints for a in node.attribute if a.name == "perm"), None))]
+        case "Reshape":
+            return [operands[0].reshape(np.asarray(operands[1], np.int64).tolist())]
+        case kind if kind in QUANTIZERS:
+            return [quantized(kind, operands, attributes(node), where)]
+        case "Gather":
+            size = operands[0].size * operands[1].size
+        case "MatMul":
+            size = math.prod(o.size for o in operands) // max(1, *operands[0].shape[-1:]) ** 2
+        case kind if kind in _POINTWISE:
+            size = math.prod(np.broadcast_shapes(*(o.shape for o in operands)))
+        case _:
+            size = sum(o.size for o in operands)
+    if size > _MAX_ENTRIES:
+        what = f"{node.op_type} of constants makes {size} entries, at most {_MAX_ENTRIES} are computed"
+        raise UnsupportedError(Diagnostic("qonnx-node", what, where, "fold the constants before the export"))
+    names = [name for name in node.input if name]
+    held = [numpy_helper.from_array(o, n) for n, o in zip(names, operands, strict=True)]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = helper.make_graph([node], "constants", [], outputs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, {})]
 
 
 def quantized(kind: str, inputs: list[Singles], options: Mapping[str, object], where: str) -> Singles:

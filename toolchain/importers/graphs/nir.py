@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike
 from ...arrays import Reals
 from ...diagnostics import Diagnostic, UnsupportedError
 from ...interfaces import Imported
-from ...ir import State, ops
+from ...ir import EqNet, State, ops
 from ...ir.ops import Op
-from ..family import Setting
+from ..family import Setting, SettingValue
 from ..files.nir_file import NirGraph, NirNode, read_graph
 from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
 
@@ -60,7 +60,11 @@ def import_nir(
     graph = read_graph(data, path.name)
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     stated = {name: metadata[name] for name in ("steps", "dt") if name in metadata}
-    return import_graph(_Reader, graph, path, stated=stated, user=user, config=config, assume=assume)
+
+    def read(settings: Mapping[str, SettingValue]) -> EqNet:
+        return _Reader(graph, path.name, settings).net()
+
+    return import_graph(NIR, read, path, stated=stated, user=user, config=config, assume=assume)
 
 
 class _Reader(GraphReader[NirGraph]):

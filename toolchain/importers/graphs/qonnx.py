@@ -2,45 +2,38 @@
 
 The graph takes the clamped inputs and the states and gives the states after one step and what is read out:
 `x, h -> h_next, logits`. An input NAME is a state if there is an output NAME_next (or as the setting `states` says:
-`h:new_h,z:new_z`). States start at 0. The number of steps is no part of the graph: it is the setting `steps`.
+`h:new_h,z:new_z`). States start at 0. The number of steps is no part of the graph: it is the setting `steps`. Readouts
+are those of `step`: `head(h_next)`, or `head(h)`.
 
-Every other output is a readout, evaluated once after the last step. Two forms are read, and both give what a loop of
-`steps` calls gives in the end: computed from the states that enter (`head(h)`), it is taken of the last states;
-computed from the new states (`head(h_next)`), it is taken of the same, for those of the last call are the last states.
-A readout that mixes both is refused.
-
-Read are MatMul and Gemm with a constant matrix, Add, Sub, Mul, Div (by a constant), Neg, Abs, Tanh, Sigmoid, Relu,
-Identity, and on constants Quant, BipolarQuant, Transpose, Reshape and Constant; a BipolarQuant of a value is a
-threshold. A Quant of a value rounds it, which no operation of the float level does: it is refused by name, or left out
-on demand (`act_quant=ignore`), for `--state-bits` rounds states to a power-of-two grid in its place.
+What is read of values is listed in `onnx_forms`. Constants are folded in their own precision, the quantized ones as
+QONNX says; a BipolarQuant of a value is a threshold. A Quant of a value rounds it, which no operation of the float
+level does: it is refused by name, or left out on demand (`act_quant=ignore`), for `--state-bits` rounds states to a
+power-of-two grid in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
 from ...interfaces import Imported
-from ...ir import State, ops
-from ...ir.ops import Op
+from ...ir import EqNet
 from ...ir.serial import is_saved_net
-from ..family import Setting
-from ..files.onnx_file import QUANTIZERS, attributes, quantized, read_model
-from .reader import OUTPUTS, GraphKind, GraphReader, Values, import_graph
+from ..family import Setting, SettingValue
+from ..files.onnx_file import FOLDED, QUANTIZERS, attributes, folded, read_model
+from .forms import Shape
+from .onnx_forms import ONNX_FORMS
+from .reader import OUTPUTS, GraphKind, import_graph
+from .step import StepGraph, StepNode, StepReader
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, ValueInfoProto  # noqa: F401 - ruff does not look into class bases
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 __all__ = ["QONNX", "import_qonnx"]
 
-_ACTIVATIONS: Mapping[str, ops.ActivationKind] = {"Tanh": "tanh", "Sigmoid": "sigmoid", "Relu": "relu"}
-_VALUES = ("MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Identity", *_ACTIVATIONS, *QUANTIZERS)
-_CONSTANTS = (*QUANTIZERS, "Constant", "Identity", "Transpose", "Reshape")
 QONNX = GraphKind(
     "qonnx.Step",
     "qonnx",
@@ -51,6 +44,12 @@ QONNX = GraphKind(
         Setting("act_quant", "refuse", "a Quant of a value: refuse it, or ignore it (see --state-bits)", "nothing"),
     ),
 )
+_OPERANDS = {
+    "Quant": ("x", "scale", "zero", "bits"),
+    "IntQuant": ("x", "scale", "zero", "bits"),
+    "BipolarQuant": ("x", "scale"),
+}
+_STANDARD = ("", "ai.onnx")
 
 
 def import_qonnx(
@@ -64,83 +63,111 @@ def import_qonnx(
     if is_saved_net(path):
         what = "this is a net that eqcompile wrote, not a graph of one step"
         raise ImportFileError(Diagnostic("onnx-saved-net", what, path.name, "give the checkpoint it was made from"))
-    return import_graph(_Reader, read_model(data, path.name), path, stated={}, user=user, config=config, assume=assume)
+    model = read_model(data, path.name)
+
+    def read(settings: Mapping[str, SettingValue]) -> EqNet:
+        return _Reader(_Model(model, path.name, settings).step(), path.name, settings).net()
+
+    return import_graph(QONNX, read, path, stated={}, user=user, config=config, assume=assume)
 
 
-class _Reader(GraphReader["ModelProto"]):
+class _Reader(StepReader):
     kind = QONNX
+    forms = ONNX_FORMS
 
-    def survey(self) -> None:
+
+class _Model:
+    """A model in the reading. `constants` are those that it stores and those computed from them."""
+
+    def __init__(self, model: ModelProto, label: str, settings: Mapping[str, SettingValue]) -> None:
         from onnx import numpy_helper
 
-        graph = self.graph.graph
-        self.constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        self.protos = self.fold()
-        self.nodes = {name: tuple(node.input) for name, node in self.protos.items()}
-        self.shapes = {i.name: self.shape(i) for i in graph.input if i.name not in self.constants}
-        outputs = [o.name for o in graph.output]
-        self.next = self.states(list(self.shapes), outputs)
-        self.inputs = {name: shape for name, shape in self.shapes.items() if name not in self.next}
-        self.registers = {name: (new,) for name, new in self.next.items()}
-        self.outputs = {o: (o,) for o in outputs if o not in self.next.values()}
-        self.refuse_mixed()
+        self.graph = model.graph
+        self.label = label
+        self.settings = settings
+        self.opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
+        self.constants: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in self.graph.initializer}
 
-    # Structure
+    def step(self) -> StepGraph:
+        """The graph of the step. Raises as `import_qonnx`."""
+        nodes = self.nodes()
+        shapes = {i.name: self.shape(i) for i in self.graph.input if i.name not in self.constants}
+        outputs = [o.name for o in self.graph.output]
+        new = self.states(list(shapes), outputs)
+        return StepGraph(
+            inputs={name: shape for name, shape in shapes.items() if name not in new},
+            states={name: shapes[name] for name in new},
+            next=new,
+            outputs={o: o for o in outputs if o not in new.values()},
+            nodes=nodes,
+            constants=self.constants,
+        )
 
-    def order(self) -> Iterable[str]:
-        """ONNX demands that nodes stand in order."""
-        return self.nodes
-
-    def fold(self) -> dict[str, NodeProto]:
-        """Evaluate what depends on constants alone; returns the rest by output.
+    def nodes(self) -> dict[str, StepNode]:
+        """What depends on inputs or states; what depends on constants alone is computed.
 
         Raises UnsupportedError with every node that is not read.
         """
-        nodes: dict[str, NodeProto] = {}
+        nodes: dict[str, StepNode] = {}
         faults = []
-        for node in self.graph.graph.node:
+        for node in self.graph.node:
             constant = all(name in self.constants for name in node.input if name)
-            kind, name = node.op_type, _name(node)
-            if kind not in (_CONSTANTS if constant else _VALUES) or len(node.output) != 1:
+            kind, name, known = node.op_type, _name(node), FOLDED if constant else ONNX_FORMS
+            where = f"{self.label}:{name}"
+            if kind not in known or (node.domain not in _STANDARD and kind not in QUANTIZERS):
                 on = "constants" if constant else "values"
-                hint = f"read on {on} are {', '.join(_CONSTANTS if constant else _VALUES)}"
-                faults.append(
-                    Diagnostic("qonnx-node", f"{kind} node {name!r} is not read on {on}", self.where(name), hint)
-                )
+                hint = f"read on {on} are {', '.join(sorted(known))}"
+                faults.append(Diagnostic("qonnx-node", f"{kind} node {name!r} is not read on {on}", where, hint))
             elif kind in ("Quant", "IntQuant") and not constant and self.settings["act_quant"] != "ignore":
                 what = f"{kind} node {name!r} rounds a value, the float level cannot"
                 hint = "states are rounded by --state-bits; --set act_quant=ignore leaves this one out"
-                faults.append(Diagnostic("qonnx-activation", what, self.where(name), hint))
+                faults.append(Diagnostic("qonnx-activation", what, where, hint))
             elif constant and not faults:
-                self.constants[node.output[0]] = self.folded(node)
+                operands = [self.constants[n] for n in node.input if n]
+                self.constants |= zip(node.output, folded(node, operands, self.opset, where), strict=False)
             else:
-                nodes[node.output[0]] = node
+                nodes |= self.parts(node, where)
         if faults:
             raise UnsupportedError(faults)
         return nodes
 
-    def folded(self, node: NodeProto) -> Array:
-        from onnx import numpy_helper
+    def parts(self, node: NodeProto, where: str) -> dict[str, StepNode]:
+        """A node as one for each value that it gives; of other nodes than a split only the first can be read."""
+        names, options = self.schema(node)
+        reads: dict[str, str | tuple[str, ...]] = {}
+        for i, name in enumerate(node.input):
+            if name and i < len(names) and not names[i].endswith("*"):
+                reads[names[i]] = name
+        if names and names[-1].endswith("*"):
+            reads[names[-1][:-1]] = tuple(node.input[len(names) - 1 :])
+        options = {**options, **attributes(node), "opset": self.opset, "parts": len(node.output)}
+        kinds = [node.op_type] * (len(node.output) if node.op_type == "Split" else 1)
+        return {
+            out: StepNode(kind, reads, {**options, "item": item}, where)
+            for item, (kind, out) in enumerate(zip(kinds, node.output, strict=False))
+        }
 
-        operands, options = [self.constants[n] for n in node.input if n], attributes(node)
-        match node.op_type:
-            case "Constant":
-                return numpy_helper.to_array(next(a.t for a in node.attribute if a.name == "value"))
-            case "Identity":
-                return operands[0]
-            case "Transpose":
-                return operands[0].transpose(next((a.ints for a in node.attribute if a.name == "perm"), None))
-            case "Reshape":
-                return operands[0].reshape(np.asarray(operands[1], np.int64).tolist())
-            case kind:
-                return quantized(kind, operands, options, self.where(_name(node)))
+    def schema(self, node: NodeProto) -> tuple[tuple[str, ...], dict[str, object]]:
+        """Names of a node's operands, the last with a star if there may be several, and options by default."""
+        from onnx import defs, helper
 
-    def shape(self, value: ValueInfoProto) -> tuple[int, ...]:
+        if node.op_type in _OPERANDS:
+            return _OPERANDS[node.op_type], {}
+        schema = defs.get_schema(node.op_type, self.opset, "")
+        several = defs.OpSchema.FormalParameterOption.Variadic
+        names = tuple(f"{i.name}*" if i.option == several else i.name for i in schema.inputs)
+        values = {
+            n: helper.get_attribute_value(a.default_value) for n, a in schema.attributes.items() if a.default_value.name
+        }
+        return names, {n: v.decode() if isinstance(v, bytes) else v for n, v in values.items()}
+
+    def shape(self, value: ValueInfoProto) -> Shape:
+        """The shape of an input for one sample."""
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
         if len(dims) < 2 or any(d < 1 for d in dims[1:]):
             what = f"input {value.name[:80]!r} has shape {dims}, must be [batch, ...] of known sizes"
             raise ImportFileError(Diagnostic("qonnx-input", what, self.label, "export with example inputs of batch 1"))
-        return tuple(dims[1:])
+        return (1, *dims[1:])
 
     def states(self, inputs: list[str], outputs: list[str]) -> dict[str, str]:
         """The output that each state takes."""
@@ -160,118 +187,6 @@ class _Reader(GraphReader["ModelProto"]):
             raise UsageError(Diagnostic("qonnx-states", what, self.label, hint))
         return pairs
 
-    def settled(self) -> Mapping[str, str]:
-        """After the last step, a new state is the state."""
-        return {new: name for name, new in self.next.items() if new in self.nodes}
-
-    def refuse_mixed(self) -> None:
-        """Refuse outputs that read states both before and after the step: no state of the net holds the former."""
-        faults = []
-        for name in self.outputs:
-            old, new, visited, stack = set(), set(), set(), [name]
-            while stack:
-                value = stack.pop()
-                if value in self.settled():
-                    new.add(value)
-                elif value in self.next:
-                    old.add(value)
-                elif value not in visited:
-                    visited.add(value)
-                    stack += self.nodes.get(value, ())
-            if old and new:
-                states = f"{', '.join(sorted(old))} and {', '.join(sorted(new))}"
-                what = f"output {name[:80]!r} reads both {states}, states before and after the step"
-                hint = "compute it from the states that enter the step, or from the new ones alone"
-                faults.append(Diagnostic("qonnx-readout", what, self.where(name), hint))
-        if faults:
-            raise UnsupportedError(faults)
-
-    # Values
-
-    def latch(self, name: str, values: Values, step: list[Op]) -> list[State]:
-        return [State(values[name], self.shapes[name], self.output(self.next[name], values, step, ""))]
-
-    def output(self, name: str, values: Values, block: list[Op], mark: str) -> str:
-        """A value of the net; a constant without the batch axis, which is 1."""
-        return values[name] if name in values else self.constant(name, _row(self.constants[name]))
-
-    def constant(self, name: str, value: Array, note: str = "") -> str:
-        return self.param((name, note), name, value, f"{self.label}:{name}" + (f" ({note})" if note else ""))
-
-    def node(self, name: str, values: Values, block: list[Op], mark: str) -> str:
-        node = self.protos[name]
-        out = self.unique(f"{name}{mark}")
-        kind, options, x = node.op_type, attributes(node), node.input[0]
-        match kind:
-            case "Identity" | "Quant" | "IntQuant":
-                return values[x]
-            case "MatMul" | "Gemm":
-                block.append(self.linear(node, options, values, out))
-            case "Tanh" | "Sigmoid" | "Relu":
-                block.append(ops.Activation(out=out, x=values[x], kind=_ACTIVATIONS[kind]))
-            case "Abs":
-                block.append(ops.Abs(out=out, x=values[x]))
-            case "Neg":
-                block.append(ops.Scale(out=out, x=values[x], factor=-1.0))
-            case "BipolarQuant":
-                block += self.threshold(node, values[x], out)
-            case "Div":
-                block.append(ops.Mul(out=out, a=self.output(x, values, block, mark), b=self.inverse(node)))
-            case _:
-                a, b = (self.output(n, values, block, mark) for n in node.input)
-                pointwise = ops.Add if kind == "Add" else ops.Sub if kind == "Sub" else ops.Mul
-                block.append(pointwise(out=out, a=a, b=b))
-        return out
-
-    def threshold(self, node: NodeProto, x: str, out: str) -> list[Op]:
-        """`scale` where x >= 0, else `-scale`."""
-        scale = self.constants.get(node.input[1])
-        if scale is None:
-            raise self.unread(node, "its scale is not a constant")
-        below = self.unique(f"{out}_negative")
-        zero = self.constant(node.input[1], np.zeros(()), "zero")
-        low = self.constant(node.input[1], -scale.reshape(()), "negated")
-        high = self.constant(node.input[1], scale.reshape(()))
-        return [
-            ops.Greater(out=below, a=zero, b=x),
-            ops.Select(out=out, condition=below, a=low, b=high),
-        ]
-
-    def inverse(self, node: NodeProto) -> str:
-        """The reciprocal of a constant divisor."""
-        divisor = self.constants.get(node.input[1])
-        if divisor is None:
-            raise self.unread(node, "its divisor is not a constant")
-        if not divisor.all():
-            raise self.unread(node, f"{int((divisor == 0).sum())} of {divisor.size} entries of its divisor are 0")
-        return self.constant(node.input[1], 1.0 / np.asarray(_row(divisor), np.float64), "inverse")
-
-    def linear(self, node: NodeProto, options: Mapping[str, object], values: Values, out: str) -> Op:
-        x, matrix = node.input[0], self.constants.get(node.input[1])
-        if x not in values or matrix is None or matrix.ndim != 2 or options.get("transA", 0):
-            raise self.unread(node, "read is a value times a constant matrix")
-        note = "" if options.get("transB", 0) else "transposed"
-        weight = matrix if options.get("transB", 0) else matrix.T
-        alpha, beta = (float(str(options.get(name, 1.0))) for name in ("alpha", "beta"))
-        bias = None
-        if len(node.input) > 2 and node.input[2]:
-            offset = self.constants.get(node.input[2])
-            if offset is None or offset.size not in (1, len(weight)):
-                raise self.unread(node, "its third operand is not a constant for each output")
-            row = np.broadcast_to(np.asarray(offset, np.float64).reshape(-1), (len(weight),))
-            bias = self.constant(node.input[2], beta * row, "" if beta == 1.0 else f"times {beta:g}")
-        note = note if alpha == 1.0 else f"{note} times {alpha:g}".strip()
-        scaled = self.constant(node.input[1], alpha * np.asarray(weight, np.float64), note)
-        return ops.Linear(out=out, x=values[x], weight=scaled, bias=bias)
-
-    def unread(self, node: NodeProto, why: str) -> UnsupportedError:
-        return self.refused(f"{node.op_type} node {_name(node)!r}: {why}", _name(node))
-
 
 def _name(node: NodeProto) -> str:
     return str(node.name or node.output[0])[:80]
-
-
-def _row(array: Array) -> Array:
-    """A constant without the batch axis."""
-    return array.reshape(array.shape[1:]) if array.ndim > 1 and array.shape[0] == 1 else array

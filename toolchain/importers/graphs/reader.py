@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -66,7 +66,7 @@ class GraphReader(ABC, Generic[G]):
     registers: Mapping[str, tuple[str, ...]]
     """What the next value of each register is computed from."""
     nodes: Mapping[str, tuple[str, ...]]
-    """What each node without memory reads."""
+    """What each node without memory reads, in an order in which it can be read where the graph has one."""
     outputs: Mapping[str, tuple[str, ...]]
     """What each output is computed from."""
 
@@ -85,6 +85,9 @@ class GraphReader(ABC, Generic[G]):
     @abstractmethod
     def output(self, name: str, values: Values, block: list[Op], mark: str) -> str:
         """The value of an output; operations that it takes are added to `block`."""
+
+    def begin(self, values: Values) -> None:
+        """Note what inputs and registers are called in the net, before any node is read."""
 
     def shown(self, name: str) -> str:
         """What an input, a register or an output is called in the net."""
@@ -110,6 +113,7 @@ class GraphReader(ABC, Generic[G]):
     def net(self) -> EqNet:
         order = list(self.order())
         values = {name: self.unique(self.shown(name)) for name in (*self.inputs, *self.registers)}
+        self.begin(values)
         moving = set(self.registers)
         for name in order:
             if moving.intersection(self.nodes[name]):
@@ -133,11 +137,14 @@ class GraphReader(ABC, Generic[G]):
             block, mark = (read, "_read") if moving.intersection(sources) else (drive, "")
             value = self.output(name, at_end, block, mark)
             outputs.append(Output(self.unique(self.shown(name)), value, self._output_kind()))
+        read_by = {s.update for s in states} | {s.init for s in states} | {o.value for o in outputs}
+        for block in (read, step, drive):
+            block[:] = _used(block, read_by)
         return EqNet(
             name=re.sub(r"\W", "_", Path(self.label).stem) or "graph",
             family=self.kind.key,
             inputs=tuple(Input(values[name], shape) for name, shape in self.inputs.items()),
-            params=tuple(self._params.values()),
+            params=tuple(p for p in self._params.values() if p.name in read_by),
             states=tuple(states),
             drive=tuple(drive),
             step=tuple(step),
@@ -181,7 +188,8 @@ class GraphReader(ABC, Generic[G]):
     def param(self, key: tuple[str, str], name: str, value: ArrayLike, source: str) -> str:
         """A constant of the graph under a name like `name`; the same `key` may be asked for again."""
         if key not in self._params:
-            array = np.asarray(value, np.float64)
+            array = np.asarray(value)
+            array = array if array.dtype == np.int64 else array.astype(np.float64)
             if not np.isfinite(array).all():
                 what = f"{int((~np.isfinite(array)).sum())} of {array.size} entries are NaN or infinite"
                 raise ImportFileError(Diagnostic("tensor-not-finite", what, source))
@@ -203,9 +211,19 @@ class GraphReader(ABC, Generic[G]):
         return UnsupportedError(Diagnostic(f"{self.kind.code}-node", what, self.where(name), hint))
 
 
+def _used(block: list[Op], names: set[str | None]) -> list[Op]:
+    """The operations whose values are among `names` or read by one of them; what they read is added to `names`."""
+    kept = []
+    for op in reversed(block):
+        if op.out in names:
+            kept.append(op)
+            names.update(op.reads)
+    return kept[::-1]
+
+
 def import_graph(
-    reader: type[GraphReader[G]],
-    graph: G,
+    kind: GraphKind,
+    read: Callable[[Mapping[str, SettingValue]], EqNet],
     path: Path,
     *,
     stated: Mapping[str, object],
@@ -213,14 +231,14 @@ def import_graph(
     config: Mapping[str, object],
     assume: bool,
 ) -> Imported:
-    """The verified net of a graph; settings as in `import_model`, `stated` those of the file.
+    """The verified net that `read` makes of a graph with its settings, which come as in `import_model`; `stated` are
+    those of the file.
 
     Raises ImportFileError (inconsistent), UnsupportedError naming every node that is not read, UsageError (settings).
     """
-    kind = reader.kind
     resolved = resolve(kind, user=user, config=config, stated=stated, label=path.name, assume=assume)
     try:
-        net = reader(graph, path.name, resolved.values).net()
+        net = read(resolved.values)
     except EqcompileError:
         raise
     except (LookupError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
