@@ -25,8 +25,10 @@ from eqcompile.toolchain.arrays import Array
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import Certificate, certify
 from eqcompile.toolchain.compare import compare
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.importers.graphs.torch_call import Example, Step
 from eqcompile.toolchain.interfaces import Imported, Lowered, Run, Target
 from eqcompile.toolchain.ir import EqNet, IntNet
 from eqcompile.toolchain.options import QuantizeOptions
@@ -54,16 +56,50 @@ Codes = Mapping[str, NDArray[np.int64]]
 
 
 def load(
-    path: str | Path,
+    model: str | Path | Step,
     *,
     family: str | None = None,
     settings: Mapping[str, object] | None = None,
     config: Path | None = None,
     map: Mapping[str, str] | None = None,
     assume: bool = False,
+    example: Example | None = None,
+    steps: int | None = None,
+    readout: Step | None = None,
+    outputs: str = "classes",
 ) -> Imported:
-    """A checkpoint as a float net; see `import_model` for the arguments and errors."""
-    return import_model(Path(path), family=family, settings=settings, config=config, map=map, assume=assume)
+    """A float net: of a checkpoint or graph in a file, or of a live PyTorch step.
+
+    model = eq.load("model.pt", settings={"steps": 30}, map={"fc_rec": "W_rec"})
+    model = eq.load(step, example=(h, x), steps=30, readout=head)
+
+    Args:
+        model: a file, or a step `(h, x) -> h_next`: a `torch.nn.Module` or a function.
+        family, settings, config, map, assume: of a file; see `import_model`.
+        example, steps, readout, outputs: of a step, whose example and number of steps must be given; see `import_step`.
+            Float tensors or arrays `[samples, *shape]`.
+
+    Raises:
+        UsageError: arguments of a file with a step, or the other way round. Else as `import_model` and `import_step`.
+    """
+    of_file = {"family": family, "settings": settings, "config": config, "map": map, "assume": assume or None}
+    of_step = {"example": example, "steps": steps, "readout": readout}
+    live = not isinstance(model, (str, Path))
+    wrong = [name for name, value in (of_file if live else of_step).items() if value is not None]
+    lacking = [name for name in ("example", "steps") if of_step[name] is None] if live else []
+    if wrong or lacking:
+        kinds = ("a step", "a file") if live else ("a file", "a step")
+        what = [f"{', '.join(lacking)} must be given with {kinds[0]}"] if lacking else []
+        what += [f"{', '.join(wrong)} belongs to {kinds[1]}, the model is {kinds[0]}"] if wrong else []
+        hint = "eq.load(step, example=(h, x), steps=30), or eq.load('model.pt', settings={'steps': 30})"
+        raise UsageError(Diagnostic("usage", "; ".join(what), "eq.load", hint))
+    if isinstance(model, (str, Path)):
+        return import_model(Path(model), family=family, settings=settings, config=config, map=map, assume=assume)
+    from eqcompile.toolchain.importers.graphs.torch_step import import_step
+
+    assert example is not None
+    assert steps is not None
+    return import_step(model, example=example, steps=steps, readout=readout, outputs=outputs)
 
 
 def quantize(model: Imported | EqNet, *, calibration: Mapping[str, Array] | None = None, **options: Any) -> Lowered:

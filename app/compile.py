@@ -63,9 +63,9 @@ _GENERATOR_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRequest(ModelOptions, VerifyOptions, ForceOption):
-    """What to compile and how."""
+    """What to compile and how. `model`: a file, or what `load` returns."""
 
-    model: Path
+    model: Path | Imported
     target: Target
     output: Path
     quantize: QuantizeOptions = field(default_factory=QuantizeOptions)
@@ -126,14 +126,7 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     report = progress or (lambda stage, done, total: None)
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
-    imported = import_model(
-        request.model,
-        family=request.family,
-        settings=request.settings,
-        config=request.config,
-        map=request.map,
-        assume=request.assume,
-    )
+    imported = _imported(request)
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
     real, source = users.first(request.samples) if users else _generated(request, imported.net)
@@ -196,6 +189,23 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         contraction=contraction,
         judgement=judgement,
     )
+
+
+def _imported(request: CompileRequest) -> Imported:
+    """The float net of a request. Raises UsageError where a net that was loaded comes with options of a file."""
+    if isinstance(request.model, Path):
+        return import_model(
+            request.model,
+            family=request.family,
+            settings=request.settings,
+            config=request.config,
+            map=request.map,
+            assume=request.assume,
+        )
+    if request.family or request.settings or request.config or request.map:
+        what = "family, settings, config and map belong to a file, the model is a net that was loaded"
+        raise UsageError(Diagnostic("usage", what, str(request.model.path), "give them to eq.load"))
+    return request.model
 
 
 def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[Simulator]]:
@@ -263,10 +273,12 @@ def generate(net: EqNet, count: int, low: float, high: float, generator: np.rand
 
 
 def _provenance(request: CompileRequest, imported: Imported) -> Source:
-    with request.model.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = imported.net.digest
+    if isinstance(request.model, Path):
+        with request.model.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Source(
-        file=request.model.name,
+        file=imported.path.name,
         sha256=sha256,
         family=imported.family,
         given={**imported.given, **({"map": dict(imported.map)} if imported.map else {})},

@@ -79,7 +79,7 @@ def result_document(result: CompileResult) -> ResultDocument:
     document: ResultDocument = {
         "warnings": _warnings(result),
         "model": {
-            "file": request.model.name,
+            "file": result.imported.path.name,
             "sha256": None if result.manifest.source is None else result.manifest.source.sha256,
             "family": imported.family,
             "family_from": "the command line" if request.family else "the file",

@@ -61,7 +61,8 @@ class CoreDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The checkpoint: its file name and SHA-256, the settings given for it, and what was assumed."""
+    """The checkpoint: its file name and SHA-256 (of a live step: its name, and the digest of its net), the settings
+    given for it, and what was assumed."""
 
     file: str
     sha256: str

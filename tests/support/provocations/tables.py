@@ -6,6 +6,7 @@ from .app import APP
 from .case import Provocations
 from .graphs import GRAPHS
 from .importers import IMPORTERS
+from .live import LIVE
 from .quantization import QUANTIZATION
 from .rtl import RTL
 from .sim_campaign import CAMPAIGNS
@@ -19,6 +20,7 @@ TABLES: dict[str, Provocations] = {
     "app": APP,
     "importers": IMPORTERS,
     "importers-graphs": GRAPHS,
+    "importers-live": LIVE,
     "quantization": QUANTIZATION,
     "rtl": RTL,
     "sim-campaign": CAMPAIGNS,

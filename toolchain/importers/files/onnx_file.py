@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def folded(node: NodeProto, operands: list[Array], opset: int, where: str) -> li
         case "Reshape":
             return [operands[0].reshape(np.asarray(operands[1], np.int64).tolist())]
         case kind if kind in QUANTIZERS:
-            return [quantized(kind, operands, attributes(node), where)]
+            return [quantized(kind, cast("list[Singles]", operands), attributes(node), where)]
         case "Gather":
             size = operands[0].size * operands[1].size
         case "MatMul":

@@ -40,7 +40,7 @@ def plain(shape: Sequence[int]) -> Shape:
 class Scope:
     """What is known of the values of a net in the making, by name. `joined`: the parts of a value along its last axis;
     `scaled`: what it is a multiple of; `inverse`: the boolean that it is the opposite of; `masked`: the value of which
-    some entries are left out of a softmax, and the mask."""
+    some entries are left out of a softmax, and the mask; `errors`: x and the offset of `erf(x / sqrt 2) + offset`."""
 
     types: dict[str, ValueType] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Scope:
     scaled: dict[str, tuple[str, float]] = field(default_factory=dict)
     inverse: dict[str, str] = field(default_factory=dict)
     masked: dict[str, tuple[str, NDArray[np.int64]]] = field(default_factory=dict)
+    errors: dict[str, tuple[str, float]] = field(default_factory=dict)
     states: set[str] = field(default_factory=set)
 
 
@@ -77,9 +78,13 @@ class Forms:
     def value(self, x: Operand, rank: int = 0) -> str:
         """An operand as a value of the net; a constant without the first axis that a value of `rank` lacks too."""
         if isinstance(x, str):
-            if x in self.scope.inverse or x in self.scope.masked:
-                what = "a condition" if x in self.scope.inverse else "a value with entries left out"
-                raise Refused(f"it reads {what}, which only a selection or a softmax can")
+            for known, what in (
+                (self.scope.inverse, "a condition, as only a selection can"),
+                (self.scope.masked, "a value with entries left out, as only a softmax can"),
+                (self.scope.errors, "an error function, as only a gelu can"),
+            ):
+                if x in known:
+                    raise Refused(f"it reads {what}")
             return x
         if np.ndim(x) and np.ndim(x) >= rank and x.shape[0] == 1:
             x = x[0]
@@ -167,6 +172,9 @@ class Forms:
             damped = self._mean(old, new)
             if damped is not None:
                 return damped
+            if isinstance(old, str) and old in self.scope.errors and not isinstance(new, str) and new.size == 1:
+                x, offset = self.scope.errors[old]
+                return self._error(x, offset + float(new.reshape(())))
         return self.pointwise(ops.Add, a, b)
 
     def _mean(self, old: Operand, new: Operand) -> str | None:
@@ -194,8 +202,13 @@ class Forms:
         return self.pointwise(ops.Sub, a, b)
 
     def multiply(self, a: Operand, b: Operand) -> str:
-        """`a b`; a constant of one entry scales."""
+        """`a b`; a constant of one entry scales, and `x (1 + erf(x / sqrt 2))` is twice a gelu."""
         for x, factor in ((a, b), (b, a)):
+            if isinstance(x, str) and isinstance(factor, str) and factor in self.scope.errors:
+                whole = self.scope.errors[factor] == (x, 1.0)
+                source, share = (x, 1.0) if whole else self.scope.scaled.get(x, ("", 1.0))
+                if self.scope.errors[factor] == (source, 1.0):
+                    return self.scale(self.activation(source, "gelu"), 2.0 * share)
             if isinstance(x, str) and not isinstance(factor, str) and factor.size == 1:
                 if factor.ndim <= len(self.shape(x)):
                     return self.scale(x, float(factor.reshape(())))
@@ -282,6 +295,10 @@ class Forms:
     def clip(self, x: Operand, low: Operand | None, high: Operand | None) -> str:
         """x held between two limits, either of which may be absent."""
         held = self.value(x)
+        if isinstance(low, np.ndarray) and isinstance(high, np.ndarray) and low.size == high.size == 1:
+            lo, hi = float(low.reshape(())), float(high.reshape(()))
+            if -math.inf < lo < hi < math.inf:
+                return self.emit(ops.Clip(out=self.name(""), x=held, lo=lo, hi=hi), self.shape(x))
         if low is not None and (isinstance(low, str) or np.isfinite(low).any()):
             held = self.maximum(held, low)
         if high is not None and (isinstance(high, str) or np.isfinite(high).any()):
@@ -307,9 +324,24 @@ class Forms:
         inner = self.scale(self.add(x, cube), math.sqrt(2.0 / math.pi))
         return self.multiply(self.scale(x, 0.5), self.add(self.activation(inner, "tanh"), np.ones(())))
 
+    def erf(self, x: Operand) -> str:
+        """The error function of `x / sqrt 2`, which only a gelu may read."""
+        source, factor = self.scope.scaled.get(x, ("", 0.0)) if isinstance(x, str) else ("", 0.0)
+        if abs(factor * math.sqrt(2.0) - 1.0) > _FLOAT32:
+            raise Refused("it is not that of x / sqrt 2 in a gelu")
+        return self._error(source, 0.0)
+
+    def _error(self, x: str, offset: float) -> str:
+        out = self.name("error")
+        self.scope.errors[out] = (x, offset)
+        self.scope.types[out], self.scope.shapes[out] = self.scope.types[x], self.scope.shapes[x]
+        return out
+
     def leaky_relu(self, x: Operand, slope: Operand) -> str:
-        """x where it is positive, `slope x` elsewhere."""
-        return self.select(self.greater(x, np.zeros(())), x, self.multiply(x, slope))
+        """x where it is positive, `slope x` elsewhere: `(1 - slope) relu(x) + slope x` for a constant slope."""
+        if isinstance(slope, str):
+            return self.select(self.greater(x, np.zeros(())), x, self.multiply(x, slope))
+        return self.add(self.multiply(self.activation(x, "relu"), 1.0 - slope), self.multiply(x, slope))
 
     def hard_sigmoid(self, x: Operand, slope: float, offset: float) -> str:
         """`slope x + offset` held between 0 and 1."""

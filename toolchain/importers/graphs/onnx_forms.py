@@ -232,6 +232,7 @@ ONNX_FORMS: Mapping[str, Form] = {
     "Conv": _conv,
     "Div": lambda f, a: f.divide(a["A"], a["B"]),
     "Dropout": lambda f, a: f.value(a["data"]),
+    "Erf": lambda f, a: f.erf(a["input"]),
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,

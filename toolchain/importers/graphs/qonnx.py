@@ -2,8 +2,9 @@
 
 The graph takes the clamped inputs and the states and gives the states after one step and what is read out:
 `x, h -> h_next, logits`. An input NAME is a state if there is an output NAME_next (or as the setting `states` says:
-`h:new_h,z:new_z`). States start at 0. The number of steps is no part of the graph: it is the setting `steps`. Readouts
-are those of `step`: `head(h_next)`, or `head(h)`.
+`h:new_h,z:new_z`); so is an output NAME_next alone, for exporters drop an input that nothing reads. States start at 0.
+The number of steps is no part of the graph: it is the setting `steps`. Readouts are those of `step`: `head(h_next)`, or
+`head(h)`.
 
 What is read of values is listed in `onnx_forms`. Constants are folded in their own precision, the quantized ones as
 QONNX says; a BipolarQuant of a value is a threshold. A Quant of a value rounds it, which no operation of the float
@@ -16,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...arrays import Array
 from ...diagnostics import Diagnostic, ImportFileError, UnsupportedError, UsageError
@@ -50,6 +53,7 @@ _OPERANDS = {
     "BipolarQuant": ("x", "scale"),
 }
 _STANDARD = ("", "ai.onnx")
+_NEXT = "_next"
 
 
 def import_qonnx(
@@ -82,7 +86,8 @@ class _Model:
     def __init__(self, model: ModelProto, label: str, settings: Mapping[str, SettingValue]) -> None:
         from onnx import numpy_helper
 
-        self.graph = model.graph
+        self.model, self.graph = model, model.graph
+        self.sizes: dict[str, list[int]] = {}
         self.label = label
         self.settings = settings
         self.opset = max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
@@ -90,10 +95,15 @@ class _Model:
 
     def step(self) -> StepGraph:
         """The graph of the step. Raises as `import_qonnx`."""
-        nodes = self.nodes()
         shapes = {i.name: self.shape(i) for i in self.graph.input if i.name not in self.constants}
         outputs = [o.name for o in self.graph.output]
         new = self.states(list(shapes), outputs)
+        unread = {o.name.removesuffix(_NEXT): o for o in self.graph.output if o.name.endswith(_NEXT)}
+        for name, output in unread.items():
+            if name not in shapes and output.name not in new.values():
+                # An exporter drops an input that nothing reads: a state that is written alone.
+                shapes[name], new[name] = self.shape(output), output.name
+        nodes = self.nodes(shapes)
         return StepGraph(
             inputs={name: shape for name, shape in shapes.items() if name not in new},
             states={name: shapes[name] for name in new},
@@ -103,14 +113,17 @@ class _Model:
             constants=self.constants,
         )
 
-    def nodes(self) -> dict[str, StepNode]:
-        """What depends on inputs or states; what depends on constants alone is computed.
+    def nodes(self, inputs: Mapping[str, Shape]) -> dict[str, StepNode]:
+        """What depends on inputs or states; what depends on constants and on shapes alone is computed.
 
         Raises UnsupportedError with every node that is not read.
         """
         nodes: dict[str, StepNode] = {}
         faults = []
         for node in self.graph.node:
+            if node.op_type == "Shape" and node.input[0] not in self.constants:
+                self.constants[node.output[0]] = self.size(node, inputs)
+                continue
             constant = all(name in self.constants for name in node.input if name)
             kind, name, known = node.op_type, _name(node), FOLDED if constant else ONNX_FORMS
             where = f"{self.label}:{name}"
@@ -160,6 +173,27 @@ class _Model:
             n: helper.get_attribute_value(a.default_value) for n, a in schema.attributes.items() if a.default_value.name
         }
         return names, {n: v.decode() if isinstance(v, bytes) else v for n, v in values.items()}
+
+    def size(self, node: NodeProto, inputs: Mapping[str, Shape]) -> Array:
+        """The shape of a value, as onnx infers it for one sample; -1 where it does not know, which a reshape takes."""
+        if not self.sizes:
+            from onnx import ModelProto, shape_inference
+
+            single = ModelProto()
+            single.CopyFrom(self.model)
+            for value in single.graph.input:
+                if value.name in inputs:
+                    value.type.tensor_type.shape.dim[0].dim_value = 1
+            known = shape_inference.infer_shapes(single, data_prop=True).graph
+            for value in (*known.input, *known.value_info):
+                dims = value.type.tensor_type.shape.dim
+                self.sizes[value.name] = [d.dim_value if d.dim_value > 0 else -1 for d in dims]
+        dims = self.sizes.get(node.input[0], [])
+        options = attributes(node)
+        start, end = options.get("start", 0), options.get("end", len(dims))
+        assert isinstance(start, int)
+        assert isinstance(end, int)
+        return np.asarray(dims[start:end], np.int64)
 
     def shape(self, value: ValueInfoProto) -> Shape:
         """The shape of an input for one sample."""

@@ -147,8 +147,7 @@ class StepReader(GraphReader[StepGraph]):
     forms: ClassVar[Mapping[str, Form]]
 
     def survey(self) -> None:
-        """The tables of the graph. Raises UnsupportedError with every node that has no form and every readout that the
-        states do not give."""
+        """The tables of the graph. Noted are nodes that have no form, and readouts that the states do not give."""
         graph = self.graph
         self.scope = Scope()
         self.faults: dict[Diagnostic, None] = {}
@@ -157,21 +156,16 @@ class StepReader(GraphReader[StepGraph]):
         self.registers = {name: (new,) for name, new in graph.next.items()}
         self.nodes = {name: node.names for name, node in graph.nodes.items()}
         self.outputs = {name: (value,) for name, value in graph.outputs.items()}
-        unknown: dict[str, list[str]] = {}
         for name, node in graph.nodes.items():
             if node.kind not in self.forms:
-                unknown.setdefault(f"{node.kind} is not read\0{self.place(name)}", []).append(name)
-        faults = [
-            Diagnostic(f"{self.kind.code}-node", text.partition("\0")[0], text.partition("\0")[2], self.hint())
-            for text in unknown
-        ]
-        faults += self._mixed()
-        if faults:
-            raise UnsupportedError(faults)
+                what = f"{node.kind} is not read"
+                hint = "" if self.faults else self._listing()
+                self.faults[Diagnostic(f"{self.kind.code}-node", what, self.place(name), hint)] = None
+        self.faults |= dict.fromkeys(self._mixed())
 
-    def hint(self) -> str:
+    def _listing(self) -> str:
         """What is read, for a node that is not."""
-        return f"read are {', '.join(sorted({kind.removeprefix('aten.').partition('.')[0] for kind in self.forms}))}"
+        return f"read are {', '.join(sorted(kind for kind in self.forms if not kind.startswith('_')))}"
 
     def place(self, name: str) -> str:
         """Where the user wrote a node."""
@@ -239,7 +233,8 @@ class StepReader(GraphReader[StepGraph]):
     # The net
 
     def net(self) -> EqNet:
-        """The net. Raises UnsupportedError with every node whose operands or options have no form."""
+        """The net. Raises UnsupportedError with every node that has no form, or not with its operands and options, and
+        every readout that the states do not give."""
         net = super().net()
         if self.faults:
             raise UnsupportedError(list(self.faults))
@@ -253,7 +248,7 @@ class StepReader(GraphReader[StepGraph]):
 
     def node(self, name: str, values: Values, block: list[Op], mark: str) -> str:
         node = self.graph.nodes[name]
-        if any(values.get(n) == _UNREAD for n in node.names):
+        if node.kind not in self.forms or any(values.get(n) == _UNREAD for n in node.names):
             return _UNREAD
         operands = {
             key: self._operand(read, values) if isinstance(read, str) else tuple(self._operand(r, values) for r in read)
@@ -296,7 +291,7 @@ class StepReader(GraphReader[StepGraph]):
             name = self.graph.origins.get(origin, origin)
             source = f"{self.label}:{name}"
         same = view is not None and origin not in self.graph.origins and constants[origin].size == array.size
-        digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
         return self._param((origin, f"{array.shape}{digest}"), name, array, source + ("" if same else _DERIVED))
 
     def _param(self, key: tuple[str, str], name: str, array: NDArray[np.generic], source: str) -> str:

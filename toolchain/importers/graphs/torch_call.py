@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-__all__ = ["Call", "Example", "Step"]
+__all__ = ["Call", "Example", "Step", "place_of"]
 
 Step: TypeAlias = Callable[..., Any]
 """A `torch.nn.Module` or a function of tensors."""
@@ -62,7 +64,7 @@ class Call:
         try:
             arguments = {name: _tensors(value, name, next(iter(dtypes), None)) for name, value in named.items()}
         except TypeError as error:
-            raise UsageError(Diagnostic("torch-example", str(error), label, _FORM)) from error
+            raise UsageError(Diagnostic("torch-type", str(error), label, _FORM)) from error
         flat = {name: list(_flat(value, name)) for name, value in arguments.items()}
         names = _distinct([name for pairs in flat.values() for name, _ in pairs])
         tensors = tuple(tensor for pairs in flat.values() for _, tensor in pairs)
@@ -82,7 +84,7 @@ class Call:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's code may raise anything
                 what = f"the step fails on the example: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                raise UsageError(Diagnostic("torch-call", what, label, _FORM)) from error
+                raise UsageError(Diagnostic("torch-call", what, place_of(error) or label, _FORM)) from error
         if not outputs:
             what = "the step returns a state alone, and there is no readout"
             hint = (
@@ -108,7 +110,7 @@ class Call:
         try:
             outputs = [pair for part in more for pair in _flat(part, "logits" if len(more) == 1 else "output")]
         except TypeError as error:
-            raise UsageError(Diagnostic("torch-output", f"an output: {error}", self.label, _FORM)) from error
+            raise UsageError(Diagnostic("torch-type", str(error), self.label, _FORM)) from error
         return [tensor for _, tensor in _flat(new, "state")], outputs
 
     def _divided(self, result: Structure, state: Structure) -> tuple[Structure, tuple[Structure, ...]]:
@@ -141,8 +143,11 @@ class Call:
 
     @contextmanager
     def in_eval_mode(self) -> Iterator[None]:
-        """Modules as they are used, and afterwards as they were."""
+        """Modules as they are used, and afterwards as they were, buffers included."""
+        import torch
+
         training = {m: m.training for module in self.modules.values() for m in module.modules()}
+        buffers = [(b, b.clone()) for module in self.modules.values() for b in module.buffers()]
         for module in training:
             module.training = False
         try:
@@ -150,6 +155,18 @@ class Call:
         finally:
             for module, mode in training.items():
                 module.training = mode
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost line of the user's that an exception came from: neither PyTorch's nor of this package."""
+    import torch
+
+    own = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}".rstrip(": ") if frames else ""
 
 
 def _label(step: Step) -> str:
@@ -186,7 +203,9 @@ def _bound(step: Step, example: Example, label: str) -> dict[str, Structure]:
         bound = signature.bind(**example) if isinstance(example, Mapping) else signature.bind(*example)
     except TypeError as error:
         what = f"the step takes {signature}, the example does not fit: {error}"
-        raise UsageError(Diagnostic("torch-example", what, label, "example=(h, x), or a dictionary by name")) from error
+        raise UsageError(
+            Diagnostic("torch-arguments", what, label, "example=(h, x), or a dictionary by name")
+        ) from error
     named: dict[str, Structure] = {}
     for name, value in bound.arguments.items():
         several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL

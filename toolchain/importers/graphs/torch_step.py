@@ -65,14 +65,14 @@ def import_step(
         what = "a live step needs PyTorch, which is not installed"
         raise MissingToolError(Diagnostic("missing-tool", what, hint="pip install 'eqcompile[torch]'"))
     call = Call.of(step, readout, example)
-    _demand_separate(call)
     graph = trace(call)
+    _demand_separate(call)
 
     def read(settings: Mapping[str, SettingValue]) -> EqNet:
         return _Reader(graph, call.label, settings).net()
 
     user = {"steps": steps, "outputs": outputs}
-    imported = import_graph(TORCH, read, Path(call.label), stated={}, user=user, config={})
+    imported = import_graph(TORCH, read, Path(call.label), stated={}, user=user, config={}, assume=False)
     _demand_same(imported.net, call)
     return imported
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...arrays import Array
 from ...diagnostics import Diagnostic, MissingToolError, UnsupportedError
 from .step import StepGraph, StepNode
-from .torch_call import Call
+from .torch_call import Call, place_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trace"]
 
-_KEPT = ("group_norm", "layer_norm", "linear", "matmul", "scaled_dot_product_attention", "silu", "softmax")
+_KEPT = ("group_norm", "layer_norm", "lerp", "linear", "matmul", "scaled_dot_product_attention", "silu", "softmax")
 """Operations that are read as they are; `torch.export` takes others apart."""
 _PLACE = "eqcompile_place"
 
@@ -37,8 +37,8 @@ def trace(call: Call) -> StepGraph:
     program = _export(call)
     signature = program.graph_signature
     if signature.buffers_to_mutate:
-        names = ", ".join(signature.buffers_to_mutate.values())
-        what = f"the step changes the buffers {names}: what it keeps from call to call must be a state"
+        changed = ", ".join(map(call.shown, signature.buffers_to_mutate.values()))
+        what = f"the step changes the buffers {changed}: what it keeps from call to call must be a state"
         hint = "hand it over with the first argument, and return its next value"
         raise UnsupportedError(Diagnostic("torch-buffer", what, call.label, hint))
     held = {
@@ -71,7 +71,7 @@ def _export(call: Call) -> ExportedProgram:
 
     try:
         from torch.export import default_decompositions
-        from torch.fx.traceback import annotate
+        from torch.fx.traceback import annotate, preserve_node_meta
     except ImportError as error:
         what = f"a live step needs PyTorch 2.9 or newer, {torch.__version__} is installed"
         raise MissingToolError(Diagnostic("missing-tool", what, hint="pip install -U 'eqcompile[torch]'")) from error
@@ -97,18 +97,19 @@ def _export(call: Call) -> ExportedProgram:
             with Places():
                 return call.results(tensors)
 
-    with _quiet(), call.in_eval_mode():
+    with _quiet(), call.in_eval_mode(), preserve_node_meta():
         try:
             program = torch.export.export(Flat(), tuple(t[:1] for t in call.tensors), strict=False)
         except Exception as error:  # noqa: BLE001 - the exceptions of a tracer are many, and none of them is documented
             what = f"torch.export cannot trace the step: {_first_line(error)}"
             hint = "write it without decisions on values (`if`, `while`, `.item()`), which differ between samples"
-            raise UnsupportedError(Diagnostic("torch-export", what, call.label, hint)) from error
+            raise UnsupportedError(Diagnostic("torch-export", what, place_of(error) or call.label, hint)) from error
         table = default_decompositions()
         for operation in list(table):
             if str(operation).split(".")[1] in _KEPT:
                 del table[operation]
-        return program.run_decompositions(table)
+        taken_apart: ExportedProgram = program.run_decompositions(table)
+        return taken_apart
 
 
 @contextmanager
@@ -132,7 +133,7 @@ def _line() -> str:
     """The innermost line that is being run and is neither PyTorch's nor of this module."""
     import torch
 
-    own = (str(Path(torch.__file__).parent), __file__, sys.modules[Call.__module__].__file__ or "")
+    own = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         frame = frame.f_back
@@ -165,26 +166,27 @@ class _Graph:
 
         if node.op != "call_function":
             return
-        name = node.name
+        name, target = node.name, node.target
+        assert not isinstance(target, str)
         while name in self.names.values():
             name += "_op"
         self.names[node.name] = name
         reads = {self.names[n.name] for n in node.all_input_nodes}
-        value = node.meta.get("val")
-        kind = str(node.target).removeprefix("aten.").partition(".")[0]
+        value: Any = node.meta.get("val")
+        kind = str(target).removeprefix("aten.").partition(".")[0]
         if reads <= set(self._folded) or kind.endswith("_like") or kind.startswith("new_"):
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self._constant)
             with torch.no_grad():
-                self._folded[name] = _wide(node.target(*args, **kwargs))
+                self._folded[name] = _wide(target(*args, **kwargs))
             if isinstance(self._folded[name], torch.Tensor):
                 self.constants[name] = self._folded[name].numpy()
                 made = [self.origins.get(r, r) for r in sorted(reads) if r in self.constants and self.constants[r].ndim]
                 if made:
                     self.origins[name] = max(made, key=lambda r: self.constants[r].size)
             return
-        if node.target is operator.getitem:
-            source, item = node.args
-            producer = self._tuples[self.names[source.name]]
+        if target is operator.getitem:
+            item = node.args[1]
+            producer = self._tuples[self.names[node.all_input_nodes[0].name]]
             options = {**producer.options, "item": item, "shape_of_value": list(value.shape)}
             self.nodes[name] = StepNode(producer.kind, producer.reads, options, producer.place, tuple(value.shape))
             return
