@@ -27,7 +27,7 @@ def test_an_unknown_class_is_shown_the_roads(tmp_path: Path) -> None:
         import_model(path)
     first, *differences = caught.value.diagnostics
     assert "the nearest is " in first.what
-    for road in ("--map fc_rec=W_rec", "ONNX", "NIR", "eqcompile new family NAME"):
+    for road in ("--map fc_rec=W_rec", "eqcompile.load(step", "ONNX", "NIR", "eqcompile new family NAME"):
         assert road in first.hint
     assert any(d.code == "missing-tensor" for d in differences)
 

@@ -21,6 +21,7 @@ _PREFIXES = ("model.", "net.", "network.", "module.")
 _SHOWN = 8
 _ROADS = """A class of your own has these roads:
     - only names differ from a family's: --family F --map fc_rec=W_rec
+    - hand its step over in Python: eqcompile.load(step, example=(h, x), steps=30, readout=head)
     - export one step as ONNX (inputs x, h; outputs h_next, logits) and compile that file with --set steps=30
     - write it as a NIR graph and compile that file
     - write a family: `eqcompile new family NAME` writes a package with one to change, and its test"""
