@@ -265,3 +265,18 @@ def test_a_divisor_of_zero_is_refused(tmp_path: Path) -> None:
     next(n for n in model.graph.node if n.name == "phi").input[0] = "scaled"
     with pytest.raises(UnsupportedError, match=f"1 of {UNITS} entries of its divisor are 0"):
         import_model(saved(model, tmp_path), settings={"steps": STEPS})
+
+
+@pytest.mark.parametrize("operation", ["Expand", "Slice"])
+def test_a_size_that_a_file_states_is_not_believed(operation: str, tmp_path: Path) -> None:
+    """A file of a few hundred bytes would take all memory."""
+    wide = 1_000_000
+    model = step_graph()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = wide
+    held = {"Expand": [("size", [wide, wide])], "Slice": [("start", [0]), ("end", [9]), ("axis", [1])]}[operation]
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v, np.int64), n) for n, v in held)
+    node = helper.make_node(operation, ["x", *(n for n, _ in held)], ["wide"], name="wide")
+    model.graph.node.insert(0, node)
+    next(n for n in model.graph.node if n.name == "drive").input[0] = "wide"
+    with pytest.raises(UnsupportedError, match="takes a constant of 1000000000000 entries"):
+        import_model(saved(model, tmp_path), settings={"steps": STEPS})

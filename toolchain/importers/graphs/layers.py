@@ -14,6 +14,7 @@ from .forms import Forms, Operand, Refused, Shape, plain
 __all__ = ["Layers"]
 
 Constant = NDArray[np.float64]
+_MAX_ENTRIES = 1 << 26
 
 
 class Layers(Forms):
@@ -168,6 +169,7 @@ class Layers(Forms):
             weight, bias = (None if n is None else self.scope.arrays[n][rows] for n in (source.weight, source.bias))
             shift = None if bias is None else np.asarray(bias, np.float64)
             return self._linear(source.x, np.asarray(weight, np.float64), shift)
+        _demand_size(shape[axis] ** 2)
         return self.linear(x, np.eye(shape[axis])[list(index)])
 
     def split(self, x: Operand, axis: int, sizes: Sequence[int], item: int) -> str:
@@ -185,6 +187,7 @@ class Layers(Forms):
         if at != -1:
             return self.swapped(self.join([self.swapped(p, at, -1) for p in parts], -1), at, -1)
         widths = [s[-1] for s in shapes]
+        _demand_size(sum(widths) ** 2)
         eye, start, total = np.eye(sum(widths)), 0, ""
         for part, width in zip(parts, widths, strict=True):
             spread = self.linear(part, eye[:, start : start + width])
@@ -201,13 +204,21 @@ class Layers(Forms):
         )
         if math.prod(full) == math.prod(before):
             return self.reshape(x, full)
+        _demand_size(math.prod(full))
         return self.pointwise(ops.Add, x, np.zeros(full))
+
+
+def _demand_size(entries: int) -> None:
+    """Refuse a constant that is far larger than what the graph holds: no size that a file states is believed."""
+    if entries > _MAX_ENTRIES:
+        raise Refused(f"it takes a constant of {entries} entries, at most {_MAX_ENTRIES} are made")
 
 
 def _dense(weight: Constant, groups: int) -> Constant:
     """The kernel of a convolution in groups as one of all channels."""
     if groups == 1:
         return weight
+    _demand_size(weight.size * groups)
     rows, width = len(weight) // groups, weight.shape[1]
     dense = np.zeros((len(weight), width * groups, *weight.shape[2:]))
     for g in range(groups):
@@ -220,6 +231,7 @@ def _apart(weight: Constant, dilation: Sequence[int]) -> Constant:
     if set(dilation) <= {1}:
         return weight
     space = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    _demand_size(math.prod(weight.shape[:2]) * math.prod(space))
     apart = np.zeros((*weight.shape[:2], *space))
     apart[(slice(None), slice(None), *(slice(None, None, d) for d in dilation))] = weight
     return apart
