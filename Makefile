@@ -18,7 +18,7 @@ help:
 	@echo "make test-quick  the tests of the IR, golden, importers and diagnostics, and the laws: a first look at any change"
 	@echo "make bench       measure speed, as ratios against named peers in the same run"
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
-	@echo "make families    every family to every target: steps compared, mismatches, labels, refusals and why"
+	@echo "make families    every family to every target: steps, mismatches, refusals and why; labels of floats and integers"
 	@echo "make examples    train the committed checkpoints anew"
 	@echo "make mutants     random mutants of the product against the tests that reach their lines (hours; goes on where it was)"
 	@echo "make artifacts   emit a fixed set of nets for every target, and say which files a change of the code alters"
@@ -96,6 +96,7 @@ rtl: $(VENV)/.installed
 
 families: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py $(addprefix --target ,numpy c onnx nir hls4ml loihi)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/labels.py
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
