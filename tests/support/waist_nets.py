@@ -55,10 +55,10 @@ def pooled(b: Builder) -> EqNet:
     """Two layers as in an energy-based convolutional net: the first one is pooled by overlapping windows on its way up,
     and gets the second one back where its windows had their maxima."""
     rng = np.random.default_rng(0)
-    w, v = rng.normal(0.0, 0.4, (3, 2, 3, 3)), rng.normal(0.0, 0.4, (2, 1, 3, 3))
-    x = b.input("x", 1, 7, 5)
+    w, v = rng.normal(0.0, 0.4, (2, 2, 3, 3)), rng.normal(0.0, 0.4, (2, 1, 3, 3))
+    x = b.input("x", 1, 5, 3)
     drive = b.emit(ops.Conv(out="drive", x=x, weight=b.param("v", v, "test"), stride=1, padding=1))
-    low, high = b.state("low", 2, 7, 5), b.state("high", 3, 4, 3)
+    low, high = b.state("low", 2, 5, 3), b.state("high", 2, 3, 2)
     b.begin("step")
     up = b.emit(ops.Conv(out="up", x=low, weight=b.param("w", w, "test"), stride=1, padding=1))
     back = spatial.max_unpool(b, "back", up, high, 3, stride=2, padding=1)
@@ -134,7 +134,7 @@ def board(b: Builder) -> EqNet:
 
 
 FORMS: dict[str, tuple[Callable[[Builder], EqNet], tuple[int, ...]]] = {
-    "pooled": (pooled, (1, 7, 5)),
+    "pooled": (pooled, (1, 5, 3)),
     "limited": (limited, (5,)),
     "layered": (layered, (3,)),
     "board": (board, (12,)),
