@@ -27,6 +27,7 @@ ABSENT = {
     "gated": "torch.onnx has no GRU cell",
     "modulo": "torch.onnx writes a remainder with a floor, which the IR has not",
     "normed": "torch.onnx has no spectral norm",
+    "picked": "torch.onnx writes scattered entries",
 }
 """What the exporter, not the importer, keeps from being tested."""
 

@@ -129,6 +129,21 @@ def turned(h: Tensor, x: Tensor) -> Tensor:
     return torch.remainder(h + x[:, :1], 0.3)
 
 
+MIXED = torch.linspace(-0.4, 0.4, UNITS * UNITS, dtype=torch.float64).reshape(UNITS, UNITS)
+
+
+def picked(h: Tensor, x: Tensor) -> Tensor:
+    """Entries in another order, one that is set, and products as a sum over indices."""
+    h = h.clone()
+    h[:, 0] = x[:, 1]
+    return torch.tanh(torch.einsum("ij,bj->bi", MIXED, h) + 0.3 * h.flip(1) - 0.2 * h.roll(1, 1) + x[:, :1])
+
+
+def instances(h: Tensor, x: Tensor) -> Tensor:
+    """Each channel normalised by itself."""
+    return torch.tanh(0.5 * functional.instance_norm(h + x))
+
+
 OUTER = torch.linspace(-1.0, 1.0, UNITS * INPUTS, dtype=torch.float64).reshape(INPUTS, UNITS)
 Case = Callable[[], tuple[Any, Any]]
 """A step and an example."""
@@ -146,6 +161,8 @@ CASES: dict[str, Case] = {
         ((torch.zeros(SAMPLES, UNITS), torch.zeros(SAMPLES, 3)), torch.randn(SAMPLES, INPUTS)),
     ),
     "clipped": lambda: (clipped, pairs(UNITS)),
+    "picked": lambda: (picked, pairs(UNITS)),
+    "instances": lambda: (instances, (torch.zeros(SAMPLES, 2, 3, 3), torch.randn(SAMPLES, 2, 3, 3))),
     "gelu": lambda: (bent, pairs(UNITS)),
     "modulo": lambda: (turned, pairs(UNITS)),
     "closure": lambda: (

@@ -156,6 +156,24 @@ def _cut(f: Layers, a: Arguments) -> str:
     return f.cut(a["self"], axis, start, min(end, size), a.integer("step", 1))
 
 
+def _index_select(f: Layers, a: Arguments) -> str:
+    return f.pick(a["self"], a.integer("dim"), [int(n) for n in a.constant("index").reshape(-1)])
+
+
+def _flip(f: Layers, a: Arguments) -> str:
+    value = f.value(a["self"])
+    for axis in a.integers("dims"):
+        value = f.pick(value, axis, range(f.shape(value)[axis] - 1, -1, -1))
+    return value
+
+
+def _instance_norm(f: Layers, a: Arguments) -> str:
+    if not a.flag("use_input_stats", True):
+        return _batch_norm(f, a)
+    shape = f.shape(a["input"])
+    return f.normalize(a["input"], len(shape) - 1, a.get("weight"), a.get("bias"), eps=a.number("eps"), groups=shape[1])
+
+
 def _item(f: Layers, a: Arguments) -> str:
     axis, index = a.integer("dim"), a.integer("index")
     index %= f.shape(a["self"])[axis]
@@ -234,14 +252,18 @@ ATEN_FORMS: Mapping[str, Form] = {
     "clamp_min": _clip,
     "clone": _same,
     "convolution": _conv,
+    "copy": lambda f, a: f.spread(a["src"], tuple(a.integers("shape_of_value"))),
     "detach": _same,
     "div": _divide,
     "expand": _expand,
+    "flip": _flip,
     "ge": lambda f, a: f.opposite(f.greater(a["other"], a["self"])),
     "gelu": lambda f, a: f.gelu(a["self"], a.word("approximate", "none")),
     "group_norm": _group_norm,
     "gt": lambda f, a: f.greater(a["self"], a["other"]),
     "hardtanh": lambda f, a: f.clip(a["self"], np.asarray(a.number("min_val")), np.asarray(a.number("max_val"))),
+    "index_select": _index_select,
+    "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
     "le": lambda f, a: f.opposite(f.greater(a["self"], a["other"])),
     "leaky_relu": lambda f, a: f.leaky_relu(a["self"], np.asarray(a.number("negative_slope"))),

@@ -88,7 +88,10 @@ class Forms:
             return x
         if np.ndim(x) and np.ndim(x) >= rank and x.shape[0] == 1:
             x = x[0]
-        return self.constant(np.asarray(x, np.float64))
+        array = np.asarray(x, np.float64)
+        name = self.constant(array)
+        self.scope.shapes[name] = array.shape
+        return name
 
     def number(self, x: Operand, what: str) -> float:
         """A constant of one entry."""

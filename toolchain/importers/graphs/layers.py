@@ -52,6 +52,7 @@ class Layers(Forms):
 
     def matmul(self, a: Operand, b: Operand) -> str:
         """The matrix product over the last two axes, as NumPy's."""
+        a, b = (x if isinstance(x, str) or math.prod(x.shape[:-2]) != 1 else x.reshape(x.shape[-2:]) for x in (a, b))
         if not isinstance(b, str) and b.ndim == 2 and isinstance(a, str):
             return self.linear(a, b.T)
         if not isinstance(a, str) and a.ndim == 2 and isinstance(b, str) and len(self.shape(b)) > 1:
@@ -153,24 +154,27 @@ class Layers(Forms):
     # Cut and join
 
     def cut(self, x: Operand, axis: int, start: int, stop: int, step: int = 1) -> str:
-        """Entries `start:stop:step` of one axis. Rows of a linear map are cut from its weight; of another value they
-        are chosen by a matrix of zeros and ones."""
-        shape = self.shape(x)
-        index = range(shape[axis])[start:stop:step]
+        """Entries `start:stop:step` of one axis."""
+        return self.pick(x, axis, range(self.shape(x)[axis])[start:stop:step])
+
+    def pick(self, x: Operand, axis: int, index: Sequence[int]) -> str:
+        """Entries of one axis, in any order. Rows of a linear map are taken from its weight; of another value they are
+        chosen by a matrix of zeros and ones."""
+        shape, index = self.shape(x), list(index)
         name = self.value(x)
-        if index == range(shape[axis]):
+        if index == list(range(shape[axis])):
             return name
         at = self.axis(x, axis)
         if at != -1:
-            return self.swapped(self.cut(self.swapped(x, at, -1), -1, start, stop, step), at, -1)
+            return self.swapped(self.pick(self.swapped(x, at, -1), -1, index), at, -1)
         source = self.scope.linears.get(name)
         if source is not None:
-            rows = slice(index.start, index.stop, index.step)
+            rows = slice(index[0], index[-1] + 1) if index == list(range(index[0], index[-1] + 1)) else index
             weight, bias = (None if n is None else self.scope.arrays[n][rows] for n in (source.weight, source.bias))
             shift = None if bias is None else np.asarray(bias, np.float64)
             return self._linear(source.x, np.asarray(weight, np.float64), shift)
         _demand_size(shape[axis] ** 2)
-        return self.linear(x, np.eye(shape[axis])[list(index)])
+        return self.linear(x, np.eye(shape[axis])[index])
 
     def split(self, x: Operand, axis: int, sizes: Sequence[int], item: int) -> str:
         """One part of an axis that is cut into parts of these sizes."""

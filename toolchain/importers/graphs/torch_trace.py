@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["trace"]
 
-_KEPT = ("group_norm", "layer_norm", "lerp", "linear", "matmul", "scaled_dot_product_attention", "silu", "softmax")
+_KEPT = (
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "lerp",
+    "linear",
+    "matmul",
+    "scaled_dot_product_attention",
+    "silu",
+    "softmax",
+)
 """Operations that are read as they are; `torch.export` takes others apart."""
 _PLACE = "eqcompile_place"
 
