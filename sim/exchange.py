@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, SimulatorError
 from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import output_keys
 
 __all__ = ["DETAILS", "absent_tools", "demand", "read_run", "unreadable", "write_codes"]
 
@@ -59,7 +60,7 @@ def unreadable(folder: Path) -> Iterator[None]:
 
 
 def read_run(path: Path, net: IntNet, folder: Path) -> Run:
-    """The run in a file of results: each output `[batch, (frame,) *shape]` under its name, `steps` `[batch]`,
+    """The run in a file of results: each output `[batch, (frame,) *shape]` under its key, `steps` `[batch]`,
     `state.<name>` `[ticks, batch, *shape]` of each state if the run was traced (all integers, here int64), and the
     details of the run under DETAILS.
 
@@ -69,7 +70,7 @@ def read_run(path: Path, net: IntNet, folder: Path) -> Run:
         codes = {name: np.asarray(file[name], np.int64) for name in file.files if file[name].dtype.kind in "iu"}
         return Run(
             states={s.name: codes[f"state.{s.name}"] for s in net.states if f"state.{s.name}" in codes},
-            outputs={o.name: codes[o.name] for o in net.outputs},
+            outputs={name: codes[key] for name, key in output_keys(net).items()},
             steps=codes["steps"],
             details=json.loads(str(file[DETAILS])) if DETAILS in file.files else {},
         )

@@ -19,6 +19,7 @@ from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import FloatRun, Run, StageProgress
 from eqcompile.toolchain.ir import Net
+from eqcompile.toolchain.passes import label_keys, output_keys
 from eqcompile.toolchain.reference import run_reference
 
 from ..accuracy import deviations, warnings_of
@@ -90,15 +91,10 @@ def _runner(
 
 
 def _write(path: Path, net: Net, result: Run | FloatRun, states: Mapping[str, Array]) -> list[str]:
-    arrays: dict[str, Array] = dict(result.outputs)
-    classes = [o.name for o in net.outputs if o.kind == "classes"]
-    for name in classes:
-        arrays["labels" if len(classes) == 1 else f"labels.{name}"] = result.outputs[name].argmax(axis=-1)
+    arrays: dict[str, Array] = {key: result.outputs[name] for name, key in output_keys(net).items()}
+    arrays |= {key: result.outputs[name].argmax(axis=-1) for name, key in label_keys(net).items()}
     arrays["steps"] = result.steps
     arrays |= {f"state.{name}": codes for name, codes in states.items()}
-    if len(arrays) != len(result.outputs) + len(classes) + 1 + len(states) or "file" in arrays:
-        what = f"the outputs {', '.join(result.outputs)} share names with labels, steps or file"
-        raise UsageError(Diagnostic("output-name", what, net.name, "rename the outputs of the net"))
     with path.open("wb") as file:
         np.savez(file, **arrays)
     return list(arrays)

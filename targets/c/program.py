@@ -19,11 +19,12 @@ from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
 from .scalar import HELPERS
 from .values import Names, Value, literal
 
-__all__ = ["DATA", "Kernel", "Program", "columns_of"]
+__all__ = ["DATA", "SCRATCH", "Kernel", "Program", "columns_of"]
 
 Kernel = Literal["dense", "event"]
 Codes = NDArray[np.int64]
 DATA = "data"
+SCRATCH = "u"
 BOOLEAN = Interval(0, 1)
 HALF_WORD = Interval(-(1 << 31), (1 << 31) - 1)
 
@@ -47,6 +48,8 @@ class Program:
     """Fields that a new sample starts with zeros: accumulators of events and what they have seen."""
 
     def __post_init__(self) -> None:
+        # The union of scratch arrays stands beside the kept fields.
+        assert self.kept.names.free(SCRATCH) == SCRATCH
         self.ranges: Mapping[str, Interval] = Analysis.of(self.net).ranges
         self.shapes: Mapping[str, Shape] = Analysis.of(self.net).shapes
         self.params: Mapping[str, Codes] = Analysis.of(self.net).codes

@@ -13,7 +13,7 @@ from ...toolchain.passes import reads
 from .block import Block, copy
 from .layout import CType, Field, Group, narrowest
 from .matrix import Pack
-from .program import DATA, Kernel, Program
+from .program import DATA, SCRATCH, Kernel, Program
 from .scalar import HELPERS
 from .templates import fill
 from .values import Value, loops
@@ -64,7 +64,7 @@ class _Writer:
             state.append("    union {")
             for name, group in used.items():
                 state += ["        struct {", *group.declarations(" " * 12), f"        }} {name};"]
-            state.append("    } u;")
+            state.append(f"    }} {SCRATCH};")
         ram = program.kept.bytes + max((g.bytes for g in used.values()), default=0)
         data, flash = self.data()
         helpers = [text for name, text in HELPERS.items() if name in program.helpers]
@@ -211,7 +211,7 @@ class _Writer:
         return lines
 
     def _scratch(self, name: str) -> tuple[Group, str]:
-        return self.scratch[name], f"s->u.{name}."
+        return self.scratch[name], f"s->{SCRATCH}.{name}."
 
     # Constants
 

@@ -17,13 +17,15 @@ _KEYWORDS = frozenset(
     restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
     alignas alignof and bool catch class compl concept constexpr decltype delete explicit export false friend mutable
     namespace new noexcept not nullptr operator or private protected public requires template this throw true try
-    typeid typename using virtual xor""".split()
+    typeid typename using virtual xor NULL offsetof linux unix""".split()
 )
-"""Of C, and of C++, which includes the header."""
+"""Of C, and of C++, which includes the header; macros that no rule below covers."""
 _LOCALS = frozenset(
-    "s in out now old delta moved differs total data run changed at clamp32 clamp64 round32 round64 divide NULL".split()
+    "s in out now old delta moved differs total data run changed at clamp32 clamp64 round32 round64 divide".split()
 )
 _PATTERN = r"[iktp]\d+|u?int\w*_t|size_t|U?INT\w*"
+_MACRO = r"[A-Z][A-Z0-9]*_[A-Z0-9_]*"
+"""How macros are written: those of the header and of <stdint.h>."""
 
 
 class Names:
@@ -36,7 +38,7 @@ class Names:
     def free(self, wanted: str) -> str:
         """An identifier that nothing has yet."""
         name = re.sub(r"[^A-Za-z0-9_]", "_", wanted).lstrip("_") or "v"
-        if name[0].isdigit():
+        if name[0].isdigit() or re.fullmatch(_MACRO, name):
             name = f"v{name}"
         while name in self._taken or re.fullmatch(_PATTERN, name):
             name += "_"

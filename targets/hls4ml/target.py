@@ -19,7 +19,7 @@ from eqcompile.toolchain.typed_json import JSON
 from ...toolchain.artifact import CoreDescription, tool_versions
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import EqNet, IntNet, check
-from ...toolchain.passes import MAX_WORD, Analysis, wide_tables
+from ...toolchain.passes import MAX_WORD, Analysis, output_keys, wide_tables
 from .. import inputs as inputs_module
 from .bench import bench_inputs, title_of, write_bench, write_vectors
 from .body import Body
@@ -157,7 +157,8 @@ def _maps(body: Body) -> dict[str, dict[str, JSON]]:
 
 def _run(net: IntNet, project: str, form: Unrolled | Body) -> str:
     shapes = Analysis.of(net).shapes
-    outputs = {o.name: shapes[o.value] for o in net.outputs}
+    keys = output_keys(net)
+    outputs = {keys[o.name]: shapes[o.value] for o in net.outputs}
     simulate = fill("simulate.py.tmpl")
     if isinstance(form, Unrolled):
         simulate = f"{_trace(form)}\n{fill('simulate_trace.py.tmpl')}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.artifact import write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission
 from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.passes import output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .. import inputs
@@ -22,10 +23,7 @@ from .mapping import Placement
 from .partition import Partition, Population
 from .report import mapping_line, mapping_text
 
-__all__ = ["RESERVED", "write_folder"]
-
-RESERVED = ("labels", "report", "steps")
-"""Keys of the result file that no output may have as its name."""
+__all__ = ["write_folder"]
 
 
 def write_folder(
@@ -177,14 +175,20 @@ def _description(net: IntNet, parts: Partition, placement: Placement, beaten: se
                 "scale": None if i.encoding is None else i.encoding.scale,
             }
         )
-    schedule = asdict(net.schedule)
+    schedule, keys = asdict(net.schedule), output_keys(net)
     return {
         "net": net.name,
         "ir_digest": net.digest,
         "chip": placement.chip.name,
         "inputs": inputs,
         "outputs": [
-            {"name": o.name, "value": p.value, "kind": o.kind, "scale": o.scale, "shape": list(types[p.value].shape)}
+            {
+                "name": keys[o.name],
+                "value": p.value,
+                "kind": o.kind,
+                "scale": o.scale,
+                "shape": list(types[p.value].shape),
+            }
             for o, p in zip(net.outputs, parts.net.outputs, strict=True)
         ],
         "states": [{"name": s.name, "shape": list(s.shape)} for s in net.states],
@@ -207,6 +211,6 @@ def _readme(net: IntNet, parts: Partition, placement: Placement) -> str:
         steps=net.schedule.steps,
         frames=frames,
         input=net.inputs[0].name,
-        outputs=", ".join(f"`{o.name}`" for o in net.outputs),
+        outputs=", ".join(f"`{key}`" for key in output_keys(net).values()),
         notes=notes or "- none\n",
     )

@@ -17,7 +17,7 @@ from eqcompile.toolchain.passes import LINEAR, unroll
 
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
-from .emit import RESERVED, write_folder
+from .emit import write_folder
 from .mapping import Connectivity, Placement, least_cores, place
 from .partition import Partition, partition
 
@@ -58,7 +58,7 @@ class LoihiTarget(Target):
         return () if importlib.util.find_spec("lava") is not None else ("lava-nc",)
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
-        faults = [*_operations(net), *_names(net), *_schedule(net)]
+        faults = [*_operations(net), *_schedule(net)]
         if faults:
             return Refusals(tuple(faults))
         flat = unroll(net)
@@ -121,12 +121,6 @@ def _operations(net: IntNet) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "loihi-unsupported", f"{op.mnemonic} ({op.out}) is not supported: {reason}", f"{block}: {op.out}"
             )
-
-
-def _names(net: IntNet) -> Iterator[Diagnostic]:
-    for o in net.outputs:
-        if o.name in RESERVED:
-            yield Diagnostic("loihi-name", f"the output name {o.name!r} is reserved in the result file", o.name)
 
 
 def _schedule(net: IntNet) -> Iterator[Diagnostic]:

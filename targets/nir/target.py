@@ -16,7 +16,7 @@ from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vec
 from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import EqNet, IntNet, check
-from ...toolchain.passes import Analysis
+from ...toolchain.passes import Analysis, output_keys
 from .. import inputs as inputs_module
 from .lower import lower
 from .templates import fill
@@ -86,7 +86,7 @@ class NirPlan(Plan):
                 i.name: [list(i.shape), *i.limits, None if i.encoding is None else i.encoding.scale] for i in net.inputs
             },
             "states": {s.name: list(s.shape) for s in net.states},
-            "outputs": {o.name: list(types[o.value].shape) for o in net.outputs},
+            "outputs": {o.name: [output_keys(net)[o.name], list(types[o.value].shape)] for o in net.outputs},
             "steps": net.schedule.steps,
             "tolerance": net.schedule.tolerance,
             "frames": net.schedule.frames,

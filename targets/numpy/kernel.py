@@ -13,7 +13,7 @@ import numpy as np
 
 from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
-from ...toolchain.passes import Analysis, label_keys, reads
+from ...toolchain.passes import Analysis, label_keys, output_keys, reads
 from .templates import fill, text
 
 __all__ = ["kernel_source", "run_arguments"]
@@ -42,6 +42,7 @@ def kernel_source(net: IntNet) -> str:
     """The module `kernel.py` of a verified net; it reads the parameters from `weights.npz` beside it."""
     source = _Source(net)
     drive, step, readout = source.drive(), source.step(), source.readout()
+    keys = output_keys(net)
     helpers = [text(f"{name}.py.tmpl") for name in HELPERS if name in source.helpers]
     return fill(
         "kernel.py.tmpl",
@@ -53,8 +54,8 @@ def kernel_source(net: IntNet) -> str:
         every_frame=net.schedule.emit == "every",
         inputs="\n".join(f"    {i.name!r}: {source.interface(i.name)}," for i in net.inputs),
         states=repr(tuple(s.name for s in net.states)),
-        outputs=repr(tuple(o.name for o in net.outputs)),
-        labels=repr(label_keys(net)),
+        outputs=repr(tuple(keys.values())),
+        labels=repr({keys[name]: key for name, key in label_keys(net).items()}),
         params="\n".join(source.constants),
         helpers="".join(f"\n{h}" for h in helpers),
         drive_arguments=run_arguments(net),

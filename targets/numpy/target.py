@@ -14,7 +14,7 @@ from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vec
 from ...toolchain.artifact import CoreDescription, write_arrays
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
-from ...toolchain.passes import MAX_WORD, label_keys, narrowest, wide_tables
+from ...toolchain.passes import MAX_WORD, label_keys, narrowest, output_keys, wide_tables
 from .. import inputs as inputs_module
 from .kernel import kernel_source, run_arguments
 from .templates import fill
@@ -34,7 +34,7 @@ class NumpyTarget(Target):
         return ()
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> NumpyPlan | Refusals:
-        faults = check(net) or [*_names(net), *_words(net)]
+        faults = check(net) or _words(net)
         return Refusals(tuple(faults)) if faults else NumpyPlan(net)
 
 
@@ -57,25 +57,6 @@ class NumpyPlan(Plan):
         return Emission({"needs": ["numpy"]})
 
 
-def _names(net: IntNet) -> list[Diagnostic]:
-    """Names of outputs are keys of a file that holds other keys too."""
-    # The parameter `file` of numpy.savez is no key.
-    reserved = {"file", "steps", *label_keys(net).values()}
-    faults = []
-    for o in net.outputs:
-        if o.name in reserved or o.name.startswith("state."):
-            faults.append(
-                Diagnostic("numpy-output-name", f"the output name {o.name!r} is taken in the result file", net.name)
-            )
-        reserved.add(o.name)
-    faults += [
-        Diagnostic("numpy-param-name", "a parameter cannot be called 'file'", net.name)
-        for p in net.params
-        if p.name == "file"
-    ]
-    return faults
-
-
 def _words(net: IntNet) -> list[Diagnostic]:
     return [
         Diagnostic(
@@ -91,8 +72,9 @@ def _words(net: IntNet) -> list[Diagnostic]:
 def _readme(net: IntNet) -> str:
     labels = label_keys(net)
     kinds = {"classes": "logits", "values": "values"}
-    outputs = [f"- `{o.name}`: {kinds[o.kind]}, one code is {o.scale!r}" for o in net.outputs]
-    outputs += [f"- `{key}`: argmax of `{name}`, ties to the lowest index" for name, key in labels.items()]
+    keys = output_keys(net)
+    outputs = [f"- `{keys[o.name]}`: {kinds[o.kind]}, one code is {o.scale!r}" for o in net.outputs]
+    outputs += [f"- `{key}`: argmax of `{keys[name]}`, ties to the lowest index" for name, key in labels.items()]
     outputs.append("- `steps`: ticks made until the sample settled")
     outputs += [f"- `state.{s.name}`: with `--trace`, its codes after every tick" for s in net.states]
     return fill(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from ...toolchain.ir import EqNet
 from ...toolchain.ir.onnx_functions import DOMAIN
 from ...toolchain.ir.onnx_graph import TICKS, build_model, output_names
-from ...toolchain.passes import Analysis, label_keys
-from .graph import STEPS, top_index
+from ...toolchain.passes import Analysis, label_keys, output_keys
+from .graph import STEPS, input_names, top_index
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto
@@ -30,13 +31,17 @@ def float_model(net: EqNet, *, single: bool) -> ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(standard)
     graph = model.graph
-    names = dict(zip((o.name for o in net.outputs), output_names(net), strict=True))
-    results = [o for o in graph.output if o.name in names.values()]
+    keys = output_keys(net)
+    ends = dict(zip(output_names(net), keys.values(), strict=True))
+    taken = {STEPS, *keys.values(), *label_keys(net).values()}
+    params = {name: f"param.{name}" for name in net.param_names & taken}
+    _rename(graph, {k: n for k, n in {**ends, **input_names(net), **params}.items() if k != n})
+    results = [o for o in graph.output if o.name in keys.values()]
     types = Analysis.of(net).types
     lead = ["batch", *(["frame"] if net.schedule.emit == "every" else [])]
     for output, key in label_keys(net).items():
         shape = next(types[o.value].shape for o in net.outputs if o.name == output)
-        graph.node.extend(top_index(names[output], key))
+        graph.node.extend(top_index(keys[output], key))
         results.append(helper.make_tensor_value_info(key, onnx.TensorProto.INT64, [*lead, *shape[:-1]]))
     graph.node.append(helper.make_node("Identity", [TICKS], [STEPS]))
     results.append(helper.make_tensor_value_info(STEPS, onnx.TensorProto.INT64, []))
@@ -46,6 +51,18 @@ def float_model(net: EqNet, *, single: bool) -> ModelProto:
     if single:
         _to_single(graph)
     return model
+
+
+def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
+    """Give values of a graph and of its subgraphs other names."""
+    for value in [*graph.input, *graph.output, *graph.initializer]:
+        value.name = names.get(value.name, value.name)
+    for node in graph.node if names else ():
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, names)
 
 
 def _to_single(graph: GraphProto) -> None:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...toolchain.ir import Input, Interval, IntNet, ValueType, ops
+from ...toolchain.ir import Input, Interval, IntNet, Net, ValueType, ops
 from ...toolchain.ir.onnx_functions import DOMAIN, OPSET
 from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION, GraphBuilder
 from ...toolchain.ir.ops import Op
-from ...toolchain.passes import Analysis, label_keys, narrowest
+from ...toolchain.passes import Analysis, label_keys, narrowest, output_keys
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-__all__ = ["STATE", "STEPS", "InputType", "integer_model", "top_index"]
+__all__ = ["STATE", "STEPS", "InputType", "input_names", "integer_model", "top_index"]
 
 InputType = Literal["float32", "float64", "codes"]
 STEPS = "steps"
@@ -34,6 +34,12 @@ SIGNED, UNSIGNED = Interval(-128, 127), Interval(0, 255)
 ZERO = 128
 """Code of 0 in a byte that holds signed codes. Both factors are unsigned bytes: on processors without VNNI, ONNX
 Runtime (1.31) adds pairs of products of an unsigned with a signed byte in 16 bits, which saturates at 32,767."""
+
+
+def input_names(net: Net) -> dict[str, str]:
+    """Name of each input in a deployable graph: its own, or `input.<name>` where a result or the batch has it."""
+    taken = {BATCH, STEPS, *output_keys(net).values(), *label_keys(net).values()}
+    return {i.name: f"input.{i.name}" if i.name in taken else i.name for i in net.inputs}
 
 
 def top_index(x: str, out: str) -> list[NodeProto]:
@@ -68,6 +74,8 @@ class _Relaxation(GraphBuilder):
 
     def __init__(self, net: IntNet, input_type: InputType, trace: bool) -> None:
         super().__init__(net)
+        self.keys, self.input_names = output_keys(net), input_names(net)
+        self.names |= self.input_names
         self.input_type = input_type
         self.trace = trace
         self.given: list[ValueInfoProto] = []
@@ -153,7 +161,8 @@ class _Relaxation(GraphBuilder):
                 self.node("Cast", [kept], name, to=TensorProto.INT64)
         for i in self.net.inputs:
             if i.encoding is None or self.input_type == "codes":
-                self.given.append(self.value_info(i.name, ValueType(i.shape, i.kind), frame=self.net.schedule.frames))
+                name = self.input_names[i.name]
+                self.given.append(self.value_info(name, ValueType(i.shape, i.kind), frame=self.net.schedule.frames))
             else:
                 self.names[i.name] = self.encoded(i)
 
@@ -166,9 +175,10 @@ class _Relaxation(GraphBuilder):
         single = self.input_type == "float32"
         dims: list[str | int | None] = [BATCH, *(["frame"] if self.net.schedule.frames else []), *i.shape]
         kind = TensorProto.FLOAT if single else TensorProto.DOUBLE
-        self.given.append(helper.make_tensor_value_info(i.name, kind, dims))
+        name = self.input_names[i.name]
+        self.given.append(helper.make_tensor_value_info(name, kind, dims))
         mark = f"encode/{i.name}"
-        x = self.node("Cast", [i.name], f"{mark}/double", to=TensorProto.DOUBLE) if single else i.name
+        x = self.node("Cast", [name], f"{mark}/double", to=TensorProto.DOUBLE) if single else name
         scale = self.constant(np.float64(i.encoding.scale), f"{mark}/scale")
         rounded = self.node("Round", [self.node("Div", [x, scale], f"{mark}/quotient")], f"{mark}/rounded")
         lowest = self.constant(np.float64(i.encoding.format.lo), f"{mark}/lowest")
@@ -186,10 +196,10 @@ class _Relaxation(GraphBuilder):
         )
 
     def plain(self) -> None:
-        self.node("Shape", [self.net.inputs[0].name], BATCH, start=0, end=1)
+        self.node("Shape", [self.input_names[self.net.inputs[0].name]], self.batch, start=0, end=1)
         self.block(self.net.drive, "drive")
         starts = {s.name: self.start(s.name, f"start/{s.name}") for s in self.net.states}
-        made = self.node("Expand", [self.constant(0, "schedule/none"), BATCH], "made/start")
+        made = self.node("Expand", [self.constant(0, "schedule/none"), self.batch], "made/start")
         traced = [f"traced/{s.name}" for s in self.net.states] if self.trace else []
         self.settle(starts, made, STEPS, "final", traced)
         for s in self.net.states if self.trace else ():
@@ -197,18 +207,18 @@ class _Relaxation(GraphBuilder):
         self.names |= {s.name: f"final/{s.name}" for s in self.net.states}
         self.block(self.net.readout, "readout")
         for o in self.net.outputs:
-            self.expand(o.value, self.types[o.value], o.name)
+            self.expand(o.value, self.types[o.value], self.keys[o.name])
         self.close(every=False)
 
     def framed(self) -> None:
         from onnx import helper
 
-        first = self.net.inputs[0].name
-        self.node("Shape", [first], BATCH, start=0, end=1)
+        first = self.input_names[self.net.inputs[0].name]
+        self.node("Shape", [first], self.batch, start=0, end=1)
         none = self.constant(0, "schedule/none")
         count = self.node("Squeeze", [self.node("Shape", [first], "frames/shape", start=1, end=2)], "frames/count")
         zeros = [self.zeros(s.name, f"zero/{s.name}") for s in self.net.states]
-        made = self.node("Expand", [none, BATCH], "made/start")
+        made = self.node("Expand", [none, self.batch], "made/start")
         names = [s.name for s in self.net.states]
         outer, self.nodes = self.nodes, []
         for i in self.net.inputs:
@@ -258,9 +268,9 @@ class _Relaxation(GraphBuilder):
             shape = self.types[o.value].shape
             frames = self.stacked(scanned[k], shape, f"stacked/{k}")
             if every:
-                self.node("Transpose", [frames], o.name, perm=[1, 0, *range(2, 2 + len(shape))])
+                self.node("Transpose", [frames], self.keys[o.name], perm=[1, 0, *range(2, 2 + len(shape))])
             else:
-                self.node("Gather", [frames, self.constant(-1, f"{frames}/last")], o.name, axis=0)
+                self.node("Gather", [frames, self.constant(-1, f"{frames}/last")], self.keys[o.name], axis=0)
         for s in self.net.states if self.trace else ():
             self.stacked(f"history/{s.name}", s.shape, f"{STATE}{s.name}")
         self.close(every=every)
@@ -272,14 +282,15 @@ class _Relaxation(GraphBuilder):
 
         net = self.net
         shapes: dict[str, list[int | str]] = {s.name: [BATCH, *s.shape] for s in net.states}
-        moving = self.node("Expand", [self.constant(True, f"{place}/true"), BATCH], "moving/start")
+        true = self.constant(True, "relaxation/true")
+        moving = self.node("Expand", [true, self.batch], "moving/start")
         outer, self.nodes = self.nodes, []
         before = dict(self.names)
         self.names |= {s.name: f"step/{s.name}" for s in net.states}
         self.block(net.step, "step")
         live = self.node("Cast", ["moving/in"], "made/tick", to=TensorProto.INT64)
         self.node("Add", ["made/in", live], "made/out")
-        moved = self.constant(False, "moved/none")
+        moved = self.constant(False, "relaxation/none_moved")
         for s in net.states:
             moved = self.latch(s.name, s.update, s.shape, moved)
         self.node("And", ["moving/in", moved], "moving/out")
@@ -308,8 +319,8 @@ class _Relaxation(GraphBuilder):
             ],
         )
         self.nodes, self.names = outer, before
-        count = self.constant(net.schedule.steps, f"{place}/steps")
-        carried = [count, f"{place}/true", made, moving, *(starts[s.name] for s in net.states)]
+        count = self.constant(net.schedule.steps, "relaxation/steps")
+        carried = [count, true, made, moving, *(starts[s.name] for s in net.states)]
         results = [made_out, "moving/final", *(f"{place}/{s.name}" for s in net.states), *traced]
         self.nodes.append(helper.make_node("Loop", carried, results, name="relaxation", body=body))
 
@@ -338,10 +349,10 @@ class _Relaxation(GraphBuilder):
     def close(self, *, every: bool) -> None:
         """Declare the outputs; labels are the largest code, ties to the lowest index."""
         for o in self.net.outputs:
-            self.results.append(self.value_info(o.name, self.types[o.value], frame=every))
+            self.results.append(self.value_info(self.keys[o.name], self.types[o.value], frame=every))
         for name, key in label_keys(self.net).items():
             shape = next(self.types[o.value].shape for o in self.net.outputs if o.name == name)
-            self.nodes += top_index(name, key)
+            self.nodes += top_index(self.keys[name], key)
             self.results.append(self.value_info(key, ValueType(shape[:-1]), frame=every))
         self.results.append(self.info(STEPS, [BATCH]))
         if self.trace:

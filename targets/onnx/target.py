@@ -18,11 +18,11 @@ from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.ir.onnx_functions import OPSET
-from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION
-from ...toolchain.passes import MAX_WORD, label_keys, wide_tables
+from ...toolchain.ir.onnx_graph import IR_VERSION
+from ...toolchain.passes import MAX_WORD, label_keys, output_keys, wide_tables
 from .. import inputs as inputs_module
 from .float_form import float_model
-from .graph import STATE, STEPS, InputType, integer_model
+from .graph import STATE, STEPS, InputType, input_names, integer_model
 from .templates import fill
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OnnxTarget(Target):
         return () if find_spec("onnxruntime") else ("onnxruntime",)
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> OnnxPlan | Refusals:
-        faults = [*check(net)] or [*self._options(net), *_names(net), *_words(net)]
+        faults = [*check(net)] or [*self._options(net), *_words(net)]
         return Refusals(tuple(faults)) if faults else OnnxPlan(net, self, source)
 
     def _options(self, net: IntNet) -> list[Diagnostic]:
@@ -67,11 +67,12 @@ class OnnxTarget(Target):
     def _readme(self, net: IntNet) -> str:
         labels = label_keys(net)
         kinds = {"classes": "logits", "values": "values"}
-        outputs = [f"- `{o.name}`: {kinds[o.kind]}, int64 codes, one code is {o.scale!r}" for o in net.outputs]
-        outputs += [f"- `{key}`: argmax of `{name}`, ties to the lowest index" for name, key in labels.items()]
+        keys, names = output_keys(net), input_names(net)
+        outputs = [f"- `{keys[o.name]}`: {kinds[o.kind]}, int64 codes, one code is {o.scale!r}" for o in net.outputs]
+        outputs += [f"- `{key}`: argmax of `{keys[name]}`, ties to the lowest index" for name, key in labels.items()]
         outputs.append(f"- `{STEPS}`: ticks made until the sample settled")
         outputs += [f"- `{STATE}{s.name}` (`trace.onnx`): its codes after every tick" for s in net.states]
-        wanted = [*labels.values()] or [o.name for o in net.outputs]
+        wanted = [*labels.values()] or [*keys.values()]
         files = ["| `model.onnx` | the network |", "| `trace.onnx` | the same with every state of every tick |"]
         if self.float_form != "none":
             files.append(f"| `float.onnx` | the net before quantization, in {self.float_form} |")
@@ -82,23 +83,23 @@ class OnnxTarget(Target):
             ir_version=IR_VERSION,
             results=", ".join(n.replace(".", "_") for n in wanted),
             wanted=json.dumps(wanted),
-            feeds=", ".join(f'"{i.name}": {i.name}' for i in net.inputs),
+            feeds=", ".join(f'"{names[i.name]}": {i.name}' for i in net.inputs),
             files="\n".join(files),
             lead="a batch and a frame axis" if net.schedule.frames else "a batch axis",
-            input_rows="\n".join(self._input_row(i) for i in net.inputs),
+            input_rows="\n".join(self._input_row(i, names[i.name]) for i in net.inputs),
             output_rows="\n".join(outputs),
             float_part=_FLOAT if self.float_form != "none" else "",
             digest=net.digest,
         )
 
-    def _input_row(self, i: Input) -> str:
+    def _input_row(self, i: Input, name: str) -> str:
         if i.encoding is None:
-            return f"- `{i.name}` {list(i.shape)}, int64: indices below {i.rows}"
+            return f"- `{name}` {list(i.shape)}, int64: indices below {i.rows}"
         f, scale = i.encoding.format, i.encoding.scale
         rule = f"`clip(rint(x / {scale!r}), {f.lo}, {f.hi})`, half to even"
         if self.input_type == "codes":
-            return f"- `{i.name}` {list(i.shape)}, int64: codes {rule}"
-        return f"- `{i.name}` {list(i.shape)}, {self.input_type}: real values; the model encodes them as {rule}"
+            return f"- `{name}` {list(i.shape)}, int64: codes {rule}"
+        return f"- `{name}` {list(i.shape)}, {self.input_type}: real values; the model encodes them as {rule}"
 
 
 @dataclass(frozen=True)
@@ -145,17 +146,6 @@ def _write(model: ModelProto, path: Path) -> None:
 
 def _codes(i: Input) -> str:
     return repr((i.shape, *i.limits, None if i.encoding is None else i.encoding.scale))
-
-
-def _names(net: IntNet) -> Iterable[Diagnostic]:
-    """Names of inputs and outputs are names of the graph, which has others."""
-    seen = {BATCH}
-    wanted = [("input", i.name) for i in net.inputs] + [("output", o.name) for o in net.outputs]
-    wanted += [("labels", key) for key in label_keys(net).values()] + [("counter", STEPS)]
-    for kind, name in wanted:
-        if name in seen:
-            yield Diagnostic("onnx-name", f"{kind} {name!r}: the name is taken in the graph", net.name)
-        seen.add(name)
 
 
 def _words(net: IntNet) -> Iterable[Diagnostic]:

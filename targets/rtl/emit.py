@@ -13,7 +13,7 @@ from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission, Vectors
 from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.passes import Analysis, output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
 from .templates import fill, text
@@ -84,15 +84,15 @@ def write_folder(
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
-    write_arrays(data / "vectors.npz", expected(vectors.inputs, vectors.run))
+    write_arrays(data / "vectors.npz", expected(net, vectors.inputs, vectors.run))
     ending, run = vectors.variants[TOLERANT]
     tolerance = {"tolerance": np.array(ending.schedule.tolerance)}
-    write_arrays(data / "tolerant.npz", {**expected(vectors.inputs, run), **tolerance})
+    write_arrays(data / "tolerant.npz", {**expected(net, vectors.inputs, run), **tolerance})
     if words is not None:
         other, run = vectors.variants[THINNED]
         write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
-        write_arrays(data / "reloaded.npz", {**expected(vectors.inputs, run), **loaded})
+        write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded})
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, architecture, shell, details, words), encoding="utf-8")
     figures: dict[str, JSON] = {
@@ -213,7 +213,7 @@ def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, JSON]:
             {"name": i.name, "shape": list(i.shape), **dict(zip(("lo", "hi"), i.limits, strict=True))}
             for i in net.inputs
         ],
-        "outputs": [{"name": o.name, "shape": list(types[o.value].shape)} for o in net.outputs],
+        "outputs": [{"name": output_keys(net)[o.name], "shape": list(types[o.value].shape)} for o in net.outputs],
         "states": states,
     }
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.interfaces import Run
 from eqcompile.toolchain.ir import IntNet, Param, ops
-from eqcompile.toolchain.passes import example_codes
+from eqcompile.toolchain.passes import example_codes, output_keys
 
 __all__ = ["bench_inputs", "expected", "thinned", "tolerant"]
 
@@ -26,12 +26,12 @@ def bench_inputs(net: IntNet) -> dict[str, Codes]:
     return example_codes(net, uniform=RANDOM, mixed=True)
 
 
-def expected(inputs: Mapping[str, Codes], run: Run) -> dict[str, Codes]:
-    """The arrays of a vector file: `codes.NAME` and `output.NAME` [batch, ...], `state.NAME` after every tick
+def expected(net: IntNet, inputs: Mapping[str, Codes], run: Run) -> dict[str, Codes]:
+    """The arrays of a vector file: `codes.NAME` and `output.KEY` [batch, ...], `state.NAME` after every tick
     [ticks, batch, ...], `steps` [batch]."""
     arrays = {f"codes.{name}": codes for name, codes in inputs.items()}
     arrays |= {f"state.{name}": codes for name, codes in run.states.items()}
-    arrays |= {f"output.{name}": codes for name, codes in run.outputs.items()}
+    arrays |= {f"output.{key}": run.outputs[name] for name, key in output_keys(net).items()}
     return arrays | {"steps": run.steps}
 
 

@@ -218,13 +218,6 @@ def test_refuses_a_change_wider_than_32_bits() -> None:
     assert f"a change of x can be [{-4 * limit + 1}, {4 * limit - 1}]" in found[0].what
 
 
-def test_refuses_a_reserved_output_name() -> None:
-    """An output called `steps` would overwrite the step counts in the result file."""
-    net = plain()
-    taken = replace(net, outputs=(replace(net.outputs[0], name="steps"),))
-    assert [d.code for d in refused(LoihiTarget(), taken)] == ["loihi-name"]
-
-
 def test_options_are_checked() -> None:
     """A misspelt chip must not be taken for another one."""
     with pytest.raises(UsageError) as caught:

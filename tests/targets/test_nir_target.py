@@ -52,7 +52,7 @@ def run_folder(folder: Path, net: IntNet, inputs: Codes, change: Callable[[Any],
         change(graph)
     host = json.loads((folder / "net.json").read_text(encoding="utf-8"))
     codes = inputs if net.schedule.frames else {n: x[:, None] for n, x in inputs.items()}
-    found = module.relax(module.Graph(graph), host, codes)
+    found = module.relax(module.Graph(graph), host, codes, trace=True)
     states = {s.name: found[f"state.{s.name}"] for s in net.states}
     return Run(states=states, outputs={o.name: found[o.name] for o in net.outputs}, steps=found["steps"])
 

@@ -246,8 +246,6 @@ def test_wrong_input_is_explained(tmp_path: Path, given: dict[str, Any], said: s
 def test_what_the_target_refuses() -> None:
     """Every reason at once, before anything is written."""
     net = small_net([[1, 2], [-1, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)
-    outputs = tuple(replace(net.outputs[0], name=name) for name in ("steps", "state.h", "file"))
-    assert [d.code for d in refused(NumpyTarget(), replace(net, outputs=outputs))] == ["numpy-output-name"] * 3
     wide = replace(net, step=(*net.step[:2], replace(net.step[2], first=1 - (1 << 62))))
     assert [d.code for d in refused(NumpyTarget(), wide)] == ["numpy-width"]
     illegal = replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))

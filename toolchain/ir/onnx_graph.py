@@ -35,7 +35,7 @@ TICKS = "schedule/ticks"
 
 def output_names(net: Net) -> list[str]:
     """ONNX names of the results: the output's own name, `output/<name>` where another value of the graph bears it."""
-    taken = {i.name for i in net.inputs} | net.param_names
+    taken = {BATCH} | {i.name for i in net.inputs} | net.param_names
     names: list[str] = []
     for o in net.outputs:
         names.append(f"output/{o.name}" if o.name in taken else o.name)
@@ -82,6 +82,7 @@ class GraphBuilder:
         self.nodes: list[NodeProto] = []
         self.results: list[ValueInfoProto] = []
         self.names: dict[str, str] = {i.name: i.name for i in net.inputs} | {p: p for p in self.params}
+        self.batch = f"schedule/{BATCH}" if BATCH in self.names else BATCH
         self._functions: dict[bytes, FunctionProto] = {}
 
     @property
@@ -124,7 +125,7 @@ class GraphBuilder:
 
     def shape(self, dims: tuple[int, ...], out: str) -> str:
         tail = self.constant(np.array(dims, np.int64), f"{out}/tail")
-        return self.node("Concat", [BATCH, tail], out, axis=0)
+        return self.node("Concat", [self.batch, tail], out, axis=0)
 
     def stacked(self, scanned: str, dims: tuple[int, ...], out: str) -> str:
         """What a loop scanned as `[iterations, batch, *dims]`. ONNX stacks it along a new axis; onnx's own evaluator
@@ -198,7 +199,7 @@ class GraphBuilder:
     # Loops over ticks and frames
 
     def plain(self) -> None:
-        self.node("Shape", [self.net.inputs[0].name], BATCH, start=0, end=1)
+        self.node("Shape", [self.net.inputs[0].name], self.batch, start=0, end=1)
         self.constant(0, "schedule/none")
         self.block(self.net.drive, "drive")
         starts = [self.start(s.name, f"start/{s.name}") for s in self.net.states]
@@ -214,7 +215,7 @@ class GraphBuilder:
         from onnx import helper
 
         first = self.net.inputs[0].name
-        self.node("Shape", [first], BATCH, start=0, end=1)
+        self.node("Shape", [first], self.batch, start=0, end=1)
         self.constant(0, "schedule/none")
         count = self.node("Squeeze", [self.node("Shape", [first], "frames/shape", start=1, end=2)], "frames/count")
         zeros = [self.zeros(s.name, f"zero/{s.name}") for s in self.net.states]
@@ -299,7 +300,7 @@ class GraphBuilder:
         count = self.constant(net.schedule.steps, "schedule/steps")
         true = self.constant(True, "schedule/true")
         if tolerance:
-            starts.append(self.node("Expand", [true, BATCH], "start/relaxation/moving"))
+            starts.append(self.node("Expand", [true, self.batch], "start/relaxation/moving"))
             finals.append("final/relaxation/moving")
             inputs.append(self.value_info("relaxation/moving_in", ValueType((), "boolean")))
             outputs.append(self.value_info("relaxation/moving", ValueType((), "boolean")))

@@ -2,7 +2,7 @@
 
 from .analysis import Analysis
 from .examples import example_codes
-from .labels import label_keys
+from .labels import label_keys, output_keys
 from .narrow import narrowest
 from .reads import live_ops, reads
 from .taps import LINEAR, LinearOp, Taps, bias_entries, linear_taps, tap_count, tap_places
@@ -21,6 +21,7 @@ __all__ = [
     "linear_taps",
     "live_ops",
     "narrowest",
+    "output_keys",
     "reads",
     "tap_count",
     "tap_places",

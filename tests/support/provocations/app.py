@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from emitting import emitted
 from float_nets import float_net
 
 from eqcompile.app.cli import tune
 from eqcompile.app.files import replacing
 from eqcompile.app.report.write import check_folder
-from eqcompile.targets.c.target import CTarget
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.artifact import MANIFEST
 from eqcompile.toolchain.ir import ops
@@ -46,13 +43,6 @@ def compiled(*options: object) -> Any:
     return command(LOOPED, "--target", "numpy", "-o", "out", *options)
 
 
-def taken_name(case: Case) -> Any:
-    samples = case.arrays("x.npz", x=np.zeros((2, 2)))
-    net = tiny()
-    emitted(CTarget(), replace(net, outputs=(replace(net.outputs[0], name="file"),)), case.folder / "out")
-    return command("run", "out", "-i", samples, "--simulator", "golden", "-o", "r.npz")
-
-
 def other_codes(case: Case) -> Any:
     write = tune._write
 
@@ -78,7 +68,6 @@ APP: Provocations = {
     "no-simulator": lambda case: command("verify", artifact(case, "stranger")),
     "not-integers": lambda case: command("fault", "run", float_file(case), "--model", "seu", "-o", "c"),
     "output-is-folder": folder_output,
-    "output-name": taken_name,
     "output-not-a-folder": lambda case: check_folder(case.file("report"), force=False),
     "renamed-option": lambda case: command("fault", "run", "x", "--model", "seu", "--n", 9, "-o", "c"),
     "setting-twice": lambda case: compiled("--set", "steps=1", "--set", "steps=2"),
