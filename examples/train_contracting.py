@@ -23,7 +23,7 @@ from contracting import SETTINGS, ContractingMLP, Images, train
 from digits import digits, hold_out
 from nets import STEPS
 from torch import Tensor
-from train_mnist import load_mnist, write_npz
+from train_mnist import exit_status, load_mnist, write_npz
 
 __all__ = ["main", "measure", "save"]
 
@@ -112,16 +112,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing written\n")
-        return 130
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    return exit_status(_run, _parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-__all__ = ["HELD_OUT", "Mnist", "Settings", "load_mnist", "main", "save", "train", "warped", "write_npz"]
+__all__ = ["HELD_OUT", "Mnist", "Settings", "exit_status", "load_mnist", "main", "save", "train", "warped", "write_npz"]
 
 SIDE = 28
 CLASSES = 10
@@ -229,10 +229,10 @@ def _run(options: argparse.Namespace) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+def exit_status(run: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """0, 130 where Ctrl-C ended the work, 2 where it raised ValueError; what was wrong goes to standard error."""
     try:
-        _run(options)
+        run(options)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing written\n")
         return 130
@@ -240,6 +240,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return exit_status(_run, _parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from nets import STEPS, LoopedMLP, relax
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
-from train_mnist import CLASSES, SIDE, Mnist, load_mnist, write_npz
+from train_mnist import CLASSES, SIDE, Mnist, exit_status, load_mnist, write_npz
 
 __all__ = ["Settings", "accuracy", "main", "rounded", "save", "train"]
 
@@ -118,17 +118,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        _run(options)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing written\n")
-        return 130
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    return exit_status(_run, _parser().parse_args(arguments))
 
 
 if __name__ == "__main__":
