@@ -61,8 +61,9 @@ def _units(file: Path) -> tuple[str, list[tuple[str, int]]]:
     except ValueError as error:
         raise UsageError(Diagnostic("rtl-protect", f"is no JSON: {error}", str(file), f"give {REPORT}")) from error
     try:
+        digest = report["campaign"]["ir_digest"]
         rows = [row for measure in report["units"] for row in measure["rows"]]
-        return report["campaign"]["ir_digest"], [(str(row["site"]), int(row["number"])) for row in rows]
+        return digest, [(str(row["site"]), int(row["number"])) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"is no report of a campaign: {type(error).__name__} {error}"
         raise UsageError(
