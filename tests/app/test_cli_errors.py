@@ -108,7 +108,7 @@ MISTAKES = {
         ["MODEL", "--target", "numpy", "-o", "OUT", "--timeout", "0"],
         2,
         "usage",
-        "a finite number above 0",
+        "is no positive time; units: s, min, h, d, y",
     ),
     "falling range": (
         ["MODEL", "--target", "numpy", "-o", "OUT", "--input-range", "1", "-1"],
