@@ -90,10 +90,10 @@ MISTAKES = {
         "int(np.prod(s.shape)) + 9, bits=1",
         "test_a_model_draws_faults_of_the_net",
     ),
-    "a tick too many is counted": (
+    "no tick is counted": (
         "one_clock.py",
-        "self.made.eq(self.made + 1)",
-        "self.made.eq(self.made + 2)",
+        "schedule.advance()",
+        "pass",
         "test_a_core_computes_what_golden_computes",
     ),
     "a code of a state is wrong": (

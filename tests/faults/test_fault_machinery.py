@@ -30,6 +30,7 @@ from eqcompile.sim.faults.rtl.weights import Memory
 from eqcompile.sim.faults.table import Place, Upset
 from eqcompile.toolchain.diagnostics import SimulatorError
 from eqcompile.toolchain.ir import State, ops
+from eqcompile.toolchain.process import end_group
 
 INPUTS = {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0]])}
 
@@ -98,7 +99,7 @@ def test_a_core_that_does_not_answer_is_ended_with_what_it_started(
     monkeypatch.setattr(loop, "ROUND_S", 0.2)
     asked = object.__new__(loop.ClosedLoop)
     asked._program, asked.session = program, SimpleNamespace(core=tmp_path)  # type: ignore[assignment]
-    asked._end = weakref.finalize(asked, process.end_group, program)
+    asked._end = weakref.finalize(asked, end_group, program)
     with pytest.raises(SimulatorError, match=r"no answer in 0\.2 s"):
         asked._ask()
     program.communicate()
