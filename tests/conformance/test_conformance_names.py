@@ -15,7 +15,7 @@ import onnx
 import pytest
 from conformance_nets import skip_without_tools
 from emitting import emitted
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from plugged import under_test
@@ -109,6 +109,7 @@ def spoiled(net: IntNet, seed: int) -> IntNet:
 @pytest.mark.simulator
 @pytest.mark.parametrize(("target", "simulator"), SIMULATED)
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=5483974)  # a state called self
 @settings(
     max_examples=3,
     deadline=None,
