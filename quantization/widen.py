@@ -46,6 +46,11 @@ class WideTrial:
     error: float
     accepted: bool = False
 
+    @property
+    def share(self) -> float:
+        """Labels kept, of all: compared as it stands, since `share * labels` may be a rounding above `equal`."""
+        return self.equal / self.labels
+
     def to_json(self) -> dict[str, JSON]:
         """JSON values."""
         return {
@@ -75,7 +80,7 @@ class Widening:
     @property
     def met(self) -> bool:
         """Whether the share of labels is at least `target`."""
-        return self.final.equal >= self.target * self.final.labels
+        return self.final.share >= self.target
 
     def kept(self) -> KeptLabels:
         """What was added and what it brought."""
@@ -206,7 +211,7 @@ class _Seeker:
         return self._enough(self.now)
 
     def _enough(self, trial: WideTrial) -> bool:
-        return trial.equal >= self.required * trial.labels
+        return trial.share >= self.required
 
     def try_guards(self) -> None:
         """The fewest guard bits that suffice, else those with the most labels and the least error."""
@@ -231,7 +236,7 @@ class _Seeker:
             if self.enough:
                 break
         if not self.enough:
-            self.required = self.now.equal / self.now.labels
+            self.required = self.now.share
         wide = {n: self.options.states.get(n, bits) for n, bits in narrow.items()}
         if wide == narrow:
             return {}

@@ -15,7 +15,7 @@ from quantize_nets import inputs_of, loop
 from eqcompile.app.cli.main import main
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.search import search
-from eqcompile.quantization.widen import Widening, halves, widen
+from eqcompile.quantization.widen import Widening, WideTrial, halves, widen
 from eqcompile.toolchain.agreement import labels_agreeing
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.interfaces import QuantizeOptions
@@ -148,3 +148,11 @@ def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFi
     assert "MISSES the target 1" in text
     assert text.startswith("WARNING: ")
     assert (tmp_path / "b" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(("equal", "labels"), [(7, 25), (14, 50), (323, 328), (99, 100)])
+def test_a_share_that_is_reached_exactly_is_met(equal: int, labels: int) -> None:
+    """Seven of 25 times 25 is a rounding above 7: what was reached was then sought again, and called missed."""
+    final = WideTrial("h", 8, equal, labels, 0.0)
+    assert Widening(QuantizeOptions(), equal / labels, 1.0, (final,), final, {}).met
+    assert not Widening(QuantizeOptions(), (equal + 1) / labels, 1.0, (final,), final, {}).met

@@ -39,8 +39,10 @@ __all__ = ["Recovery", "recovery"]
 
 S = TypeVar("S", bound=np.generic)
 _CHUNK = 128
-_EXACT = 1 << 28
-"""Of entries of the readout: sums over 2**16 units of 8 bits stay below 2**52."""
+_EXACT = 1 << 52
+"""Sums of integers below it are exact in float64."""
+_EXACT_ENTRY = 1 << 29
+"""Integers below it times a number of 24 bits are exact in float64."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,10 @@ def _affine(net: IntNet, boxes: Boxes, logits: str, state: str) -> _Affine | Non
             case ops.Linear(x=x) as op if x == state:
                 matrix = boxes.matrix(op) * multiplier[:, None]
                 bias = bias_entries(net, op) * multiplier.astype(np.int64)
-                return _Affine(matrix, bias, shift, tuple(added)) if float(np.abs(matrix).max()) < _EXACT else None
+                ends = net.formats[state]
+                # Rows are subtracted, and states are apart by all that their format holds.
+                reach = 2.0 * float(np.abs(matrix).sum(axis=1).max(initial=0.0)) * (ends.hi - ends.lo)
+                return _Affine(matrix, bias, shift, tuple(added)) if reach < _EXACT else None
             case _:
                 return None
     return None
@@ -262,7 +267,7 @@ def _local(bounds: _Net, scope: Scope, new: Box, centre: Codes, moved: NDArray[n
     state = bounds.state
     assert state is not None
     slopes = _slopes(bounds, scope)
-    if slopes is None:
+    if slopes is None or float(np.abs(bounds.boxes.matrix(slopes[0])).max(initial=0.0)) >= _EXACT_ENTRY:
         return np.full(len(distance), math.inf)
     linear, gain, jump = slopes
     alive = _flat(_deviation(new, centre)) > 0
