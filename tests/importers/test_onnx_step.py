@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from eqcompile.toolchain.diagnostics import UnsupportedError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.reference import run_reference
 
+pytestmark = pytest.mark.usefixtures("seeded_torch")
+
 CLASSES, STEPS = 4, 5
 CLOSE = 1e-7
 """ONNX holds attributes, such as the eps of a normalisation, in float32."""
@@ -30,16 +31,6 @@ ABSENT = {
     "picked": "torch.onnx writes scattered entries",
 }
 """What the exporter, not the importer, keeps from being tested."""
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    """Weights by one seed, float64 as the default of what is made."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 class Exported(nn.Module):

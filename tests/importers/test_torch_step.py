@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,9 @@ from eqcompile.toolchain.interfaces import Imported
 from eqcompile.toolchain.ir import ops
 from eqcompile.toolchain.reference import run_reference
 
+pytestmark = pytest.mark.usefixtures("seeded_torch")
+
 CLASSES, STEPS = 4, 5
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
-    """Weights by one seed, float64 as the default of what is made."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 def inputs_of(imported: Imported, example: Any) -> dict[str, Any]:
