@@ -49,7 +49,8 @@ class Program:
 
     def __post_init__(self) -> None:
         # The union of scratch arrays stands beside the kept fields.
-        assert self.kept.names.free(SCRATCH) == SCRATCH
+        scratch = self.kept.names.free(SCRATCH)
+        assert scratch == SCRATCH, "the first name that is taken is free"
         self.ranges: Mapping[str, Interval] = Analysis.of(self.net).ranges
         self.shapes: Mapping[str, Shape] = Analysis.of(self.net).shapes
         self.params: Mapping[str, Codes] = Analysis.of(self.net).codes
