@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mutants
 import pytest
 import reach
 from mutants import COMMITTED, drawn, room_of, table
-from mutation import mutants_of
+from mutation import Mutant, mutants_of
+from probes import NAME, Probes
 from reach import ROOT, Map, digest, sources, uses
 
 SOURCE = '''
@@ -68,7 +72,7 @@ def test_an_equivalent_mutant_is_no_survivor() -> None:
 
 def test_a_draw_is_random_and_hardly_moves_with_the_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if an edit of one file drew other mutants of every file, so that no run could be gone on with."""
-    monkeypatch.setattr(mutants, "TREE", tmp_path)
+    monkeypatch.setattr(reach, "TREE", tmp_path)
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text("\n".join(f"def f{k}():\n    return {k} < 1" for k in range(40)))
     before = drawn(["a.py", "b.py"], 10, 1)
@@ -85,14 +89,14 @@ def test_a_line_is_judged_by_the_closest_tests_that_reach_it(tmp_path: Path, mon
     text = "LIMIT = 6\n\ndef f(x):\n    return x < LIMIT\n"
     (tmp_path / "sim/rate.py").write_text(text)
     near, room, far = "tests/sim/test_rate.py::t", "tests/sim/test_other.py::t", "tests/app/test_cli.py::t"
-    seconds = {near: 9.0, room: 2.0, far: 1.0}
-    lines = {"1": [""], "3": [""], "4": [far, near, room]}
     one = {
-        "seconds": seconds,
-        "lines": {"sim/rate.py": lines},
+        "seconds": {near: 9.0, room: 2.0, far: 1.0},
+        "processes": [],
+        "lines": {"sim/rate.py": {"4": [far, near, room]}},
         "digests": {"sim/rate.py": digest(tmp_path / "sim/rate.py")},
     }
-    monkeypatch.setattr(reach, "mapped", lambda test: one)
+    (tmp_path / "map.json").write_text(json.dumps(one))
+    monkeypatch.setattr(reach, "store_of", lambda test: tmp_path / "map.json")
     reach.words_of.cache_clear()
     known = Map(["any"])
     of_line = {m.line: known.judges(m, uses) for m in mutants_of("sim/rate.py", text)}
@@ -100,3 +104,93 @@ def test_a_line_is_judged_by_the_closest_tests_that_reach_it(tmp_path: Path, mon
     monkeypatch.setattr(known, "limit_s", 10.0)
     known.of_line["sim/rate.py", 4].discard(near)
     assert known.judges(next(m for m in mutants_of("sim/rate.py", text) if m.line == 4), uses) == [room, far]
+
+
+PROBED = """
+TOP = 1
+
+class C:
+    FIELD = 2
+
+def f(a,
+      b=3):
+    \"\"\"Text.\"\"\"
+    if a:
+        return (b +
+                1)
+    elif b > 4:
+        match a:
+            case 0 if b < 6:
+                b = 5
+    def g():
+        return 7
+    return b
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "lines"),
+    [
+        (lambda f: f(1), {10, 11, 12}),
+        (lambda f: f(0), {10, 13, 17, 19}),
+        (lambda f: f(0, 5), {10, 13, 14, 15, 16, 17, 19}),
+    ],
+)
+def test_probes_tell_the_lines_that_ran(tmp_path: Path, call: Callable[[Any], Any], lines: set[int]) -> None:
+    """Would break if a test were said to reach a line that it does not run, or what runs at import had a test."""
+    probes = Probes(tmp_path, ["a.py"])
+    room: dict[str, Any] = {NAME: probes.ran.add}
+    exec(compile(probes.probed(PROBED, 0), "a.py", "exec"), room)
+    assert probes.taken() == {}
+    call(room["f"])
+    assert {file: set(numbers) for file, numbers in probes.taken().items()} == {"a.py": lines}
+    assert probes.taken() == {}
+
+
+def in_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[], int], limit_s: float) -> int | None:
+    monkeypatch.setattr(reach, "TREE", tmp_path / "tree")
+    (tmp_path / "tree").mkdir(exist_ok=True)
+    return reach.forked(work, limit_s)
+
+
+def spin() -> int:
+    while True:
+        pass
+
+
+def test_a_limit_is_of_the_processor_not_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a test that waits while the machine serves others were taken for one that never ends."""
+
+    def wait() -> int:
+        time.sleep(1.5)
+        return 7
+
+    assert in_child(tmp_path, monkeypatch, wait, 0.2) == 7
+    assert in_child(tmp_path, monkeypatch, spin, 0.2) == reach.OVERTIME
+    monkeypatch.setattr(reach, "WALL_LEAST_S", 0.1)
+    monkeypatch.setattr(reach, "WALL_PER_CPU", 0.0)
+    assert in_child(tmp_path, monkeypatch, wait, 5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("assert f(1) == 1", "survived"),
+        ("assert f(1) == 2", "killed"),
+        ("import subprocess; subprocess.run(['sleep', '9'], timeout=0.01)", "not judged"),
+        ("raise RuntimeError from TimeoutError()", "not judged"),
+    ],
+)
+def test_a_clock_that_runs_out_kills_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, verdict: str
+) -> None:
+    """Would break if a test that gives up on a loaded machine were counted as one that sees the mutant."""
+    tree = tmp_path / "tree"
+    (tree / "src").mkdir(parents=True)
+    (tree / "src/product_of_a_test.py").write_text("def f(x):\n    return x\n")
+    (tree / "test_f.py").write_text(f"from product_of_a_test import f\ndef test_f():\n    f(0)\n    {body}\n")
+    monkeypatch.setattr(reach, "TREE", tree)
+    # A change that changes nothing: only the test decides.
+    mutant = Mutant("src/product_of_a_test.py", 2, 14, 22, "", "return x", "return x")
+    name = "test_f.py::test_f"
+    assert mutants.judged(mutant, [[name]], 60.0, 0, {name}) == (verdict, name if verdict == "killed" else "")

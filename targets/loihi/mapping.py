@@ -35,7 +35,6 @@ WORD_BITS = 32
 CORES_PER_TILE = 4
 TILES_PER_ROW = 8
 """Loihi's 32 tiles of four cores as 8 columns by 4 rows, filled row by row: this model's choice of a layout."""
-ROUNDS = 32
 
 
 @dataclass(frozen=True)
@@ -174,9 +173,8 @@ class _Placer:
 
     def result(self) -> Placement:
         shortages: list[Shortage] = []
-        over: list[Shortage] = []
         cores: list[Core] = []
-        for _ in range(ROUNDS):
+        while True:
             parts = [self.split(p) for p in self.net.populations]
             shortages = [shortage for _, shortage in parts if shortage is not None]
             if shortages:
@@ -185,14 +183,13 @@ class _Placer:
             cores, over = self.with_out_axons(cores)
             if not over:
                 break
-            # Smaller pieces send from more cores, each with fewer edges, but reach no fewer cores with a unit.
+            # Smaller pieces send from more cores, each with fewer edges, but reach no fewer cores with a unit. A piece
+            # at least halves, as more is needed than there is.
             shortages = [s for s in over if self.cap[s.where] == 1]
             if shortages:
                 break
             for s in over:
                 self.cap[s.where] = max(1, self.cap[s.where] * s.available // (s.needed + s.available))
-        else:
-            shortages = over
         available = self.chip.cores * self.chips
         if not shortages and len(cores) > available:
             shortages = [Shortage("neurocores", f"{self.chips} chip(s)", len(cores), available)]

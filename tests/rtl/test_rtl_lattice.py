@@ -126,6 +126,19 @@ def test_settling_equals_golden(tolerance: int) -> None:
     assert tolerance != 40 or min(seen.made) < 9
 
 
+def test_places_without_an_element_do_not_keep_a_sample_from_settling() -> None:
+    """A place past the last element, whose code moves while those of all elements rest, that counts as a move."""
+    cube = cube_net(2, steps=4)
+    table = np.array([100 if code == 0 else 0 for code in range(-200, 200)])
+    changed = {"V": np.ones((8, 3), np.int64), "b": np.zeros(8, np.int64), "T": table}
+    params = tuple(replace(p, value=changed.get(p.name, p.value)) for p in cube.params)
+    net = with_formats(replace(cube, params=params, schedule=Schedule(4, tolerance=1)))
+    x = {"x": np.array([[1, 2, 3], [0, 0, 0]])}
+    seen = simulate(LatticeEngine(net, trace=True, passes=3), net, x)
+    assert differences(net, x, seen) == []
+    assert seen.made == [1, 4]
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_random_nets_equal_golden(seed: int) -> None:

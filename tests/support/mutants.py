@@ -2,13 +2,17 @@
 
     python tests/support/mutants.py --count 200 --seed 1
 
-The tree is copied to build/mutants/tree and changed there, never in place. Each test file is run once under coverage,
-which gives the lines that each test reaches and how long it takes. A mutant is judged by the tests that reach its line,
-those that bear the name of its file or room first, then the shortest, up to a budget and to the first failure; with
-`--simulators`, what is left over is judged by the closest files of tests that start a simulator. Map and verdicts are
-kept under build/mutants, so that a run that was interrupted goes on; a change of a file discards what was learnt of it.
-Judges are forked from a process that has imported the large packages, and Hypothesis does not shrink. At the end the
-tests that killed run on the unchanged tree: one that fails there has judged nothing.
+The tree is copied to build/mutants, once for each worker, and changed there, never in place. Each test file is run once
+with probes (probes.py), which gives the lines that each test reaches and how long it takes. A mutant is judged by the
+tests that reach its line, those that bear the name of its file or room first, then the shortest, up to a budget and to
+the first failure; with `--simulators`, what is left over is judged by the closest files of tests that start a
+simulator. Map and verdicts are kept under build/mutants, so that a run that was interrupted goes on; a change of a file
+discards what was learnt of it. Judges are forked from a process that has imported the large packages, and Hypothesis
+does not shrink.
+
+The load of the machine kills nothing: limits are seconds of the processor, a failure because a clock ran out does not
+count, one of a test that starts processes has to repeat itself, and what a last guard by the clock ends is `stalled`, a
+survivor. At the end the tests that killed run on the unchanged tree: one that fails there has judged nothing.
 
 The draw is a hash of seed and line, so it hardly changes when the product does. tests/support/mutants.json holds the
 last runs and the mutants that were judged equivalent, with reasons.
@@ -27,22 +31,26 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import reach
 from mutation import Mutant, mutants_of
 from reach import (
-    FAILURES,
     MAP_LIMIT_S,
+    OVERTIME,
     ROOT,
-    TREE,
     WORK,
     Failures,
     Map,
+    beside,
     digest,
+    enter,
     forked,
+    in_workers,
+    measure,
     pytest_status,
     say,
     sources,
@@ -52,10 +60,13 @@ from reach import (
 COMMITTED = Path(__file__).with_name("mutants.json")
 PARTS = ("toolchain/importers", "toolchain/ir", "toolchain/certificate", "sim/faults", "sim/campaign")
 LARGE = (
-    *("numpy", "onnx", "onnxruntime", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim", "coverage"),
+    *("numpy", "onnx", "onnxruntime", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim"),
     *("xdist", "torch", "numba", "jinja2", "sklearn.datasets", "duckdb", "safetensors.numpy", "packaging.requirements"),
 )
-START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 60.0, 300.0, 8
+# Seconds of the processor to start, and of simulators; a test may spend ten times what it does without the mutant.
+START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 60.0, 600.0, 8
+WORKERS = 2
+"""As many with `--mapped`, which may judge while another run measures."""
 NO_TESTS = 5
 """Pytest's exit status where no test was collected."""
 KILLED = ("killed", "timeout")
@@ -65,7 +76,7 @@ def copy_tree() -> None:
     """The files that git knows, as they are now."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in names.split("\0"):
-        source, target = ROOT / name, TREE / name
+        source, target = ROOT / name, reach.TREE / name
         if not name or not (source.exists() or source.is_symlink()):
             continue
         if source.is_symlink():
@@ -77,42 +88,59 @@ def copy_tree() -> None:
             shutil.copyfile(source, target)
 
 
-def judged(mutant: Mutant, batches: Sequence[Sequence[str]], limit_s: float, number: int) -> tuple[str, str]:
-    """`killed`, `timeout` or `survived` by batches of pytest's arguments, and the test that killed."""
-    path = TREE / mutant.file
+def judged(
+    mutant: Mutant, batches: Sequence[Sequence[str]], limit_s: float, number: int, processes: Set[str]
+) -> tuple[str, str]:
+    """`killed`, `timeout`, `stalled` or `survived` by batches of pytest's arguments, and the test that killed.
+
+    A failure of a test that is one of `processes`, which start others, has to repeat itself.
+    """
+    path = reach.TREE / mutant.file
     content = path.read_bytes()
 
-    def work() -> int:
-        status = 0
-        for batch in batches:
-            status = status or pytest_status("-x", *batch, plugins=[Failures()])
-        return 0 if status == NO_TESTS else status
+    def run(batches: Sequence[Sequence[str]]) -> int | None:
+        def work() -> int:
+            for batch in batches:
+                status = pytest_status("-x", *batch, plugins=[Failures()])
+                if status not in (0, NO_TESTS):
+                    return status
+            return 0
 
-    def run() -> int | None:
+        beside(".failures").unlink(missing_ok=True)
         return forked(work, limit_s)
 
     path.write_bytes(content[: mutant.start] + mutant.new.encode() + content[mutant.end :])
     # Another time for each, so that no bytecode of the mutant before is taken for it.
     os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))
-    FAILURES.unlink(missing_ok=True)
     try:
-        status = run()
+        status = run(batches)
+        killer = " ".join(Failures.names()[:1])
+        if killer in processes:
+            status = run([[killer]])
+            killer = " ".join(Failures.names()[:1])
     finally:
         path.write_bytes(content)
-    killer = " ".join(Failures.names()[:1])
     if status is None:
-        return "timeout", killer
-    if status and not killer and run():
-        # It fails without the mutant, too: a test that is not there any more, say.
-        return "not judged", killer
-    return ("killed" if status else "survived"), killer
+        return "stalled", ""
+    if status == OVERTIME:
+        return "timeout", ""
+    if killer:
+        # A file that cannot be collected has failed as a whole.
+        return "killed", next((t for batch in batches for t in batch if t.startswith(killer)), killer)
+    if status == 0:
+        return "survived", ""
+    # It failed otherwise: by a clock, by a signal, or before pytest had a test. Without the mutant, too?
+    return ("not judged" if status < 0 or beside(".clock").exists() or run(batches) != 0 else "killed"), ""
 
 
 def unsound(killers: Sequence[str]) -> set[str]:
     """Those of the tests that fail on the unchanged tree."""
-    if killers:
-        forked(lambda: pytest_status(*killers, plugins=[Failures()]), MAP_LIMIT_S)
-    return set(Failures.names()) if killers else set()
+    if not killers:
+        return set()
+    status = forked(lambda: pytest_status(*killers, plugins=[Failures()]), MAP_LIMIT_S)
+    if status not in (0, 1):
+        raise SystemExit(f"the tests that killed did not run on the unchanged tree: status {status}")
+    return set(Failures.names())
 
 
 def room_of(file: str) -> str:
@@ -123,7 +151,7 @@ def drawn(files: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """One mutant of each of `count` random lines of those that have one: the smallest hashes of seed and place."""
     lines: dict[tuple[str, int], list[Mutant]] = defaultdict(list)
     for file in files:
-        for mutant in mutants_of(file, (TREE / file).read_text(encoding="utf-8")):
+        for mutant in mutants_of(file, (reach.TREE / file).read_text(encoding="utf-8")):
             lines[file, mutant.line].append(mutant)
 
     def rank(key: str) -> str:
@@ -131,6 +159,16 @@ def drawn(files: Sequence[str], count: int, seed: int) -> list[Mutant]:
 
     chosen = sorted(lines.values(), key=lambda of_line: rank(of_line[0].key))[:count]
     return [min(of_line, key=lambda m: rank(f"of line {m.key}")) for of_line in chosen]
+
+
+def wanted(mutants: Sequence[Mutant]) -> list[str]:
+    """Files of tests, those first that are the closest to the most mutants."""
+    tests = sorted(str(p.relative_to(reach.TREE)) for p in (reach.TREE / "tests").rglob("test_*.py"))
+
+    def close(test: str) -> int:
+        return sum(Path(m.file).stem in test or test.split("/")[1] in Path(m.file).parts for m in mutants)
+
+    return sorted(tests, key=lambda test: -close(test))
 
 
 def table(results: Sequence[dict[str, Any]], equivalent: set[str]) -> dict[str, dict[str, int]]:
@@ -146,43 +184,62 @@ def shown(result: dict[str, Any]) -> str:
     return f"{result['verdict']} {result['file']}:{result['line']} {result['old']!r} -> {result['new']!r}"[:200]
 
 
-def verdicts_of(mutants: Sequence[Mutant], known: Map, *, simulators: bool) -> list[dict[str, Any]]:
-    """The verdict of each, from the log where neither its file nor its tests have changed since."""
+def logged() -> list[dict[str, Any]]:
     log = WORK / "results.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {(r["key"], r["digest"], r["state"]): r for r in rows}
-    killed = {(r["key"], r["digest"]): r for r in rows if r["verdict"] in KILLED}
-    results = []
-    for number, mutant in enumerate(mutants):
-        file = digest(TREE / mutant.file)
-        result = killed.get((mutant.key, file))
-        judges = known.judges(mutant, uses)
-        seconds = sum(known.seconds[t] for t in judges)
-        stages = [([b for b in (judges[:FIRST_TESTS], judges[FIRST_TESTS:]) if b], START_LIMIT_S + 10.0 * seconds)]
-        if simulators:
-            closest = known.simulators(mutant)
-            stages += [([closest], SIMULATORS_LIMIT_S)] if closest else []
-        for batches, limit_s in stages:
-            if result is not None and result["verdict"] in KILLED:
-                break
-            tests = [t for batch in batches for t in batch]
-            parts = [*tests, *(digest(TREE / f) for f in sorted({t.split("::")[0] for t in tests if "/" in t}))]
-            state = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
-            result = done.get((mutant.key, file, state))
-            if result is None:
-                verdict, killer = judged(mutant, batches, limit_s, number) if tests else ("not reached", "")
-                if batches == [known.simulators(mutant)] and verdict == "timeout":
-                    # Simulators may need longer than the limit without the mutant, too.
-                    verdict = "survived"
-                result = {"key": mutant.key, "digest": file, "state": state, "verdict": verdict, "killer": killer}
-                result |= {"tests": len(tests), **asdict(mutant)}
-                with log.open("a") as stream:
-                    stream.write(json.dumps(result) + "\n")
-                say(f"{number + 1} {shown(result)}")
-        assert result is not None
-        results.append(result)
-    failing = unsound(sorted({r["killer"] for r in results if r["killer"]}))
-    return [r | {"verdict": "not judged"} if r["killer"] in failing else r for r in results]
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+class Judge:
+    """Verdicts of mutants, from the log as far as neither their file nor their tests have changed since."""
+
+    def __init__(self, known: Map, *, simulators: bool) -> None:
+        self.known, self.simulators = known, simulators
+        self.last: dict[tuple[str, str], dict[str, Any]] = {}
+        self.passed: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for row in logged():
+            key = row["key"], row["digest"]
+            self.passed[key] |= set(row["passed"])
+            if self.last.get(key, row)["verdict"] not in KILLED:
+                self.last[key] = row
+
+    def __call__(self, number: int, mutant: Mutant) -> dict[str, Any]:
+        tests = self.known.judges(mutant, uses)
+        limit_s = START_LIMIT_S + 10.0 * sum(self.known.seconds[t] for t in tests)
+        result = self._judged(number, mutant, {f"{t} {_digest_of(t)}": t for t in tests}, limit_s)
+        closest = self.known.simulators(mutant) if self.simulators and result["verdict"] not in KILLED else []
+        if closest:
+            state = " ".join(f"{t} {_digest_of(t)}" for t in closest)
+            result = self._judged(number, mutant, {state: closest}, SIMULATORS_LIMIT_S)
+        return result
+
+    def _judged(
+        self, number: int, mutant: Mutant, states: Mapping[str, str | list[str]], limit_s: float
+    ) -> dict[str, Any]:
+        """By the tests, or the arguments of pytest, that have not passed yet with this mutant."""
+        key = mutant.key, digest(reach.TREE / mutant.file)
+        result = self.last.get(key)
+        if result is not None and (result["verdict"] in KILLED or self.passed[key].issuperset(states)):
+            return result
+        left = {state: tests for state, tests in states.items() if state not in self.passed[key]}
+        names = [t for tests in left.values() for t in ([tests] if isinstance(tests, str) else tests)]
+        batches = [names] if "-m" in names else [b for b in (names[:FIRST_TESTS], names[FIRST_TESTS:]) if b]
+        verdict, killer = "not reached", ""
+        if names:
+            verdict, killer = judged(mutant, batches, limit_s, number, self.known.processes)
+        if "-m" in names and verdict == "timeout":
+            # Simulators may need longer than the limit without the mutant, too.
+            verdict = "survived"
+        result = {"key": mutant.key, "digest": key[1], "verdict": verdict, "killer": killer, **asdict(mutant)}
+        result["passed"] = list(left) if verdict == "survived" else []
+        with (WORK / "results.jsonl").open("a") as stream:
+            stream.write(json.dumps(result) + "\n")
+        say(f"{number + 1} {shown(result)}")
+        return result
+
+
+def _digest_of(test: str) -> str:
+    path = reach.TREE / test.split("::")[0]
+    return digest(path) if path.exists() else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -191,18 +248,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default 1)")
     parser.add_argument("--files", default="", help="only files whose path begins so, more of them with commas")
     parser.add_argument("--simulators", action="store_true", help="tests that start a simulator judge, too")
+    parser.add_argument("--mapped", action="store_true", help="judge by the test files that are measured")
     options = parser.parse_args(argv)
     WORK.mkdir(parents=True, exist_ok=True)
-    copy_tree()
+    workers = range(WORKERS, 2 * WORKERS) if options.mapped else range(WORKERS)
+    for worker in workers:
+        enter(worker)
+        copy_tree()
     # As the tests have it: Triton decides when it is imported whether it interprets.
     os.environ["TRITON_INTERPRET"] = "1"
     for package in LARGE:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
-    tests = sorted(str(p.relative_to(TREE)) for p in (TREE / "tests").rglob("test_*.py"))
+    files = [f for f in sources(reach.TREE) if f.startswith(tuple(options.files.split(",")))]
+    mutants = drawn(files, options.count, options.seed)
+    tests = wanted(mutants)
+    if not options.mapped:
+        in_workers(tests, measure, workers)
     known = Map(tests)
-    files = [f for f in sources(TREE) if f.startswith(tuple(options.files.split(",")))]
-    results = verdicts_of(drawn(files, options.count, options.seed), known, simulators=options.simulators)
+    if options.mapped:
+        mutants = [m for m in mutants if known.of_line[m.file, m.line]]
+    judge = Judge(known, simulators=options.simulators)
+    in_workers(mutants, judge, workers)
+    # Each is in the log now.
+    judge = Judge(known, simulators=options.simulators)
+    results = [judge(number, mutant) for number, mutant in enumerate(mutants)]
+    if options.mapped:
+        return 0
+    failing = unsound(sorted({r["killer"] for r in results if r["killer"]}))
+    results = [r | {"verdict": "not judged"} if r["killer"] in failing else r for r in results]
     committed = json.loads(COMMITTED.read_text())
     equivalent = {e["mutant"] for e in committed["equivalent"]}
     verdicts = table(results, equivalent)

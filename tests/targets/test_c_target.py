@@ -279,6 +279,17 @@ def test_hostile_input_is_refused(tmp_path: Path) -> None:
     assert subprocess.run([folder / "probe"], check=False).returncode == 0
 
 
+def test_a_repeat_is_a_loop_of_its_count(tmp_path: Path) -> None:
+    """Would break if the loop were not written, or made another number of rounds: seen before any compiler runs."""
+    nets = (random_net(random.Random(seed), spaces=("vector",), extras=("repeat",)) for seed in range(20))
+    net = next(net for net in nets if any(isinstance(op, ops.Repeat) for op in net.step))
+    text = "".join(p.read_text() for p in compiled(net, tmp_path).rglob("*.c"))
+    bounds = {
+        m[1]: int(m[2]) for m in re.finditer(r"for \(int (\w+)_count = 0; \1_count < (\d+); \1_count\+\+\) \{", text)
+    }
+    assert bounds == {op.out: op.count for op in net.all_ops() if isinstance(op, ops.Repeat)}
+
+
 def test_what_the_target_refuses() -> None:
     """Sums that leave a word on the way, though their end is proved to fit it."""
     net = small_net([[1, 2], [-1, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)
