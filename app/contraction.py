@@ -128,7 +128,7 @@ def contraction_of(
 
     `calibration` and `real`: float64 `[samples, *shape]` by input, in the units of the source model.
     """
-    before, after = certify(net), certify(lowered.net)
+    before, after = certify(net), certify(lowered.net, norms=True)
     if options.max_lipschitz is None:
         return Contraction(before, after)
     plain: Lowered = lower(net, replace(options, max_lipschitz=None), calibration=calibration)

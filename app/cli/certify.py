@@ -54,7 +54,7 @@ def command(argv: Sequence[str]) -> Reply:
     namespace = parser.parse_all(argv)
     options = build(_Options, namespace)
     net = _net(namespace.source)
-    certificate = certify(net)
+    certificate = certify(net, norms=True)
     document: CertifyDocument = {
         "source": str(namespace.source),
         "ir_digest": net.digest,

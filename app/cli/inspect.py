@@ -97,7 +97,7 @@ def describe_net(path: Path, what: str, net: Net, imported: Imported | None = No
     """A net as JSON values: shapes, settings, weights with density and spectral norm, canonical text."""
     types = Analysis.of(net).types
     stated = {} if imported is None else imported.given
-    certificate = certify(net)
+    certificate = certify(net, norms=True)
     given: list[Setting] = [
         {"name": k, "value": plain(v), "source": "--set, --config or the file"} for k, v in stated.items()
     ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..ir import IntNet, Net, ops
 from ..typed_json import JSON
 from .flow import Flow, Flows
 from .norm import NoBoundError, spectral_bound, up
+from .norms import NORM_NAMES, Contraction, contractions
 
 __all__ = ["Block", "Certificate", "certify", "recurrent_weights"]
 
@@ -35,6 +36,7 @@ class Block:
     (0 in a float net); `diameter`: the largest distance of two settings (infinite where the format does not limit it).
 
     `gates`: selections that a state decides; `bound` and `slack` then hold while they are open in both runs.
+    `norms`: what is proved in several norms, gates closed or open, the least L first; empty where it was not asked for.
     """
 
     states: tuple[str, ...]
@@ -45,6 +47,7 @@ class Block:
     diameter: float
     bits: int | None = None
     gates: tuple[str, ...] = ()
+    norms: tuple[Contraction, ...] = ()
 
     @property
     def contracts(self) -> bool:
@@ -64,7 +67,7 @@ class Block:
     @property
     def certified(self) -> bool:
         """Whether two runs are proved to approach each other, up to a ball that is small against the state space."""
-        return self.contracts and not self.vacuous
+        return (self.contracts and not self.vacuous) or any(n.certified for n in self.norms)
 
     def after(self, steps: int, distance: float) -> float:
         """The largest distance after `steps` steps of runs that were `distance` apart (real units)."""
@@ -90,6 +93,9 @@ class Block:
     def verdict(self) -> str:
         """One line for people."""
         bound = f"L = {_rounded_up(self.bound)}"
+        winner = next((n for n in self.norms if n.certified), None)
+        if winner is not None and (self.gates or self.vacuous or not self.contracts):
+            return f"certified: contracts, L = {_rounded_up(winner.bound)} in the {NORM_NAMES[winner.kind]}"
         if self.gates:
             return (
                 f"not certified: {', '.join(self.gates)} holds the state while its gate is closed, an upset included; "
@@ -116,6 +122,7 @@ class Block:
             "certified": self.certified,
             "gates": list(self.gates),
             "verdict": self.verdict,
+            "norms": [n.to_json() for n in self.norms],
         }
         if self.lsb:
             document["rounding_lsb"] = self.slack / self.lsb
@@ -127,6 +134,11 @@ class Block:
                 document["upset_lsb"] = self.upset_lsb
                 document["upset_adds_lsb"] = self.upset_adds_lsb
         return document
+
+    @property
+    def codes_after(self) -> dict[int, int]:
+        """By ticks, by how many codes a unit can be off after an upset of all states: the least of all norms."""
+        return {t: min(n.codes[t] for n in self.norms) for t in self.norms[0].codes} if self.norms else {}
 
     @property
     def upset_lsb(self) -> float:
@@ -175,15 +187,24 @@ class Certificate:
         return [line for b in self.blocks for line in _lines(b)]
 
 
-def certify(net: Net) -> Certificate:
-    """The certificate of a verified net, of either level."""
+def certify(net: Net, *, norms: bool = False) -> Certificate:
+    """The certificate of a verified net, of either level. `norms`: of an integer net, in other norms too, which costs
+    seconds at a thousand units."""
     try:
         flows = Flows(net)
         gains = {s.name: flows.of(s.update) for s in net.states}
         totals = {name: flow.total() for name, flow in gains.items()}
-        return Certificate(tuple(_block(net, group, gains, totals, flows) for group in _groups(totals)))
+        blocks = (_block(net, group, gains, totals, flows) for group in _groups(totals))
+        return Certificate(tuple(_in_norms(net, b) if norms and isinstance(net, IntNet) else b for b in blocks))
     except NoBoundError as error:
         return Certificate(reason=str(error))
+
+
+def _in_norms(net: IntNet, block: Block) -> Block:
+    try:
+        return replace(block, norms=contractions(net, block.states))
+    except NoBoundError:
+        return block
 
 
 def _groups(totals: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
@@ -272,7 +293,21 @@ def _lines(block: Block) -> list[str]:
         )
         left = ", ".join(f"{v:.4g} after {t} steps" for t, v in block.upset_adds_lsb.items())
         lines.append(f"an upset of {block.upset_lsb:.0f} LSB (a sign bit) adds to that at most, in LSB: {left}")
+    if block.norms:
+        first, *others = (f"L = {_rounded_up(n.bound)} in the {NORM_NAMES[n.kind]}" for n in block.norms)
+        lines.append(f"best norm: {first}" + (f"; {', '.join(others)}" if others else ""))
+        lines.append(_theorem(block))
     return lines
+
+
+def _theorem(block: Block) -> str:
+    """What the norms say of an upset of any size, for people; where it is vacuous, that."""
+    span = (1 << (block.bits or 1)) - 1
+    says = {t: n for t, n in block.codes_after.items() if n < span}
+    if not says:
+        return f"vacuous for a single unit: after an upset of all states it may still be off by all its {span} codes"
+    within = ", ".join(f"{n} codes after {t} ticks" for t, n in says.items())
+    return f"an upset of any size in any number of its states leaves each unit within {within} (a unit spans {span})"
 
 
 def _rounded_up(value: float) -> str:
