@@ -34,6 +34,7 @@ from eqcompile.toolchain.ir import EqNet, IntNet
 from eqcompile.toolchain.options import QuantizeOptions
 
 from .compile import DEFAULT_TIMEOUT_S, CompileRequest, CompileResult, compile_model, simulators_for
+from .verification import first_able
 
 __all__ = [
     "Artifact",
@@ -153,11 +154,11 @@ def run(
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> Run:
     """Run input codes `[batch, (frame,) *shape]` through an artifact in one of its target's simulators, by default the
-    first.
+    first that can hold it.
 
     Raises:
-        UsageError: no such simulator. MissingToolError: its tool is absent. SimulatorError: it died or ran for longer
-            than `timeout_s` seconds.
+        UsageError: no such simulator, or none that can hold the artifact. MissingToolError: its tool is absent.
+            SimulatorError: it died or ran for longer than `timeout_s` seconds.
     """
     chosen = simulators_for(artifact.manifest.target, None if simulator is None else [simulator])
-    return next(iter(chosen.values()))().run(artifact, codes, trace=trace, timeout_s=timeout_s)
+    return chosen[first_able(artifact, chosen)]().run(artifact, codes, trace=trace, timeout_s=timeout_s)

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact, Verification
 from eqcompile.toolchain.compare import compare
-from eqcompile.toolchain.diagnostics import MissingToolError
+from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
 from eqcompile.toolchain.interfaces import Run, Simulator, StageProgress
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import target_class
 
-__all__ = ["verify_artifact"]
+__all__ = ["first_able", "shortages", "verify_artifact"]
+
+
+def shortages(artifact: Artifact, simulators: Mapping[str, type[Simulator]]) -> dict[str, Sequence[Diagnostic]]:
+    """What each of the simulators that cannot hold the artifact has too little of, by name."""
+    lacking = {name: simulator().shortages(artifact) for name, simulator in simulators.items()}
+    return {name: diagnostics for name, diagnostics in lacking.items() if diagnostics}
+
+
+def first_able(artifact: Artifact, simulators: Mapping[str, type[Simulator]]) -> str:
+    """The first of the simulators that can hold the artifact; UsageError with both numbers of each if none can."""
+    lacking = shortages(artifact, simulators)
+    for name in simulators:
+        if name not in lacking:
+            return name
+    raise UsageError(d for diagnostics in lacking.values() for d in diagnostics)
 
 
 def verify_artifact(
@@ -29,13 +44,21 @@ def verify_artifact(
     progress: StageProgress,
 ) -> tuple[Verification, ...]:
     """Run `codes` `[samples, (frame,) *shape]` through each simulator, by name, and compare every state, output and
-    step count with `golden`, a traced run of the same codes. A simulator whose tool is absent is recorded as missing.
-    Unless they were asked for by name (`named`), slow simulators run the first few samples alone.
+    step count with `golden`, a traced run of the same codes. A simulator whose tool is absent is recorded as missing,
+    one that cannot hold the artifact as skipped. Unless they were asked for by name (`named`), slow simulators run the
+    first few samples alone.
 
-    Raises SimulatorError: a simulator failed, or its first divergence from golden.
+    Raises SimulatorError: a simulator failed, or its first divergence from golden. UsageError: one that was asked for
+    by name cannot hold the artifact.
     """
+    lacking = shortages(artifact, simulators)
+    if named and lacking:
+        raise UsageError(d for diagnostics in lacking.values() for d in diagnostics)
     checks = []
     for name, simulator in simulators.items():
+        if name in lacking:
+            checks.append(Verification(name, "skipped", reason="; ".join(d.what for d in lacking[name])))
+            continue
         few = len(golden.steps) if named or simulator.few is None else simulator.few
         part = {input_: array[:few] for input_, array in codes.items()}
         checks.append(_verify(artifact, part, golden.first(few), name, simulator, timeout_s, progress))

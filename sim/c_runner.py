@@ -1,10 +1,15 @@
-"""Simulators `c-host` and `c-cortex-m`: build the folder of the target `c` and run it, here or on an emulated core."""
+"""Simulators `c-host` and `c-cortex-m`: build the folder of the target `c` and run it, here or on an emulated core.
+
+Both tell what the compiler says of the stack: `details.stack_bytes` is the sum of the frames of all functions, an upper
+bound of every chain of calls, for none calls itself.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .exchange import demand, unreadable
 from .process import run_process
@@ -27,6 +34,14 @@ CORTEX_M = {
     "arm-none-eabi-gcc": "apt-get install gcc-arm-none-eabi",
     "qemu-system-arm": "apt-get install qemu-system-arm",
 }
+
+
+BOARD_BYTES = 4 << 20
+"""Of flash, and of RAM, on the emulated board, as `cortex_m.ld` has them."""
+CODE_BYTES = 256 << 10
+"""Of flash left to code, some times what the code of large nets takes."""
+STACK_BYTES = 64 << 10
+"""Of RAM left to the stack and the buffers of the two files."""
 
 
 def _input(names: Sequence[str], inputs: Mapping[str, NDArray[np.int64]], *, framed: bool, trace: bool) -> str:
@@ -42,6 +57,11 @@ class _Built(Simulator):
 
     target: ClassVar[str] = "c"
     programs: ClassVar[Mapping[str, str]]
+    optimize: ClassVar[str] = "OPTIMIZE=-O2 -fstack-usage"
+    core: ClassVar[str]
+    """What the program runs on, for people."""
+    suffix: ClassVar[str] = ".su"
+    """Of the file in which the compiler tells the frames of the net's functions."""
 
     @abstractmethod
     def goals(self, build: Path) -> Sequence[Sequence[str]]:
@@ -68,29 +88,70 @@ class _Built(Simulator):
             with unreadable(folder):
                 lines = (build / "out.txt").read_text(encoding="utf-8").splitlines()
                 frames = next(iter(inputs.values())).shape[1] if framed else 1
-                return _read(iter(lines), artifact.net, len(next(iter(inputs.values()))), frames, trace=trace)
+                run = _read(iter(lines), artifact.net, len(next(iter(inputs.values()))), frames, trace=trace)
+                return replace(run, details=self.memory(artifact, build))
+
+    def memory(self, artifact: Artifact, build: Path) -> JsonObject:
+        """Bytes of stack, measured by the compiler, and of RAM with it."""
+        report = build / f"{artifact.manifest.options['prefix']}{self.suffix}"
+        frames = [line.split("\t") for line in report.read_text(encoding="utf-8").splitlines()]
+        stack = sum(int(size) for _, size, _ in frames)
+        ram, io = (artifact.manifest.details.get(name) for name in ("ram_bytes", "io_bytes"))
+        details: dict[str, JSON] = {"stack_bytes": stack}
+        if isinstance(ram, int) and isinstance(io, int):
+            details["ram_bytes"] = ram + io + stack
+            parts = f"{ram} of state, {io} of inputs and outputs, {stack} of stack"
+            details["summary"] = [
+                f"{ram + io + stack} bytes of RAM on {self.core}: {parts} (measured: gcc -fstack-usage)"
+            ]
+        return details
 
 
 class HostSimulator(_Built):
     """The C compiler of this machine."""
 
     name: ClassVar[str] = "c-host"
+    core: ClassVar[str] = "this machine"
     programs: ClassVar[Mapping[str, str]] = HOST
 
     def goals(self, build: Path) -> Sequence[Sequence[str]]:
-        make = ["make", "--silent", "CC=gcc", f"BUILD={build}", "host"]
+        make = ["make", "--silent", "CC=gcc", self.optimize, f"BUILD={build}", "host"]
         return (make, [str(build / "host"), str(build / "in.txt"), str(build / "out.txt")])
 
 
 class CortexMSimulator(_Built):
-    """A Cortex-M3 in qemu: the instructions of the real core, not its timing."""
+    """A Cortex-M3 in qemu: the instructions of the real core, not its timing. Its board has 4 MiB each of flash and
+    RAM."""
 
     name: ClassVar[str] = "c-cortex-m"
+    core: ClassVar[str] = "a Cortex-M3"
+    suffix: ClassVar[str] = ".arm.su"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     programs: ClassVar[Mapping[str, str]] = CORTEX_M
 
     def goals(self, build: Path) -> Sequence[Sequence[str]]:
-        return (["make", "--silent", f"BUILD={build}", "run-qemu"],)
+        return (["make", "--silent", self.optimize, f"BUILD={build}", "run-qemu"],)
+
+    def shortages(self, artifact: Artifact) -> Sequence[Diagnostic]:
+        details = artifact.manifest.details
+        lacking = []
+        for memory, names, rest, what in (
+            ("flash", ("flash_bytes",), CODE_BYTES, "weights and tables"),
+            ("RAM", ("ram_bytes", "io_bytes"), STACK_BYTES, "state, inputs and outputs"),
+        ):
+            sizes = [details.get(name) for name in names]
+            needed = sum(size for size in sizes if isinstance(size, int))
+            if needed > BOARD_BYTES - rest:
+                lacking.append(
+                    Diagnostic(
+                        "simulator-capacity",
+                        f"{needed} bytes of {what}, the emulated Cortex-M3 has {BOARD_BYTES - rest} bytes of {memory} "
+                        f"beside the {rest} left to {'code' if memory == 'flash' else 'stack and buffers'}",
+                        self.name,
+                        f"--simulator c-host, or fewer {'weights or weight bits' if memory == 'flash' else 'units'}",
+                    )
+                )
+        return lacking
 
 
 def _read(lines: Iterator[str], net: IntNet, batch: int, frames: int, *, trace: bool) -> Run:

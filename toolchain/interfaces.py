@@ -273,6 +273,11 @@ class Simulator(ABC):
     few: ClassVar[int | None] = None
     """How many samples it verifies unless it is asked for by name: a few if it is slow and another runs them all."""
 
+    def shortages(self, artifact: Artifact) -> Sequence[Diagnostic]:
+        """What the artifact needs that this simulator has too little of (code `simulator-capacity`, both numbers); by
+        default nothing. Told from manifest and files, without running anything."""
+        return ()
+
     @abstractmethod
     def run(
         self,

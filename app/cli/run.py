@@ -36,7 +36,9 @@ def command(argv: Sequence[str]) -> console.Reply:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="results")
     add_field_options(parser, LimitOption, None)
     parser.add_argument("--trace", action="store_true", help="write every state after every tick too")
-    parser.add_argument("--simulator", metavar="NAME", help="golden, or one of the target's (default: its first)")
+    parser.add_argument(
+        "--simulator", metavar="NAME", help="golden, or one of the target's (default: first that holds it)"
+    )
     add_field_options(parser, TimeoutOption, None)
     add_field_options(parser, ForceOption, None)
     add_field_options(parser, ModelOptions, "a checkpoint")

@@ -257,6 +257,7 @@ def _checks(verification: Sequence[VerificationDocument]) -> list[str]:
     lines += told_once({v["simulator"]: v["details"] for v in equal})
     missing = [v for v in verification if v["status"] == "missing"]
     lines += [f"{v['simulator']}: NOT VERIFIED: {v['reason']}; install with: {v['install']}" for v in missing]
+    lines += [f"{v['simulator']}: skipped: {v['reason']}" for v in verification if v["status"] == "skipped"]
     return lines
 
 
@@ -305,12 +306,15 @@ def certification(d: CertifyDocument) -> str:
 
 
 def _unverified(verification: Sequence[VerificationDocument]) -> list[str]:
-    """The last lines, where nothing ran the artifact for want of a tool."""
-    missing = [v for v in verification if v["status"] == "missing"]
-    if not missing or len(missing) < len(verification):
+    """The last lines, where nothing ran the artifact for want of a tool or of room."""
+    if not verification or any(v["status"] == "equal" for v in verification):
         return []
+    missing = [v for v in verification if v["status"] == "missing"]
+    if not missing:
+        return ["NOT VERIFIED: no simulator of the target can hold the net"]
     installs = "; ".join(dict.fromkeys(v["install"] for v in missing))
-    return [f"NOT VERIFIED: no simulator of the target is installed; install one with: {installs}"]
+    kind = "simulator of the target" if len(missing) == len(verification) else "simulator that can hold the net"
+    return [f"NOT VERIFIED: no {kind} is installed; install one with: {installs}"]
 
 
 def _indent(lines: Iterable[str]) -> list[str]:

@@ -27,6 +27,7 @@ from ..compile import simulators_for
 from ..options import LimitOption, ModelOptions, TimeoutOption
 from ..report.data import deviation_document, number, plain_object
 from ..report.schema import Kind
+from ..verification import first_able
 from .documents import RunDocument
 from .options import build
 
@@ -84,7 +85,8 @@ def _runner(
     if not known:
         what = f"target {target} has no simulator"
         raise UsageError(Diagnostic("no-simulator", what, str(artifact.folder), f"--simulator {GOLDEN}"))
-    name, simulator = next(iter(known.items()))
+    name = first_able(artifact, known)
+    simulator = known[name]
     return name, lambda codes, tick: simulator().run(
         artifact, codes, trace=namespace.trace, timeout_s=build(TimeoutOption, namespace).timeout_s, progress=tick
     )

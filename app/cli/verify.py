@@ -16,7 +16,7 @@ from ..clocks import InputCodes
 from ..compile import simulators_for
 from ..options import InputsOption, LimitOption, SimulatorsOption, TimeoutOption
 from ..report.data import verification_document
-from ..verification import verify_artifact
+from ..verification import first_able, verify_artifact
 from . import show
 from .console import Parser, Reply
 from .documents import VerifyDocument
@@ -28,6 +28,7 @@ __all__ = ["command"]
 _DESCRIPTION = """\
 Check the SHA-256 of every file of an artifact, then run it in its simulators and compare every state, output and step
 count with the golden interpreter. The first divergence is named with step, state, unit, expected and actual code.
+A simulator that cannot hold the net is skipped, and the numbers say why.
 
 Without --inputs the samples are zeros, both ends of the input codes and uniform codes."""
 _EXAMPLES = """\
@@ -45,9 +46,10 @@ class _Options(InputsOption, LimitOption, SimulatorsOption, TimeoutOption):
 
 
 def command(argv: Sequence[str]) -> Reply:
-    """Verify as the command line says; exit code 7 if a simulator that was asked for, or every one, is missing.
+    """Verify as the command line says; exit code 7 if a simulator that was asked for, or every one that can hold the
+    artifact, is missing.
 
-    Raises UsageError if no simulator can run the artifact, and what opening and comparing raise.
+    Raises UsageError if no simulator can run or hold the artifact, and what opening and comparing raise.
     """
     parser = Parser(prog="eqcompile verify", description=_DESCRIPTION, examples=_EXAMPLES)
     parser.add_argument("folder", type=Path, metavar="DIR", help="artifact folder")
@@ -60,6 +62,7 @@ def command(argv: Sequence[str]) -> Reply:
     if not simulators:
         what = f"target {target} has no simulator"
         raise UsageError(Diagnostic("no-simulator", what, str(namespace.folder)))
+    first_able(artifact, simulators)
     inputs = _codes(artifact.net, options.inputs, options.limit)
     golden = run_golden(artifact.net, inputs.codes, trace=True)
     with stage_progress() as progress:
@@ -80,7 +83,7 @@ def command(argv: Sequence[str]) -> Reply:
         "samples": inputs.source,
         "verification": [verification_document(check) for check in checks],
     }
-    missing = [check.status == "missing" for check in checks]
+    missing = [check.status == "missing" for check in checks if check.status != "skipped"]
     failed = any(missing) if options.simulators else all(missing)
     return Reply(document, show.verification(document), _MISSING_TOOL if failed else 0)
 

@@ -249,6 +249,8 @@ def verification_document(v: Verification) -> VerificationDocument:
     """One simulator against golden as JSON values, every number with its kind."""
     if v.status == "missing":
         return {"simulator": v.simulator, "status": "missing", "reason": v.reason, "install": v.install}
+    if v.status == "skipped":
+        return {"simulator": v.simulator, "status": "skipped", "reason": v.reason}
     document: EqualDocument = {
         "simulator": v.simulator,
         "status": "equal",

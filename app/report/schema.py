@@ -185,7 +185,15 @@ class MissingDocument(TypedDict):
     install: str
 
 
-VerificationDocument = EqualDocument | MissingDocument
+class SkippedDocument(TypedDict):
+    """A simulator that cannot hold the net."""
+
+    simulator: str
+    status: Literal["skipped"]
+    reason: str
+
+
+VerificationDocument = EqualDocument | MissingDocument | SkippedDocument
 
 
 class AccuracyDocument(TypedDict):

@@ -98,7 +98,7 @@ def _overview(results: Sequence[ReportedResult]) -> Rows:
 
 def _compared(v: VerificationDocument) -> list[object]:
     """Simulator, steps and mismatches."""
-    if v["status"] == "missing":
+    if v["status"] != "equal":
         return [v["simulator"], v["reason"], "not verified"]
     return [v["simulator"], _bare(v["steps"]), _mismatches(v["mismatches"])]
 
@@ -169,8 +169,10 @@ def _checks(verification: Sequence[VerificationDocument]) -> list[list[str]]:
         if v["status"] == "equal":
             compared = (v["samples"], v["steps"], v["values"])
             rows.append([v["simulator"], *map(_bare, compared), _mismatches(v["mismatches"]), number(v["seconds"])])
-        else:
+        elif v["status"] == "missing":
             rows.append([v["simulator"], f"not verified: {v['reason']}; {v['install']}", "", "", "", ""])
+        else:
+            rows.append([v["simulator"], f"skipped: {v['reason']}", "", "", "", ""])
     return rows
 
 

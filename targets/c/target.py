@@ -20,7 +20,7 @@ from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check, ops
 from ...toolchain.passes import MAX_WORD, Analysis
-from ...toolchain.typed_json import JSON
+from ...toolchain.typed_json import JSON, JsonObject
 from .layout import narrowest
 from .matrix import Pack
 from .program import Kernel, Program
@@ -133,13 +133,14 @@ class CPlan(Plan):
         for name, text in zip(("in.txt", "out.txt"), vector_files(net, vectors), strict=True):
             (folder / "vectors" / name).write_text(text, encoding="utf-8")
         line = (
-            f"{source.ram} bytes of RAM beside the stack, {source.flash} of weights and tables "
-            "(computed, checked by the compiler; `make stack` measures the stack)"
+            f"{source.ram} bytes of RAM and {source.io} of inputs and outputs, beside the stack; {source.flash} of "
+            "weights and tables (computed, checked by the compiler; each simulator and `make stack` measure the stack)"
         )
         matrices: dict[str, JSON] = {
             name: {"storage": kind, "bytes": size} for name, (kind, size) in source.matrices.items()
         }
-        return Emission({"ram_bytes": source.ram, "flash_bytes": source.flash, "matrices": matrices}, (line,))
+        bytes_: JsonObject = {"ram_bytes": source.ram, "io_bytes": source.io, "flash_bytes": source.flash}
+        return Emission({**bytes_, "matrices": matrices}, (line,))
 
 
 def _each(count: int, line: str) -> list[str]:

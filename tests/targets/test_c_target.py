@@ -238,7 +238,8 @@ def test_a_sign_in_a_state_without_one_is_caught(tmp_path: Path) -> None:
 @pytest.mark.simulator
 def test_the_stack_is_stated(tmp_path: Path) -> None:
     """A memory plan without the stack is short by it; a frame of unknown size would make the bound wrong."""
-    folder = compiled(digits("digits_ternary.pt"), tmp_path / "c")
+    net = digits("digits_ternary.pt")
+    folder = compiled(net, tmp_path / "c")
     done = make(folder, "stack")
     frames = [line.split("\t") for line in (folder / "build" / "stack.su").read_text(encoding="utf-8").splitlines()]
     assert {kind for _, _, kind in frames} == {"static"}
@@ -247,6 +248,11 @@ def test_the_stack_is_stated(tmp_path: Path) -> None:
     assert 0 < total < 1024
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "| stack | `make stack` |" in text
+    # Verification states the total with it.
+    run = HostSimulator().run(unchecked(folder), uniform(net, 1), trace=False, timeout_s=60.0)
+    figures = unchecked(folder).manifest.details
+    assert run.details["stack_bytes"] == total
+    assert run.details["ram_bytes"] == figures["ram_bytes"] + figures["io_bytes"] + total  # type: ignore[operator]
 
 
 @pytest.mark.simulator

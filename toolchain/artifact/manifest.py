@@ -75,11 +75,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Verification:
-    """One simulator against golden. `status`: `equal` (a difference raises instead), or `missing` with the `reason` and
-    its `install` command. `steps`: ticks compared, summed over samples; `values`: state and output codes compared."""
+    """One simulator against golden. `status`: `equal` (a difference raises instead), `missing` with the `reason` and
+    its `install` command, or `skipped` because it cannot hold the net, with the `reason`. `steps`: ticks compared,
+    summed over samples; `values`: state and output codes compared."""
 
     simulator: str
-    status: Literal["equal", "missing"]
+    status: Literal["equal", "missing", "skipped"]
     samples: int = 0
     steps: int = 0
     values: int = 0

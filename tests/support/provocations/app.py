@@ -13,6 +13,8 @@ from float_nets import float_net
 from eqcompile.app.cli import tune
 from eqcompile.app.files import replacing
 from eqcompile.app.report.write import check_folder
+from eqcompile.sim import c_runner
+from eqcompile.targets.c.target import CTarget
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.artifact import MANIFEST
 from eqcompile.toolchain.ir import ops
@@ -54,6 +56,11 @@ def other_codes(case: Case) -> Any:
     return command("tune", LOOPED, "--data", SAMPLES, "-o", "t.pt", "--epochs", 1, "--hold-out", 0, "--ticks", 1)
 
 
+def too_large_for_the_board(case: Case) -> Any:
+    case.patch.setattr(c_runner, "BOARD_BYTES", c_runner.CODE_BYTES)
+    return command("verify", emitted(CTarget(), tiny(), case.folder / "out").folder, "--simulator", "c-cortex-m")
+
+
 def folder_output(case: Case) -> Any:
     with replacing(case.folder, force=True):
         pass
@@ -71,6 +78,7 @@ APP: Provocations = {
     "output-not-a-folder": lambda case: check_folder(case.file("report"), force=False),
     "renamed-option": lambda case: command("fault", "run", "x", "--model", "seu", "--n", 9, "-o", "c"),
     "setting-twice": lambda case: compiled("--set", "steps=1", "--set", "steps=2"),
+    "simulator-capacity": too_large_for_the_board,
     "simulator-of-other-target": lambda case: compiled("--simulator", "c-host"),
     "tune-changed": other_codes,
     "unknown-argument": lambda case: command("targets", "more"),
