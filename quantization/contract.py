@@ -9,15 +9,15 @@ import numpy as np
 
 from eqcompile.toolchain.interfaces import Lowered
 
-from ..toolchain.certificate import Block, certify, recurrent_weights
+from ..toolchain.certificate import Block, Certificate, certify, recurrent_weights
 from ..toolchain.diagnostics import Diagnostic, UsageError
-from ..toolchain.ir import EqNet, Param
+from ..toolchain.ir import EqNet, IntNet, Param
 from ..toolchain.typed_json import JsonObject
 from .ground import Ground
 
-__all__ = ["contracted"]
+__all__ = ["ROUNDS", "certificate_of", "contracted", "no_contraction", "weight_free_bound"]
 
-_ROUNDS = 12
+ROUNDS = 12
 _MARGIN = 1.0 - 1e-6
 """Below the factor that would just do, for the rounding of multipliers."""
 
@@ -32,36 +32,43 @@ def contracted(ground: Ground, kinds: Mapping[str, str], lowered: Lowered, wante
     factors: dict[str, float] = {}
     floors: dict[tuple[str, ...], float] = {}
     found = lowered
-    for _ in range(_ROUNDS):
-        certificate = certify(found.net)
-        if certificate.reason:
-            raise _refused(f"there is no certificate to obtain: {certificate.reason}", ground.net)
-        gated = [g for b in certificate.blocks for g in b.gates]
-        if gated:
-            raise _refused(f"a gate holds its state whatever the weights are: {', '.join(gated)}", ground.net)
+    for _ in range(ROUNDS):
+        certificate = certificate_of(found.net, ground.net)
         loose = [b for b in certificate.blocks if b.bound > wanted]
         if not loose:
             return replace(found, choices=(*found.choices, *_rows(lowered, found, wanted, factors)))
         for block in loose:
             names = recurrent_weights(ground.net, block.states)
             if block.states not in floors:
-                floors[block.states] = _floor(ground.net, names, block, wanted)
+                floors[block.states] = weight_free_bound(ground.net, names, block, wanted)
             floor = floors[block.states]
             for name in names:
                 factors[name] = factors.get(name, 1.0) * (wanted - floor) / (block.bound - floor) * _MARGIN
         found = ground.lowered(kinds, shrink=factors)
-    what = f"after {_ROUNDS} rounds the bound is {certify(found.net).bound:.6g}, asked for is {wanted:g}"
-    raise _refused(what, ground.net)
+    what = f"after {ROUNDS} rounds the bound is {certify(found.net).bound:.6g}, asked for is {wanted:g}"
+    raise no_contraction(what, ground.net)
 
 
-def _floor(net: EqNet, names: Sequence[str], block: Block, wanted: float) -> float:
-    """The bound that is left without the block's weights: what damping keeps."""
+def certificate_of(lowered: IntNet, net: EqNet) -> Certificate:
+    """The certificate of the integers of `net`; UsageError where weaker weights could not make it a contraction."""
+    certificate = certify(lowered)
+    if certificate.reason:
+        raise no_contraction(f"there is no certificate to obtain: {certificate.reason}", net)
+    gated = [g for b in certificate.blocks for g in b.gates]
+    if gated:
+        raise no_contraction(f"a gate holds its state whatever the weights are: {', '.join(gated)}", net)
+    return certificate
+
+
+def weight_free_bound(net: EqNet, names: Sequence[str], block: Block, wanted: float) -> float:
+    """The bound that is left without the weights `names` of a block, which damping keeps; UsageError if that is not
+    below `wanted`."""
     silent = tuple(Param(p.name, np.zeros_like(p.value), p.source) if p.name in names else p for p in net.params)
     left = [b.bound for b in certify(replace(net, params=silent)).blocks if set(b.states) & set(block.states)]
     floor = max(left, default=0.0)
     if floor >= wanted:
         what = f"without any weight the bound of {', '.join(block.states)} is {floor:.6g}, asked for is {wanted:g}"
-        raise _refused(what, net)
+        raise no_contraction(what, net)
     return floor
 
 
@@ -78,7 +85,8 @@ def _rows(before: Lowered, after: Lowered, wanted: float, factors: Mapping[str, 
     ]
 
 
-def _refused(what: str, net: EqNet) -> UsageError:
+def no_contraction(what: str, net: EqNet) -> UsageError:
+    """The error that no contraction as asked for can be had, because of `what`."""
     return UsageError(
         Diagnostic("contract-impossible", what, f"{net.family}: --max-lipschitz", "leave --max-lipschitz out")
     )

@@ -109,13 +109,23 @@ class Lowered:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Integers that a training is compared with: `accuracy` as a fraction by data set, and the proved `bound` of the
+    contraction of a step, infinite where there is none."""
+
+    accuracy: Mapping[str, float]
+    bound: float
+
+
+@dataclass(frozen=True)
 class Tuned:
     """A trained checkpoint and how it came about.
 
     `checkpoint`: the dictionary form that the importers read, its `state_dict` of arrays; `net`: the IntNet that it
     lowers to with the same options and calibration data. `accuracy`: fractions by data set (`held-out`, `test`) and
     network (`float` before, `before` and `after` as integers). `history`: one row an epoch (JSON values). `frozen`:
-    weights that training could not change, with the reason.
+    weights that training could not change, with the reason. `bound`: as in `Alternative`; `others`: what shows the
+    price of a bound or a margin that was asked for, by name.
     """
 
     checkpoint: Mapping[str, object]
@@ -125,6 +135,8 @@ class Tuned:
     history: Sequence[JsonObject]
     epoch: int
     frozen: Mapping[str, str]
+    bound: float
+    others: Mapping[str, Alternative]
 
 
 @dataclass(frozen=True)

@@ -158,8 +158,8 @@ class QuantizeOptions:
     between them; `states`: the same of single states and values, by name. `guard_bits`: more fraction bits of states
     whose next value holds a part of their last (damped, Euler), which near their end move by less than a step of
     `state_bits`; `guards`: the same of single states, by name. `input_range`: used where no calibration data is given.
-    `keep_labels`: widen states until this share of the labels of the float net is kept on the calibration
-    samples, every other of which gives the ranges. None leaves the widths as they are.
+    `keep_labels`: widen states until this share of the labels of the float net is kept on every other calibration
+    sample; the rest of them calibrates. None leaves the widths as they are.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
@@ -188,8 +188,8 @@ class QuantizeOptions:
         None,
         metavar="A",
         bounds=Bounds(0, 1, above=True),
-        help="add guard bits, then widen single states, until this share of the float net's labels is kept on the "
-        "samples of --calibrate, every other of which gives the ranges; the widths are printed, a miss is exit code 9",
+        help="add guard bits, then widen single states, until this share of the float net's labels is kept on every "
+        "other sample of --calibrate (the rest calibrates); the widths are printed, and a miss is exit code 9",
     )
     max_lipschitz: float | None = option(
         None,
@@ -207,6 +207,9 @@ class TuneOptions:
     many of the last ticks gradients flow through, None for all (a gate that closed early stops them). `distill`: share
     of the loss that asks for the float net's own probabilities instead of the labels. `noise`: of the training inputs,
     in their standard deviations; it stands for data, of which fine-tuning sees little.
+    `max_lipschitz`: bound of the contraction of a step that the integers are proved to keep after each batch; None asks
+    for none. `margin`: by how much the label's logit is to lead, in the units of the logits, 0 for no such loss. What
+    both cost is told by training again without them, unless `skip_cost`.
     """
 
     quantize: QuantizeOptions
@@ -223,4 +226,17 @@ class TuneOptions:
     noise: float = option(
         0.4, metavar="F", bounds=Bounds(0), help="noise on the training inputs, in their standard deviations"
     )
+    max_lipschitz: float | None = option(
+        None,
+        metavar="L",
+        bounds=Bounds(0, 1, above=True, below=True),
+        help="keep the integers proved to contract by L < 1 a step, after every batch; its cost is reported",
+    )
+    margin: float = option(
+        0.0,
+        metavar="M",
+        bounds=Bounds(0),
+        help="add to the loss what the label's logit lacks of leading by M; its cost is reported",
+    )
+    skip_cost: bool = option(False, help="do not train again without --max-lipschitz and --margin to tell their cost")
     seed: int = option(0, bounds=Bounds(0), help="of the order of the data and of the noise")

@@ -178,6 +178,13 @@ class TunedAccuracy(TypedDict):
     integers_after: Number
 
 
+class AlternativeDocument(TypedDict):
+    """A training that a bound or a margin is priced with; `bound` is None where nothing is proved."""
+
+    accuracy: dict[str, Number]
+    bound: Number | None
+
+
 class TuneDocument(TypedDict):
     """What `eqcompile tune` did; widths and guard bits of single tensors and states by name."""
 
@@ -191,6 +198,10 @@ class TuneDocument(TypedDict):
     guard_bits: int
     guards: dict[str, int]
     digest: str
+    max_lipschitz: float | None
+    margin: float
+    bound: Number | None
+    others: dict[str, AlternativeDocument]
     accuracy: dict[str, TunedAccuracy]
     trained_on: Number
     epoch: Number

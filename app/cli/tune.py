@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eqcompile.toolchain.data import Inputs
     from eqcompile.toolchain.interfaces import StageProgress, Tuned
 
+    from ..report.schema import Number
     from .documents import TuneDocument
 
 __all__ = ["command"]
@@ -45,6 +47,7 @@ lowers to the very integers that were measured here, given the same options and 
 _EXAMPLES = """\
   eqcompile tune model.pt --data train.npz --weights ternary -o tuned.pt
   eqcompile tune model.pt --data train.npz --test test.npz --weights int4 --state-bits 4 --epochs 50 -o tuned.pt --json
+  eqcompile tune model.pt --data train.npz --weights ternary --max-lipschitz 0.7 --margin 2 -o contracting.pt
   eqcompile tuned.pt --target numpy --weights ternary --calibrate train.npz -o out"""
 
 
@@ -82,7 +85,7 @@ def command(argv: Sequence[str]) -> console.Reply:
         seconds = time.perf_counter() - start
         _write(temporary, tuned.checkpoint)
         _demand_same(temporary, namespace.output, tuned, integers, samples)
-    document = _document(namespace, integers, imported.family, tuned, seconds)
+    document = _document(namespace, options, imported.family, tuned, seconds)
     return console.Reply(document, _text(document))
 
 
@@ -127,10 +130,11 @@ def _demand_same(path: Path, output: Path, tuned: Tuned, options: QuantizeOption
 
 
 def _document(
-    namespace: argparse.Namespace, integers: QuantizeOptions, family: str, tuned: Tuned, seconds: float
+    namespace: argparse.Namespace, options: TuneOptions, family: str, tuned: Tuned, seconds: float
 ) -> TuneDocument:
     from ..report.data import number
 
+    integers = options.quantize
     return {
         "source": str(namespace.model),
         "output": str(namespace.output),
@@ -142,6 +146,18 @@ def _document(
         "guard_bits": integers.guard_bits,
         "guards": dict(integers.guards),
         "digest": tuned.net.digest,
+        "max_lipschitz": options.max_lipschitz,
+        "margin": options.margin,
+        "bound": _bound(tuned.bound),
+        "others": {
+            name: {
+                "accuracy": {
+                    part: number(share, "measured", "fraction", "golden") for part, share in o.accuracy.items()
+                },
+                "bound": _bound(o.bound),
+            }
+            for name, o in tuned.others.items()
+        },
         "accuracy": {
             name: {
                 "samples": number(tuned.samples[name], "measured", "samples"),
@@ -160,6 +176,12 @@ def _document(
     }
 
 
+def _bound(value: float) -> Number | None:
+    from ..report.data import number
+
+    return number(value, "proved", "a step", "certificate of the integers") if math.isfinite(value) else None
+
+
 def _compile_options(options: QuantizeOptions, path: Path) -> str:
     """What `eqcompile` has to be told to make the same integers."""
     words = [f"--weights {options.weights}", *(f"--weights {name}={kind}" for name, kind in options.widths.items())]
@@ -167,6 +189,24 @@ def _compile_options(options: QuantizeOptions, path: Path) -> str:
     words += [f"--state-bits {options.state_bits}", f"--input-bits {options.input_bits}"]
     words += width_words(options.states, options.guard_bits, options.guards)
     return " ".join([*words, f"--calibrate {path}"])
+
+
+def _prices(d: TuneDocument) -> list[str]:
+    """What a bound and a margin that were asked for cost, beside trainings without them."""
+    if d["max_lipschitz"] is None and not d["margin"]:
+        return []
+    from .show import table
+
+    def row(name: str, bound: Number | None, accuracy: Mapping[str, Number]) -> list[str]:
+        shares = [f"{accuracy[part]['value']:.4f}" for part in d["accuracy"]]
+        return [name, "unknown" if bound is None else f"{bound['value']:.6g}", *shares]
+
+    kept = row("as written", d["bound"], {part: a["integers_after"] for part, a in d["accuracy"].items()})
+    rows = [kept, *(row(name, o["bound"], o["accuracy"]) for name, o in d["others"].items())]
+    return [
+        table(["training", "L a step", *d["accuracy"]], rows),
+        "L [proved], an upper bound of the integers; accuracy of the integers [measured]",
+    ]
 
 
 def _text(d: TuneDocument) -> str:
@@ -189,6 +229,7 @@ def _text(d: TuneDocument) -> str:
             f"{d['seconds']['value']:.1f} s [measured]; epoch {d['epoch']['value']} is kept, the best on the held-out "
             "samples"
         ),
+        *_prices(d),
         *(f"not trained: {name}: {why}" for name, why in d["frozen"].items()),
         f"written: {d['output']}, lowers to net {d['digest'][:12]}",
         f"next: eqcompile {d['output']} --target T -o DIR {d['compile_options']}",

@@ -50,12 +50,20 @@ class Forward:
 class Learner(nn.Module):
     """Trainable parameters of a checkpoint, for the integers of `options` and inputs like `calibration`.
 
-    Weights start as the codes and scales, biases as the corrected ones, of post-training quantization.
+    Weights start as the codes and scales, biases as the corrected ones, of post-training quantization. A weight whose
+    nonzero entries have one magnitude keeps it, but for one that may take any values if `scales`.
 
     Raises UnsupportedError for a net over frames, one without classes, or one of which no weight can be trained.
     """
 
-    def __init__(self, checkpoint: Checkpoint, options: QuantizeOptions, calibration: Mapping[str, Numbers]) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        options: QuantizeOptions,
+        calibration: Mapping[str, Numbers],
+        *,
+        scales: bool = False,
+    ) -> None:
         super().__init__()
         self.source: EqNet = without_stop(checkpoint.net)
         self.spread = {name: float(np.std(a)) for name, a in calibration.items() if a.dtype.kind == "f"}
@@ -82,8 +90,9 @@ class Learner(nn.Module):
         for op, use in sorted(uses(self.source, per_row=options.per_row), key=lambda found: found[1][1]):
             name, codes = use[0], plan.codes[use]
             if name in kinds and name not in self.weights:
-                fixed = _ternary(self.source.param(name))
-                bits = 2 if fixed else bits_of(self.kinds[name])
+                ternary = _ternary(self.source.param(name))
+                fixed = ternary and not (scales and kinds[name] == "free")
+                bits = 2 if ternary else bits_of(self.kinds[name])
                 self.weights[name] = QuantizedWeight(
                     taken(self.source, op), codes.codes, codes.scale, bits, fixed=fixed
                 )
@@ -95,6 +104,19 @@ class Learner(nn.Module):
         if not self.weights:
             what = "no weight of this net can be trained: " + "; ".join(f"{n}: {w}" for n, w in self.frozen.items())
             raise UnsupportedError(Diagnostic("tune-nothing", what, checkpoint.file.label))
+
+    def scalable(self, name: str) -> bool:
+        """Whether the scale of a weight may change."""
+        return name in self.weights and not self._quantized(name).fixed
+
+    def shrink(self, name: str, factor: float) -> None:
+        """Multiply the scale of a weight that is `scalable`; its codes stay."""
+        self._quantized(name).shrink(factor)
+
+    def _quantized(self, name: str) -> QuantizedWeight:
+        weight = self.weights[name]
+        assert isinstance(weight, QuantizedWeight)
+        return weight
 
     def values(self) -> dict[str, Tensor]:
         """Every parameter of the net: quantized weights, trained and constant ones."""

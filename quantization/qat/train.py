@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -13,16 +13,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.interfaces import StageProgress, Tuned, TuneOptions
+from eqcompile.toolchain.interfaces import Alternative, StageProgress, Tuned, TuneOptions
 from eqcompile.toolchain.reference import run_reference
 
 from ...toolchain import data
 from ...toolchain.arrays import Codes, Numbers, Reals
+from ...toolchain.certificate import certify
 from ...toolchain.data import Inputs
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import EqNet, IntNet
+from ...toolchain.typed_json import JSON, JsonObject
 from ..lower import lower
 from .checkpoint import Checkpoint
+from .contraction import Contraction
 from .learner import Learner
 from .network import relax
 
@@ -42,32 +45,99 @@ def train(
     The same arguments give the same checkpoint on the same machine. Raises what `Learner` and `lower` raise, and
     UsageError if too little data is left to train on or the loss stops being finite.
     """
-    learner = Learner(checkpoint, options.quantize, samples.arrays)
     kept, held = _split(samples, options)
+    result = _fit(checkpoint, samples, options, kept, held, lambda done, total: progress("train", done, total))
+    sets = {} if held is None else {"held-out": held}
+    if test is not None and test.labels is not None:
+        sets["test"] = _Labelled(test.arrays, test.labels)
+    others = {
+        name: _measured(
+            _fit(checkpoint, samples, other, kept, held, _under(progress, name)).net, result.learner.output, sets
+        )
+        for name, other in _without_demands(options).items()
+    }
+    if options.max_lipschitz is not None:
+        scaled = replace(options.quantize, max_lipschitz=options.max_lipschitz)
+        lowered = lower(checkpoint.net, scaled, calibration=samples.arrays).net
+        others["weaker weights, no training"] = _measured(lowered, result.learner.output, sets)
+    return _finished(checkpoint, result, options, samples, sets, others)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A training: the values of the chosen epoch, and the net that the checkpoint with them lowers to."""
+
+    learner: Learner
+    values: Mapping[str, Reals]
+    epoch: int
+    history: list[JsonObject]
+    net: IntNet
+
+
+def _fit(
+    checkpoint: Checkpoint,
+    samples: Inputs,
+    options: TuneOptions,
+    kept: _Labelled,
+    held: _Labelled | None,
+    progress: Callable[[int, int], None],
+) -> _Fit:
+    """Train once; a bound of the contraction holds before the first batch and after each."""
+    learner = Learner(checkpoint, options.quantize, samples.arrays, scales=options.max_lipschitz is not None)
+    contraction = None if options.max_lipschitz is None else Contraction(learner, options.max_lipschitz)
     state = _State(learner, options, kept)
     order = np.random.default_rng(options.seed)
-    history: list[dict[str, float]] = []
+    history: list[JsonObject] = []
+    if contraction is not None:
+        contraction.enforce()
     best = _score(learner, held, 0)
     values, chosen = learner.arrays(), 0
     for epoch in range(1, options.epochs + 1):
         shuffled = order.permutation(len(kept.labels))
-        losses = []
+        losses, bounds = [], []
         for start in range(0, len(shuffled), options.batch):
             rows = shuffled[start : start + options.batch]
             losses.append(state.learn(kept, rows))
-            progress("train", state.made, state.total)
-        row: dict[str, float] = {
+            if contraction is not None:
+                bounds.append(contraction.enforce())
+            progress(state.made, state.total)
+        row: dict[str, JSON] = {
             "epoch": epoch,
             "loss": float(np.mean(losses)),
             "lr": float(state.schedule.get_last_lr()[0]),
         }
+        if bounds:
+            row["bound"] = max(bounds)
         score = _score(learner, held, epoch)
         if held is not None:
-            row |= {"held_out_accuracy": score[0], "held_out_loss": -score[1]}
+            row["held_out_accuracy"], row["held_out_loss"] = score[0], -score[1]
         history.append(row)
         if score > best:
             best, values, chosen = score, learner.arrays(), epoch
-    return _finished(checkpoint, learner, values, options, samples, held, test, history, chosen)
+    net = lower(checkpoint.rebuilt(values), options.quantize, calibration=samples.arrays).net
+    return _Fit(learner, values, chosen, history, net)
+
+
+def _under(progress: StageProgress, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"train {name}", done, total)
+
+
+def _without_demands(options: TuneOptions) -> dict[str, TuneOptions]:
+    """The trainings beside which the bound and the margin are priced, by what each of them leaves out."""
+    bound, margin = options.max_lipschitz is not None, options.margin > 0.0
+    free = replace(options, max_lipschitz=None, margin=0.0)
+    match bound and not options.skip_cost, margin and not options.skip_cost:
+        case True, True:
+            return {"without the margin": replace(options, margin=0.0), "without bound and margin": free}
+        case True, False:
+            return {"without the bound": free}
+        case False, True:
+            return {"without the margin": free}
+    return {}
+
+
+def _measured(net: IntNet, output: str, sets: Mapping[str, _Labelled]) -> Alternative:
+    return Alternative({name: _judge(net, output, part)[0] for name, part in sets.items()}, certify(net).bound)
 
 
 def _score(learner: Learner, held: _Labelled | None, epoch: int) -> tuple[float, float]:
@@ -105,7 +175,10 @@ class _State:
         inputs = {name: self._varied(name, array) for name, array in kept.rows(rows).items()}
         logits = self.learner(inputs, self.options.ticks).logits
         teacher = relax(self.learner.source, inputs)[self.learner.output]
-        loss = _loss(logits, torch.tensor(kept.labels[rows]), teacher, self.options.distill, self.gain)
+        labels = torch.tensor(kept.labels[rows])
+        loss = _loss(logits, labels, teacher, self.options.distill, self.gain)
+        if self.options.margin > 0.0:
+            loss = loss + _lack(logits, labels, self.options.margin)
         if not torch.isfinite(loss):
             what = f"the loss is {float(loss)} after {self.made} batches"
             raise UsageError(
@@ -134,6 +207,13 @@ def _loss(logits: Tensor, labels: Tensor, teacher: Tensor, distill: float, gain:
     found = logits.flatten(0, -2)
     told = functional.cross_entropy(gain * found, labels.flatten())
     return (1.0 - distill) * told + distill * functional.cross_entropy(found, teacher.flatten(0, -2).softmax(dim=-1))
+
+
+def _lack(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Mean square of what the label's logit lacks of leading all others by `margin`, in units of it."""
+    flat, label = logits.flatten(0, -2), labels.flatten()[:, None]
+    lead = flat.gather(1, label)[:, 0] - flat.scatter(1, label, -math.inf).amax(dim=1)
+    return functional.relu(1.0 - lead / margin).square().mean()
 
 
 def calibrated_gain(logits: Reals, labels: Codes) -> float:
@@ -197,34 +277,31 @@ def _right(logits: Numbers, labels: Codes) -> float:
 
 def _finished(
     checkpoint: Checkpoint,
-    learner: Learner,
-    values: Mapping[str, Reals],
+    result: _Fit,
     options: TuneOptions,
     samples: Inputs,
-    held: _Labelled | None,
-    test: Inputs | None,
-    history: list[dict[str, float]],
-    epoch: int,
+    sets: Mapping[str, _Labelled],
+    others: Mapping[str, Alternative],
 ) -> Tuned:
+    output = result.learner.output
     before = lower(checkpoint.net, options.quantize, calibration=samples.arrays).net
-    after = lower(checkpoint.rebuilt(values), options.quantize, calibration=samples.arrays).net
-    sets = {} if held is None else {"held-out": held}
-    if test is not None and test.labels is not None:
-        sets["test"] = _Labelled(test.arrays, test.labels)
+    held = sets.get("held-out")
     return Tuned(
-        checkpoint=checkpoint.content(values),
-        net=after,
+        checkpoint=checkpoint.content(result.values),
+        net=result.net,
         accuracy={
             name: {
-                "float": _float_accuracy(checkpoint.net, learner.output, part),
-                "before": _judge(before, learner.output, part)[0],
-                "after": _judge(after, learner.output, part)[0],
+                "float": _float_accuracy(checkpoint.net, output, part),
+                "before": _judge(before, output, part)[0],
+                "after": _judge(result.net, output, part)[0],
             }
             for name, part in sets.items()
         },
         samples={"trained": len(samples.labels) - (0 if held is None else len(held.labels))}  # type: ignore[arg-type]
         | {name: len(part.labels) for name, part in sets.items()},
-        history=history,
-        epoch=epoch,
-        frozen=learner.frozen,
+        history=result.history,
+        epoch=result.epoch,
+        frozen=result.learner.frozen,
+        bound=certify(result.net).bound,
+        others=others,
     )

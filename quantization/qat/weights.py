@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class QuantizedWeight(nn.Module):
         fixed: bool = False,
     ) -> None:
         super().__init__()
+        self.fixed = fixed
         top = (1 << (bits - 1)) - 1
         shape = (-1, *(1,) * (weight.ndim - 1)) if scale.ndim else ()
         start = np.where(scale > 0.0, scale, 1.0).reshape(shape)
@@ -87,6 +89,12 @@ class QuantizedWeight(nn.Module):
             zero_point_impl=ZeroZeroPoint(),
             bit_width_impl=BitWidthConst(bits),
         )
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        """Multiply the scale, and the latent with it, so that the codes stay; not for a weight that is `fixed`."""
+        self.latent.mul_(factor)
+        self.quantizer.scaling_impl.value.add_(math.log2(factor))
 
     def forward(self) -> Tensor:
         """`scale * codes`, exact in float32."""

@@ -18,6 +18,7 @@ from eqcompile.app.cli.main import eqtune, main
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.qat import stage
 from eqcompile.toolchain import data, golden
+from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir.serial import load
@@ -113,6 +114,51 @@ def test_wrong_options_are_said_and_write_nothing(
     assert run(samples, tmp_path / "tuned.pt", *more) == code
     assert document(capsys)["error"][0]["code"] == said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bound_holds_after_every_batch_and_its_price_is_told(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The net of the file has a spectral norm of 1. Would break if the bound were met at the end alone, or by codes
+    other than those that are written; the trainings without bound and margin must not be bounded."""
+    out = tmp_path / "tuned.pt"
+    more = ("--weights", "ternary", "--max-lipschitz", "0.6", "--margin", "1", "--epochs", "1", "--test", str(samples))
+    assert run(samples, out, *more) == 0
+    said = document(capsys)
+    assert all(0.5 < row["bound"] <= 0.6 for row in said["history"])
+    inputs = data.read_inputs(samples, import_model(out).net)
+    net = lower(import_model(out).net, QuantizeOptions(weights="ternary"), calibration=inputs).net
+    assert net.digest == said["digest"]
+    assert certify(net).bound == said["bound"]["value"] <= 0.6
+    others = said["others"]
+    assert set(others) == {"without the margin", "without bound and margin", "weaker weights, no training"}
+    assert others["without the margin"]["bound"]["value"] <= 0.6 < others["without bound and margin"]["bound"]["value"]
+    assert others["weaker weights, no training"]["bound"]["value"] <= 0.6
+    assert all(set(o["accuracy"]) == {"held-out", "test"} for o in others.values())
+
+
+def test_a_bound_that_cannot_be_held_is_refused(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A family that ternarizes by itself has no scale to shrink."""
+    ternary = CHECKPOINTS / "digits_ternary.pt"
+    assert run(samples, tmp_path / "tuned.pt", "--max-lipschitz", "0.6", "--skip-cost", model=ternary) == 2
+    error = document(capsys)["error"][0]
+    assert error["code"] == "contract-impossible"
+    assert "the scale of" in error["what"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_margin_alone_is_priced(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if the margin did not change what is learned, or if one were priced that nobody asked for."""
+    assert run(samples, tmp_path / "a.pt", "--margin", "2", "--epochs", "1", "--hold-out", "0") == 0
+    priced = document(capsys)
+    assert set(priced["others"]) == {"without the margin"}
+    assert run(samples, tmp_path / "b.pt", "--epochs", "1", "--hold-out", "0") == 0
+    plain = document(capsys)
+    assert plain["others"] == {}
+    assert priced["digest"] != plain["digest"]
+    assert priced["others"]["without the margin"]["bound"] == plain["bound"]
 
 
 def test_data_without_labels_is_refused(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

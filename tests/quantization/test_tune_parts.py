@@ -90,6 +90,20 @@ def test_a_quantized_weight_learns_latent_and_scale() -> None:
     assert float(scale.grad.abs().sum()) > 0.0
 
 
+@pytest.mark.parametrize("per_row", [False, True])
+def test_a_weight_shrinks_with_its_codes(per_row: bool) -> None:
+    """Would break if a smaller scale rounded the latents to other codes."""
+    weight = np.random.default_rng(2).normal(size=(6, 5))
+    start = quantize_weights(weight, "int4", per_row=per_row)
+    module = QuantizedWeight(weight, start.codes, start.scale, 4)
+    before = module().detach().numpy()
+    module.shrink(0.7)
+    after = module().detach().numpy()
+    np.testing.assert_allclose(after, 0.7 * before, rtol=2.0**-14)
+    scale = 0.7 * start.scale.reshape(-1, 1)
+    np.testing.assert_array_equal(np.round(after / scale), start.codes)
+
+
 @pytest.mark.parametrize("gain", [0.5, 3.0])
 def test_the_gain_is_that_of_the_labels(gain: float) -> None:
     """Would break if small logits met the labels as they are: the loss would then make them large, not right."""
