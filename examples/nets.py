@@ -218,7 +218,7 @@ class NeuralCube(CircuitNet):
         n = self.W_local.shape[0]
         # a spare column takes the weights of absent neighbours (index -1) and is cut off
         columns = torch.where(self.neighbor_indices < 0, n, self.neighbor_indices)
-        w_rec = torch.zeros(n, n + 1, dtype=self.W_local.dtype).scatter(1, columns, self.W_local)[:, :n]
+        w_rec = self.W_local.new_zeros(n, n + 1).scatter(1, columns, self.W_local)[:, :n]
         return Circuit(self.W_in.weight, self.W_in.bias, w_rec, self.W_out.weight, self.W_out.bias)
 
     @torch.no_grad()
@@ -226,7 +226,7 @@ class NeuralCube(CircuitNet):
         w_rec = self.circuit().w_rec
         symmetric = (w_rec + w_rec.T) / 2
         inside = self.neighbor_indices >= 0
-        rows = torch.arange(len(symmetric))[:, None].expand_as(inside)
+        rows = torch.arange(len(symmetric), device=symmetric.device)[:, None].expand_as(inside)
         self.W_local[inside] = symmetric[rows[inside], self.neighbor_indices[inside]]
 
 

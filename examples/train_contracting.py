@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from contracting import SETTINGS, ContractingMLP, Images, train
 from digits import digits, hold_out
-from nets import STEPS
+from nets import STEPS, CircuitNet
 from torch import Tensor
 from train_mnist import exit_status, load_mnist, write_npz
 
@@ -51,7 +51,7 @@ def load(name: str, path: Path | None, device: str, *, held: bool) -> tuple[Imag
 
 
 @torch.no_grad()
-def measure(net: ContractingMLP, images: Images) -> dict[str, float]:
+def measure(net: CircuitNet, images: Images) -> dict[str, float]:
     """With 8-bit states after 30 steps: accuracy, accuracy with W_rec set to 0, and the means of the steps and of the
     state changes until nothing moves."""
     circuit = net.circuit()

@@ -29,7 +29,12 @@ NETS = {
 }
 """Units that read the input, and the first one that the readout sees."""
 
+EQPROP = ("mnist_eqprop", "mnist_eqprop_layered", "digits_eqprop", "digits_eqprop_layered")
+LATTICE = "digits_eqprop_cube"
+
 sys.path.insert(0, str(EXAMPLES))
+bounded = importlib.import_module("bounded")
+eqprop_script = importlib.import_module("train_eqprop")
 contracting = importlib.import_module("contracting")
 script = importlib.import_module("train_contracting")
 sys.path.remove(str(EXAMPLES))
@@ -63,7 +68,33 @@ def test_the_recurrence_is_dense_ternary_and_contracts_as_integers(name: str) ->
     assert 0.55 < certificate.bound <= 0.7
 
 
-@pytest.mark.parametrize(("name", "least"), [("digits_layered", 0.97), ("digits_certified", 0.975)])
+@pytest.mark.parametrize("name", [*EQPROP, LATTICE])
+def test_nets_of_equilibrium_propagation_are_dense_and_contract_as_integers(name: str) -> None:
+    """Their weights must be symmetric, or no energy belongs to them; the integers must be proved to contract."""
+    net = imported(name)
+    if name == LATTICE:
+        (weight,) = (p.value for p in net.params if p.value.shape[-1:] == (27,) and p.value.dtype.kind == "f")
+        assert (weight != 0).mean() > 0.4
+    else:
+        w_rec = net.param("W_rec_weight")
+        assert (w_rec != 0).mean() > 0.99
+        np.testing.assert_array_equal(w_rec, w_rec.T)
+    integers = lowered(net)
+    certificate = certify(integers)
+    assert certificate.certified
+    assert 0.8 < certificate.bound <= 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("digits_layered", 0.97),
+        ("digits_certified", 0.975),
+        ("digits_eqprop", 0.98),
+        ("digits_eqprop_layered", 0.97),
+        ("digits_eqprop_cube", 0.97),
+    ],
+)
 def test_accuracy_of_the_integers(name: str, least: float) -> None:
     """On the 360 test images: what the README says of the float net with 8-bit states holds of the integers too."""
     net = imported(name)
@@ -78,7 +109,7 @@ def test_accuracy_of_the_integers(name: str, least: float) -> None:
 def test_the_readme_says_what_the_files_say() -> None:
     """Its table was written by hand."""
     text = (EXAMPLES / "README_contracting.md").read_text()
-    for name in NETS:
+    for name in (*NETS, *EQPROP, LATTICE):
         with np.load(EXAMPLES / "checkpoints" / f"{name}.npz") as file:
             test = json.loads(str(file["__training__"]))["test"]
         (row,) = re.findall(rf"\| {name}\.npz \|.*", text)
@@ -100,3 +131,28 @@ def test_training_writes_a_net_of_the_norm_that_is_asked_for(
     assert np.linalg.norm(net.param("W_rec_weight"), 2) == pytest.approx(0.5, abs=1e-6)
     assert script.main(["mnist_layered"]) == 2
     assert "--data mnist.npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["digits_eqprop_layered", LATTICE])
+def test_equilibrium_propagation_keeps_the_norm_and_the_symmetry(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound must bind after every update, or the equilibria that are contrasted need not exist."""
+    short = replace(bounded.SETTINGS[name], epochs=1, lipschitz=0.3, free_steps=6, nudged_steps=4)
+    monkeypatch.setitem(bounded.SETTINGS, name, short)
+    norms = []
+    bound = bounded._Bounded.bound
+
+    def watched(self: object) -> None:
+        bound(self)
+        w_rec = self.circuit().w_rec.detach().numpy()  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(w_rec, w_rec.T)
+        norms.append(np.linalg.norm(w_rec, 2))
+
+    monkeypatch.setattr(bounded._Bounded, "bound", watched)
+    out = tmp_path / "net.npz"
+    assert eqprop_script.main([name, "-o", str(out)]) == 0
+    assert len(norms) > 20
+    assert max(norms) <= 0.3 + 1e-6
+    assert lowered(import_model(out).net)
+    assert eqprop_script.main(["mnist_eqprop"]) == 2
