@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.arrays import Array
+from eqcompile.toolchain.artifact import NET_FILE, Artifact
 from eqcompile.toolchain.certificate import NoBoundError, Recovery, certify, recovery
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
@@ -60,10 +65,17 @@ def command(argv: Sequence[str]) -> Reply:
         "ir_digest": net.digest,
         "certificate": certificate.to_json(),
         "lines": certificate.lines(),
+        "net_sha256": hashlib.sha256(_net_file(namespace.source).read_bytes()).hexdigest(),
     }
     if options.inputs is not None:
         document["recovery"] = _recovery(net, options)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    document["sha256"] = hashlib.sha256(text.encode()).hexdigest()
     return Reply(document, show.certification(document))
+
+
+def _net_file(source: Path) -> Path:
+    return source / NET_FILE if source.is_dir() else source
 
 
 def _net(path: Path) -> IntNet:
@@ -87,10 +99,14 @@ def _recovery(net: IntNet, options: _Options) -> RecoveryDocument:
             )
     except NoBoundError as error:
         return {"samples": inputs.source, "reason": str(error)}
-    return _document(proved, inputs.source)
+    return _document(proved, inputs)
 
 
-def _document(proved: Recovery, source: str) -> RecoveryDocument:
+def _packed(values: Array) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values, "<i8").tobytes())).decode()
+
+
+def _document(proved: Recovery, inputs: InputCodes) -> RecoveryDocument:
     count, ticks = proved.safe.shape
     rows: list[RecoveryRow] = [
         {
@@ -102,10 +118,16 @@ def _document(proved: Recovery, source: str) -> RecoveryDocument:
         for t in range(1, ticks + 1)
     ]
     return {
-        "samples": source,
+        "samples": inputs.source,
         "count": count,
         "settled": number(float(proved.settled.mean()), "simulated", "of samples"),
         "never": number(float((proved.harmless_from() == 0).mean()), "proved", "of samples", _HOW),
         "rows": rows,
         "harmless_from": [int(t) if t else None for t in proved.harmless_from()],
+        "proof": {
+            "ticks": ticks,
+            "inputs": {name: _packed(codes) for name, codes in inputs.codes.items()},
+            "safe": _packed(proved.safe),
+            "apart": _packed(proved.apart),
+        },
     }

@@ -15,6 +15,7 @@ __all__ = [
     "CertifyDocument",
     "FamilyDocument",
     "Inspection",
+    "ProofDocument",
     "RecoveryDocument",
     "RecoveryRow",
     "RunDocument",
@@ -65,6 +66,16 @@ class RecoveryRow(TypedDict):
     apart_most: Number
 
 
+class ProofDocument(TypedDict):
+    """What a checker replays: codes of the `inputs`, and for each sample and each number of ticks left whether the
+    label is `safe` and by how many codes a unit can be `apart`; int64 in rows, little-endian, zlib, base64."""
+
+    ticks: int
+    inputs: dict[str, str]
+    safe: str
+    apart: str
+
+
 class RecoveryDocument(TypedDict):
     """What is proved of the samples, or the `reason` why nothing is. `harmless_from`: for each sample the ticks that an
     upset must leave to be harmless; None where that is not proved."""
@@ -76,16 +87,20 @@ class RecoveryDocument(TypedDict):
     never: NotRequired[Number]
     rows: NotRequired[list[RecoveryRow]]
     harmless_from: NotRequired[list[int | None]]
+    proof: NotRequired[ProofDocument]
 
 
 class CertifyDocument(TypedDict):
-    """What `eqcompile certify` proved; `lines` are for people."""
+    """What `eqcompile certify` proved; `lines` are for people. `net_sha256`: of net.onnx. `sha256`: of the rest of the
+    document, keys sorted and no blanks."""
 
     source: str
     ir_digest: str
     certificate: JsonObject
     lines: list[str]
     recovery: NotRequired[RecoveryDocument]
+    net_sha256: str
+    sha256: NotRequired[str]
 
 
 class VerifyDocument(TypedDict):

@@ -23,7 +23,7 @@ from ..ir import IntNet, Net, ops
 from ..typed_json import JSON
 from .flow import Flow, Flows
 from .norm import NoBoundError, spectral_bound, up
-from .norms import NORM_NAMES, Contraction, contractions
+from .norms import MARGIN, NORM_NAMES, Contraction, contractions
 
 __all__ = ["Block", "Certificate", "certify", "recurrent_weights"]
 
@@ -114,14 +114,19 @@ class Block:
         return f"not certified: no contraction is proved, {bound}"
 
     def to_json(self) -> dict[str, JSON]:
-        """JSON values; lengths in codes of the finest state for an integer net."""
+        """JSON values; lengths in codes of the finest state for an integer net, whose bounds have the margin of `norms`
+        for a checker that rounds otherwise."""
+        stated = replace(self, bound=up(self.bound * MARGIN), slack=up(self.slack * MARGIN)) if self.lsb else self
+        return stated._document(self.verdict)
+
+    def _document(self, verdict: str) -> dict[str, JSON]:
         document: dict[str, JSON] = {
             "states": list(self.states),
             "units": self.units,
             "bound": self.bound,
             "certified": self.certified,
             "gates": list(self.gates),
-            "verdict": self.verdict,
+            "verdict": verdict,
             "norms": [n.to_json() for n in self.norms],
         }
         if self.lsb:

@@ -26,7 +26,7 @@ from ..typed_json import JSON
 from .norm import spectral_bound, up
 from .spread import Spread, spread_of
 
-__all__ = ["NORM_NAMES", "Contraction", "NormKind", "contractions"]
+__all__ = ["MARGIN", "NORM_NAMES", "Contraction", "NormKind", "contractions"]
 
 NormKind = Literal["2", "weighted 2", "maximum"]
 NORM_NAMES: Mapping[NormKind, str] = {
@@ -39,7 +39,7 @@ _SWEEPS = ((256, 40), (512, 15), (1 << 30, 5))
 """Sweeps of the balancing by units: one costs six products of matrices."""
 _ITERATIONS = 60
 _TICKS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
-_MARGIN = 1.0 + 2.0**-30
+MARGIN = 1.0 + 2.0**-30
 """What is stated exceeds what is proved by so much, so that another proof of it need not round as this one does."""
 
 
@@ -130,7 +130,7 @@ def _stated(
     ticks: Sequence[int],
 ) -> Contraction:
     """`codes`: how many codes of a unit a distance of 1 can be; `most`: how many there are."""
-    bound, slack, diameter = (up(v * _MARGIN) if v else 0.0 for v in proved)
+    bound, slack, diameter = (up(v * MARGIN) if v else 0.0 for v in proved)
     after, distance = {}, diameter
     for t in range(1, max(ticks, default=0) + 1):
         distance = min(diameter, up(up(bound * distance) + slack))

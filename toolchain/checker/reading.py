@@ -1,0 +1,172 @@
+"""Read `net.onnx`, and evaluate its operations on boxes: the least and the largest code of every value."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+__all__ = ["Box", "Codes", "Net", "Op", "Reals", "RefusalError", "UnknownError", "demand", "evaluate", "up"]
+
+Codes = NDArray[np.int64]
+Reals = NDArray[np.float64]
+Box = tuple[Codes, Codes]
+LIMIT = 1 << 62
+
+
+class RefusalError(Exception):
+    """A claim does not follow."""
+
+
+class UnknownError(Exception):
+    """What this program cannot replay."""
+
+
+def demand(holds: bool | np.bool_, claim: str) -> None:
+    if not holds:
+        raise RefusalError(claim)
+
+
+def up(values: Reals) -> Reals:
+    """The next larger numbers. A zero is exact: nothing here is near what underflows."""
+    return np.where(values == 0.0, 0.0, np.nextafter(values, np.inf))
+
+
+@dataclass(frozen=True)
+class Op:
+    """`reads`: value names by field; `fields`: numbers and lists of the operation."""
+
+    kind: str
+    out: str
+    reads: Mapping[str, str]
+    fields: Mapping[str, Any]
+
+
+class Net:
+    """Operations, parameters, formats and tables of `net.onnx`; `ends`: least and largest code by name."""
+
+    def __init__(self, content: bytes) -> None:
+        model = onnx.ModelProto.FromString(content)
+        texts = [p.value for p in model.metadata_props if p.key == "eqcompile"]
+        self.meta = json.loads(texts[0]) if len(texts) == 1 else {}
+        demand(self.meta.get("level") == "intnet", "the net holds no integers of eqcompile")
+        self.params = {t.name: np.asarray(numpy_helper.to_array(t), np.int64) for t in model.graph.initializer}
+        self.shapes = {s["name"]: tuple(s["shape"]) for s in self.meta["states"]}
+        self.updates = {s["name"]: s["update"] for s in self.meta["states"]}
+        self.ends: dict[str, tuple[int, int]] = {}
+        encodings = {i["name"]: i["encoding"]["format"] for i in self.meta["inputs"] if i["encoding"]}
+        for name, f in {**self.meta["formats"], **encodings}.items():
+            low = -(1 << (f["bits"] - 1)) if f["signed"] else 0
+            self.ends[name] = (low, low + (1 << f["bits"]) - 1)
+        self.blocks: dict[str, list[Op]] = {"drive": [], "step": [], "readout": []}
+        self._collect(model.graph, {f.name: list(f.input) for f in model.functions})
+        self._maps: dict[str, tuple[Codes, Codes]] = {}
+
+    def _collect(self, graph: GraphProto, fields: Mapping[str, list[str]]) -> None:
+        for node in graph.node:
+            if node.domain == "eqcompile":
+                reads = dict(zip(fields[node.op_type], (n.rpartition("/")[2] for n in node.input), strict=True))
+                place, _, out = node.output[0].rpartition("/")
+                kind = node.op_type.rstrip("0123456789").rstrip("_")
+                numbers = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+                self.blocks[place.partition("/")[0]].append(Op(kind, out, reads, numbers))
+            elif node.name.startswith("repeat/"):
+                raise UnknownError(f"{node.name}: a nested relaxation")
+            for a in node.attribute:
+                if node.domain != "eqcompile" and a.HasField("g"):
+                    self._collect(a.g, fields)
+
+    def linear(self, op: Op, shape: tuple[int, ...]) -> tuple[Codes, Codes]:
+        """Matrix [results, operand entries] and bias [results] of a linear map of an operand of this shape."""
+        if op.out not in self._maps:
+            matrix = weight = self.params[op.reads["weight"]]
+            if op.kind == "linear":
+                matrix = np.kron(np.eye(math.prod(shape[:-1]), dtype=np.int64), weight)
+            else:
+                index, matrix = self.params[op.reads["index"]], np.zeros((len(weight), math.prod(shape)), np.int64)
+                for taps, column in zip(weight.T, index.T, strict=True):
+                    rows = np.flatnonzero(column >= 0)
+                    matrix[rows, column[rows]] += taps[rows]
+            bias = self.params[op.reads["bias"]] if "bias" in op.reads else np.zeros(1, np.int64)
+            self._maps[op.out] = matrix, np.resize(bias, len(matrix))
+        return self._maps[op.out]
+
+    def table(self, op: Op) -> Codes:
+        """All values of an activation, from index `first` on."""
+        if op.kind == "lookup":
+            return self.params[op.reads["table"]]
+        base, slope, shift = self.params[op.reads["base"]], self.params[op.reads["slope"]], int(op.fields["shift"])
+        u = np.arange(len(base) << shift)
+        table: Codes = base[u >> shift] + half_up(slope[u >> shift] * (u % (1 << shift)), shift)
+        return table
+
+
+def half_up(x: Codes, shift: int) -> Codes:
+    return (x + ((1 << shift) >> 1)) >> shift
+
+
+def hull(values: Sequence[Codes]) -> Box:
+    return np.minimum.reduce(values), np.maximum.reduce(values)
+
+
+def evaluate(
+    net: Net, block: Iterable[Op], scope: dict[str, Box], ball: tuple[str, Codes, float] | None = None
+) -> None:
+    """Add the least and largest code of each result, shaped as in the net, without a batch. `ball`: a state, its
+    centre, and how far from that it can be (2-norm)."""
+
+    def get(name: str) -> Box:
+        return scope[name] if name in scope else (net.params[name], net.params[name])
+
+    for op in block:
+        scope[op.out] = box(net, op, {field: get(name) for field, name in op.reads.items()}, ball)
+
+
+def box(net: Net, op: Op, of: Mapping[str, Box], ball: tuple[str, Codes, float] | None) -> Box:
+    n = op.fields
+    match op.kind:
+        case "linear" | "stencil":
+            lo, hi = of["x"]
+            matrix, bias = net.linear(op, lo.shape)
+            reach = int(np.abs(matrix).sum(axis=1).max()) * int(max(np.abs(lo).max(), np.abs(hi).max()))
+            if 4 * reach >= LIMIT:
+                raise UnknownError(f"{op.kind} {op.out}: sums of more than 60 bits")
+            more, less = np.maximum(matrix, 0), np.minimum(matrix, 0)
+            low, high = more @ lo.ravel() + less @ hi.ravel(), more @ hi.ravel() + less @ lo.ravel()
+            if ball is not None and ball[0] == op.reads["x"]:
+                at, rows = matrix @ ball[1].ravel(), up(np.sqrt((matrix * matrix).sum(axis=1).astype(np.float64)))
+                far = np.floor(up(rows * ball[2])).astype(np.int64)
+                low, high = np.maximum(low, at - far), np.minimum(high, at + far)
+            shape = (*lo.shape[:-1], -1) if op.kind == "linear" else (-1,)
+            return (low + bias).reshape(shape), (high + bias).reshape(shape)
+        case "reshape":
+            return of["x"][0].reshape(n["shape"]), of["x"][1].reshape(n["shape"])
+        case "lookup" | "interpolate":
+            table = net.table(op)
+            lo, hi = (np.clip(v, n["first"], n["first"] + len(table) - 1) - n["first"] for v in of["x"])
+            parts = [table[a : b + 1] for a, b in zip(lo.ravel(), hi.ravel(), strict=True)]
+            low, high = (np.array([f(p) for p in parts], np.int64).reshape(lo.shape) for f in (np.min, np.max))
+            return low, high
+        case "add" | "sub":
+            (a, b), (c, d) = of["a"], of["b"]
+            return (a + c, b + d) if op.kind == "add" else (a - d, b - c)
+        case "rescale":
+            low, high = hull([p * q for p in of["x"] for q in of["multiplier"]])
+            return half_up(low, n["shift"]), half_up(high, n["shift"])
+        case "damp_fixed":
+            (a, b), (c, d) = of["old"], of["new"]
+            return a + half_up((c - a) * n["multiplier"], n["shift"]), b + half_up(
+                (d - b) * n["multiplier"], n["shift"]
+            )
+        case _:
+            raise UnknownError(f"{op.kind} {op.out}")
