@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -56,7 +54,9 @@ class Net:
     """Operations, parameters, formats and tables of `net.onnx`; `ends`: least and largest code by name."""
 
     def __init__(self, content: bytes) -> None:
-        model = onnx.ModelProto.FromString(content)
+        from onnx import ModelProto, numpy_helper
+
+        model = ModelProto.FromString(content)
         texts = [p.value for p in model.metadata_props if p.key == "eqcompile"]
         self.meta = json.loads(texts[0]) if len(texts) == 1 else {}
         demand(self.meta.get("level") == "intnet", "the net holds no integers of eqcompile")
@@ -73,12 +73,14 @@ class Net:
         self._maps: dict[str, tuple[Codes, Codes]] = {}
 
     def _collect(self, graph: GraphProto, fields: Mapping[str, list[str]]) -> None:
+        from onnx import helper
+
         for node in graph.node:
             if node.domain == "eqcompile":
                 reads = dict(zip(fields[node.op_type], (n.rpartition("/")[2] for n in node.input), strict=True))
                 place, _, out = node.output[0].rpartition("/")
                 kind = node.op_type.rstrip("0123456789").rstrip("_")
-                numbers = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+                numbers = {a.name: helper.get_attribute_value(a) for a in node.attribute}
                 self.blocks[place.partition("/")[0]].append(Op(kind, out, reads, numbers))
             elif node.name.startswith("repeat/"):
                 raise UnknownError(f"{node.name}: a nested relaxation")
