@@ -332,8 +332,8 @@ class Builder:
         wires = list(operands)
         return replace(
             result,
-            stage=max((w.stage for w in wires), default=0),
-            level=cost + max((w.level for w in wires), default=0),
+            stage=max(w.stage for w in wires),
+            level=cost + max(w.level for w in wires),
         )
 
     def _derived(self, wire: Wire, value: Value, interval: Interval) -> Wire:

@@ -165,8 +165,8 @@ class Applier(wiring.Component):
     def _residues(self, m: Module, products: list[Value]) -> None:
         """A memory beside each bank, driven as the bank is."""
         for number, bank in enumerate(self.banks):
-            depth = self.plan.banks[number][0]
-            m.submodules[f"residues{number}"] = ram = Ram(width=2 * self.plan.lanes, depth=depth, wipes=True)
+            depth, residues = self.plan.banks[number][0], self.residues[f"bank{number}"]
+            m.submodules[f"residues{number}"] = ram = Ram(width=len(residues), depth=depth, wipes=True)
             word = ram.read_data
             m.d.comb += [
                 ram.read_address.eq(bank.read_address),
@@ -174,7 +174,7 @@ class Applier(wiring.Component):
                 ram.write_address.eq(bank.write_address),
                 ram.write_data.eq(Cat(plus(m, word.word_select(i, 2), product) for i, product in enumerate(products))),
                 ram.write_enable.eq(bank.write_enable),
-                self.residues[f"bank{number}"].eq(word),
+                residues.eq(word),
             ]
 
     def _products_modulo_3(self, m: Module, codes: Value, factor: Value) -> list[Value]:

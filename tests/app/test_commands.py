@@ -25,6 +25,27 @@ def test_help_of_every_command(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert "exit codes:" in page
 
 
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("run", "DIR|MODEL, -i/--input, -o/--output"),
+        ("tune", "MODEL, --data, -o/--output"),
+        ("search", "MODEL, --inputs, -o/--output"),
+        ("synth", "DIR, --part"),
+        ("inspect", "MODEL"),
+        ("verify", "DIR"),
+        ("certify", "DIR|NET"),
+        ("new", "kind, NAME"),
+    ],
+)
+def test_a_command_asks_for_all_that_it_needs_at_once(
+    name: str, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Would break if an hour of training ended without a file, because no `-o` was asked for."""
+    assert main([name]) == 2
+    assert f"the following arguments are required: {missing}\n" in capsys.readouterr().err
+
+
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """A command that is missing in the overview would never be tried."""
     assert main(["help"]) == 0

@@ -77,6 +77,15 @@ def test_event_driven_evaluation_gives_the_same_bits(case: tuple[IntNet, dict[st
     assert event.details == dense.details
 
 
+def test_each_evaluation_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if both were one: a fault of the accumulators would then be compared with itself."""
+    net, inputs = small_net([[1, 1], [0, 1]], table=range(-8, 8), first=-8, steps=2), {"x": np.array([[1, 1]])}
+    right = golden.run(net, inputs)
+    monkeypatch.setattr(LinearMap, "change", lambda self, delta: self.product(delta) + 1)
+    assert np.array_equal(golden.run(net, inputs).states["h"], right.states["h"])
+    assert not np.array_equal(golden.run(net, inputs, evaluation="event").states["h"], right.states["h"])
+
+
 @settings(max_examples=40, deadline=None)
 @given(int_runs())
 def test_a_sample_does_not_depend_on_its_batch(case: tuple[IntNet, dict[str, Array]]) -> None:

@@ -119,3 +119,27 @@ def test_a_soft_reset_takes_no_offer_back(name: str) -> None:
         assert await read(context, dut, Register.STATUS) == (0, 0)
 
     simulated(dut, bench)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_bit_0_alone_drops_the_sample_at_hand(name: str) -> None:
+    """A driver that drops no sample, so that the next frame is added to what is left of the last one."""
+    dut = shell_of(name)
+
+    async def bench(context: Any) -> None:
+        context.set(dut.s_axis_tvalid, 1)
+        for _ in range(2):
+            while not context.get(dut.s_axis_tready):
+                await context.tick()
+            await context.tick()
+        context.set(dut.s_axis_tvalid, 0)
+        assert await read(context, dut, Register.STATUS) == (1, 0)
+        assert await write(context, dut, Register.CONTROL, 0xFFFFFFFE) == 0
+        assert await read(context, dut, Register.CONTROL) == (0, 0)
+        assert await read(context, dut, Register.STATUS) == (1, 0)
+        assert await write(context, dut, Register.CONTROL, 1) == 0
+        await context.tick().repeat(5)
+        assert await read(context, dut, Register.CONTROL) == (0, 0)
+        assert await read(context, dut, Register.STATUS) == (0, 0)
+
+    simulated(dut, bench)
