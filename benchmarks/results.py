@@ -44,6 +44,7 @@ SECTIONS = {
         ),
         *("harden", "protect", "reclamp", "recovery"),
     ),
+    "The tests": ("mutants",),
 }
 KINDS = ("measured", "simulated", "estimated", "computed", "proved", "")
 _TOOLS = (

@@ -185,6 +185,34 @@ def test_bounds_hold_what_the_reference_sees(seed: int) -> None:
         assert hi <= bounds.of[name][1] + 1e-12
 
 
+@pytest.mark.parametrize(
+    ("span", "size"), [((-0.5, 0.25), (0.0, 0.5)), ((-0.5, -0.25), (0.25, 0.5)), ((0.25, 0.5), (0.25, 0.5))]
+)
+def test_bounds_of_a_size_reach_zero_where_the_sign_changes(
+    span: tuple[float, float], size: tuple[float, float]
+) -> None:
+    """A lower bound above 0 of what may be 0: a format would leave out codes that a run needs."""
+    made = net({}, x=(2,), states=[State("h", (2,), "y")], step=[ops.Abs(out="y", x="x")], output="h")
+    assert Bounds(made, {"x": span}, {}).of["y"] == size
+
+
+def test_what_rests_on_calibration_ends_at_a_bounded_activation() -> None:
+    """Would break if a certificate called proved what only calibration saw, or the other way round."""
+    made = net(
+        {},
+        x=(2,),
+        states=[State("h", (2,), "t")],
+        step=[
+            ops.Activation(out="g", x="x", kind="gelu"),
+            ops.Add(out="s", a="g", b="x"),
+            ops.Activation(out="t", x="s", kind="tanh"),
+        ],
+        output="h",
+    )
+    assert Bounds(made, {"x": (-1.0, 1.0)}, {"x": (-0.5, 0.5)}).open == {"g", "s"}
+    assert Bounds(made, {"x": (-1.0, 1.0)}, {}).open == frozenset()
+
+
 def test_flags_and_counters_are_whole() -> None:
     """A flag keeps unit steps; a state fed by a rounded map must not count as whole though it starts at 0."""
     made = net(

@@ -39,6 +39,7 @@ from typing import Any
 import reach
 from mutation import Mutant, mutants_of
 from reach import (
+    LIMIT_S,
     MAP_LIMIT_S,
     OVERTIME,
     ROOT,
@@ -66,7 +67,9 @@ LARGE = (
 # Seconds of the processor to start, and of simulators; a test may spend ten times what it does without the mutant.
 START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 60.0, 600.0, 8
 WORKERS = 2
-"""As many with `--mapped`, which may judge while another run measures."""
+PAGE_TEXT = """\
+Random changes of the product's own source, one at a time, each judged by tests that reach its line (`make mutants`). A
+change that no test can see is equivalent; [mutants.json](../tests/support/mutants.json) gives the reason."""
 NO_TESTS = 5
 """Pytest's exit status where no test was collected."""
 KILLED = ("killed", "timeout")
@@ -199,7 +202,7 @@ class Judge:
         for row in logged():
             key = row["key"], row["digest"]
             self.passed[key] |= set(row["passed"])
-            if self.last.get(key, row)["verdict"] not in KILLED:
+            if key not in self.last or self.last[key]["verdict"] not in KILLED:
                 self.last[key] = row
 
     def __call__(self, number: int, mutant: Mutant) -> dict[str, Any]:
@@ -248,10 +251,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default 1)")
     parser.add_argument("--files", default="", help="only files whose path begins so, more of them with commas")
     parser.add_argument("--simulators", action="store_true", help="tests that start a simulator judge, too")
-    parser.add_argument("--mapped", action="store_true", help="judge by the test files that are measured")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds of tests of each (default %(default)g)")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--mapped", action="store_true", help="judge by the test files that are measured, record nothing")
+    part.add_argument("--judged", action="store_true", help="judge no more, record what is judged")
     options = parser.parse_args(argv)
     WORK.mkdir(parents=True, exist_ok=True)
+    # Other trees, since another run may still measure and judge.
     workers = range(WORKERS, 2 * WORKERS) if options.mapped else range(WORKERS)
+    if options.judged:
+        workers = range(2 * WORKERS, 2 * WORKERS + 1)
     for worker in workers:
         enter(worker)
         copy_tree()
@@ -263,18 +272,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = [f for f in sources(reach.TREE) if f.startswith(tuple(options.files.split(",")))]
     mutants = drawn(files, options.count, options.seed)
     tests = wanted(mutants)
-    if not options.mapped:
+    if not options.mapped and not options.judged:
         in_workers(tests, measure, workers)
-    known = Map(tests)
+    known = Map(tests, options.limit)
     if options.mapped:
         mutants = [m for m in mutants if known.of_line[m.file, m.line]]
-    judge = Judge(known, simulators=options.simulators)
-    in_workers(mutants, judge, workers)
-    # Each is in the log now.
-    judge = Judge(known, simulators=options.simulators)
-    results = [judge(number, mutant) for number, mutant in enumerate(mutants)]
+    if not options.judged:
+        in_workers(mutants, Judge(known, simulators=options.simulators), workers)
     if options.mapped:
         return 0
+    # Each that was judged is in the log now.
+    last = Judge(known, simulators=options.simulators).last
+    keys = ((mutant.key, digest(reach.TREE / mutant.file)) for mutant in mutants)
+    results = [last[key] for key in keys if key in last]
     failing = unsound(sorted({r["killer"] for r in results if r["killer"]}))
     results = [r | {"verdict": "not judged"} if r["killer"] in failing else r for r in results]
     committed = json.loads(COMMITTED.read_text())
@@ -294,6 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "date": time.strftime("%Y-%m-%d"),
             "commit": head.decode().strip(),
             "drawn": options.count,
+            "judged": len(results),
             "simulators": options.simulators,
             "killed": killed,
             "of": count,
@@ -301,7 +312,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             "survivors": [r["key"] for r in left],
         }
         COMMITTED.write_text(json.dumps(committed, indent=1) + "\n")
+        publish(committed)
     return 0
+
+
+def publish(committed: dict[str, Any]) -> None:
+    """The scores of the recorded runs, room by room, for the page of results."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    results = importlib.import_module("results")
+    blocks = [results.text(PAGE_TEXT)]
+    for name, run in committed["runs"].items():
+        judges = f"{'with' if run['simulators'] else 'without'} tests that start a simulator"
+        counts = f"{run['drawn']} drawn, {run['judged']} judged {judges}; killed {run['killed']} of {run['of']}"
+        share = f"{run['killed'] / max(run['of'], 1):.1%}"
+        blocks.append(
+            results.text(f"{name.capitalize()}: {counts} that are not equivalent, {share} ({run['commit']}).")
+        )
+        rows = [[room, *scores(row)] for room, row in run["rooms"].items()]
+        head = {"room": "", "judged": "", "equivalent": "computed", "killed": "measured", "survive": "measured"}
+        blocks.append(results.table(head, rows))
+    results.record("mutants", "Mutants of the product", blocks, data=committed["runs"])
+
+
+def scores(row: Mapping[str, int]) -> tuple[int, int, int, int]:
+    """Mutants of a room: judged, equivalent, killed and all others."""
+    judged, equivalent, killed = sum(row.values()), row.get("equivalent", 0), sum(row.get(v, 0) for v in KILLED)
+    return judged, equivalent, killed, judged - equivalent - killed
 
 
 if __name__ == "__main__":

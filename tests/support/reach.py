@@ -279,9 +279,8 @@ def measure(number: int, test: str) -> None:
 class Map:
     """Which tests reach a line, of the test files that are measured."""
 
-    def __init__(self, tests: Sequence[str]) -> None:
-        self.tests = tests
-        self.limit_s = LIMIT_S
+    def __init__(self, tests: Sequence[str], limit_s: float = LIMIT_S) -> None:
+        self.tests, self.limit_s = tests, limit_s
         self.seconds: dict[str, float] = {}
         self.of_line: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.of_file: dict[str, set[str]] = defaultdict(set)

@@ -57,21 +57,22 @@ class Gated(nn.Module):
 
 
 class Convolved(nn.Module):
-    """A state of channels with group and batch normalisation, strides, groups, dilation and pooling."""
+    """A state of channels with group and batch normalisation, affine or not, strides, groups, dilation and pooling."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Conv2d(2, 4, 3, stride=2, padding=1)
         self.norm = nn.GroupNorm(2, 4)
         self.rec = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
-        self.batch = nn.BatchNorm2d(4)
-        self.batch.running_mean.normal_()
-        self.batch.running_var.uniform_(0.5, 2.0)
+        self.batch, self.plain = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)
+        for norm in (self.batch, self.plain):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2.0)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
         pooled = functional.max_pool2d(h, 2) - functional.avg_pool2d(h, 2)
         around = pooled.mean((2, 3), keepdim=True)
-        return 0.5 * h + 0.5 * torch.tanh(self.batch(self.rec(self.norm(h))) + self.embed(x) + around)
+        return 0.5 * h + 0.5 * torch.tanh(self.batch(self.rec(self.norm(h))) + self.plain(self.embed(x)) + around)
 
 
 class Attending(nn.Module):

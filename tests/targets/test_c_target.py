@@ -296,6 +296,14 @@ def test_a_repeat_is_a_loop_of_its_count(tmp_path: Path) -> None:
     assert bounds == {op.out: op.count for op in net.all_ops() if isinstance(op, ops.Repeat)}
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_header_says_which_sums_stay(tmp_path: Path, kernel: str) -> None:
+    """A reader who clears the sums of an event kernel between ticks, as those of a dense one may be."""
+    net = wide_net(-1, 1)
+    text = "".join(p.read_text() for p in compiled(net, tmp_path, kernel=kernel).rglob("*.h"))
+    assert ("accumulators of" in text) == (kernel == "event")
+
+
 def test_what_the_target_refuses() -> None:
     """Sums that leave a word on the way, though their end is proved to fit it."""
     net = small_net([[1, 2], [-1, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)

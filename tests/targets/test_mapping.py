@@ -146,6 +146,15 @@ def test_shortage_of_one_core(net: IntNet, options: Any, want: Any) -> None:
     assert [(s.resource, s.where, s.needed, s.available) for s in found] == ([] if want is None else [want])
 
 
+@pytest.mark.parametrize("name", CHIPS)
+def test_limits_that_nobody_published_are_named(name: str) -> None:
+    """A placement that reads as checked against a limit that is not known."""
+    chip = CHIPS[name]
+    [note] = [n for n in placed(loop(4, 1), name).notes if n.startswith("Not checked")] or [""]
+    for limit in ("in_axons", "out_axons"):
+        assert (limit in note) == (getattr(chip, limit) is None)
+
+
 def test_shortage_of_cores() -> None:
     """More cores than the chip has is a shortage too, and another chip ends it."""
     net = feed_forward(RANDOM.integers(1, 3, (132 * 1024, 1)))
