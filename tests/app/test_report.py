@@ -26,6 +26,7 @@ from eqcompile.app.report.data import histogram
 from eqcompile.app.report.details import facts
 from eqcompile.app.report.panels import cube_panels, overall, sample_panels, settling_panel
 from eqcompile.app.report.relaxation import relaxation
+from eqcompile.app.report.write import _overview
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.diagnostics import ArtifactError
 from eqcompile.toolchain.golden import run as run_golden
@@ -128,6 +129,18 @@ def test_every_number_of_the_page_comes_from_the_document(document: dict[str, An
     page = report.render_page(changed)
     assert "12.3%" in page
     assert "55.5 LSB" in page
+
+
+def test_each_column_of_the_overview_has_its_head(document: dict[str, Any]) -> None:
+    """Would break if accuracies stood under no head, or under that of another column."""
+    changed = copy.deepcopy(document)
+    table = _overview(changed["results"])
+    [row] = table["rows"]
+    shown = dict(zip(table["head"], map(str, row), strict=True))
+    assert "95.0%" in shown["accuracy float"]
+    assert "92.5%" in shown["accuracy int"]
+    del changed["results"][0]["accuracy"]
+    assert len(_overview(changed["results"])["head"]) == len(row) - 2
 
 
 def test_a_mismatch_is_shown_as_bad(document: dict[str, Any]) -> None:

@@ -95,11 +95,12 @@ def test_rounding_binds_tighter_than_the_sum_around_it(kind: str) -> None:
         assert differing(net, random_inputs(net, random.Random(seed)), seed) == 0
 
 
-def test_without_a_gpu_the_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A form of the engine that is slower than `fast` on every CPU serves nobody."""
-    monkeypatch.delenv("TRITON_INTERPRET")
-    monkeypatch.setattr("eqcompile.sim.faults.gpu.engine._has_driver", lambda: False)
-    assert "a CUDA device" in GpuEngine().missing()
+@pytest.mark.parametrize(("interpreter", "driver"), [(False, False), (False, True), (True, False)])
+def test_without_a_gpu_the_engine_says_so(monkeypatch: pytest.MonkeyPatch, interpreter: bool, driver: bool) -> None:
+    """A form of the engine that is slower than `fast` on every CPU serves nobody, unless it was asked for."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreter else "0")
+    monkeypatch.setattr("eqcompile.sim.faults.gpu.engine._has_driver", lambda: driver)
+    assert ("a CUDA device" in GpuEngine().missing()) == (not interpreter and not driver)
 
 
 @interpreted
