@@ -18,6 +18,7 @@ from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.certificate import Recovery, recovery, spectral_bounds
 from eqcompile.toolchain.certificate.norm import NoBoundError
+from eqcompile.toolchain.certificate.recovery import _scaled_norms
 from eqcompile.toolchain.certificate.tables import Windows
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.importers.api import import_model
@@ -181,3 +182,18 @@ def test_norms_of_stacks_are_never_above_their_bounds(seed: int, rows: int, colu
     true, bounds = np.linalg.norm(stack, 2, axis=(1, 2)), spectral_bounds(stack)
     assert (bounds >= true * (1 - 1e-14)).all()
     assert (bounds <= true * 1.25 + 1e-100).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_norms_of_the_parts_that_count_are_above_numpys(seed: int) -> None:
+    """Would break if a row with a gain, or a column that moved, were left out of a norm that is called a bound."""
+    rng = np.random.default_rng(seed)
+    rows, columns, samples = rng.integers(1, 20, 3)
+    matrix = rng.integers(-127, 128, (rows, columns)).astype(np.float64)
+    gain = rng.uniform(0.0, 0.01, (samples, rows)) * (rng.random((samples, rows)) < 0.7)
+    moved = rng.random((samples, columns)) < 0.7
+    bounds = _scaled_norms(matrix, gain, moved)
+    for bound, scale, column in zip(bounds, gain, moved, strict=True):
+        norm = np.linalg.norm((scale[:, None] * matrix)[:, column], 2) if column.any() else 0.0
+        assert norm * (1.0 - 1e-12) <= bound <= 1.1 * norm + 1e-100

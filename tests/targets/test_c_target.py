@@ -19,6 +19,7 @@ from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.quantization.lower import lower
 from eqcompile.sim.c_runner import CortexMSimulator, HostSimulator
+from eqcompile.targets.c.scalar import Scalar, lookup_index
 from eqcompile.targets.c.target import CTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
@@ -26,6 +27,7 @@ from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Format, Input, IntNet, Param, ops
+from eqcompile.toolchain.ir.ranges import Interval
 
 CHECKPOINTS = Path(__file__).parents[2] / "examples" / "checkpoints"
 KERNELS = ("dense", "event")
@@ -294,6 +296,19 @@ def test_a_repeat_is_a_loop_of_its_count(tmp_path: Path) -> None:
         m[1]: int(m[2]) for m in re.finditer(r"for \(int (\w+)_count = 0; \1_count < (\d+); \1_count\+\+\) \{", text)
     }
     assert bounds == {op.out: op.count for op in net.all_ops() if isinstance(op, ops.Repeat)}
+
+
+@pytest.mark.parametrize("first", [-3, 0, 1, 2, 2**31 - 4])
+def test_a_table_is_read_from_its_first_entry(first: int) -> None:
+    """A table that starts at 1, read as one that starts at 0; the expression means the same in C and in Python."""
+    op, used = ops.Lookup(out="y", x="x", table="T", first=first), list[str]()
+    text = lookup_index(op, Scalar("x", Interval(first - 9, first + 9)), 5, used.append)
+    bits = 32 if first < 2**30 else 64
+    assert used == [f"clamp{bits}"]
+    clamp = {f"clamp{bits}": lambda x, low, high: min(max(x, low), high)}
+    for x in range(first - 9, first + 10):
+        code = re.sub(r"INT64_C\((-?\d+)\)", r"\1", text.replace(f"(int{bits}_t)", ""))
+        assert eval(code, {"x": x, **clamp}) == min(max(x - first, 0), 4)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
