@@ -35,6 +35,13 @@ def test_figures_say_what_they_show() -> None:
     assert ElementTree.fromstring(drawn).attrib["aria-label"] == "Bars: <site> 25%"
 
 
+def test_a_number_bears_the_mark_of_its_kind() -> None:
+    """Would break if an estimate read like a measurement, or its text were lost."""
+    texts = {name: kit.marked("<3 s>", name) for name in ("measured", "simulated", "estimated", "proved")}
+    assert all("&lt;3 s&gt;" in text and name in text for name, text in texts.items())
+    assert len(set(texts.values())) == 4
+
+
 def test_a_rate_of_one_fault_does_not_lead() -> None:
     """One hit of one fault is a rate of 100 %, of which nothing is known."""
     ranked = rank(np.array([1, 90, 5]), np.array([1, 100, 100]), confidence=0.95)

@@ -319,6 +319,19 @@ def test_the_header_says_which_sums_stay(tmp_path: Path, kernel: str) -> None:
     assert ("accumulators of" in text) == (kernel == "event")
 
 
+def test_what_later_ticks_read_is_kept_and_nothing_else(tmp_path: Path) -> None:
+    """A value of the drive in memory that a tick writes over, or scratch memory that each instance would keep."""
+    net = wide_net(-1, 1)
+    step = tuple(replace(op, b="d") if isinstance(op, ops.Add) else op for op in net.step)
+    net = with_formats(replace(net, drive=(ops.Abs(out="d", x="x"),), step=step))
+    header = next(p for p in compiled(net, tmp_path, kernel="dense").rglob("eq.h")).read_text()
+    kept, scratch = header.split("/* States,")[1].split("eq_state;")[0].split("union")
+    fields = [set(re.findall(r"(\w+)\[7\];", part)) for part in (kept, scratch)]
+    assert {"h", "d"} <= fields[0]
+    assert "y" in fields[1]
+    assert not fields[0] & fields[1]
+
+
 def test_what_the_target_refuses() -> None:
     """Sums that leave a word on the way, though their end is proved to fit it."""
     net = small_net([[1, 2], [-1, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)
