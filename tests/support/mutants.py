@@ -64,8 +64,8 @@ LARGE = (
     *("numpy", "onnx", "onnxruntime", "hypothesis", "pytest", "scipy.stats", "amaranth", "amaranth.sim"),
     *("xdist", "torch", "numba", "jinja2", "sklearn.datasets", "duckdb", "safetensors.numpy", "packaging.requirements"),
 )
-# Seconds of the processor to start, and of simulators; a test may spend ten times what it does without the mutant.
-START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 60.0, 600.0, 8
+# Seconds of the processor to start, and of simulators; tests may spend five times what they do without the mutant.
+START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 20.0, 300.0, 8
 WORKERS = 2
 PAGE_TEXT = """\
 Random changes of the product's own source, one at a time, each judged by tests that reach its line (`make mutants`). A
@@ -207,7 +207,7 @@ class Judge:
 
     def __call__(self, number: int, mutant: Mutant) -> dict[str, Any]:
         tests = self.known.judges(mutant, uses)
-        limit_s = START_LIMIT_S + 10.0 * sum(self.known.seconds[t] for t in tests)
+        limit_s = START_LIMIT_S + 5.0 * sum(self.known.seconds[t] for t in tests)
         result = self._judged(number, mutant, {f"{t} {_digest_of(t)}": t for t in tests}, limit_s)
         closest = self.known.simulators(mutant) if self.simulators and result["verdict"] not in KILLED else []
         if closest:
