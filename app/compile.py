@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
+from eqcompile.quantization.requirements import requirements_of
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.agreement import Agreement, agree
 from eqcompile.toolchain.arrays import Numbers
@@ -130,6 +131,8 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
     real, source = users.first(request.samples) if users else _generated(request, imported.net)
+    needs = requirements_of(imported.net, request.quantize, calibrated=calibration is not None)
+    request.target.require_preflight(needs)
     with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
         lowered: Lowered = lower(imported.net, request.quantize, calibration=calibration)
@@ -146,7 +149,9 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         reference = run_reference(imported.net, real, trace=True)
         report("reference", 1, 1)
         vectors = bench_vectors(plan)
+        report(plan.stage, 0, 1)
         emission = plan.emit(folder, vectors)
+        report(plan.stage, 1, 1)
         judged, judged_source = users.first(MAX_JUDGED) if users else (real, source)
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged, source=judged_source

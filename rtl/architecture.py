@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.options import option_faults
+from eqcompile.toolchain.requirements import Requirements
 
 if TYPE_CHECKING:
     # It imports Amaranth, which a list of options must not wait for.
@@ -71,9 +72,27 @@ class Architecture(ABC):
         return True
 
     @property
+    def any_device(self) -> bool:
+        """Whether the options say that the core is for a device that may be larger than every known part."""
+        return False
+
+    @property
     def hardened(self) -> bool:
         """Whether the core is protected against upsets."""
         return False
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        """Why the engine cannot take a net, as far as it is certain before quantization; `refusals` has as many reasons
+        at least. By default nothing is."""
+        return ()
+
+    def least_memory_bits(self, needs: Requirements) -> int:
+        """Of block RAM for the weights, as far as it is certain before quantization."""
+        return 0
+
+    def memory_bits(self, net: IntNet) -> int:
+        """Of block RAM for the weights of a net without refusals; 0 where weights are logic."""
+        return 0
 
     @abstractmethod
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import prod
 from typing import ClassVar
@@ -22,9 +22,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import Format, IntNet
+from eqcompile.toolchain.ir import Format, IntNet, Net
 from eqcompile.toolchain.ir.ops import Op
-from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.passes import LINEAR, Analysis, tap_count
+from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON
 
 from .control import restarted
@@ -43,6 +44,9 @@ __all__ = [
     "port_of",
     "refusals",
     "trace_layout",
+    "foreseen_refusals",
+    "live_taps",
+    "too_many_taps",
     "unknown_operations",
 ]
 
@@ -51,6 +55,10 @@ ID = 0x45514331
 
 MAX_SCHEDULE = (1 << 16) - 1
 """What the registers of steps and tolerance hold at most."""
+
+MAX_TAPS = 1 << 18
+"""Coefficients that are logic of their own: an addition takes 8 LUTs and more, so that these are more than the two
+million LUTs of large FPGAs."""
 
 MASK_BITS = 64
 """Bits of what an injection port does to a word."""
@@ -201,11 +209,38 @@ def unknown_operations(
     hint = "; ".join(filter(None, (f"it takes {', '.join(sorted(op.mnemonic for op in known))}", otherwise)))
     for op in net.all_ops():
         if not isinstance(op, tuple(known)):
-            what = f"{op.mnemonic} is no operation of the {architecture} engine"
-            yield Diagnostic("rtl-operation", what, op.out, hint)
+            yield _unknown(type(op), op.out, architecture, hint)
 
 
-def refusals(net: IntNet) -> Iterator[Diagnostic]:
+def _unknown(kind: type[Op], name: str, architecture: str, hint: str) -> Diagnostic:
+    return Diagnostic("rtl-operation", f"{kind.mnemonic} is no operation of the {architecture} engine", name, hint)
+
+
+def foreseen_refusals(needs: Requirements, known: Sequence[type[Op]], architecture: str) -> Iterator[Diagnostic]:
+    """As `refusals` and `unknown_operations`, as far as they are certain before quantization."""
+    yield from refusals(replace(needs.net, schedule=replace(needs.net.schedule, tolerance=needs.tolerance)))
+    hint = f"it takes {', '.join(sorted(op.mnemonic for op in known))}"
+    for _, name, kind in needs.operations():
+        if not issubclass(kind, tuple(known)):
+            yield _unknown(kind, name, architecture, hint)
+
+
+def live_taps(net: IntNet, besides: type[Op] | None = None) -> int:
+    """Coefficients that are not zero, of all linear maps that matter `besides` those of a class."""
+    maps = (op for _, op in Analysis.of(net).live_ops if isinstance(op, LINEAR) and type(op) is not besides)
+    return sum(tap_count(net, op) for op in maps)
+
+
+def too_many_taps(taps: int, where: str, architecture: str) -> Iterator[Diagnostic]:
+    """A refusal if logic for each coefficient is more than any device has."""
+    if taps > MAX_TAPS:
+        what = (
+            f"the weights are {taps} coefficients that are not 0, the {architecture} engine makes logic of {MAX_TAPS}"
+        )
+        yield Diagnostic("rtl-capacity", what, where, "use --arch serial, or fewer weights")
+
+
+def refusals(net: Net) -> Iterator[Diagnostic]:
     """Why no engine behind `EngineSignature` can run a net; nothing if one may."""
     for i in net.inputs:
         if i.kind == "index":

@@ -18,6 +18,7 @@ from .artifact import Artifact, CoreDescription
 from .diagnostics import Diagnostic, UnsupportedError, UsageError
 from .ir import EqNet, IntNet
 from .options import Assumption, QuantizeOptions, TuneOptions, option_faults
+from .requirements import Requirements
 from .typed_json import JsonObject, encode
 
 __all__ = [
@@ -203,6 +204,11 @@ class Plan(ABC):
         """Whether `finish` needs the clocks of simulated inferences."""
         return False
 
+    @property
+    def stage(self) -> str:
+        """What progress calls `emit`, with an estimate where it takes long."""
+        return "emit"
+
     @abstractmethod
     def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
         """Write a self-contained artifact, but for net and manifest, into the empty `folder`.
@@ -257,6 +263,17 @@ class Target(ABC):
     @abstractmethod
     def missing(self) -> Sequence[str]:
         """Names of absent tools that a run of the artifact needs; looked up without importing anything heavy."""
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        """Why the target cannot take a net, as far as it is certain before quantization; `plan` refuses each such net
+        as well. By default nothing is."""
+        return ()
+
+    def require_preflight(self, needs: Requirements) -> None:
+        """As `preflight`; UnsupportedError with all refusals."""
+        faults = self.preflight(needs)
+        if faults:
+            raise UnsupportedError(faults)
 
     @abstractmethod
     def plan(self, net: IntNet, source: EqNet | None = None) -> Plan | Refusals:

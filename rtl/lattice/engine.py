@@ -22,12 +22,12 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.typed_json import JSON
 
 from .cells import CLOCKS, Cells, Command, build_cells
-from .plan import check, plan_of
+from .plan import check, foresee, plan_of
 from .resources import resources
 from .saboteur import Saboteur
 from .sites import Leaving, Readout, Sites, build_readout, build_sites
 
-__all__ = ["LatticeEngine", "check", "resources"]
+__all__ = ["LatticeEngine", "check", "foresee", "resources"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, ops, walk
 from eqcompile.toolchain.options import Bounds, option
+from eqcompile.toolchain.requirements import Requirements
 
 from ..architecture import Architecture
 
@@ -39,6 +40,11 @@ class Lattice(Architecture):
         """The first for a net whose step has stencils alone, else the last."""
         linear = [op for op in walk(net.step) if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
         return 0 if linear and all(isinstance(op, ops.Stencil) for op in linear) else 3
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        from .engine import foresee
+
+        return foresee(needs)
 
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .engine import check

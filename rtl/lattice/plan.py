@@ -15,16 +15,17 @@ from math import prod
 import numpy as np
 
 from eqcompile.rtl.datapath import ELEMENTWISE
-from eqcompile.rtl.interface import refusals, unknown_operations
+from eqcompile.rtl.interface import foreseen_refusals, live_taps, refusals, too_many_taps, unknown_operations
 from eqcompile.rtl.parallel.matrix import Array, LinearMap, matrix_of
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.requirements import Requirements
 
 from .walk import Walk, walk_of
 
-__all__ = ["Plan", "check", "plan_of"]
+__all__ = ["Plan", "check", "foresee", "plan_of"]
 
 WEIGHTED = (ops.Linear, ops.Stencil, ops.Conv)
 TAKEN = (*WEIGHTED, *ELEMENTWISE, ops.Reshape)
@@ -153,9 +154,17 @@ def plan_of(net: IntNet, *, passes: int, units: int | None) -> Plan:
     return replace(alone, units=-(-alone.cells // replace(alone, units=asked).share))
 
 
+def foresee(needs: Requirements) -> list[Diagnostic]:
+    """What is certain of `check` before quantization."""
+    kinds = {op.out: type(op) for op in needs.net.all_ops()}
+    taps = sum(m.taps for m in needs.maps if kinds[m.name] is not ops.Stencil)
+    return [*foreseen_refusals(needs, TAKEN, "lattice"), *too_many_taps(taps, needs.net.name, "lattice")]
+
+
 def check(net: IntNet, *, passes: int = 1, units: int | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
     diagnostics = [*unknown_operations(net, TAKEN, "lattice", _ELSE), *_interface(net)]
+    diagnostics = diagnostics or [*too_many_taps(live_taps(net, besides=ops.Stencil), net.name, "lattice")]
     if diagnostics:
         return diagnostics
     diagnostics = [*_maps(net)]

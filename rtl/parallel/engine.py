@@ -22,10 +22,11 @@ from amaranth import Cat, Const, Module, Signal, Value, signed
 
 from eqcompile.rtl.control import CONTROL
 from eqcompile.rtl.datapath import shape_of
-from eqcompile.rtl.interface import Engine, refusals, unknown_operations
+from eqcompile.rtl.interface import Engine, foreseen_refusals, live_taps, refusals, too_many_taps, unknown_operations
 from eqcompile.rtl.relaxation import Outlet, Schedule
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, walk
+from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON
 
 from .build import TAKEN, Builder
@@ -36,13 +37,23 @@ from .saturate import useful_drives
 from .tables import latched_lookups
 from .wires import Scope, Wire, Wires, composed, constant, filled, narrowed, source
 
-__all__ = ["ParallelEngine", "check"]
+__all__ = ["ParallelEngine", "check", "foresee"]
 
 
 def check(net: IntNet, *, harden: tuple[str, ...] = (), protect: Protected | None = None) -> list[Diagnostic]:
     """Every reason why the engine cannot take `net` with these options, by node."""
     hardening = check_hardening(harden, protect or {}, net)
-    return [*hardening, *refusals(net), *unknown_operations(net, TAKEN, "parallel")]
+    unknown = [*unknown_operations(net, TAKEN, "parallel")]
+    return [*hardening, *refusals(net), *(unknown or too_many_taps(live_taps(net), net.name, "parallel"))]
+
+
+def foresee(needs: Requirements) -> list[Diagnostic]:
+    """What is certain of `check` before quantization."""
+    taps = sum(m.taps for m in needs.maps)
+    return [
+        *foreseen_refusals(needs, TAKEN, "parallel"),
+        *too_many_taps(taps, needs.net.name, "parallel"),
+    ]
 
 
 class ParallelEngine(Engine):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.options import Bounds, option
+from eqcompile.toolchain.requirements import Requirements
 
 from ..architecture import Architecture
 from ..harden.mechanisms import chosen, faults
@@ -82,6 +83,11 @@ class Parallel(Architecture):
     def units(self) -> dict[str, tuple[int, ...]]:
         """Protected units by state, once the options are resolved."""
         return named_units(self.protect or "") or {}
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        from .engine import foresee
+
+        return foresee(needs)
 
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .engine import check

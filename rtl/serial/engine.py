@@ -10,21 +10,24 @@ from __future__ import annotations
 from amaranth import Module
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON
 
-from ..interface import Engine, refusals
+from ..datapath import ELEMENTWISE
+from ..interface import Engine, foreseen_refusals, refusals
 from ..memory import FAMILIES, SPRAM_WORDS, Family, spram_blocks
 from . import hardening
 from .applier import reading_clocks
 from .bounds import clock_span
 from .core import Core
+from .matrix import CODE_BITS, WEIGHTED
 from .plan import Plan, PlanError, make_plan, plan_memory, plan_words
 from .program import Design, make_program
 from .saboteur import words_of
 from .sweep import clocks_of
 
-__all__ = ["SerialEngine", "check"]
+__all__ = ["SerialEngine", "check", "foresee", "least_memory_bits", "memory_bits"]
 
 LANES = 4
 SPRAM_BLOCKS = 4
@@ -63,11 +66,30 @@ def check(
     return diagnostics
 
 
+def foresee(needs: Requirements) -> list[Diagnostic]:
+    """What is certain of `check` before quantization."""
+    return [*foreseen_refusals(needs, (*ELEMENTWISE, *WEIGHTED, ops.Reduce, ops.Reshape), "serial")]
+
+
 def _width(lanes: int, width: int | None, family: Family) -> int:
     """Two units a clock double the tables, for which the UP5K has little room."""
     if width is not None:
         return width
     return 1 if family == "up5k" else min(2, lanes)
+
+
+def memory_bits(net: IntNet, lanes: int, family: Family) -> int:
+    """Of the weight memory and its table, for a net that `check` has nothing against."""
+    w = _plan(net, lanes, _width(lanes, None, family), family, None).weights
+    return w.capacity * w.entry_bits + w.depth * w.table_bits
+
+
+def least_memory_bits(needs: Requirements, lanes: int) -> int:
+    """As `memory_bits`, of weights without codes: those of the largest map, for columns of two maps may be alike."""
+    reach = max((m.magnitude for m in needs.maps), default=0)
+    bits = next((bits for bits in CODE_BITS if reach < 1 << (bits - 1)), CODE_BITS[-1])
+    words = max((m.words(lanes) for m in needs.maps), default=0)
+    return (1 << (words - 1).bit_length()) * (lanes * bits + 1) if words else 0
 
 
 def _option_faults(lanes: int, width: int, family: str) -> list[Diagnostic]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.options import Bounds, option
+from eqcompile.toolchain.requirements import Requirements
 
 from ..architecture import Architecture
 from ..harden.mechanisms import MECHANISMS, chosen, faults
@@ -59,13 +60,32 @@ class Serial(Architecture):
         return self.device != SPRAM_PART
 
     @property
+    def any_device(self) -> bool:
+        return self.device == "generic"
+
+    @property
     def hardened(self) -> bool:
         return bool(self.harden)
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        from .engine import foresee
+
+        return foresee(needs)
 
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .engine import check
 
         return check(net, lanes=self.lanes, family=self.device or "generic", harden=chosen(self.harden))
+
+    def least_memory_bits(self, needs: Requirements) -> int:
+        from .engine import least_memory_bits
+
+        return least_memory_bits(needs, self.lanes)
+
+    def memory_bits(self, net: IntNet) -> int:
+        from .engine import memory_bits
+
+        return memory_bits(net, self.lanes, self.device or "generic")
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .engine import SerialEngine

@@ -18,8 +18,9 @@ from eqcompile.toolchain.typed_json import JSON
 
 from ...toolchain.artifact import CoreDescription, tool_versions
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
-from ...toolchain.ir import EqNet, IntNet, check
+from ...toolchain.ir import EqNet, IntNet, Net, check
 from ...toolchain.passes import MAX_WORD, Analysis, output_keys, wide_tables
+from ...toolchain.requirements import Requirements
 from .. import inputs as inputs_module
 from .bench import bench_inputs, title_of, write_bench, write_vectors
 from .body import Body
@@ -73,6 +74,9 @@ class Hls4mlTarget(Target):
 
     def missing(self) -> Sequence[str]:
         return [*_absent_package(), *(["g++"] if shutil.which("g++") is None else [])]
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        return [*_frames(needs.net)]
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> Hls4mlPlan | Refusals:
         faults = [*check(net)] or [*_refusals(net)]
@@ -191,11 +195,15 @@ def _absent_package() -> Sequence[str]:
     return () if find_spec("hls4ml") else ("hls4ml",)
 
 
-def _refusals(net: IntNet) -> Iterator[Diagnostic]:
-    """What the template does not hold."""
+def _frames(net: Net) -> Iterator[Diagnostic]:
     if net.schedule.frames:
         what = "the net reads frames and carries states over; the layer starts every input from the initial state"
         yield Diagnostic("hls-frames", what, net.name, "use another target, such as c or rtl")
+
+
+def _refusals(net: IntNet) -> Iterator[Diagnostic]:
+    """What the template does not hold."""
+    yield from _frames(net)
     wide = [(i.name, f"input {i.name}", i.encoding.format.bits) for i in net.inputs if i.encoding is not None]
     wide += [(o.name, f"output {o.name}", net.formats.get(o.value, BOOLEAN).bits) for o in net.outputs]
     wide += [

@@ -23,12 +23,24 @@ from numpy.typing import NDArray
 from eqcompile.toolchain.arrays import Codes
 from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, tap_count
+from eqcompile.toolchain.requirements import MapNeeds
 from eqcompile.toolchain.typed_json import JSON, encode
 
 from .chips import Chip
 from .partition import Partition, Population, Stream
 
-__all__ = ["Connectivity", "Core", "Placement", "Route", "Shortage", "least_cores", "place", "stored_as", "weight_bits"]
+__all__ = [
+    "Connectivity",
+    "Core",
+    "Placement",
+    "Route",
+    "Shortage",
+    "foreseen_cores",
+    "least_cores",
+    "place",
+    "stored_as",
+    "weight_bits",
+]
 
 Connectivity = Literal["auto", "dense", "sparse"]
 WORD_BITS = 32
@@ -121,9 +133,22 @@ def least_cores(net: IntNet, chip: Chip, connectivity: Connectivity) -> tuple[in
             codes = analysis.codes[op.table if isinstance(op, ops.Embedding) else op.weight]
             bits = _code_bits(codes) if count else 1
             entries = analysis.sizes[op.out] * analysis.sizes[op.x] * (len(codes) if embeds else 1)
-            dense, sparse = entries * bits, count * (bits + _index_bits(chip))
-            total += {"dense": dense, "sparse": sparse, "auto": min(dense, sparse)}[connectivity]
+            total += _stored_bits(entries, count, bits, chip, connectivity)
     return -(-total // chip.memory_bits), total
+
+
+def foreseen_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectivity) -> tuple[int, int]:
+    """As `least_cores`, of maps whose weights have no codes yet."""
+    total = 0
+    for m in maps:
+        bits = max(Format.holding(min(m.low, -1), m.high).bits, 2) if m.taps else 1
+        total += _stored_bits(m.entries, m.taps, bits, chip, connectivity)
+    return -(-total // chip.memory_bits), total
+
+
+def _stored_bits(entries: int, taps: int, bits: int, chip: Chip, connectivity: Connectivity) -> int:
+    dense, sparse = entries * bits, taps * (bits + _index_bits(chip))
+    return {"dense": dense, "sparse": sparse, "auto": min(dense, sparse)}[connectivity]
 
 
 def stored_as(matrix: Taps[np.int64], chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:

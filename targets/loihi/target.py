@@ -14,11 +14,12 @@ from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vec
 from eqcompile.toolchain.ir import EqNet, Interval, IntNet, ops, walk
 from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.passes import LINEAR, unroll
+from eqcompile.toolchain.requirements import Requirements
 
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import write_folder
-from .mapping import Connectivity, Placement, least_cores, place
+from .mapping import Connectivity, Placement, foreseen_cores, least_cores, place
 from .partition import Partition, partition
 
 __all__ = ["LoihiTarget"]
@@ -57,12 +58,21 @@ class LoihiTarget(Target):
     def missing(self) -> Sequence[str]:
         return () if importlib.util.find_spec("lava") is not None else ("lava-nc",)
 
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        faults = [
+            fault for block, name, kind in needs.operations() for fault in _unsupported(kind, name, f"{block}: {name}")
+        ]
+        faults += _tolerance(needs.tolerance, needs.net.name)
+        return faults or [
+            *self._cores(*foreseen_cores(needs.maps, CHIPS[self.chip], self.connectivity), needs.net.name)
+        ]
+
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
-        faults = [*_operations(net), *_schedule(net)]
+        faults = [*_operations(net), *_tolerance(net.schedule.tolerance, net.name)]
         if faults:
             return Refusals(tuple(faults))
         flat = unroll(net)
-        faults = [*self._synapses(flat)]
+        faults = [*self._cores(*least_cores(flat, CHIPS[self.chip], self.connectivity), net.name)]
         if faults:
             return Refusals(tuple(faults))
         parts = partition(flat)
@@ -72,16 +82,15 @@ class LoihiTarget(Target):
         faults = [*_widths(parts), *self._capacity(placements[self.chip])]
         return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
 
-    def _synapses(self, net: IntNet) -> Iterator[Diagnostic]:
+    def _cores(self, least: int, bits: int, where: str) -> Iterator[Diagnostic]:
         """Whether the synapses alone are too many, before they are written down."""
         chip = CHIPS[self.chip]
-        least, bits = least_cores(net, chip, self.connectivity)
         if least > chip.cores * self.chips:
             yield Diagnostic(
                 "loihi-capacity",
                 f"the synapses need at least {least} neurocores ({bits} bits of weights), {self.chips} chip(s) of "
                 f"{self.chip} have {chip.cores * self.chips}",
-                net.name,
+                where,
                 f"give at least --chips {-(-least // chip.cores)}, or fewer weights",
             )
 
@@ -115,21 +124,22 @@ class LoihiPlan(Plan):
 def _operations(net: IntNet) -> Iterator[Diagnostic]:
     for block, block_ops in net.blocks:
         for op in walk(block_ops):
-            if isinstance(op, (*LINEAR, *POPULATION_OPS, ops.Repeat)):
-                continue
-            reason = REASONS.get(type(op), "no process computes it")
-            yield Diagnostic(
-                "loihi-unsupported", f"{op.mnemonic} ({op.out}) is not supported: {reason}", f"{block}: {op.out}"
-            )
+            yield from _unsupported(type(op), op.out, f"{block}: {op.out}")
 
 
-def _schedule(net: IntNet) -> Iterator[Diagnostic]:
-    if net.schedule.tolerance:
+def _unsupported(kind: type[ops.Op], name: str, where: str) -> Iterator[Diagnostic]:
+    if not issubclass(kind, (*LINEAR, *POPULATION_OPS, ops.Repeat)):
+        reason = REASONS.get(kind, "no process computes it")
+        yield Diagnostic("loihi-unsupported", f"{kind.mnemonic} ({name}) is not supported: {reason}", where)
+
+
+def _tolerance(tolerance: int, where: str) -> Iterator[Diagnostic]:
+    if tolerance:
         yield Diagnostic(
             "loihi-tolerance",
-            f"the schedule ends a sample at tolerance {net.schedule.tolerance}, this target takes 0 only: stopping one "
+            f"the schedule ends a sample at tolerance {tolerance}, this target takes 0 only: stopping one "
             "sample needs a signal across all cores that the chip has not",
-            net.name,
+            where,
             "compile with --tolerance 0",
         )
 

@@ -19,18 +19,21 @@ from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import IntNet, State, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, bias_entries, linear_taps
+from ...toolchain.requirements import Requirements
 from .circuit import Circuit, Term, TooWideError, Wire
 
 if TYPE_CHECKING:
     from nir import NIRGraph
 
-__all__ = ["lower", "state_node"]
+__all__ = ["lower", "preflight", "state_node"]
 
 MAX_STEPS = 1024
 """Most steps of one table: each is a node."""
 MAX_MATRIX = 1 << 26
 """Most entries of one matrix; NIR has no other linear map of a flat vector."""
 Affine = ops.Linear | ops.Stencil | ops.Conv | ops.Reshape | ops.Transpose | ops.Reduce
+UNWRITTEN = (ops.Embedding, ops.MatMul, ops.Divide, ops.Isqrt)
+NO_SUMS = "no sums of steps are written for it"
 LIST = "NIR holds affine maps, sums, thresholds and delays"
 
 Scope = dict[str, Wire]
@@ -52,6 +55,29 @@ def lower(net: IntNet) -> tuple[NIRGraph, list[Diagnostic]]:
     return lowering.graph(), lowering.faults
 
 
+def preflight(needs: Requirements) -> list[Diagnostic]:
+    """What the graph cannot hold of a net, as far as it is known before quantization."""
+    faults = [_index(i.name) for i in needs.net.inputs if i.kind == "index"]
+    for _, name, kind in needs.operations():
+        if issubclass(kind, UNWRITTEN):
+            faults.append(_inexact(kind, name, _RefusedError(NO_SUMS)))
+    kinds = {op.out: type(op) for op in needs.net.all_ops()}
+    for m in needs.maps:
+        try:
+            _demand_matrix(m.rows, m.columns)
+        except _RefusedError as error:
+            faults.append(_inexact(kinds[m.name], m.name, error))
+    return faults
+
+
+def _index(name: str) -> Diagnostic:
+    return Diagnostic("nir-operation", f"input {name} is an index, NIR carries numbers only", name, LIST)
+
+
+def _inexact(kind: type[Op], name: str, why: Exception) -> Diagnostic:
+    return Diagnostic("nir-operation", f"{kind.mnemonic} {name} has no exact form in NIR: {why}", name, LIST)
+
+
 @dataclass
 class _Lowering:
     net: IntNet
@@ -71,9 +97,6 @@ class _Lowering:
     def size(self, name: str) -> int:
         return math.prod(self.types[name].shape)
 
-    def refuse(self, what: str, where: str) -> None:
-        self.faults.append(Diagnostic("nir-operation", what, where, LIST))
-
     def build(self) -> None:
         import nir
 
@@ -81,7 +104,7 @@ class _Lowering:
         scope: Scope = {}
         for i in net.inputs:
             if i.encoding is None:
-                self.refuse(f"input {i.name} is an index, NIR carries numbers only", i.name)
+                self.faults.append(_index(i.name))
             name = circuit.place(f"input-{i.name}", nir.Input({"input": np.array([math.prod(i.shape)])}))
             lo, hi = (0, 1) if i.encoding is None else (self.ranges[i.name].lo, self.ranges[i.name].hi)
             scope[i.name] = Wire(name, math.prod(i.shape), lo, hi)
@@ -130,7 +153,7 @@ class _Lowering:
             try:
                 scope[op.out] = self.op(op, f"{place}-{op.out}", scope)
             except (_RefusedError, TooWideError) as error:
-                self.refuse(f"{op.mnemonic} {op.out} has no exact form in NIR: {error}", op.out)
+                self.faults.append(_inexact(type(op), op.out, error))
                 bounds = self.ranges.get(op.out)
                 lo, hi = (bounds.lo, bounds.hi) if bounds else (0, 1)
                 scope[op.out] = self.circuit.add(f"{place}-{op.out}", [], np.ones(1), self.size(op.out), lo, hi)
@@ -237,7 +260,7 @@ class _Lowering:
             case _ if isinstance(
                 op, ops.FloatOp | ops.Embedding | ops.MatMul | ops.Reduce | ops.Divide | ops.Isqrt | ops.Repeat
             ):
-                raise _RefusedError("no sums of steps are written for it")
+                raise _RefusedError(NO_SUMS)
             case _:
                 assert_never(op)
 

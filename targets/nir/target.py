@@ -17,8 +17,9 @@ from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
 from ...toolchain.ir import EqNet, IntNet, check
 from ...toolchain.passes import Analysis, output_keys
+from ...toolchain.requirements import Requirements
 from .. import inputs as inputs_module
-from .lower import lower
+from .lower import lower, preflight
 from .templates import fill
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class NirTarget(Target):
 
     def missing(self) -> Sequence[str]:
         return () if find_spec("nir") else ("nir",)
+
+    def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
+        return preflight(needs)
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> NirPlan | Refusals:
         faults = list(check(net))

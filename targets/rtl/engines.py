@@ -9,8 +9,11 @@ from eqcompile.rtl.architecture import Architecture, OptionValue
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import find_class, load_classes, names
+from eqcompile.toolchain.requirements import Requirements
 
-__all__ = ["AUTO", "architecture", "architectures", "candidates", "choose"]
+from .synth.fit import memory_shortfalls
+
+__all__ = ["AUTO", "architecture", "architectures", "candidates", "choose", "foresee"]
 
 AUTO = "auto"
 TOO_LARGE = ("rtl-spram", "rtl-capacity")
@@ -57,6 +60,18 @@ def candidates(
         faults.append(Diagnostic("rtl-option", what, option, hint))
     chosen = known[name](**{n: value for n, value in options.items() if n in known[name].option_names()})
     return (chosen,), tuple(faults)
+
+
+def foresee(needs: Requirements, choices: Sequence[Architecture], parts: Collection[str]) -> tuple[Diagnostic, ...]:
+    """What `choose` or the memory of the parts refuses for certain before quantization: nothing unless each of
+    `choices` has a reason, else those of `serial` or the first."""
+    reasons: dict[str, tuple[Diagnostic, ...]] = {}
+    for choice in choices or [kind() for kind in architectures().values()]:
+        memory = memory_shortfalls(choice.least_memory_bits(needs), choice, parts, needs.net.name)
+        reasons[choice.name] = (*choice.preflight(needs), *memory)
+        if not reasons[choice.name]:
+            return ()
+    return reasons.get("serial", next(iter(reasons.values())))
 
 
 def choose(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import cast
 
 from ..arrays import Codes, Numbers
-from ..ir import Interval, IntNet, Net, ValueType, infer, value_ranges
+from ..ir import Interval, IntNet, Net, ValueType, infer, value_ranges, walk
 from ..ir.ops import Op, Repeat
 from .reads import live_ops, reads
 
@@ -96,6 +96,17 @@ class Analysis:
             if reached == names:
                 return names
             names = reached
+
+    @cached_property
+    def live_ops(self) -> tuple[tuple[str, Op], ...]:
+        """Block and operation, for every one that matters and those in the bodies of repeats that do."""
+        return tuple(
+            (block, op)
+            for block, script in self.net.blocks
+            for outer in script
+            if outer.out in self.live
+            for op in walk([outer])
+        )
 
     @cached_property
     def live(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ single-port RAM; and the multipliers that the engine says it has, for which the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from eqcompile.rtl.architecture import Architecture
@@ -17,8 +17,10 @@ from eqcompile.toolchain.typed_json import JsonObject, decode_as
 
 from .parts import PARTS, Part, Resource
 
-__all__ = ["SPRAM_HINT", "Needs", "block_rams", "early_shortfalls", "hint_for", "known_shortfalls"]
+__all__ = ["SPRAM_HINT", "Needs", "block_rams", "early_shortfalls", "hint_for", "known_shortfalls", "memory_shortfalls"]
 
+SPRAM_BITS = 1 << 18
+"""Of one single-port RAM of the UP5K."""
 _TERNARY_BITS = 2
 _SPRAM = "SB_SPRAM256KA"
 _SMALLER_NET = "fewer weight bits, or a smaller net"
@@ -118,6 +120,29 @@ def early_shortfalls(net: IntNet, architecture: Architecture, part: Part) -> lis
             hint = f"{smaller.text} needs about {fewer[r.key]}{_larger(part, r.key, needs[r.key])}"
         faults.append(Diagnostic("does-not-fit", what, net.name, hint))
     return faults
+
+
+def memory_shortfalls(
+    bits: int, architecture: Architecture, parts: Collection[str], where: str
+) -> Iterator[Diagnostic]:
+    """Which of the parts cannot hold so many bits of weights, whatever shape their memories have; without parts,
+    whether no known part can, unless the options ask for a core of any device."""
+    asked = [PARTS[name] for name in sorted({*parts} & {*PARTS})]
+    known = asked or ([] if architecture.any_device else [max(PARTS.values(), key=_memory)])
+    for part in known:
+        if part.has and bits > _memory(part):
+            largest = "" if asked else ", the largest part that is known"
+            what = f"the weights need at least {bits} bits of memory, {part.name} has {_memory(part)}{largest}"
+            hint = "--weights ternary, fewer units, or another target"
+            larger = "" if part.larger is None else f", or part {part.larger}, which has {_memory(PARTS[part.larger])}"
+            other = larger if asked else "; --device generic makes a core for a device of your own"
+            yield Diagnostic("does-not-fit", what, where, hint + other)
+
+
+def _memory(part: Part) -> int:
+    """Bits of all block RAMs and single-port RAMs."""
+    each = max((width * depth for width, depth in part.family.block_ram), default=0)
+    return part.has.get("bram", 0) * each + part.has.get("spram", 0) * SPRAM_BITS
 
 
 def hint_for(part: Part, key: str, needed: int) -> str:
