@@ -94,9 +94,10 @@ rtl: $(VENV)/.installed
 	@$(BIN)/python benchmarks/rtl_speed.py
 	@$(BIN)/python benchmarks/rtl_da4ml.py
 
+# FAMILIES=--keep goes on with a run that was ended.
 families: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py $(addprefix --target ,numpy c onnx nir hls4ml loihi)
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/labels.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/families.py $(FAMILIES)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/labels.py $(FAMILIES)
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt
@@ -116,6 +117,7 @@ results: $(VENV)/.installed
 docs: $(VENV)/.installed
 	@$(BIN)/python -m eqcompile.toolchain.diagnostics.page > docs/diagnostics.md
 	@$(BIN)/python -m eqcompile.toolchain.importers.page > docs/families.md
+	@$(BIN)/python benchmarks/support.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,6 +17,7 @@ from eqcompile.app.cli.main import eqfault, eqsim, eqtune, main
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.importers.detect import all_families
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,18 +72,18 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def recorder() -> Any:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+def benchmark(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
-    return results
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_page_of_results_is_current() -> None:
     """`make results` writes it from what the benchmarks recorded."""
-    results = recorder()
+    results = benchmark("results")
     assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == results.render(), "run `make results`"
     sections = {name for names in results.SECTIONS.values() for name in names}
     for path in results.FOLDER.glob("*.json"):
@@ -92,9 +93,22 @@ def test_the_page_of_results_is_current() -> None:
         assert all(set(t["kinds"]) <= set(results.KINDS) and any(t["kinds"]) for t in tables), path.name
 
 
+def test_the_page_of_support_is_current() -> None:
+    """`make docs` writes it from what `make families` recorded: every class, and no cell empty."""
+    support = benchmark("support")
+    text = support.PAGE.read_text(encoding="utf-8")
+    assert text == support.page(), "run `make docs`"
+    table = [line for line in text.splitlines() if line.startswith("| `")]
+    named = [name for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert sorted(set(named)) == sorted(all_families())
+    assert all(cell.strip() for line in table for cell in line.strip("|").split("|"))
+    with pytest.raises(ValueError, match="no words for the refusal 'something new'"):
+        support.in_few_words("something new")
+
+
 def test_a_result_says_its_kind_its_net_and_its_machine(tmp_path: Path) -> None:
     """A number without them cannot be compared with another."""
-    results = recorder()
+    results = benchmark("results")
     with pytest.raises(ValueError, match="no kind"):
         results.table({"time": "guessed"}, [])
     with pytest.raises(ValueError, match="no section"):

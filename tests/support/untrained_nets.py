@@ -71,6 +71,14 @@ UNTRAINED: Mapping[str, tuple[Layout, Mapping[str, str]]] = {
         {"W.0.weight": (6, 12), "W.0.bias": (6,), "W.1.weight": (12, 8), "W.1.bias": (12,)},
         {"steps": "12", "gamma_neur": "0.5", "expand_output": "2"},
     ),
+    "mondeq.SingleFcNet": (
+        {
+            **{"mon.linear_module.U.weight": (6, 8), "mon.linear_module.U.bias": (6,)},
+            **{"mon.linear_module.A.weight": (6, 6), "mon.linear_module.B.weight": (6, 6)},
+            **{"Wout.weight": (3, 6), "Wout.bias": (3,)},
+        },
+        {"solver": "peaceman-rachford", "alpha": "0.5", "m": "1.0", "steps": "8"},
+    ),
 }
 """Layout of the file and settings by family; the residual Hopfield net reads an image of the size of CIFAR's."""
 

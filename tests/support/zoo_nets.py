@@ -21,12 +21,12 @@ NAMES = tuple(sorted(path.stem for path in ZOO.glob("*.npz")))
 
 
 @cache
-def zoo_net(name: str) -> tuple[EqNet, dict[str, NDArray[Any]]]:
-    """A net and two samples of its input."""
+def zoo_net(name: str, key: str = "") -> tuple[EqNet, dict[str, NDArray[Any]]]:
+    """A net and two samples of its input; `key`: the family that reads the file, if not its own."""
     with np.load(ZOO / f"{name}.npz", allow_pickle=False) as file:
         stored = {key: file[key] for key in file.files}
     meta = json.loads(str(stored["meta"]))
-    family = all_families()[meta["family"]]
+    family = all_families()[key or meta["family"]]
     stated = settings_from_config(family, meta["config"], meta["forward_kwargs"])
     settings = resolve(family, user=meta["size"], config={}, stated=stated, label=name).values
     weights = {key.removeprefix("weights/"): a for key, a in stored.items() if key.startswith("weights/")}
