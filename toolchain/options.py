@@ -158,8 +158,8 @@ class QuantizeOptions:
     between them; `states`: the same of single states and values, by name. `guard_bits`: more fraction bits of states
     whose next value holds a part of their last (damped, Euler), which near their end move by less than a step of
     `state_bits`; `guards`: the same of single states, by name. `input_range`: used where no calibration data is given.
-    `keep_labels`: widen states until this share of the labels of the float net is kept on every other calibration
-    sample; the rest of them calibrates. None leaves the widths as they are.
+    `keep_labels`: widen states until this share of the labels of the float net is kept on the calibration
+    samples, every other of which gives the ranges. None leaves the widths as they are.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
@@ -188,8 +188,8 @@ class QuantizeOptions:
         None,
         metavar="A",
         bounds=Bounds(0, 1, above=True),
-        help="add guard bits, then widen single states, until this share of the float net's labels is kept on every "
-        "other sample of --calibrate (the rest calibrates); the widths are printed, and a miss is exit code 9",
+        help="add guard bits, then widen single states, until this share of the float net's labels is kept on the "
+        "samples of --calibrate, every other of which gives the ranges; the widths are printed, a miss is exit code 9",
     )
     max_lipschitz: float | None = option(
         None,

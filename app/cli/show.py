@@ -99,7 +99,7 @@ def _labels_kept(d: ResultDocument) -> list[str]:
     kept = kept_labels(d["quantization"]["choices"]["rows"])
     if kept is None:
         return []
-    first, *more = widening(kept, "every other calibration sample")
+    first, *more = widening(kept, "the calibration samples")
     return [f"precision     {first}", *_indent(more)]
 
 

@@ -40,7 +40,7 @@ SIMULATORS = under_test("simulators")
 PAIRS = [(target, simulator) for target in TARGETS for simulator in registry.simulators_of(target)]
 SUITES = {
     "all": EXAMPLES,
-    "small": [n for n in EXAMPLES if n not in (*FAMILIES, "pooled", "layered", "board")],
+    "small": [n for n in EXAMPLES if n not in (*FAMILIES, "pooled")],
     "few": ("plain", "unsigned", "roots", FAMILIES[0]),
 }
 CASES = [

@@ -130,6 +130,18 @@ def turned(h: Tensor, x: Tensor) -> Tensor:
     return torch.remainder(h + x[:, :1], 0.3)
 
 
+def stepped(h: Tensor, x: Tensor) -> Tensor:
+    """Whole numbers at most and at least as large, of negative ones too."""
+    return 0.3 * torch.floor(4.0 * h + x[:, :1]) + 0.1 * torch.ceil(3.0 * x[:, 1:2] - h)
+
+
+def windowed(h: Tensor, x: Tensor) -> Tensor:
+    """Pools whose windows overlap, are padded, or leave entries out."""
+    near = functional.max_pool2d(h, 3, 1, padding=1) - functional.avg_pool2d(h, 3, 1, padding=1)
+    few = functional.max_pool2d(x, 3, 2).mean((2, 3), keepdim=True) + functional.avg_pool2d(x, (2, 3), (2, 2), (0, 1))
+    return torch.tanh(near + few[:, :, :, :4] - 0.5 * h)
+
+
 MIXED = torch.linspace(-0.4, 0.4, UNITS * UNITS, dtype=torch.float64).reshape(UNITS, UNITS)
 
 
@@ -166,6 +178,8 @@ CASES: dict[str, Case] = {
     "instances": lambda: (instances, (torch.zeros(SAMPLES, 2, 3, 3), torch.randn(SAMPLES, 2, 3, 3))),
     "gelu": lambda: (bent, pairs(UNITS)),
     "modulo": lambda: (turned, pairs(UNITS)),
+    "rounded": lambda: (stepped, pairs(UNITS)),
+    "windows": lambda: (windowed, (torch.randn(1, 2, 4, 4).expand(SAMPLES, -1, -1, -1), torch.randn(SAMPLES, 2, 8, 8))),
     "closure": lambda: (
         lambda h, x: torch.tanh(x @ OUTER - 0.5 * h),
         pairs(UNITS),

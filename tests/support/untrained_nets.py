@@ -14,12 +14,11 @@ from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.importers.settings import resolve
 from eqcompile.toolchain.ir import EqNet
 
-__all__ = ["UNTRAINED", "untrained_net"]
+__all__ = ["UNTRAINED", "conv_layout", "drawn_net", "residual_layout", "untrained_net"]
 
 Layout = Mapping[str, Sequence[int]]
 
 _EDGES = [(0, 1), (1, 2), (0, 2), (2, 3), (2, 4), (3, 4), (4, 5), (4, 6), (5, 6), (6, 7), (6, 8), (7, 8)]
-_CHANNELS = (3, 4, 4, 6, 6, 8, 8, 8, 8)
 
 
 def _listed(biases: Sequence[Sequence[int]], weights: Sequence[Sequence[int]]) -> Layout:
@@ -29,6 +28,24 @@ def _listed(biases: Sequence[Sequence[int]], weights: Sequence[Sequence[int]]) -
 def _layers(*shapes: Sequence[int]) -> Layout:
     weights = {f"synapses.{i}.weight": shape for i, shape in enumerate(shapes)}
     return weights | {f"synapses.{i}.bias": shape[:1] for i, shape in enumerate(shapes)}
+
+
+def residual_layout(*channels: int) -> Layout:
+    """Hopfield-ResNet13 on an image: channels of the input and of its eight layers."""
+    biases = [*((n,) for n in channels[1:]), (10,)]
+    weights = [(channels[b], channels[a], *((1, 1) if b - a == 2 else (3, 3))) for a, b in _EDGES]
+    return _listed(biases, [*weights, (channels[8], 2, 2, 10)])
+
+
+def conv_layout(channels: int, hidden: int) -> Layout:
+    """ConvEqProp: two convolutions of a group-normalised state."""
+    return {
+        **{"embed.weight": (hidden, channels, 3, 3), "embed.bias": (hidden,)},
+        **{"W1.weight": (2 * hidden, hidden, 3, 3), "W1.bias": (2 * hidden,)},
+        **{"W2.weight": (hidden, 2 * hidden, 3, 3), "W2.bias": (hidden,)},
+        **{"norm.weight": (hidden,), "norm.bias": (hidden,)},
+        **{"Head.2.weight": (10, hidden), "Head.2.bias": (10,)},
+    }
 
 
 UNTRAINED: Mapping[str, tuple[Layout, Mapping[str, str]]] = {
@@ -58,19 +75,14 @@ UNTRAINED: Mapping[str, tuple[Layout, Mapping[str, str]]] = {
         },
     ),
     "hopfield.ConvHopfieldResEnergy32": (
-        _listed(
-            [*((n,) for n in _CHANNELS[1:]), (10,)],
-            [
-                *((_CHANNELS[b], _CHANNELS[a], *((1, 1) if b - a == 2 else (3, 3))) for a, b in _EDGES),
-                (_CHANNELS[8], 2, 2, 10),
-            ],
-        ),
+        residual_layout(3, 4, 4, 6, 6, 8, 8, 8, 8),
         {"mode": "asynchronous", "steps": "5", "height": "32", "width": "32", "activation": "relu6"},
     ),
     "laydevant.Network_fc_bin_W_N": (
         {"W.0.weight": (6, 12), "W.0.bias": (6,), "W.1.weight": (12, 8), "W.1.bias": (12,)},
         {"steps": "12", "gamma_neur": "0.5", "expand_output": "2"},
     ),
+    "models.ConvEqProp": (conv_layout(3, 8), {"steps": "8", "gamma": "0.5", "height": "8", "width": "8"}),
     "mondeq.SingleFcNet": (
         {
             **{"mon.linear_module.U.weight": (6, 8), "mon.linear_module.U.bias": (6,)},
@@ -87,11 +99,19 @@ UNTRAINED: Mapping[str, tuple[Layout, Mapping[str, str]]] = {
 def untrained_net(key: str, samples: int = 16) -> tuple[EqNet, dict[str, NDArray[Any]]]:
     """A net and random inputs in [0, 1]; binary weights have one magnitude a layer."""
     layout, settings = UNTRAINED[key]
-    generator = np.random.default_rng(5)
+    return drawn_net(key, layout, settings, seed=5, samples=samples)
+
+
+def drawn_net(
+    key: str, layout: Layout, settings: Mapping[str, str], *, seed: int, samples: int
+) -> tuple[EqNet, dict[str, NDArray[Any]]]:
+    """A net of a family with random weights of a layout, of a size that keeps its states moving, and random inputs."""
+    generator = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
     for name, shape in layout.items():
         fan_in = int(np.prod(shape[:-1] if len(shape) == 4 and name == list(layout)[-1] else shape[1:]))
         drawn = generator.normal(size=shape) * (0.8 / fan_in**0.5 if len(shape) > 1 else 0.2)
+        drawn += name == "norm.weight"
         binary = key.startswith("laydevant") and len(shape) > 1
         arrays[name] = (np.sign(drawn) * 0.2 if binary else drawn).astype(np.float32)
     family = all_families()[key]

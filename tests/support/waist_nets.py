@@ -70,6 +70,21 @@ def pooled(b: Builder) -> EqNet:
     return b.finish(6)
 
 
+def windows(b: Builder) -> EqNet:
+    """As `pooled`, with windows side by side and one weight: small enough for any simulator. The weight is negative, so
+    that what a window sends back moves its maximum elsewhere."""
+    x, w = b.input("x", 1, 2, 4), np.full((1, 1, 1, 1), -1.2)
+    low, high = b.state("low", 1, 2, 4), b.state("high", 1, 1, 2)
+    b.begin("step")
+    up = b.emit(ops.Conv(out="up", x=low, weight=b.param("w", w, "test"), stride=1, padding=0))
+    back = spatial.max_unpool(b, "back", up, high, 2)
+    b.update(low, b.hard_sigmoid("new_low", b.add("sum", x, back), 0.5))
+    b.update(high, b.hard_sigmoid("new_high", spatial.max_pool(b, "pool", up, 2), 0.5))
+    b.begin("readout")
+    b.output("o", high, "values")
+    return b.finish(4)
+
+
 def limited(b: Builder) -> EqNet:
     """A hard sigmoid that drives a relu, whose range is proved, and a leaky relu in a loop, whose range is not."""
     rng = np.random.default_rng(2)
@@ -135,6 +150,7 @@ def board(b: Builder) -> EqNet:
 
 FORMS: dict[str, tuple[Callable[[Builder], EqNet], tuple[int, ...]]] = {
     "pooled": (pooled, (1, 5, 3)),
+    "windows": (windows, (1, 2, 4)),
     "limited": (limited, (5,)),
     "layered": (layered, (3,)),
     "board": (board, (12,)),

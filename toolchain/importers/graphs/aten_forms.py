@@ -125,11 +125,15 @@ def _reduced(kind: str) -> Form:
 
 def _pool(f: Layers, a: Arguments, kind: str) -> str:
     kernel = a.integers("kernel_size")
-    if any(a.integers("padding", [0])) or a.flag("ceil_mode") or set(a.integers("dilation", [1])) != {1}:
-        raise Refused("its windows are padded or have gaps")
+    axes, padding = len(kernel), a.integers("padding", [0])
+    if a.flag("ceil_mode") or set(a.integers("dilation", [1])) != {1}:
+        raise Refused("its windows pass the padded space (ceil_mode) or have gaps")
+    if kind == "mean" and any(padding) and not a.flag("count_include_pad", True):
+        raise Refused("its means leave padding out (count_include_pad=False)")
     if a.integer("item", 0) or a.get("divisor_override") is not None:
         raise Refused("the place of a maximum is read, or a mean has another divisor")
-    return f.pool(a["self"], "max" if kind == "max" else "mean", kernel, a.integers("stride", kernel) or kernel)
+    stride, around = a.integers("stride", kernel) or kernel, padding * axes if len(padding) == 1 else padding
+    return f.pool(a["self"], "max" if kind == "max" else "mean", kernel, stride, around)
 
 
 def _adaptive_pool(f: Layers, a: Arguments) -> str:
@@ -138,7 +142,7 @@ def _adaptive_pool(f: Layers, a: Arguments) -> str:
     if any(n % k for n, k in zip(space, wanted, strict=True)):
         raise Refused(f"a space {list(space)} is not tiled by {wanted} windows")
     kernel = [n // k for n, k in zip(space, wanted, strict=True)]
-    return f.pool(a["self"], "mean", kernel, kernel)
+    return f.pool(a["self"], "mean", kernel, kernel, [0] * len(kernel))
 
 
 def _shaped(f: Layers, a: Arguments) -> str:
@@ -247,6 +251,7 @@ ATEN_FORMS: Mapping[str, Form] = {
     "avg_pool3d": lambda f, a: _pool(f, a, "mean"),
     "bmm": lambda f, a: f.matmul(a["self"], a["mat2"]),
     "cat": lambda f, a: f.join(a.all("tensors"), a.integer("dim", 0)),
+    "ceil": lambda f, a: f.scale(f.floor(f.scale(a["self"], -1.0)), -1.0),
     "clamp": _clip,
     "clamp_max": _clip,
     "clamp_min": _clip,
@@ -257,6 +262,7 @@ ATEN_FORMS: Mapping[str, Form] = {
     "div": _divide,
     "expand": _expand,
     "flip": _flip,
+    "floor": lambda f, a: f.floor(a["self"]),
     "ge": lambda f, a: f.opposite(f.greater(a["other"], a["self"])),
     "gelu": lambda f, a: f.gelu(a["self"], a.word("approximate", "none")),
     "group_norm": _group_norm,

@@ -253,6 +253,10 @@ class Forms:
             raise Refused(f"its period is {number:g}, must be positive")
         return self.emit(ops.Mod(out=self.name(""), x=self.value(x), period=number), self.shape(x))
 
+    def floor(self, x: Operand) -> str:
+        """The largest whole number that is at most x: `x - (x mod 1)`."""
+        return self.subtract(x, self.mod(x, np.ones(())))
+
     # Conditions
 
     def greater(self, a: Operand, b: Operand) -> str:

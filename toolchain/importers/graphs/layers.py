@@ -103,15 +103,36 @@ class Layers(Forms):
         space = ((n + 2 * around - k) // step + 1 for n, k in zip(shape[2:], wide.shape[2:], strict=True))
         return self.emit(op, (1, len(wide), *space))
 
-    def pool(self, x: Operand, kind: ops.ReduceKind, kernel: Sequence[int], stride: Sequence[int]) -> str:
-        """Maximum or mean of windows that lie side by side and cover the space."""
-        shape = self.shape(x)
-        lead, space = shape[: len(shape) - len(kernel)], shape[len(shape) - len(kernel) :]
-        if list(stride) != list(kernel) or any(n % k for n, k in zip(space, kernel, strict=True)):
-            raise Refused(f"windows {list(kernel)} with stride {list(stride)} do not tile a space {list(space)}")
-        split = [part for n, k in zip(space, kernel, strict=True) for part in (n // k, k)]
-        axes = [len(lead) + 1 + 2 * i for i in range(len(kernel))]
-        return self.reduce(self.reshape(x, (*lead, *split)), kind, axes, keep=False)
+    def pool(
+        self, x: Operand, kind: ops.ReduceKind, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+    ) -> str:
+        """Maximum or mean of windows, sizes rounded down. Windows that overlap, or that do not cover the space, take
+        copies of its entries; a maximum sees no padding, a mean counts it as zeros."""
+        lead = len(self.shape(x)) - len(kernel)
+        counts = []
+        for axis, (k, step, around) in enumerate(zip(kernel, stride, padding, strict=True), lead):
+            size = self.shape(x)[axis]
+            if 2 * around > k or size + 2 * around < k:
+                raise Refused(f"a window of {k} with padding {around} on an axis of {size}")
+            counts.append((size + 2 * around - k) // step + 1)
+            at = (np.arange(counts[-1])[:, None] * step - around + np.arange(k)).reshape(-1)
+            if kind == "mean" and around:
+                x = self._gather(x, axis, at)
+            elif not np.array_equal(at, np.arange(size)):
+                # Where a window passes the edge, the edge is in it as well, so that a copy changes no maximum.
+                x = self.pick(x, axis, np.clip(at, 0, size - 1).tolist())
+        split = [part for pair in zip(counts, kernel, strict=True) for part in pair]
+        axes = [lead + 1 + 2 * i for i in range(len(kernel))]
+        return self.reduce(self.reshape(x, (*self.shape(x)[:lead], *split)), kind, axes, keep=False)
+
+    def _gather(self, x: Operand, axis: int, index: NDArray[np.int64]) -> str:
+        """Entries of one axis, zeros where an index lies outside."""
+        size = self.shape(x)[axis]
+        _demand_size(len(index) * size)
+        matrix = (index[:, None] == np.arange(size)).astype(np.float64)
+        at = self.axis(x, axis)
+        moved = self.linear(self.swapped(x, at, -1) if at != -1 else x, matrix)
+        return self.swapped(moved, at, -1) if at != -1 else moved
 
     # Normalisation
 

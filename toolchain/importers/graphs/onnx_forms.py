@@ -102,10 +102,13 @@ def _conv(f: Layers, a: Arguments) -> str:
 
 def _pool(f: Layers, a: Arguments, kind: str) -> str:
     kernel = a.integers("kernel_shape")
-    plain = not any(_padding(a, len(kernel))) and not a.flag("ceil_mode")
-    if not plain or set(a.integers("dilations", [1])) != {1}:
-        raise Refused("its windows are padded or have gaps")
-    return f.pool(a["X"], "max" if kind == "max" else "mean", kernel, a.integers("strides", [1] * len(kernel)))
+    padding = _padding(a, len(kernel))
+    if a.flag("ceil_mode") or set(a.integers("dilations", [1])) != {1}:
+        raise Refused("its windows pass the padded space (ceil_mode) or have gaps")
+    if kind == "mean" and any(padding) and not a.flag("count_include_pad"):
+        raise Refused("its means leave padding out (count_include_pad=0)")
+    stride = a.integers("strides", [1] * len(kernel))
+    return f.pool(a["X"], "max" if kind == "max" else "mean", kernel, stride, padding)
 
 
 def _global_pool(f: Layers, a: Arguments) -> str:
@@ -227,6 +230,7 @@ ONNX_FORMS: Mapping[str, Form] = {
     "BatchNormalization": _batch_norm,
     "BipolarQuant": _threshold,
     "Cast": lambda f, a: f.as_number(a["input"]),
+    "Ceil": lambda f, a: f.scale(f.floor(f.scale(a["X"], -1.0)), -1.0),
     "Clip": lambda f, a: f.clip(a["input"], a.get("min"), a.get("max")),
     "Concat": lambda f, a: f.join(a.all("inputs"), a.integer("axis")),
     "Conv": _conv,
@@ -235,6 +239,7 @@ ONNX_FORMS: Mapping[str, Form] = {
     "Erf": lambda f, a: f.erf(a["input"]),
     "Expand": _expand,
     "Flatten": _flatten,
+    "Floor": lambda f, a: f.floor(a["X"]),
     "Gather": _gather,
     "Gelu": lambda f, a: f.gelu(a["X"], a.word("approximate", "none")),
     "Gemm": _gemm,
