@@ -70,7 +70,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (8, "a simulator or a synthesis tool died or hung, or results differ from golden (no artifact is left)"),
     (
         TARGET_MISSED,
-        "search, --keep-labels: the target is missed; synth: --clock is not reached (the result is written)",
+        "search, --keep-labels, certify --safe: target missed; synth: --clock is not reached (the result is written)",
     ),
     (INTERRUPTED, "interrupted or terminated (no artifact is left)"),
 )

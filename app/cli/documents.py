@@ -14,7 +14,9 @@ __all__ = [
     "Candidates",
     "CertifyDocument",
     "FamilyDocument",
+    "CounterexampleDocument",
     "Inspection",
+    "LocalDocument",
     "ProofDocument",
     "RecoveryDocument",
     "RecoveryRow",
@@ -76,6 +78,31 @@ class ProofDocument(TypedDict):
     apart: str
 
 
+class LocalDocument(TypedDict):
+    """Of `samples` without a proof for upsets of any size: one that moves no unit by more than `radius` codes, in any
+    number of units, leaves the label and brings each unit within `apart` codes, `ticks` ticks later. Radius 0: none."""
+
+    ticks: int
+    samples: list[int]
+    radius: list[int]
+    apart: list[int]
+    share: Number
+    rate: NotRequired[Number]
+
+
+class CounterexampleDocument(TypedDict):
+    """A run from `start` that `ticks` ticks later is elsewhere than the run of the net, by up to `codes` codes in a
+    unit, or in a cycle of `period` ticks as one of both is; `labels` of both, the net's run first."""
+
+    sample: int
+    what: str
+    ticks: int
+    codes: int
+    labels: list[int]
+    period: int
+    start: dict[str, str]
+
+
 class RecoveryDocument(TypedDict):
     """What is proved of the samples, or the `reason` why nothing is. `harmless_from`: for each sample the ticks that an
     upset must leave to be harmless; None where that is not proved."""
@@ -88,6 +115,9 @@ class RecoveryDocument(TypedDict):
     rows: NotRequired[list[RecoveryRow]]
     harmless_from: NotRequired[list[int | None]]
     proof: NotRequired[ProofDocument]
+    theorem: NotRequired[str]
+    local: NotRequired[LocalDocument]
+    counterexamples: NotRequired[list[CounterexampleDocument]]
 
 
 class CertifyDocument(TypedDict):

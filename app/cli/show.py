@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Settling,
         VerificationDocument,
     )
-    from .documents import Candidates, CertifyDocument, Inspection, RunDocument, VerifyDocument
+    from .documents import Candidates, CertifyDocument, Inspection, RecoveryDocument, RunDocument, VerifyDocument
 
 __all__ = [
     "candidates",
@@ -301,8 +301,34 @@ def certification(d: CertifyDocument) -> str:
             "after an upset of any size in any number of states [proved]",
             *_indent(table(head, rows).splitlines()),
             f"              {percent(samples['never']['value'], 2)} of the samples: not proved within {last} ticks",
+            f"theorem       {samples['theorem']} [proved]",
+            *_indent(_without_proof(samples)),
         ]
     )
+
+
+def _without_proof(samples: RecoveryDocument) -> list[str]:
+    """Of samples without a proof for upsets of any size: how large one may be, and what runs show."""
+    if (local := samples.get("local")) is None:
+        return []
+    count, radii = len(local["samples"]), [r for r in local["radius"] if r]
+    lines = [f"of {count} samples without a proof for any size:"]
+    if radii:
+        lines.append(
+            f"{percent(local['share']['value'], 2)} stay if no unit moves by more than {min(radii)} to {max(radii)} "
+            f"codes; the bound shrinks to {local['rate']['value']:.3g} of itself a tick, in the median [proved]"
+        )
+    else:
+        lines.append("no upset of a code in each unit is proved harmless for any of them")
+    if examples := samples.get("counterexamples"):
+        worst = max(examples, key=lambda e: (e["labels"][0] != e["labels"][1], e["codes"]))
+        what = worst["what"] if worst["period"] == 1 else f"a cycle of {worst['period']} ticks"
+        first, other = worst["labels"]
+        lines.append(
+            f"{len(examples)} have a run that ends elsewhere or moves for ever; sample {worst['sample']}: {what}, "
+            f"up to {worst['codes']} codes from the run of the net, label {other} for {first} [simulated]"
+        )
+    return lines
 
 
 def _unverified(verification: Sequence[VerificationDocument]) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantize_nets import loop
+from quantize_nets import latch, loop
 
 from eqcompile.app.cli.main import main
 from eqcompile.quantization.lower import lower
@@ -185,6 +185,30 @@ def test_a_label_or_a_code_that_is_not_proved_is_refused(name: str, document: Do
         checker.check(sealed(forged), (tmp_path / "net.onnx").read_bytes())
 
 
+def test_radii_and_counterexamples_are_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a latch, which has two fixed points; a larger radius, or another end of the run, does not follow."""
+    document = certificate_of(latch(), {"x": np.ones((1, 5))}, tmp_path, capsys)
+    net = (tmp_path / "net.onnx").read_bytes()
+    checker.check(json.dumps(document).encode(), net)
+    samples_ = document["recovery"]
+    (example,) = samples_["counterexamples"]
+    assert samples_["local"]["radius"][0] > 0
+    assert samples_["theorem"].startswith("vacuous")
+    stronger: list[tuple[tuple[Any, ...], Any]] = [
+        (("local", "radius", 0), 31),
+        (("local", "apart", 0), -1),
+        (("local", "share", "value"), 0.5),
+        (("local", "rate", "value"), 0.01),
+        *((("counterexamples", 0, key), example[key] + 1) for key in ("codes", "period")),
+        (("counterexamples", 0, "labels"), [0, 0]),
+        (("counterexamples", 0, "what"), "cycle"),
+        (("counterexamples", 0, "start", "h"), samples_["proof"]["safe"]),
+    ]
+    for path, value in stronger:
+        with pytest.raises(checker.RefusalError):
+            checker.check(sealed(changed(document, ("recovery", *path), value)), net)
+
+
 def test_another_net_is_refused(document: Document, tmp_path: Path) -> None:
     """By its digest, and if that is forged by what its weights do."""
     net = load(tmp_path / "net.onnx")
@@ -246,16 +270,24 @@ def test_what_the_checker_does_not_know_is_said(tmp_path: Path, capsys: pytest.C
     assert "does not know abs" in capsys.readouterr().err
     assert check_files([str(tmp_path / "c.json"), str(tmp_path / "none")]) == 2
     assert check_files([]) == 2
+    (tmp_path / "o.onnx").write_bytes(b"no net")
+    forged = document | {"net_sha256": hashlib.sha256(b"no net").hexdigest()}
+    (tmp_path / "f.json").write_bytes(sealed(forged))
+    assert check_files([str(tmp_path / "f.json"), str(tmp_path / "o.onnx")]) == 1
     (tmp_path / "c.json").write_text("{}")
     assert check_files([str(tmp_path / "c.json"), str(tmp_path / "net.onnx")]) == 1
 
 
 def test_the_checker_imports_nothing_of_the_compiler() -> None:
-    """NumPy, onnx, the standard library and its own folder."""
+    """NumPy, onnx with its protobuf, the standard library and its own folder."""
     for path in CHECKER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                assert {a.name.partition(".")[0] for a in node.names} <= {"numpy", "onnx"} | sys.stdlib_module_names
+                assert {a.name.partition(".")[0] for a in node.names} <= {
+                    "numpy",
+                    "onnx",
+                    "google",
+                } | sys.stdlib_module_names
             if isinstance(node, ast.ImportFrom):
-                known = {"numpy", "onnx"} | sys.stdlib_module_names
+                known = {"numpy", "onnx", "google"} | sys.stdlib_module_names
                 assert node.level == 1 or (node.level == 0 and str(node.module).partition(".")[0] in known)

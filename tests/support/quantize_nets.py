@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.golden import run
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet, Input, IntNet, Output, Param, Schedule, State, ops, verify
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.reference import run_reference
@@ -106,6 +108,15 @@ def net(
     )
     verify(made)
     return made
+
+
+def latch(steps: int = 30) -> IntNet:
+    """Two units that hold whichever sign they have: two fixed points and no label that survives any upset."""
+    made = loop(np.random.default_rng(0), units=2, steps=steps, gain=3.0)
+    values = {"W": 2.5 * np.eye(2), "A": 0.02 * np.ones((2, 5)), "b": np.array([0.3, 0.2]), "c": np.zeros(2)}
+    values |= {"R": np.array([[1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]), "r": np.zeros(3)}
+    changed = tuple(Param(p.name, values.get(p.name, p.value), p.source) for p in made.net.params)
+    return lower(replace(made.net, params=changed), QuantizeOptions(state_bits=5), calibration=None).net
 
 
 def inputs_of(rng: np.random.Generator, made: EqNet, batch: int = 8) -> dict[str, Array]:

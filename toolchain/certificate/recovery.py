@@ -68,11 +68,13 @@ def recovery(
     *,
     ticks: int,
     output: str | None = None,
+    radius: int | None = None,
     progress: Progress | None = None,
 ) -> Recovery:
     """Propagate every setting of the states through the last `ticks` ticks, for input codes [samples, *shape].
 
-    `output`: the output of classes, needed where the net has several. Raises NoBoundError where the net reads frames,
+    `output`: the output of classes, needed where the net has several. `radius`: the upset moves no unit by more than
+    this many codes (None: by any). Raises NoBoundError where the net reads frames,
     runs no more than `ticks` steps, has no output of classes, or has an operation without boxes.
     """
     classes = [o.value for o in net.outputs if o.kind == "classes" and output in (None, o.name)]
@@ -92,7 +94,7 @@ def recovery(
     # NumPy computes without Python's lock.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for part in pool.map(lambda codes: _part(net, bounds, codes, ticks), chunks):
+        for part in pool.map(lambda codes: _part(net, bounds, codes, ticks, radius), chunks):
             parts.append(part)
             if progress is not None:
                 progress(sum(len(p.safe) for p in parts), samples)
@@ -101,7 +103,7 @@ def recovery(
     return Recovery(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("safe", "apart", "settled")))
 
 
-def _part(net: IntNet, bounds: _Net, codes: Mapping[str, Codes], ticks: int) -> Recovery:
+def _part(net: IntNet, bounds: _Net, codes: Mapping[str, Codes], ticks: int, radius: int | None) -> Recovery:
     states = golden.run(net, codes).states
     total = net.schedule.steps
     settled = np.ones(len(next(iter(codes.values()))), bool)
@@ -114,7 +116,7 @@ def _part(net: IntNet, bounds: _Net, codes: Mapping[str, Codes], ticks: int) -> 
         if not where.size:
             continue
         at_row = [{name: rows[r][where] for name, rows in states.items()} for r in range(total - length - 1, total)]
-        run = _Run(bounds, {name: value[where] for name, value in codes.items()}, at_row[0])
+        run = _Run(bounds, {name: value[where] for name, value in codes.items()}, at_row[0], radius)
         for tick in range(length):
             run.advance(at_row[tick + 1])
             if tick == length - 1:
@@ -142,16 +144,18 @@ class _Net:
 class _Run:
     """The settings that are still possible in some samples; their fault-free states are `before`."""
 
-    def __init__(self, bounds: _Net, codes: Mapping[str, Codes], before: Mapping[str, Codes]) -> None:
+    def __init__(
+        self, bounds: _Net, codes: Mapping[str, Codes], before: Mapping[str, Codes], radius: int | None
+    ) -> None:
         self.bounds, net = bounds, bounds.net
         self.clamped: Scope = {name: Box.point(value.astype(np.int64)) for name, value in codes.items()}
         bounds.boxes.evaluate(net.drive, self.clamped, {})
         self.centre = dict(before)
         self.states: Scope = {}
         for s in net.states:
-            full = net.formats[s.name]
-            shape = before[s.name].shape
-            self.states[s.name] = Box(np.full(shape, full.lo), np.full(shape, full.hi))
+            full, at = net.formats[s.name], before[s.name]
+            far = full.hi - full.lo if radius is None else radius
+            self.states[s.name] = Box(np.maximum(at - far, full.lo), np.minimum(at + far, full.hi))
         self.distance = self._norms()
 
     def _norms(self) -> Reals:

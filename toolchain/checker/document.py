@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from typing import Any
 
 from .claims import block_claims
@@ -12,6 +13,10 @@ from .samples import sample_claims
 
 __all__ = ["check"]
 
+_SAMPLES = {
+    *("theorem", "samples", "count", "settled", "never", "rows", "harmless_from", "proof", "local", "counterexamples"),
+    "reason",
+}
 _KEYS = {"source", "ir_digest", "certificate", "lines", "recovery", "net_sha256", "sha256"}
 
 
@@ -20,10 +25,12 @@ def check(certificate: bytes, net: bytes) -> list[str]:
 
     Raises RefusalError where a claim does not follow, and UnknownError where the net holds an unknown operation.
     """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
     try:
         document = json.loads(certificate)
         return _check(document, net)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, zlib.error, DecodeError) as error:
         raise RefusalError(f"the certificate or the net is damaged: {error!r}") from error
 
 
@@ -43,6 +50,7 @@ def _check(document: dict[str, Any], content: bytes) -> list[str]:
     demand(claims["certified"] == certified, "certified")
     lines = [f"{', '.join(b['states'])}: contraction, {len(b['norms'])} norms" for b in claims["blocks"]]
     samples = document.get("recovery", {})
+    demand(set(samples) <= _SAMPLES, f"unknown keys {sorted(set(samples) - _SAMPLES)}")
     if "proof" in samples:
         sample_claims(net, samples, claims["blocks"])
         lines.append(f"{samples['count']} samples: labels and codes after any upset, {samples['proof']['ticks']} ticks")

@@ -48,6 +48,51 @@ def sample_claims(net: Net, samples: Mapping[str, Any], blocks: Sequence[Mapping
     demand(samples["harmless_from"] == first, "the ticks from which an upset is harmless")
     demand(samples["never"]["value"] == first.count(None) / count, "the share without a proof")
     demand(samples["settled"]["value"] == settled / count, "the share that stands still")
+    if "local" in samples:
+        _local_claims(region, samples["local"], inputs)
+    for example in samples.get("counterexamples", []):
+        _replay(region, example, {name: v[example["sample"]] for name, v in inputs.items()})
+
+
+def _local_claims(region: _Region, local: Mapping[str, Any], inputs: Mapping[str, Codes]) -> None:
+    radii = local["radius"]
+    claims = list(zip(local["samples"], radii, local["apart"], strict=True))
+    demand(local["share"]["value"] == sum(r > 0 for r in radii) / len(radii), "the share with a radius")
+    rates = [(max(far, 1) / radius) ** (1.0 / local["ticks"]) for _, radius, far in claims if radius]
+    demand(bool(rates) == ("rate" in local), "a rate")
+    demand(not rates or math.isclose(local["rate"]["value"], float(np.median(rates)), rel_tol=1e-12), "the rate")
+    for sample, radius, far in claims:
+        if radius > 0:
+            codes = {name: v[sample] for name, v in inputs.items()}
+            safe, apart, settled = region.sample(codes, local["ticks"], radius)
+            demand(settled and bool(safe[-1]) and int(apart[-1]) <= far <= radius, f"sample {sample}: radius {radius}")
+
+
+def _replay(region: _Region, example: Mapping[str, Any], codes: Mapping[str, Codes]) -> None:
+    """A run from another start, beside that of the net."""
+    said, net = f"sample {example['sample']}: its counterexample", region.net
+    start = {n: _unpacked(example["start"][n], shape) for n, shape in net.shapes.items()}
+    for n, codes_ in start.items():
+        demand(bool(((net.ends[n][0] <= codes_) & (codes_ <= net.ends[n][1])).all()), f"{said}: its start")
+    ends, labels, periods = [], [], []
+    drive: dict[str, Box] = {name: (v, v) for name, v in codes.items()}
+    evaluate(net, net.blocks["drive"], drive)
+    for states in (region.first(drive), start):
+        for _ in range(example["ticks"]):
+            states = region.step(drive, states)
+        later, period = region.step(drive, states), 1
+        while period <= example["period"] and any(not np.array_equal(later[n], states[n]) for n in states):
+            later, period = region.step(drive, later), period + 1
+        demand(period <= example["period"], f"{said}: its period")
+        periods.append(period)
+        ends.append(states)
+        scope: dict[str, Box] = {**drive, **{n: (v, v) for n, v in states.items()}}
+        evaluate(net, net.blocks["readout"], scope)
+        labels.append(int(scope[region.logits][0].reshape(-1, scope[region.logits][0].shape[-1])[0].argmax()))
+    far = max(int(np.abs(ends[0][n] - ends[1][n]).max()) for n in start)
+    demand(labels == example["labels"] and far == example["codes"], f"{said}: labels or codes")
+    kind = "cycle" if max(periods) > 1 else "two fixed points"
+    demand(max(periods) == example["period"] and kind == example["what"] and (far > 0 or kind == "cycle"), said)
 
 
 def _unpacked(text: str, shape: tuple[int, ...]) -> Codes:
@@ -88,29 +133,38 @@ class _Region:
                     (_, matrix, shift), *_ = before.terms
                     self.local = update, np.ldexp(matrix.astype(np.float64), -shift), before.jump
 
-    def sample(self, codes: Mapping[str, Codes], ticks: int) -> tuple[NDArray[np.bool_], Codes, bool]:
-        """By ticks: whether the label is safe, and how many codes a unit can be off; whether the run stands still."""
+    def step(self, drive: Mapping[str, Box], states: Mapping[str, Codes]) -> dict[str, Codes]:
+        """One tick of a run."""
+        net = self.net
+        scope: dict[str, Box] = {**drive, **{n: (v, v) for n, v in states.items()}}
+        evaluate(net, net.blocks["step"], scope)
+        return {n: np.broadcast_to(scope[net.updates[n]][0], net.shapes[n]) for n in net.shapes}
+
+    def sample(
+        self, codes: Mapping[str, Codes], ticks: int, radius: int | None = None
+    ) -> tuple[NDArray[np.bool_], Codes, bool]:
+        """By ticks: whether the label is safe, and how many codes a unit can be off; whether the run stands still. An
+        upset moves no unit by more than `radius` codes, or by any number."""
         net, total = self.net, self.net.meta["schedule"]["steps"]
         drive: dict[str, Box] = {name: (v, v) for name, v in codes.items()}
         evaluate(net, net.blocks["drive"], drive)
-        rows = [self._first(drive)]
+        rows = [self.first(drive)]
         while len(rows) <= total:
-            scope = {**drive, **{n: (v, v) for n, v in rows[-1].items()}}
-            evaluate(net, net.blocks["step"], scope)
-            rows.append({n: np.broadcast_to(scope[net.updates[n]][0], net.shapes[n]) for n in net.shapes})
+            rows.append(self.step(drive, rows[-1]))
             if all(np.array_equal(rows[-1][n], rows[-2][n]) for n in net.shapes):
                 rows += [rows[-1]] * (total + 1 - len(rows))
         settled = all(np.array_equal(r[n], rows[-1][n]) for r in rows[total - ticks :] for n in net.shapes)
         safe, apart = np.zeros(ticks, bool), np.zeros(ticks, np.int64)
         for length in [ticks] if settled else range(1, ticks + 1):
-            run = _Run(self, drive, rows[total - length :])
+            run = _Run(self, drive, rows[total - length :], radius)
             for t in range(length):
                 run.advance()
                 if settled or t == length - 1:
                     safe[t], apart[t] = run.verdict()
         return safe, apart, settled
 
-    def _first(self, drive: Mapping[str, Box]) -> dict[str, Codes]:
+    def first(self, drive: Mapping[str, Box]) -> dict[str, Codes]:
+        """States before the first tick."""
         start = {}
         for s in self.net.meta["states"]:
             value = np.zeros(1, np.int64)
@@ -149,13 +203,16 @@ class _Region:
 class _Run:
     """What an upset can leave, tick after tick, around one fault-free run."""
 
-    def __init__(self, region: _Region, drive: Mapping[str, Box], rows: Sequence[Mapping[str, Codes]]) -> None:
+    def __init__(
+        self, region: _Region, drive: Mapping[str, Box], rows: Sequence[Mapping[str, Codes]], radius: int | None
+    ) -> None:
         self.region, self.drive, self.rows = region, drive, list(rows)
         net = region.net
         self.centre = dict(self.rows.pop(0))
-        self.boxes: dict[str, Box] = {
-            n: (np.full(shape, net.ends[n][0]), np.full(shape, net.ends[n][1])) for n, shape in net.shapes.items()
-        }
+        self.boxes: dict[str, Box] = {}
+        for n, (low, high) in ((n, net.ends[n]) for n in net.shapes):
+            far = high - low if radius is None else radius
+            self.boxes[n] = np.maximum(self.centre[n] - far, low), np.minimum(self.centre[n] + far, high)
         self.distance = self._of_boxes()
 
     def _off(self, name: str) -> Codes:
