@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
+.PHONY: help oldest-onnxruntime artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -23,6 +23,7 @@ help:
 	@echo "make examples    train the committed checkpoints anew"
 	@echo "make mutants     random mutants of the product against the tests that reach their lines (hours; goes on where it was)"
 	@echo "make artifacts   emit a fixed set of nets for every target, and say which files a change of the code alters"
+	@echo "make oldest-onnxruntime  run emitted models in the oldest ONNX Runtime that they claim, installed for it"
 	@echo "make results     render benchmarks/results as benchmarks/RESULTS.md"
 	@echo "make docs        write the reference pages anew"
 	@echo "make clean       remove the environment and build outputs"
@@ -114,6 +115,9 @@ mutants: $(VENV)/.installed
 # Every artifact of a fixed set of nets, by the hashes of its files: says which a change of the code alters.
 artifacts: $(VENV)/.installed
 	@$(BIN)/python benchmarks/artifacts.py
+
+oldest-onnxruntime: $(VENV)/.installed
+	@$(BIN)/python benchmarks/oldest_onnxruntime.py
 
 results: $(VENV)/.installed
 	@$(BIN)/python benchmarks/results.py

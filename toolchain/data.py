@@ -148,8 +148,8 @@ def _outputs(
             what = f"{key} has shape {list(array.shape)}, output {name} of these samples has {list(want)}"
             faults.append(Diagnostic("outputs-shape", what, place))
         elif array.dtype.kind != "f" or not np.isfinite(array).all():
-            what = f"{key} has elements of type {array.dtype}" + " that are not finite" * (array.dtype.kind == "f")
-            faults.append(Diagnostic("outputs-type", f"{what}, must be finite real numbers", place))
+            what = _not_finite(array) or f"elements of type {array.dtype}"
+            faults.append(Diagnostic("outputs-type", f"{key} has {what}, must be finite real numbers", place))
         else:
             expected[name] = array.astype(np.float64)
     return expected, faults
@@ -168,10 +168,17 @@ def _labels(
         what = f"labels has shape {list(labels.shape)}, these samples want {list(want)}"
         return None, [Diagnostic("labels-shape", what, place)]
     if labels.dtype.kind not in "iu":
-        what = f"labels has elements of type {labels.dtype}, must be integers"
-        return None, [Diagnostic("labels-type", what, place)]
+        what = _not_finite(labels) or f"elements of type {labels.dtype}"
+        return None, [Diagnostic("labels-type", f"labels has {what}, must be integers", place)]
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         what = f"labels go from {low} to {high}, the net tells classes 0 to {classes - 1}"
         return None, [Diagnostic("labels-range", what, place)]
     return labels.astype(np.int64), []
+
+
+def _not_finite(array: Array) -> str:
+    """How many entries `[*shape]` are NaN or infinite, in words; empty if none is."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return ""
+    return f"{int(np.isnan(array).sum())} NaN and {int(np.isinf(array).sum())} infinite of {array.size} entries"

@@ -28,10 +28,12 @@ from .templates import fill
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["OnnxTarget"]
+__all__ = ["OLDEST_RUNTIME", "OnnxTarget"]
 
 SINGLE_BITS = 22
 """Codes of so many bits come back from `code * scale` in single precision: the error is below half a code."""
+OLDEST_RUNTIME = "1.18.0"
+"""Of ONNX Runtime: the first that reads this IR version; `benchmarks/oldest_onnxruntime.py` runs artifacts in it."""
 FloatForm = Literal["none", "float32", "float64"]
 
 
@@ -81,6 +83,7 @@ class OnnxTarget(Target):
             title=net.name,
             opset=OPSET,
             ir_version=IR_VERSION,
+            runtime=OLDEST_RUNTIME.removesuffix(".0"),
             results=", ".join(n.replace(".", "_") for n in wanted),
             wanted=json.dumps(wanted),
             feeds=", ".join(f'"{names[i.name]}": {i.name}' for i in net.inputs),

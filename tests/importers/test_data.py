@@ -149,6 +149,7 @@ def test_frames_have_an_axis_of_their_own(tmp_path: Path) -> None:
     [
         (np.zeros(3, int), "labels has shape [3], these samples want [2]"),
         (np.zeros(2), "elements of type float64, must be integers"),
+        (np.array([np.nan, 1.0]), "labels has 1 NaN and 0 infinite of 2 entries, must be integers"),
         (np.array([0, 4]), "labels go from 0 to 4, the net tells classes 0 to 3"),
         (np.array([-1, 0]), "labels go from -1 to 0"),
         (np.zeros((), int), "labels has shape []"),
@@ -157,6 +158,13 @@ def test_frames_have_an_axis_of_their_own(tmp_path: Path) -> None:
 def test_labels_are_checked(tmp_path: Path, labels: Any, text: str) -> None:
     """An accuracy against wrong labels is a wrong number that looks right."""
     assert text in refusal(saved(tmp_path, x=np.zeros((2, 3)), labels=labels), net())
+
+
+def test_outputs_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+    """Would break if an expected output of NaN were compared with, where every comparison is false."""
+    logits = np.array([[np.nan, 0.0, np.inf, 1.0]] * 2)
+    text = "logits has 2 NaN and 2 infinite of 8 entries, must be finite real numbers"
+    assert text in refusal(saved(tmp_path, x=np.zeros((2, 3)), logits=logits), net())
 
 
 def test_a_net_of_values_has_no_labels(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -163,3 +164,30 @@ def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None
             np.testing.assert_array_equal(found.outputs[name], codes.reshape(len(codes), -1))
         compared += 1
     assert compared >= 4
+
+
+def peak_bytes(script: ModuleType, samples: int, steps: int, *, trace: bool = False) -> int:
+    """Most memory that a run takes at once."""
+    net = json.loads((script.HERE / "net.json").read_text(encoding="utf-8")) | {"steps": steps}
+    # Codes that never settle, so that every step is made.
+    codes = {"x": np.ones((samples, 1, *net["inputs"]["x"][0]), np.int64)}
+    tracemalloc.start()
+    script.run(net | {"tolerance": -1}, codes, trace=trace)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_grows_with_neither_samples_nor_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if the runner kept the values of all samples, or of all steps, at once: 5,000 samples took 4.6 GB."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    script = evaluator(emitted(NirTarget(), net, tmp_path / "nir").folder)
+    monkeypatch.setattr(script, "ENTRIES", 1 << 15)
+    few, many, long = (peak_bytes(script, *sizes) for sizes in ((2000, 4), (8000, 4), (2000, 64)))
+    results = 8 * 8000 * (3 + 1)
+    assert many < few + 4 * results
+    assert long < 1.2 * few
+    # What a runner does that keeps every step, as it has to for a trace, and one that takes every sample at once.
+    assert peak_bytes(script, 2000, 64, trace=True) > 1.2 * few
+    monkeypatch.setattr(script, "ENTRIES", 1 << 40)
+    assert peak_bytes(script, 8000, 4) > few + 4 * results

@@ -22,7 +22,7 @@ from eqcompile.quantization.lower import lower
 from eqcompile.sim.simulators import OnnxSimulator
 from eqcompile.targets.onnx.float_form import float_model
 from eqcompile.targets.onnx.graph import integer_model, label_keys
-from eqcompile.targets.onnx.target import OnnxTarget
+from eqcompile.targets.onnx.target import OLDEST_RUNTIME, OnnxTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
@@ -253,3 +253,10 @@ def test_onnxs_own_evaluator_gives_goldens_codes(frames: bool, tmp_path: Path) -
     evaluator = ReferenceEvaluator(str(tmp_path / "net.onnx"))
     results = dict(zip(evaluator.output_names, evaluator.run(None, {"x": codes}), strict=True))
     np.testing.assert_array_equal(results["o"], golden.outputs["o"])
+
+
+def test_the_readme_names_the_runtime_that_is_tried(tmp_path: Path) -> None:
+    """Would break if the README promised an older runtime than `benchmarks/oldest_onnxruntime.py` installs."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=4)
+    text = (emitted(OnnxTarget(), net, tmp_path / "onnx").folder / "README.md").read_text(encoding="utf-8")
+    assert f"ONNX Runtime from {OLDEST_RUNTIME.removesuffix('.0')} on" in text
