@@ -45,13 +45,13 @@ def simplify(modules: list[Module]) -> None:
         changed = False
         for module in modules:
             changed |= _pruned(module, by_name, connected, top is module)
+        # A port that is gone went in this round, so there is another one.
         for module in modules:
             for cell in module.cells:
                 inner = by_name.get(cell.module)
                 for port in [p for p in cell.ports if inner is not None and not inner.is_port(f"\\{p}")]:
                     del cell.ports[port]
                     cell.outputs = tuple(p for p in cell.outputs if p != port)
-                    changed = True
         if not changed:
             return
 

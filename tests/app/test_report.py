@@ -218,6 +218,14 @@ def test_pictures_are_xml_with_title_units_and_labels(document: dict[str, Any]) 
     assert "State h, sample 0" in drawn[2]
 
 
+def test_logits_are_drawn_in_their_unit(document: dict[str, Any]) -> None:
+    """Would break if codes were drawn, or moved by the scale in place of being multiplied by it."""
+    sample = copy.deepcopy(document["results"][0]["relaxation"]["samples"][0])
+    sample["logits"] |= {"codes": [[0, 400], [0, 400]], "ticks": [1, 2], "scale": 0.5}
+    texts = [t.text or "" for t in ElementTree.fromstring(sample_panels(sample)[1]).iter("text")]
+    assert max(float(t) for t in texts if re.fullmatch(r"[0-9.]+", t)) == 200.0
+
+
 def test_a_net_that_never_moves_can_be_drawn(document: dict[str, Any]) -> None:
     """Would break if all-zero curves divided by zero."""
     curves = copy.deepcopy(document["results"][0]["relaxation"])

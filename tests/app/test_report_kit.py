@@ -12,7 +12,7 @@ import pytest
 from markupsafe import Markup
 
 from eqcompile.app.report import kit
-from eqcompile.app.report.figure import Bar, bars
+from eqcompile.app.report.figure import Bar, bars, raster
 from eqcompile.sim.campaign.statistics import rank
 from eqcompile.toolchain.diagnostics import ArtifactError
 
@@ -40,6 +40,14 @@ def test_a_number_bears_the_mark_of_its_kind() -> None:
     texts = {name: kit.marked("<3 s>", name) for name in ("measured", "simulated", "estimated", "proved")}
     assert all("&lt;3 s&gt;" in text and name in text for name, text in texts.items())
     assert len(set(texts.values())) == 4
+
+
+def test_no_line_of_a_grid_crosses_an_image() -> None:
+    """Would break if lines that are no codes were drawn over them."""
+    image = ElementTree.fromstring(raster("a", [[1, 2], [3, 4]], (-8, 7), title="t", unit="unit"))
+    marks = [{k: float(line.attrib[k]) for k in ("x1", "x2", "y1", "y2")} for line in image.iter("line")]
+    assert marks
+    assert all(m["x1"] == m["x2"] and m["y2"] - m["y1"] == 4.0 for m in marks)
 
 
 def test_a_rate_of_one_fault_does_not_lead() -> None:

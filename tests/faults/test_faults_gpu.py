@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from gpu_faults import MUTANTS, compared, drawn_net, faults, mutated
-from strategies import random_inputs, small_net
+from strategies import random_inputs, small_net, with_formats
 
 from eqcompile.sim.faults.engine import Outcome, Session
 from eqcompile.sim.faults.golden_engine import GoldenEngine
@@ -17,7 +18,7 @@ from eqcompile.sim.faults.gpu import plan, source
 from eqcompile.sim.faults.gpu.engine import GpuEngine
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import IntNet, ops
 
 SEEDS = range(24)
 interpreted = pytest.mark.skipif(
@@ -67,6 +68,17 @@ def test_trajectories_are_goldens() -> None:
     for name, rows in right.trace(fault).items():
         assert (tried.trace(fault)[name] == rows).all()
         assert (tried.clean(1)[name] == right.clean(1)[name]).all()
+
+
+@interpreted
+def test_a_product_beyond_32_bits_is_computed_in_64() -> None:
+    """A damped change times its multiplier that wraps on the device, where NumPy has 64 bits."""
+    net, codes = loop()
+    update = net.states[0].update
+    damp = ops.DampFixed(out="damped", old=net.states[0].name, new=update, multiplier=2**24 - 1, shift=24)
+    net = with_formats(replace(net, step=(*net.step, damp), states=(replace(net.states[0], update="damped"),)))
+    assert plan.make_plan(net).wide == {"damped"}
+    assert differing(net, codes, 0, 200) == 0
 
 
 @interpreted

@@ -15,9 +15,11 @@ from eqcompile.quantization.builder import multiplier_for
 from eqcompile.quantization.exact import on_grid
 from eqcompile.quantization.hoist import hoist
 from eqcompile.quantization.inputs import choose_encoding, encode_error
+from eqcompile.quantization.lower import lower
 from eqcompile.quantization.operands import Constant, Value, common_scale, is_power_of_two
 from eqcompile.quantization.tables import PlainTable, Segments, function, saturation, tabulate
 from eqcompile.quantization.weights import quantize_weights
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Format, State, ops, verify
 from eqcompile.toolchain.ir.ranges import RangeError
 from eqcompile.toolchain.reference import run_reference
@@ -211,6 +213,16 @@ def test_what_rests_on_calibration_ends_at_a_bounded_activation() -> None:
     )
     assert Bounds(made, {"x": (-1.0, 1.0)}, {"x": (-0.5, 0.5)}).open == {"g", "s"}
     assert Bounds(made, {"x": (-1.0, 1.0)}, {}).open == frozenset()
+
+
+@pytest.mark.parametrize(
+    "op", [ops.Abs(out="y", x="x"), ops.Activation(out="y", x="x", kind="tanh"), ops.Sub(out="y", a="x", b="x")]
+)
+def test_a_value_keeps_its_name(op: ops.FloatOp) -> None:
+    """A report, a fault site or a waveform that speaks of a name which the user's net does not have."""
+    made = net({}, x=(2,), states=[State("h", (2,), "y")], step=[op], output="h")
+    lowered = lower(made, QuantizeOptions(input_range=(-1.0, 1.0)), calibration=None).net
+    assert lowered.step[-1].out == lowered.states[0].update == "y"
 
 
 def test_flags_and_counters_are_whole() -> None:

@@ -66,7 +66,8 @@ LARGE = (
 )
 # Seconds of the processor to start, and of simulators; tests may spend five times what they do without the mutant.
 START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 20.0, 300.0, 8
-WORKERS = 2
+# Workers, and the most that a run may have.
+WORKERS, TREES = 2, 100
 PAGE_TEXT = """\
 Random changes of the product's own source, one at a time, each judged by tests that reach its line (`make mutants`). A
 change that no test can see is equivalent; [mutants.json](../tests/support/mutants.json) gives the reason."""
@@ -252,15 +253,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", default="", help="only files whose path begins so, more of them with commas")
     parser.add_argument("--simulators", action="store_true", help="tests that start a simulator judge, too")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds of tests of each (default %(default)g)")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="processes (default %(default)d)")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--mapped", action="store_true", help="judge by the test files that are measured, record nothing")
     part.add_argument("--judged", action="store_true", help="judge no more, record what is judged")
     options = parser.parse_args(argv)
     WORK.mkdir(parents=True, exist_ok=True)
     # Other trees, since another run may still measure and judge.
-    workers = range(WORKERS, 2 * WORKERS) if options.mapped else range(WORKERS)
-    if options.judged:
-        workers = range(2 * WORKERS, 2 * WORKERS + 1)
+    first = 2 * TREES if options.judged else TREES if options.mapped else 0
+    workers = range(first, first + options.workers)
     for worker in workers:
         enter(worker)
         copy_tree()

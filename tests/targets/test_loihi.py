@@ -148,6 +148,10 @@ def test_emitted_text_has_no_undefined_name(tmp_path: Path) -> None:
     for process in tmp_path.rglob("process.py"):
         beside = {p.name for p in process.parent.iterdir()}
         assert beside == {"__init__.py", "process.py"}, "Lava would execute the other files"
+    for described in tmp_path.rglob("network.json"):
+        packages = {p.parent.name for p in described.parent.glob("processes/*/process.py")}
+        assert "synapse" in packages, "each of these nets has a weighted map"
+        assert any(name.startswith("pop_") for name in packages)
 
 
 def test_emitted_bytes_are_reproducible(tmp_path: Path) -> None:
