@@ -125,6 +125,16 @@ def test_weights_that_do_not_chain_name_keys_and_shapes(tmp_path: Path) -> None:
     assert "[4]" in text
 
 
+def test_a_symmetric_coupling_is_square(tmp_path: Path) -> None:
+    """If it breaks, a wrong setting surfaces as a NumPy message about shapes that do not broadcast."""
+    shapes = {"Wx.weight": (4, 3), "Wx.bias": (4,), "_Wh.weight": (4, 5), "_Wh.bias": (4,), "Head.weight": (2, 4)}
+    np.savez(tmp_path / "net.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    with pytest.raises(ImportFileError, match=r"_Wh\.weight is \[4, 5\], a symmetric coupling must be square"):
+        import_model(
+            tmp_path / "net.npz", family="archive.LoopedMLP", settings={"symmetric": True, "steps": 4, "alpha": 0.5}
+        )
+
+
 def test_missing_and_orphan_norm_vectors(tmp_path: Path) -> None:
     """Without the stored vectors the deployed weight is unknown: all layers concerned are named in one run."""
     value = state()
