@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import small_net
 
+from eqcompile.sim.campaign.curves import _curve
 from eqcompile.sim.campaign.plan import Plan, make_plan
 from eqcompile.sim.campaign.statistics import (
     exact,
@@ -19,6 +21,8 @@ from eqcompile.sim.campaign.statistics import (
     wilson,
     wilson_bounds,
 )
+from eqcompile.sim.faults.golden_engine import GoldenEngine
+from eqcompile.sim.faults.table import Fault, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
 
 CONFIDENCE = 0.95
@@ -200,3 +204,15 @@ def test_a_plan_survives_its_text(changes: dict[str, object]) -> None:
     assert sum(found.faults_in(k) for k in range(found.chunks)) == found.size
     assert found.how
     assert math.isclose(found.interval(0, found.size).low, 0.0)
+
+
+@pytest.mark.parametrize("tick", [5, 6])
+def test_the_curve_of_an_upset_after_the_last_tick(tick: int) -> None:
+    """Would break if the last fault of a campaign, of the codes that the readout reads, ended it with an IndexError."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    session = GoldenEngine().open(net, {"x": np.array([[0, 0, 0]])}, near=1)
+    fault = Fault(0, "state", 0, tick, (Upset(Place.STATE, "h", 0, tick, tick, flip=8),))
+    curve = _curve(session, 0, fault)
+    moved = session.trace(fault)["h"][5] - session.clean(0)["h"][5]
+    assert curve.distance == ((np.abs(moved).max(),) if tick == 5 else ())
+    assert curve.norm == np.sqrt((moved**2).sum())
