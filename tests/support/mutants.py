@@ -206,6 +206,10 @@ class Judge:
             if key not in self.last or self.last[key]["verdict"] not in KILLED:
                 self.last[key] = row
 
+    def has_seen(self, mutant: Mutant) -> bool:
+        """Whether it was judged before, by other tests perhaps."""
+        return (mutant.key, digest(reach.TREE / mutant.file)) in self.last
+
     def __call__(self, number: int, mutant: Mutant) -> dict[str, Any]:
         tests = self.known.judges(mutant, uses)
         limit_s = START_LIMIT_S + 5.0 * sum(self.known.seconds[t] for t in tests)
@@ -279,7 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.mapped:
         mutants = [m for m in mutants if known.of_line[m.file, m.line]]
     if not options.judged:
-        in_workers(mutants, Judge(known, simulators=options.simulators), workers)
+        judge = Judge(known, simulators=options.simulators)
+        in_workers(sorted(mutants, key=judge.has_seen), judge, workers)
     if options.mapped:
         return 0
     # Each that was judged is in the log now.

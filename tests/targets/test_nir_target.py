@@ -68,6 +68,16 @@ def test_every_state_of_every_step_is_golden(tmp_path: Path, run: tuple[IntNet, 
     compare(golden.run(net, inputs), run_folder(tmp_path, net, inputs)).require()
 
 
+def test_a_size_is_golden(tmp_path: Path) -> None:
+    """A graph without an absolute value, whose parts have another sign: of both signs, and of 0."""
+    net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=list(range(-20, 21)), first=-20, steps=4)
+    step = tuple(replace(op, x="size") if isinstance(op, ops.Lookup) else op for op in net.step)
+    net = with_formats(replace(net, step=(*step[:-1], ops.Abs(out="size", x="a"), step[-1])))
+    codes = {"x": np.array([[3, -4, 0], [-1, 0, 7]])}
+    emitted(NirTarget(), net, tmp_path)
+    compare(golden.run(net, codes), run_folder(tmp_path, net, codes)).require()
+
+
 def test_most_random_nets_are_held() -> None:
     """The property above compares something: each operation that is written occurs in a net that is taken."""
     taken: set[str] = set()
