@@ -82,6 +82,16 @@ def test_a_product_beyond_32_bits_is_computed_in_64() -> None:
 
 
 @interpreted
+def test_a_table_of_the_readout_is_read() -> None:
+    """The clean run keeps entries of the step's tables alone, so those of the readout come from memory."""
+    net, codes = loop()
+    read = ops.Lookup(out="shown", x="h", table="T", first=-2)
+    net = with_formats(replace(net, readout=(read,), outputs=(replace(net.outputs[0], value="shown"),)))
+    assert not GpuEngine().check(net)
+    assert differing(net, codes, 0, 100) == 0
+
+
+@interpreted
 @pytest.mark.parametrize(("right", "wrong"), MUTANTS)
 def test_mutants_are_noticed(right: str, wrong: str) -> None:
     """A comparison that passes a wrong kernel proves nothing."""
