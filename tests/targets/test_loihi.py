@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,6 +153,17 @@ def test_emitted_text_has_no_undefined_name(tmp_path: Path) -> None:
         packages = {p.parent.name for p in described.parent.glob("processes/*/process.py")}
         assert "synapse" in packages, "each of these nets has a weighted map"
         assert any(name.startswith("pop_") for name in packages)
+
+
+def test_a_comparison_is_written(tmp_path: Path) -> None:
+    """A condition that is not computed chooses one side for ever; only a run of Lava would show it."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    more = (ops.Greater(out="g", a="a", b="h"), ops.Select(out="new", condition="g", a="y", b="h"))
+    net = with_formats(replace(net, step=(*net.step, *more), states=(replace(net.states[0], update="new"),)))
+    folder = emitted(LoihiTarget(), net, tmp_path).folder
+    text = "".join(p.read_text() for p in folder.glob("processes/pop_*/process.py"))
+    assert re.search(r"g = .+ > .+", text)
+    assert "where(None" not in text
 
 
 def test_emitted_bytes_are_reproducible(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import re
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -106,6 +107,14 @@ def test_the_graph_is_of_the_package(tmp_path: Path) -> None:
     for name, node in made.nodes.items():
         for key in {"weight", "bias", "scale", "threshold", "delay"} & set(vars(node)):
             np.testing.assert_array_equal(getattr(read.nodes[name], key), getattr(node, key))
+
+
+def test_the_readme_says_what_each_node_of_the_host_carries(tmp_path: Path) -> None:
+    """A host that does not know how `x` becomes codes feeds real numbers."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    emitted(NirTarget(), net, tmp_path)
+    rows = re.findall(r"^- `([a-z]+-\w+)`: codes", (tmp_path / "README.md").read_text(), re.MULTILINE)
+    assert rows == ["input-x", "state-h", "output-o"]
 
 
 def shift_a_step(graph: Any) -> None:
