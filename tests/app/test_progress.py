@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
+from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.progress import stage_progress
+from eqcompile.targets.numpy.target import NumpyTarget
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +41,24 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
         for done in (1, 2000, 3000, 4000):
             progress("golden", done, 4000)
     assert log.getvalue() == "golden: 2,000 of 4,000\ngolden: 4,000 of 4,000\n"
+
+
+def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
+    """Would break if a bar ended before its stage, or went on after it."""
+    told: dict[str, list[tuple[int, int]]] = {}
+    request = pipeline.CompileRequest(
+        model=EXAMPLES / "checkpoints" / "digits_looped.pt",
+        target=NumpyTarget(),
+        output=tmp_path / "out",
+        calibration=EXAMPLES / "data" / "digits_calibration.npz",
+        samples=1,
+    )
+    pipeline.compile_model(
+        request, progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total))
+    )
+    assert {"quantize", "golden", "reference", "numpy"} <= set(told)
+    for stage, rows in told.items():
+        assert len({total for _, total in rows}) == 1, stage
+        assert [done for done, _ in rows] == sorted(done for done, _ in rows), stage
+        # The last bar is ended by the result.
+        assert rows[-1][0] == rows[-1][1] or stage == "numpy", stage

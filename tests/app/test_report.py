@@ -55,27 +55,6 @@ def document(result: pipeline.CompileResult) -> dict[str, Any]:
     return found
 
 
-def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
-    """Would break if a bar ended before its stage, or went on after it."""
-    told: dict[str, list[tuple[int, int]]] = {}
-    request = pipeline.CompileRequest(
-        model=EXAMPLES / "checkpoints" / "digits_looped.pt",
-        target=NumpyTarget(),
-        output=tmp_path / "out",
-        calibration=EXAMPLES / "data" / "digits_calibration.npz",
-        samples=1,
-    )
-    pipeline.compile_model(
-        request, progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total))
-    )
-    assert {"quantize", "golden", "reference", "numpy"} <= set(told)
-    for stage, rows in told.items():
-        assert len({total for _, total in rows}) == 1, stage
-        assert [done for done, _ in rows] == sorted(done for done, _ in rows), stage
-        # The last bar is ended by the result.
-        assert rows[-1][0] == rows[-1][1] or stage == "numpy", stage
-
-
 class Page(HTMLParser):
     """Checks that tags close in order; collects text and attributes."""
 
