@@ -265,8 +265,12 @@ class _Planner:
             level[op.out] = max((level.get(self.resolve(n), 0) for n in op.reads), default=0)
             if isinstance(op, ops.Reduce):
                 if op.kind != "sum" or self.size(op.out) != 1:
+                    shapes = f"{list(self.types[op.x].shape)} to {list(self.types[op.out].shape)}"
                     raise PlanError(
-                        op.out, f"reduce {op.out} is a {op.kind} over axes {list(op.axes)}, this engine sums all units"
+                        op.out,
+                        f"reduce {op.out} is a {op.kind} over axes {list(op.axes)}, {shapes}; this engine sums all "
+                        "units to one number and has no sweep over pairs of units, which ranks (the k largest) need",
+                        "--arch parallel compares all pairs at once",
                     )
                 sums.setdefault((level[op.out], self.size(op.x)), []).append(op)
                 level[op.out] += 1

@@ -16,14 +16,20 @@ from hypothesis import strategies as st
 from rtl_serial_sim import Array, Load, differences, simulate, stream
 from strategies import random_inputs, random_net, small_net, with_formats
 
+from eqcompile.quantization.lower import lower
 from eqcompile.rtl.datapath import Clocked, decode
 from eqcompile.rtl.memory import SPRAM_WORDS, Ram, spram_blocks
 from eqcompile.rtl.serial import columns, core, sweep
 from eqcompile.rtl.serial.changes import ChangeList
 from eqcompile.rtl.serial.engine import SerialEngine, check
+from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import UnsupportedError
+from eqcompile.toolchain.importers.families.build import Builder
+from eqcompile.toolchain.importers.families.ranks import top_k
+from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+from eqcompile.toolchain.options import QuantizeOptions
 
 SPACES = ("vector", "sites", "tokens")
 EXTRAS = ("gate", "interpolate", "select", "reduce", "mul", "copy", "shape")
@@ -369,3 +375,22 @@ def test_a_memory_refuses_what_its_family_cannot_do() -> None:
     with pytest.raises(ValueError, match="no reset"):
         Ram(width=16, depth=4, family="up5k", wipes=True)
     assert [spram_blocks(*size) for size in ((16, 1), (17, 1), (32, 16385))] == [1, 2, 4]
+
+
+def test_ranks_are_refused_with_what_is_missing_and_taken_in_parallel() -> None:
+    """Would break if a net that keeps its largest units were refused without the shapes, the reason and the way out."""
+    rng = np.random.default_rng(0)
+    b = Builder("test.Ranked", Tensors("file", {}), {})
+    drive = b.linear_of("drive", b.input("x", 5), "w", rng.normal(size=(6, 5)), "test")
+    h = b.state("h", 6)
+    b.begin("step")
+    b.update(h, top_k(b, "kept", b.act("new", b.add("sum", drive, h)), 3))
+    b.begin("readout")
+    b.output("o", h, "values")
+    net = lower(b.finish(4), QuantizeOptions(), calibration=None).net
+    (fault,) = RtlTarget.of(arch="serial").plan(net).diagnostics  # type: ignore[union-attr]
+    assert "[6, 6] to [6]; this engine sums all units to one number and has no sweep over pairs" in fault.what
+    assert fault.hint == "--arch parallel compares all pairs at once"
+    plan = RtlTarget().plan(net)
+    assert isinstance(plan, RtlPlan)
+    assert plan.architecture.name == "parallel"

@@ -158,8 +158,8 @@ def wide(units: int, *, largest: int) -> IntNet:
         (
             wide(300, largest=127),
             {"arch": "serial", "synth": "ecp5-25k"},
-            r"block RAMs \(18 kbit\): at least \d+ needed, \d+ of them for core\.engine\.entries_0, 56 available on",
-            "--weights ternary needs about 25% of them; fewer weight bits, or a smaller net, or part ecp5-85k",
+            r"the weights need at least \d+ bits of memory, ecp5-25k has 1032192",
+            "--weights ternary, fewer units, or another target, or part ecp5-85k, which has 3833856",
         ),
         (
             wide(32, largest=127),
