@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from ...toolchain.ir import Interval
 from .values import Names
@@ -31,6 +34,10 @@ class CType:
     @property
     def bytes(self) -> int:
         return self.bits // 8
+
+    @property
+    def dtype(self) -> np.dtype[np.integer[Any]]:
+        return np.dtype(f"{'' if self.is_signed else 'u'}int{self.bits}")
 
     @property
     def interval(self) -> Interval:

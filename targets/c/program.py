@@ -10,13 +10,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ...toolchain.arrays import largest, row_reach
 from ...toolchain.ir import Interval, IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, linear_taps
+from ...toolchain.passes import narrowest as compact
 from ..clike import Shape, contiguous
 from .layout import CType, Field, Group, narrowest, signed
-from .matrix import Constant, Matrix, Pack, matrix_of, rows_of
+from .matrix import Pack, matrix_of, rows_of
 from .scalar import HELPERS
+from .storage import Constant, Entries, Integers, Matrix, lists_of
 from .values import Names, Value, literal
 
 __all__ = ["DATA", "SCRATCH", "Kernel", "Program", "columns_of"]
@@ -55,6 +58,7 @@ class Program:
         self.shapes: Mapping[str, Shape] = Analysis.of(self.net).shapes
         self.params: Mapping[str, Codes] = Analysis.of(self.net).codes
         self._globals: dict[str, str] = {}
+        self._reaches: dict[str, int] = {}
         self.kept.add(
             Field(self.kept.names.free("started"), CType(8, False), 1, "whether the states hold their initial codes")
         )
@@ -109,12 +113,12 @@ class Program:
     def accumulator(self, op: Op) -> tuple[Interval, Interval, Interval]:
         """Intervals of any partial sum of a linear map, of an operand or the difference of two, and of a product."""
         assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
-        weight = columns_of(op, self.net)
+        if op.out not in self._reaches:
+            self._reaches[op.out] = _reach(op, self.net)
+        reach, top = self._reaches[op.out], int(largest(self.params[op.weight]))
         x = self.ranges[op.x]
-        rows = [sum(map(abs, column)) for column in weight.T.tolist()] if weight.size else [0]
-        bound = max(rows) * x.magnitude
+        bound = reach * x.magnitude
         span = max(x.hi, 0) - min(x.lo, 0)
-        top = max(map(abs, (int(weight.min(initial=0)), int(weight.max(initial=0)))))
         return Interval(-bound, bound), Interval(-span, span), Interval(-span * top, span * top)
 
     def adder(self, op: Op) -> tuple[str, Matrix, CType]:
@@ -128,8 +132,10 @@ class Program:
             factor = signed(Interval(min(wide.lo, -(1 << 15) - 1), 0))
         key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
         if key not in self.storages:
-            columns = columns_of(op, self.net)
-            made = matrix_of(self.name(key), columns, self.pack, DATA, sparse=isinstance(op, ops.Stencil))
+            if isinstance(op, ops.Stencil):
+                made = lists_of(self.name(key), Entries.of_taps(linear_taps(self.net, op)), DATA)
+            else:
+                made = matrix_of(self.name(key), columns_of(op, self.net), self.pack, DATA)
             self._store(key, made)
         storage = self.storages[key]
         function = self.name(f"{key}.add.{acc.bits}.{factor.bits}")
@@ -168,11 +174,17 @@ class Program:
             self.constants[constant.name] = constant
 
 
-def columns_of(op: ops.Linear | ops.Stencil | ops.Conv, net: IntNet) -> Codes:
+def columns_of(op: ops.Linear | ops.Conv, net: IntNet) -> Integers:
     """The weights that one operand entry meets, `[entries, outputs]`; of a conv `[channel * tap, channel out]`."""
-    weight = net.param(op.weight)
-    if isinstance(op, ops.Linear):
-        return np.ascontiguousarray(weight.T)
-    if isinstance(op, ops.Conv):
-        return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
-    return np.ascontiguousarray(linear_taps(net, op).dense().T)
+    weight = compact(net.param(op.weight))
+    return np.ascontiguousarray(weight.reshape(len(weight), -1).T)
+
+
+def _reach(op: ops.Linear | ops.Stencil | ops.Conv, net: IntNet) -> int:
+    """The largest sum of magnitudes of the weights of one entry of the result."""
+    if not isinstance(op, ops.Stencil):
+        return row_reach(net.param(op.weight))
+    taps = linear_taps(net, op)
+    sums = np.zeros(taps.shape[0], object)
+    np.add.at(sums, taps.row, np.abs(taps.weight.astype(object)))
+    return int(sums.max(initial=0))

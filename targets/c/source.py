@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ...toolchain.ir import Input, IntNet, ops
 from ...toolchain.ir.ops import Op
@@ -15,21 +16,23 @@ from .layout import CType, Field, Group, narrowest
 from .matrix import Pack
 from .program import DATA, SCRATCH, Kernel, Program
 from .scalar import HELPERS
+from .storage import Constant
 from .templates import fill
 from .values import Value, loops
 
 __all__ = ["Source", "source_of"]
 
-_LINE = 112
+_DATA = "\0"
+"""Stands for the constants while the source is put together: they are by far the most of it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Text of the two files; bytes of the structs; C names of inputs, outputs and states by their names in the net;
-    storage and bytes of each matrix."""
+    """Text of the header, and of the source in pieces that are made as they are read, once; bytes of the structs; C
+    names of inputs, outputs and states by their names in the net; storage and bytes of each matrix."""
 
     header: str
-    code: str
+    code: Iterator[str]
     ram: int
     flash: int
     io: int
@@ -92,7 +95,7 @@ class _Writer:
         code = fill(
             "net.c.tmpl",
             **common,
-            data=data,
+            data=_DATA,
             functions="".join(f"\n{text}\n" for text in functions),
             clear="\n".join(clear),
             clamp="\n".join(clamp),
@@ -102,7 +105,8 @@ class _Writer:
         )
         matrices = {name: (m.storage, m.bytes) for name, m in program.storages.items()}
         io = sum(f.bytes for f in (*self.inputs.fields, *self.outputs.fields))
-        return Source(header, code, ram, flash, io, self.io_names, matrices)
+        before, _, after = code.partition(_DATA)
+        return Source(header, chain([before], data, [after]), ram, flash, io, self.io_names, matrices)
 
     # The functions
 
@@ -215,20 +219,22 @@ class _Writer:
 
     # Constants
 
-    def data(self) -> tuple[str, int]:
-        """The struct of constants and its bytes."""
-        program = self.program
-        constants = list(program.constants.values())
+    def data(self) -> tuple[Iterator[str], int]:
+        """The text of the struct of constants, piece by piece, and its bytes."""
+        constants = list(self.program.constants.values())
         if not constants:
-            return "", 0
-        group = Group([Field(c.name, c.type, len(c.values)) for c in constants], program.names)
-        ordered = sorted(constants, key=lambda c: -c.type.bytes)
-        lines = ["", "static const struct {", *group.declarations("    "), f"}} {DATA} = {{"]
+            return iter(()), 0
+        group = Group([Field(c.name, c.type, len(c.values)) for c in constants], self.program.names)
+        return self._struct(group, sorted(constants, key=lambda c: -c.type.bytes)), group.bytes
+
+    def _struct(self, group: Group, ordered: Sequence[Constant]) -> Iterator[str]:
+        yield "\n".join(["", "static const struct {", *group.declarations("    "), f"}} {DATA} = {{", ""])
         for c in ordered:
-            lines += [f"    .{c.name} = {{", *_wrapped([_constant(v, c.type.bits) for v in c.values]), "    },"]
-        lines.append("};")
-        check = f"typedef char {self.prefix}_flash_is_as_stated[sizeof({DATA}) == {self.guard}_FLASH_BYTES ? 1 : -1];"
-        return "\n".join([*lines, check, ""]), group.bytes
+            yield f"    .{c.name} = {{\n"
+            yield from c.lines()
+            yield "\n    },\n"
+        yield "};\n"
+        yield f"typedef char {self.prefix}_flash_is_as_stated[sizeof({DATA}) == {self.guard}_FLASH_BYTES ? 1 : -1];\n"
 
 
 def _through_views(block: Sequence[Op], names: set[str]) -> set[str]:
@@ -238,19 +244,3 @@ def _through_views(block: Sequence[Op], names: set[str]) -> set[str]:
         if op.out in found and isinstance(op, (ops.Reshape, ops.Transpose)):
             found.add(op.x)
     return found
-
-
-def _constant(value: int, bits: int) -> str:
-    if bits < 64 or abs(value) < 1 << 31:
-        return str(value)
-    return f"INT64_C({value})" if value >= 0 else f"-INT64_C({-value})"
-
-
-def _wrapped(numbers: Sequence[str]) -> list[str]:
-    lines, line = [], ""
-    for number in numbers:
-        if len(line) + len(number) > _LINE - 10:
-            lines.append(f"        {line.rstrip()}")
-            line = ""
-        line += f"{number}, "
-    return [*lines, f"        {line.rstrip()}"]

@@ -125,7 +125,8 @@ class CPlan(Plan):
         net, target = self.net, self.target
         source = source_of(net, prefix=target.prefix, kernel=target.kernel, pack=target.pack)
         (folder / f"{target.prefix}.h").write_text(source.header, encoding="utf-8")
-        (folder / f"{target.prefix}.c").write_text(source.code, encoding="utf-8")
+        with (folder / f"{target.prefix}.c").open("w", encoding="utf-8") as file:
+            file.writelines(source.code)
         values = target._values(net, source)
         for name in FILES:
             (folder / name).write_text(fill(f"{name}.tmpl", **values), encoding="utf-8")

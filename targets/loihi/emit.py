@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -82,17 +82,20 @@ def _params(p: Population, net: IntNet) -> list[str]:
 
 
 def _weights(parts: Partition, folder: Path) -> None:
-    arrays: dict[str, NDArray[np.int32]] = {}
+    write_arrays(folder / "weights.npz", _arrays(parts))
+
+
+def _arrays(parts: Partition) -> Iterator[tuple[str, NDArray[np.int32]]]:
+    """What `weights.npz` holds, each made when it is written."""
     for s in parts.synapses:
         rows = np.arange(s.matrix.shape[0], dtype=np.int32)
-        arrays[f"synapse.{s.name}.row"] = np.repeat(rows, np.diff(s.matrix.row_start))
-        arrays[f"synapse.{s.name}.column"] = s.matrix.column.astype(np.int32)
-        arrays[f"synapse.{s.name}.weight"] = s.matrix.weight.astype(np.int32)
-        arrays[f"synapse.{s.name}.bias"] = s.bias.astype(np.int32)
-    for p in parts.populations:
-        for name in _params(p, parts.net):
-            arrays[f"param.{name}"] = parts.net.param(name).astype(np.int32)
-    write_arrays(folder / "weights.npz", arrays)
+        yield f"synapse.{s.name}.row", np.repeat(rows, np.diff(s.matrix.row_start))
+        yield f"synapse.{s.name}.column", s.matrix.column
+        yield f"synapse.{s.name}.weight", s.matrix.weight.astype(np.int32)
+        yield f"synapse.{s.name}.bias", s.bias.astype(np.int32)
+    names = dict.fromkeys(name for p in parts.populations for name in _params(p, parts.net))
+    for name in names:
+        yield f"param.{name}", parts.net.param(name).astype(np.int32)
 
 
 Port = tuple[str, str]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...toolchain.arrays import row_parts
+
 if TYPE_CHECKING:
     from nir import NIRNode
 
@@ -185,4 +187,6 @@ def _reach(wire: Wire, factor: Array | None) -> float:
     largest = float(max(abs(wire.lo), abs(wire.hi)))
     if factor is None:
         return largest
-    return largest * float(np.abs(factor).sum(axis=-1).max() if factor.ndim == 2 else np.abs(factor).max(initial=0.0))
+    if factor.ndim == 1:
+        return largest * float(np.abs(factor).max(initial=0.0))
+    return largest * max(float(np.abs(factor[part]).sum(axis=1).max()) for part in row_parts(factor))

@@ -277,22 +277,25 @@ class _Lowering:
         wire, size = self.wire(op.x, scope), self.size(op.out)
         _demand_matrix(size, wire.size)
         bias = np.zeros(size)
-        # Row by row the images of the unit vectors.
-        units = np.eye(wire.size).reshape(-1, *self.types[op.x].shape)
         match op:
             case ops.Reshape():
                 matrix = np.eye(size)
             case ops.Transpose(axes=axes):
-                matrix = units.transpose(0, *(axis + 1 for axis in axes)).reshape(wire.size, -1).T
+                matrix = self.units(op.x).transpose(0, *(axis + 1 for axis in axes)).reshape(wire.size, -1).T
             case ops.Reduce(axes=axes):
-                matrix = units.sum(axis=axes).reshape(wire.size, -1).T
+                matrix = self.units(op.x).sum(axis=axes).reshape(wire.size, -1).T
             case _:
-                matrix = linear_taps(self.net, op).dense().astype(np.float64)
+                alone = isinstance(op, ops.Linear) and len(self.types[op.x].shape) == 1
+                matrix = self.params[op.weight].astype(np.float64) if alone else linear_taps(self.net, op).reals()
                 bias = bias_entries(self.net, op).astype(np.float64)
-        plain = np.array_equal(matrix, np.eye(wire.size)) and not bias.any()
+        plain = size == wire.size == np.count_nonzero(matrix) and (np.diagonal(matrix) == 1.0).all() and not bias.any()
         bounds = self.ranges[op.out]
         terms: list[Term] = [(wire, None if plain else np.ascontiguousarray(matrix))]
         return self.circuit.add(name, terms, bias, size, bounds.lo, bounds.hi)
+
+    def units(self, name: str) -> NDArray[np.float64]:
+        """The unit vectors of a value, one after another, each in its shape."""
+        return np.eye(self.size(name)).reshape(-1, *self.types[name].shape)
 
     def table(self, name: str, x: Wire, table: NDArray[np.int64], first: int) -> Wire:
         count = int(np.count_nonzero(np.diff(table)))

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import assert_never
 
-import numpy as np
-
+from ...toolchain.arrays import row_reach
 from ...toolchain.ir import IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, label_keys, output_keys, reads
@@ -75,7 +74,7 @@ class _Source:
     def __init__(self, net: IntNet) -> None:
         self.net = net
         analysis = Analysis.of(net)
-        self.types, self.ranges, self.params = analysis.types, analysis.ranges, analysis.params
+        self.types, self.ranges, self.params = analysis.types, analysis.ranges, analysis.codes
         self.states = [s.name for s in net.states]
         self.helpers: set[str] = set()
         self.fixed: set[str] = set()
@@ -205,8 +204,7 @@ class _Source:
 
     def bound(self, weight: str, x: str) -> int:
         """Largest magnitude of any partial sum of a row of `weight` times operands in the range of `x`."""
-        rows = np.abs(self.params[weight].astype(np.float64)).reshape(len(self.params[weight]), -1).sum(axis=1)
-        return int(rows.max(initial=0.0)) * self.ranges[x].magnitude
+        return row_reach(self.params[weight]) * self.ranges[x].magnitude
 
     def biased(self, value: str, bias: str | None, space: int = 0) -> str:
         if bias is None:

@@ -49,7 +49,7 @@ class NumpyPlan(Plan):
     def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
         net = self.net
         (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
-        write_arrays(folder / "weights.npz", {p.name: narrowest(p.value) for p in net.params})
+        write_arrays(folder / "weights.npz", ((p.name, narrowest(p.value)) for p in net.params))
         title = json.dumps(net.name)
         (folder / "run.py").write_text(fill("run.py.tmpl", title=title), encoding="utf-8")
         shutil.copyfile(inputs_module.__file__, folder / "inputs.py")

@@ -10,23 +10,24 @@ import numpy as np
 from ...toolchain.ir import EqNet
 from ...toolchain.ir.onnx_functions import DOMAIN
 from ...toolchain.ir.onnx_graph import TICKS, build_model, output_names
+from ...toolchain.ir.onnx_write import Model
 from ...toolchain.passes import Analysis, label_keys, output_keys
 from .graph import STEPS, input_names, top_index
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, TensorProto
+    from onnx import GraphProto, TensorProto
 
 __all__ = ["float_model"]
 
 
-def float_model(net: EqNet, *, single: bool) -> ModelProto:
+def float_model(net: EqNet, *, single: bool) -> Model:
     """The model of a verified net, deterministic. Inputs `[batch, (frame,) *shape]` and outputs are float32 (`single`)
     or float64, labels int64, `steps` the ticks that the batch made (int64 scalar; a model's own stop rule ends all
     samples together)."""
     import onnx.inliner
     from onnx import helper
 
-    model = onnx.inliner.inline_local_functions(build_model(net, {}))
+    model = onnx.inliner.inline_local_functions(build_model(net, {}).proto)
     standard = [o for o in model.opset_import if o.domain != DOMAIN]
     del model.opset_import[:]
     model.opset_import.extend(standard)
@@ -50,7 +51,7 @@ def float_model(net: EqNet, *, single: bool) -> ModelProto:
     del graph.value_info[:]
     if single:
         _to_single(graph)
-    return model
+    return Model(model, {params.get(p.name, p.name): p.value for p in net.params})
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:
@@ -73,7 +74,8 @@ def _to_single(graph: GraphProto) -> None:
         if value.type.tensor_type.elem_type == TensorProto.DOUBLE:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     for tensor in graph.initializer:
-        _single(tensor)
+        if tensor.data_type == TensorProto.DOUBLE:
+            tensor.data_type = TensorProto.FLOAT
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from ...toolchain.arrays import Array, Codes, row_reach
 from ...toolchain.ir import Input, Interval, IntNet, Net, ValueType, ops
 from ...toolchain.ir.onnx_functions import DOMAIN, OPSET
 from ...toolchain.ir.onnx_graph import BATCH, IR_VERSION, GraphBuilder
+from ...toolchain.ir.onnx_write import Model, empty_tensor
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, label_keys, narrowest, output_keys
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import NodeProto, ValueInfoProto
 
 __all__ = ["STATE", "STEPS", "InputType", "input_names", "integer_model", "top_index"]
 
@@ -55,7 +57,7 @@ def top_index(x: str, out: str) -> list[NodeProto]:
     ]
 
 
-def integer_model(net: IntNet, *, input_type: InputType, trace: bool) -> ModelProto:
+def integer_model(net: IntNet, *, input_type: InputType, trace: bool) -> Model:
     """The model of a verified net, deterministic. Inputs are `[batch, (frame,) *shape]`: real numbers in `input_type`,
     or int64 codes; indices are int64. Outputs are the codes of each output (int64), its labels, and `steps` `[batch]`;
     with `trace` also every state after every tick (then no loop ends early)."""
@@ -79,7 +81,7 @@ class _Relaxation(GraphBuilder):
         self.input_type = input_type
         self.trace = trace
         self.given: list[ValueInfoProto] = []
-        self.initializers: list[TensorProto] = []
+        self.stored: dict[str, Array] = {}
         ranges = Analysis.of(net).ranges
         self.byte_products = {
             op.out: ranges[op.x] for op in net.all_ops() if isinstance(op, ops.Linear) and self.fits(op, ranges[op.x])
@@ -87,9 +89,9 @@ class _Relaxation(GraphBuilder):
 
     def fits(self, op: ops.Linear, x: Interval) -> bool:
         """Whether a product of bytes with sums of 32 bits is exact for `op` on an operand in `x`."""
-        weight = self.params[op.weight]
+        weight = cast("Codes", self.params[op.weight])
         codes = Interval(int(weight.min()), int(weight.max()))
-        reach = int(np.abs(weight).sum(axis=1).max()) * x.magnitude
+        reach = row_reach(weight) * x.magnitude
         held = x.within(SIGNED) or x.within(UNSIGNED)
         return op.x not in self.params and held and codes.within(SIGNED) and reach < 1 << 31
 
@@ -114,11 +116,12 @@ class _Relaxation(GraphBuilder):
             self.node("Add", [wide, self.names[op.bias]], name)
         self.names[op.out] = name
 
-    def model(self) -> ModelProto:
+    def model(self) -> Model:
         import onnx.inliner
         from onnx import helper
 
-        graph = helper.make_graph(self.nodes, self.net.name or "net", self.given, self.results, self.initializers)
+        tensors = [empty_tensor(name, array) for name, array in self.stored.items()]
+        graph = helper.make_graph(self.nodes, self.net.name or "net", self.given, self.results, tensors)
         whole = helper.make_model(
             graph,
             ir_version=IR_VERSION,
@@ -131,13 +134,13 @@ class _Relaxation(GraphBuilder):
         del inlined.opset_import[:]
         inlined.opset_import.extend(standard)
         helper.set_model_props(inlined, {"eqcompile.ir_digest": self.net.digest})
-        return inlined
+        return Model(inlined, self.stored)
 
     # Parameters and inputs
 
     def encode(self) -> None:
         """Parameters in the narrowest type, cast to int64 once, weights of byte products as bytes; inputs as codes."""
-        from onnx import TensorProto, numpy_helper
+        from onnx import TensorProto
 
         as_bytes: set[str] = set()
         read = {n for s in self.net.states for n in (s.init, s.update)} | {o.value for o in self.net.outputs}
@@ -149,14 +152,14 @@ class _Relaxation(GraphBuilder):
             read |= names
         for p in self.net.params:
             if p.name in as_bytes:
-                moved = np.ascontiguousarray(np.asarray(p.value).T + ZERO).astype(np.uint8)
-                self.initializers.append(numpy_helper.from_array(moved, f"bytes/{p.name}"))
+                # A code of eight bits is its own last byte, and so is that plus 128.
+                self.stored[f"bytes/{p.name}"] = p.value.T.astype(np.uint8) + np.uint8(ZERO)
             if p.name not in read:
                 continue
             stored = narrowest(np.asarray(p.value))
             name = self.names[p.name] = f"param/{p.name}"
             kept = name if stored.dtype == np.int64 else f"stored/{p.name}"
-            self.initializers.append(numpy_helper.from_array(stored, kept))
+            self.stored[kept] = stored
             if kept != name:
                 self.node("Cast", [kept], name, to=TensorProto.INT64)
         for i in self.net.inputs:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
 from eqcompile.toolchain.options import option
@@ -19,14 +19,12 @@ from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import EqNet, Input, IntNet, check
 from ...toolchain.ir.onnx_functions import OPSET
 from ...toolchain.ir.onnx_graph import IR_VERSION
+from ...toolchain.ir.onnx_write import Model
 from ...toolchain.passes import MAX_WORD, label_keys, output_keys, wide_tables
 from .. import inputs as inputs_module
 from .float_form import float_model
 from .graph import STATE, STEPS, InputType, input_names, integer_model
 from .templates import fill
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 __all__ = ["OLDEST_RUNTIME", "OnnxTarget"]
 
@@ -140,11 +138,12 @@ results are those of the float64 reference up to rounding; `run.py --trace` coun
 """
 
 
-def _write(model: ModelProto, path: Path) -> None:
+def _write(model: Model, path: Path) -> None:
     import onnx
 
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    with path.open("wb") as file:
+        file.writelines(model.pieces())
+    onnx.checker.check_model(str(path), full_check=True)
 
 
 def _codes(i: Input) -> str:

@@ -84,15 +84,15 @@ def write_folder(
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
     (bench / "native.cpp").write_text(text("native.cpp.tmpl"), encoding="utf-8")
-    write_arrays(data / "vectors.npz", expected(net, vectors.inputs, vectors.run))
+    write_arrays(data / "vectors.npz", expected(net, vectors.inputs, vectors.run).items())
     ending, run = vectors.variants[TOLERANT]
     tolerance = {"tolerance": np.array(ending.schedule.tolerance)}
-    write_arrays(data / "tolerant.npz", {**expected(net, vectors.inputs, run), **tolerance})
+    write_arrays(data / "tolerant.npz", {**expected(net, vectors.inputs, run), **tolerance}.items())
     if words is not None:
         other, run = vectors.variants[THINNED]
-        write_arrays(folder / "weights.npz", {"words": np.array(words, np.int64)})
+        write_arrays(folder / "weights.npz", [("words", np.array(words, np.int64))])
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
-        write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded})
+        write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded}.items())
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, architecture, shell, details, words), encoding="utf-8")
     figures: dict[str, JSON] = {
@@ -137,7 +137,7 @@ def _weight_memory(net: IntNet, engine: Engine, folder: Path, sites: Mapping[str
     words = np.zeros(weights.load_words, np.int64)
     stored = engine.load_words(net)
     words[: len(stored)] = stored
-    write_arrays(folder / "bench" / "injected.npz", {"words": words})
+    write_arrays(folder / "bench" / "injected.npz", [("words", words)])
     rows = {m.out: row for m, row in zip(engine.plan.maps, weights.rows, strict=True)}
     parts = (f"engine.entries_{part}.ram.words" for part in range(weights.parts))
     return {**numbers, "rows": rows, "coded": [sites[name] for name in parts if name in sites]}

@@ -100,7 +100,7 @@ def test_a_manifest_that_is_no_json_is_refused(folder: Path) -> None:
 def test_arrays_give_the_same_bytes(tmp_path: Path) -> None:
     """Would break if the hash of a file of arrays depended on the time."""
     arrays = {"a": np.arange(6).reshape(2, 3)[:, ::-1], "file": np.array(3), "empty": np.zeros((0, 2))}
-    write_arrays(tmp_path / "a.npz", arrays)
+    write_arrays(tmp_path / "a.npz", arrays.items())
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         assert file.files == list(arrays)
         for name, array in arrays.items():

@@ -18,6 +18,7 @@ from emitting import emitted
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from onnx_run import whole
 from plugged import under_test
 from strategies import random_inputs, random_net
 
@@ -169,7 +170,7 @@ def test_the_float_form_keeps_every_result(single: bool) -> None:
     verify(net)
     inputs = {n: np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32) for n in ("steps", "batch")}
     want = run_reference(net, inputs)
-    model = float_model(net, single=single)
+    model = whole(float_model(net, single=single))
     onnx.checker.check_model(model, full_check=True)
     given = {f"input.{n}": v if single else v.astype(np.float64) for n, v in inputs.items()}
     results = ReferenceEvaluator(model).run(None, given)

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+from eqcompile.toolchain.ir.onnx_write import Model
+
+
+def whole(model: Model) -> onnx.ModelProto:
+    """A model with the contents of its initializers, as a file of it is read."""
+    return onnx.load_from_string(b"".join(model.pieces()))
 
 
 def execute(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

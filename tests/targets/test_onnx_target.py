@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx_run import execute
+from onnx_run import execute, whole
 from strategies import int_runs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
@@ -45,7 +45,7 @@ def run_models(net: IntNet, inputs: Codes, folder: Path, input_type: str = "floa
     """Outputs and steps of the model, states of the traced one."""
     found = []
     for trace in (False, True):
-        model = integer_model(net, input_type=input_type, trace=trace)  # type: ignore[arg-type]
+        model = whole(integer_model(net, input_type=input_type, trace=trace))  # type: ignore[arg-type]
         onnx.checker.check_model(model, full_check=True)
         path = folder / f"model{trace:d}.onnx"
         onnx.save(model, path)
@@ -87,7 +87,7 @@ def subgraphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
 def test_the_model_is_standard(seed: int) -> None:
     """No function, no domain of our own, no float in the relaxation: what any runtime takes."""
     net = random_net(random.Random(seed))
-    model = integer_model(net, input_type="codes", trace=False)
+    model = whole(integer_model(net, input_type="codes", trace=False))
     assert [o.domain for o in model.opset_import] == [""]
     assert not model.functions
     nodes = [n for g in subgraphs(model.graph) for n in g.node]
@@ -100,7 +100,7 @@ def test_the_model_is_standard(seed: int) -> None:
 def test_the_encoding_saturates_and_rounds_half_to_even(tmp_path: Path) -> None:
     """The model's own encoding is the one of the specification, at ties and beyond both ends."""
     net = small_net([[0, 0, 0]] * 3, table=list(range(-128, 128)), first=-128, steps=1)
-    model = integer_model(net, input_type="float64", trace=False)
+    model = whole(integer_model(net, input_type="float64", trace=False))
     onnx.save(model, tmp_path / "m.onnx")
     x = np.array([[0.5, 1.5, 2.5], [-0.5, -1.5, 1e30], [-1e30, 127.5, -128.5]])
     found = execute(tmp_path / "m.onnx", {"x": x})["o"]
@@ -110,7 +110,7 @@ def test_the_encoding_saturates_and_rounds_half_to_even(tmp_path: Path) -> None:
 def test_the_loop_ends_when_all_settled(tmp_path: Path) -> None:
     """Without its condition a settled batch would cost every tick: a million ticks end in a moment."""
     net = small_net([[0]], table=[3], first=0, steps=1_000_000_000)
-    onnx.save(integer_model(net, input_type="codes", trace=False), tmp_path / "m.onnx")
+    onnx.save(whole(integer_model(net, input_type="codes", trace=False)), tmp_path / "m.onnx")
     found = execute(tmp_path / "m.onnx", {"x": np.array([[1], [2]])})
     assert (found["steps"].tolist(), found["o"].tolist()) == ([2, 2], [[3], [3]])
 
@@ -133,7 +133,7 @@ def test_which_products_are_of_bytes() -> None:
     kinds = {}
     for top in (1, 127, 128):
         net = small_net([[top, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
-        model = integer_model(net, input_type="codes", trace=False)
+        model = whole(integer_model(net, input_type="codes", trace=False))
         found = {n.op_type for g in subgraphs(model.graph) for n in g.node}
         kinds[top] = sorted(found & {"MatMul", "MatMulInteger"})
     assert kinds == {1: ["MatMulInteger"], 127: ["MatMulInteger"], 128: ["MatMul"]}
@@ -150,7 +150,7 @@ def test_a_changed_model_is_caught(tmp_path: Path, mutant: str) -> None:
     """The comparison must be able to fail, for each part of the relaxation."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     inputs = {"x": np.array([[1, 0], [-2, 2], [0, 1]])}
-    model = integer_model(net, input_type="codes", trace=True)
+    model = whole(integer_model(net, input_type="codes", trace=True))
     body = subgraphs(model.graph)[1]
     if mutant == "domain shifted":
         (first,) = [a for a in numbers(model) if a.i == -2]
@@ -176,7 +176,7 @@ def test_a_model_that_differs_from_its_trace_is_refused(tmp_path: Path) -> None:
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     emitted(OnnxTarget(), net, tmp_path)
     other = replace(net, params=(replace(net.params[0], value=-net.params[0].value), *net.params[1:]))
-    onnx.save(integer_model(other, input_type="float32", trace=False), tmp_path / "model.onnx")
+    onnx.save(whole(integer_model(other, input_type="float32", trace=False)), tmp_path / "model.onnx")
     with pytest.raises(SimulatorError, match="differ"):
         OnnxSimulator().run(unchecked(tmp_path), {"x": np.array([[1, 0]])}, trace=True, timeout_s=60.0)
 
@@ -208,7 +208,7 @@ def test_the_float_form_is_run_in_verification(tmp_path: Path) -> None:
 def test_the_float_form_is_the_reference_up_to_rounding(tmp_path: Path, name: str, single: bool, bound: float) -> None:
     """The float model is the net before quantization, for families that have no integer form too."""
     net, inputs = zoo_net(name)
-    model = float_model(net, single=single)
+    model = whole(float_model(net, single=single))
     onnx.checker.check_model(model, full_check=True)
     assert [o.domain for o in model.opset_import] == [""]
     onnx.save(model, tmp_path / "m.onnx")

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,13 +76,13 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+def write_arrays(path: Path, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
     """An .npz file, compressed, whose bytes depend on the arrays alone: `numpy.savez` stores the time.
 
-    Arrays of any shape and dtype, by key.
+    Keys with arrays of any shape and dtype, each of which may be made as it is written.
     """
     with zipfile.ZipFile(path, "w") as file:
-        for name, array in arrays.items():
+        for name, array in arrays:
             member = zipfile.ZipInfo(f"{name}.npy")
             member.compress_type = zipfile.ZIP_DEFLATED
             with file.open(member, "w", force_zip64=True) as stream:

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike
 
 from .net import IntNet, Net
 from .onnx_functions import DOMAIN, OPSET, attributes_of, function_of
+from .onnx_write import Model, empty_tensor
 from .ops import Op, Repeat
 from .parts import Stop
 from .types import ValueKind, ValueType, infer
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, ModelProto, NodeProto, ValueInfoProto
+    from onnx import FunctionProto, NodeProto, ValueInfoProto
 
 __all__ = ["BATCH", "IR_VERSION", "REPEAT", "TICKS", "GraphBuilder", "build_model", "output_names"]
 
@@ -43,10 +44,10 @@ def output_names(net: Net) -> list[str]:
     return names
 
 
-def build_model(net: Net, metadata: Mapping[str, str]) -> ModelProto:
+def build_model(net: Net, metadata: Mapping[str, str]) -> Model:
     """The model of a verified net, deterministic. Graph inputs are `[batch, (frame,) *shape]`, numbers in float64
     (EqNet) or int64 codes (IntNet); results are shaped as in `FloatRun`."""
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     builder = GraphBuilder(net)
     if net.schedule.frames:
@@ -58,7 +59,7 @@ def build_model(net: Net, metadata: Mapping[str, str]) -> ModelProto:
         net.name or "net",
         [builder.value_info(i.name, ValueType(i.shape, i.kind), frame=net.schedule.frames) for i in net.inputs],
         builder.results,
-        [numpy_helper.from_array(np.asarray(p.value), p.name) for p in net.params],
+        [empty_tensor(p.name, p.value) for p in net.params],
     )
     model = helper.make_model(
         graph,
@@ -68,7 +69,7 @@ def build_model(net: Net, metadata: Mapping[str, str]) -> ModelProto:
         functions=builder.functions,
     )
     helper.set_model_props(model, dict(metadata))
-    return model
+    return Model(model, {p.name: p.value for p in net.params})
 
 
 class GraphBuilder:

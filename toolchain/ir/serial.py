@@ -53,13 +53,13 @@ def save(net: EqNet | IntNet, path: Path) -> None:
                 "split the net, or choose smaller layers",
             )
         )
-    content = build_model(net, {KEY: _metadata(net)}).SerializeToString(deterministic=True)
+    model = build_model(net, {KEY: _metadata(net)})
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                file.writelines(model.pieces())
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
@@ -195,7 +195,7 @@ def _demand_same(model: ModelProto, net: EqNet | IntNet, digest: str) -> None:
     if net.digest != digest:
         raise ReadError(f"it says digest {digest[:12]}, its content has {net.digest[:12]}")
     try:
-        again = build_model(net, {KEY: _metadata(net)})
+        again = build_model(net, {KEY: _metadata(net)}).proto
     except EqcompileError as error:
         raise ReadError(str(error)) from error
     for part in ("functions", "opset_import", "graph"):

@@ -19,8 +19,9 @@ def param_digest(param: Param) -> str:
     """SHA-256 of the parameter's dtype, shape and little-endian bytes in C order."""
     value = np.ascontiguousarray(param.value)
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    head = f"{value.dtype.name}{list(param.value.shape)}".encode()
-    return hashlib.sha256(head + little.tobytes()).hexdigest()
+    content = hashlib.sha256(f"{value.dtype.name}{list(param.value.shape)}".encode())
+    content.update(little.reshape(-1).data)
+    return content.hexdigest()
 
 
 def digest(net: Circuit, formats: Mapping[str, Format] | None) -> str:

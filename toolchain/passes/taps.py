@@ -60,8 +60,20 @@ class Taps(Generic[N]):
     def dense(self) -> NDArray[N]:
         """The matrix `[rows, columns]`: int64 of an IntNet, float64 of an EqNet."""
         matrix: NDArray[N] = np.zeros(self.shape, np.float64 if self.weight.dtype.kind == "f" else np.int64)
-        matrix[self.row, self.column] = self.weight
+        self._fill(matrix)
         return matrix
+
+    def reals(self) -> Reals:
+        """The matrix `[rows, columns]` in float64; codes must be below 2**53."""
+        matrix = np.zeros(self.shape)
+        self._fill(matrix)
+        return matrix
+
+    def _fill(self, matrix: Numbers) -> None:
+        for part in row_parts(matrix):
+            first, last = (int(self.row_start[min(row, len(matrix))]) for row in (part.start, part.stop))
+            row = np.repeat(np.arange(len(matrix[part])), np.diff(self.row_start[part.start : part.stop + 1]))
+            matrix[part][row, self.column[first:last]] = self.weight[first:last]
 
 
 @overload
