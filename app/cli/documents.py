@@ -212,6 +212,8 @@ class TargetState(TypedDict):
     missing: list[str]
     install: str
     simulators: list[str]
+    refusals: NotRequired[list[dict[str, str]]]
+    """Of a model that was named: what is certain before quantization."""
 
 
 class TunedAccuracy(TypedDict):

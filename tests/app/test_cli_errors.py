@@ -147,7 +147,7 @@ MISTAKES = {
     "inspect nothing": (["inspect"], 2, "usage", "MODEL"),
     "inspect no file": (["inspect", "nowhere.pt"], 3, "file-not-readable", "No such file"),
     "inspect no artifact": (["inspect", "."], 6, "not-an-artifact", "manifest.json"),
-    "targets and more": (["targets", "more"], 2, "unknown-argument", "'more'"),
+    "targets and more": (["targets", "model.pt", "more"], 2, "unknown-argument", "'more'"),
     "families and more": (["families", "--jason"], 2, "unknown-option", "did you mean --json"),
 }
 

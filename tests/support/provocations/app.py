@@ -81,7 +81,7 @@ APP: Provocations = {
     "simulator-capacity": too_large_for_the_board,
     "simulator-of-other-target": lambda case: compiled("--simulator", "c-host"),
     "tune-changed": other_codes,
-    "unknown-argument": lambda case: command("targets", "more"),
+    "unknown-argument": lambda case: command("targets", "model.pt", "more"),
     "unknown-command": lambda case: command("inspct"),
     "unknown-option": lambda case: command("fault", "run", "x", "--model", "seu", "--sits", "state", "-o", "c"),
     "usage": lambda case: command("run"),
