@@ -9,7 +9,7 @@ OUT ?= build/demo
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help oldest-onnxruntime artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
+.PHONY: help claims oldest-onnxruntime artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -20,6 +20,7 @@ help:
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
 	@echo "make families    every family to every target: steps, mismatches, refusals and why; labels of floats and integers"
 	@echo "make cifar       convolutional nets on images of CIFAR-10's shape: every state of every step against golden"
+	@echo "make claims      the claims of the field that matter to hardware, each beside a measurement and a verdict"
 	@echo "make examples    train the committed checkpoints anew"
 	@echo "make mutants     random mutants of the product against the tests that reach their lines (hours; goes on where it was)"
 	@echo "make artifacts   emit a fixed set of nets for every target, and say which files a change of the code alters"
@@ -103,6 +104,9 @@ families: $(VENV)/.installed
 
 cifar: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/cifar.py
+
+claims: $(VENV)/.installed
+	@$(BIN)/python benchmarks/claims/run.py
 
 examples: $(VENV)/.installed
 	@$(BIN)/python examples/train.py looped --rule eqprop -o examples/checkpoints/digits_looped.pt

@@ -32,6 +32,7 @@ SECTIONS = {
     "Digits nets and speed": ("demo", "families", "labels", "cifar", "speed", "size", "c", "equal", "hls_equal"),
     "Quantization of nets that were not trained for it": ("quantize", "tune", "mnist"),
     "The relaxation core": ("rtl", "rtl_equal", "rtl_mutants", "mnist_rtl", "rtl_speed", "rtl_da4ml"),
+    "Claims of the field": ("claims",),
     "Faults": (
         *(
             "campaigns",

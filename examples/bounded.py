@@ -29,7 +29,8 @@ class Settings:
     `units`: of a loop; `side`: of a cube, 0 for a loop. `inputs`: units that the input reaches, the first ones;
     `readouts`: units that the readout sees, the last ones. `lipschitz`: largest spectral norm of W_rec. `first_norm`:
     that it starts with. `beta`, `gain`, `free_steps`, `nudged_steps`: see `rules.py`; `gain` multiplies the logits in
-    the loss, never at inference. `warp`: size of the random distortions of the images.
+    the loss, never at inference. `warp`: size of the random distortions of images; 0 takes inputs as they are.
+    `labels`: classes.
     """
 
     units: int = 0
@@ -46,6 +47,7 @@ class Settings:
     rate: float
     batch: int
     epochs: int
+    labels: int = LABELS
 
 
 _MNIST = Settings(units=256, inputs=256, readouts=256, gain=4, warp=0.4, rate=4e-3, batch=512, epochs=40)
@@ -87,7 +89,7 @@ class SymmetricLoop(_Bounded):
         self.config = {
             "input_dim": inputs,
             "hidden_dim": units,
-            "output_dim": LABELS,
+            "output_dim": settings.labels,
             "use_spectral_norm": False,
             "max_steps": STEPS,
         }
@@ -96,9 +98,9 @@ class SymmetricLoop(_Bounded):
         symmetric = symmetric + symmetric.T
         norm = torch.linalg.matrix_norm(symmetric, 2)
         self.w_rec = nn.Parameter(symmetric * (settings.first_norm / norm))
-        self.w_out = nn.Parameter(torch.randn(LABELS, units) / math.sqrt(units))
+        self.w_out = nn.Parameter(torch.randn(settings.labels, units) / math.sqrt(units))
         self.bias = nn.Parameter(torch.zeros(units))
-        self.c = nn.Parameter(torch.zeros(LABELS))
+        self.c = nn.Parameter(torch.zeros(settings.labels))
         self.reached: Tensor
         self.read: Tensor
         self.register_buffer("reached", (torch.arange(units) < settings.inputs).float()[:, None])
@@ -119,7 +121,7 @@ class SymmetricCube(NeuralCube, _Bounded):
     """A cube of `side` units a side; symmetric where `symmetrise` was called."""
 
     def __init__(self, inputs: int, settings: Settings) -> None:
-        super().__init__(settings.side, inputs, LABELS)
+        super().__init__(settings.side, inputs, settings.labels)
         self.settings = settings
 
     def _recurrent(self) -> nn.Parameter:
@@ -159,7 +161,8 @@ def train(
             order = torch.randperm(len(data.y), device=data.x.device)
             for chosen in order[: batches * settings.batch].split(settings.batch):
                 optimizer.zero_grad()
-                total += learn(warped(data.x[chosen], settings.warp).flatten(1), data.y[chosen]) / batches
+                x = warped(data.x[chosen], settings.warp) if settings.warp else data.x[chosen]
+                total += learn(x.flatten(1), data.y[chosen]) / batches
                 optimizer.step()
                 schedule.step()
                 net.symmetrise()

@@ -1,0 +1,134 @@
+"""Claims of what a net saves: ternary weights, fewer bit operations, lazy updates, local connections."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from common import Claim, Reals, Row, accuracy, digits, integers, net, percent
+
+from eqcompile.quantization.lower import lower
+from eqcompile.sim.campaign.statistics import wilson
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.ir import EqNet, IntNet
+from eqcompile.toolchain.options import QuantizeOptions
+from eqcompile.toolchain.reference import run_reference
+
+__all__ = ["bit_operations", "connections", "lazy", "sparsity"]
+
+ZEROS, POINT = 0.47, 0.01
+FAN_IN = 784
+LAZY_SHARE, CUBE_SHARE = 0.95, 0.91
+
+
+def sparsity() -> Claim:
+    """47 % of each matrix 0 and the rest of one magnitude: made of a float net, and trained so."""
+    rows = []
+    for name in ("digits_looped", "digits_eqprop", "digits_eqprop_layered"):
+        before, after = accuracy(net(name)), accuracy(_ternarized(net(name)))
+        words = f"made ternary without training: accuracy {before:.1%} to {after:.1%}"
+        rows.append(Row(name, words, after >= before - POINT, {"float": before, "ternary": after}))
+    for ternary, peer in (("digits_certified", "digits_eqprop"), ("digits_layered", "digits_eqprop_layered")):
+        zeros = np.mean([(p.value == 0).mean() for p in net(ternary).params if p.value.ndim == 2])
+        found, beside = accuracy(net(ternary)), accuracy(net(peer))
+        words = f"trained ternary, {zeros:.0%} zeros: {found:.1%}; float net of the same shape {beside:.1%}"
+        data = {"zeros": float(zeros), "ternary": found, "float": beside}
+        rows.append(Row(f"{ternary}, {peer}", words, found >= beside - POINT, data))
+    return Claim("47 % of ternary weights are 0 at full accuracy", "within 1 point of float", "measured", rows)
+
+
+def _ternarized(of: EqNet) -> EqNet:
+    """Each matrix: its smallest 47 % become 0, the others their sign times their mean magnitude."""
+
+    def ternary(value: Reals) -> Reals:
+        size = np.abs(value)
+        kept = size > np.quantile(size, ZEROS)
+        return np.where(kept, np.sign(value) * size[kept].mean(), 0.0)
+
+    params = tuple(replace(p, value=ternary(p.value)) if p.value.ndim == 2 else p for p in of.params)
+    return replace(of, params=params)
+
+
+def bit_operations() -> Claim:
+    """Of a multiply-accumulate, by the formula of Baskin et al. 2021 (UNIQ, arXiv:1804.10969):
+    `b_w b_a + b_w + b_a + log2(fan-in)`."""
+
+    def count(weight: int, activation: int) -> float:
+        return weight * activation + weight + activation + math.log2(FAN_IN)
+
+    ours = count(2, 8)
+    rows = []
+    for peer, weight, activation in (("float32", 32, 32), ("int8 weights and activations", 8, 8)):
+        ratio = count(weight, activation) / ours
+        words = f"{count(weight, activation):.0f} bit operations to {ours:.0f}: {ratio:.1f} times fewer"
+        rows.append(Row(f"ternary, 8-bit states, beside {peer}", words, ratio >= 32, {"ratio": ratio}))
+    for peer, bits in (("float32", 32), ("int8", 8)):
+        words = f"stored in 2 bits: {bits / 2:.0f} times smaller; 5 in a byte: {bits / 1.6:.0f} times"
+        rows.append(Row(f"storage of a ternary weight beside {peer}", words, bits / 1.6 >= 32, {"ratio": bits / 1.6}))
+    return Claim("32 times fewer bit operations", "a ratio of 32 or more", "computed", rows)
+
+
+def lazy() -> Claim:
+    """Layers that update only when their input changed, beside exact event-driven evaluation of the same layers."""
+    x, labels = digits()
+    gated = net("digits_lazy")
+    run = run_reference(gated, {"x": x}, trace=True)
+    assert run.trace is not None
+    layers = [name for name in run.trace if name.startswith("h")]
+    fired = np.mean([_fired(run.trace[name]) for name in layers])
+    open_ = replace(
+        gated, params=tuple(replace(p, value=p.value - 1.0) if p.name == "epsilon" else p for p in gated.params)
+    )
+    relaxed = run_reference(open_, {"x": x}).outputs["logits"].argmax(axis=1)
+    told = run.outputs["logits"].argmax(axis=1)
+    same = wilson(int((relaxed == told).sum()), len(x), confidence=0.95)
+    rows = [
+        Row(
+            "digits_lazy, gates as trained",
+            f"{1 - fired:.1%} of the layer updates of 30 steps are left out",
+            bool(1 - fired >= LAZY_SHARE),
+            {"saved": float(1 - fired)},
+        ),
+        Row(
+            "the same net without gates",
+            f"labels equal to the gated net's: {percent((same.estimate, same.low, same.high))}; accuracy "
+            f"{(told == labels).mean():.1%} gated, {(relaxed == labels).mean():.1%} relaxed",
+            bool((relaxed == told).all()),
+            {"labels_equal": same.to_json()},
+        ),
+    ]
+    ungated = lower(open_, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
+    cases = {"digits_lazy without gates": ungated} | {
+        n: integers(n) for n in ("digits_layered", "digits_eqprop", "digits_looped")
+    }
+    for name, of in cases.items():
+        saved = _event_share(of, x)
+        words = f"exact event-driven evaluation, the same bits: {saved:.1%} of the recurrent additions left out"
+        rows.append(Row(name, words, saved >= LAZY_SHARE, {"saved": saved}))
+    rule = "95 % of the operations of 30 steps are left out, and no label changes"
+    return Claim("Lazy updates save 95 % of the operations", rule, "simulated", rows)
+
+
+def _fired(trace: Reals) -> float:
+    """Share of the steps in which a layer moved."""
+    before = np.concatenate([np.zeros_like(trace[:1]), trace[:-1]])
+    return float((trace != before).any(axis=2).mean())
+
+
+def _event_share(of: IntNet, x: Reals) -> float:
+    details = golden.run(of, encode(of, {"x": x})[0], evaluation="event", trace=False).details
+    event, dense = details["additions_event"], details["additions_dense"]
+    assert isinstance(event, int)
+    assert isinstance(dense, int)
+    return 1.0 - event / dense
+
+
+def connections() -> Claim:
+    """Of a cube whose units read their 26 neighbours and themselves, beside all pairs."""
+    rows = []
+    for side in (3, 4, 5, 6, 8, 10):
+        share = 1.0 - (3 * side - 2) ** 3 / side**6
+        rows.append(Row(f"{side}^3 units", f"{share:.1%} fewer", share >= CUBE_SHARE, {"fewer": share}))
+    return Claim("A cube has 91 % fewer connections", "91 % or more", "computed", rows)
