@@ -180,8 +180,8 @@ def _theorem(rows: Sequence[RecoveryRow]) -> str:
     share = f"{math.floor(row['safe']['value'] * 1e4) / 1e2:.2f} %"
     return (
         f"after {row['ticks']} ticks an upset of any size in any number of states is within "
-        f"{row['apart_most']['value']:.0f} codes, and for {share} of these samples the label cannot change"
-        + (f" (vacuous for labels before {first} ticks)" if first > 1 else "")
+        f"{row['apart_most']['value']:.0f} codes of the run without it, and for {share} of these samples the label "
+        "cannot change" + (f" (vacuous for labels before {first} ticks)" if first > 1 else "")
     )
 
 
