@@ -43,7 +43,7 @@ SECTIONS = {
             "faults_cross_parallel",
             "faults_cross_lattice",
         ),
-        *("harden", "protect", "reclamp", "recovery"),
+        *("harden", "protect", "reclamp", "recovery", "healing"),
     ),
     "The tests": ("mutants",),
 }

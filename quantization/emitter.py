@@ -23,6 +23,7 @@ from ..toolchain.ir.ops import Op
 from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, widest
 from .builder import Builder
+from .dither import Dither
 from .exact import Map, moves
 from .grids import Grids
 from .nonlinear import activation, limited, softmax
@@ -64,6 +65,7 @@ class Emitter:
         self.inputs = tuple(replace(i, encoding=encodings.get(i.name)) for i in net.inputs)
         self._codes = codes
         self._weights: dict[Use, str] = {}
+        self.dither = Dither(self.build, options.dither) if options.dither else None
 
     def net(self) -> IntNet:
         """The finished net, not yet verified."""
@@ -80,6 +82,7 @@ class Emitter:
         build.block = build.step
         self._block(source.step)
         updates = {s.name: self._to_signal(s.update, s.name).name for s in source.states}
+        counters = () if self.dither is None else self.dither.states()
         build.block = build.readout
         self._block(source.readout)
         outputs = tuple(self._output(o) for o in source.outputs)
@@ -87,7 +90,7 @@ class Emitter:
             replace(s, update=updates[s.name], init=inits[s.name], frac=self.grids.of[s.name].frac)
             for s in source.states
         )
-        return build.finish(source, self.inputs, states, outputs, tolerance=self.options.tolerance)
+        return build.finish(source, self.inputs, (*states, *counters), outputs, tolerance=self.options.tolerance)
 
     def _initial(self, s: State) -> str | None:
         return None if s.init is None else self._to_signal(s.init, s.name).name
@@ -288,9 +291,13 @@ class Emitter:
         shape = (-1, *(1,) * (rank - 1)) if isinstance(op, ops.Conv) else (-1,)
         grid = self._pre(op.out) if op.bias is not None or op.out not in self.grids.of else self.grids.of[op.out].scale
         if made.scale.ndim:
+            if self.dither is not None and self.build.block is self.build.step:
+                self.dither.refused.append(self._constant(op.weight).source)
             total = self.build.rescale(total, made.scale * float(x.scale / grid), grid, shape=shape)
         else:
             total = Value(total.name, x.scale * Fraction(float(made.scale)))
+            if self.dither is not None and self.build.block is self.build.step:
+                total = self.dither.add(total, self._pre(op.out) * 4, op.out)
             total = total if self._exact else self.build.rescaled(total, grid)
         if op.bias is None:
             return total

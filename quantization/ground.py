@@ -12,6 +12,7 @@ from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ..toolchain.ir import Encoding, EqNet, Param, RangeError, ops, verify
 from ..toolchain.typed_json import JsonObject
 from .bounds import Bounds, Range
+from .dither import dither_faults
 from .emitter import Emitter
 from .grids import Grids
 from .hoist import hoist
@@ -85,6 +86,9 @@ class Ground:
         self._codes.update({(use, *_key(use, kinds, factors)): codes for use, codes in plan.codes.items()})
         limits = {name: span.range for name, span in self.spans.items()}
         hoisted, bounds, grids = _prepared(plan.net, self.options, limits, self.known, self.calibration)
+        faults = list(dither_faults(self.net, self.options))
+        if faults:
+            raise UsageError(faults)
         emitter = Emitter(hoisted, self.options, bounds, grids, self.encodings, plan.codes)
         try:
             made = emitter.net()
@@ -106,6 +110,7 @@ class Ground:
             *self.identities,
             *grids.rows(hoisted, bounds, self.options),
             *emitter.choices,
+            *(() if emitter.dither is None else (emitter.dither.row(),)),
             *plan.rows(self.net),
         )
         return Lowered(made, rows, assumed)

@@ -160,6 +160,7 @@ class QuantizeOptions:
     `state_bits`; `guards`: the same of single states, by name. `input_range`: used where no calibration data is given.
     `keep_labels`: widen states until this share of the labels of the float net is kept on the calibration
     samples, every other of which gives the ranges. None leaves the widths as they are.
+    `dither`: ticks in which known offsets are added to recurrent sums, so that runs which an upset drove apart meet.
     `max_lipschitz`: weaken recurrent weights until each block is proved to contract by this factor; None leaves them.
     """
 
@@ -172,6 +173,9 @@ class QuantizeOptions:
     input_bits: int = option(8, bounds=_WIDTH, help="width of the inputs")
     input_range: tuple[float, float] = option(
         (-1.0, 1.0), metavar="LO HI", help="of the inputs, where no calibration data is given"
+    )
+    dither: int = option(
+        0, bounds=Bounds(0), help="known offsets on recurrent sums in the first N ticks: upsets before heal to the bit"
     )
     tolerance: int = option(
         0, bounds=Bounds(0), help="end a sample once no state moved by more than N codes; 0 is exact"

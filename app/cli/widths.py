@@ -16,7 +16,7 @@ from .options import Faults, add_field_options, field_options
 
 __all__ = ["NO_WIDTHS", "add_integers", "integers_of", "weights"]
 
-NO_WIDTHS = ("input_range", "tolerance", "max_lipschitz")
+NO_WIDTHS = ("input_range", "tolerance", "dither", "max_lipschitz")
 """Fields of QuantizeOptions that are no options of a command which only chooses or trains widths."""
 
 _OWN = ("weights", "widths", "states", "guard_bits", "guards")

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from conformance_nets import EXAMPLES, agree, example, simulated, skip_without_tools
+from conformance_nets import DITHERED, EXAMPLES, agree, example, simulated, skip_without_tools
 from emitting import emitted, refused
 from plugged import under_test
 
@@ -51,9 +51,9 @@ def test_a_core_computes_what_golden_computes(name: str, tmp_path: Path) -> None
     """A core that differs from the specification in one code of one state at one tick is wrong."""
     target = RtlTarget.of(arch=name)
     skip_without_tools(target)
-    # One is enough of those that it must take, and one whose state has no sign.
+    # One is enough of those that it must take, one whose state has no sign, and one that counts its ticks.
     first, *others = declared(name)
-    for number, net_name in enumerate((first, *(n for n in others if n == "unsigned"))):
+    for number, net_name in enumerate((first, *(n for n in others if n in ("unsigned", DITHERED)))):
         net, inputs = example(net_name)
         artifact = emitted(target, net, tmp_path / str(number))
         assert artifact.manifest.core is not None

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from quantize_nets import loop
 from strategies import random_inputs, random_net, small_net, with_formats
 from waist_nets import FORMS, form
 from zoo_nets import zoo_net
@@ -22,7 +23,7 @@ from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator, Target
 from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
 
-__all__ = ["EXAMPLES", "FAMILIES", "Codes", "agree", "example", "simulated", "skip_without_tools"]
+__all__ = ["DITHERED", "EXAMPLES", "FAMILIES", "Codes", "agree", "example", "simulated", "skip_without_tools"]
 
 TIMEOUT_S = 300.0
 FAMILIES = (
@@ -41,6 +42,7 @@ FAMILIES = (
     "EqPropAttentionOnlyLM_release",
 )
 """Four families in all variants; then frames, a ring of past states, layer normalisation, and attention with a mask."""
+DITHERED = "LoopedMLP_dithered"
 RANDOM_SEEDS = (1, 2, 3, 4)
 Codes = Mapping[str, NDArray[np.int64]]
 
@@ -104,6 +106,15 @@ def roots() -> tuple[IntNet, Codes]:
     return with_formats(net), {"x": np.array([[[e] for e in edges], [[-e] for e in edges]])}
 
 
+def dithered() -> tuple[IntNet, Codes]:
+    """A state that counts ticks, and an offset by its count on every recurrent sum."""
+    rng = np.random.default_rng(0)
+    source = loop(rng, units=6, inputs=3, steps=6).net
+    inputs = {source.inputs[0].name: rng.uniform(-1.0, 1.0, (2, 3))}
+    net = lower(source, QuantizeOptions(dither=4, per_row=False), calibration=inputs).net
+    return net, encode(net, inputs)[0]
+
+
 @cache
 def family(name: str) -> tuple[IntNet, Codes]:
     net, inputs = form(name) if name in FORMS else zoo_net(name)
@@ -119,6 +130,8 @@ def example(name: str) -> tuple[IntNet, Codes]:
         return roots()
     if name == "unsigned":
         return unsigned()
+    if name == DITHERED:
+        return dithered()
     if name.startswith("random"):
         source = random.Random(int(name.removeprefix("random")))
         net = random_net(source, extras=()) if source.random() < 0.5 else random_net(source)
@@ -126,7 +139,7 @@ def example(name: str) -> tuple[IntNet, Codes]:
     return family(name)
 
 
-EXAMPLES = ("plain", "unsigned", "roots", *FORMS, *(f"random{seed}" for seed in RANDOM_SEEDS), *FAMILIES)
+EXAMPLES = ("plain", "unsigned", "roots", *FORMS, *(f"random{seed}" for seed in RANDOM_SEEDS), DITHERED, *FAMILIES)
 
 
 def simulated(simulator: str, artifact: Artifact, inputs: Codes) -> Run:

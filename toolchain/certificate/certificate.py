@@ -9,6 +9,8 @@ in the 2-norm over all units, in real units. In a float net r is 0. In an intege
 roundings and r what these can add. With L < 1 the block contracts: after t steps two runs, for example one with and one
 without a transient upset of size d, are at most `L^t d + r (1 - L^t) / (1 - L)` apart, which tends to the ball
 `r / (1 - L)` in which rounding may leave the state. All of it is proved: see `norm`, `tables` and `flow`.
+
+States that only count ticks (`clocks`) make no block.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from ..ir import IntNet, Net, ops
 from ..typed_json import JSON
+from .clocks import clocks
 from .flow import Flow, Flows
 from .norm import NoBoundError, spectral_bound, up
 from .norms import MARGIN, NORM_NAMES, Contraction, contractions
@@ -198,7 +201,8 @@ def certify(net: Net, *, norms: bool = False) -> Certificate:
     try:
         flows = Flows(net)
         gains = {s.name: flows.of(s.update) for s in net.states}
-        totals = {name: flow.total() for name, flow in gains.items()}
+        counted = clocks(net)
+        totals = {name: flow.total() for name, flow in gains.items() if name not in counted}
         blocks = (_block(net, group, gains, totals, flows) for group in _groups(totals))
         return Certificate(tuple(_in_norms(net, b) if norms and isinstance(net, IntNet) else b for b in blocks))
     except NoBoundError as error:

@@ -19,7 +19,7 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.importers.config import settings_from_config
 from eqcompile.toolchain.importers.family import Family
 from eqcompile.toolchain.interfaces import Imported, QuantizeOptions
-from eqcompile.toolchain.ir import EqNet, State, ops
+from eqcompile.toolchain.ir import EqNet, Schedule, State, ops
 from eqcompile.toolchain.options import TuneOptions
 
 from .case import CHECKPOINTS, ROOT, Case, Provocations
@@ -130,6 +130,9 @@ def doubled() -> Imported:
 QUANTIZATION: Provocations = {
     "calibration-zero": lambda case: lowered(x=np.zeros((2, 5))),
     "contract-impossible": lambda case: lowered(max_lipschitz=1e-9),
+    "dither-frames": lambda case: lowered(replace(plain(), schedule=Schedule(30, frames=True)), dither=2),
+    "dither-scale": lambda case: lowered(dither=2),
+    "dither-ticks": lambda case: lowered(dither=30),
     "few-inputs": lambda case: searched(1, 0.9),
     "keep-labels-data": lambda case: kept(calibrated=False),
     "no-labels": lambda case: searched(8, 0.9, classes=False),

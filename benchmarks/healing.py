@@ -1,0 +1,265 @@
+"""What becomes of upsets in nets that contract, with and without dither, beside nets that recur hardly or not at all.
+
+    python benchmarks/healing.py --data mnist.npz [--faults 100000] [--cells]
+
+Each net runs the 30 ticks it is shipped with. Single bits of its states flip, drawn uniformly over units, bits, ticks
+and test images; of those that leave twenty ticks the healing is stated alone. Flips in weights and bits of states that
+are stuck are fewer. `feed-forward`: mnist_two_layer, which has as many weights as mnist_layered, once as it is (one
+tick), once computing its tick 30 times, so that its states are exposed as long. Wider states (`--state-bits`) heal in
+their upper 8 bits; `--cells` lets Yosys count what dither costs in the serial core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mnist
+import numpy as np
+import results
+from numpy.typing import NDArray
+from protect import cells_of, written
+from tqdm import tqdm
+
+from eqcompile.quantization.lower import lower
+from eqcompile.rtl.serial.options import Serial
+from eqcompile.sim.campaign.statistics import wilson
+from eqcompile.sim.faults.engine import Engine, Outcome
+from eqcompile.sim.faults.model import FaultModel
+from eqcompile.toolchain import golden, registry
+from eqcompile.toolchain.certificate import certify, recovery
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.ir import IntNet
+
+CHECKPOINTS = Path(__file__).parents[1] / "examples" / "checkpoints"
+DATA = CHECKPOINTS.parent / "data"
+IMAGES, CALIBRATION, TICKS, LEFT, SEED = 360, 500, 30, 20, 0
+DITHER = 16
+VISIBLE = 8
+PROVED = 24
+"""Images for which the certificate is asked."""
+TRACED = 1500
+
+Codes = Mapping[str, NDArray[np.int64]]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net of the table: a checkpoint, options of quantization, and how many ticks it makes (0: as it is)."""
+
+    checkpoint: str
+    options: QuantizeOptions = QuantizeOptions()
+    ticks: int = 0
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        words = [self.title or Path(self.checkpoint).stem]
+        words += [f"{self.options.state_bits} bits"] if self.options.state_bits != VISIBLE else []
+        words += [f"dither {self.options.dither}"] if self.options.dither else []
+        return ", ".join(words)
+
+
+def cases() -> list[Case]:
+    contracting = [f"{data}_{kind}.npz" for data in ("mnist", "digits") for kind in ("layered", "certified")]
+    return [
+        *(Case(name, QuantizeOptions(dither=d)) for name in contracting for d in (0, DITHER)),
+        Case("mnist_ternary.npz"),
+        Case("digits_ternary.pt"),
+        Case("mnist_two_layer.npz", title="feed-forward, one tick"),
+        Case("mnist_two_layer.npz", ticks=TICKS, title="feed-forward, 30 ticks"),
+    ]
+
+
+def load(case: Case, path: Path) -> tuple[IntNet, Codes, NDArray[np.int64]]:
+    """Net, codes and labels of the first test images."""
+    if case.checkpoint.startswith("mnist"):
+        x, labels = mnist.images(path)
+        with np.load(path, allow_pickle=False) as file:
+            calibration = file["x_train"][:CALIBRATION].reshape(-1, mnist.PIXELS) / 255
+    else:
+        with np.load(DATA / "digits_test.npz") as file:
+            x, labels = file["x"].astype(np.float64), file["labels"]
+        with np.load(DATA / "digits_calibration.npz") as file:
+            calibration = file["x"].astype(np.float64)
+    net = lower(import_model(CHECKPOINTS / case.checkpoint).net, case.options, calibration={"x": calibration}).net
+    if case.ticks:
+        net = replace(net, schedule=replace(net.schedule, steps=case.ticks))
+    return net, dict(encode(net, {"x": x[:IMAGES]})[0]), labels[:IMAGES]
+
+
+def campaign(net: IntNet, codes: Codes, model: str, count: int, **options: Any) -> tuple[Any, Any]:
+    """Faults and what became of them."""
+    table = registry.find_class("faults", model, FaultModel)(**options).draw(
+        net, count, np.random.default_rng(SEED), codes
+    )
+    session = registry.find_class("engines", "fast", Engine)().open(net, codes, near=1)
+    return table.faults, session.run(table)
+
+
+def share(flags: Any, among: Any) -> dict[str, Any]:
+    """How many of `among` have the flag, with the 95 % interval of Wilson."""
+    n, k = int(among.sum()), int((flags & among).sum())
+    interval = wilson(k, n, confidence=0.95)
+    return {"k": k, "n": n, "share": k / n if n else 0.0, "low": interval.low, "high": interval.high}
+
+
+def shares(faults: Any, rows: Any, steps: int) -> Row:
+    everything = np.ones(len(rows), bool)
+    disturbed = rows["rejoin"] != 0
+    healed = rows["rejoin"] > 0
+    near = rows["distance_end"] <= 1
+    early = disturbed & (faults["tick"] <= steps - LEFT - 1)
+    return {
+        "disturbed": share(disturbed, everything),
+        "healed": share(healed, disturbed),
+        "near": share(near, disturbed),
+        "silent": share(rows["outcome"] == Outcome.SDC, everything),
+        "unsettled": share(rows["outcome"] == Outcome.UNSETTLED, everything),
+        "healed_early": share(healed, early),
+        "outputs_early": share(~rows["output_differs"], early),
+    }
+
+
+def measure(case: Case, options: argparse.Namespace) -> tuple[Row, Row]:
+    net, codes, labels = load(case, options.data)
+    run = golden.run(net, codes)
+    states = np.concatenate([v.reshape(len(v), IMAGES, -1) for v in run.states.values()], axis=2)
+    moved = (np.diff(states, axis=0) != 0).any(axis=2)
+    settle = np.where(moved.any(axis=0), len(moved) - moved[::-1].argmax(axis=0), 0) + 1
+    row: Row = {
+        "net": case.name,
+        "accuracy": float((golden.labels(run.outputs["logits"]) == labels).mean()),
+        "settled": float(settle.mean()),
+        "L": certify(net).bound,
+    }
+    faults, rows = campaign(net, codes, "seu", options.faults, sites="state")
+    row["states"] = shares(faults, rows, net.schedule.steps)
+    faults, rows = campaign(net, codes, "seu", options.faults // 10, sites="weight")
+    row["weights"] = shares(faults, rows, net.schedule.steps)
+    parts = [campaign(net, codes, "stuck", options.faults // 20, sites="state", at=at) for at in (0, 1)]
+    row["stuck"] = shares(*(np.concatenate(p) for p in zip(*parts, strict=True)), net.schedule.steps)
+    if net.schedule.steps > LEFT and certify(net).certified and certify(net).blocks:
+        some = {name: v[:PROVED] for name, v in codes.items()}
+        proved = recovery(net, some, ticks=LEFT)
+        row["proved"] = {"safe": float(proved.safe[:, -1].mean()), "apart": int(proved.apart[:, -1].max())}
+    return results.net_facts(case.name, net, run), row
+
+
+def upper(case: Case, path: Path) -> Row:
+    """Of the runs of wide states that an early upset disturbed: exact at the end in all bits, and in the upper ones."""
+    net, codes, _ = load(case, path)
+    table = registry.find_class("faults", "seu", FaultModel)(sites="state").draw(
+        net, 4 * TRACED, np.random.default_rng(SEED), codes
+    )
+    table = table.take(np.flatnonzero(table.faults["tick"] <= net.schedule.steps - LEFT - 1)[:TRACED])
+    session = registry.find_class("engines", "golden", Engine)().open(net, codes, near=1)
+    rows, bits = session.run(table), case.options.state_bits - VISIBLE
+    disturbed = rows["rejoin"] != 0
+    half = 1 << bits >> 1
+    same = np.ones(len(rows), bool)
+    for number in np.flatnonzero(rows["rejoin"] < 0):
+        fault = table[int(number)]
+        ends = [s["h"][-1].astype(np.int64) for s in (session.trace(fault), session.clean(fault.sample))]
+        same[number] = ((ends[0] + half >> bits) == (ends[1] + half >> bits)).all()
+    run = golden.run(net, codes)
+    moved = (np.diff(run.states["h"], axis=0) != 0).any(axis=2)
+    settle = np.where(moved.any(axis=0), len(moved) - moved[::-1].argmax(axis=0), 0) + 1
+    return {
+        "net": case.name,
+        "settled": float(settle.mean()),
+        "all": share(rows["rejoin"] > 0, disturbed),
+        "upper": share(same, disturbed),
+    }
+
+
+def cells(case: Case, path: Path) -> Row:
+    net, _, _ = load(case, path)
+    with tempfile.TemporaryDirectory() as folder:
+        return {"net": case.name, **cells_of(written(net, Serial(), Path(folder)))}
+
+
+def shown(part: Mapping[str, Any]) -> str:
+    digits = 3 if part["share"] < 0.001 else 2
+    return f"{part['share']:.{digits}%} [{part['low']:.{digits}%}, {part['high']:.{digits}%}]"
+
+
+def blocks(rows: list[Row], wide: list[Row], cost: list[Row]) -> Iterator[dict[str, Any]]:
+    heads = {"net": "", "accuracy": "simulated", "ticks until settled": "simulated", "L": "proved"}
+    heads |= {"disturbed": "simulated", "of these healed exactly": "simulated", "within one code": "simulated"}
+    heads |= {"wrong label, of all": "simulated", "unsettled, of all": "simulated"}
+    order = ("disturbed", "healed", "near", "silent", "unsettled")
+    for kind, what in (
+        ("states", "Flips of one bit of a state"),
+        ("weights", "Flips of one bit of a stored weight"),
+        ("stuck", "One bit of a state is stuck at 0, or at 1, throughout"),
+    ):
+        yield results.text(f"{what} ({rows[0][kind]['disturbed']['n']:,} a net; 95 % intervals):")
+        yield results.table(
+            heads,
+            [
+                (r["net"], f"{r['accuracy']:.4f}", f"{r['settled']:.1f}", f"{r['L']:.4f}")
+                + tuple(shown(r[kind][key]) for key in order)
+                for r in rows
+            ],
+        )
+    yield results.text(
+        "Of the flips of states that leave twenty ticks, those that disturbed the run; beside them what is proved of any "
+        f"upset of units that leaves twenty ticks ({PROVED} images; nothing is said of the count of a dither):"
+    )
+    yield results.table(
+        {
+            **{"net": "", "all states exact": "simulated", "outputs exact": "simulated"},
+            **{"label cannot change": "proved", "codes off, at most": "proved"},
+        },
+        [
+            (r["net"], shown(r["states"]["healed_early"]), shown(r["states"]["outputs_early"]))
+            + (("-", "-") if "proved" not in r else (f"{r['proved']['safe']:.1%}", r["proved"]["apart"]))
+            for r in rows
+            if r["states"]["healed_early"]["n"]
+        ],
+    )
+    yield results.text(f"The same of wider states, which weights read in full ({TRACED:,} flips):")
+    yield results.table(
+        {"net": "", "ticks until settled": "simulated", "all bits exact": "simulated", "upper 8 exact": "simulated"},
+        [(r["net"], f"{r['settled']:.1f}", shown(r["all"]), shown(r["upper"])) for r in wide],
+    )
+    if cost:
+        yield results.text("Cells of the serial core by Yosys alone (synth_ecp5):")
+        kinds = [k for k in cost[0] if k != "net"]
+        yield results.table(
+            {"net": "", **dict.fromkeys(kinds, "estimated"), "LUT4, more": "estimated"},
+            [(r["net"], *(r[k] for k in kinds), f"{r['LUT4'] / cost[0]['LUT4'] - 1:+.1%}") for r in cost],
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
+    parser.add_argument("--faults", type=int, default=100_000, help="flips of states of each net (default %(default)s)")
+    parser.add_argument("--cells", action="store_true", help="synthesise the serial core as well")
+    results.add_folder(parser)
+    options = parser.parse_args()
+    facts, rows = zip(*(measure(case, options) for case in tqdm(cases(), unit="net")), strict=True)
+    wide = [Case(f"mnist_{k}.npz", QuantizeOptions(state_bits=b)) for k in ("layered", "certified") for b in (10, 12)]
+    traced = [upper(case, options.data) for case in tqdm(wide, unit="net")]
+    priced = [
+        Case("digits_layered.npz", QuantizeOptions(**kind)) for kind in ({}, {"dither": DITHER}, {"state_bits": 12})
+    ]
+    cost = [cells(case, options.data) for case in tqdm(priced, unit="core")] if options.cells else []
+    document = {"rows": list(rows), "wide": traced, "cells": cost}
+    title = "What heals: states, weights and stuck bits"
+    results.record(
+        "healing", title, list(blocks(list(rows), traced, cost)), data=document, nets=list(facts), folder=options.out
+    )
+
+
+if __name__ == "__main__":
+    main()
