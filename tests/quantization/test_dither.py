@@ -12,7 +12,7 @@ from eqcompile.quantization.lower import lower
 from eqcompile.sim.faults.engine import Engine
 from eqcompile.sim.faults.model import FaultModel
 from eqcompile.toolchain import golden, registry
-from eqcompile.toolchain.certificate import certify, recovery
+from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.certificate.clocks import clocks
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.importers.api import import_model
@@ -77,10 +77,8 @@ def test_disturbed_runs_meet_again() -> None:
 
 def test_the_count_is_no_block_of_the_certificate() -> None:
     """A count contracts by next to nothing in any norm; as a block it would make the worst bound of the net."""
-    (plain, _), (dithered, codes) = digits(0), digits(TICKS)
+    (plain, _), (dithered, _) = digits(0), digits(TICKS)
     assert clocks(plain) == {}
     assert clocks(dithered) == {"tick": TICKS}
     assert certify(dithered).bound == certify(plain).bound
     assert [b.states for b in certify(dithered).blocks] == [("h",)]
-    some = {"x": codes["x"][:8]}
-    assert recovery(dithered, some, ticks=10).safe.any()

@@ -4,7 +4,6 @@ Before those ticks the states may be anything that their formats hold. Each tick
 still possible to a smaller one, kept as a box of every unit and, for a net of one state, as a distance to the
 fault-free run in the 2-norm; either limits the other:
 
-- a state that only counts ticks (`clocks`) is what it is in the fault-free run: upsets of it are not covered;
 - a linear map moves by at most `|w_i|` times the box, and by at most `||w_i||` times the distance;
 - a table says what its entries between both ends of its index can be, often one code;
 - the distance is at most the norm of the box, what the certificate of the block says (`L d + r`), and
@@ -33,7 +32,6 @@ from ..ir import IntNet, ops
 from ..passes import Analysis, bias_entries
 from .boxes import Ball, Box, Boxes, Scope
 from .certificate import certify
-from .clocks import clocks
 from .norm import NoBoundError, spectral_bounds
 from .tables import is_saturation
 
@@ -137,9 +135,7 @@ class _Net:
         self.net, self.logits = net, logits
         self.boxes = Boxes(net)
         blocks = certify(net).blocks
-        self.clocks = clocks(net)
-        units = [s for s in net.states if s.name not in self.clocks]
-        self.state = units[0] if len(units) == 1 else None
+        self.state = net.states[0] if len(net.states) == 1 else None
         single = self.state is not None and len(blocks) == 1 and not blocks[0].gates
         self.block = blocks[0] if single else None
         self.readout = _affine(net, self.boxes, logits, self.state.name) if self.state else None
@@ -158,7 +154,7 @@ class _Run:
         self.states: Scope = {}
         for s in net.states:
             full, at = net.formats[s.name], before[s.name]
-            far = 0 if s.name in bounds.clocks else full.hi - full.lo if radius is None else radius
+            far = full.hi - full.lo if radius is None else radius
             self.states[s.name] = Box(np.maximum(at - far, full.lo), np.minimum(at + far, full.hi))
         self.distance = self._norms()
 
