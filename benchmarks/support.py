@@ -16,16 +16,16 @@ PAGE = HERE.parent / "docs" / "support.md"
 COLUMNS = ("numpy", "c", "onnx", "nir", "hls4ml", "loihi", "rtl serial", "rtl parallel", "rtl lattice")
 NOT_RUN = "not run"
 REASONS = (
-    (r"input .* is (an index|a token)", "tokens"),
-    (r"(the net|a core|this engine)? ?.*\bframes\b", "frames"),
-    (r"matmul .* is not supported: a synapse", "product of two values"),
+    (r"input .* is (an index|a token)", "lacks tokens"),
+    (r"(the net|a core|this engine)? ?.*\bframes\b", "lacks frames"),
+    (r"matmul .* is not supported: a synapse", "lacks products of two values"),
     (r".*32 bits hold", "sums beyond 32 bits"),
     (r".*(64 bits hold|sums reach)", "sums too wide"),
     (r"(\w+) .*its matrix has", "{} as a matrix is too large"),
-    (r"(\w+) .*has no exact form", "no {}"),
-    (r"(\w+) \(.*\) is not supported", "no {}"),
-    (r"(\w+) is no operation of", "no {}"),
-    (r"this engine has no (\w+)", "no {}"),
+    (r"(\w+) .*has no exact form", "lacks {}"),
+    (r"(\w+) \(.*\) is not supported", "lacks {}"),
+    (r"(\w+) is no operation of", "lacks {}"),
+    (r"this engine has no (\w+)", "lacks {}"),
     (r".* of the (?:step|readout|drive) reads .*this engine needs", "weights read a value of the step"),
     (r".* is (?:no state|not the input); cells", "weights read what is no state"),
     (r"the (\w+) has \d+ operations with weights", "several weights in the {}"),

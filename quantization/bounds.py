@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -21,6 +22,7 @@ Range = tuple[float, float]
 _ROUNDS = 8
 """Rounds after which a state that still grows counts as unbounded; a tanh-bounded one is stable after two."""
 
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 _LOWEST = {"gelu": -0.17, "silu": -0.279}
 
 _AFFORDABLE = 2.0
@@ -229,6 +231,9 @@ def _activation(x: Range, kind: ActivationKind) -> Range:
             return max(x[0], 0.0), max(x[1], 0.0)
         case "gelu" | "silu":
             return _LOWEST[kind], max(x[1], 0.0)
+        case "exp":
+            low, high = (math.exp(min(end, _LARGEST_EXPONENT)) for end in x)
+            return low, high
 
 
 def whole_numbers(net: EqNet) -> frozenset[str]:

@@ -26,8 +26,8 @@ def activation(build: Builder, op: ops.Activation, x: Value, *, bits: int, reach
     """A table over the codes that x can take, and its report row.
 
     tanh and sigmoid have all but the sign bit as fraction, and a domain that ends where the code at infinity is
-    reached. The others, gelu and silu, end at `reach` (real range of x), with the power-of-two scale that covers their
-    values there. Codes are symmetric: at most `2**(bits-1) - 1` in magnitude.
+    reached. The others, gelu, silu and exp, end at `reach` (real range of x), with the power-of-two scale that covers
+    their values there. Codes are symmetric: at most `2**(bits-1) - 1` in magnitude.
     """
     phi, step, held = function(op.kind), float(x.scale), build.interval(x)
     top = (1 << (bits - 1)) - 1

@@ -61,6 +61,8 @@ def function(kind: ActivationKind) -> Callable[[Reals], Reals]:
             return lambda x: np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)).astype(np.float64)))
         case "silu":
             return lambda x: np.asarray(x * _sigmoid(x))
+        case "exp":
+            return np.exp
 
 
 def _sigmoid(x: Reals) -> Reals:

@@ -112,6 +112,8 @@ def _activation(x: Tensor, kind: ActivationKind) -> Tensor:
             return functional.gelu(x)
         case "silu":
             return functional.silu(x)
+        case "exp":
+            return x.exp()
 
 
 def _reduce(x: Tensor, kind: ReduceKind, axes: tuple[int, ...], *, keep: bool) -> Tensor:

@@ -41,7 +41,7 @@ def test_the_code_of_the_page_runs(
                 typed += 1
     assert typed == 4
     shown = capsys.readouterr().out
-    assert "exp is not read" in shown
+    assert "log is not read" in shown
     assert "sort is not read" in shown
     assert Artifact.open(tmp_path / "from_onnx").net.schedule.steps == 30
     assert np.load(tmp_path / "train.npz")["x"].shape == (200, 8)

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch_steps import CASES, INPUTS, UNITS, Gated, Looped, pairs, relaxed
 
 import eqcompile as eq
+from eqcompile.quantization.lower import lower
+from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import EqcompileError, MissingToolError, UnsupportedError, UsageError
+from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.graphs import torch_step
 from eqcompile.toolchain.importers.graphs.aten_forms import ATEN_FORMS
-from eqcompile.toolchain.interfaces import Imported
+from eqcompile.toolchain.interfaces import Imported, QuantizeOptions
 from eqcompile.toolchain.ir import ops
 from eqcompile.toolchain.reference import run_reference
 
@@ -41,6 +44,21 @@ def test_a_step_relaxes_as_the_module_does(name: str) -> None:
         for state, tensor in zip(imported.net.states, states, strict=True):
             np.testing.assert_allclose(run.trace[state.name][tick], tensor.numpy(), rtol=0, atol=1e-9)
     np.testing.assert_allclose(next(iter(run.outputs.values())), expected[-1][-1].numpy(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["raised", "rounded", "windows"])
+def test_a_composed_step_has_integers(name: str) -> None:
+    """An exponential, a floor or a pool that the quantizer refuses, or that it computes on the wrong grid."""
+    step, example = CASES[name]()
+    imported = eq.load(step, example=example, steps=1, readout=lambda h: h)
+    inputs = inputs_of(imported, example)
+    net = lower(imported.net, QuantizeOptions(state_bits=14, input_bits=14), calibration=inputs).net
+    golden, real = run_golden(net, encode(net, inputs)[0]), run_reference(imported.net, inputs)
+    (state,) = net.states
+    assert state.frac is not None
+    off = np.abs(golden.states[state.name][-1] * 2.0**-state.frac - real.states[state.name])
+    assert np.median(off) < 0.003
+    assert np.abs(real.states[state.name]).max() > 0.05
 
 
 @pytest.mark.parametrize("operation", ["tanh", "linear", "lerp"])
@@ -151,13 +169,13 @@ def test_what_is_not_read_is_all_named_with_its_line() -> None:
         return torch.sort(h)[0]
 
     def step(h: Tensor, x: Tensor) -> Tensor:
-        y = torch.exp(h)
+        y = torch.log(h)
         return helper(y) + torch.cumsum(y, 1) + h / (1 + h.abs())
 
     with pytest.raises(UnsupportedError) as caught:
         eq.load(step, example=pairs(UNITS), steps=2, readout=lambda h: h)
     shown = {(d.what.split()[0], d.where.partition(": ")[2]) for d in caught.value.diagnostics}
-    assert ("exp", "y = torch.exp(h)") in shown
+    assert ("log", "y = torch.log(h)") in shown
     assert ("sort", "return torch.sort(h)[0]") in shown
     assert ("cumsum", "return helper(y) + torch.cumsum(y, 1) + h / (1 + h.abs())") in shown
     assert all(d.where.startswith("test_torch_step.py:") for d in caught.value.diagnostics)

@@ -117,6 +117,7 @@ SCALAR: dict[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0.0),
     "gelu": lambda x: x / 2 * (1 + math.erf(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + math.exp(-x)),
+    "exp": math.exp,
 }
 
 

@@ -155,6 +155,8 @@ def float_nets() -> dict[str, EqNet]:
     }
     for kind in ("tanh", "sigmoid", "relu", "gelu", "silu"):
         nets[kind] = activated(kind)
+    falling = (ops.Scale(out="n", x="a", factor=-0.5), ops.Activation(out="y", x="n", kind="exp"))
+    nets["exp"] = float_net((x, *falling), {}, shape=(4,))
     for axes, groups, eps_on in (((-1,), 1, "variance"), ((-1, -2, -3), 2, "variance"), ((-2, -1), 1, "deviation")):
         nets[f"normalize {axes} {groups} {eps_on}"] = normalized(axes, groups, eps_on)
     for kind, axes, keep in (("sum", (-1,), True), ("mean", (-2,), False), ("max", (-1, -2), True), ("sum", (), True)):

@@ -135,6 +135,11 @@ def stepped(h: Tensor, x: Tensor) -> Tensor:
     return 0.3 * torch.floor(4.0 * h + x[:, :1]) + 0.1 * torch.ceil(3.0 * x[:, 1:2] - h)
 
 
+def raised(h: Tensor, x: Tensor) -> Tensor:
+    """A soft threshold written with exponentials."""
+    return 0.5 * h + 0.2 * torch.exp(-(h**2) + x[:, :1]) - 0.1 * torch.exp(0.5 * h)
+
+
 def windowed(h: Tensor, x: Tensor) -> Tensor:
     """Pools whose windows overlap, are padded, or leave entries out."""
     near = functional.max_pool2d(h, 3, 1, padding=1) - functional.avg_pool2d(h, 3, 1, padding=1)
@@ -178,6 +183,7 @@ CASES: dict[str, Case] = {
     "instances": lambda: (instances, (torch.zeros(SAMPLES, 2, 3, 3), torch.randn(SAMPLES, 2, 3, 3))),
     "gelu": lambda: (bent, pairs(UNITS)),
     "modulo": lambda: (turned, pairs(UNITS)),
+    "raised": lambda: (raised, pairs(UNITS)),
     "rounded": lambda: (stepped, pairs(UNITS)),
     "windows": lambda: (windowed, (torch.randn(1, 2, 4, 4).expand(SAMPLES, -1, -1, -1), torch.randn(SAMPLES, 2, 8, 8))),
     "closure": lambda: (

@@ -24,7 +24,8 @@ from .tables import entries, growth, is_saturation
 __all__ = ["Flow", "Flows"]
 
 _SLOPES: Mapping[ActivationKind, float] = {"tanh": 1.0, "sigmoid": 0.25, "relu": 1.0, "gelu": 1.13, "silu": 1.1}
-"""Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994.."""
+"""Largest slope of each activation: that of gelu is 1.1289.. at sqrt(2), that of silu 1.0998.. at 2.3994..; that of
+exp has no bound."""
 
 _UNBOUNDED = (
     *(ops.Embedding, ops.MatMul, ops.Mul, ops.Greater, ops.Mod),
@@ -148,7 +149,7 @@ class Flows:
                 return self.of(x).through(up(math.sqrt(count)))
             case ops.Clip(x=x):
                 return self.of(x).through(1.0)
-            case ops.Activation(x=x, kind=kind):
+            case ops.Activation(x=x, kind=kind) if kind in _SLOPES:
                 return self.of(x).through(_SLOPES[kind])
             case ops.Lookup(x=x, table=t):
                 slope, jump = growth(self._params[t].astype(np.int64, copy=False))
@@ -173,7 +174,8 @@ class Flows:
                 | ops.Softmax
                 | ops.Divide
                 | ops.Isqrt
-                | ops.Repeat,
+                | ops.Repeat
+                | ops.Activation,
             ):
                 raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of how it spreads a distance is known here")
             case _:

@@ -310,6 +310,8 @@ def _activation(body: _Body, x: str, kind: ActivationKind) -> str:
             return body.node("Relu", x)
         case "silu":
             return body.node("Mul", x, body.node("Sigmoid", x))
+        case "exp":
+            return body.node("Exp", x)
         case "gelu":
             one = body.node("Add", _erf(body, body.node("Div", x, body.constant(math.sqrt(2.0)))), body.constant(1.0))
             return body.node("Mul", body.node("Mul", x, body.constant(0.5)), one)

@@ -54,7 +54,7 @@ __all__ = [
     "WeightedOp",
 ]
 
-ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu"]
+ActivationKind = Literal["tanh", "sigmoid", "relu", "gelu", "silu", "exp"]
 ReduceKind = Literal["sum", "mean", "max"]
 
 

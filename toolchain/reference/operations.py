@@ -143,6 +143,8 @@ def _activation(x: Reals, kind: ActivationKind) -> Reals:
             return np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)).astype(np.float64)))
         case "silu":
             return np.asarray(x * _sigmoid(x))
+        case "exp":
+            return np.exp(x)
 
 
 def _normalize(x: Reals, op: ops.Normalize) -> Reals:

@@ -48,7 +48,7 @@ LIVE: Provocations = {
     "torch-call": wrong(lambda h, x: h @ x),
     "torch-example": wrong(lambda h: h, example=(H,)),
     "torch-export": wrong(decided),
-    "torch-node": wrong(lambda h, x: torch.exp(h) + x),
+    "torch-node": wrong(lambda h, x: torch.log(h) + x),
     "torch-output": wrong(lambda h, x: h + x, readout=None),
     "torch-readout": wrong(early, readout=None),
     "torch-samples": wrong(lambda h, x: h + x.mean()),

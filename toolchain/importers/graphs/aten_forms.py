@@ -260,6 +260,7 @@ ATEN_FORMS: Mapping[str, Form] = {
     "copy": lambda f, a: f.spread(a["src"], tuple(a.integers("shape_of_value"))),
     "detach": _same,
     "div": _divide,
+    "exp": lambda f, a: f.activation(a["self"], "exp"),
     "expand": _expand,
     "flip": _flip,
     "floor": lambda f, a: f.floor(a["self"]),

@@ -237,6 +237,7 @@ ONNX_FORMS: Mapping[str, Form] = {
     "Div": lambda f, a: f.divide(a["A"], a["B"]),
     "Dropout": lambda f, a: f.value(a["data"]),
     "Erf": lambda f, a: f.erf(a["input"]),
+    "Exp": lambda f, a: f.activation(a["input"], "exp"),
     "Expand": _expand,
     "Flatten": _flatten,
     "Floor": lambda f, a: f.floor(a["X"]),
