@@ -45,7 +45,7 @@ def main() -> int:
         claims += [found] if isinstance(found, Claim) else list(found)
     blocks = [
         results.table(
-            {"claim": "", "verdict": "", "holds in": ""},
+            {"claim": "", "verdict": "computed", "holds in": "computed"},
             [[c.words, c.verdict, f"{sum(r.holds for r in c.rows)} of {len(c.rows)} rows"] for c in claims],
         )
     ]
