@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
 
-from ..arrays import Numbers, Reals
+from ..arrays import Numbers, Reals, largest
 from ..ir import IntNet, Net, ops
 from ..ir.ops import ActivationKind, Op
 from ..passes import Analysis, linear_taps
-from .norm import LARGEST_SIDE, NoBoundError, spectral_bound, up
+from .norm import LARGEST_SIDE, NoBoundError, Sparse, spectral_bound, up
 from .tables import entries, growth, is_saturation
 
 __all__ = ["Flow", "Flows"]
@@ -39,7 +39,7 @@ class Flow:
     """`matrices`: what is still an exact linear function of states, `gains` all the rest, by state."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
-    matrices: Mapping[str, Reals] = field(default_factory=dict)
+    matrices: Mapping[str, Numbers | Sparse] = field(default_factory=dict)
     slack: float = 0.0
 
     @property
@@ -51,7 +51,8 @@ class Flow:
         """The gain of every state, the norms of matrices included."""
         found = dict(self.gains)
         for name, matrix in self.matrices.items():
-            found[name] = up(found.get(name, 0.0) + spectral_bound(matrix))
+            bound = matrix.bound() if isinstance(matrix, Sparse) else spectral_bound(matrix)
+            found[name] = up(found.get(name, 0.0) + bound)
         return found
 
     def through(self, slope: float, slack: float = 0.0) -> Flow:
@@ -126,7 +127,13 @@ class Flows:
             case ops.Linear(x=x, weight=w):
                 return self._mapped(x, self._params[w])
             case ops.Stencil(x=x):
-                return self._mapped(x, linear_taps(self.net, op).dense())
+                taps = linear_taps(self.net, op)
+                if min(taps.shape) <= LARGEST_SIDE:
+                    return self._mapped(x, taps.dense())
+                sparse = Sparse(taps.shape, taps.row, taps.column.astype(np.int64), taps.weight.astype(np.float64))
+                if float(np.abs(sparse.value).max(initial=0.0)) >= _EXACT:
+                    raise NoBoundError(f"{op.mnemonic} {op.out}: a weight has more than 53 bits")
+                return Flow({}, {x: sparse}) if x in self._identity else self.of(x).through(sparse.bound())
             case ops.Conv(x=x, weight=w):
                 return self.of(x).through(_conv_bound(self._params[w]))
             case ops.Rescale(x=x, multiplier=m, shift=shift):
@@ -192,20 +199,17 @@ class Flows:
     def _mapped(self, x: str, weight: Numbers) -> Flow:
         flow = self.of(x)
         if x in self._identity and _fits(weight):
-            return Flow({}, {x: weight.astype(np.float64)})
+            return Flow({}, {x: weight})
         return flow.through(spectral_bound(weight))
 
     def _rescaled(self, out: str, flow: Flow, multiplier: Numbers, shift: int) -> Flow:
         slack = _times(_rounding(shift), self._root(out))
-        scaled = {name: m * _column(multiplier) for name, m in flow.matrices.items()}
-        if (
-            multiplier.ndim <= 1
-            and not flow.gains
-            and all(float(np.abs(m).max(initial=0.0)) < _EXACT for m in scaled.values())
-        ):
-            largest = math.ldexp(float(np.abs(multiplier).max()), -shift)
-            matrices = {name: np.ldexp(m, -shift) for name, m in scaled.items()}
-            return Flow({}, matrices, _plus(_times(largest, flow.slack), slack))
+        if multiplier.ndim <= 1 and not flow.gains:
+            scaled = {name: _scaled(m, multiplier, shift) for name, m in flow.matrices.items()}
+            matrices = {name: m for name, m in scaled.items() if m is not None}
+            if len(matrices) == len(scaled):
+                most = math.ldexp(float(np.abs(multiplier).max()), -shift)
+                return Flow({}, matrices, _plus(_times(most, flow.slack), slack))
         return flow.through(math.ldexp(float(np.abs(multiplier).max(initial=0)), -shift), slack)
 
     def _interpolated(self, op: ops.Interpolate) -> Flow:
@@ -222,13 +226,26 @@ class Flows:
         return Flow(summed.gains, {}, _plus(summed.slack, slack))
 
 
+def _signed(matrix: Numbers | Sparse, sign: float) -> Numbers | Sparse:
+    if sign == 1.0:
+        return matrix
+    return replace(matrix, value=sign * matrix.value) if isinstance(matrix, Sparse) else sign * matrix
+
+
 def _fits(matrix: Numbers) -> bool:
     """Whether the entries are exact as float64: those of a float net are, integers below 2**53."""
-    return matrix.dtype.kind == "f" or float(np.abs(matrix).max(initial=0)) < _EXACT
+    return matrix.dtype.kind == "f" or largest(matrix) < _EXACT
 
 
-def _column(multiplier: Numbers) -> Reals:
-    return np.asarray(multiplier.reshape(-1, 1) if multiplier.ndim else multiplier, np.float64)
+def _scaled(matrix: Numbers | Sparse, multiplier: Numbers, shift: int) -> Reals | Sparse | None:
+    """Each row times its multiplier, over two to the shift; None where the product is not exact."""
+    factor = np.asarray(multiplier, np.float64)
+    if isinstance(matrix, Sparse):
+        value = matrix.value * (factor[matrix.row] if factor.size > 1 else factor)
+        exact = bool(np.abs(value).max(initial=0.0) < _EXACT)
+        return replace(matrix, value=np.ldexp(value, -shift)) if exact else None
+    scaled: Reals = matrix * (factor.reshape(-1, 1) if factor.ndim else factor)
+    return np.ldexp(scaled, -shift, out=scaled) if largest(scaled) < _EXACT else None
 
 
 def _rounding(shift: int) -> float:
@@ -237,12 +254,18 @@ def _rounding(shift: int) -> float:
 
 
 def _sum(a: Flow, b: Flow, sign: float) -> Flow:
-    matrices = {**a.matrices, **{name: sign * matrix for name, matrix in b.matrices.items()}}
+    both = set(a.matrices) & set(b.matrices)
+    if any(isinstance(flow.matrices[name], Sparse) for flow in (a, b) for name in both):
+        a, b, both = a.through(1.0), b.through(1.0), set()
+    matrices = {**a.matrices, **{name: _signed(matrix, sign) for name, matrix in b.matrices.items()}}
     gains = dict(a.gains)
-    for name in set(a.matrices) & set(b.matrices):
-        matrices[name] = a.matrices[name] + sign * b.matrices[name]
+    for name in both:
+        left, right = a.matrices[name], b.matrices[name]
+        assert not isinstance(left, Sparse)
+        assert not isinstance(right, Sparse)
+        summed = matrices[name] = left + sign * right
         # Each entry is rounded by at most 2^-53 of itself.
-        gains[name] = _plus(gains.get(name, 0.0), up(2.0**-52 * float(np.linalg.norm(matrices[name]))))
+        gains[name] = _plus(gains.get(name, 0.0), up(2.0**-52 * float(np.linalg.norm(summed))))
     for name, gain in b.gains.items():
         gains[name] = _plus(gains.get(name, 0.0), gain)
     return Flow(gains, matrices, _plus(a.slack, b.slack))

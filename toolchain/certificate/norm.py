@@ -13,12 +13,13 @@ squaring: too large by a factor of at most `n^(1/2k)`. Every scalar operation be
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..arrays import Codes, Numbers, Reals
+from ..arrays import Codes, Numbers, Reals, largest, row_parts
 
-__all__ = ["LARGEST_SIDE", "NoBoundError", "spectral_bound", "spectral_bounds", "up"]
+__all__ = ["LARGEST_SIDE", "NoBoundError", "Sparse", "spectral_bound", "spectral_bounds", "up"]
 
 _SQUARINGS = 18
 """k = 2**18: too large by at most 1.4e-5 for 1024 columns, whatever the other singular values."""
@@ -51,16 +52,15 @@ def spectral_bound(matrix: Numbers) -> float:
     """
     if matrix.size == 0 or not matrix.any():
         return 0.0
-    if matrix.dtype.kind in "iu" and int(np.abs(matrix).max()) >= 1 << 53:
+    if matrix.dtype.kind in "iu" and largest(matrix) >= 1 << 53:
         raise ValueError("an entry has more than 53 bits")
-    a = matrix.astype(np.float64)
     # A power of two, so that nothing is rounded; entries are then at most 1.
-    exponent = int(np.frexp(np.abs(a).max())[1])
-    a = np.ldexp(a, -exponent)
+    exponent = int(np.frexp(largest(matrix))[1])
     # What underflows is part of the bound, also where a library has made NumPy raise.
     with np.errstate(under="ignore"):
-        bound = _sums(a)
-        if min(a.shape) <= LARGEST_SIDE:
+        bound = _sums(matrix, exponent)
+        if min(matrix.shape) <= LARGEST_SIDE:
+            a = np.ldexp(matrix.astype(np.float64, copy=False), -exponent)
             bound = min(bound, float(_powers((a if a.shape[0] >= a.shape[1] else a.T)[None], _SQUARINGS)[0]))
     return math.ldexp(up(bound + _UNDERFLOW), exponent)
 
@@ -71,12 +71,41 @@ def _gamma(terms: int) -> float:
     return up(product / (1.0 - product))
 
 
-def _sums(a: Reals) -> float:
-    """`sqrt(||A||_1 ||A||_inf)`."""
-    size = np.abs(a)
-    rows = up(float(size.sum(axis=1).max()) * (1.0 + _gamma(a.shape[1])))
-    columns = up(float(size.sum(axis=0).max()) * (1.0 + _gamma(a.shape[0])))
+def _sums(matrix: Numbers, exponent: int) -> float:
+    """`sqrt(||A||_1 ||A||_inf)` of the matrix by two to minus the exponent; a part of its rows at a time."""
+    row, column = 0.0, np.zeros(matrix.shape[1])
+    for part in row_parts(matrix):
+        size = np.abs(np.ldexp(matrix[part].astype(np.float64, copy=False), -exponent))
+        row = max(row, float(size.sum(axis=1).max()))
+        column += size.sum(axis=0)
+    return _root(row, matrix.shape[1], float(column.max()), matrix.shape[0])
+
+
+def _root(row: float, row_terms: int, column: float, column_terms: int) -> float:
+    """The root of the product of two sums of so many terms."""
+    rows, columns = (up(s * (1.0 + _gamma(terms))) for s, terms in ((row, row_terms), (column, column_terms)))
     return up(math.sqrt(up(rows * columns)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """A matrix of `shape` with `value` [entries] at `row` and `column`, none of them twice."""
+
+    shape: tuple[int, int]
+    row: Codes
+    column: Codes
+    value: Reals
+
+    def bound(self) -> float:
+        """An upper bound of its largest singular value: `sqrt(||A||_1 ||A||_inf)`. Time and memory of its entries."""
+        if not self.value.any():
+            return 0.0
+        exponent = int(np.frexp(np.abs(self.value).max())[1])
+        with np.errstate(under="ignore"):
+            size = np.abs(np.ldexp(self.value, -exponent))
+            row, column = (np.bincount(place, weights=size) for place in (self.row, self.column))
+            bound = _root(float(row.max()), self.shape[1], float(column.max()), self.shape[0])
+        return math.ldexp(up(bound + _UNDERFLOW), exponent)
 
 
 def spectral_bounds(matrices: Reals) -> Reals:
