@@ -83,7 +83,7 @@ class Driver:
             getattr(dut, name).value = 0
         dut.rst.value = 1
         await Timer(1, "ns")
-        Clock(dut.clk, CLOCK_NS, unit="ns").start()
+        Clock(dut.clk, CLOCK_NS, unit="ns", impl="gpi").start()
         cocotb.start_soon(driver._watch())
         await driver.reset()
         return driver
@@ -136,17 +136,19 @@ class Driver:
 
     async def _watch(self) -> None:
         dut, traced = self.dut, self.layout.trace
-        offer = None
+        beat = (dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast, dut.m_axis_tuser)
+        offer, falling = None, FallingEdge(dut.clk)
         while True:
-            await FallingEdge(dut.clk)
+            await falling
             self.clocks += 1
-            beat = (dut.m_axis_tvalid, dut.m_axis_tdata, dut.m_axis_tlast, dut.m_axis_tuser)
-            shown = tuple(str(signal.value) for signal in beat)
-            assert offer in (None, shown) or dut.rst.value, f"a beat that nobody has taken changed: {offer}, {shown}"
-            offer = None
-            if dut.m_axis_tvalid.value and not dut.m_axis_tready.value:
-                self.stalled += 1
-                offer = shown
+            waits = bool(dut.m_axis_tvalid.value and not dut.m_axis_tready.value)
+            if offer is not None or waits:
+                shown = tuple(str(signal.value) for signal in beat)
+                assert offer in (None, shown) or dut.rst.value, (
+                    f"a beat that nobody has taken changed: {offer}, {shown}"
+                )
+                offer = shown if waits else None
+                self.stalled += waits
             if traced and dut.trace_end.value:
                 self.ticks.append(self.layout.traced(int(dut.trace_codes.value)))
 

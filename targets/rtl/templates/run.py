@@ -78,6 +78,8 @@ def run(
             # cocotbext-axi uses names that cocotb 2 has deprecated.
             extra_env={
                 "PYTHONWARNINGS": "ignore::DeprecationWarning",
+                # A run leaves nothing beside the bench.
+                "PYTHONDONTWRITEBYTECODE": "1",
                 "CORE_TRACE": str(int(trace)),
                 "COCOTB_LOG_LEVEL": "INFO" if verbose else "WARNING",
                 **env,
