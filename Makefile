@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LAVA := lava-nc==0.10.0
 OUT ?= build/demo
 JOBS ?= 2
+# Without compiled modules every worker and every command that a test starts would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help claims oldest-onnxruntime artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from eqcompile.sim.campaign.definition import STORE, baselines_of
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.campaign.store import open_store
 from eqcompile.sim.faults.engine import RESULT, Outcome
+
+# One worker builds what all tests here share.
+pytestmark = pytest.mark.xdist_group("campaign_cores")
 
 NET = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 INPUTS = {"x": np.array([[3, -7, 5], [100, 0, -128]])}
@@ -48,6 +52,12 @@ def figures(lut: int) -> dict[str, Any]:
     }
 
 
+@cache
+def instrument(target: str, core: tuple[tuple[str, Any], ...]) -> Path:
+    """Every campaign copies it."""
+    return instrumented(target, NET, dict(core))
+
+
 def campaign(core: dict[str, Any], synthesis: dict[str, Any] | None) -> Any:
     return api.define(
         NET,
@@ -63,7 +73,7 @@ def campaign(core: dict[str, Any], synthesis: dict[str, Any] | None) -> Any:
         stop_at_margin=None,
         notes={"source": {"path": "x", "target": "rtl", **({} if synthesis is None else {"synthesis": [synthesis]})}},
         core=core,
-        instrument=lambda target: instrumented(target, NET, core),
+        instrument=lambda target: instrument(target, tuple(core.items())),
     )
 
 

@@ -34,6 +34,9 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Format, IntNet, Output, Param, ops
 
+# The kernel is compiled once, not by each worker: that takes longer than all tests here.
+pytestmark = pytest.mark.xdist_group("fault_fast")
+
 ROOT = Path(__file__).parents[2]
 DIGITS = ("digits_ternary", "digits_looped", "digits_cube", "digits_lazy")
 MODELS = ("seu", "set", "mbu", "stuck", "dead", "noise", "events", "combined")

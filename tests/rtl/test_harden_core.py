@@ -196,7 +196,8 @@ def last_reads(which: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, 
     # Frames that are alike take alike many clocks.
     ages: list[int] = []
     clean = Driven(built.shell)
-    assert clean.run(built.frames, lambda ctx, now: ages.append(clean.age))["results"] == built.want
+    few = len(built.frames) - READS + 1
+    assert clean.run(built.frames[:few], lambda ctx, now: ages.append(clean.age))["results"] == built.want[:few]
     runs = Driven(built.shell)
     done: list[int] = []
 

@@ -271,6 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         copy_tree()
     # As the tests have it: Triton decides when it is imported whether it interprets.
     os.environ["TRITON_INTERPRET"] = "1"
+    # Two mutants of a file in one second, of one size: a compiled module of the first would pass for the second.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     for package in LARGE:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)

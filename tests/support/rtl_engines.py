@@ -115,6 +115,20 @@ class Seen:
     clocks: int
 
 
+class Pins:
+    """Inputs of a core in Amaranth's simulator, set when their values change: four that are set in every clock take a
+    quarter of the time of a small core."""
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx, self._values = ctx, dict[str, int]()
+
+    def set(self, name: str, pin: Any, value: int) -> None:
+        """`name`: which of the inputs it is."""
+        if self._values.get(name) != value:
+            self._values[name] = value
+            self._ctx.set(pin, value)
+
+
 def signed(pattern: int, bits: int, is_signed: bool) -> int:
     return pattern - (1 << bits) if is_signed and pattern >> (bits - 1) else pattern
 
@@ -146,7 +160,7 @@ def simulate(
         nonlocal clocks
         ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
         ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
-        sent = 0
+        sent, pins = 0, Pins(ctx)
         padded = np.pad(codes, ((0, 0), (0, -given.count % given.beat)), constant_values=-1) & mask
         beats = padded.reshape(-1, given.beat).tolist()
         flat = [sum(code << bits * i for i, code in enumerate(beat)) for beat in beats]
@@ -155,12 +169,12 @@ def simulate(
             assert clocks < limit, "the engine hangs"
             offered = sent < len(flat) and not stall()
             taken = not stall()
-            ctx.set(engine.restart, clocks == restart_at)
+            pins.set("restart", engine.restart, clocks == restart_at)
             if clocks == restart_at:
                 offered = taken = False
-            ctx.set(engine.x.valid, offered)
-            ctx.set(engine.x.payload, flat[sent] if offered else (1 << bits * given.beat) - 1)
-            ctx.set(engine.y.ready, taken)
+            pins.set("x.valid", engine.x.valid, offered)
+            pins.set("x.payload", engine.x.payload, flat[sent] if offered else (1 << bits * given.beat) - 1)
+            pins.set("y.ready", engine.y.ready, taken)
             if offered and ctx.get(engine.x.ready):
                 sent += 1
             if ctx.get(engine.trace_end):

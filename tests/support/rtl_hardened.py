@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from rtl_engines import Pins
 from strategies import small_net, with_formats
 
 from eqcompile.rtl.interface import Register
@@ -71,6 +72,8 @@ class Driven:
         async def bench(ctx: Any) -> None:
             nonlocal offer
             bits = (1 << shell.x_port.tdata_bits) - 1
+            pins = Pins(ctx)
+            ports = (shell.s_axis_tready, shell.m_axis_tvalid, shell.m_axis_tdata, shell.m_axis_tlast)
             for number, codes in enumerate(frames):
                 if load is not None and number == len(frames) - 1:
                     await write(ctx, Register.LOAD_ADDRESS, 0)
@@ -78,15 +81,14 @@ class Driven:
                         await write(ctx, Register.LOAD_DATA, word)
                 sent, got, ended, start = 0, [], False, self.clock
                 while not ended:
-                    ctx.set(shell.s_axis_tvalid, sent < len(codes))
-                    ctx.set(shell.s_axis_tdata, codes[min(sent, len(codes) - 1)] & bits)
-                    ctx.set(shell.s_axis_tlast, sent == len(codes) - 1)
+                    pins.set("tvalid", shell.s_axis_tvalid, sent < len(codes))
+                    pins.set("tdata", shell.s_axis_tdata, codes[min(sent, len(codes) - 1)] & bits)
+                    pins.set("tlast", shell.s_axis_tlast, sent == len(codes) - 1)
                     self.age = self.clock - start
                     reading = reads(self.clock)
-                    ctx.set(shell.m_axis_tready, reading)
+                    pins.set("tready", shell.m_axis_tready, reading)
                     if upset is not None:
                         upset(ctx, self.clock)
-                    ports = (shell.s_axis_tready, shell.m_axis_tvalid, shell.m_axis_tdata, shell.m_axis_tlast)
                     _, _, ready, valid, data, last, user = await ctx.tick().sample(*ports, shell.m_axis_tuser)
                     self.clock += 1
                     sent += int(bool(ready) and sent < len(codes))

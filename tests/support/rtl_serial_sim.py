@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from amaranth.sim import Simulator
 from numpy.typing import NDArray
+from rtl_engines import Pins
 
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.toolchain import golden
@@ -69,7 +70,7 @@ def simulate(
         nonlocal clocks
         ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
         ctx.set(engine.tolerance, net.schedule.tolerance)
-        todo, at = list(samples), 0
+        todo, at, pins = list(samples), 0, Pins(ctx)
         pending = load
         while len(seen) < len(samples):
             if pending is not None and len(seen) == pending.after:
@@ -84,10 +85,10 @@ def simulate(
             restart = clocks == restart_after
             offer = bool(todo) and not waits and not restart and rng.random() >= stall
             ready = not restart and rng.random() >= stall
-            ctx.set(engine.restart, restart)
-            ctx.set(engine.x.valid, offer)
+            pins.set("restart", engine.restart, restart)
+            pins.set("x.valid", engine.x.valid, offer)
             ctx.set(engine.x.payload, todo[0][at] & mask if offer else rng.getrandbits(8) & mask)
-            ctx.set(engine.y.ready, ready)
+            pins.set("y.ready", engine.y.ready, ready)
             ports = [engine.x.ready, engine.y.valid, engine.y.payload, engine.made]
             shown = [engine.trace_end, engine.trace_codes] if engine.signature.traced else []
             _, _, taken, valid, code, made, *trace = await ctx.tick().sample(*ports, *shown)
