@@ -29,6 +29,8 @@ REASONS = (
     (r".* of the (?:step|readout|drive) reads .*this engine needs", "weights read a value of the step"),
     (r".* is (?:no state|not the input); cells", "weights read what is no state"),
     (r"the (\w+) has \d+ operations with weights", "several weights in the {}"),
+    (r"reduce \w+ is a sum over axes", "lacks sums over some axes"),
+    (r"the weights are .* coefficients", "too many weights"),
     (r"needs? (.*) cores", "too few cores"),
     (r".*unroll", "too large to unroll"),
 )
