@@ -12,6 +12,7 @@ their upper 8 bits; `--cells` lets Yosys count what dither costs in the serial c
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from eqcompile.toolchain import golden, registry
 from eqcompile.toolchain.certificate import certify, recovery
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.importers.api import import_model
-from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions, Run
 from eqcompile.toolchain.ir import IntNet
 
 CHECKPOINTS = Path(__file__).parents[1] / "examples" / "checkpoints"
@@ -128,16 +129,21 @@ def shares(faults: Any, rows: Any, steps: int) -> Row:
     }
 
 
+def ticks_until_settled(run: Run) -> float:
+    """The tick after which no state moves, in the mean; 1 where there is one tick alone."""
+    states = np.concatenate([v.reshape(len(v), IMAGES, -1) for v in run.states.values()], axis=2)
+    moved = (np.diff(states, axis=0) != 0).any(axis=2)
+    last = np.where(moved, np.arange(1, len(moved) + 1)[:, None], 0).max(axis=0, initial=0)
+    return float(last.mean() + 1)
+
+
 def measure(case: Case, options: argparse.Namespace) -> tuple[Row, Row]:
     net, codes, labels = load(case, options.data)
     run = golden.run(net, codes)
-    states = np.concatenate([v.reshape(len(v), IMAGES, -1) for v in run.states.values()], axis=2)
-    moved = (np.diff(states, axis=0) != 0).any(axis=2)
-    settle = np.where(moved.any(axis=0), len(moved) - moved[::-1].argmax(axis=0), 0) + 1
     row: Row = {
         "net": case.name,
         "accuracy": float((golden.labels(run.outputs["logits"]) == labels).mean()),
-        "settled": float(settle.mean()),
+        "settled": ticks_until_settled(run),
         "L": certify(net).bound,
     }
     faults, rows = campaign(net, codes, "seu", options.faults, sites="state")
@@ -170,12 +176,9 @@ def upper(case: Case, path: Path) -> Row:
         fault = table[int(number)]
         ends = [s["h"][-1].astype(np.int64) for s in (session.trace(fault), session.clean(fault.sample))]
         same[number] = ((ends[0] + half >> bits) == (ends[1] + half >> bits)).all()
-    run = golden.run(net, codes)
-    moved = (np.diff(run.states["h"], axis=0) != 0).any(axis=2)
-    settle = np.where(moved.any(axis=0), len(moved) - moved[::-1].argmax(axis=0), 0) + 1
     return {
         "net": case.name,
-        "settled": float(settle.mean()),
+        "settled": ticks_until_settled(golden.run(net, codes)),
         "all": share(rows["rejoin"] > 0, disturbed),
         "upper": share(same, disturbed),
     }
@@ -202,7 +205,7 @@ def blocks(rows: list[Row], wide: list[Row], cost: list[Row]) -> Iterator[dict[s
         ("weights", "Flips of one bit of a stored weight"),
         ("stuck", "One bit of a state is stuck at 0, or at 1, throughout"),
     ):
-        yield results.text(f"{what} ({rows[0][kind]['disturbed']['n']:,} a net; 95 % intervals):")
+        yield results.text(f"{what} ({rows[0][kind]['disturbed']['n']:,} a net, {IMAGES} images, 95 % intervals):")
         yield results.table(
             heads,
             [
@@ -268,8 +271,15 @@ def main() -> None:
 
 
 def write(measured: list[tuple[Row, Row]], wide: list[Row], cost: list[Row], folder: Path) -> None:
-    """Record what is there: a run that ends early leaves the nets that are done."""
-    facts, rows = ([pair[part] for pair in measured] for part in (0, 1))
+    """Record what is there, with the nets of an earlier run: one that ends early leaves those that are done."""
+    path, known = folder / "healing.json", {row["net"]: (fact, row) for fact, row in measured}
+    if path.exists():
+        document = json.loads(path.read_text(encoding="utf-8"))
+        earlier = zip(document["nets"], document["data"]["rows"], strict=True)
+        known = {row["net"]: (fact, row) for fact, row in earlier} | known
+        wide, cost = wide or document["data"]["wide"], cost or document["data"]["cells"]
+    ordered = [known[case.name] for case in cases() if case.name in known]
+    facts, rows = ([pair[part] for pair in ordered] for part in (0, 1))
     results.record(
         "healing",
         "What heals: states, weights and stuck bits",
