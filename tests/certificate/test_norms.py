@@ -185,7 +185,7 @@ def test_a_smaller_bound_is_refuted(kind: str, part: str) -> None:
 @settings(max_examples=30, deadline=None)
 def test_bounds_are_near_the_norms_that_they_bound(seed: int, units: int) -> None:
     """Within 3 % of the norm in exact arithmetic; the maximum norm is within 3 % of the spectral radius, which no
-    weights can go below; weights are no worse than none."""
+    weights can go below; the search for weights is no worse than the powers that it looks at."""
     rng = np.random.default_rng(seed)
     lowered = integers(loop(rng, units=units, steps=2, gain=1.3).net, 8)
     spread = spread_of(lowered, ["h"])
@@ -197,7 +197,8 @@ def test_bounds_are_near_the_norms_that_they_bound(seed: int, units: int) -> Non
         true = np.linalg.norm(w[:, None] * matrix / w, 2)
         assert true <= by_kind[kind].bound * (1 + 1e-12)
         assert by_kind[kind].bound <= 1.03 * true
-    assert by_kind["weighted 2"].bound <= by_kind["2"].bound * 1.005
+    # Weights lower the trace of the eighth power, whose root is at most units**(1/8) above the norm.
+    assert by_kind["weighted 2"].bound <= by_kind["2"].bound * units**0.125 * 1.001
     radius = np.abs(np.linalg.eigvals(np.abs(matrix))).max()
     assert radius * (1 - 1e-9) <= by_kind["maximum"].bound <= 1.03 * radius
 
