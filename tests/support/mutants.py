@@ -200,8 +200,12 @@ class Judge:
         self.known, self.simulators = known, simulators
         self.last: dict[tuple[str, str], dict[str, Any]] = {}
         self.passed: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.killers: dict[str, str] = {}
+        """Tests that killed a mutant before its file was changed: the first to ask."""
         for row in logged():
             key = row["key"], row["digest"]
+            if row["killer"] in known.seconds:
+                self.killers[row["key"]] = row["killer"]
             self.passed[key] |= set(row["passed"])
             if key not in self.last or self.last[key]["verdict"] not in KILLED:
                 self.last[key] = row
@@ -211,7 +215,8 @@ class Judge:
         return (mutant.key, digest(reach.TREE / mutant.file)) in self.last
 
     def __call__(self, number: int, mutant: Mutant) -> dict[str, Any]:
-        tests = self.known.judges(mutant, uses)
+        first = [self.killers[mutant.key]] if mutant.key in self.killers else []
+        tests = [*first, *(t for t in self.known.judges(mutant, uses) if t not in first)]
         limit_s = START_LIMIT_S + 5.0 * sum(self.known.seconds[t] for t in tests)
         result = self._judged(number, mutant, {f"{t} {_digest_of(t)}": t for t in tests}, limit_s)
         closest = self.known.simulators(mutant) if self.simulators and result["verdict"] not in KILLED else []
@@ -283,8 +288,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.mapped and not options.judged:
         in_workers(tests, measure, workers)
     known = Map(tests, options.limit)
-    if options.mapped:
-        mutants = [m for m in mutants if known.of_line[m.file, m.line]]
     if not options.judged:
         judge = Judge(known, simulators=options.simulators)
         in_workers(sorted(mutants, key=judge.has_seen), judge, workers)
