@@ -172,7 +172,7 @@ CASES: dict[str, Case] = {
     "damped-lerp": lambda: (Looped("lerp"), pairs(UNITS)),
     "normed": lambda: (Looped("sum", norm=True), pairs(UNITS)),
     "gated": lambda: (Gated(), pairs(UNITS)),
-    "conv": lambda: (Convolved(), (torch.zeros(SAMPLES, 4, 4, 6), torch.randn(SAMPLES, 2, 8, 12))),
+    "conv": lambda: (Convolved(), (torch.zeros(SAMPLES, 4, 6, 8), torch.randn(SAMPLES, 2, 12, 16))),
     "attention": lambda: (Attending(), (torch.zeros(SAMPLES, 3, UNITS), torch.randn(SAMPLES, 3, 2))),
     "layered": lambda: (
         Layered(),
