@@ -57,7 +57,10 @@ class Counterexample:
 
 
 def attraction(net: IntNet, inputs: Mapping[str, Codes], *, ticks: int) -> Attraction:
-    """The largest power of two that is a radius, for each sample. Raises NoBoundError as `recovery`."""
+    """The largest power of two that is a radius, for each sample; `inputs` are codes `[samples, *shape]`.
+
+    Raises NoBoundError as `recovery`.
+    """
     count = len(next(iter(inputs.values())))
     radius, apart = np.zeros(count, np.int64), np.zeros(count, np.int64)
     widest = max(net.formats[s.name].hi - net.formats[s.name].lo for s in net.states)
@@ -74,7 +77,8 @@ def attraction(net: IntNet, inputs: Mapping[str, Codes], *, ticks: int) -> Attra
 def counterexamples(net: IntNet, inputs: Mapping[str, Codes]) -> list[Counterexample]:
     """One for each sample for which a few starts (seed 0) give one: rather one with another label, and far off.
 
-    Of a net of one output of classes, without frames; the map is iterated beyond its schedule.
+    Of a net of one output of classes, without frames; `inputs` are codes `[samples, *shape]`. The map is iterated beyond
+    its schedule.
     """
     rng = np.random.default_rng(_SEED)
     clamped, count, _ = golden.clamped_codes(net, inputs)

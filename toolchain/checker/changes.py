@@ -21,7 +21,7 @@ UNIT = 2.0**-53
 
 
 def norm_bound(matrix: Reals) -> float:
-    """A proved upper bound of the largest singular value, close to it."""
+    """A proved upper bound of the largest singular value of a matrix [rows, columns], close to it."""
     if not matrix.any():
         return 0.0
     exponent = int(np.frexp(np.abs(matrix).max())[1])
@@ -43,7 +43,8 @@ def norm_bound(matrix: Reals) -> float:
 
 
 def growth(table: Codes) -> tuple[float, float]:
-    """The least slope, to 2**-20, that holds with one code of jump; or the largest step and no jump."""
+    """The least slope of a table [entries], to 2**-20, that holds with one code of jump; or the largest step and no
+    jump."""
     steepest = int(np.abs(np.diff(table)).max(initial=0))
     low, high = -1, steepest << 20
     while high - low > 1:

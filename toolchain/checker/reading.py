@@ -31,12 +31,13 @@ class UnknownError(Exception):
 
 
 def demand(holds: bool | np.bool_, claim: str) -> None:
+    """Raise RefusalError with the claim unless it holds."""
     if not holds:
         raise RefusalError(claim)
 
 
 def up(values: Reals) -> Reals:
-    """The next larger numbers. A zero is exact: nothing here is near what underflows."""
+    """The next larger numbers, of any shape. A zero is exact: nothing here is near what underflows."""
     return np.where(values == 0.0, 0.0, np.nextafter(values, np.inf))
 
 

@@ -19,7 +19,7 @@ __all__ = ["Model", "empty_tensor"]
 
 
 def empty_tensor(name: str, array: Array) -> TensorProto:
-    """The initializer of an array, without its content."""
+    """The initializer of an array of any shape and dtype, without its content."""
     from onnx import TensorProto, helper
 
     return TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
