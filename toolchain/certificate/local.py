@@ -77,8 +77,8 @@ def attraction(net: IntNet, inputs: Mapping[str, Codes], *, ticks: int) -> Attra
 def counterexamples(net: IntNet, inputs: Mapping[str, Codes]) -> list[Counterexample]:
     """One for each sample for which a few starts (seed 0) give one: rather one with another label, and far off.
 
-    Of a net of one output of classes, without frames; `inputs` are codes `[samples, *shape]`. The map is iterated beyond
-    its schedule.
+    Of a net of one output of classes, without frames; `inputs` are codes `[samples, *shape]`. The map is iterated
+    beyond its schedule.
     """
     rng = np.random.default_rng(_SEED)
     clamped, count, _ = golden.clamped_codes(net, inputs)
