@@ -19,7 +19,17 @@ from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import Analysis
 
-__all__ = ["ELEMENTWISE", "Clocked", "Combinational", "Datapath", "Fabric", "decode", "shape_of", "weighted"]
+__all__ = [
+    "ELEMENTWISE",
+    "Clocked",
+    "Combinational",
+    "Datapath",
+    "Fabric",
+    "decode",
+    "shape_of",
+    "weight_format",
+    "weighted",
+]
 
 ELEMENTWISE = (
     ops.Add,
@@ -53,6 +63,11 @@ def decode(bits: Value, fmt: Format) -> Value:
     """The code that the lowest bits of a word hold."""
     field = bits[: fmt.bits]
     return field.as_signed() if fmt.signed else field.as_unsigned()
+
+
+def weight_format(lowest: int, highest: int) -> Format:
+    """The format of weights in a range, as `weighted` reads them: two bits where all are -1, 0 or 1, else more."""
+    return Format.holding(min(lowest, -1), max(highest, 1 if lowest >= -1 else 2))
 
 
 def weighted(weight: Value, code: Value, minus: Value) -> Value:

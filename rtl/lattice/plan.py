@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from eqcompile.rtl.datapath import ELEMENTWISE
+from eqcompile.rtl.datapath import ELEMENTWISE, weight_format
 from eqcompile.rtl.interface import foreseen_refusals, live_taps, refusals, too_many_taps, unknown_operations
 from eqcompile.rtl.parallel.matrix import Array, LinearMap, matrix_of
 from eqcompile.toolchain.diagnostics import Diagnostic
@@ -114,8 +114,8 @@ class Plan:
 
     @property
     def weight_format(self) -> Format:
-        """Two bits at least, so that a ternary weight has a sign and a magnitude."""
-        return Format.holding(min(int(self.words.min()), -1), max(int(self.words.max()), 1))
+        """Of the weights of all cells."""
+        return weight_format(int(self.words.min()), int(self.words.max()))
 
     @property
     def code_format(self) -> Format:

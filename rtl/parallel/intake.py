@@ -19,7 +19,7 @@ import numpy as np
 from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 
-from eqcompile.rtl.datapath import decode, shape_of, weighted
+from eqcompile.rtl.datapath import decode, shape_of, weight_format, weighted
 from eqcompile.rtl.interface import Port
 from eqcompile.toolchain.ir import Format, Input, Interval, IntNet, ops
 from eqcompile.toolchain.passes import Analysis
@@ -138,8 +138,7 @@ class Intake:
         for op, w in zip(maps, matrices, strict=True):
             columns[at : at + len(w), self.offsets[op.x] : self.offsets[op.x] + w.shape[1]] = w
             at += len(w)
-        # Two bits at least, so that a ternary weight has a sign and a magnitude.
-        fmt = Format.holding(min(int(columns.min()), -1), max(int(columns.max()), 1))
+        fmt = weight_format(int(columns.min()), int(columns.max()))
         code, word = self.fetch(columns, fmt, port.format)
         minus = Signal(signed(port.format.bits + 1))
         adding = [Signal(name=f"adding_{i}") for i in range(3)]

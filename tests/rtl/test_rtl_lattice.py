@@ -19,6 +19,7 @@ from strategies import random_inputs, random_net, with_formats
 from eqcompile.rtl.lattice import plan as planning
 from eqcompile.rtl.lattice.engine import LatticeEngine, check, resources
 from eqcompile.rtl.lattice.walk import Walk, walk_of
+from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.verilog import emit_verilog
 from eqcompile.targets.rtl.synth.parse import cell_counts
 from eqcompile.targets.rtl.synth.tools import Deadline, run_tool
@@ -102,6 +103,19 @@ def test_step_clocks_are_the_clocks_of_a_step(passes: int, units: int | None) ->
         assert seen.made == [steps]
         clocks.append(seen.clocks)
     assert clocks[1] - clocks[0] == 3 * engine.describe()["step_clocks"]
+
+
+@pytest.mark.parametrize("engine", [LatticeEngine, ParallelEngine])
+def test_a_weight_of_minus_two_is_not_a_ternary_one(engine: type[LatticeEngine | ParallelEngine]) -> None:
+    """Two bits hold -2 too, but where weights are -1, 0 and 1 their bits choose instead of multiplying."""
+    net = cube_net(2, steps=3)
+    maps = {"V", "W", "U"}
+    params = tuple(replace(p, value=p.value % 4 - 2) if p.name in maps else p for p in net.params)
+    net = with_formats(replace(net, params=params))
+    assert {int(net.param(name).min()) for name in maps} == {-2}
+    assert {int(net.param(name).max()) for name in maps} == {1}
+    x = {"x": np.random.default_rng(3).integers(0, 16, (3, 3))}
+    assert differences(net, x, simulate(engine(net, trace=True), net, x)) == []
 
 
 @pytest.mark.parametrize("passes", [1, 3])
