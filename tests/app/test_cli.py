@@ -254,6 +254,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
     assert f"--input-bits N width of the inputs (default {options.input_bits})" in text
     assert "(default {:g} {:g})".format(*options.input_range) in text
     assert f"0 is exact (default {options.tolerance})" in text
+    assert f"upsets before heal to the bit (default {options.dither})" in text
     assert {f.name for f in fields(options)} == {
         "weights",
         "per_row",
@@ -262,6 +263,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys: pytest.CaptureFixture[st
         "input_bits",
         "input_range",
         "tolerance",
+        "dither",
         "widths",
         "states",
         "guards",

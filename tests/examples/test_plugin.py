@@ -68,7 +68,7 @@ MISTAKES = {
     ),
     "nothing is declared": (
         "target.py",
-        '("plain", "Looped*", "Ternary*", "Toroidal*")',
+        '("plain", "Looped*sn", "Ternary*", "Toroidal*")',
         "()",
         "test_a_target_takes_the_nets_that_it_declares",
     ),

@@ -153,7 +153,7 @@ def test_nodes_that_are_not_read_are_all_named(tmp_path: Path) -> None:
     """One run shows every node that stands in the way."""
     extra = [
         helper.make_node("Softplus", ["pre"], ["soft"], name="soft"),
-        helper.make_node("Ceil", ["soft"], ["up"], name="up"),
+        helper.make_node("Selu", ["soft"], ["up"], name="up"),
     ]
     with pytest.raises(UnsupportedError) as caught:
         import_model(saved(step_graph(extra), tmp_path), settings={"steps": STEPS})

@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
     "modulo": lambda: (turned, pairs(UNITS)),
     "raised": lambda: (raised, pairs(UNITS)),
     "rounded": lambda: (stepped, pairs(UNITS)),
-    "windows": lambda: (windowed, (torch.randn(1, 2, 4, 4).expand(SAMPLES, -1, -1, -1), torch.randn(SAMPLES, 2, 8, 8))),
+    "windows": lambda: (windowed, (torch.zeros(SAMPLES, 2, 4, 4), torch.randn(SAMPLES, 2, 8, 8))),
     "closure": lambda: (
         lambda h, x: torch.tanh(x @ OUTER - 0.5 * h),
         pairs(UNITS),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,8 +211,14 @@ class _Walk:
                 return old.scaled(one * ((1 << shift) - m), shift, 0.0).plus(update, 1.0) if self._moves(a) else update
             case ops.Select():
                 return self._selected(op)
-            case _:
+            case (
+                ops.Mul() | ops.MatMul() | ops.Reduce() | ops.Mod() | ops.Divide() | ops.Isqrt() | ops.Embedding()
+                | ops.Normalize() | ops.Softmax() | ops.Scale() | ops.Activation() | ops.Clip()
+                | ops.Damp() | ops.Repeat()
+            ):  # fmt: skip
                 pass
+            case _:
+                assert_never(op)
         raise NoBoundError(f"{op.mnemonic} {op.out}: no bound of its entries is known here")
 
     def _selected(self, op: ops.Select) -> Spread:

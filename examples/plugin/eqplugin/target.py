@@ -52,7 +52,7 @@ class ListingTarget(Target):
 
     name: ClassVar[str] = "listing"
     summary: ClassVar[str] = "the net as a JSON file (example of a plug-in)"
-    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*", "Ternary*", "Toroidal*")
+    conformance: ClassVar[tuple[str, ...]] = ("plain", "Looped*sn", "Ternary*", "Toroidal*")
 
     def missing(self) -> Sequence[str]:
         return ()
