@@ -34,9 +34,6 @@ _THRESHOLDS = (1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 _CALIBRATED_ERROR = 100.0
 """Times E, that a row may lose to make its sums better on calibration data."""
 
-_CALIBRATED_REACH = 0.6
-"""Of the largest code, that is left of it at least."""
-
 _ROWS = 16
 """Rows whose codes are made, to see how far they reach and which columns differ."""
 
@@ -110,8 +107,10 @@ def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
     if not per_row:
         return _Weight(kept.reshape(weight.shape), lost, 0, 0, np.zeros((0, flat.shape[1]), np.int64))
     rows = np.concatenate([quantize_weights(flat[r : r + 1], kind, per_row=True).codes for r in sampled])
-    reach = _CALIBRATED_REACH if loose else 1.0
-    low, high = (int(reach * code) for code in (rows.min(initial=0), rows.max(initial=0)))
+    low, high = int(rows.min(initial=0)), int(rows.max(initial=0))
+    if loose:
+        # A scale that is better for the sums can be of any size: of the codes only the sign is left.
+        low, high = max(low, -1), min(high, 1)
     return _Weight(kept.reshape(weight.shape), lost, low, high, rows)
 
 

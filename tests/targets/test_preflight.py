@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conformance_nets import FAMILIES
 from emitting import refused
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from quantize_nets import loop
 from waist_nets import FORMS, form
@@ -78,6 +78,7 @@ def excesses(needs: Requirements, net: IntNet) -> list[str]:
     return wide
 
 
+@example(600, 2, 1, "int8", True, True, "normal")
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
