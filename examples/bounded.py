@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from contracting import LABELS, Images
+from contracting import LABELS, Images, MaskedNet, Shape
 from nets import STEPS, Circuit, CircuitNet, NeuralCube
 from rules import bptt, eqprop
 from torch import Tensor, nn
@@ -23,20 +23,16 @@ __all__ = ["SETTINGS", "Settings", "SymmetricCube", "SymmetricLoop", "build", "t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Shape):
     """Architecture and training; chosen on held-out parts of the training sets.
 
-    `units`: of a loop; `side`: of a cube, 0 for a loop. `inputs`: units that the input reaches, the first ones;
-    `readouts`: units that the readout sees, the last ones. `lipschitz`: largest spectral norm of W_rec. `first_norm`:
+    `side`: of a cube, 0 for a loop. `lipschitz`: largest spectral norm of W_rec. `first_norm`:
     that it starts with. `beta`, `gain`, `free_steps`, `nudged_steps`: see `rules.py`; `gain` multiplies the logits in
     the loss, never at inference. `warp`: size of the random distortions of images; 0 takes inputs as they are.
     `labels`: classes.
     """
 
-    units: int = 0
     side: int = 0
-    inputs: int
-    readouts: int
     lipschitz: float = 0.9
     first_norm: float = 0.5
     beta: float = 0.2
@@ -63,36 +59,21 @@ SETTINGS = {
 }
 
 
-class _Bounded(CircuitNet):
-    """A net whose recurrence `bound` keeps a contraction."""
-
-    settings: Settings
-
-    @torch.no_grad()
-    def bound(self) -> None:
-        """Scale W_rec so that its spectral norm, exact in float64, is at most `lipschitz`."""
-        norm = float(torch.linalg.eigvalsh(self.circuit().w_rec.double()).abs().max())
-        if norm > self.settings.lipschitz:
-            self._recurrent().mul_(self.settings.lipschitz / norm)
-
-    def _recurrent(self) -> nn.Parameter:
-        raise NotImplementedError
+@torch.no_grad()
+def scale_back(net: CircuitNet, weight: nn.Parameter, lipschitz: float) -> None:
+    """Scale the stored recurrent weights so that the spectral norm of W_rec, exact in float64, is at most that."""
+    norm = float(torch.linalg.eigvalsh(net.circuit().w_rec.double()).abs().max())
+    if norm > lipschitz:
+        weight.mul_(lipschitz / norm)
 
 
-class SymmetricLoop(_Bounded):
+class SymmetricLoop(MaskedNet):
     """Stored as they are deployed: w_in [units, inputs], w_rec symmetric [units, units], w_out [labels, units]."""
 
     def __init__(self, inputs: int, settings: Settings) -> None:
-        super().__init__()
+        super().__init__(inputs, settings, settings.labels)
         units = settings.units
         self.settings = settings
-        self.config = {
-            "input_dim": inputs,
-            "hidden_dim": units,
-            "output_dim": settings.labels,
-            "use_spectral_norm": False,
-            "max_steps": STEPS,
-        }
         self.w_in = nn.Parameter(torch.randn(units, inputs) / math.sqrt(inputs))
         symmetric = torch.randn(units, units)
         symmetric = symmetric + symmetric.T
@@ -101,10 +82,6 @@ class SymmetricLoop(_Bounded):
         self.w_out = nn.Parameter(torch.randn(settings.labels, units) / math.sqrt(units))
         self.bias = nn.Parameter(torch.zeros(units))
         self.c = nn.Parameter(torch.zeros(settings.labels))
-        self.reached: Tensor
-        self.read: Tensor
-        self.register_buffer("reached", (torch.arange(units) < settings.inputs).float()[:, None])
-        self.register_buffer("read", (torch.arange(units) >= units - settings.readouts).float()[None])
 
     def circuit(self) -> Circuit:
         return Circuit(self.w_in * self.reached, self.bias, self.w_rec, self.w_out * self.read, self.c)
@@ -113,19 +90,19 @@ class SymmetricLoop(_Bounded):
     def symmetrise(self) -> None:
         self.w_rec.copy_((self.w_rec + self.w_rec.T) / 2)
 
-    def _recurrent(self) -> nn.Parameter:
-        return self.w_rec
+    def bound(self) -> None:
+        scale_back(self, self.w_rec, self.settings.lipschitz)
 
 
-class SymmetricCube(NeuralCube, _Bounded):
+class SymmetricCube(NeuralCube):
     """A cube of `side` units a side; symmetric where `symmetrise` was called."""
 
     def __init__(self, inputs: int, settings: Settings) -> None:
         super().__init__(settings.side, inputs, settings.labels)
         self.settings = settings
 
-    def _recurrent(self) -> nn.Parameter:
-        return self.W_local
+    def bound(self) -> None:
+        scale_back(self, self.W_local, self.settings.lipschitz)
 
 
 def build(inputs: int, settings: Settings) -> SymmetricLoop | SymmetricCube:

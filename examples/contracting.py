@@ -18,7 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from train_mnist import warped
 
-__all__ = ["SETTINGS", "ContractingMLP", "Images", "Settings", "train"]
+__all__ = ["LABELS", "SETTINGS", "ContractingMLP", "Images", "MaskedNet", "Settings", "Shape", "train"]
 
 STATE_ONE = 128
 """Code of 1.0 in an 8-bit state: states are rounded to multiples of 1/128 in training too."""
@@ -38,11 +38,20 @@ class Images(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Shape:
+    """`inputs`: units that the input reaches, the first ones; `readouts`: units that the readout sees, the last ones.
+    Where these are disjoint ("layered"), all that the readout gets has passed through W_rec."""
+
+    units: int
+    inputs: int
+    readouts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Shape):
     """Architecture and training; chosen on held-out parts of the training sets.
 
-    `inputs`: units that the input reaches, the first ones; `readouts`: units that the readout sees, the last ones.
-    Where these are disjoint ("layered"), all that the readout gets has passed through W_rec. `density`: share of W_in
+    `density`: share of W_in
     (within the rows that the input reaches), W_rec and W_out that is not 0. `lipschitz`: spectral norm of W_rec. `gain`
     multiplies the logits in the cross-entropy, never at inference. The loss has `margin_weight` times the mean square
     of what the logit of the label lacks of `margin` above the largest other one, in units of `margin`. `warp`: size of
@@ -50,9 +59,6 @@ class Settings:
     learn at 5 times that.
     """
 
-    units: int
-    inputs: int
-    readouts: int
     lipschitz: float
     density: tuple[float, float, float] = (0.4, 0.45, 0.5)
     gain: float = 1.0
@@ -87,31 +93,41 @@ SETTINGS = {
 }
 
 
-class ContractingMLP(CircuitNet):
-    """Shadow weights of three ternary matrices, a scale for each row of W_in, and two biases."""
+class MaskedNet(CircuitNet):
+    """A `LoopedMLP` without spectral norms. Masks of 0 and 1: `reached` [units, 1], `read` [1, units]."""
 
-    def __init__(self, inputs: int, settings: Settings) -> None:
+    reached: Tensor
+    read: Tensor
+
+    def __init__(self, inputs: int, shape: Shape, labels: int) -> None:
         super().__init__()
-        units = settings.units
-        self.settings = settings
+        units = shape.units
         self.config = {
             "input_dim": inputs,
             "hidden_dim": units,
-            "output_dim": LABELS,
+            "output_dim": labels,
             "use_spectral_norm": False,
             "max_steps": STEPS,
         }
+        self.register_buffer("reached", (torch.arange(units) < shape.inputs).float()[:, None])
+        self.register_buffer("read", (torch.arange(units) >= units - shape.readouts).float()[None])
+
+
+class ContractingMLP(MaskedNet):
+    """Shadow weights of three ternary matrices, a scale for each row of W_in, and two biases."""
+
+    singular: Tensor
+
+    def __init__(self, inputs: int, settings: Settings) -> None:
+        super().__init__(inputs, settings, LABELS)
+        units = settings.units
+        self.settings = settings
         self.w_in = nn.Parameter(torch.randn(units, inputs))
         self.w_rec = nn.Parameter(torch.randn(units, units))
         self.w_out = nn.Parameter(torch.randn(LABELS, units))
         self.log_scale = nn.Parameter(torch.full((units,), math.log(FIRST_SCALE)))
         self.bias = nn.Parameter(torch.zeros(units))
         self.c = nn.Parameter(torch.zeros(LABELS))
-        self.reached: Tensor
-        self.read: Tensor
-        self.singular: Tensor
-        self.register_buffer("reached", (torch.arange(units) < settings.inputs).float()[:, None])
-        self.register_buffer("read", (torch.arange(units) >= units - settings.readouts).float()[None])
         self.register_buffer("singular", torch.randn(units))
 
     def circuit(self) -> Circuit:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +26,9 @@ from nets import STEPS, CircuitNet
 from torch import Tensor
 from train_mnist import exit_status, load_mnist, write_npz
 
-__all__ = ["main", "measure", "save"]
+__all__ = ["load", "main", "measure", "parser_of", "save", "train_and_save", "write"]
+
+N = TypeVar("N", bound=CircuitNet)
 
 DIGITS_SIDE = 8
 DIGITS_HELD_OUT = 0.2
@@ -77,21 +80,27 @@ def _code(h: Tensor) -> Tensor:
     return torch.clamp(torch.round(h * 128), -128, 127) / 128
 
 
-def save(net: ContractingMLP, path: Path, **training: Any) -> None:
+def write(path: Path, family: str, config: Mapping[str, Any], arrays: Mapping[str, Any], **training: Any) -> None:
     """Write a checkpoint completely or not at all; `training` is kept in it as a note (`__training__`, JSON)."""
+    notes = {"family": family, "config": json.dumps(config), "training": json.dumps(training)}
+    write_npz(path, {**{f"__{name}__": np.array(text) for name, text in notes.items()}, **arrays})
+
+
+def save(net: ContractingMLP, path: Path, **training: Any) -> None:
+    """Write the net as a `models.LoopedMLP`; see `write`."""
     circuit = net.circuit()
     biases = {"W_in": circuit.bias, "W_rec": torch.zeros_like(circuit.bias), "W_out": circuit.c}
     weights = {"W_in": circuit.w_in, "W_rec": circuit.w_rec, "W_out": circuit.w_out}
-    notes = {"family": "models.LoopedMLP", "config": json.dumps(net.config), "training": json.dumps(training)}
-    arrays: dict[str, Any] = {f"__{name}__": np.array(text) for name, text in notes.items()}
+    arrays: dict[str, Any] = {}
     for name, weight in weights.items():
         arrays |= {f"{name}.weight": weight.cpu().numpy(), f"{name}.bias": biases[name].cpu().numpy()}
-    write_npz(path, arrays)
+    write(path, "models.LoopedMLP", net.config, arrays, **training)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Train a net whose dense ternary recurrence contracts.")
-    parser.add_argument("net", choices=sorted(SETTINGS))
+def parser_of(nets: Iterable[str], description: str) -> argparse.ArgumentParser:
+    """The options of a script that trains one of some nets."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("net", choices=sorted(nets))
     parser.add_argument("--data", type=Path, help="mnist.npz: x_train, y_train, x_test, y_test")
     parser.add_argument("-o", "--output", type=Path, help="default: NET.npz")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -100,19 +109,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def train_and_save(
+    options: argparse.Namespace, train: Callable[[Images], N], save: Callable[..., None], *, rule: str
+) -> None:
+    """Train on the images of the net that `options` name, measure, write the checkpoint, and print the figures."""
     output = options.output or Path(f"{options.net}.npz")
     images, held, test = load(options.net, options.data, options.device, held=options.hold_out)
-    net = train(images, SETTINGS[options.net], seed=options.seed)
+    net = train(images)
     results = {"test": measure(net, test)}
     if options.hold_out or options.net.startswith("mnist"):
         results["held_out"] = measure(net, held)
-    save(net, output, rule="bptt", seed=options.seed, **results)
+    save(net, output, rule=rule, seed=options.seed, **results)
     sys.stdout.write(f"{json.dumps(results)}\n{output}\n")
 
 
+def _run(options: argparse.Namespace) -> None:
+    settings = SETTINGS[options.net]
+    train_and_save(options, lambda images: train(images, settings, seed=options.seed), save, rule="bptt")
+
+
 def main(arguments: list[str] | None = None) -> int:
-    return exit_status(_run, _parser().parse_args(arguments))
+    parser = parser_of(SETTINGS, "Train a net whose dense ternary recurrence contracts.")
+    return exit_status(_run, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -111,8 +111,8 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Integers that a training is compared with: `accuracy` as a fraction by data set, and the proved `bound` of the
-    contraction of a step, infinite where there is none."""
+    """Integers that a training is compared with: `accuracy` as a fraction by data set, empty where training diverged,
+    and the proved `bound` of the contraction of a step, infinite where there is none."""
 
     accuracy: Mapping[str, float]
     bound: float

@@ -226,7 +226,8 @@ class TunedAccuracy(TypedDict):
 
 
 class AlternativeDocument(TypedDict):
-    """A training that a bound or a margin is priced with; `bound` is None where nothing is proved."""
+    """A training that a bound or a margin is priced with; `accuracy` is empty where it diverged, `bound` None where
+    nothing is proved."""
 
     accuracy: dict[str, Number]
     bound: Number | None

@@ -198,7 +198,7 @@ def _prices(d: TuneDocument) -> list[str]:
     from .show import table
 
     def row(name: str, bound: Number | None, accuracy: Mapping[str, Number]) -> list[str]:
-        shares = [f"{accuracy[part]['value']:.4f}" for part in d["accuracy"]]
+        shares = [f"{accuracy[part]['value']:.4f}" if part in accuracy else "diverged" for part in d["accuracy"]]
         return [name, "unknown" if bound is None else f"{bound['value']:.6g}", *shares]
 
     kept = row("as written", d["bound"], {part: a["integers_after"] for part, a in d["accuracy"].items()})

@@ -81,9 +81,9 @@ def lazy() -> Claim:
     open_ = replace(
         gated, params=tuple(replace(p, value=p.value - 1.0) if p.name == "epsilon" else p for p in gated.params)
     )
-    relaxed = run_reference(open_, {"x": x}).outputs["logits"].argmax(axis=1)
-    told = run.outputs["logits"].argmax(axis=1)
-    same = wilson(int((relaxed == told).sum()), len(x), confidence=0.95)
+    relaxed_labels = run_reference(open_, {"x": x}).outputs["logits"].argmax(axis=1)
+    gated_labels = run.outputs["logits"].argmax(axis=1)
+    same = wilson(int((relaxed_labels == gated_labels).sum()), len(x), confidence=0.95)
     rows = [
         Row(
             "digits_lazy, gates as trained",
@@ -94,8 +94,8 @@ def lazy() -> Claim:
         Row(
             "the same net without gates",
             f"labels equal to the gated net's: {percent((same.estimate, same.low, same.high))}; accuracy "
-            f"{(told == labels).mean():.1%} gated, {(relaxed == labels).mean():.1%} relaxed",
-            bool((relaxed == told).all()),
+            f"{(gated_labels == labels).mean():.1%} gated, {(relaxed_labels == labels).mean():.1%} relaxed",
+            bool((relaxed_labels == gated_labels).all()),
             {"labels_equal": same.to_json()},
         ),
     ]

@@ -109,41 +109,41 @@ def _cartpole() -> tuple[Split, Split]:
 
 
 def _acrobot() -> tuple[Split, Split]:
-    """The teacher pushes the second joint the way it turns; a fifth of its pushes is random, so that more is seen."""
-    seen = np.concatenate([_run_acrobot(_turning, seed, slip=0.2)[1] for seed in range(60)])
-    seen = np.random.default_rng(0).permutation(seen)
-    x, y = torch.tensor(_scaled(seen)), torch.tensor(_turning(seen))
+    """The teacher pushes the second joint the way it turns; a fifth of its pushes is random, so that mistakes occur."""
+    observations = np.concatenate([_run_acrobot(_turning, seed, slip=0.2)[1] for seed in range(60)])
+    observations = np.random.default_rng(0).permutation(observations)
+    x, y = torch.tensor(_scaled(observations)), torch.tensor(_turning(observations))
     return Split(x[:LESSONS], y[:LESSONS]), Split(x[LESSONS:], y[LESSONS:])
 
 
-def _turning(seen: Reals) -> Any:
-    return np.where(seen[..., 5] > 0, 2, 0)
+def _turning(observations: Reals) -> Any:
+    return np.where(observations[..., 5] > 0, 2, 0)
 
 
-def _scaled(seen: Reals) -> Reals:
-    return seen / np.array([1.0, 1.0, 1.0, 1.0, 4 * np.pi, 9 * np.pi])
+def _scaled(observations: Reals) -> Reals:
+    return observations / np.array([1.0, 1.0, 1.0, 1.0, 4 * np.pi, 9 * np.pi])
 
 
 def _run_acrobot(policy: Callable[[Reals], Any], seed: int, *, slip: float = 0.0) -> tuple[float, Reals]:
-    """The return of an episode, and what was seen."""
+    """The return of an episode, and its observations."""
     import gymnasium
 
     env: Any = gymnasium.make("Acrobot-v1")
     rng = np.random.default_rng(seed)
     observed, _ = env.reset(seed=seed)
-    seen, total, over = [], 0.0, False
+    observations, total, over = [], 0.0, False
     while not over:
-        seen.append(observed.astype(np.float64))
-        push = int(rng.integers(0, 3)) if rng.random() < slip else int(policy(seen[-1]))
+        observations.append(observed.astype(np.float64))
+        push = int(rng.integers(0, 3)) if rng.random() < slip else int(policy(observations[-1]))
         observed, reward, ended, cut, _ = env.step(push)
         total, over = total + float(reward), ended or cut
-    return total, np.array(seen)
+    return total, np.array(observations)
 
 
 def _swing(made: torch.nn.Module, seed: int) -> float:
-    def policy(seen: Reals) -> int:
+    def policy(observations: Reals) -> int:
         with torch.no_grad():
-            return int(made(torch.tensor(_scaled(seen), dtype=torch.float32)[None]).argmax())
+            return int(made(torch.tensor(_scaled(observations), dtype=torch.float32)[None]).argmax())
 
     return float(np.mean([_run_acrobot(policy, 1000 * (seed + 1) + k)[0] for k in range(EPISODES)]))
 
@@ -152,10 +152,10 @@ def _balance(made: torch.nn.Module, seed: int) -> float:
     from cartpole import episodes
     from cartpole_train import network_input
 
-    def policy(seen: Reals, running: Any) -> Any:
+    def policy(observations: Reals, running: Any) -> Any:
         with torch.no_grad():
             # The third class is Acrobot's alone.
-            return made(torch.tensor(network_input(seen), dtype=torch.float32))[:, :2].argmax(dim=1).numpy()
+            return made(torch.tensor(network_input(observations), dtype=torch.float32))[:, :2].argmax(dim=1).numpy()
 
     starts = np.random.default_rng(seed).uniform(-0.05, 0.05, (EPISODES, 4))
     return float(episodes(policy, starts, PUSHES, "balance").mean())

@@ -46,20 +46,25 @@ def train(
     UsageError if too little data is left to train on or the loss stops being finite.
     """
     kept, held = _split(samples, options)
-    result = _fit(checkpoint, samples, options, kept, held, lambda done, total: progress("train", done, total))
     sets = {} if held is None else {"held-out": held}
     if test is not None and test.labels is not None:
         sets["test"] = _Labelled(test.arrays, test.labels)
-    others = {
-        name: _measured(
-            _fit(checkpoint, samples, other, kept, held, _under(progress, name)).net, result.learner.output, sets
-        )
-        for name, other in _without_demands(options).items()
-    }
+    weaker = None
     if options.max_lipschitz is not None:
         scaled = replace(options.quantize, max_lipschitz=options.max_lipschitz)
-        lowered = lower(checkpoint.net, scaled, calibration=samples.arrays).net
-        others["weaker weights, no training"] = _measured(lowered, result.learner.output, sets)
+        weaker = lower(checkpoint.net, scaled, calibration=samples.arrays).net
+    result = _fit(checkpoint, samples, options, kept, held, lambda done, total: progress("train", done, total))
+    output = result.learner.output
+    others: dict[str, Alternative] = {}
+    for name, other in _without_demands(options).items():
+        try:
+            fit = _fit(checkpoint, samples, other, kept, held, _under(progress, name))
+            others[name] = _measured(fit.net, output, sets)
+        except UsageError:
+            # What it is compared with is done: it must not be lost because this training diverged.
+            others[name] = Alternative({}, math.inf)
+    if weaker is not None:
+        others["weaker weights, no training"] = _measured(weaker, output, sets)
     return _finished(checkpoint, result, options, samples, sets, others)
 
 

@@ -45,7 +45,7 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
 
 def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
     """Would break if a bar ended before its stage, or went on after it."""
-    told: dict[str, list[tuple[int, int]]] = {}
+    reports: dict[str, list[tuple[int, int]]] = {}
     request = pipeline.CompileRequest(
         model=EXAMPLES / "checkpoints" / "digits_looped.pt",
         target=NumpyTarget(),
@@ -54,10 +54,10 @@ def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
         samples=1,
     )
     pipeline.compile_model(
-        request, progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total))
+        request, progress=lambda stage, done, total: reports.setdefault(stage, []).append((done, total))
     )
-    assert {"quantize", "golden", "reference", "numpy"} <= set(told)
-    for stage, rows in told.items():
+    assert {"quantize", "golden", "reference", "numpy"} <= set(reports)
+    for stage, rows in reports.items():
         assert len({total for _, total in rows}) == 1, stage
         assert [done for done, _ in rows] == sorted(done for done, _ in rows), stage
         # The last bar is ended by the result.

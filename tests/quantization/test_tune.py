@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits
 from eqcompile.app.cli import tune
 from eqcompile.app.cli.main import eqtune, main
 from eqcompile.quantization.lower import lower
-from eqcompile.quantization.qat import stage
+from eqcompile.quantization.qat import stage, train
 from eqcompile.toolchain import data, golden
 from eqcompile.toolchain.certificate import certify
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir.serial import load
@@ -52,15 +53,15 @@ def test_the_checkpoint_compiles_to_the_net_that_was_measured(
     """Would break if the file lowered to other codes, labels or accuracy than eqtune reported."""
     out = tmp_path / "tuned.pt"
     assert run(samples, out, "--weights", "ternary", "--test", str(samples), model=model) == 0
-    said = document(capsys)
+    reply = document(capsys)
     argv = [str(out), "--target", "numpy", "-o", str(tmp_path / "out"), "--json", "--calibrate", str(samples)]
     assert main([*argv, "--weights", "ternary", "--verify", "8"]) == 0
     net = load(tmp_path / "out" / "net.onnx")
-    assert net.digest == said["digest"]
+    assert net.digest == reply["digest"]
     inputs = data.read_inputs(samples, net)
     codes, _ = data.encode(net, inputs)  # type: ignore[arg-type]
     right = (golden.run(net, codes, trace=False).outputs["logits"].argmax(-1) == inputs.labels).mean()  # type: ignore[arg-type]
-    assert right == said["accuracy"]["test"]["integers_after"]["value"]
+    assert right == reply["accuracy"]["test"]["integers_after"]["value"]
     for p in net.params:
         if p.name.endswith(("W_in_weight", "W_rec_weight", "W_out_weight", "_ternary")):
             assert np.abs(p.value).max() == 1
@@ -73,9 +74,9 @@ def test_training_lowers_the_loss_and_follows_its_seed(
     digests = []
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         assert run(samples, tmp_path / f"{name}.pt", "--seed", seed, "--hold-out", "0") == 0
-        said = document(capsys)
-        digests.append(said["digest"])
-        losses = [row["loss"] for row in said["history"]]
+        reply = document(capsys)
+        digests.append(reply["digest"])
+        losses = [row["loss"] for row in reply["history"]]
         assert losses[-1] < 0.95 * losses[0]
     assert digests[0] == digests[1] != digests[2]
 
@@ -96,7 +97,7 @@ def test_single_widths_and_the_text(samples: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "said"),
+    ("more", "code", "reply"),
     [
         (["--hold-out", "1.0"], 2, "usage"),
         (["--hold-out", "0.999"], 2, "tune-data"),
@@ -108,11 +109,11 @@ def test_single_widths_and_the_text(samples: Path, tmp_path: Path, capsys: pytes
     ],
 )
 def test_wrong_options_are_said_and_write_nothing(
-    more: list[str], code: int, said: str, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], code: int, reply: str, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Would break if a wrong option gave a traceback, or left a file."""
     assert run(samples, tmp_path / "tuned.pt", *more) == code
-    assert document(capsys)["error"][0]["code"] == said
+    assert document(capsys)["error"][0]["code"] == reply
     assert not list(tmp_path.iterdir())
 
 
@@ -124,17 +125,34 @@ def test_a_bound_holds_after_every_batch_and_its_price_is_told(
     out = tmp_path / "tuned.pt"
     more = ("--weights", "ternary", "--max-lipschitz", "0.6", "--margin", "1", "--epochs", "1", "--test", str(samples))
     assert run(samples, out, *more) == 0
-    said = document(capsys)
-    assert all(0.5 < row["bound"] <= 0.6 for row in said["history"])
+    reply = document(capsys)
+    assert all(0.5 < row["bound"] <= 0.6 for row in reply["history"])
     inputs = data.read_inputs(samples, import_model(out).net)
     net = lower(import_model(out).net, QuantizeOptions(weights="ternary"), calibration=inputs).net
-    assert net.digest == said["digest"]
-    assert certify(net).bound == said["bound"]["value"] <= 0.6
-    others = said["others"]
+    assert net.digest == reply["digest"]
+    assert certify(net).bound == reply["bound"]["value"] <= 0.6
+    others = reply["others"]
     assert set(others) == {"without the margin", "without bound and margin", "weaker weights, no training"}
     assert others["without the margin"]["bound"]["value"] <= 0.6 < others["without bound and margin"]["bound"]["value"]
     assert others["weaker weights, no training"]["bound"]["value"] <= 0.6
     assert all(set(o["accuracy"]) == {"held-out", "test"} for o in others.values())
+
+
+def test_a_comparison_that_diverges_loses_nothing(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its bound a net may diverge; the training that was asked for is finished by then."""
+    fit = train._fit
+
+    def diverging(checkpoint: Any, data: Any, options: Any, *rest: Any) -> Any:
+        if options.max_lipschitz is None:
+            raise UsageError(Diagnostic("tune-diverged", "the loss is nan", "--lr", "lower it"))
+        return fit(checkpoint, data, options, *rest)
+
+    monkeypatch.setattr(train, "_fit", diverging)
+    assert run(samples, tmp_path / "tuned.pt", "--max-lipschitz", "0.6", "--epochs", "1") == 0
+    assert document(capsys)["others"]["without the bound"] == {"accuracy": {}, "bound": None}
+    assert (tmp_path / "tuned.pt").exists()
 
 
 def test_a_bound_that_cannot_be_held_is_refused(
