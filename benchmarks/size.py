@@ -34,12 +34,13 @@ import results
 from numpy.typing import NDArray
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.contraction import contraction_of
 from eqcompile.app.emission import describe
 from eqcompile.quantization.lower import lower
+from eqcompile.quantization.requirements import requirements_of
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import seal
 from eqcompile.toolchain.bench import bench_vectors
-from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import Refusals
 from eqcompile.toolchain.options import QuantizeOptions
@@ -188,11 +189,18 @@ def compile_once(case: Case, target_name: str, folder: Path) -> dict[str, Any]:
 
     source = import_model(checkpoint, family=case.family, settings=case.settings).net
     lap("import")
-    net = lower(source, QuantizeOptions(), calibration=calibration).net
-    lap("quantize")
-    certificate = certify(net)
-    lap("certificate")
     target = registry.target_class(target_name)()
+    target.preflight(requirements_of(source, QuantizeOptions(), calibrated=True))
+    lap("preflight")
+    lowered = lower(source, QuantizeOptions(), calibration=calibration)
+    net = lowered.net
+    lap("quantize")
+    # Both levels, in every norm, as a build does.
+    contraction = contraction_of(
+        source, lowered, QuantizeOptions(), calibration=calibration, real=calibration, source="calibration"
+    )
+    bound = contraction.lowered.bound
+    lap("certificate")
     plan = target.plan(net, source)
     lap("plan")
     refused = [str(d.what) for d in plan.diagnostics] if isinstance(plan, Refusals) else []
@@ -208,7 +216,7 @@ def compile_once(case: Case, target_name: str, folder: Path) -> dict[str, Any]:
         "peaks": peaks,
         "refused": refused,
         "digest": net.digest,
-        "bound": certificate.bound if math.isfinite(certificate.bound) else None,
+        "bound": bound if math.isfinite(bound) else None,
     }
 
 
