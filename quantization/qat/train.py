@@ -25,7 +25,7 @@ from ...toolchain.ir import EqNet, IntNet
 from ...toolchain.typed_json import JSON, JsonObject
 from ..lower import lower
 from .checkpoint import Checkpoint
-from .contraction import Contraction
+from .constraint import ContractionConstraint
 from .learner import Learner
 from .network import relax
 
@@ -89,12 +89,12 @@ def _fit(
 ) -> _Fit:
     """Train once; a bound of the contraction holds before the first batch and after each."""
     learner = Learner(checkpoint, options.quantize, samples.arrays, scales=options.max_lipschitz is not None)
-    contraction = None if options.max_lipschitz is None else Contraction(learner, options.max_lipschitz)
+    constraint = None if options.max_lipschitz is None else ContractionConstraint(learner, options.max_lipschitz)
     state = _State(learner, options, kept)
     order = np.random.default_rng(options.seed)
     history: list[JsonObject] = []
-    if contraction is not None:
-        contraction.enforce()
+    if constraint is not None:
+        constraint.enforce()
     best = _score(learner, held, 0)
     values, chosen = learner.arrays(), 0
     for epoch in range(1, options.epochs + 1):
@@ -103,8 +103,8 @@ def _fit(
         for start in range(0, len(shuffled), options.batch):
             rows = shuffled[start : start + options.batch]
             losses.append(state.learn(kept, rows))
-            if contraction is not None:
-                bounds.append(contraction.enforce())
+            if constraint is not None:
+                bounds.append(constraint.enforce())
             progress(state.made, state.total)
         row: dict[str, JSON] = {
             "epoch": epoch,

@@ -6,13 +6,13 @@ from ...toolchain.certificate import Block, recurrent_weights
 from ..contract import ROUNDS, certificate_of, no_contraction, weight_free_bound
 from .learner import Learner
 
-__all__ = ["Contraction"]
+__all__ = ["ContractionConstraint"]
 
 _MARGIN = 1.0 - 2.0**-14
 """Below the factor that would just do: a scale in training has 16 significant bits."""
 
 
-class Contraction:
+class ContractionConstraint:
     """Holds every recurrent block of a learner's integers at a proved bound of at most `limit` a step."""
 
     def __init__(self, learner: Learner, limit: float) -> None:
