@@ -31,13 +31,24 @@ help:
 	@echo "make docs        write the reference pages anew"
 	@echo "make clean       remove the environment and build outputs"
 
-# The stamp is remade when what it was made from changes.
-$(VENV)/.installed: pyproject.toml requirements.lock Makefile
+# The stamps are remade when what they were made from changes. The first is of what the demo runs, and no more: modules
+# are compiled when they are imported, since most of SciPy never is.
+$(VENV)/.demo: pyproject.toml requirements.lock Makefile
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "eqcompile needs Python 3.11 or newer, found %d.%d: set PYTHON=/path/to/python3.11" % v[:2])'
 	@if ! $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing python3-venv with apt-get"; apt-get update -qq && apt-get install -y -qq python3-venv; \
 	  else echo "Python has no venv module. Install it first: sudo apt-get install python3-venv" >&2; exit 1; fi; fi
+	@echo "== making the environment in $(VENV), with what the demo runs"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --no-compile -c requirements.lock -e '.[loihi]'
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+	  echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"; \
+	  $(PIP) install --no-compile --no-deps --ignore-requires-python '$(LAVA)'; fi
+	@touch $@
+
+# What the tests need beyond that: simulators, frameworks, tools of developers.
+$(VENV)/.installed: $(VENV)/.demo
 	@for tool in iverilog g++; do command -v $$tool >/dev/null && continue; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
@@ -51,15 +62,11 @@ $(VENV)/.installed: pyproject.toml requirements.lock Makefile
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $${pair##*=} with apt-get"; apt-get update -qq && apt-get install -y -qq $${pair##*=}; \
 	  else echo "The simulator c-cortex-m needs $${pair%%=*}. Install it first: sudo apt-get install $${pair##*=}" >&2; exit 1; fi; done
-	@echo "== making the environment in $(VENV) (about 2 GB, one to four minutes the first time)"
-	@$(PYTHON) -m venv $(VENV)
-	@echo "== installing eqcompile and what the demo and the tests need, at the versions of requirements.lock"
+	@echo "== installing what the tests need, at the versions of requirements.lock"
 	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat,faults,cluster]'
-	@echo "== installing $(LAVA) (its metadata forbids this Python; see toolchain/decisions/0002-lava.md)"
-	@$(PIP) install --no-deps --ignore-requires-python '$(LAVA)'
 	@touch $@
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py --out $(OUT)
 
 lint: $(VENV)/.installed
