@@ -31,7 +31,7 @@ from published_nets import NETS, published_net
 from zoo_nets import NAMES, zoo_net
 
 from eqcompile.app.cli.show import table
-from eqcompile.app.cli.width_words import width_words
+from eqcompile.app.width_words import width_words
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.widen import keep_labels
 from eqcompile.toolchain.data import encode

@@ -32,13 +32,13 @@ from eqcompile.toolchain.ir.serial import is_saved_net, load
 from eqcompile.toolchain.options import Bounds, option
 
 from ..clocks import InputCodes
+from ..documents import CertifyDocument, CounterexampleDocument, LocalDocument, RecoveryDocument, RecoveryRow
 from ..options import InputsOption, LimitOption, TicksOption
+from ..progress import stage_progress
 from ..report.data import number
 from . import show
 from .console import TARGET_MISSED, Parser, Reply
-from .documents import CertifyDocument, CounterexampleDocument, LocalDocument, RecoveryDocument, RecoveryRow
 from .options import add_field_options, build
-from .progress import stage_progress
 
 __all__ = ["command"]
 

@@ -11,9 +11,9 @@ from eqcompile.toolchain.kept_labels import kept_labels
 from eqcompile.toolchain.options import QuantizeOptions
 
 from ..options import ForceOption, ModelOptions, VerifyOptions
+from ..progress import stage_progress
 from .console import TARGET_MISSED, Parser, Reply
 from .options import Faults, add_field_options, add_target_options, build, build_target, field_options
-from .progress import stage_progress
 from .widths import add_integers, integers_of
 
 __all__ = ["command"]

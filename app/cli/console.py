@@ -254,7 +254,7 @@ def _absent_package(error: BaseException | None) -> str:
 
 def _with_install(diagnostics: Sequence[Diagnostic], package: str) -> Sequence[Diagnostic]:
     """The diagnostics, each with the command that installs `package` where it has no hint of its own."""
-    from .packages import install_command
+    from ..packages import install_command
 
     return [d if d.hint else replace(d, hint=install_command(package)) for d in diagnostics]
 

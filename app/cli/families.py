@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from eqcompile.toolchain import registry
-from eqcompile.toolchain.importers.family import Family
-
+from ..installation import families
 from .console import Parser, Reply
-from .documents import FamilyDocument, SettingDocument
 from .show import table
 
-__all__ = ["command", "describe"]
+__all__ = ["command"]
 
 
 def command(argv: Sequence[str]) -> Reply:
@@ -24,8 +20,7 @@ def command(argv: Sequence[str]) -> Reply:
         examples="  eqcompile families --json",
     )
     parser.parse_all(argv)
-    loaded = registry.load_all("families", Family)
-    rows = [describe(f) for primary in loaded.entries.values() for f in (primary, *primary.twins)]
+    document = families()
     text = table(
         ["family", "settings", "summary"],
         [
@@ -34,21 +29,8 @@ def command(argv: Sequence[str]) -> Reply:
                 ", ".join(f"{s['name']}={s['default']}" for s in r["settings"]) or "none",
                 f"the same as {r['same_as']}" if r["same_as"] else r["summary"],
             ]
-            for r in rows
+            for r in document["families"]
         ],
     )
-    lines = [f"unavailable: {u.name} ({u.entry_point}): {u.reason}" for u in loaded.unavailable]
-    document = {"families": rows, "unavailable": [asdict(u) for u in loaded.unavailable]}
+    lines = [f"unavailable: {u['name']} ({u['entry_point']}): {u['reason']}" for u in document["unavailable"]]
     return Reply(document, "\n".join([text, *lines]))
-
-
-def describe(family: Family) -> FamilyDocument:
-    """A family as JSON values; a default of null must be given."""
-    settings: list[SettingDocument] = [{"name": s.name, "default": s.default, "doc": s.doc} for s in family.settings]
-    return {
-        "family": family.key,
-        "summary": family.summary,
-        "settings": settings,
-        "same_as": family.same_as,
-        "offer": family.offer,
-    }

@@ -14,10 +14,10 @@ from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, UsageErr
 from eqcompile.toolchain.options import option
 
 from ..options import COUNT, ForceOption
+from ..progress import stage_progress
 from .console import INTERRUPTED, Parser, Reply
 from .fault_options import BaselineOptions, EnvironmentOptions, WorkerOptions, environment, parse_campaign
 from .options import add_field_options, build
-from .progress import stage_progress
 
 if TYPE_CHECKING:
     from eqcompile.sim.campaign.api import Standing

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-
-from eqcompile.toolchain import registry
 
 from ..files import replacing
 from ..options import ForceOption
@@ -56,22 +53,12 @@ def models(argv: Sequence[str]) -> console.Reply:
     text = "List the fault models and the engines that are installed."
     parser = console.Parser(prog="eqfault models", description=text, examples="  eqfault models --json")
     parser.parse_all(argv)
-    from eqcompile.sim.faults.engine import Engine
-    from eqcompile.sim.faults.model import FaultModel
+    from ..installation import injection
 
-    loaded = registry.load_classes("faults", FaultModel)
-    injectors = registry.load_classes("engines", Engine)
-    summaries = {name: model.summary for name, model in loaded.entries.items()}
-    unavailable = [*loaded.unavailable, *injectors.unavailable]
-    engines = {}
-    for name, injector in injectors.entries.items():
-        engine = injector()
-        absent = list(engine.missing())
-        engines[name] = {"missing": absent, "install": engine.install if absent else ""}
-    lines = ["models", *(f"  {name:<16} {summary}" for name, summary in summaries.items()), "engines"]
-    for name, said in engines.items():
-        state = f"needs {', '.join(said['missing'])}: {said['install']}" if said["missing"] else "installed"
+    document = injection()
+    lines = ["models", *(f"  {name:<16} {summary}" for name, summary in document["models"].items()), "engines"]
+    for name, engine in document["engines"].items():
+        state = f"needs {', '.join(engine['missing'])}: {engine['install']}" if engine["missing"] else "installed"
         lines.append(f"  {name:<16} {state}")
-    lines += [f"unavailable: {u.name} ({u.entry_point}): {u.reason}" for u in unavailable]
-    document = {"models": summaries, "engines": engines, "unavailable": [asdict(u) for u in unavailable]}
+    lines += [f"unavailable: {u['name']} ({u['entry_point']}): {u['reason']}" for u in document["unavailable"]]
     return console.Reply(document, "\n".join(lines))

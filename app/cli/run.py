@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..files import replacing
 from ..options import ForceOption, LimitOption, ModelOptions, TimeoutOption
+from ..progress import stage_progress
 from . import console
 from .options import add_field_options, build, field_options
-from .progress import stage_progress
 
 __all__ = ["command"]
 

@@ -19,13 +19,13 @@ from eqcompile.toolchain.kept_labels import kept_labels
 
 from ..files import replacing
 from ..options import ForceOption, ModelOptions
+from ..progress import stage_progress
 from ..report.pareto import front, picture
+from ..width_words import width_words
 from . import show
 from .console import TARGET_MISSED, Parser, Reply
 from .numbers import fraction, integer
 from .options import add_field_options, build
-from .progress import stage_progress
-from .width_words import width_words
 from .widths import NO_WIDTHS, add_integers, integers_of
 
 __all__ = ["command"]

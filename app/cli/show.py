@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from eqcompile.toolchain.kept_labels import KeptLabels, kept_labels
 from eqcompile.toolchain.typed_json import JsonObject
 
+from ..width_words import width_words
 from ..wording import labelled, lines_of, percent, shown, told_once
-from .width_words import width_words
 
 if TYPE_CHECKING:
+    from ..documents import Candidates, CertifyDocument, Inspection, RecoveryDocument, RunDocument, VerifyDocument
     from ..report.schema import (
         AccuracyDocument,
         AgreementDocument,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Settling,
         VerificationDocument,
     )
-    from .documents import Candidates, CertifyDocument, Inspection, RecoveryDocument, RunDocument, VerifyDocument
 
 __all__ = [
     "candidates",

@@ -24,11 +24,11 @@ from eqcompile.toolchain.reference import run_reference
 
 from ..accuracy import deviations, warnings_of
 from ..compile import simulators_for
+from ..documents import RunDocument
 from ..options import LimitOption, ModelOptions, TimeoutOption
 from ..report.data import deviation_document, number, plain_object
 from ..report.schema import Kind
 from ..verification import first_able
-from .documents import RunDocument
 from .options import build
 
 __all__ = ["GOLDEN", "artifact_job", "checkpoint_job"]

@@ -13,9 +13,9 @@ from eqcompile.toolchain.options import Bounds, option
 
 from ..clocks import InputCodes, bench_inputs, count_clocks
 from ..options import InputsOption, SeedsOption
+from ..progress import stage_progress
 from .console import TARGET_MISSED, Parser, Reply
 from .options import add_field_options, build
-from .progress import stage_progress
 
 __all__ = ["command"]
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from eqcompile.toolchain import registry
-from eqcompile.toolchain.diagnostics import MissingToolError, PluginError
 from eqcompile.toolchain.options import QuantizeOptions
 
+from ..documents import TargetState
+from ..installation import refusals, targets
 from ..options import ModelOptions
 from .console import Parser, Reply
-from .documents import TargetState
 from .options import add_field_options, field_options
 from .show import table
 from .widths import add_integers, integers_of
 
-__all__ = ["command", "describe"]
+__all__ = ["command"]
 
 _DESCRIPTION = """\
 List the targets: whether their tools are installed, and the simulators that check them. With MODEL, say of every target
@@ -39,10 +36,13 @@ def command(argv: Sequence[str]) -> Reply:
     add_field_options(parser, ModelOptions, "the model")
     add_integers(parser, "the integers", weights_default=QuantizeOptions.weights)
     namespace = parser.parse_all(argv)
-    rows = [describe(name) for name in registry.names("targets")]
+    rows = targets()
     if namespace.model is not None:
-        refusals = _refusals(namespace)
-        rows = [{**r, "refusals": refusals.get(r["name"], [])} for r in rows]
+        from eqcompile.toolchain.importers.api import import_model
+
+        net = import_model(namespace.model, **field_options(namespace, ModelOptions)).net
+        reasons = refusals(net, integers_of(namespace))
+        rows = [{**r, "refusals": reasons.get(r["name"], [])} for r in rows]
         return Reply({"targets": rows}, "\n".join(_lines(rows)))
     lines = [
         table(
@@ -54,21 +54,6 @@ def command(argv: Sequence[str]) -> Reply:
     return Reply({"targets": rows}, "\n".join(lines))
 
 
-def _refusals(namespace: argparse.Namespace) -> dict[str, list[dict[str, str]]]:
-    """What each target that can be loaded refuses of a model, by name."""
-    from eqcompile.quantization.requirements import requirements_of
-    from eqcompile.toolchain.importers.api import import_model
-
-    net = import_model(namespace.model, **field_options(namespace, ModelOptions)).net
-    needs = requirements_of(net, integers_of(namespace), calibrated=False)
-    refusals = {}
-    for name in registry.names("targets"):
-        with suppress(MissingToolError, PluginError):
-            faults = registry.target_class(name).of().preflight(needs)
-            refusals[name] = [{"code": d.code, "what": d.what, "where": d.where, "hint": d.hint} for d in faults]
-    return refusals
-
-
 def _lines(rows: Sequence[TargetState]) -> list[str]:
     lines = []
     for row in rows:
@@ -77,31 +62,6 @@ def _lines(rows: Sequence[TargetState]) -> list[str]:
         lines.append(f"{row['name']}: {said}")
         lines += [f"  {d['where']}: {d['what']}" + (f"; {d['hint']}" if d["hint"] else "") for d in faults]
     return lines
-
-
-def describe(name: str) -> TargetState:
-    """A target as JSON values; one that cannot be loaded has no summary, and its reasons under `missing`."""
-    try:
-        target = registry.target_class(name)
-    except (MissingToolError, PluginError) as error:
-        return {
-            "name": name,
-            "summary": "",
-            "installed": False,
-            "missing": [d.what for d in error.diagnostics],
-            "install": "",
-            "simulators": [],
-        }
-    # Absence is a property of the class; its options have defaults, so that it can be made without a command line.
-    missing = list(target().missing())
-    return {
-        "name": name,
-        "summary": target.summary,
-        "installed": not missing,
-        "missing": missing,
-        "install": target.install,
-        "simulators": list(registry.simulators_of(name)),
-    }
 
 
 def _state(row: TargetState) -> str:

@@ -14,10 +14,10 @@ from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
 from ..files import replacing
 from ..options import ForceOption, ModelOptions
+from ..progress import stage_progress
+from ..width_words import width_words
 from . import console
 from .options import add_field_options, build, field_options
-from .progress import stage_progress
-from .width_words import width_words
 from .widths import NO_WIDTHS, add_integers, integers_of
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from eqcompile.toolchain.data import Inputs
     from eqcompile.toolchain.interfaces import StageProgress, Tuned
 
+    from ..documents import TuneDocument
     from ..report.schema import Number
-    from .documents import TuneDocument
 
 __all__ = ["command"]
 

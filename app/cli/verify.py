@@ -14,14 +14,14 @@ from eqcompile.toolchain.passes import example_codes
 
 from ..clocks import InputCodes
 from ..compile import simulators_for
+from ..documents import VerifyDocument
 from ..options import InputsOption, LimitOption, SimulatorsOption, TimeoutOption
+from ..progress import stage_progress
 from ..report.data import verification_document
 from ..verification import first_able, verify_artifact
 from . import show
 from .console import Parser, Reply
-from .documents import VerifyDocument
 from .options import add_field_options, build
-from .progress import stage_progress
 
 __all__ = ["command"]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from eqcompile.app.cli import console, packages
+from eqcompile.app import packages
+from eqcompile.app.cli import console
 from eqcompile.app.cli.main import main
 from eqcompile.toolchain import registry
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eqcompile.app import compile as pipeline
-from eqcompile.app.cli.progress import stage_progress
+from eqcompile.app.progress import stage_progress
 from eqcompile.targets.numpy.target import NumpyTarget
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,7 +36,7 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
     """Would break if bars went into a log file, or a run of hours left no sign of life there."""
     log, clock = io.StringIO(), iter([0.0, 3.0, 11.0, 12.0, 30.0])
     monkeypatch.setattr(sys, "stderr", log)
-    monkeypatch.setattr("eqcompile.app.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("eqcompile.app.progress.time.monotonic", lambda: next(clock))
     with stage_progress() as progress:
         for done in (1, 2000, 3000, 4000):
             progress("golden", done, 4000)

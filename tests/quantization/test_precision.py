@@ -10,8 +10,8 @@ import pytest
 from quantize_nets import net, state_errors
 
 from eqcompile.app.cli.console import Parser
-from eqcompile.app.cli.width_words import width_words
 from eqcompile.app.cli.widths import add_integers, integers_of
+from eqcompile.app.width_words import width_words
 from eqcompile.quantization.hoist import hoist
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.precision import averages, named_values

@@ -8,9 +8,9 @@ from eqcompile.toolchain.arrays import Numbers
 from eqcompile.toolchain.ir import Net, ops
 from eqcompile.toolchain.passes import linear_taps
 
-from ..report.data import number
-from ..report.schema import Number
 from .documents import WeightDocument
+from .report.data import number
+from .report.schema import Number
 
 __all__ = ["weights_of"]
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 if TYPE_CHECKING:
     # The package `report` imports the pipeline, for which a list of targets must not wait.
-    from ..report.schema import DeviationDocument, Number, Settings, VerificationDocument
+    from .report.schema import DeviationDocument, Number, Settings, VerificationDocument
 
 __all__ = [
     "Candidates",
     "CertifyDocument",
+    "EngineDocument",
+    "FamiliesDocument",
     "FamilyDocument",
+    "InjectionDocument",
+    "RefusalDocument",
     "CounterexampleDocument",
     "Inspection",
     "LocalDocument",
@@ -26,6 +30,7 @@ __all__ = [
     "TargetState",
     "TuneDocument",
     "TunedAccuracy",
+    "UnavailableDocument",
     "VerifyDocument",
     "WeightDocument",
 ]
@@ -162,6 +167,45 @@ class FamilyDocument(TypedDict):
     offer: str
 
 
+class UnavailableDocument(TypedDict):
+    """A plug-in that cannot be loaded, and why."""
+
+    name: str
+    entry_point: str
+    reason: str
+
+
+class FamiliesDocument(TypedDict):
+    """The families that can be imported, and plug-ins that cannot be loaded."""
+
+    families: list[FamilyDocument]
+    unavailable: list[UnavailableDocument]
+
+
+class EngineDocument(TypedDict):
+    """What an engine of fault campaigns lacks, and the command that installs it."""
+
+    missing: list[str]
+    install: str
+
+
+class InjectionDocument(TypedDict):
+    """Fault models (with a summary each) and engines by name, and plug-ins that cannot be loaded."""
+
+    models: dict[str, str]
+    engines: dict[str, EngineDocument]
+    unavailable: list[UnavailableDocument]
+
+
+class RefusalDocument(TypedDict):
+    """A reason why a target does not take a net."""
+
+    code: str
+    what: str
+    where: str
+    hint: str
+
+
 class WeightDocument(TypedDict):
     """A weight of a linear map; `norm`: None where the matrix is too large."""
 
@@ -174,6 +218,7 @@ class WeightDocument(TypedDict):
     norm: Number | None
 
 
+@final
 class Inspection(TypedDict):
     """What `eqcompile inspect` says of a net; `manifest` of an artifact alone."""
 
@@ -194,6 +239,7 @@ class Inspection(TypedDict):
     manifest: NotRequired[JsonObject]
 
 
+@final
 class Candidates(TypedDict):
     """A checkpoint whose family is open."""
 
@@ -212,7 +258,7 @@ class TargetState(TypedDict):
     missing: list[str]
     install: str
     simulators: list[str]
-    refusals: NotRequired[list[dict[str, str]]]
+    refusals: NotRequired[list[RefusalDocument]]
     """Of a model that was named: what is certain before quantization."""
 
 
