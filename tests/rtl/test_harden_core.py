@@ -28,6 +28,7 @@ from eqcompile.rtl.serial.options import Serial
 from eqcompile.rtl.serial.plan import make_plan
 from eqcompile.rtl.shell import Shell
 from eqcompile.rtl.verilog import emit_verilog
+from eqcompile.targets.rtl.emit import shell_of
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
@@ -183,6 +184,37 @@ def test_remainders_find_wrong_states_and_sums(monkeypatch: pytest.MonkeyPatch) 
                 assert result in (want, (zeros, 0))
             seen |= {(memory_of, found["FAULTS"])}
     assert {(m, 1 << FLAGS.index("residue")) for m in ("states", "sums")} <= seen
+
+
+@pytest.mark.parametrize("harden", [("residue",), ("parity", "residue")])
+@pytest.mark.parametrize("readout", [False, True])
+def test_a_sound_core_tells_of_nothing(harden: tuple[str, ...], readout: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a remainder were computed from another clock than its word."""
+    built = Built(harden, monkeypatch, with_readout() if readout else plain())
+    found = Driven(built.shell).run(built.frames)
+    assert found["results"] == built.want
+    assert (found["FAULTS"], found["CORRECTED"], found["DETECTED"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("word", "tick"), [("sum:w", 2), ("sum:z", 6)])
+def test_a_sum_of_a_step_or_a_readout_is_disturbed_before_its_check(word: str, tick: int) -> None:
+    """Would break if the saboteur took the reads of one block for those of another: no sum would be found wrong."""
+    shell: Any = shell_of(with_readout(), Serial(lanes=2, harden="residue"), trace=False, inject=True)
+
+    def arm(ctx: Any, clock: int) -> None:
+        ports = {
+            "word": shell.engine.inject_words[word],
+            "unit": 1,
+            "tick": tick,
+            "flip": 1,
+            "arm": clock == 0,
+            "enable": 1,
+        }
+        for name, value in ports.items():
+            ctx.set(getattr(shell, f"inject_{name}"), value)
+
+    found = Driven(shell).run([[3, -7, 5]], arm)
+    assert found["FAULTS"] == 1 << FLAGS.index("residue")
 
 
 READS = 40
