@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -11,16 +12,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty, Queue
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fault_toys import installed_toys
 from toy_campaigns import define, made, rows
 
-from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign import api, scheduler
 from eqcompile.sim.campaign.chunks import table_digest
 from eqcompile.sim.campaign.definition import CAMPAIGN, STORE, read_campaign
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.sim.campaign.store import open_store
+from eqcompile.sim.process import SHARE
 from eqcompile.toolchain.diagnostics import ArtifactError, SimulatorError, UsageError
 
 
@@ -63,8 +68,6 @@ def test_two_workers_give_the_same_rows_as_one(tmp_path: Path) -> None:
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if the chunks of a dead process were forgotten, or stored twice."""
-    import multiprocessing
-
     monkeypatch.setenv("TOY_SECONDS", "0.05")
     options = {"model": "random-toy", "count": 2000}
     killed: list[int] = []
@@ -81,6 +84,25 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TOY_SECONDS", "0")
     run_campaign(made(tmp_path / "calm", **options), workers=1)
     assert rows(tmp_path / "killed") == rows(tmp_path / "calm")
+
+
+def test_a_worker_lives_as_long_as_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if workers of a campaign that was killed went on, or ended at once."""
+    statuses: Queue[int] = Queue()
+    monkeypatch.setattr("os._exit", statuses.put)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.setattr(scheduler, "_content", None)
+    monkeypatch.setenv(SHARE, "1")
+    ours, parents = multiprocessing.Pipe()
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(sentinel=ours))
+    content: Any = object()
+    scheduler._begin(content, 3)
+    assert (scheduler._content, os.environ["NUMBA_NUM_THREADS"], os.environ[SHARE]) == (content, "1", "3")
+    with pytest.raises(Empty):
+        statuses.get(timeout=0.2)
+    parents.close()
+    assert statuses.get(timeout=60) == 1
 
 
 @pytest.mark.simulator

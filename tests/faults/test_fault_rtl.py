@@ -180,6 +180,18 @@ def test_a_fault_that_the_core_cannot_be_given_is_refused(text: str) -> None:
     assert text in str(error.value)
 
 
+def test_a_value_of_the_drive_alone_has_a_saboteur_or_is_refused() -> None:
+    """Would break if an upset after tick 0 were taken for harmless because nothing reads the value then."""
+    net, words = net_of(TERNARY), {"value:ux": 0}
+    drive = (replace(net.drive[0], out="sum"), ops.Abs(out="ux", x="sum"))
+    net = with_formats(replace(net, drive=drive))
+    told = Translator(net, Circuit.of(net), net.schedule.steps, words, {}, None, lambda *_: 0)
+    fault = parse_fault("0/a.0.0/value:sum[0]^1@2")
+    with pytest.raises(UsageError, match="value:sum is no word of the core"):
+        told.rows([fault])
+    assert replace(told, words={**words, "value:sum": 1}).rows([fault]) == [Row(0)]
+
+
 def test_two_changes_of_a_word_in_a_tick_are_one() -> None:
     """Would break if the second were made to the word as it was before the first, or what no table says were told."""
     rng, told = random.Random(4), 0

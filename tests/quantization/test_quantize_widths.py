@@ -258,8 +258,11 @@ def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, caps
 
 
 def test_the_command_line_gives_the_net_that_was_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without --calibrate the search half calibrates: the printed command must do so too, or it makes another net."""
+    """Without --calibrate the search half calibrates: the printed command must do so too, or it makes another net; so
+    it does where a file of settings is left out."""
+    (tmp_path / "c.json").write_text('{"steps": 9}')
     argv = ["search", str(LOOPED), "--inputs", str(TEST), "--samples", "30", "--target-agreement", "0.8"]
+    argv += ["--config", str(tmp_path / "c.json")]
     argv += ["--state-bits", "4", "--input-bits", "3", "-o", str(tmp_path / "s"), "--json"]
     assert main(argv) == 0
     document = json.loads(capsys.readouterr().out)
