@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop
+from strategies import with_formats
 
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import golden
@@ -23,7 +24,7 @@ from eqcompile.toolchain.certificate.tables import Windows
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
-from eqcompile.toolchain.ir import IntNet, Param
+from eqcompile.toolchain.ir import IntNet, Param, ops
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Array = NDArray[Any]
@@ -99,6 +100,25 @@ def test_a_bound_that_is_one_code_or_one_label_too_small_is_refuted() -> None:
     assert violations(net, codes, proved, every) == 0
     assert violations(net, codes, replace(proved, apart=proved.apart - 1), every) > 0
     assert violations(net, codes, replace(proved, safe=np.ones_like(proved.safe)), every) > 0
+
+
+@pytest.mark.parametrize("seed", [0, 4, 8])
+def test_votes_of_units_are_proved_by_every_setting(seed: int) -> None:
+    """Would break if units that speak against a label were not counted in full: weights of 1 and -1 show it, where
+    larger ones hide it."""
+    rng = np.random.default_rng(seed)
+    made = loop(rng, units=2, steps=4, gain=3.0)
+    net = lower(made.net, QuantizeOptions(state_bits=3), calibration=None).net
+    votes = ops.Linear(out="logits", x="h", weight="votes")
+    formats = {name: f for name, f in net.formats.items() if not name.startswith("logits")}
+    params = (*net.params, Param("votes", rng.integers(-1, 2, (3, 2)), "test"))
+    net = with_formats(replace(net, params=params, readout=(votes,), formats=formats))
+    codes = encode(net, inputs_of(rng, made.net, 6))[0]
+    proved = recovery(net, codes, ticks=3)
+    ends = net.formats["h"]
+    every = [{"h": np.array(h)} for h in product(range(ends.lo, ends.hi + 1), repeat=2)]
+    assert proved.safe.any()
+    assert violations(net, codes, proved, every) == 0
 
 
 @pytest.mark.parametrize("name", ["digits_layered.npz", "digits_certified.npz"])
