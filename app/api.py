@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
+from eqcompile.sim.campaign.environment.summary import RateDocument, load_orbit, summary
 from eqcompile.toolchain import data, registry
 from eqcompile.toolchain.arrays import Array
 from eqcompile.toolchain.artifact import Artifact
@@ -51,6 +52,7 @@ __all__ = [
     "quantize",
     "run",
     "target",
+    "upset_rates",
 ]
 
 Codes = Mapping[str, NDArray[np.int64]]
@@ -162,3 +164,17 @@ def run(
     """
     chosen = simulators_for(artifact.manifest.target, None if simulator is None else [simulator])
     return chosen[first_able(artifact, chosen)]().run(artifact, codes, trace=trace, timeout_s=timeout_s)
+
+
+def upset_rates(file: str | Path, *, mission_s: float | None = None, devices: int = 1) -> RateDocument:
+    """Upset rates of an orbit by kind of memory cell, as `eqfault rate` tells them (docs/orbit-rates.md).
+
+    Args:
+        file: a TOML file with spectra and cross-sections.
+        mission_s: length of a mission in seconds, for the upsets expected in it.
+        devices: devices in the mission.
+
+    Raises:
+        UsageError: the file cannot be read. ImportFileError: it or a spectrum is not as it must be, with every fault.
+    """
+    return summary(load_orbit(Path(file)), mission_s=mission_s, devices=devices)

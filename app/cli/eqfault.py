@@ -13,6 +13,7 @@ _EXAMPLES = """\
   eqfault run out --model seu --inputs test.npz -o campaign
   eqfault run out --model seu --faults 100000 --engine fast --env sealevel --part P -o campaign
   eqfault run out --model seu --env geo --part amd-7-series-block-ram -o campaign
+  eqfault rate orbit.toml --mission 5y
   eqfault plan --population 1000000 --margin 1% --confidence 95%"""
 
 
@@ -57,6 +58,12 @@ def _replay(argv: Sequence[str]) -> Reply:
     return fault_replay.command(argv)
 
 
+def _rate(argv: Sequence[str]) -> Reply:
+    from . import fault_rate
+
+    return fault_rate.command(argv)
+
+
 def _models(argv: Sequence[str]) -> Reply:
     from . import fault_replay
 
@@ -69,6 +76,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("report", "CAMPAIGN", "write report.html and report.json anew", _report),
     Command("plan", "DIR --model M", "how many faults a margin needs; runs nothing", _plan),
     Command("replay", "CAMPAIGN ID", "one fault again, tick by tick", _replay),
+    Command("rate", "FILE.toml", "upset rates of an orbit by kind of memory cell", _rate),
     Command("models", "", "fault models and engines", _models),
 )
 _DESCRIPTION = f"""\

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         quantize,
         run,
         target,
+        upset_rates,
     )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "quantize",
     "run",
     "target",
+    "upset_rates",
 ]
 
 

@@ -303,3 +303,20 @@ def test_the_help_of_a_campaign_states_bounds_and_units(capsys: pytest.CaptureFi
     text = " ".join(capsys.readouterr().out.split())
     for word in ("(default 0.95)", "(default 1 LSB)", "(default auto)", "in seconds, or as 90s", "--sites"):
         assert word in text, word
+
+
+def test_a_rate_of_an_orbit_is_told_and_totalled(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if text and JSON told different numbers, or a mission of no bits had no upsets."""
+    orbit = str(Path(__file__).parents[2] / "examples" / "orbit_kinds.toml")
+    said = eqfault(capsys, "rate", orbit, "--mission", "5y", "--devices", "2")
+    assert main(["rate", orbit, "--mission", "5y", "--devices", "2"]) == 0
+    text = capsys.readouterr().out
+    assert f"{said['total_per_day']:.4g}" in text
+    assert f"{said['mission']['upsets']:.4g} upsets expected" in text
+    assert f"{said['kinds']['block-ram']['events_per_day']['2']:.4g} of 2 bits" in text
+    (place / "bare.toml").write_text(
+        'title = "a"\n[kinds.flip-flop]\nsource = "s"\nupsets_per_bit_day = 1e-7\n', encoding="utf-8"
+    )
+    assert eqfault(capsys, "rate", "bare.toml")["uncounted"] == ["flip-flop"]
+    assert main(["rate", "bare.toml", "--mission", "5y"]) == 2
+    assert "no kind has bits" in capsys.readouterr().err

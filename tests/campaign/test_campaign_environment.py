@@ -36,7 +36,7 @@ def test_a_cross_section_times_a_flux() -> None:
     """Would break if hours, days or square centimetres were mixed: 1 Mbit of this memory at sea level has about 95 FIT
     for neutrons, a number that can be checked by hand."""
     found = rates.read("sealevel", **{**GIVEN, "part": PART})
-    assert found["upsets_per_bit_hour"] == pytest.approx(13.0 * 6.99e-15)
+    assert found["upsets_per_bit_hour"] == pytest.approx(13.0 * 6.99e-15, rel=1e-9, abs=0)
     mbit = rates.failures(found["upsets_per_bit_hour"], 1 << 20, 1.0)
     assert mbit["fit"] == pytest.approx(95.3, rel=0.01)
     assert mbit["mttf_hours"] == pytest.approx(1e9 / mbit["fit"])
@@ -50,12 +50,12 @@ def test_a_cross_section_times_a_flux() -> None:
 def test_an_orbit_gives_the_rate_of_a_part_that_is_cited() -> None:
     """Would break if the rates of two parts, or days and hours, were mixed."""
     found = rates.read("geo", **{**GIVEN, "part": "amd-7-series-block-ram"})
-    assert found["upsets_per_bit_hour"] == pytest.approx(5.2e-7 / 24)
+    assert found["upsets_per_bit_hour"] == pytest.approx(5.2e-7 / 24, rel=1e-9, abs=0)
     assert "Kintex-7" in found["part"]["title"]
     assert "7004595" in found["rate"]["source"]
     assert found["kind"] == "estimated"
     flown = rates.read("leo", **{**GIVEN, "part": "sram-sun-synchronous"})
-    assert flown["upsets_per_bit_hour"] == pytest.approx(4.04e-7 / 24)
+    assert flown["upsets_per_bit_hour"] == pytest.approx(4.04e-7 / 24, rel=1e-9, abs=0)
 
 
 @pytest.mark.parametrize(("name", "part"), [("leo", PART), ("geo", None), ("geo", "virtex"), ("leo", None)])
@@ -71,14 +71,14 @@ def test_a_file_gives_a_rate_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "orbit.toml"
     path.write_text('title = "my orbit"\n[rate]\nupsets_per_bit_day = 2.4e-7\nsource = "CREME96, 500 km"\n')
     found = rates.read(str(path), **{**GIVEN, "scrub_s": 10.0, "mission_s": 60.0, "devices": 3})
-    assert found["upsets_per_bit_hour"] == pytest.approx(1e-8)
+    assert found["upsets_per_bit_hour"] == pytest.approx(1e-8, rel=1e-9, abs=0)
     assert (found["scrub_s"], found["mission_s"], found["devices"]) == (10.0, 60.0, 3)
 
 
 def test_the_file_among_the_examples_is_one() -> None:
     """Would break if the form that it shows were not the one that is read."""
     found = rates.read(str(Path(__file__).parents[2] / "examples" / "orbit.toml"), **GIVEN)
-    assert found["upsets_per_bit_hour"] == pytest.approx(1e-7 / 24)
+    assert found["upsets_per_bit_hour"] == pytest.approx(1e-7 / 24, rel=1e-9, abs=0)
     assert found["rate"]["source"].startswith("made up")
 
 

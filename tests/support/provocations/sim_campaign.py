@@ -15,6 +15,7 @@ from toy_campaigns import made
 from eqcompile.sim.campaign import api
 from eqcompile.sim.campaign.definition import CAMPAIGN, NET, read_campaign
 from eqcompile.sim.campaign.environment import rates
+from eqcompile.sim.campaign.environment.spectra import read_let
 from eqcompile.sim.campaign.plan import make_plan
 from eqcompile.sim.campaign.run import run_campaign
 from eqcompile.sim.campaign.scheduler import make_pool
@@ -111,6 +112,7 @@ CAMPAIGNS: Provocations = {
     "simulator-output": no_output,
     "simulator-start": lambda case: run_process(["no-such-program"], cwd=case.folder, timeout_s=1.0),
     "simulator-timeout": lambda case: program(case, "sleep 9", timeout_s=0.05),
+    "spectrum-file": lambda case: read_let(case.file("orbit.let", "  1 orbit.let 210 1\n% no numbers\n")),
     "store": no_store,
     "unknown-environment": lambda case: rate("mars"),
     "unknown-part": lambda case: rate("sealevel", "no-such-part"),
