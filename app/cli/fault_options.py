@@ -78,7 +78,7 @@ class EnvironmentOptions:
     """What turns outcomes into rates of upsets and failures; times in seconds."""
 
     env: str | None = option(
-        None, metavar="E", help="sealevel, avionics, leo, geo or FILE.toml: flux, or upsets per bit and day"
+        None, metavar="E", help="sealevel, avionics, leo, geo or FILE.toml: flux, upsets per bit and day, or an orbit"
     )
     part: str | None = option(
         None, metavar="P", help="class of the part: its cross-section or rate per bit (or in FILE.toml)"

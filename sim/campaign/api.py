@@ -20,6 +20,7 @@ from ..faults.table import Fault, parse_fault
 from .chunks import open_engine, usable_engine
 from .defaults import Hardware, filled_clocks, filled_options
 from .definition import STORE, Campaign, baselines_of, read_campaign, write_campaign
+from .environment.rates import unassigned
 from .notes import Notes
 from .plan import Plan, PlanDocument, make_plan
 from .run import State, run_campaign, state_of
@@ -116,8 +117,11 @@ def define(
     reasons = chosen.check(net)
     if reasons:
         raise UnsupportedError(reasons)
+    population = chosen.population(net, inputs)
+    if "environment" in notes and (absent := unassigned(notes["environment"], [s.name for s in population.sites])):
+        raise UsageError(absent)
     plan = make_plan(
-        chosen.population(net, inputs).size,
+        population.size,
         count,
         enumerated=isinstance(chosen, EnumeratedModel),
         seed=seed,

@@ -6,6 +6,7 @@ from typing import NotRequired, TypedDict
 
 from eqcompile.toolchain.typed_json import JsonObject
 
+from .environment.orbit import KindRate
 from .plan import PlanDocument
 
 __all__ = ["CampaignDocument", "Environment", "Flux", "Notes", "Part", "Rate", "Samples", "Source", "Synthesis"]
@@ -36,15 +37,21 @@ class Rate(TypedDict):
 
 
 class Environment(TypedDict):
-    """Upsets of a bit per hour, and the constants it comes from: a rate, or a flux with a part. `scrub_s`: period of
-    scrubbing, None without; `mission_s`: length of a mission; both in seconds."""
+    """Upsets of a bit per hour, and the constants it comes from: a rate, or a flux with a part; or rates by kind of
+    memory cell (`kinds`), with the kind of cell that holds a site (`held_by`, by the site's kind or whole name) and the
+    factor within which the fluxes lie. `scrub_s`: period of scrubbing, None without; `mission_s`: length of a mission;
+    both in seconds."""
 
     name: str
     title: str
     flux: NotRequired[Flux]
     part: NotRequired[Part]
     rate: NotRequired[Rate]
-    upsets_per_bit_hour: float
+    upsets_per_bit_hour: NotRequired[float]
+    kinds: NotRequired[dict[str, KindRate]]
+    held_by: NotRequired[dict[str, str]]
+    factor: NotRequired[float]
+    spectra: NotRequired[str]
     scrub_s: float | None
     mission_s: float
     devices: int

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from eqcompile.sim.campaign.chunks import NOT_RUN
 from eqcompile.sim.campaign.definition import STORE, Campaign, baselines_of, read_campaign
-from eqcompile.sim.campaign.environment import rates
-from eqcompile.sim.campaign.notes import Environment
 from eqcompile.sim.campaign.run import state_of
 from eqcompile.sim.campaign.statistics import Interval, Ranked, rank, stratified, wilson_bounds
 from eqcompile.sim.campaign.store import Store, open_store
@@ -23,15 +21,13 @@ from eqcompile.toolchain import artifact
 from ..data import number
 from ..relaxation import cube_edge
 from .cores import compared_cores, core_of
+from .environment import environment_report
 from .recovery import recovery
 from .schema import (
     CampaignPart,
     CampaignReport,
     Cube,
     Difference,
-    EnvironmentReport,
-    EnvironmentRow,
-    EnvironmentTotal,
     Exposure,
     Measure,
     OutcomeRow,
@@ -59,7 +55,7 @@ MEANINGS: Mapping[Outcome, str] = {
     Outcome.HANG: "the hardware did not end",
 }
 _FEWEST = 20
-_RANKED, _SHOWN_IDS, _MISSIONS = 10_000, 20, 10_000
+_RANKED, _SHOWN_IDS = 10_000, 20
 
 
 def document(folder: Path, *, against: Path | None = None) -> CampaignReport:
@@ -120,7 +116,8 @@ def _part(campaign: Campaign, store: Store) -> CampaignPart:
     if campaign.engine == "rtl":
         part["core"] = core_of(campaign, store)
     if "environment" in campaign.notes:
-        part["environment"] = _environment(campaign, campaign.notes["environment"], part["sites"])
+        stated = campaign.notes["environment"]
+        part["environment"] = environment_report(stated, part["sites"], _bits(campaign), campaign.plan)
     return part
 
 
@@ -345,45 +342,6 @@ def _shares(campaign: Campaign, keys: tuple[str, ...]) -> dict[tuple[str | int, 
             for tick in ticks:
                 shares[(site.name, bit, tick)[: len(keys)]] = share
     return shares
-
-
-def _environment(campaign: Campaign, stated: Environment, sites: Sequence[SiteRow]) -> EnvironmentReport:
-    """Rates of upsets and failures. Bits are those of the words that a site has in the net. `most` takes the upper end
-    of each site's interval."""
-    per_bit = stated["upsets_per_bit_hour"]
-    bits = _bits(campaign)
-    rows: list[EnvironmentRow] = [
-        {
-            **rates.failures(per_bit, bits[row["site"]], row["rate"]["estimate"]),
-            "site": row["site"],
-            "bits": bits[row["site"]],
-            "failing": row["rate"]["estimate"],
-            "fit_most": rates.failures(per_bit, bits[row["site"]], row["rate"]["high"])["fit"],
-        }
-        for row in sites
-    ]
-    upsets = sum(r["upsets_per_hour"] for r in rows)
-    failing = sum(r["failures_per_hour"] for r in rows) / upsets if upsets else 0.0
-    total: EnvironmentTotal = {
-        "site": "all",
-        "accumulated": None if stated["scrub_s"] is None else rates.accumulated(upsets, stated["scrub_s"]),
-        **rates.failures(per_bit, sum(r["bits"] for r in rows), failing),
-        "failing": failing,
-        "bits": sum(r["bits"] for r in rows),
-        "fit_most": sum(r["fit_most"] for r in rows),
-    }
-    flown = rates.mission(
-        upsets,
-        failing,
-        mission_s=stated["mission_s"],
-        devices=stated["devices"],
-        runs=_MISSIONS,
-        generator=np.random.default_rng(campaign.plan.seed),
-    )
-    note = (
-        "one upset at a time; bits outside the words of this campaign (control, buses, configuration) are not counted"
-    )
-    return {**stated, "note": note, "sites": rows, "total": total, "mission": flown, "kind": "estimated"}
 
 
 def _differences(ours: CampaignPart, other: CampaignPart) -> list[Difference]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from eqcompile.sim.campaign.environment.rates import HOURS_PER_FIT
+
 from ..kit import marked, remark, section, table
 from .schema import CampaignReport, EnvironmentRow
 
@@ -16,7 +18,12 @@ def environment_section(report: CampaignReport) -> Markup:
     if not e:
         return Markup("")
     constants = []
-    if "rate" in e:
+    if "kinds" in e:
+        constants.append(["fluxes", f"within a factor of {e['factor']:.4g} (95 %)", e["spectra"]])
+        for name, kind in e["kinds"].items():
+            value = f"{kind['upsets_per_bit_day']:.4g} per day, within a factor of {kind['factor']:.4g} (95 %)"
+            constants.append([f"upsets of a bit, {name}", value, kind["source"]])
+    elif "rate" in e:
         of = f", {e['part']['title']}" if "part" in e else ""
         rate = f"{e['rate']['upsets_per_bit_day']:.4g} per day"
         constants.append([f"upsets of a bit{of}", rate, e["rate"]["source"]])
@@ -25,15 +32,17 @@ def environment_section(report: CampaignReport) -> Markup:
         constants.append([f"flux, {f['particle']}", f"{f['per_cm2_hour']:.4g} per cm2 and hour", f["source"]])
         note = f" ({p['note']})" if p.get("note") else ""
         constants.append([f"cross-section, {p['title']}", f"{p['cm2_per_bit']:.4g} cm2 per bit", p["source"] + note])
-    constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "follows from the above"])
+    if "kinds" not in e:
+        constants.append(["upsets of a bit", f"{e['upsets_per_bit_hour']:.4g} per hour", "follows from the above"])
     rows = [
         [
             r["site"],
+            r.get("cell", ""),
             f"{r['bits']:,}",
             f"{r['upsets_per_hour']:.4g}",
             f"{r['failing']:.3%}",
             f"{r['fit']:.4g}",
-            f"{r['fit_most']:.4g}",
+            _between(r["fit_low"], r["fit_high"]),
             _mttf(r),
         ]
         for r in [*e["sites"], e["total"]]
@@ -44,6 +53,9 @@ def environment_section(report: CampaignReport) -> Markup:
         f"{m['upsets_mean']:.4g} upsets and {m['failures_mean']:.4g} failures (95 % of missions: at most "
         f"{m['upsets_95']:.4g} and {m['failures_95']:.4g}); {m['without_failure']:.2%} without a failure"
     )
+    t = e["total"]
+    if t["fit_low"] > 0:
+        rows[-1][-1] += f" ({_years(HOURS_PER_FIT / t['fit_high'])} to {_years(HOURS_PER_FIT / t['fit_low'])})"
     scrub, accumulated = Markup(""), e["total"]["accumulated"]
     if accumulated is not None:
         standing = f"{accumulated:.3g} upsets stand at a time on average"
@@ -51,13 +63,25 @@ def environment_section(report: CampaignReport) -> Markup:
         scrub = remark(marked(told, "estimated"))
     body = (
         table(["constant", "value", "source"], constants, wide=2)
-        + table(["site", "bits", "upsets per hour", "failing", "FIT", "FIT at most", "MTTF"], rows)
+        + _kinds(report)
+        + table(["site", "cell", "bits", "upsets per hour", "failing", "FIT", "FIT, joint interval", "MTTF"], rows)
         + remark(marked(f"{flown}.", "simulated"))
         + scrub
     )
-    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_most"]
+    columns = ["site", "bits", "upsets_per_hour", "failing", "failures_per_hour", "fit", "fit_low", "fit_high"]
     plain = [
-        [*(r["site"], r["bits"], r["upsets_per_hour"], r["failing"], r["failures_per_hour"], r["fit"], r["fit_most"])]
+        [
+            *(
+                r["site"],
+                r["bits"],
+                r["upsets_per_hour"],
+                r["failing"],
+                r["failures_per_hour"],
+                r["fit"],
+                r["fit_low"],
+                r["fit_high"],
+            )
+        ]
         for r in e["sites"]
     ]
     return section(
@@ -65,8 +89,33 @@ def environment_section(report: CampaignReport) -> Markup:
     )
 
 
+def _kinds(report: CampaignReport) -> Markup:
+    """By kind of memory cell; empty where one rate holds for all bits."""
+    found = report["environment"]["by_kind"]
+    if not found:
+        return Markup("")
+    rows = [
+        [
+            k["cell"],
+            f"{k['bits']:,}",
+            f"{k['upsets_per_hour']:.4g}",
+            f"{k['fit']:.4g}",
+            _between(k["fit_low"], k["fit_high"]),
+        ]
+        for k in found
+    ]
+    return table(["kind of cell", "bits", "upsets per hour", "FIT", "FIT, joint interval"], rows)
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.4g} to {high:.4g}"
+
+
 def _mttf(row: EnvironmentRow) -> str:
     if "mttf_hours" not in row:
         return "no failure seen"
-    hours = row["mttf_hours"]
+    return _years(row["mttf_hours"])
+
+
+def _years(hours: float) -> str:
     return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"

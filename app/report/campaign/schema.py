@@ -26,6 +26,7 @@ __all__ = [
     "EnvironmentTotal",
     "Exposure",
     "FoundBy",
+    "KindTotal",
     "Measure",
     "OutcomeRow",
     "Ranking",
@@ -179,12 +180,15 @@ class Recovery(TypedDict):
 
 
 class EnvironmentRow(Failures):
-    """Rates of a site. `failing`: the estimated fraction of upsets that fail; `fit_most`: FIT at its upper end."""
+    """Rates of a site. `failing`: the estimated fraction of upsets that fail; `fit_low`, `fit_high`: joint interval of
+    rate and fraction at the campaign's confidence; `cell`: the kind of memory cell, where rates are given by kind."""
 
     site: str
     bits: int
     failing: float
-    fit_most: float
+    fit_low: float
+    fit_high: float
+    cell: NotRequired[str]
 
 
 class EnvironmentTotal(EnvironmentRow):
@@ -193,11 +197,23 @@ class EnvironmentTotal(EnvironmentRow):
     accumulated: float | None
 
 
+class KindTotal(TypedDict):
+    """Rates of all bits of one kind of memory cell."""
+
+    cell: str
+    bits: int
+    upsets_per_hour: float
+    fit: float
+    fit_low: float
+    fit_high: float
+
+
 class EnvironmentReport(Environment):
-    """Rates of upsets and failures in an environment."""
+    """Rates of upsets and failures in an environment; `by_kind`: empty where one rate holds for all bits."""
 
     note: str
     sites: list[EnvironmentRow]
+    by_kind: list[KindTotal]
     total: EnvironmentTotal
     mission: Missions
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
@@ -21,8 +21,9 @@ import numpy as np
 from ....toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
 from ....toolchain.typed_json import JsonObject
 from ..notes import Environment, Flux, Part, Rate
+from .orbit import Orbit, read_orbit
 
-__all__ = ["Failures", "Missions", "accumulated", "failures", "mission", "read"]
+__all__ = ["Failures", "Missions", "accumulated", "failures", "kind_of", "mission", "read", "unassigned"]
 
 NAMES = ("sealevel", "avionics", "leo", "geo")
 HOURS_PER_DAY, SECONDS_PER_HOUR, HOURS_PER_FIT = 24.0, 3600.0, 1e9
@@ -38,7 +39,7 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
 }
 _FILE = """\
 title, then [rate] upsets_per_bit_day, source; or [flux] particle, per_cm2_hour, source with [part] title, \
-cm2_per_bit, source"""
+cm2_per_bit, source; or [kinds.KIND] with rates or cross-sections (examples/orbit_kinds.toml)"""
 
 
 class OrbitalRate(Rate):
@@ -78,14 +79,21 @@ class Missions(TypedDict):
 
 
 def read(name: str, *, part: str | None, scrub_s: float | None, mission_s: float | None, devices: int) -> Environment:
-    """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source.
+    """An environment as JSON values: `upsets_per_bit_hour`, and the constants it comes from, each with its source; of a
+    file with [kinds] (`orbit.py`) the rate of each kind of memory cell in its place.
 
     `name` is a built-in environment or a TOML file, which holds the part's cross-section too or leaves it to `part`. In
     an orbit no flux stands for the particles: there the rate of each class of parts is cited as a whole.
     Raises UsageError where a constant is missing, with what is missing and why nothing is assumed; ImportFileError for
     a file that is not as it must be.
     """
-    held = cast("EnvironmentFile", _built_in(f"{name}.toml")) if name in NAMES else _file(Path(name))
+    if name not in NAMES:
+        tables = _tables(Path(name))
+        if "kinds" in tables:
+            return _by_kind(read_orbit(tables, Path(name)), name, scrub_s, mission_s, devices)
+        held = _file(tables, Path(name))
+    else:
+        held = cast("EnvironmentFile", _built_in(f"{name}.toml"))
     classes = cast("dict[str, Part]", _built_in("parts.toml"))
     if "rates" in held:
         held["part"], held["rate"] = _orbital(held["rates"], part, name, held["title"])
@@ -137,7 +145,41 @@ def _built_in(name: str) -> JsonObject:
     return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
-def _file(path: Path) -> EnvironmentFile:
+def _by_kind(orbit: Orbit, name: str, scrub_s: float | None, mission_s: float | None, devices: int) -> Environment:
+    return {
+        "name": Path(name).name,
+        "title": orbit.title,
+        "kinds": orbit.rates(),
+        "held_by": {site: kind for site, kind in orbit.sites.items() if kind in orbit.kinds},
+        "factor": orbit.factor,
+        "spectra": orbit.source,
+        "scrub_s": scrub_s,
+        "mission_s": mission_s or _DEFAULT_MISSION_S,
+        "devices": devices,
+        "kind": "estimated",
+    }
+
+
+def kind_of(stated: Environment, site: str) -> str | None:
+    """The kind of memory cell that holds the words of a site `KIND:NAME`, None if the environment has no rate of it."""
+    held_by = stated.get("held_by", {})
+    return held_by.get(site) or held_by.get(site.partition(":")[0])
+
+
+def unassigned(stated: Environment, sites: Sequence[str]) -> list[Diagnostic]:
+    """One diagnostic (code `environment-kind`) for each site without a rate of the cells that hold it."""
+    if "kinds" not in stated:
+        return []
+    known = ", ".join(stated["kinds"])
+    hint = f"add [kinds.KIND] for it, or assign it under [sites] to one of {known}"
+    return [
+        Diagnostic("environment-kind", f"no rate of the memory cells that hold site {site}", stated["name"], hint)
+        for site in sites
+        if kind_of(stated, site) is None
+    ]
+
+
+def _tables(path: Path) -> JsonObject:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
@@ -152,6 +194,10 @@ def _file(path: Path) -> EnvironmentFile:
         ) from error
     except ValueError as error:
         raise ImportFileError(Diagnostic("environment-file", f"not TOML: {error}", str(path), _FILE)) from error
+    return tables
+
+
+def _file(tables: JsonObject, path: Path) -> EnvironmentFile:
     faults = _faults(tables, str(path))
     if faults:
         raise ImportFileError(faults)

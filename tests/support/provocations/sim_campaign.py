@@ -38,6 +38,13 @@ def rate(name: str | Path, part: str | None = None) -> Any:
     return rates.read(str(name), part=part, scrub_s=None, mission_s=None, devices=1)
 
 
+def unrated(case: Case) -> Any:
+    """A campaign on weights in an environment that has a rate of flip-flops alone."""
+    path = case.file("orbit.toml", "title = 'a'\n[kinds.flip-flop]\nsource = 's'\nupsets_per_bit_day = 1e-7\n")
+    notes = {"environment": rate(path)}
+    return made(case.folder / "campaign", model="seu", engine="golden", options={"sites": "weight"}, notes=notes)
+
+
 def plan(population: int, count: Any) -> Any:
     """A plan of faults that cannot be listed."""
     return make_plan(population, count, enumerated=False, seed=0, margin=0.01, confidence=0.95)
@@ -97,6 +104,7 @@ CAMPAIGNS: Provocations = {
     "campaign-changed": other_net,
     "campaign-version": other_version,
     "environment-file": lambda case: rate(case.file("env.toml", "title = 'x'\n[rate]\nsource = 'y'\n")),
+    "environment-kind": lambda case: unrated(case),
     "environment-part": lambda case: rate("sealevel"),
     "environment-rate": lambda case: rate("leo"),
     "fault-number": lambda case: api.replay(campaign(case), "99.0", engine=None),
