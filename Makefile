@@ -11,7 +11,7 @@ JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help claims oldest-onnxruntime artifacts docs results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
+.PHONY: help claims oldest-onnxruntime artifacts docs site results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -29,6 +29,7 @@ help:
 	@echo "make oldest-onnxruntime  run emitted models in the oldest ONNX Runtime that they claim, installed for it"
 	@echo "make results     render benchmarks/results as benchmarks/RESULTS.md"
 	@echo "make docs        write the reference pages anew"
+	@echo "make site        build the documentation as a site in build/site, every link and cell of the tutorial checked"
 	@echo "make clean       remove the environment and build outputs"
 
 # The stamps are remade when what they were made from changes. The first is of what the demo runs, and no more: modules
@@ -63,7 +64,7 @@ $(VENV)/.installed: $(VENV)/.demo
 	    echo "== installing $${pair##*=} with apt-get"; apt-get update -qq && apt-get install -y -qq $${pair##*=}; \
 	  else echo "The simulator c-cortex-m needs $${pair%%=*}. Install it first: sudo apt-get install $${pair##*=}" >&2; exit 1; fi; done
 	@echo "== installing what the tests need, at the versions of requirements.lock"
-	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat,faults,cluster]'
+	@$(PIP) install -c requirements.lock -e '.[dev,torch,loihi,examples,rtl,hls4ml,qat,faults,cluster,docs]'
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -136,9 +137,15 @@ results: $(VENV)/.installed
 	@$(BIN)/python benchmarks/results.py
 
 docs: $(VENV)/.installed
-	@$(BIN)/python -m eqcompile.toolchain.diagnostics.page > docs/diagnostics.md
-	@$(BIN)/python -m eqcompile.toolchain.importers.page > docs/families.md
+	@$(BIN)/python -m eqcompile.toolchain.diagnostics.page > docs/reference/diagnostics.md
+	@$(BIN)/python -m eqcompile.toolchain.importers.page > docs/reference/families.md
+	@$(BIN)/python -m eqcompile.app.reference.commands > docs/reference/commands.md
+	@$(BIN)/python -m eqcompile.app.reference.files > docs/reference/files.md
 	@$(BIN)/python benchmarks/support.py
+
+# Needs the extra `docs`. Runs the tutorial, and fails at a dead link.
+site: $(VENV)/.installed
+	@$(BIN)/python docs/site.py
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

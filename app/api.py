@@ -167,7 +167,7 @@ def run(
 
 
 def upset_rates(file: str | Path, *, mission_s: float | None = None, devices: int = 1) -> RateDocument:
-    """Upset rates of an orbit by kind of memory cell, as `eqfault rate` tells them (docs/orbit-rates.md).
+    """Upset rates of an orbit by kind of memory cell, as `eqfault rate` tells them (docs/how-to/rate-from-an-orbit.md).
 
     Args:
         file: a TOML file with spectra and cross-sections.

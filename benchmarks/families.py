@@ -134,8 +134,8 @@ def record(data: Sequence[Row], folder: Path) -> None:
     commits = ", ".join(sorted({r["at"] for r in data}))
     words = (
         f"`make families`: {len({r['net'] for r in data})} nets of {len({r['family'] for r in data})} classes, every "
-        f"state of every step against golden, at commits {commits}. [docs/support.md](../docs/support.md) has each net "
-        "on each target."
+        f"state of every step against golden, at commits {commits}. [What runs where]"
+        "(../docs/reference/support.md) has each net on each target."
     )
     blocks = [results.text(words), results.table(COLUMNS, totals(data))]
     results.record("families", "Every family", blocks, data=list(data), folder=folder)

@@ -1,4 +1,4 @@
-"""The page of what runs where, docs/support.md, from what `make families` recorded (`make docs`)."""
+"""The page of what runs where, docs/reference/support.md, from what `make families` recorded (`make docs`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from eqcompile.toolchain.importers.detect import all_families
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "support.md"
+PAGE = HERE.parent / "docs" / "reference" / "support.md"
 COLUMNS = ("numpy", "c", "onnx", "nir", "hls4ml", "loihi", "rtl serial", "rtl parallel", "rtl lattice")
 NOT_RUN = "not run"
 REASONS = (

@@ -2,7 +2,7 @@
 
 Rounding leaves a contracting map several fixed points: two runs a few codes apart may round to the same codes, or keep
 each other apart for ever. Offsets that change from tick to tick, and are the same in every run, move the edges of
-rounding; runs that are equal once stay equal. docs/healing.md has the theorem.
+rounding; runs that are equal once stay equal. docs/explanation/healing.md has the theorem.
 """
 
 from __future__ import annotations

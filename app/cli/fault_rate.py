@@ -40,7 +40,9 @@ def command(argv: Sequence[str]) -> Reply:
     Raises UsageError for a mission of a design whose bits the file does not state.
     """
     text = "Upset rates of an orbit for flip-flops, block RAM, LUT RAM and configuration memory, and how each constant"
-    parser = Parser(prog="eqfault rate", description=f"{text} moves them (docs/orbit-rates.md).", examples=_EXAMPLES)
+    parser = Parser(
+        prog="eqfault rate", description=f"{text} moves them (docs/how-to/rate-from-an-orbit.md).", examples=_EXAMPLES
+    )
     parser.add_argument("file", type=Path, metavar="FILE.toml", help="spectra of the orbit and cross-sections")
     add_field_options(parser, _MissionOptions, "mission")
     namespace = parser.parse_all(argv)

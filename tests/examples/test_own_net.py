@@ -17,7 +17,7 @@ from eqcompile.toolchain.importers.graphs.aten_forms import ATEN_FORMS
 from eqcompile.toolchain.importers.graphs.onnx_forms import ONNX_FORMS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "own-net.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "own-net.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 

@@ -13,7 +13,7 @@ from eqcompile.toolchain.artifact import NET_FILE
 from eqcompile.toolchain.importers.detect import all_families
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "published_nets.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "published-nets.md").read_text(encoding="utf-8")
 COMMANDS = [
     line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines() if line
 ]

@@ -41,5 +41,5 @@ def test_a_class_has_a_family_of_its_name(key: str) -> None:
 
 def test_the_page_of_families_is_current() -> None:
     """A page that lacks a class, or a setting of it, sends a user to the source."""
-    assert (ROOT / "docs" / "families.md").read_text(encoding="utf-8") == page(), "run `make docs`"
+    assert (ROOT / "docs" / "reference" / "families.md").read_text(encoding="utf-8") == page(), "run `make docs`"
     assert all(f"| `{key}` |" in page() for key in CLASSES)

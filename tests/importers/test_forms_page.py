@@ -16,7 +16,7 @@ from eqcompile.toolchain.importers.family import Tensors
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.reference import run_reference
 
-PAGE = (Path(__file__).parents[2] / "docs" / "forms.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "forms.md").read_text(encoding="utf-8")
 
 
 def test_the_example_is_the_net_that_it_says() -> None:

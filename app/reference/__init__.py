@@ -1,0 +1,1 @@
+"""Pages of the reference that are made of the program itself (`make docs`)."""

@@ -1,0 +1,173 @@
+"""The documentation: every link leads somewhere, every command line parses or runs, generated pages are current."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from eqcompile.app.cli.commands import run_command
+from eqcompile.app.cli.console import Parser
+from eqcompile.app.cli.main import eqfault, eqsim, eqtune, main
+from eqcompile.app.reference import commands, files
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+PROGRAMS: dict[str, Callable[..., int]] = {"eqcompile": main, "eqsim": eqsim, "eqfault": eqfault, "eqtune": eqtune}
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+RUN = ("own-parts", "campaign-on-dask", "failure-rate")
+"""Pages whose `console` blocks run here; those of the others run in `tests/examples`."""
+
+
+def site() -> ModuleType:
+    """`docs/site.py`."""
+    spec = importlib.util.spec_from_file_location("documentation_site", DOCS / "site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def lines(page: Path, *languages: str) -> Iterator[list[str]]:
+    """The command lines of eqcompile in blocks of these languages."""
+    for language, text in blocks(page):
+        for line in text.splitlines() if language in languages else ():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in PROGRAMS:
+                yield words
+
+
+class Parsed(Exception):
+    """Ends a command once its words are parsed."""
+
+
+def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a command line as its command does, without running it; raises what is wrong with it."""
+    original = Parser.parse
+
+    def parse_and_end(self: Parser, argv: Any) -> Any:
+        faults = original(self, argv)[1]
+        assert faults == []
+        raise Parsed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parser, "parse", parse_and_end)
+        short = {"eqsim": "run", "eqfault": "fault", "eqtune": "tune"}
+        with pytest.raises(Parsed):
+            run_command([short[words[0]], *words[1:]] if words[0] in short else words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_command_lines_are_read_by_their_command(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that was renamed would stay in a page that no test runs, because it takes minutes."""
+    for words in lines(page, "", "console", "bash"):
+        parse(words, monkeypatch)
+
+
+def test_an_option_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above could otherwise not fail."""
+    for line in ("eqfault run out --faultz 3", "eqcompile model.pt --target rtl -o out --lames 3"):
+        with pytest.raises(AssertionError):
+            parse(shlex.split(line), monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_of_a_page_is_python(page: Path) -> None:
+    """Blocks that no test runs must at least be what they say."""
+    for language, text in blocks(page):
+        if language == "python" and ">>>" not in text:
+            ast.parse(text)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_the_commands_of_a_page_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader copies these lines in their order; one that fails costs a user."""
+    monkeypatch.chdir(tmp_path)
+    Path("examples").symlink_to(ROOT / "examples")
+    typed = list(lines(DOCS / "how-to" / f"{name}.md", "console"))
+    assert typed
+    for words in typed:
+        assert PROGRAMS[words[0]](words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+
+
+def test_links_lead_somewhere() -> None:
+    """A dead link is a page that a reader needed; `make site` checks anchors too."""
+    builder = site()
+    pages = list(builder.sources())
+    assert len(pages) > 50
+    dead = []
+    for page in pages:
+        for link in builder.links((ROOT / page).read_text(encoding="utf-8")):
+            target = ROOT / page.parent / link
+            dead += [] if target.exists() else [f"{page}: {link}"]
+    assert dead == []
+    assert builder.links("[a](b.md) `[c](d.md)`\n```\n[e](f.md)\n```\n[g](#h) [i](j.md#k)\n") == ["b.md", "j.md"]
+
+
+def test_every_page_is_in_the_navigation_and_on_the_map() -> None:
+    """A page that nothing leads to is not read."""
+    navigation = (DOCS / "mkdocs.yml").read_text(encoding="utf-8")
+    text = (DOCS / "README.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        assert str(page.relative_to(ROOT)) in navigation
+        assert page.name == "README.md" or f"]({page.relative_to(DOCS)})" in text, page
+
+
+@pytest.mark.parametrize("name", ["commands", "files"])
+def test_generated_pages_are_current(name: str) -> None:
+    """`make docs` writes them from the program."""
+    page = {"commands": commands.page, "files": files.page}[name]
+    assert (DOCS / "reference" / f"{name}.md").read_text(encoding="utf-8") == page(), "run `make docs`"
+
+
+def test_the_page_of_commands_has_each_option_once() -> None:
+    """Would break if the options of a target were missing, or each target repeated those of all."""
+    page = commands.page()
+    assert page.count("| `--lanes N` |") == 1
+    assert page.count("| `--arch NAME` |") == 1
+    parser = commands.parser_of(["certify"])
+    assert {"--safe", "--ticks"} <= {s for action in parser._actions for s in action.option_strings}
+
+
+def test_outcomes_are_those_of_the_program() -> None:
+    """Would break if an outcome were added and not explained."""
+    from eqcompile.sim.faults.engine import Outcome
+
+    text = (DOCS / "explanation" / "healed.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (\w+) \| (?!the disturbed)", text, re.MULTILINE) == [
+        o.name.lower()
+        for o in (
+            Outcome.HANG,
+            Outcome.DETECTED,
+            Outcome.SDC,
+            Outcome.MASKED,
+            Outcome.HEALED,
+            Outcome.NEAR,
+            Outcome.UNSETTLED,
+            Outcome.OTHER,
+        )
+    ]
+    assert len(re.findall(r"^\| \w+ \| ", text, re.MULTILINE)) == len(Outcome) + 1
+
+
+def test_the_mechanisms_are_those_of_the_program() -> None:
+    """Would break if the page of hardening lagged behind."""
+    from eqcompile.rtl.harden.mechanisms import MECHANISMS
+
+    text = (DOCS / "how-to" / "hardened-core.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", text, re.MULTILINE)) == MECHANISMS
