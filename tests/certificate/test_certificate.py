@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop, net
 
 from eqcompile.quantization.lower import lower
-from eqcompile.toolchain.certificate import Block, certify, recurrent_weights, spectral_bound
+from eqcompile.toolchain.certificate import Block, certify, norm, recurrent_weights, spectral_bound
 from eqcompile.toolchain.certificate.tables import growth
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.golden import run
@@ -218,22 +218,40 @@ def test_an_absolute_value_moves_no_further_than_its_operand() -> None:
 
 def test_one_short_side_is_enough_for_the_tight_bound() -> None:
     """The Gram matrix has the shorter side: a long flat map must not fall back to row and column sums."""
-    matrix = np.random.default_rng(4).normal(size=(20, 1100))
-    norm = float(np.linalg.norm(matrix, 2))
-    assert norm * (1 - 1e-14) <= spectral_bound(matrix) <= 1.001 * norm
+    matrix = np.random.default_rng(4).normal(size=(20, 2100))
+    true = float(np.linalg.norm(matrix, 2))
+    assert true * (1 - 1e-14) <= spectral_bound(matrix) <= 1.001 * true
 
 
 def test_the_bound_of_large_matrices_is_that_of_row_and_column_sums() -> None:
-    """Above a side of 1024 there is no tighter one: it must not be looser than its own formula."""
-    matrix = np.eye(1100) + np.eye(1100, k=1) / 4
+    """Above a side of 2048 there is no tighter one: it must not be looser than its own formula."""
+    matrix = np.eye(2060) + np.eye(2060, k=1) / 4
     assert 1.25 * (1 - 1e-12) <= spectral_bound(matrix) <= 1.25 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 0.999, 1.0 + 1e-6, 3.0])
+def test_no_guess_is_trusted(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    """Whatever an iteration says of the norm, the decomposition proves a bound: a guess that is too small must not
+    come out as one."""
+    guess = norm._largest_eigenvalue
+    monkeypatch.setattr(norm, "_largest_eigenvalue", lambda h: factor * guess(h))
+    matrix = np.random.default_rng(5).normal(size=(40, 30))
+    true = float(np.linalg.norm(matrix, 2))
+    assert true * (1 - 1e-14) <= spectral_bound(matrix) <= np.linalg.norm(matrix) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("side", [40, 300])
+def test_the_bound_is_within_a_millionth(side: int) -> None:
+    """Matrices whose largest singular values lie close together, where a power iteration would stop short."""
+    matrix = np.random.default_rng(6).normal(size=(side, side))
+    assert spectral_bound(matrix) <= float(np.linalg.norm(matrix, 2)) * (1 + 1e-6)
 
 
 def test_the_bound_of_one_singular_value_is_tight() -> None:
     """With one singular value nothing but rounding may be added, where row and column sums are no help."""
     matrix = np.outer([1.0, 2.0], [1.0, 3.0])
-    norm = math.sqrt(50.0)
-    assert norm * (1 - 1e-15) <= spectral_bound(matrix) <= norm * (1 + 1e-9)
+    true = math.sqrt(50.0)
+    assert true * (1 - 1e-15) <= spectral_bound(matrix) <= true * (1 + 1e-9)
 
 
 def test_gates_are_no_contraction() -> None:

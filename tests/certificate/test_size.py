@@ -7,10 +7,13 @@ import tracemalloc
 import numpy as np
 import pytest
 from conformance_nets import family
+from quantize_nets import loop
 
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import arrays
 from eqcompile.toolchain.certificate import certify, flow, norm
 from eqcompile.toolchain.certificate.norm import Sparse, spectral_bound
+from eqcompile.toolchain.interfaces import QuantizeOptions
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -48,3 +51,16 @@ def test_sums_of_a_large_matrix_copy_none(monkeypatch: pytest.MonkeyPatch) -> No
     tracemalloc.stop()
     assert np.linalg.norm(matrix, 2) <= bound
     assert peak <= matrix.size
+
+
+def test_norms_of_a_block_hold_few_matrices() -> None:
+    """A block of n units has bounds in three norms with six matrices of float64 at once; it were eleven."""
+    rng = np.random.default_rng(3)
+    lowered = lower(loop(rng, units=200, steps=3, gain=0.9).net, QuantizeOptions(), calibration=None).net
+    certify(lowered, norms=True)
+    tracemalloc.start()
+    (block,) = certify(lowered, norms=True).blocks
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(block.norms) == 3
+    assert peak <= 6 * 8 * 200**2

@@ -1,13 +1,12 @@
 """Upper bounds of the spectral norm of a matrix, proved: no rounding error is left out, no iteration is trusted.
 
-Let A be a matrix and `H_0 = A^T A`, so that `||A||^2 = ||H_0||`. Squaring `H_{i+1} = fl(H_i^T H_i)` in floating point
-errs by at most `e_i = g ||H_i||_F^2` in the Frobenius norm, with `g = n u / (1 - n u)` for inner products of n terms in
-whatever order (Higham 2002, Accuracy and Stability of Numerical Algorithms, eq. 3.13), plus what underflows. So
-
-    ||H_i||^2 = ||H_i^T H_i|| <= ||H_{i+1}|| + e_i,      ||H_last|| <= ||H_last||_F,
-
-read backwards, is an upper bound. Without rounding it is `trace((A^T A)^k)^(1/2k)` with k twice as large in each
-squaring: too large by a factor of at most `n^(1/2k)`. Every scalar operation below is rounded up.
+Let A be a matrix. An iteration guesses `s`, a little above `||A||^2`, and a Cholesky decomposition proves it: where
+that of `M = s I - fl(A^T A)` succeeds in floating point, `M + E` is positive semidefinite for an E with
+`||E|| <= g / (1 - g) trace(M)`, with `g = (n + 1) u / (1 - (n + 1) u)` for n columns (Higham 2002, Accuracy and
+Stability of Numerical Algorithms, theorem 10.3). So `||A||^2` is at most s and the errors of the decomposition, of the
+difference and of the product; inner products of n terms err in whatever order by n u / (1 - n u) of the product of the
+norms (eq. 3.13). Where no decomposition succeeds, the bound is the Frobenius norm. Every scalar operation below is
+rounded up.
 """
 
 from __future__ import annotations
@@ -21,15 +20,21 @@ from ..arrays import Codes, Numbers, Reals, largest, row_parts
 
 __all__ = ["LARGEST_SIDE", "NoBoundError", "Sparse", "spectral_bound", "spectral_bounds", "up"]
 
-_SQUARINGS = 18
-"""k = 2**18: too large by at most 1.4e-5 for 1024 columns, whatever the other singular values."""
+LARGEST_SIDE = 2048
+"""Larger matrices get the bound from row and column sums: the decomposition would take their memory four times."""
 
-LARGEST_SIDE = 1024
-"""Larger matrices get the bound from row and column sums: their powers would take minutes."""
+_LANCZOS_STEPS = 64
+_INVARIANT = 2.0**-40
 
 _GUESSES = 30
 _ABOVE = (1.01, 1.04, 1.2, 2.0)
-"""Factors above the guess that are tried."""
+"""Factors above the guess that are tried for a stack of matrices."""
+
+_CLOSEST = 2.0**-36
+"""Times the columns: by how much a single matrix is first tried above its guess, more than what rounding takes there;
+then sixteen times as much, up to `_FURTHEST`."""
+
+_FURTHEST = 4.0
 
 _UNIT = 2.0**-53
 _UNDERFLOW = 2.0**-1000
@@ -60,8 +65,7 @@ def spectral_bound(matrix: Numbers) -> float:
     with np.errstate(under="ignore"):
         bound = _sums(matrix, exponent)
         if min(matrix.shape) <= LARGEST_SIDE:
-            a = np.ldexp(matrix.astype(np.float64, copy=False), -exponent)
-            bound = min(bound, float(_powers((a if a.shape[0] >= a.shape[1] else a.T)[None], _SQUARINGS)[0]))
+            bound = min(bound, _close(*_gram(matrix, exponent)))
     return math.ldexp(up(bound + _UNDERFLOW), exponent)
 
 
@@ -111,11 +115,7 @@ class Sparse:
 def spectral_bounds(matrices: Reals) -> Reals:
     """Upper bounds [matrices] of the largest singular values of a stack [matrices, rows, columns] of float64.
 
-    A power iteration guesses `s`, a little above `||A||^2`, and a Cholesky decomposition proves it: where that of
-    `M = s I - fl(A^T A)` succeeds in floating point, `M + E` is positive semidefinite for an E with
-    `||E|| <= g / (1 - g) trace(M)`, g as above with n + 1 for n (Higham 2002, theorem 10.3). So `||A||^2` is at most
-    s and the errors of the decomposition, of the difference and of the product. Where none succeeds, the bound is the
-    Frobenius norm.
+    They are within a percent of the norms, as a rule: the guess is that of a power iteration.
     """
     if not matrices.size:
         return np.zeros(len(matrices))
@@ -130,52 +130,89 @@ def _proved(a: Reals) -> Reals:
     size = _frobenius(a)
     columns = a.shape[2]
     h = a.transpose(0, 2, 1) @ a
-    product_error = _up(_up(_gamma(a.shape[1]) * size) * size)
+    product_error = _product_error(a.shape[1], size)
     v = np.cos(np.arange(columns, dtype=np.float64))[None, :, None]
     for _ in range(_GUESSES):
         w = h @ v
         guess = np.sqrt((w * w).sum(axis=1, keepdims=True))
         v = w / np.maximum(guess, _UNDERFLOW)
-    diagonal = np.arange(columns)
     bounds = size.copy()
-    for i, m in enumerate(np.negative(h)):
+    for i, m in enumerate(np.negative(h, out=h)):
+        diagonal = -np.diagonal(m)
         for above in _ABOVE:
             s = float(guess[i, 0, 0]) * above + _UNDERFLOW
-            m[diagonal, diagonal] = s - h[i, diagonal, diagonal]
-            try:
-                np.linalg.cholesky(m)
-            except np.linalg.LinAlgError:
-                continue
-            trace = up(float(np.abs(m[diagonal, diagonal]).sum()) * (1.0 + _gamma(columns)))
-            error = up(2.0 * _gamma(columns + 1) * trace) + up(2.0 * _UNIT * (s + float(size[i]) ** 2))
-            bounds[i] = min(bounds[i], up(math.sqrt(up(s + up(up(error) + float(product_error[i]))))))
-            break
+            bound = _decomposed(m, diagonal, s, float(size[i]), float(product_error[i]))
+            if bound is not None:
+                bounds[i] = min(bounds[i], bound)
+                break
     return bounds
 
 
-def _powers(a: Reals, squarings: int) -> Reals:
-    """The bound of the module's text, for a stack with entries of at most 1 and no more columns than rows."""
-    inner = [a.shape[1]] + [a.shape[2]] * squarings
-    errors: list[Reals] = []
-    exponents: list[Codes] = []
-    h = a
-    for terms in inner:
-        size = _frobenius(h)
-        errors.append(_up(_up(_up(_gamma(terms) * size) * size) + _UNDERFLOW))
-        h = h.transpose(0, 2, 1) @ h
-        # Scaled by a power of two to entries of at most 1: exact but for what underflows, as counted.
-        exponent = np.frexp(np.abs(h).max(axis=(1, 2)))[1]
-        h = np.ldexp(h, -exponent[:, None, None])
-        exponents.append(exponent)
-    bound = _frobenius(h)
-    for error, exponent in zip(reversed(errors), reversed(exponents), strict=True):
-        bound = _up(np.sqrt(_up(_up(np.ldexp(bound, exponent)) + error)))
-    return bound
+def _gram(matrix: Numbers, exponent: int) -> tuple[Reals, float, float]:
+    """`A^T A` of the matrix by two to minus the exponent, over its shorter side; its Frobenius norm, rounded up, and
+    what rounding did to the product."""
+    a = np.ldexp(matrix.astype(np.float64, copy=False), -exponent)
+    a = a if a.shape[0] >= a.shape[1] else a.T
+    size = _frobenius(a[None])
+    return a.T @ a, float(size[0]), float(_product_error(len(a), size)[0])
+
+
+def _close(gram: Reals, size: float, product_error: float) -> float:
+    """An upper bound of the norm of one matrix, entries at most 1 in magnitude, within about a billionth of it as a
+    rule; `gram` is overwritten."""
+    columns, guess = len(gram), _largest_eigenvalue(gram)
+    diagonal = np.diagonal(gram).copy()
+    m, above = np.negative(gram, out=gram), _CLOSEST * columns
+    while above <= _FURTHEST:
+        bound = _decomposed(m, diagonal, guess * (1.0 + above) + _UNDERFLOW, size, product_error)
+        if bound is not None:
+            return min(size, bound)
+        above *= 16.0
+    return size
+
+
+def _decomposed(m: Reals, diagonal: Reals, s: float, size: float, product_error: float) -> float | None:
+    """The bound of the norm that a Cholesky decomposition of `s I - H` proves; None where it fails. m holds `-H` beside
+    its diagonal, which is overwritten; `diagonal` that of H; `size`: the matrix's Frobenius norm."""
+    columns = len(m)
+    np.fill_diagonal(m, s - diagonal)
+    try:
+        np.linalg.cholesky(m)
+    except np.linalg.LinAlgError:
+        return None
+    trace = up(float(np.abs(np.diagonal(m)).sum()) * (1.0 + _gamma(columns)))
+    error = up(2.0 * _gamma(columns + 1) * trace) + up(2.0 * _UNIT * (s + size**2))
+    return up(math.sqrt(up(s + up(up(error) + product_error))))
+
+
+def _largest_eigenvalue(h: Reals) -> float:
+    """Of a symmetric matrix, as Lanczos' iteration guesses it: never much above it."""
+    steps = min(_LANCZOS_STEPS, len(h))
+    basis, images = np.zeros((steps, len(h))), np.zeros((steps, len(h)))
+    v, least = np.cos(np.arange(len(h), dtype=np.float64)), 0.0
+    for k in range(steps):
+        length = float(np.linalg.norm(v))
+        if length <= least:
+            # What is left is rounding: the images lie in the space of the basis.
+            break
+        basis[k] = v / length
+        v = images[k] = h @ basis[k]
+        least = max(least, _INVARIANT * float(np.linalg.norm(v)))
+        # Twice, because one projection leaves what rounding left.
+        for _ in range(2):
+            v = v - (basis @ v) @ basis
+    ritz = basis @ images.T
+    return float(np.linalg.eigvalsh(0.5 * (ritz + ritz.T))[-1])
+
+
+def _product_error(terms: int, size: Reals) -> Reals:
+    """By how much `A^T A`, sums of so many terms, can be off, for Frobenius norms `size` of A."""
+    return _up(_up(_gamma(terms) * size) * size)
 
 
 def _frobenius(h: Reals) -> Reals:
     """Upper bounds of the Frobenius norms of a stack, entries at most 1 in magnitude."""
-    squares = (h * h).sum(axis=(1, 2))
+    squares = np.einsum("kij,kij->k", h, h)
     return _up(np.sqrt(_up(_up(squares * (1.0 + _gamma(h[0].size))) + _UNDERFLOW)))
 
 

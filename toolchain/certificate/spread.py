@@ -20,7 +20,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Codes, Reals
+from ..arrays import Codes, Reals, largest, row_parts
 from ..ir import IntNet, ops
 from ..ir.ops import Op
 from ..passes import Analysis, linear_taps
@@ -75,8 +75,12 @@ class Spread:
 
     def mapped(self, weight: Reals) -> Spread:
         """Through a linear map [results, entries] of integers."""
+        moved = bool(self.jump.any())
+        if self.linear and not moved:
+            (term,) = self.terms
+            return Spread((Term(1.0, _times(weight, term.matrix), term.shift),), np.zeros(len(weight)), True)
         size = np.abs(weight)
-        grown = _up((size @ self.jump) * (1.0 + 2.0**-40)) if self.jump.any() else np.zeros(len(weight))
+        grown = _up((size @ self.jump) * (1.0 + 2.0**-40)) if moved else np.zeros(len(weight))
         if self.linear:
             (term,) = self.terms
             return Spread((Term(1.0, _times(weight, term.matrix), term.shift),), grown, True)
@@ -102,7 +106,12 @@ class Spread:
         """Sum of the terms' absolute matrices [entries, units], rounded up; [entries, 1] of zeros without terms."""
         total = np.zeros((len(self.jump), 1))
         for t in self.terms:
-            total = _up(total + _up(t.scale * np.abs(t.value())))
+            size = t.value()
+            np.abs(size, out=size)
+            size *= t.scale
+            np.nextafter(size, np.inf, out=size)
+            size += total
+            total = np.nextafter(size, np.inf, out=size)
         return total
 
 
@@ -113,6 +122,8 @@ def spread_of(net: IntNet, states: Sequence[str]) -> Spread:
     """
     walk = _Walk(net, states)
     updates = [walk.of(s.update) for name in states for s in net.states if s.name == name]
+    if len(updates) == 1 and updates[0].terms:
+        return Spread(updates[0].terms, updates[0].jump, False)
     depth = max(len(u.terms) for u in updates)
     blank = [Term(0.0, np.zeros((1, walk.units)), 0)]
     terms = []
@@ -141,12 +152,17 @@ class _Walk:
             matrix = np.eye(sizes[name], self.units, k=at)
             self._of[name] = Spread((Term(1.0, matrix, 0),), np.zeros(sizes[name]), True)
             at += sizes[name]
+        last = {name: op.out for op in net.step for name in op.reads}
+        last |= {s.update: "" for s in net.states}
         for op in net.step:
             try:
                 self._of[op.out] = self._spread(op)
             except NoBoundError as error:
                 # No harm where a gate alone reads it.
                 self._unbounded[op.out] = error
+            for name in set(op.reads) & self._of.keys():
+                if last[name] == op.out:
+                    del self._of[name]
 
     def of(self, name: str) -> Spread:
         """Of a value; without terms where it does not depend on the states."""
@@ -177,7 +193,7 @@ class _Walk:
                 taps = linear_taps(self._net, op)
                 if math.prod(taps.shape) > _LARGEST_MATRIX:
                     raise NoBoundError(f"{op.mnemonic} {op.out}: a matrix of {taps.shape} is too large")
-                return self.of(x).mapped(taps.dense().astype(np.float64))
+                return self.of(x).mapped(taps.reals())
             case ops.Rescale(x=x, multiplier=m, shift=shift):
                 return self._aligned(x, op.out).scaled(self._constant(m, op.out), shift, 1.0 - 2.0**-shift)
             case ops.Mul(a=a, b=b) if not (self._moves(a) and self._moves(b)):
@@ -251,16 +267,21 @@ class _Walk:
 
 
 def _times(a: Reals, b: Reals) -> Reals:
-    if b.shape[0] == b.shape[1] and np.array_equal(b, np.eye(len(b))):
+    if _is_identity(b):
         return a
-    largest = float(np.abs(a).sum(axis=1).max(initial=0.0)) * float(np.abs(b).max(initial=0.0))
-    if largest >= _EXACT:
-        raise NoBoundError(f"sums of up to {largest:.3g} are not exact in float64")
+    reach = max((float(np.abs(a[part]).sum(axis=1).max()) for part in row_parts(a)), default=0.0) * largest(b)
+    if reach >= _EXACT:
+        raise NoBoundError(f"sums of up to {reach:.3g} are not exact in float64")
     return np.asarray(a @ b)
 
 
+def _is_identity(matrix: Reals) -> bool:
+    rows, columns = matrix.shape
+    return rows == columns == np.count_nonzero(matrix) and bool((np.diagonal(matrix) == 1.0).all())
+
+
 def _exact(matrix: Reals) -> Reals:
-    if float(np.abs(matrix).max(initial=0.0)) >= _EXACT:
+    if largest(matrix) >= _EXACT:
         raise NoBoundError("a coefficient of more than 53 bits is not exact in float64")
     return matrix
 
