@@ -126,6 +126,7 @@ def define(
         margin=options.margin,
         confidence=options.confidence,
         stop_at_margin=options.stop_at_margin,
+        strata=options.stratify,
         notes={"source": origin, "samples": samples, **notes},
         core=core,
         target=origin["target"],

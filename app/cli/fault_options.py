@@ -57,6 +57,11 @@ class CampaignOptions(InputsOption, LimitOption):
         bounds=_SHARE,
         help="look at a few points that are fixed beforehand, and stop once every outcome is known to +/- M",
     )
+    stratify: Literal["site", "bit", "tick"] | None = option(
+        None,
+        help="draw as many faults from every site, from every bit of each, or from every tick of that; rates weigh "
+        "them by their shares",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

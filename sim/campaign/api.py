@@ -21,11 +21,13 @@ from .chunks import open_engine, usable_engine
 from .defaults import Hardware, filled_clocks, filled_options
 from .definition import STORE, Campaign, baselines_of, read_campaign, write_campaign
 from .environment.rates import unassigned
+from .estimates import rate_of
 from .notes import Notes
-from .plan import Plan, PlanDocument, make_plan
+from .plan import Plan, PlanDocument, Stratification, make_plan
 from .run import State, run_campaign, state_of
-from .statistics import IntervalDocument, sample_size
+from .statistics import Interval, IntervalDocument, sample_size
 from .store import open_store
+from .strata import count_strata
 
 __all__ = ["create", "define", "has_results", "replay", "resume", "size", "standing"]
 
@@ -88,6 +90,7 @@ def define(
     margin: float,
     confidence: float,
     stop_at_margin: float | None,
+    strata: Stratification | None = None,
     notes: Notes,
     core: JsonObject | None = None,
     target: str | None = None,
@@ -128,6 +131,8 @@ def define(
         margin=margin,
         confidence=confidence,
         stop_at_margin=stop_at_margin,
+        strata=strata,
+        stratum_count=0 if strata is None else count_strata(population, strata),
     )
     return Campaign(
         net=net,
@@ -183,7 +188,7 @@ def standing(folder: Path) -> dict[str, Standing]:
     """What is stored of a campaign and of its baselines, as JSON values."""
     found = {}
     for name, place in _parts(folder):
-        found[name or "campaign"] = _state_document(read_campaign(place), _state(place))
+        found[name or "campaign"] = _state_document(read_campaign(place), _state(place), place)
     return found
 
 
@@ -196,12 +201,16 @@ def _state(place: Path) -> State:
         return state_of(plan, store)
 
 
-def _state_document(campaign: Campaign, state: State) -> Standing:
+def _state_document(campaign: Campaign, state: State, place: Path) -> Standing:
     rows: dict[str, OutcomeStanding] = {}
+    margin: float | None = None
+    intervals = _intervals(campaign, place) if state.faults else {}
     for outcome in Outcome:
-        hits = state.outcomes.get(outcome, 0)
-        interval = campaign.plan.interval(hits, state.faults).to_json() if state.faults else None
-        rows[outcome.name.lower()] = {"faults": hits, "rate": interval, "kind": "simulated"}
+        interval = intervals.get(outcome)
+        told = None if interval is None else interval.to_json()
+        rows[outcome.name.lower()] = {"faults": state.outcomes.get(outcome, 0), "rate": told, "kind": "simulated"}
+    if intervals:
+        margin = max(interval.margin for interval in intervals.values())
     return {
         "net": campaign.net.name,
         "model": campaign.model,
@@ -212,9 +221,15 @@ def _state_document(campaign: Campaign, state: State) -> Standing:
         "faults": state.faults,
         "finished": state.finished,
         "stopped_at_margin": state.stopped,
-        "margin": state.margin if state.faults else None,
+        "margin": margin,
         "outcomes": rows,
     }
+
+
+def _intervals(campaign: Campaign, place: Path) -> dict[Outcome, Interval]:
+    """The rate of each outcome so far."""
+    with open_store(place / STORE, write=False) as store:
+        return {o: rate_of(campaign.plan, campaign.population, store, f"outcome = {int(o)}") for o in Outcome}
 
 
 def replay(folder: Path, text: str, *, engine: str | None) -> tuple[Replay, Mapping[str, NDArray[np.int64]]]:

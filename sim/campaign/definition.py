@@ -28,6 +28,7 @@ from ..faults.model import EnumeratedModel, FaultModel, Population
 from ..faults.table import FaultTable
 from .notes import CampaignDocument, Notes
 from .plan import Plan
+from .strata import draw_numbers
 
 __all__ = [
     "CAMPAIGN",
@@ -103,6 +104,11 @@ class Campaign:
                 return self._at(np.arange(first, first + count))
             case "without replacement":
                 return self._at(self._order[first : first + count])
+            case "stratified":
+                assert self.plan.strata is not None
+                seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
+                generator = np.random.default_rng(seeds)
+                return self._at(draw_numbers(self.population, self.plan.strata, first, count, generator))
             case "with replacement":
                 seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
                 return self._model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)

@@ -9,13 +9,17 @@ from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.typed_json import decode_as
 from . import statistics
 
-__all__ = ["AUTO", "EXHAUSTIVE", "Plan", "PlanDocument", "make_plan"]
+__all__ = ["AUTO", "EXHAUSTIVE", "FEWEST", "Plan", "PlanDocument", "Stratification", "make_plan"]
 
 AUTO, EXHAUSTIVE = "auto", "exhaustive"
-Method = Literal["exhaustive", "without replacement", "with replacement"]
+Method = Literal["exhaustive", "without replacement", "with replacement", "stratified"]
+Stratification = Literal["site", "bit", "tick"]
+"""Strata: sites; bits of a site; ticks of a bit."""
 LISTED = 5_000_000
 """Populations up to this size are shuffled as a whole (8 bytes a fault) and drawn without replacement; of a larger one
 a fault is seldom drawn twice."""
+FEWEST = 20
+"""Faults of a stratum that tell a rate."""
 _CHUNKS, _SMALLEST, _LARGEST = 100, 200, 20_000
 
 
@@ -32,6 +36,7 @@ class PlanDocument(TypedDict):
     confidence: float
     stop_at_margin: float | None
     looks: list[int]
+    strata: Stratification | None
     how: str
 
 
@@ -40,7 +45,7 @@ class Plan:
     """`size` faults of a population, in chunks of `chunk` faults (the last may be smaller).
 
     Chunk k depends on `seed` and k alone. `looks`: with `stop_at_margin`, the numbers of chunks after which the
-    campaign may stop; empty without.
+    campaign may stop; empty without. `strata`: by what faults are stratified, None without.
     """
 
     population: int
@@ -52,6 +57,7 @@ class Plan:
     confidence: float
     stop_at_margin: float | None = None
     looks: tuple[int, ...] = ()
+    strata: Stratification | None = None
 
     @property
     def chunks(self) -> int:
@@ -62,7 +68,9 @@ class Plan:
         return min(self.chunk, self.size - number * self.chunk)
 
     def interval(self, hits: int, faults: int) -> statistics.Interval:
-        """The interval of a rate over all faults so far, as this plan allows to state it."""
+        """The interval of a rate over all faults so far, as this plan allows to state it. Not of stratified faults,
+        which are no sample of the population as they are: `estimates.rate_of` weighs them."""
+        assert self.strata is None, "rates of stratified faults are weighted by strata"
         if self.looks:
             return statistics.exact(hits, faults, confidence=self.confidence, looks=len(self.looks))
         finite = None if self.method == "with replacement" else self.population
@@ -81,6 +89,7 @@ class Plan:
             "confidence": self.confidence,
             "stop_at_margin": self.stop_at_margin,
             "looks": list(self.looks),
+            "strata": self.strata,
             "how": self.how,
         }
 
@@ -91,7 +100,14 @@ class Plan:
             "exhaustive": f"all {self.population:,} faults",
             "without replacement": f"{self.size:,} of {self.population:,} faults, each at most once",
             "with replacement": f"{self.size:,} draws from {self.population:,} faults",
+            "stratified": f"{self.size:,} draws from {self.population:,} faults",
         }[self.method]
+        if self.strata is not None:
+            by = {"site": "site", "bit": "site x bit", "tick": "site x bit x tick"}[self.strata]
+            return (
+                f"{told}, as many from every stratum ({by}), seed {self.seed}; rates weigh strata by their shares of "
+                f"the population, intervals at {self._level}"
+            )
         if not self.looks:
             ends = "the rates are exact" if self.method == "exhaustive" else "Wilson's intervals"
             return f"{told}, seed {self.seed}; {ends}" + ("" if self.method == "exhaustive" else f" at {self._level}")
@@ -108,7 +124,7 @@ class Plan:
     @classmethod
     def from_json(cls, document: PlanDocument) -> Plan:
         """The plan of a `PlanDocument`. Raises ReadError, a ValueError, if it is none."""
-        return decode_as(cls, {f.name: document[f.name] for f in fields(cls)}, "plan")  # type: ignore[literal-required]
+        return decode_as(cls, {f.name: document[f.name] for f in fields(cls) if f.name in document}, "plan")  # type: ignore[literal-required]
 
 
 def make_plan(
@@ -120,12 +136,16 @@ def make_plan(
     margin: float,
     confidence: float,
     stop_at_margin: float | None = None,
+    strata: Stratification | None = None,
+    stratum_count: int = 0,
 ) -> Plan:
     """Choose the method and the number of faults.
 
     `auto` takes the number that knows any rate to +/- `margin`; the whole population where that is no more. Faults that
     can be numbered (`enumerated`) are drawn without replacement and the finite formula holds; else each is drawn anew
-    and the number is the one of an infinite population. Raises UsageError if there is nothing to inject.
+    and the number is the one of an infinite population. With `strata`, of which there are `stratum_count`, each gets as
+    many faults, at least `FEWEST` by `auto`; a campaign of all faults needs none. Raises UsageError if there is nothing
+    to inject, and for strata that cannot be drawn from or get fewer than two faults.
     """
     if population < 1:
         what = "this fault model has 0 faults in this net"
@@ -146,6 +166,11 @@ def make_plan(
         method = EXHAUSTIVE if size == population else "without replacement"
     else:
         size, method = wanted or _needed(None, margin, confidence), "with replacement"
+    if strata is not None and method != EXHAUSTIVE:
+        _require_strata(enumerated, stop_at_margin, stratum_count, wanted)
+        size, method = wanted or max(size, FEWEST * stratum_count), "stratified"
+    else:
+        strata = None
     chunk = min(_LARGEST, max(_SMALLEST, -(-size // _CHUNKS)))
     chunks = -(-size // chunk)
     stops = looks_most is not None and method != EXHAUSTIVE
@@ -159,7 +184,21 @@ def make_plan(
         confidence=confidence,
         stop_at_margin=stop_at_margin if stops else None,
         looks=statistics.look_schedule(chunks, max(1, chunks // 32)) if stops else (),
+        strata=strata,
     )
+
+
+def _require_strata(enumerated: bool, stop_at_margin: float | None, strata: int, wanted: int | None) -> None:
+    """Refuse strata that a campaign cannot be drawn by."""
+    if not enumerated:
+        what = "the faults of this model have random parts and cannot be drawn by strata"
+        raise UsageError(Diagnostic("strata", what, "--stratify", "leave --stratify out"))
+    if stop_at_margin is not None:
+        what = "a stratified campaign has a number of faults that is fixed beforehand"
+        raise UsageError(Diagnostic("strata", what, "--stop-at-margin", "leave --stop-at-margin or --stratify out"))
+    if wanted is not None and wanted < 2 * strata:
+        what = f"{wanted} faults for {strata} strata, at least 2 each are needed"
+        raise UsageError(Diagnostic("strata", what, "--faults", f"--faults {2 * strata} or more, or fewer strata"))
 
 
 def _needed(population: int | None, margin: float, confidence: float) -> int:

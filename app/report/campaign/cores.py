@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eqcompile.sim.campaign.definition import Campaign
+from eqcompile.sim.campaign.estimates import rate_of
 from eqcompile.sim.campaign.store import Store
 from eqcompile.sim.faults.engine import Outcome
 
@@ -31,7 +32,8 @@ def core_of(campaign: Campaign, store: Store) -> CoreRow:
     rates: list[CoreRate] = []
     for name, where in RATES.items():
         hits = int(store.query(f"SELECT count(*) AS n FROM results WHERE {where}")["n"][0])
-        interval: Rate = {**campaign.plan.interval(hits, total).to_json(), "kind": "estimated"}
+        whole = rate_of(campaign.plan, campaign.population, store, where)
+        interval: Rate = {**whole.to_json(), "kind": "estimated"}
         rates.append({"outcome": name, "faults": hits, "kind": "simulated", "rate": interval})
     found = store.query(
         "SELECT found_by, count(*) AS faults, count(*) FILTER (aborted) AS aborted FROM results "

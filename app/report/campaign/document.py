@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from eqcompile.sim.campaign.chunks import NOT_RUN
 from eqcompile.sim.campaign.definition import STORE, Campaign, baselines_of, read_campaign
+from eqcompile.sim.campaign.estimates import rate_of
+from eqcompile.sim.campaign.plan import FEWEST
 from eqcompile.sim.campaign.run import state_of
 from eqcompile.sim.campaign.statistics import Interval, Ranked, rank, stratified, wilson_bounds
 from eqcompile.sim.campaign.store import Store, open_store
+from eqcompile.sim.campaign.strata import shares
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.toolchain import artifact
 
@@ -54,7 +57,6 @@ MEANINGS: Mapping[Outcome, str] = {
     Outcome.DETECTED: "a hardening mechanism reported it",
     Outcome.HANG: "the hardware did not end",
 }
-_FEWEST = 20
 _RANKED, _SHOWN_IDS = 10_000, 20
 
 
@@ -68,7 +70,7 @@ def document(folder: Path, *, against: Path | None = None) -> CampaignReport:
             "tools": artifact.tool_versions("duckdb", "numba", "scipy"),
             **_part(campaign, store),
             "maps": [_strata(campaign, store, ["site", "bit"], *m) for m in measures],
-            "ticks": [_strata(campaign, store, ["tick"], *m) for m in measures],
+            "ticks": [_ticks(campaign, store, *m) for m in measures],
             "bits": [_ranking(campaign, store, "bit", *m) for m in measures],
             "units": [_ranking(campaign, store, "unit", *m) for m in measures],
             "wrong_ids": _ids(campaign, store),
@@ -107,8 +109,8 @@ def _part(campaign: Campaign, store: Store) -> CampaignPart:
         "finished": state.finished,
         "stopped_at_margin": state.stopped,
         "seconds": number(store.seconds(), "measured", "s", "injection, all workers together"),
-        "outcomes": _outcomes(campaign, state.outcomes),
-        "measures": _measures(campaign, state.outcomes),
+        "outcomes": _outcomes(campaign, store, state.outcomes, "outcome = {}"),
+        "measures": _measures(campaign, store, state.outcomes),
         "reset": _reset(campaign, store),
         "sites": (sites := _sites(campaign, store)),
         "exposure": _exposure(campaign, sites),
@@ -144,37 +146,42 @@ def _rate(interval: Interval) -> Rate:
     return {**interval.to_json(), "kind": "estimated"}
 
 
-def _outcomes(campaign: Campaign, counts: Mapping[Outcome, int]) -> list[OutcomeRow]:
-    total = sum(counts.values())
+def _outcomes(campaign: Campaign, store: Store, counts: Mapping[Outcome, int], condition: str) -> list[OutcomeRow]:
+    """`condition`: SQL of the rows that ended with outcome `{}`."""
     return [
         {
             "outcome": o.name.lower(),
             "meaning": MEANINGS[o],
             "faults": counts.get(o, 0),
             "kind": "simulated",
-            "rate": _rate(campaign.plan.interval(counts.get(o, 0), total)),
+            "rate": _rate(rate_of(campaign.plan, campaign.population, store, condition.format(int(o)))),
         }
         for o in Outcome
     ]
 
 
-def _measures(campaign: Campaign, counts: Mapping[Outcome, int]) -> list[Measure]:
-    """Rates that compare networks: of all faults, and of those that disturbed a state or an output."""
+def _measures(campaign: Campaign, store: Store, counts: Mapping[Outcome, int]) -> list[Measure]:
+    """Rates that compare networks: of all faults, and of those that disturbed a state or an output (these not
+    where strata are weighted, whose shares of them are not known)."""
     total = sum(counts.values())
     disturbed = total - counts.get(Outcome.MASKED, 0)
-    wrong, left = (sum(counts.get(o, 0) for o in which) for which in (WRONG, LEFT))
-    rows = [("not healed, of all faults", left, total), ("healed exactly, of faults that disturbed", -1, disturbed)]
+    rows: list[tuple[str, tuple[Outcome, ...], int]] = [("not healed, of all faults", LEFT, total)]
+    conditional: list[tuple[str, tuple[Outcome, ...], int]] = [
+        ("healed exactly, of faults that disturbed", (Outcome.HEALED,), disturbed)
+    ]
     if _classes(campaign):
-        rows = [("wrong label, of all faults", wrong, total), *rows]
-        rows.append(("wrong label, of faults that disturbed", wrong, disturbed))
+        rows.insert(0, ("wrong label, of all faults", WRONG, total))
+        conditional.append(("wrong label, of faults that disturbed", WRONG, disturbed))
+    if campaign.plan.strata is None:
+        rows += conditional
     measures: list[Measure] = []
-    for name, hits, faults in rows:
-        count = counts.get(Outcome.HEALED, 0) if hits < 0 else hits
-        whole = faults == total
-        interval = campaign.plan.interval(count, faults) if whole else _plain(campaign, count, faults)
-        measures.append(
-            {"measure": name, "kind": "simulated", "hits": count, "faults": faults, "rate": _rate(interval)}
-        )
+    for name, which, faults in rows:
+        hits = sum(counts.get(o, 0) for o in which)
+        if faults == total:
+            interval = rate_of(campaign.plan, campaign.population, store, f"outcome IN ({_codes(which)})")
+        else:
+            interval = _plain(campaign, hits, faults)
+        measures.append({"measure": name, "kind": "simulated", "hits": hits, "faults": faults, "rate": _rate(interval)})
     return measures
 
 
@@ -190,7 +197,10 @@ def _reset(campaign: Campaign, store: Store) -> list[OutcomeRow]:
     counts = dict.fromkeys(Outcome, 0)
     for code, faults in zip(table["after_reset"].tolist(), table["faults"].tolist(), strict=True):
         counts[Outcome.MASKED if code == NOT_RUN else Outcome(code)] += faults
-    return _outcomes(campaign, counts)
+    masked = Outcome.MASKED
+    rows = _outcomes(campaign, store, counts, "after_reset = {}")
+    left = rate_of(campaign.plan, campaign.population, store, f"after_reset IN ({int(masked)}, {NOT_RUN})")
+    return [{**row, "rate": _rate(left)} if row["outcome"] == masked.name.lower() else row for row in rows]
 
 
 def _sites(campaign: Campaign, store: Store) -> list[SiteRow]:
@@ -243,6 +253,32 @@ def _strata(campaign: Campaign, store: Store, keys: Sequence[str], which: tuple[
         row: Stratum = {"hits": hit, "faults": fault, "rate": rate, "low": least, "high": most}
         for key, value in zip(keys, stratum, strict=True):
             row[key] = value  # type: ignore[literal-required]
+        rows.append(row)
+    return {"measure": name, "kind": "estimated", "rows": rows}
+
+
+def _ticks(campaign: Campaign, store: Store, which: tuple[Outcome, ...], name: str) -> Strata:
+    """Rates by tick; of stratified faults, with the sites that have faults in a tick weighted by their shares of it."""
+    if campaign.plan.strata is None:
+        return _strata(campaign, store, ["tick"], which, name)
+    strata = store.grouped(["tick", "site"], {"hits": which})
+    ticks = np.array([tick for tick, _ in strata.keys])
+    whole = shares(campaign.population, ("site", "bit", "tick"))
+    size = {s.name: s.bits for s in campaign.population.sites}
+    weight = np.array([whole[site, 0, tick] * size[str(site)] for tick, site in strata.keys])
+    rows: list[Stratum] = []
+    for tick in np.unique(ticks).tolist():
+        at = ticks == tick
+        hits, faults = strata.counts["hits"][at], strata.faults[at]
+        rate = stratified(hits, faults, weight[at], confidence=campaign.plan.confidence)
+        row: Stratum = {
+            "hits": int(hits.sum()),
+            "faults": int(faults.sum()),
+            "rate": rate.estimate,
+            "low": rate.low,
+            "high": rate.high,
+            "tick": tick,
+        }
         rows.append(row)
     return {"measure": name, "kind": "estimated", "rows": rows}
 
@@ -315,33 +351,19 @@ def _filled(units: Sequence[int], values: NDArray[np.int64], count: int) -> list
 
 def _stratified(campaign: Campaign, store: Store) -> StratifiedRate | None:
     """The rate with the strata site x bit x tick weighted by their shares of the population; coarser strata where some
-    of these have too few faults to tell a rate. None where all faults are injected."""
-    if campaign.plan.method == "exhaustive":
+    of these have too few faults to tell a rate. None where all faults are injected, or every rate is weighted so."""
+    if campaign.plan.method == "exhaustive" or campaign.plan.strata is not None:
         return None
     which, name = _bad(campaign)
     for keys in (("site", "bit", "tick"), ("site", "bit"), ("site",)):
-        shares = _shares(campaign, keys)
+        whole = shares(campaign.population, keys)
         strata = store.grouped(keys, {"hits": which})
-        if set(strata.keys) != set(shares) or strata.faults.min(initial=_FEWEST) < _FEWEST:
+        if set(strata.keys) != set(whole) or strata.faults.min(initial=FEWEST) < FEWEST:
             continue
-        weights = np.array([shares[row] for row in strata.keys])
+        weights = np.array([whole[row] for row in strata.keys])
         interval = stratified(strata.counts["hits"], strata.faults, weights, confidence=campaign.plan.confidence)
         return {"measure": name, "by": " x ".join(keys), "strata": len(strata.keys), "rate": _rate(interval)}
     return None
-
-
-def _shares(campaign: Campaign, keys: tuple[str, ...]) -> dict[tuple[str | int, ...], float]:
-    """Share of the population of each stratum; `keys` are the first ones of site, bit, tick."""
-    population = campaign.population
-    shares: dict[tuple[str | int, ...], float] = {}
-    for site in population.sites:
-        bits = range(site.bits) if "bit" in keys else [0]
-        ticks = range(site.first, site.first + site.ticks) if "tick" in keys else [0]
-        share = site.size * population.samples / population.size / (len(bits) * len(ticks))
-        for bit in bits:
-            for tick in ticks:
-                shares[(site.name, bit, tick)[: len(keys)]] = share
-    return shares
 
 
 def _differences(ours: CampaignPart, other: CampaignPart) -> list[Difference]:

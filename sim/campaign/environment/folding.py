@@ -22,10 +22,10 @@ from .spectra import Spectrum
 
 __all__ = ["ion_rate", "proton_rate"]
 
-_LENGTHS = 1200
+_LENGTHS = 600
 _SHORTEST = 1e-3
 """Of the depth: shorter chords are one step, which only ions of a thousand times the threshold could fill."""
-_LET_STEPS = 400
+_LET_STEPS = 300
 
 
 def ion_rate(spectrum: Spectrum, curve: Curve, box: Box | None) -> float:

@@ -45,9 +45,10 @@ def unrated(case: Case) -> Any:
     return made(case.folder / "campaign", model="seu", engine="golden", options={"sites": "weight"}, notes=notes)
 
 
-def plan(population: int, count: Any) -> Any:
-    """A plan of faults that cannot be listed."""
-    return make_plan(population, count, enumerated=False, seed=0, margin=0.01, confidence=0.95)
+def plan(population: int, count: Any, **changes: Any) -> Any:
+    """A plan of faults that cannot be listed, unless `changes` say otherwise."""
+    stated = {"enumerated": False, "seed": 0, "margin": 0.01, "confidence": 0.95}
+    return make_plan(population, count, **{**stated, **changes})
 
 
 def other_net(case: Case) -> Any:
@@ -122,6 +123,7 @@ CAMPAIGNS: Provocations = {
     "simulator-timeout": lambda case: program(case, "sleep 9", timeout_s=0.05),
     "spectrum-file": lambda case: read_let(case.file("orbit.let", "  1 orbit.let 210 1\n% no numbers\n")),
     "store": no_store,
+    "strata": lambda case: plan(10_000_000, 5, enumerated=True, strata="site", stratum_count=4),
     "unknown-environment": lambda case: rate("mars"),
     "unknown-part": lambda case: rate("sealevel", "no-such-part"),
     "workers-died": dying_workers,
