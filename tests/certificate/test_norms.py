@@ -262,3 +262,13 @@ def test_a_block_without_norms_is_as_it_was() -> None:
     block = Block(("h",), 4, bound=0.5, slack=0.25, lsb=1.0, diameter=100.0)
     assert block.codes_after == {}
     assert block.to_json()["norms"] == []
+
+
+def test_a_block_whose_weights_are_all_zero_has_every_norm() -> None:
+    """Codes can all be 0 at few bits: nothing may be divided by the largest of them."""
+    silent = loop(np.random.default_rng(0), units=3, steps=3, gain=1.0).net
+    silent = replace(silent, params=tuple(replace(p, value=p.value * (p.name != "W")) for p in silent.params))
+    with np.errstate(divide="raise", invalid="raise"):
+        bounds = contractions(integers(silent), ["h"])
+    assert len(bounds) == 3
+    assert all(b.bound < 1e-300 for b in bounds)

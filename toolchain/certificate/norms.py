@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..arrays import Codes, Reals
+from ..arrays import Codes, Reals, largest
 from ..ir import IntNet
 from ..typed_json import JSON
 from .norm import spectral_bound, up
@@ -169,7 +169,7 @@ def _balanced(term: Term, perron: Codes) -> Codes:
     values: the best of a descent of `trace((B^T B)^4)`. It starts at what is best for the absolute values, the root of
     the quotient of both Perron vectors (`perron`: the right one), or at 1, whichever is less."""
     matrix = term.value()
-    matrix /= np.abs(matrix).max()
+    matrix /= largest(matrix) or 1.0
     x = 0.5 * (np.log(_perron(np.abs(matrix).T)) - np.log(perron))
     flat = np.zeros(len(matrix))
     least, column = _powers(matrix, x)
