@@ -6,7 +6,7 @@ result = compile_model(CompileRequest(model=Path("m.pt"), target=NumpyTarget(), 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.requirements import requirements_of
-from eqcompile.toolchain import data, registry
+from eqcompile.toolchain import data
 from eqcompile.toolchain.agreement import Agreement, agree
 from eqcompile.toolchain.arrays import Numbers
 from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal
@@ -30,7 +30,6 @@ from eqcompile.toolchain.interfaces import (
     Lowered,
     QuantizeOptions,
     Run,
-    Simulator,
     StageProgress,
     Target,
 )
@@ -43,7 +42,9 @@ from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
 from .options import ForceOption, ModelOptions, TimeoutOption, VerifyOptions
-from .verification import verify_artifact
+from .settling import still_moving
+from .stages.samples import MEMORY
+from .verification import simulators_for, verify_artifact
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
@@ -52,7 +53,6 @@ __all__ = [
     "Samples",
     "Verification",
     "compile_model",
-    "simulators_for",
 ]
 
 DEFAULT_TIMEOUT_S = TimeoutOption.timeout_s
@@ -64,13 +64,23 @@ _GENERATOR_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRequest(ModelOptions, VerifyOptions, ForceOption):
-    """What to compile and how. `model`: a file, or what `load` returns."""
+    """What to compile and how. `model`: a file, or a net that was imported. `lowered`: its integers, where `quantize`
+    and `calibration` made them already. `memory`: samples in place of those of the file `inputs`."""
 
     model: Path | Imported
     target: Target
     output: Path
     quantize: QuantizeOptions = field(default_factory=QuantizeOptions)
-    calibration: Path | None = None
+    calibration: Path | data.Inputs | None = None
+    lowered: Lowered | None = None
+    memory: data.Inputs | None = None
+
+    @property
+    def calibration_name(self) -> str | None:
+        """What the ranges were taken from; None without calibration."""
+        if self.calibration is None:
+            return None
+        return self.calibration.name if isinstance(self.calibration, Path) else MEMORY
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,8 @@ class CompileResult:
     def moving(self) -> NDArray[np.bool_]:
         """Which samples `[samples]` spent the budget of steps and still moved by more than the tolerance in the last
         one."""
-        last = [codes[-2:].astype(np.int64) for codes in self.golden.states.values() if len(codes) > 1]
-        moves = [np.abs(np.diff(pair, axis=0)).reshape(pair.shape[1], -1).max(axis=1) for pair in last]
-        tolerance = self.net.schedule.tolerance
-        return np.max(moves, axis=0) > tolerance if moves else np.zeros(self.samples.count, bool)
+        schedule = self.net.schedule
+        return still_moving(self.golden, tolerance=schedule.tolerance, budget=schedule.steps)
 
 
 def compile_model(request: CompileRequest, *, progress: StageProgress | None = None) -> CompileResult:
@@ -128,14 +136,16 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     demand_replaceable(request.output, force=request.force)
     simulators = simulators_for(request.target.name, request.simulators) if request.verify else {}
     imported = _imported(request)
-    calibration = None if request.calibration is None else data.read_inputs(request.calibration, imported.net)
+    calibration = request.calibration
+    if isinstance(calibration, Path):
+        calibration = data.read_inputs(calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
     real, source = users.first(request.samples) if users else _generated(request, imported.net)
     needs = requirements_of(imported.net, request.quantize, calibrated=calibration is not None)
     request.target.require_preflight(needs)
     with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
-        lowered: Lowered = lower(imported.net, request.quantize, calibration=calibration)
+        lowered = request.lowered or lower(imported.net, request.quantize, calibration=calibration)
         net = lowered.net
         verify(net)
         report("quantize", 1, 1)
@@ -213,31 +223,6 @@ def _imported(request: CompileRequest) -> Imported:
     return request.model
 
 
-def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[Simulator]]:
-    """The simulators of a target by name, or those of `names`.
-
-    Raises UsageError, naming the nearest one, for an unknown simulator, one of another target, and none at all.
-    """
-    known = registry.simulators_of(target)
-    if names is None:
-        return known
-    faults = []
-    for name in names:
-        if name not in known:
-            other = registry.find_class("simulators", name, Simulator).target
-            faults.append(
-                Diagnostic(
-                    "simulator-of-other-target",
-                    f"simulator {name} runs artifacts of {other}, not of {target}",
-                    "--simulator",
-                    f"simulators of {target}: {', '.join(known) or 'none'}",
-                )
-            )
-    if faults:
-        raise UsageError(faults)
-    return {name: known[name] for name in names}
-
-
 @dataclass(frozen=True)
 class UserInputs:
     """The samples that the user gave, those of `--inputs` before those for calibration."""
@@ -248,10 +233,12 @@ class UserInputs:
     @classmethod
     def of(cls, request: CompileRequest, net: EqNet, calibration: data.Inputs | None) -> UserInputs | None:
         """At most `MAX_INPUTS` samples; None if the user gave none. Raises ImportFileError as `read_inputs`."""
+        if request.memory is not None:
+            return cls(request.memory.first(MAX_INPUTS), MEMORY)
         if request.inputs is not None:
             return cls(data.read_inputs(request.inputs, net, limit=MAX_INPUTS), request.inputs.name)
-        if request.calibration is not None and calibration is not None:
-            return cls(calibration.first(MAX_INPUTS), request.calibration.name)
+        if request.calibration_name is not None and calibration is not None:
+            return cls(calibration.first(MAX_INPUTS), request.calibration_name)
         return None
 
     def first(self, count: int) -> tuple[data.Inputs, str]:
@@ -279,8 +266,8 @@ def generate(net: EqNet, count: int, low: float, high: float, generator: np.rand
 
 def _provenance(request: CompileRequest, imported: Imported) -> Source:
     sha256 = imported.net.digest
-    if isinstance(request.model, Path):
-        with request.model.open("rb") as file:
+    if imported.path.is_file():
+        with imported.path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Source(
         file=imported.path.name,

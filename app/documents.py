@@ -126,15 +126,15 @@ class RecoveryDocument(TypedDict):
 
 
 class CertifyDocument(TypedDict):
-    """What `eqcompile certify` proved; `lines` are for people. `net_sha256`: of net.onnx. `sha256`: of the rest of the
-    document, keys sorted and no blanks."""
+    """What `eqcompile certify` proved; `lines` are for people. `net_sha256`: of net.onnx, where there is a file.
+    `sha256`: of the rest of the document, keys sorted and no blanks."""
 
     source: str
     ir_digest: str
     certificate: JsonObject
     lines: list[str]
     recovery: NotRequired[RecoveryDocument]
-    net_sha256: str
+    net_sha256: NotRequired[str]
     sha256: NotRequired[str]
 
 

@@ -1,4 +1,4 @@
-"""The one way to show progress: a bar on a terminal, a line now and then in a log."""
+"""The one way to show progress: a bar on a terminal or in a notebook, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Progress", "stage_progress"]
+__all__ = ["Progress", "progress_if", "stage_progress"]
 
 Progress = Callable[[str, int, int], None]
 _QUIET_S = 10.0
@@ -19,8 +19,25 @@ _QUIET_S = 10.0
 def stage_progress(unit: str = "it") -> Iterator[Progress]:
     """A callback `(stage, done, total)` for standard error. What was done when a stage begins does not count for its
     speed."""
-    with contextlib.closing(_Bars(unit) if sys.stderr.isatty() else _Lines()) as view:
+    with contextlib.closing(_Bars(unit) if sys.stderr.isatty() or _in_notebook() else _Lines()) as view:
         yield view.show
+
+
+@contextlib.contextmanager
+def progress_if(show: bool, unit: str = "it") -> Iterator[Progress]:
+    """`stage_progress`, or a callback that shows nothing."""
+    if not show:
+        yield lambda stage, done, total: None
+        return
+    with stage_progress(unit) as progress:
+        yield progress
+
+
+def _in_notebook() -> bool:
+    """Whether the cells of a notebook run this, where standard error is no terminal; imports nothing to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 class _Bars:
@@ -30,7 +47,7 @@ class _Bars:
         self._bar: Any = None
 
     def show(self, stage: str, done: int, total: int) -> None:
-        from tqdm import tqdm  # type: ignore[import-untyped]
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
         if self._bar is None or stage != self._stage:
             self.close()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, Verification
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
@@ -15,7 +16,32 @@ from eqcompile.toolchain.interfaces import Run, Simulator, StageProgress
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import target_class
 
-__all__ = ["first_able", "shortages", "verify_artifact"]
+__all__ = ["first_able", "shortages", "simulators_for", "verify_artifact"]
+
+
+def simulators_for(target: str, names: Sequence[str] | None) -> dict[str, type[Simulator]]:
+    """The simulators of a target by name, or those of `names`.
+
+    Raises UsageError, naming the nearest one, for an unknown simulator, one of another target, and none at all.
+    """
+    known = registry.simulators_of(target)
+    if names is None:
+        return known
+    faults = []
+    for name in names:
+        if name not in known:
+            other = registry.find_class("simulators", name, Simulator).target
+            faults.append(
+                Diagnostic(
+                    "simulator-of-other-target",
+                    f"simulator {name} runs artifacts of {other}, not of {target}",
+                    "--simulator",
+                    f"simulators of {target}: {', '.join(known) or 'none'}",
+                )
+            )
+    if faults:
+        raise UsageError(faults)
+    return {name: known[name] for name in names}
 
 
 def shortages(artifact: Artifact, simulators: Mapping[str, type[Simulator]]) -> dict[str, Sequence[Diagnostic]]:

@@ -1,7 +1,5 @@
 """A PyTorch step of one's own to an artifact that is proved equal to it: `python examples/own_net.py`."""
 
-from pathlib import Path
-
 import torch
 
 import eqcompile as eq
@@ -15,4 +13,4 @@ def step(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 model = eq.load(step, example=(torch.zeros(2, 32), torch.randn(2, 8)), steps=30, readout=head)
-eq.compile_model(eq.CompileRequest(model=model, target=eq.target("numpy"), output=Path("own_net")))
+eq.compile(eq.quantize(model), target="numpy", out="own_net")

@@ -13,7 +13,7 @@ from .exact import Map, moves
 from .hoist import hoist
 from .precision import averages, named_values
 
-__all__ = ["check_options", "kinds_of"]
+__all__ = ["check_options", "kinds_of", "option_errors"]
 
 
 def check_options(options: QuantizeOptions) -> None:
@@ -30,6 +30,18 @@ def kinds_of(net: EqNet, options: QuantizeOptions) -> dict[str, str]:
     `W_rec_weight`); a dot reads as an underscore. Raises UsageError with every option that is out of its range, every
     name that stands for none or several weights, and every state or value that there is not.
     """
+    kinds, faults = _kinds(net, options)
+    if faults:
+        raise UsageError(faults)
+    return kinds
+
+
+def option_errors(net: EqNet, options: QuantizeOptions) -> list[Diagnostic]:
+    """All that `kinds_of` would refuse."""
+    return _kinds(net, options)[1]
+
+
+def _kinds(net: EqNet, options: QuantizeOptions) -> tuple[dict[str, str], list[Diagnostic]]:
     names = list(dict.fromkeys(op.weight for op in net.all_ops() if isinstance(op, Map) and not moves(net, op)))
     found = dict.fromkeys(names, options.weights)
     faults = _range_faults(options)
@@ -43,9 +55,7 @@ def kinds_of(net: EqNet, options: QuantizeOptions) -> dict[str, str]:
         hint = f"its weights: {', '.join(fitting or names)}"
         faults.append(Diagnostic("unknown-weight", what, f"--weights {asked}={kind}", hint))
     faults += _state_faults(net, options)
-    if faults:
-        raise UsageError(faults)
-    return found
+    return found, faults
 
 
 def _range_faults(options: QuantizeOptions) -> list[Diagnostic]:

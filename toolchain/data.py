@@ -17,7 +17,7 @@ from .inputs import check_inputs
 from .ir import IntNet, Net
 from .passes import Analysis
 
-__all__ = ["Inputs", "encode", "read_inputs"]
+__all__ = ["Inputs", "encode", "read_inputs", "take_inputs"]
 
 _SAVE = "save the samples with numpy.savez(path, x=samples, labels=classes)"
 
@@ -64,8 +64,6 @@ def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
     Other keys of the file are not read. Raises ImportFileError with every fault: damaged or oversized file, missing
     key, wrong shape or type, NaN or infinite entries, indices or labels out of range; UsageError for a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(Diagnostic("limit", f"the limit is {limit} samples, must be at least 1"))
     size = regular_file(path)
     try:
         with path.open("rb") as handle:
@@ -82,23 +80,35 @@ def read_inputs(path: Path, net: Net, *, limit: int | None = None) -> Inputs:
                 raise ImportFileError(Diagnostic("file-format", what, path.name, _SAVE))
     except OSError as error:
         raise ImportFileError(Diagnostic("file-not-readable", f"cannot read: {error.strerror}", str(path))) from error
+    return take_inputs(held, net, where=path.name, limit=limit)
+
+
+def take_inputs(arrays: Mapping[str, Array], net: Net, *, where: str, limit: int | None = None) -> Inputs:
+    """Samples for `net` from arrays of numbers `[samples, (frame,) *shape]`, under the keys that `read_inputs` reads.
+
+    `where`: what they are from; the first `limit` of them. Raises ImportFileError with every fault, and UsageError for
+    a limit below 1, as `read_inputs`.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(Diagnostic("limit", f"the limit is {limit} samples, must be at least 1"))
+    held = dict(arrays)
     labels = held.pop("labels") if "labels" in held and "labels" not in {i.name for i in net.inputs} else None
     outputs = {key: held.pop(key) for key in _output_keys(net) if key in held}
     if len(net.inputs) == 1 and net.inputs[0].name not in held and "x" in held:
         held = {net.inputs[0].name: held["x"]}
     first = {key: array[:limit] if array.ndim else array for key, array in held.items()}
-    arrays, faults = check_inputs(net, first, content="reals", where=path.name, others=True, hint=_SAVE)
+    fit, faults = check_inputs(net, first, content="reals", where=where, others=True, hint=_SAVE)
     told = None
     expected: dict[str, Reals] = {}
     if not faults:
-        lead = next(iter(arrays.values())).shape[: 2 if net.schedule.emit == "every" else 1]
+        lead = next(iter(fit.values())).shape[: 2 if net.schedule.emit == "every" else 1]
         if labels is not None:
-            told, faults = _labels(net, labels[:limit] if labels.ndim else labels, lead, path.name)
-        expected, more = _outputs(net, {k: v[:limit] if v.ndim else v for k, v in outputs.items()}, lead, path.name)
+            told, faults = _labels(net, labels[:limit] if labels.ndim else labels, lead, where)
+        expected, more = _outputs(net, {k: v[:limit] if v.ndim else v for k, v in outputs.items()}, lead, where)
         faults = [*faults, *more]
     if faults:
         raise ImportFileError(faults)
-    return Inputs(arrays, told, expected)
+    return Inputs(fit, told, expected)
 
 
 def encode(net: IntNet, inputs: Mapping[str, Array]) -> tuple[dict[str, NDArray[np.int64]], int]:

@@ -64,6 +64,7 @@ def command(argv: Sequence[str], *, commands: str) -> Reply:
 
     from .. import compile as pipeline
     from .. import report
+    from ..verification import simulators_for
     from . import show
 
     target_class = registry.target_class(target_name)
@@ -81,7 +82,7 @@ def command(argv: Sequence[str], *, commands: str) -> Reply:
     if "samples" in checks and "verify" in checks:
         faults.append(Diagnostic("usage", "--verify and --no-verify together", hint="leave one out"))
     with faults.gathering():
-        pipeline.simulators_for(target_name, checks.get("simulators"))
+        simulators_for(target_name, checks.get("simulators"))
     faults.require()
     if namespace.report is not None:
         report.check_folder(namespace.report, force=build(ForceOption, namespace).force)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eqcompile.toolchain.diagnostics import Diagnostic, EqcompileError, UsageError
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import option
 
+from ..campaign_options import BaselineOptions, EnvironmentOptions, WorkerOptions, environment
 from ..options import COUNT, ForceOption
-from ..progress import stage_progress
 from .console import INTERRUPTED, Parser, Reply
-from .fault_options import BaselineOptions, EnvironmentOptions, WorkerOptions, environment, parse_campaign
+from .fault_options import parse_campaign
 from .options import add_field_options, build
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def _parser(name: str, text: str) -> Parser:
 
 def run(argv: Sequence[str]) -> Reply:
     """Make a campaign, run it, and report."""
-    from . import campaign_args
+    from .. import campaign as campaigns
 
     parser = _parser("run", "Draw faults, inject them into a compiled net, and report what became of them.")
     parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
@@ -57,22 +56,19 @@ def run(argv: Sequence[str]) -> Reply:
     against = build(BaselineOptions, namespace)
     notes = environment(build(EnvironmentOptions, namespace))
     notes["command"] = shlex.join(["eqfault", "run", *argv])
-    from eqcompile.sim.campaign import api
 
-    with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(options, model_options, namespace.source, options.inputs, notes, stack)
-        inputs = against.baseline_inputs or options.inputs
-        baselines = [
-            campaign_args.define(options, model_options, source, inputs, notes, stack) for source in against.baselines
-        ]
-        api.create(campaign, namespace.output, baselines=baselines, force=build(ForceOption, namespace).force)
-    try:
-        return _go_on(namespace.output, build(WorkerOptions, namespace))
-    except EqcompileError:
-        # What no engine takes leaves nothing that `eqfault resume` could finish.
-        if not api.has_results(namespace.output):
-            shutil.rmtree(namespace.output)
-        raise
+    campaigns.make(
+        options,
+        model_options,
+        namespace.source,
+        options.inputs,
+        namespace.output,
+        against=against,
+        notes=notes,
+        force=build(ForceOption, namespace).force,
+    )
+    workers = build(WorkerOptions, namespace)
+    return _reported(namespace.output, lambda: campaigns.begin(namespace.output, workers=workers, show=True))
 
 
 def resume(argv: Sequence[str]) -> Reply:
@@ -81,23 +77,18 @@ def resume(argv: Sequence[str]) -> Reply:
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
     add_field_options(parser, WorkerOptions, "workers")
     namespace = parser.parse_all(argv)
-    return _go_on(namespace.output, build(WorkerOptions, namespace))
+    from .. import campaign as campaigns
+
+    workers = build(WorkerOptions, namespace)
+    return _reported(namespace.output, lambda: campaigns.resume(namespace.output, workers=workers, show=True))
 
 
-def _go_on(folder: Path, workers: WorkerOptions) -> Reply:
+def _reported(folder: Path, work: Callable[[], None]) -> Reply:
+    """What stands in the folder of a campaign after some work, or after its interruption."""
     from eqcompile.sim.campaign import api
 
-    from ..report.campaign import write
-
     try:
-        with stage_progress("fault") as progress:
-            api.resume(
-                folder,
-                scheduler=workers.scheduler,
-                workers=workers.workers,
-                progress=lambda name, state: progress(name or "faults", state.faults, state.plan.size),
-            )
-        write(folder)
+        work()
     except KeyboardInterrupt:
         parts = api.standing(folder)
         text = f"{_summary(parts)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
@@ -123,9 +114,7 @@ def plan(argv: Sequence[str]) -> Reply:
 
     Raises UsageError unless there is either DIR with a model, or a population.
     """
-    from eqcompile.sim.campaign.statistics import sample_size
-
-    from . import campaign_args
+    from .. import campaign as campaigns
 
     parser = _parser("plan", "How many faults a margin needs, of a net's population or of one that is given.")
     parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
@@ -133,23 +122,15 @@ def plan(argv: Sequence[str]) -> Reply:
     namespace, options, model_options = parse_campaign(parser, argv)
     population = build(_PopulationOption, namespace).population
     if namespace.source is None:
-        faults = sample_size(population, margin=options.margin, confidence=options.confidence)
-        infinite = sample_size(None, margin=options.margin, confidence=options.confidence)
-        document = {
-            "population": population,
-            "margin": options.margin,
-            "confidence": options.confidence,
-            "faults": faults,
-            "infinite_population": infinite,
-            "how": "N / (1 + e^2 (N - 1) / (t^2 p (1 - p))) at p = 0.5, Leveugle et al., DATE 2009",
-            "kind": "estimated",
-        }
-        return Reply(document, f"{faults:,} faults ({infinite:,} of infinitely many)")
+        document = campaigns.plan_of_population(population, options)
+        return Reply(
+            document, f"{document['faults']:,} faults ({document['infinite_population']:,} of infinitely many)"
+        )
     if population is not None or options.model is None:
         what = "give DIR and --model, or --population alone"
         raise UsageError(Diagnostic("usage", what, hint="eqfault plan --help"))
     with contextlib.ExitStack() as stack:
-        campaign = campaign_args.define(options, model_options, namespace.source, options.inputs, {}, stack)
+        campaign = campaigns.define(options, model_options, namespace.source, options.inputs, {}, stack)
     planned = {"net": campaign.net.name, "model": options.model, **campaign.plan.to_json(), "kind": "estimated"}
     return Reply(planned, "\n".join([campaign.plan.how, *campaign.notes.get("choices", ())]))
 

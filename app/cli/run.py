@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ..files import replacing
 from ..options import ForceOption, LimitOption, ModelOptions, TimeoutOption
-from ..progress import stage_progress
 from . import console
 from .options import add_field_options, build, field_options
 
@@ -45,24 +45,36 @@ def command(argv: Sequence[str]) -> console.Reply:
     namespace = parser.parse_all(argv)
     from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 
-    from . import simulate
-
-    if namespace.source.is_dir():
-        if field_options(namespace, ModelOptions):
-            what = "--family, --set, --config, --map and --assume describe a checkpoint, this is an artifact folder"
-            raise UsageError(Diagnostic("usage", what, str(namespace.source)))
-        job = simulate.artifact_job
-    elif namespace.simulator is not None:
-        what = "a checkpoint runs in the float64 reference and has no simulator"
-        hint = "compile it first, or leave --simulator out"
-        raise UsageError(Diagnostic("usage", what, str(namespace.source), hint))
-    else:
-        job = simulate.checkpoint_job
-    with (
-        replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary,
-        stage_progress() as progress,
-    ):
-        document = job(namespace, temporary, progress)
+    from ..stages.inference import relax_artifact, relax_floats
     from . import show
 
+    source, limit, trace = namespace.source, build(LimitOption, namespace).limit, namespace.trace
+    if source.is_dir() and field_options(namespace, ModelOptions):
+        what = "--family, --set, --config, --map and --assume describe a checkpoint, this is an artifact folder"
+        raise UsageError(Diagnostic("usage", what, str(source)))
+    if not source.is_dir() and namespace.simulator is not None:
+        what = "a checkpoint runs in the float64 reference and has no simulator"
+        hint = "compile it first, or leave --simulator out"
+        raise UsageError(Diagnostic("usage", what, str(source), hint))
+    with replacing(namespace.output, force=build(ForceOption, namespace).force) as temporary:
+        if source.is_dir():
+            from eqcompile.toolchain.artifact import Artifact
+
+            inference = relax_artifact(
+                Artifact.open(source),
+                namespace.input,
+                simulator=namespace.simulator,
+                limit=limit,
+                trace=trace,
+                timeout_s=build(TimeoutOption, namespace).timeout_s,
+                show=True,
+            )
+        else:
+            from eqcompile.toolchain.importers.api import import_model
+
+            imported = import_model(source, **asdict(build(ModelOptions, namespace)))
+            inference = relax_floats(imported, namespace.input, limit=limit, trace=trace)
+        document = inference.to_json()
+        document["keys"] = inference.write(temporary, trace=trace)
+        document["output"] = str(namespace.output)
     return console.Reply(document, show.simulation(document))

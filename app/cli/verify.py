@@ -6,19 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eqcompile.toolchain.artifact import Artifact
-from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
-from eqcompile.toolchain.golden import run as run_golden
-from eqcompile.toolchain.ir import IntNet
-from eqcompile.toolchain.passes import example_codes
-
-from ..clocks import InputCodes
-from ..compile import simulators_for
-from ..documents import VerifyDocument
 from ..options import InputsOption, LimitOption, SimulatorsOption, TimeoutOption
-from ..progress import stage_progress
-from ..report.data import verification_document
-from ..verification import first_able, verify_artifact
+from ..verdict import verify_folder
 from . import show
 from .console import Parser, Reply
 from .options import add_field_options, build
@@ -35,9 +24,6 @@ _EXAMPLES = """\
   eqcompile verify out
   eqcompile verify out --inputs test.npz --limit 100 --simulator verilator-native"""
 _MISSING_TOOL = 7
-_UNIFORM = 13
-"""Uniform samples beside those of one code throughout: 16 in all."""
-_FRAMES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,41 +42,12 @@ def command(argv: Sequence[str]) -> Reply:
     add_field_options(parser, _Options, "verification")
     namespace = parser.parse_all(argv)
     options = build(_Options, namespace)
-    artifact = Artifact.open(namespace.folder)
-    target = artifact.manifest.target
-    simulators = simulators_for(target, options.simulators)
-    if not simulators:
-        what = f"target {target} has no simulator"
-        raise UsageError(Diagnostic("no-simulator", what, str(namespace.folder)))
-    first_able(artifact, simulators)
-    inputs = _codes(artifact.net, options.inputs, options.limit)
-    golden = run_golden(artifact.net, inputs.codes, trace=True)
-    with stage_progress() as progress:
-        checks = verify_artifact(
-            artifact,
-            inputs.codes,
-            golden,
-            simulators,
-            named=options.simulators is not None,
-            timeout_s=options.timeout_s,
-            progress=progress,
-        )
-    document: VerifyDocument = {
-        "artifact": str(namespace.folder),
-        "target": target,
-        "ir_digest": artifact.net.digest,
-        "files": len(artifact.files),
-        "samples": inputs.source,
-        "verification": [verification_document(check) for check in checks],
-    }
-    missing = [check.status == "missing" for check in checks if check.status != "skipped"]
-    failed = any(missing) if options.simulators else all(missing)
-    return Reply(document, show.verification(document), _MISSING_TOOL if failed else 0)
-
-
-def _codes(net: IntNet, path: Path | None, limit: int | None) -> InputCodes:
-    if path is not None:
-        return InputCodes.read(path, net, limit)
-    codes = example_codes(net, uniform=_UNIFORM, frames=_FRAMES if net.schedule.frames else None)
-    codes = {name: array[:limit] for name, array in codes.items()}
-    return InputCodes(codes, f"{len(next(iter(codes.values())))} generated: zeros, both ends, uniform codes")
+    verdict = verify_folder(
+        namespace.folder,
+        options.inputs,
+        limit=options.limit,
+        simulators=options.simulators,
+        timeout_s=options.timeout_s,
+        show=True,
+    )
+    return Reply(verdict.document, show.verification(verdict.document), 0 if verdict.ran else _MISSING_TOOL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from eqcompile.toolchain.kept_labels import kept_labels
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from ..accuracy import Accuracy, Deviation, warnings_of
-from ..compile import CompileResult, Verification
+from ..compile import CompileRequest, CompileResult, Verification
 from .relaxation import relaxation
 from .schema import (
     AccuracyDocument,
@@ -82,7 +83,7 @@ def result_document(result: CompileResult) -> ResultDocument:
             "file": result.imported.path.name,
             "sha256": None if result.manifest.source is None else result.manifest.source.sha256,
             "family": imported.family,
-            "family_from": "the command line" if request.family else "the file",
+            "family_from": _family_from(request),
             "eqnet_digest": imported.net.digest,
             "inputs": {i.name: list(i.shape) for i in net.inputs},
             "states": {s.name: list(s.shape) for s in net.states},
@@ -93,7 +94,7 @@ def result_document(result: CompileResult) -> ResultDocument:
         "settings": {"given": _given(result), "assumed": settings_of(imported.assumed)},
         "quantization": {
             "options": _options(result),
-            "calibration": None if request.calibration is None else request.calibration.name,
+            "calibration": request.calibration_name,
             "choices": {
                 "kind": "measured",
                 "how": "computed from the tensors and the calibration data",
@@ -131,6 +132,12 @@ def result_document(result: CompileResult) -> ResultDocument:
     return document
 
 
+def _family_from(request: CompileRequest) -> str:
+    if not isinstance(request.model, Path):
+        return "eq.load or the file"
+    return "the command line" if request.family else "the file"
+
+
 def settings_of(assumed: Sequence[Assumption]) -> list[Setting]:
     """What was assumed, as rows."""
     return [{"name": a.name, "value": plain(a.value), "source": a.source} for a in assumed]
@@ -157,6 +164,8 @@ def _options(result: CompileResult) -> JsonObject:
 def _given(result: CompileResult) -> list[Setting]:
     request = result.request
     stated = "the file" if request.config is None else f"{request.config.name} or the file"
+    if not isinstance(request.model, Path):
+        stated = "eq.load or the file"
     given: list[Setting] = [
         {"name": name, "value": plain(value), "source": "--set" if name in request.settings else stated}
         for name, value in result.imported.given.items()

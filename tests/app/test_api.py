@@ -40,18 +40,20 @@ def test_importing_the_package_loads_nothing_else() -> None:
 
 def test_from_checkpoint_to_a_run_that_equals_golden(tmp_path: Path) -> None:
     """The stages join without a conversion by the caller, and a wrong run is noticed."""
-    model = eq.load(CHECKPOINT)
-    lowered = eq.quantize(model, calibration=samples(50), weights="int4")
-    request = eq.CompileRequest(
-        model=CHECKPOINT, target=eq.target("numpy"), output=tmp_path / "out", verify=False, samples=2
-    )
-    result = eq.compile_model(request)
-    artifact = eq.open(tmp_path / "out")
-    assert artifact.net == result.net != lowered.net
-    codes = eq.encode(artifact.net, samples(4))
-    eq.compare(eq.golden(artifact.net, codes), eq.run(artifact, codes)).require()
+    net = eq.load(CHECKPOINT)
+    q = eq.quantize(net, calibrate=samples(50), weights="int4")
+    art = eq.compile(q, target="numpy", out=tmp_path / "out", samples=2)
+    assert eq.open(tmp_path / "out").net == art.net == q.net
+    run = art.run(samples(4))
+    eq.compare(eq.golden(q, samples(4)), run).require()
+    other = eq.quantize(net, calibrate=samples(50), weights="int5")
+    difference = eq.compare(eq.golden(other, samples(4)), run)
+    assert not difference.ok
+    assert "DIFFERS" in str(difference)
     with pytest.raises(SimulatorError, match="compare-diverges"):
-        eq.compare(eq.golden(lowered, eq.encode(lowered, samples(4))), eq.run(artifact, codes)).require()
+        difference.require()
+    with pytest.raises(UsageError, match="no codes to compare"):
+        eq.compare(net.run(samples(4)), run)
 
 
 def test_a_wrong_name_is_told_with_the_nearest() -> None:

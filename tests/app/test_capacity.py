@@ -21,6 +21,7 @@ from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.c.target import CTarget
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain.artifact import Artifact, Verification
+from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.typed_json import JsonObject
@@ -106,7 +107,7 @@ def test_where_no_simulator_can_hold_the_net(
         assert main(command) == 2
         assert "error[simulator-capacity]: 3 bytes needed, it has 2" in capsys.readouterr().err
     with pytest.raises(UsageError, match="3 bytes needed"):
-        eq.run(eq.open(folder), {"x": np.array([[1, -1]])})
+        eq.open(folder).run({"x": np.array([[1.0, -1.0]])})
     assert main([str(LOOPED), "--target", "numpy", "-o", str(tmp_path / "looped")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "NOT VERIFIED: no simulator of the target can hold the net"
@@ -115,5 +116,7 @@ def test_where_no_simulator_can_hold_the_net(
 def test_the_first_that_can_hold_the_net_runs(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if a run without a named simulator took one that cannot hold the net."""
     monkeypatch.setattr(HostSimulator, "shortages", full)
-    monkeypatch.setattr(CortexMSimulator, "run", lambda self, artifact, codes, **rest: self.name)
-    assert eq.run(artifact, {"x": np.array([[1, -1]])}) == "c-cortex-m"
+    codes = encode(artifact.net, {"x": np.array([[1.0, -1.0]])})[0]
+    run = run_golden(artifact.net, codes, trace=True)
+    monkeypatch.setattr(CortexMSimulator, "run", lambda self, artifact, codes, **rest: run)
+    assert eq.Build(artifact).run(np.array([[1.0, -1.0]])).runner == "c-cortex-m"

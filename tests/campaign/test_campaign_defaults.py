@@ -13,7 +13,7 @@ import pytest
 from fault_sessions import instrumented
 from strategies import small_net
 
-from eqcompile.app.cli import campaign_args
+from eqcompile.app import campaign as campaign_args
 from eqcompile.app.cli.main import eqfault
 from eqcompile.app.cli.numbers import duration
 from eqcompile.app.report.campaign import write

@@ -164,7 +164,7 @@ def test_a_stronger_claim_does_not_follow(document: Document, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["safe", "apart"])
 def test_a_label_or_a_code_that_is_not_proved_is_refused(name: str, document: Document, tmp_path: Path) -> None:
     """Of one sample after one tick, with rows and digest that agree with it."""
-    from eqcompile.app.cli.certify import _packed
+    from eqcompile.app.certification import _packed
     from eqcompile.toolchain.checker.samples import _unpacked
 
     forged = copy.deepcopy(document)

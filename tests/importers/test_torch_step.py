@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch_steps import CASES, INPUTS, UNITS, Gated, Looped, pairs, relaxed
 
 import eqcompile as eq
+from eqcompile.app.compile import CompileRequest, compile_model
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import EqcompileError, MissingToolError, UnsupportedError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.graphs import torch_step
 from eqcompile.toolchain.importers.graphs.aten_forms import ATEN_FORMS
-from eqcompile.toolchain.interfaces import Imported, QuantizeOptions
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import ops
 from eqcompile.toolchain.reference import run_reference
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("seeded_torch")
 CLASSES, STEPS = 4, 5
 
 
-def inputs_of(imported: Imported, example: Any) -> dict[str, Any]:
+def inputs_of(imported: eq.Model, example: Any) -> dict[str, Any]:
     tensors = list(example.values() if isinstance(example, dict) else example)[1:]
     return {i.name: t.double().numpy() for i, t in zip(imported.net.inputs, tensors, strict=True)}
 
@@ -249,12 +250,12 @@ def test_a_live_step_becomes_an_artifact(tmp_path: Any) -> None:
     """The whole way: integers that golden and the artifact agree on in every state, and labels that the floats give."""
     step, head, example = Looped("sum"), nn.Linear(UNITS, CLASSES), pairs(UNITS)
     imported = eq.load(step, example=example, steps=STEPS, readout=head)
-    request = eq.CompileRequest(model=imported, target=eq.target("numpy"), output=tmp_path / "out", samples=8)
-    result = eq.compile_model(request)
-    assert [v.status for v in result.verifications] == ["equal"]
-    assert result.manifest.source is not None
-    assert (result.manifest.source.file, result.manifest.source.given["steps"]) == ("Looped", STEPS)
+    build = eq.compile(eq.quantize(imported), target="numpy", out=tmp_path / "out", samples=8)
+    manifest = build.artifact.manifest
+    assert [v.status for v in manifest.verification] == ["equal"]
+    assert manifest.source is not None
+    assert (manifest.source.file, manifest.source.given["steps"]) == ("Looped", STEPS)
     with pytest.raises(UsageError, match="belong to a file"):
-        eq.compile_model(
-            eq.CompileRequest(model=imported, target=eq.target("numpy"), output=tmp_path / "b", family="x")
+        compile_model(
+            CompileRequest(model=imported.imported, target=eq.target("numpy"), output=tmp_path / "b", family="x")
         )

@@ -11,6 +11,7 @@ from .quantization import QUANTIZATION
 from .rtl import RTL
 from .sim_campaign import CAMPAIGNS
 from .sim_faults import FAULTS
+from .stages import STAGES
 from .targets import TARGETS
 from .toolchain import TOOLCHAIN, VERIFIER
 
@@ -18,6 +19,7 @@ __all__ = ["TABLES"]
 
 TABLES: dict[str, Provocations] = {
     "app": APP,
+    "app-stages": STAGES,
     "importers": IMPORTERS,
     "importers-graphs": GRAPHS,
     "importers-live": LIVE,

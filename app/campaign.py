@@ -1,7 +1,8 @@
-"""What the commands of `eqfault` share: the net, the samples, and the campaign on them."""
+"""A campaign of faults on a net: what it is defined by, its folder, and its run."""
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact
-from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, ImportFileError, UsageError
+from eqcompile.toolchain.data import Inputs
+from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, ImportFileError, UsageError
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.ir.serial import load
 from eqcompile.toolchain.typed_json import JsonObject
@@ -20,21 +22,24 @@ if TYPE_CHECKING:
     from eqcompile.sim.campaign.definition import Campaign
     from eqcompile.sim.campaign.notes import Notes, Samples, Source, Synthesis
 
-    from .fault_options import CampaignOptions
+    from .campaign_options import BaselineOptions, CampaignOptions, WorkerOptions
 
-from ..clocks import InputCodes
+from .clocks import InputCodes
+from .progress import progress_if
 
-__all__ = ["define", "read_net"]
+__all__ = ["begin", "define", "make", "plan_of_population", "read_net", "resume"]
 
 _GENERATED = 16
 
 
-def read_net(source: Path) -> tuple[IntNet, JsonObject, Source]:
-    """The integer net of an artifact folder or a net file, what its manifest says of the core in it (empty if it holds
-    none), and where it comes from (JSON values).
+def read_net(source: Path | IntNet) -> tuple[IntNet, JsonObject, Source]:
+    """The integer net of an artifact folder or a net file (or the net itself), what the manifest says of the core in it
+    (empty if it holds none), and where it comes from (JSON values).
 
     Raises ArtifactError if the folder is none or was changed, ImportFileError if the file is no integer net.
     """
+    if isinstance(source, IntNet):
+        return source, {}, {"path": source.name, "target": None}
     if not source.is_dir():
         net = load(source)
         if not isinstance(net, IntNet):
@@ -91,8 +96,8 @@ def _figures(document: _Figures) -> Synthesis:
 def define(
     options: CampaignOptions,
     model_options: JsonObject,
-    source: Path,
-    inputs: Path | None,
+    source: Path | IntNet,
+    inputs: Path | Inputs | None,
     notes: Notes,
     stack: ExitStack,
 ) -> Campaign:
@@ -104,7 +109,7 @@ def define(
     from eqcompile.sim.campaign import api
     from eqcompile.sim.faults.model import FaultModel
 
-    from ..instrument import instrument_builder
+    from .instrument import instrument_builder
 
     if options.model is None:
         raise UsageError(Diagnostic("usage", "--model is missing", hint="`eqfault models` lists them"))
@@ -112,7 +117,7 @@ def define(
     hardware = registry.find_class("faults", options.model, FaultModel).instrument
     if hardware and origin["target"] not in (None, hardware):
         what = f"model {options.model} upsets hardware of target {hardware}, this artifact is of {origin['target']}"
-        raise UsageError(Diagnostic("fault-core", what, str(source), f"compile it with --target {hardware}"))
+        raise UsageError(Diagnostic("fault-core", what, str(origin["path"]), f"compile it with --target {hardware}"))
     codes, samples = _samples(net, inputs, options.limit, options.seed)
     return api.define(
         net,
@@ -135,10 +140,13 @@ def define(
 
 
 def _samples(
-    net: IntNet, path: Path | None, limit: int | None, seed: int
+    net: IntNet, inputs: Path | Inputs | None, limit: int | None, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], Samples]:
-    if path is not None:
-        samples = InputCodes.read(path, net, limit)
+    if isinstance(inputs, Inputs):
+        chosen = inputs if limit is None else inputs.first(limit)
+        return dict(InputCodes.of(net, chosen, "").codes), {"source": f"{chosen.count} that were handed over"}
+    if inputs is not None:
+        samples = InputCodes.read(inputs, net, limit)
         return dict(samples.codes), {"source": samples.source}
     count = limit or _GENERATED
     generator = np.random.default_rng(seed)
@@ -148,3 +156,71 @@ def _samples(
         lead = (count, 4) if net.schedule.frames else (count,)
         codes[i.name] = generator.integers(low, high, (*lead, *i.shape), dtype=np.int64, endpoint=True)
     return codes, {"source": f"{count} generated, uniform codes, seed {seed}: give --inputs for real ones"}
+
+
+def make(
+    options: CampaignOptions,
+    model_options: JsonObject,
+    source: Path | IntNet,
+    inputs: Path | Inputs | None,
+    folder: Path,
+    *,
+    against: BaselineOptions,
+    notes: Notes,
+    force: bool,
+) -> None:
+    """Define a campaign and its baselines in `folder`.
+
+    Raises as `define`, and ArtifactError for a folder that is there without `force`.
+    """
+    from eqcompile.sim.campaign import api
+
+    with ExitStack() as stack:
+        campaign = define(options, model_options, source, inputs, notes, stack)
+        others = against.baseline_inputs or inputs
+        baselines = [define(options, model_options, place, others, notes, stack) for place in against.baselines]
+        api.create(campaign, folder, baselines=baselines, force=force)
+
+
+def begin(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
+    """`resume` a campaign in `folder` that was made just now. What no engine takes leaves nothing behind."""
+    from eqcompile.sim.campaign import api
+
+    try:
+        resume(folder, workers=workers, show=show)
+    except EqcompileError:
+        # What no engine takes leaves nothing that could be resumed.
+        if not api.has_results(folder):
+            shutil.rmtree(folder)
+        raise
+
+
+def resume(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
+    """Run what a campaign in `folder` and its baselines still lack, and write the report; `show`: progress."""
+    from eqcompile.sim.campaign import api
+
+    from .report.campaign import write
+
+    with progress_if(show, "fault") as progress:
+        api.resume(
+            folder,
+            scheduler=workers.scheduler,
+            workers=workers.workers,
+            progress=lambda name, state: progress(name or "faults", state.faults, state.plan.size),
+        )
+    write(folder)
+
+
+def plan_of_population(population: int | None, options: CampaignOptions) -> JsonObject:
+    """How many faults a margin needs of a population (None: infinite), as JSON values."""
+    from eqcompile.sim.campaign.statistics import sample_size
+
+    return {
+        "population": population,
+        "margin": options.margin,
+        "confidence": options.confidence,
+        "faults": sample_size(population, margin=options.margin, confidence=options.confidence),
+        "infinite_population": sample_size(None, margin=options.margin, confidence=options.confidence),
+        "how": "N / (1 + e^2 (N - 1) / (t^2 p (1 - p))) at p = 0.5, Leveugle et al., DATE 2009",
+        "kind": "estimated",
+    }

@@ -1,0 +1,61 @@
+"""Keywords of a call as a dataclass of options, as the command line makes it of its words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.options import option_faults
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["keyword_groups", "keyword_options"]
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+def keyword_options(kind: type[T], keywords: Mapping[str, Any], where: str) -> T:
+    """`kind` with the fields that `keywords` name, all else by default.
+
+    Raises UsageError with every keyword that is no field, naming the nearest one, and every value out of its bounds.
+    """
+    names = [f.name for f in fields(kind)]
+    faults = unknown_keywords([name for name in keywords if name not in names], names, where)
+    options = kind(**{name: value for name, value in keywords.items() if name in names})
+    faults += option_faults(options)
+    if faults:
+        raise UsageError(faults)
+    return options
+
+
+def keyword_groups(kinds: Sequence[type[DataclassInstance]], keywords: Mapping[str, Any], where: str) -> list[Any]:
+    """An instance of each of `kinds`, with the fields that `keywords` name; a name that several have goes to all.
+
+    Raises UsageError as `keyword_options`, with all that is wrong with all of them.
+    """
+    known = {f.name for kind in kinds for f in fields(kind)}
+    faults = unknown_keywords([name for name in keywords if name not in known], sorted(known), where)
+    made = []
+    for kind in kinds:
+        own = {f.name for f in fields(kind)}
+        try:
+            made.append(keyword_options(kind, {k: v for k, v in keywords.items() if k in own}, where))
+        except UsageError as error:
+            faults += error.diagnostics
+    if faults:
+        raise UsageError(faults)
+    return made
+
+
+def unknown_keywords(unknown: Sequence[str], known: Sequence[str], where: str) -> list[Diagnostic]:
+    """A diagnostic for each keyword that there is not, with the nearest one."""
+    faults = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        faults.append(Diagnostic("unknown-keyword", f"there is no keyword {name!r}", where, hint))
+    return faults
