@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
-from eqcompile.toolchain.options import option_faults
+from eqcompile.toolchain.options import option_faults, plain_type
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -25,8 +25,18 @@ def keyword_options(kind: type[T], keywords: Mapping[str, Any], where: str) -> T
     """
     names = [f.name for f in fields(kind)]
     faults = unknown_keywords([name for name in keywords if name not in names], names, where)
-    options = kind(**{name: value for name, value in keywords.items() if name in names})
-    faults += option_faults(options)
+    hints = get_type_hints(kind)
+    fit = {}
+    for name, value in keywords.items():
+        if name in names and plain_type(hints[name]) is str and not (isinstance(value, str) or value is None):
+            faults.append(Diagnostic("option-value", f"{name} is {value!r}, must be a text", name))
+        elif name in names:
+            fit[name] = value
+    try:
+        options = kind(**fit)
+        faults += option_faults(options)
+    except UsageError as error:
+        faults += error.diagnostics
     if faults:
         raise UsageError(faults)
     return options
