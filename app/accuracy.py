@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain.data import Inputs, encode
 from eqcompile.toolchain.golden import run as run_golden
@@ -17,16 +18,19 @@ __all__ = ["Accuracy", "Deviation", "Judgement", "deviations", "judge", "warning
 
 CLOSE = 1e-6
 """Largest deviation, as a share of the largest output, that rounding explains."""
+MOST_CLASSES = 64
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Correct labels of `samples` labels: by the float64 reference, and by the integers (golden)."""
+    """Correct labels of `samples` labels: by the float64 reference, and by the integers (golden). `confusion`
+    `[classes, classes]` int64: samples by true label and by that of golden, None for more than 64 classes."""
 
     samples: int
     float_correct: int
     int_correct: int
     source: str
+    confusion: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,17 @@ def judge(net: EqNet, integers: IntNet, inputs: Inputs, source: str) -> Judgemen
     codes = run_golden(integers, encode(integers, inputs)[0], trace=False).outputs[classes[0]]
     both = reference.outputs[classes[0]], codes
     float_right, int_right = (int(np.sum(o.argmax(axis=-1) == inputs.labels)) for o in both)
-    return Judgement(Accuracy(inputs.labels.size, float_right, int_right, source), compared)
+    confusion = _confusion(inputs.labels, codes.argmax(axis=-1), codes.shape[-1])
+    return Judgement(Accuracy(inputs.labels.size, float_right, int_right, source, confusion), compared)
+
+
+def _confusion(true: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64] | None:
+    """Samples by true label and by label `[classes, classes]`; None for more classes than anybody reads."""
+    if classes > MOST_CLASSES:
+        return None
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (true.reshape(-1), labels.reshape(-1)), 1)
+    return counts
 
 
 def deviations(reference: FloatRun, inputs: Inputs, source: str) -> tuple[Deviation, ...]:

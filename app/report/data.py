@@ -47,7 +47,7 @@ __all__ = [
     "verification_document",
 ]
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 _BINS = 30
 """Columns of a histogram, at most."""
 _TOOLS = ("onnx", "onnxruntime", "torch", "lava-nc", "safetensors")
@@ -176,12 +176,15 @@ def _given(result: CompileResult) -> list[Setting]:
 
 
 def _accuracy(accuracy: Accuracy) -> AccuracyDocument:
-    return {
+    document: AccuracyDocument = {
         "source": accuracy.source,
         "samples": number(accuracy.samples, "measured", "samples"),
         "float": number(accuracy.float_correct / accuracy.samples, "measured", "fraction", "float64 reference"),
         "integer": number(accuracy.int_correct / accuracy.samples, "simulated", "fraction", "golden"),
     }
+    if accuracy.confusion is not None:
+        document["confusion"] = {"kind": "simulated", "counts": accuracy.confusion.tolist()}
+    return document
 
 
 def deviation_document(d: Deviation) -> DeviationDocument:

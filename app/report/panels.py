@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import math
+
 from markupsafe import Markup
 
 from ..wording import percent, shown
-from .figure import BLUE, COLOURS, RED, Column, Curve, columns, curves, raster, slices
-from .schema import Changing, CubeCodes, Logits, Movement, Relaxation, SampleRelaxation, Settling, UnitCodes
+from .figure import (
+    BLUE,
+    COLOURS,
+    RED,
+    Column,
+    Curve,
+    Pixel,
+    coded,
+    columns,
+    confusion,
+    curves,
+    observatory,
+    raster,
+    slices,
+)
+from .schema import (
+    AccuracyDocument,
+    Changing,
+    CubeCodes,
+    Logits,
+    Movement,
+    Relaxation,
+    SampleRelaxation,
+    Settling,
+    SlopesDocument,
+    UnitCodes,
+)
 
-__all__ = ["cube_panels", "overall", "sample_panels", "settling_panel"]
+__all__ = ["OBSERVATORY", "confusion_panel", "cube_panels", "overall", "sample_panels", "settling_panel"]
+
+OBSERVATORY = (
+    "Observatory: red is the size of a unit's code, green how far it moved in the tick (logarithmic), white that a"
+    " change of the states by d moves it by more than d (slope above 1). Blue is a nudge: no nudged phase ran here."
+)
+"""What the colours say."""
 
 
 def overall(relaxation: Relaxation) -> list[Markup]:
@@ -35,18 +68,53 @@ def settling_panel(settling: Settling) -> Markup:
 
 def sample_panels(sample: SampleRelaxation) -> list[Markup]:
     """The panels of one sample."""
-    drawn = [_units(sample["units"])]
+    drawn = [_units(sample["units"]), _observatory(sample["units"], sample.get("slopes"))]
     return [*drawn, _logits(sample["logits"])] if "logits" in sample else drawn
 
 
-def cube_panels(cube: CubeCodes) -> list[tuple[str, Markup]]:
-    """For each tick its name, and the slices of the cube."""
+def confusion_panel(accuracy: AccuracyDocument) -> Markup:
+    """Which labels the integers take for which; nothing where there are too many."""
+    return confusion("confusion", accuracy["confusion"]["counts"]) if "confusion" in accuracy else Markup("")
+
+
+def cube_panels(cube: CubeCodes, stretched: SlopesDocument | None) -> list[tuple[str, Markup]]:
+    """For each tick its name, the slices of the cube by their codes, and by activity and motion. `stretched`: of the
+    same sample, None where no slopes are known of every unit."""
     bound = max(abs(cube["lowest"]), abs(cube["highest"]), 1)
     rows = []
-    for tick, codes in zip(cube["ticks"], cube["codes"], strict=True):
+    for tick, codes, moves in zip(cube["ticks"], cube["codes"], cube["moves"], strict=True):
         told = f"State {cube['state']} after tick {tick}, {cube['edge']} slices: codes {min(codes)} to {max(codes)}"
-        rows.append((f"tick {tick}", slices("cube", codes, cube["edge"], bound, told=told)))
+        plain = slices("cube", [coded(code, bound) for code in codes], cube["edge"], told=told)
+        steep = set(stretched["steep"][tick - 1]) if stretched and tick <= len(stretched["steep"]) else set()
+        cells = [_pixel(c, m, bound, u in steep) for u, (c, m) in enumerate(zip(codes, moves, strict=True))]
+        told = f"The same: {sum(m > 0 for m in moves)} of {len(moves)} units moved, {len(steep)} have a slope above 1"
+        both = Markup("").join([plain, slices("cube", cells, cube["edge"], told=told)])
+        rows.append((f"tick {tick}", Markup('<div class="panels">{}</div>').format(both)))
     return rows
+
+
+def _pixel(code: int, move: int, bound: int, steep: bool) -> Pixel:
+    """Red for activity, green for motion; white for a slope above 1."""
+    if steep:
+        return 1.0, 1.0, 1.0
+    return abs(code) / bound, math.log2(1 + move) / math.log2(1 + 2 * bound), 0.0
+
+
+def _observatory(units: UnitCodes, stretched: SlopesDocument | None) -> Markup:
+    codes, bound = units["codes"], max(abs(units["lowest"]), abs(units["highest"]), 1)
+    rows, white = [], 0
+    for tick, now in enumerate(codes):
+        before = codes[tick - 1] if tick else [0] * len(now)
+        steep = set(stretched["steep"][tick]) if stretched and tick < len(stretched["steep"]) else set()
+        white += len(steep)
+        pairs = enumerate(zip(now, before, strict=True))
+        rows.append([_pixel(a, abs(a - b), bound, u in steep) for u, (a, b) in pairs])
+    told = f"Activity and motion of {len(codes[0])} units over {len(codes)} ticks"
+    if stretched:
+        most = max(stretched["largest"])
+        told += f"; {white} of {len(codes) * len(codes[0])} have a slope above 1, the largest {most:.3g}"
+    title = f"Observatory, sample {units['sample']}"
+    return observatory("observatory", rows, title=title, unit="unit", told=told)
 
 
 def _movement(movement: Movement, first: int) -> Markup:

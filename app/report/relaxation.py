@@ -12,7 +12,8 @@ from eqcompile.toolchain.interfaces import FloatRun, Run
 from eqcompile.toolchain.ir import IntNet, Output, State, ops, walk
 
 from ..compile import CompileResult
-from .schema import CubeCodes, Logits, Relaxation, SampleRelaxation, UnitCodes
+from .schema import CubeCodes, Logits, Relaxation, SampleRelaxation, SlopesDocument, UnitCodes
+from .slopes import slopes
 
 __all__ = ["cube_edge", "relaxation"]
 
@@ -74,8 +75,36 @@ def _samples(result: CompileResult, state: State) -> list[SampleRelaxation]:
         }
         if logits:
             row["logits"] = logits[k]
+        steep = _slopes(result, state, k)
+        if steep is not None:
+            row["slopes"] = steep
         rows.append(row)
     return rows
+
+
+def _slopes(result: CompileResult, state: State, sample: int) -> SlopesDocument | None:
+    """Around the states that golden went through, of the units of `state` that are drawn."""
+    net, golden = result.net, result.golden
+    inputs = {name: value[sample : sample + 1] for name, value in result.samples.real.items()}
+    made = golden.steps[sample]
+    around = {
+        s.name: golden.states[s.name][: min(made, _SHOWN_TICKS), sample] / 2.0**s.frac
+        for s in net.states
+        if s.frac is not None
+    }
+    stretched = slopes(result.imported.net, inputs, around)
+    if stretched is None:
+        return None
+    names = [s.name for s in result.imported.net.states]
+    before = sum(int(np.prod(around[name].shape[1:])) for name in names[: names.index(state.name)])
+    own = stretched.gain[:, before : before + min(int(np.prod(state.shape)), _SHOWN_UNITS)]
+    return {
+        "kind": "measured",
+        "how": "central differences of the float64 step around the states of golden",
+        "steep": [np.flatnonzero(row > 1.0).tolist() for row in own],
+        "largest": own.max(axis=1).tolist(),
+        "radius": stretched.radius,
+    }
 
 
 def _labels(net: IntNet, run: Run | FloatRun, sample: int) -> list[int]:
@@ -101,6 +130,7 @@ def _cube(net: IntNet, golden: Run) -> CubeCodes | None:
         if edge is None or edge > _LARGEST_EDGE:
             continue
         codes = golden.states[state.name][:, 0]
+        moved = np.diff(codes, axis=0, prepend=codes[:1] if state.init else np.zeros_like(codes[:1]))
         last = len(codes) - 1
         ticks = np.unique(np.geomspace(1, last + 1, min(_SHOWN_CUBES, last + 1)).round().astype(int) - 1)
         return {
@@ -111,6 +141,7 @@ def _cube(net: IntNet, golden: Run) -> CubeCodes | None:
             "highest": net.formats[state.name].hi,
             "ticks": (ticks + 1).tolist(),
             "codes": codes[ticks].reshape(len(ticks), -1).tolist(),
+            "moves": np.abs(moved[ticks]).reshape(len(ticks), -1).tolist(),
         }
     return None
 

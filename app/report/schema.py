@@ -196,13 +196,21 @@ class SkippedDocument(TypedDict):
 VerificationDocument = EqualDocument | MissingDocument | SkippedDocument
 
 
+class Confusion(TypedDict):
+    """`counts[true][golden]`: samples by their true label and by that of golden."""
+
+    kind: Kind
+    counts: list[list[int]]
+
+
 class AccuracyDocument(TypedDict):
-    """The fraction of right labels, by the float64 reference and by golden."""
+    """The fraction of right labels, by the float64 reference and by golden; `confusion` of at most 64 classes."""
 
     source: str
     samples: Number
     float: Number
     integer: Number
+    confusion: NotRequired[Confusion]
 
 
 class DeviationDocument(TypedDict):
@@ -276,9 +284,22 @@ class Logits(TypedDict):
     codes: list[list[int]]
 
 
+class SlopesDocument(TypedDict):
+    """Slopes of the float64 step around the states of golden, by central differences. `steep[tick]`: the units
+    of `units` that a change of the states moves by more than its 2-norm; `largest[tick]`: the largest such slope;
+    `radius`: spectral radius around the last state."""
+
+    kind: Kind
+    how: str
+    steep: list[list[int]]
+    largest: list[float]
+    radius: float
+
+
 class SampleRelaxation(TypedDict):
     """One sample: the label that its file states, those of the float64 reference and of golden (each empty where there
-    is none, several where there are several rows), and how it settles. No `logits` where the input is a sequence."""
+    is none, several where there are several rows), and how it settles. No `logits` where the input is a sequence; no
+    `slopes` of large nets and of nets with states that have no scale."""
 
     sample: int
     label: list[int]
@@ -288,10 +309,12 @@ class SampleRelaxation(TypedDict):
     settled: bool
     units: UnitCodes
     logits: NotRequired[Logits]
+    slopes: NotRequired[SlopesDocument]
 
 
 class CubeCodes(TypedDict):
-    """Codes `[tick][unit]` of a state on a lattice of `edge`^3 units of one sample, after each of `ticks`."""
+    """Codes `[tick][unit]` of a state on a lattice of `edge`^3 units of one sample, after each of `ticks`; `moves`: by
+    how many codes each unit moved in that tick."""
 
     state: str
     sample: int
@@ -300,6 +323,7 @@ class CubeCodes(TypedDict):
     highest: int
     ticks: list[int]
     codes: list[list[int]]
+    moves: list[list[int]]
 
 
 class Relaxation(TypedDict):

@@ -15,8 +15,9 @@ from ..wording import lines_of, percent, shown, told_once
 from . import kit
 from .data import document
 from .details import facts
-from .kit import HTML, JSON, kind, number, picker, render
-from .panels import cube_panels, overall, sample_panels, settling_panel
+from .headline import headline
+from .kit import HTML, JSON, kind, number, picker, remark, render
+from .panels import OBSERVATORY, confusion_panel, cube_panels, overall, sample_panels, settling_panel
 from .schema import (
     DeviationDocument,
     Number,
@@ -118,6 +119,8 @@ def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, 
     return {
         **r,
         "again": again,
+        "headline": headline(r),
+        "confusion": confusion_panel(r["accuracy"]) if "accuracy" in r else "",
         "panels": [] if again else [settling_panel(r["settling"]), *(overall(relaxation) if relaxation else [])],
         "pickers": [] if relaxation is None else _pickers(relaxation, number_of),
         "errors": [[name, number(r["agreement"]["state_error"][name]), number(lsb)] for name, lsb in states],
@@ -134,13 +137,16 @@ def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, 
 
 def _pickers(relaxation: Relaxation, number_of: int) -> list[Markup]:
     samples = [(_sample_label(s), _sample_body(s)) for s in relaxation["samples"]]
-    drawn = [picker(f"samples-{number_of}", "Samples one by one", samples)]
+    drawn = [picker(f"samples-{number_of}", "Samples one by one", samples), remark(OBSERVATORY)]
     if "cube" in relaxation:
         cube = relaxation["cube"]
         title = (
             f"State {cube['state']} of sample {cube['sample']} in its lattice, slice by slice (red above 0, blue below)"
+            ", and as in the observatory"
         )
-        drawn.append(picker(f"cube-{number_of}", title, cube_panels(cube)))
+        stretched = relaxation["samples"][0].get("slopes")
+        whole = len(relaxation["samples"][0]["units"]["codes"][0]) == len(cube["codes"][0])
+        drawn.append(picker(f"cube-{number_of}", title, cube_panels(cube, stretched if whole else None)))
     return drawn
 
 

@@ -6,7 +6,7 @@ the page, in a dark one too; alone, an image has those of a light page. Each fig
 
 from .charts import Bar, Column, Curve, Dot, Level, bars, columns, curves, dots
 from .frame import BLUE, COLOURS, INK, RED, round_up
-from .grids import Cell, heat, raster, shade, slices
+from .grids import Cell, Pixel, coded, confusion, heat, observatory, raster, shade, slices
 
 __all__ = [
     "BLUE",
@@ -19,11 +19,15 @@ __all__ = [
     "Curve",
     "Dot",
     "Level",
+    "Pixel",
     "bars",
+    "coded",
     "columns",
+    "confusion",
     "curves",
     "dots",
     "heat",
+    "observatory",
     "raster",
     "round_up",
     "shade",

@@ -11,9 +11,31 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ...wording import percent
-from .frame import BOTTOM, GLYPH, GRID, HEIGHT, LEFT, MUTED, TOP, WIDTH, Axis, Plot, rect, svg, text, ticks
+from .frame import (
+    BLUE,
+    BOTTOM,
+    GLYPH,
+    GRID,
+    HEIGHT,
+    INK,
+    LEFT,
+    MUTED,
+    RIGHT,
+    SIZE,
+    TOP,
+    WIDTH,
+    Axis,
+    Plot,
+    rect,
+    svg,
+    text,
+    ticks,
+)
 
-__all__ = ["Cell", "heat", "raster", "shade", "slices"]
+__all__ = ["Cell", "Pixel", "coded", "confusion", "heat", "observatory", "raster", "shade", "slices"]
+
+Pixel = tuple[float, float, float]
+"""Red, green and blue, each in 0..1."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +96,9 @@ def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, t
     y = Axis(unit, 0, units, sorted({0, units // 2, units}))
     parts = Plot(title, x, y, beside, grid=False).frame()
     bound, height, right = max(abs(ends[0]), abs(ends[1]), 1), HEIGHT - BOTTOM - TOP, WIDTH - beside
-    image = [[row[u] / bound for row in rows] for u in reversed(range(units))]
+    image = [[_colour(row[u] / bound) for row in rows] for u in reversed(range(units))]
     parts.append(_image(image, LEFT, TOP, right - LEFT, height))
-    parts.append(_image([[1.0 - k / 31.5] for k in range(64)], right + 14, TOP, 10, height))
+    parts.append(_image([[_colour(1.0 - k / 31.5)] for k in range(64)], right + 14, TOP, 10, height))
     at = Axis("", -bound, bound, ()).scale(HEIGHT - BOTTOM, TOP)
     parts += [text(right + 28, at(value) + 4, f"{value:g}") for value in sorted({ends[0], 0, ends[1]})]
     flat = [code for code in rows[-1]]
@@ -84,20 +106,65 @@ def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, t
     return svg(name, WIDTH, HEIGHT, parts, told=told)
 
 
-def slices(name: str, codes: Sequence[int], edge: int, bound: int, *, told: str) -> Markup:
-    """Codes of a cube `[z][y][x]`, flat, as `edge` slices side by side, z from the first on."""
+def observatory(name: str, rows: Sequence[Sequence[Pixel]], *, title: str, unit: str, told: str) -> Markup:
+    """Colours `[tick][unit]` as an image like that of `raster`."""
+    ticks_shown, units = len(rows), len(rows[0])
+    x = Axis("tick", 0.5, ticks_shown + 0.5, ticks(1, ticks_shown))
+    y = Axis(unit, 0, units, sorted({0, units // 2, units}))
+    image = [[_bytes(row[u]) for row in rows] for u in reversed(range(units))]
+    parts = Plot(title, x, y, grid=False).frame()
+    parts.append(_image(image, LEFT, TOP, WIDTH - RIGHT - LEFT, HEIGHT - BOTTOM - TOP))
+    return svg(name, WIDTH, HEIGHT, parts, told=told)
+
+
+def slices(name: str, cells: Sequence[Pixel], edge: int, *, told: str) -> Markup:
+    """Colours of a cube `[z][y][x]`, flat, as `edge` slices side by side, z from the first on."""
     gap, across = 10, min(edge, 5)
     size = (WIDTH - 8) // across - gap
     parts = []
     for z in range(edge):
         x, y = 4 + (z % across) * (size + gap), 20 + (z // across) * (size + gap + 18)
-        plane = codes[z * edge * edge : (z + 1) * edge * edge]
+        plane = [_bytes(cell) for cell in cells[z * edge * edge : (z + 1) * edge * edge]]
         parts.append(text(x, y - 5, f"z = {z}", "start", MUTED))
-        parts.append(
-            _image([[v / bound for v in plane[k * edge : (k + 1) * edge]] for k in range(edge)], x, y, size, size)
-        )
+        parts.append(_image([plane[k * edge : (k + 1) * edge] for k in range(edge)], x, y, size, size))
     height = 20 + -(-edge // across) * (size + gap + 18)
     return svg(name, 8 + across * (size + gap), height, parts, told=told)
+
+
+def confusion(name: str, counts: Sequence[Sequence[int]]) -> Markup:
+    """Samples `[true label][label]`, shaded by the share of the row: right ones blue, wrong ones amber to red."""
+    classes, size, left, top = len(counts), 30.0 if len(counts) <= 16 else 16.0, 46.0, 46.0
+    parts = [text(left + classes * size / 2, 16, "label of the integers", "middle")]
+    turned = f'transform="rotate(-90 12 {top + classes * size / 2:.1f})" text-anchor="middle" font-size="{SIZE}"'
+    parts.append(f'<text x="12" y="{top + classes * size / 2:.1f}" {turned} fill="{INK}">true label</text>')
+    wrong = [(counts[t][k], t, k) for t in range(classes) for k in range(classes) if t != k]
+    for t, row in enumerate(counts):
+        total = sum(row) or 1
+        parts += [text(left + size * (t + 0.5), top - 6, str(t), "middle", MUTED, 11)]
+        parts += [text(left - 6, top + size * (t + 0.5) + 4, str(t), "end", MUTED, 11)]
+        for k, count in enumerate(row):
+            x, y, share = left + k * size, top + t * size, count / total
+            hover = f"true {t}, integers say {k}: {count:,} of {sum(row):,}"
+            fill = BLUE if t == k else shade(min(1.0, 0.25 + share)) if count else GRID
+            parts.append(rect(x, y, size - 1, size - 1, fill, told=hover, opacity=share if t == k else 1.0))
+            if count and size > SIZE * 2:
+                ink = INK if t == k and share < 0.6 else "#fff" if t == k or share > 0.35 else "#24303c"
+                parts.append(text(x + size / 2, y + size / 2 + 4, f"{count:,}", "middle", ink, 11))
+    right, total = sum(counts[k][k] for k in range(classes)), sum(map(sum, counts))
+    told = f"Confusion matrix: {right:,} of {total:,} labels are right"
+    worst = max(wrong, default=(0, 0, 0))
+    told += f"; most often {worst[1]} is taken for {worst[2]}, {worst[0]:,} times" if worst[0] else ""
+    return svg(name, left + classes * size + 8, top + classes * size + 8, parts, told=told)
+
+
+def coded(code: int, bound: int) -> Pixel:
+    """The colour of a code, as `raster` has it."""
+    red, green, blue = _colour(code / bound)
+    return red / 255, green / 255, blue / 255
+
+
+def _bytes(pixel: Pixel) -> bytes:
+    return bytes(round(255 * min(max(part, 0.0), 1.0)) for part in pixel)
 
 
 def _colour(v: float) -> bytes:
@@ -107,9 +174,9 @@ def _colour(v: float) -> bytes:
     return bytes(round(247 + (c - 247) * share) for c in end)
 
 
-def _image(rows: Sequence[Sequence[float]], x: float, y: float, width: float, height: float) -> str:
-    """Shares in -1..1 as the pixels of an inline PNG, one a cell, not smoothed."""
-    raw = b"".join(b"\0" + b"".join(map(_colour, row)) for row in rows)
+def _image(rows: Sequence[Sequence[bytes]], x: float, y: float, width: float, height: float) -> str:
+    """Red, green and blue bytes as the pixels of an inline PNG, one a cell, not smoothed."""
+    raw = b"".join(b"\0" + b"".join(row) for row in rows)
     head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(raw, 9)) + _chunk(b"IEND", b"")
     return (
