@@ -100,8 +100,8 @@ def _verify(
     timeout_s: float,
     progress: StageProgress,
 ) -> Verification:
-    net, start = artifact.net, time.perf_counter()
-    progress(name, 0, len(golden.steps))
+    net, start, samples = artifact.net, time.perf_counter(), len(golden.steps)
+    progress(name, 0, samples)
     try:
         run = simulator().run(
             artifact,
@@ -119,6 +119,8 @@ def _verify(
             install=hints[0] if hints else target_class(artifact.manifest.target).install,
         )
     seconds = time.perf_counter() - start
+    # A simulator that runs as one process reports nothing by itself.
+    progress(name, samples, samples)
     comparison = compare(golden, run, states=bool(net.states))
     comparison.require()
     return Verification(
