@@ -20,8 +20,6 @@ __all__ = ["LATENCY", "CheckedRam"]
 
 LATENCY = 2
 """Clocks from an address to its data: the decoder has one of its own, since a block RAM takes most of one."""
-SCRUB_CLOCKS = 4
-"""Of one word, while the memory is free."""
 
 
 class CheckedRam(wiring.Component):

@@ -24,12 +24,7 @@ __all__ = [
     "with_legend",
 ]
 
-INK, GRID, MUTED, PAPER = (
-    "var(--ink, #24303c)",
-    "var(--grid, #dfe4ea)",
-    "var(--muted, #64748b)",
-    "var(--paper, #fff)",
-)
+INK, GRID, MUTED = "var(--ink, #24303c)", "var(--grid, #dfe4ea)", "var(--muted, #64748b)"
 BLUE, RED = "var(--blue, #1d4ed8)", "var(--red, #c2410c)"
 COLOURS = (
     BLUE,

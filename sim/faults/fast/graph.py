@@ -187,13 +187,13 @@ class _Compiler:
         match op:
             case ops.Linear() | ops.Stencil() | ops.Conv():
                 self.weighted(op, row)
-            case ops.Reduce(x=x, kind="sum", axes=axes, keep=keep):
+            case ops.Reduce(x=x, kind="sum", axes=axes):
                 row[codes.KIND] = codes.SUM
-                owner = self.owners(op, axes, keep)
+                owner = self.owners(op, axes)
                 self.fan(x, np.arange(self.size[x]), owner, np.ones(self.size[x], np.int64))
-            case ops.Reduce(x=x, axes=axes, keep=keep):
+            case ops.Reduce(x=x, axes=axes):
                 row[codes.KIND] = codes.MAX
-                owner = self.owners(op, axes, keep)
+                owner = self.owners(op, axes)
                 self.fan(x, np.arange(self.size[x]), owner, np.zeros(self.size[x], np.int64))
                 row[codes.LIST] = self.lists(op.out, owner, self.elements(x).ravel(), self.elements(x).ravel())
             case ops.MatMul(a=a, b=b):
@@ -250,7 +250,7 @@ class _Compiler:
     def starts(self, key: Numbers, count: int) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(np.bincount(key, minlength=count))])
 
-    def owners(self, op: ops.Reduce, axes: tuple[int, ...], keep: bool) -> NDArray[np.int64]:
+    def owners(self, op: ops.Reduce, axes: tuple[int, ...]) -> NDArray[np.int64]:
         """The result that each entry of the operand goes to."""
         shape = self.shape(op.x)
         kept = tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))

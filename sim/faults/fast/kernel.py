@@ -113,7 +113,7 @@ def _held(m, w, clean):
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _note(following, worst, old, m, w):
+def _note(following, worst, old, w):
     """What is known after a tick that left buffer `old`, and of those that repeat it before `following`."""
     facts = w[K.W_FACT]
     if w[w[K.W_LATCH_COUNT] + old]:
@@ -164,7 +164,7 @@ def _coast(source, old, tick, end, moved, sample, row_of, trace, m, w, clean, de
             forget_latched(source, m, w)
             old = 1 - old
             source = old
-            _note(following, min(worst, np.int64(2147483647)), old, m, w)
+            _note(following, min(worst, np.int64(2147483647)), old, w)
             _trace(tick, following, old, trace, m, w)
         tick = following
     return old, tick, moved
@@ -248,7 +248,7 @@ def _relax(sample, start, end, row_of, ups, words, copies, targets, trace, m, w,
         if moved == 0 and not _toggles(start, active, tick, ups, words, copies, targets, w):
             # A fixed point of the disturbed step: until other upsets act, or a frame begins, every tick repeats it.
             following = max(following, min(change, (tick // steps + 1) * steps))
-        _note(following, worst, old, m, w)
+        _note(following, worst, old, w)
         _trace(tick, following, old, trace, m, w)
         tick = following
     _end(old, moved, m, w)
@@ -317,7 +317,7 @@ def _compiled(digest):
                     forget_latched(2, m, w)
                     old = source = np.int64(1)
                     tick += 1
-                    _note(tick, min(worst, np.int64(2147483647)), old, m, w)
+                    _note(tick, min(worst, np.int64(2147483647)), old, w)
                     _trace(tick - 1, tick, old, trace, m, w)
                 old, tick, moved = _coast(
                     source, old, tick, ticks + 1, moved, sample, row_of, trace, m, w, clean, dense
