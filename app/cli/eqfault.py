@@ -58,6 +58,12 @@ def _replay(argv: Sequence[str]) -> Reply:
     return fault_replay.command(argv)
 
 
+def _pack(argv: Sequence[str]) -> Reply:
+    from . import fault_pack
+
+    return fault_pack.command(argv)
+
+
 def _rate(argv: Sequence[str]) -> Reply:
     from . import fault_rate
 
@@ -76,6 +82,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("report", "CAMPAIGN", "write report.html and report.json anew", _report),
     Command("plan", "DIR --model M", "how many faults a margin needs; runs nothing", _plan),
     Command("replay", "CAMPAIGN ID", "one fault again, tick by tick", _replay),
+    Command("pack", "CAMPAIGN -o FILE.zip", "evidence to hand over, what is excluded first", _pack),
     Command("rate", "FILE.toml", "upset rates of an orbit by kind of memory cell", _rate),
     Command("models", "", "fault models and engines", _models),
 )

@@ -99,14 +99,18 @@ def _reported(folder: Path, work: Callable[[], None]) -> Reply:
 
 def report(argv: Sequence[str]) -> Reply:
     """Write the report of what is stored."""
-    from ..report.campaign import write
+    from ..report.campaign import place, write
 
     parser = _parser("report", "Write report.html and report.json of what a campaign holds so far.")
     parser.add_argument("output", type=Path, metavar="CAMPAIGN", help="folder of the campaign")
-    parser.add_argument("--against", type=Path, metavar="CAMPAIGN", help="another campaign to compare with")
+    help = "another campaign to compare with (may be stated again)"
+    parser.add_argument("--against", type=Path, action="append", default=[], metavar="CAMPAIGN", help=help)
+    help = "folder of the report (default: the campaign's, and one inside it for a comparison)"
+    parser.add_argument("--report", type=Path, metavar="DIR", help=help)
     namespace = parser.parse_all(argv)
-    document = write(namespace.output, against=namespace.against)
-    return Reply(document, str(namespace.output / "report.html"))
+    output = namespace.report or place(namespace.output, namespace.against)
+    document = write(namespace.output, against=namespace.against, output=output)
+    return Reply(document, str(output / "report.html"))
 
 
 def plan(argv: Sequence[str]) -> Reply:

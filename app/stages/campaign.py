@@ -71,16 +71,28 @@ class Campaign(Display):
         resume(self.folder, workers=options, show=progress)
         return Campaign(self.folder)
 
-    def report(self, *, against: Campaign | str | Path | None = None) -> Path:
-        """Write `report.html` and `report.json` anew, with another campaign beside it; return the page.
+    def report(self, *against: Campaign | str | Path) -> Path:
+        """Write `report.html` and `report.json` anew, and return the page. With other campaigns beside it they go to a
+        folder inside this one, so that no report takes the place of another.
 
         Raises ArtifactError if there are no results.
         """
-        from ..report.campaign import write
+        from ..report.campaign import place, write
 
-        other = against.folder if isinstance(against, Campaign) else None if against is None else Path(against)
-        write(self.folder, against=other)
-        return self.page
+        others = [other.folder if isinstance(other, Campaign) else Path(other) for other in against]
+        write(self.folder, against=others)
+        return place(self.folder, others) / "report.html"
+
+    def pack(self, file: str | Path, *, force: bool = False) -> Path:
+        """Pack the campaign into a zip file to hand over: what it leaves out first, assumptions, result, command,
+        versions, seeds, and every file with its hash. Returns the file.
+
+        Raises ArtifactError if there are no results, or the file exists without `force` or cannot be written.
+        """
+        from ..report.campaign.evidence import pack
+
+        pack(self.folder, Path(file), force=force)
+        return Path(file)
 
     def replay(self, fault: str, *, engine: str | None = None) -> Replay:
         """Inject one fault again: its id, or `CHUNK.NUMBER` as in the table of results.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 from pathlib import Path
@@ -180,8 +181,13 @@ def test_another_campaign_stands_beside_the_baseline(
     assert eqfault([*run, "-o", "other", "--seed", "4"]) == 0
     assert eqfault([*run, "-o", "c", "--baseline", "net.onnx"]) == 0
     assert eqfault(["report", "c", "--against", "other"]) == 0
-    page = (tmp_path / "c" / "report.html").read_text()
+    page = (tmp_path / "c" / "against_other" / "report.html").read_text()
     assert re.findall(r"<h2>(Against [^<]+)<", page) == ["Against baseline", "Against other"]
+    assert "Against other" not in (tmp_path / "c" / "report.html").read_text()
+    shutil.copytree("other", "deep/copy/other")
+    assert eqfault(["report", "c", "--against", "other", "--against", "deep/copy/other"]) == 0
+    both = json.loads((tmp_path / "c" / f"against_{tmp_path.name}-other_copy-other" / "report.json").read_text())
+    assert [b["name"] for b in both["baselines"]] == ["baseline", f"{tmp_path.name}/other", "copy/other"]
 
 
 def test_hardware_of_another_target_is_no_rtl_core(

@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 PROGRAMS: dict[str, Callable[..., int]] = {"eqcompile": main, "eqsim": eqsim, "eqfault": eqfault, "eqtune": eqtune}
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-RUN = ("own-parts", "campaign-on-dask", "failure-rate")
+RUN = ("own-parts", "campaign-on-dask", "failure-rate", "read-a-report")
 """Pages whose `console` blocks run here; those of the others run in `tests/examples`."""
 
 

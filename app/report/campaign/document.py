@@ -60,8 +60,8 @@ MEANINGS: Mapping[Outcome, str] = {
 _RANKED, _SHOWN_IDS = 10_000, 20
 
 
-def document(folder: Path, *, against: Path | None = None) -> CampaignReport:
-    """The whole report of a campaign folder; `against` is another campaign to compare with, beside the
+def document(folder: Path, *, against: Sequence[Path] = ()) -> CampaignReport:
+    """The whole report of a campaign folder; `against` are other campaigns to compare with, beside the
     baselines inside it. Raises ArtifactError if there are no results."""
     with _opened(folder) as (campaign, store):
         measures = _counted(campaign)
@@ -82,15 +82,23 @@ def document(folder: Path, *, against: Path | None = None) -> CampaignReport:
         }
     places = [place for place in baselines_of(folder) if (place / STORE).exists()]
     names = [place.name for place in places]
-    if against is not None:
-        places.append(against)
-        names.append(against.resolve().name)
+    places += against
+    names += labels(against)
     for name, place in zip(names, places, strict=True):
         with _opened(place) as (campaign, store):
             part = _part(campaign, store)
         report["baselines"].append({"name": name, "baseline": part, "difference": _differences(report, part)})
     report["cores"] = compared_cores([report, *(b["baseline"] for b in report["baselines"])])
     return report
+
+
+def labels(places: Sequence[Path]) -> list[str]:
+    """A name for each campaign: that of its folder, with those above it as far as names are alike."""
+    paths = [place.resolve().parts for place in places]
+    length = 1
+    while len({path[-length:] for path in paths}) < len(set(paths)):
+        length += 1
+    return ["/".join(path[-length:]) for path in paths]
 
 
 @contextmanager

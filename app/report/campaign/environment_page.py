@@ -9,7 +9,7 @@ from eqcompile.sim.campaign.environment.rates import HOURS_PER_FIT
 from ..kit import marked, remark, section, table
 from .schema import CampaignReport, EnvironmentRow
 
-__all__ = ["environment_section"]
+__all__ = ["environment_section", "years"]
 
 
 def environment_section(report: CampaignReport) -> Markup:
@@ -55,7 +55,7 @@ def environment_section(report: CampaignReport) -> Markup:
     )
     t = e["total"]
     if t["fit_low"] > 0:
-        rows[-1][-1] += f" ({_years(HOURS_PER_FIT / t['fit_high'])} to {_years(HOURS_PER_FIT / t['fit_low'])})"
+        rows[-1][-1] += f" ({years(HOURS_PER_FIT / t['fit_high'])} to {years(HOURS_PER_FIT / t['fit_low'])})"
     scrub, accumulated = Markup(""), e["total"]["accumulated"]
     if accumulated is not None:
         standing = f"{accumulated:.3g} upsets stand at a time on average"
@@ -114,8 +114,9 @@ def _between(low: float, high: float) -> str:
 def _mttf(row: EnvironmentRow) -> str:
     if "mttf_hours" not in row:
         return "no failure seen"
-    return _years(row["mttf_hours"])
+    return years(row["mttf_hours"])
 
 
-def _years(hours: float) -> str:
+def years(hours: float) -> str:
+    """A time in hours, or in years where it is one or more."""
     return f"{hours:.4g} h" if hours < 8766 else f"{hours / 8766:.4g} years"

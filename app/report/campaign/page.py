@@ -13,6 +13,7 @@ from ..kit import render as render_template
 from ..kit import table as table_of
 from .cores_page import cores_section
 from .environment_page import environment_section
+from .headline import headline
 from .schema import Baseline, CampaignReport, Ranking, Strata, Stratum
 
 __all__ = ["render"]
@@ -49,7 +50,8 @@ def render(report: CampaignReport) -> str:
     ]
     title = f"Fault campaign: {campaign['net']}, model {campaign['model']}"
     body = Markup("\n").join(p for p in parts if p)
-    return render_template("page.html", title=title, heading=title, intro=_intro(report), body=body)
+    intro = _intro(report) + headline(report)
+    return render_template("page.html", title=title, heading=title, intro=intro, body=body)
 
 
 def _intro(report: CampaignReport) -> Markup:
