@@ -13,18 +13,27 @@ Each object shows itself: as text (`print`), in a notebook (a table and a pictur
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from eqcompile.sim.campaign.environment.summary import RateDocument, load_orbit, summary
 from eqcompile.toolchain.diagnostics import EqcompileError
+from eqcompile.toolchain.options import QuantizeOptions
 
+from .documents import Candidates, InjectionDocument, Inspection, TargetState
+from .family_package import new_family
+from .inspection import inspect_path
+from .installation import Installation, families, injection, installation, refusals, targets
+from .options import ModelOptions
 from .stages.build import Build, VerifiedBuild, compile, open, target
 from .stages.campaign import Campaign, Replay, campaign, open_campaign, plan_campaign
 from .stages.certification import Certification, certify
 from .stages.display import Display, Picture
 from .stages.inference import Difference, Inference, compare
+from .stages.keywords import keyword_options
 from .stages.model import Model, load
 from .stages.quantization import Quantization, quantize
 from .stages.samples import SampleSource
+from .stages.tools import Search, Synthesis, Tuning, search, synthesise, tune
 
 __all__ = [
     "Build",
@@ -38,18 +47,30 @@ __all__ = [
     "Picture",
     "Quantization",
     "Replay",
+    "Search",
+    "Synthesis",
+    "Tuning",
     "VerifiedBuild",
+    "available_targets",
     "campaign",
     "certify",
     "compare",
     "compile",
+    "doctor",
+    "families",
+    "fault_models",
     "golden",
+    "inspect",
     "load",
+    "new_family",
     "open",
     "open_campaign",
     "plan_campaign",
     "quantize",
+    "search",
+    "synthesise",
     "target",
+    "tune",
     "upset_rates",
 ]
 
@@ -77,3 +98,36 @@ def upset_rates(file: str | Path, *, mission_s: float | None = None, devices: in
         UsageError: the file cannot be read. ImportFileError: it or a spectrum is not as it must be, with every fault.
     """
     return summary(load_orbit(Path(file)), mission_s=mission_s, devices=devices)
+
+
+def inspect(source: str | Path, **options: Any) -> Inspection | Candidates:
+    """What a checkpoint, a saved net or an artifact folder holds, as JSON values; of a checkpoint whose family is open,
+    the families that fit.
+
+    `options`: those of `load` for a file. Raises UsageError for options of an import where there is a net already, and
+    what opening and importing raise.
+    """
+    return inspect_path(Path(source), keyword_options(ModelOptions, options, "eq.inspect"))
+
+
+def available_targets(model: Model | None = None, **options: Any) -> list[TargetState]:
+    """The targets, whether their tools are installed, and the simulators that check them. With a model also what each
+    target with its default options refuses of it for certain, without quantizing it.
+
+    `options`: fields of `QuantizeOptions`. Raises UsageError for options that mean nothing.
+    """
+    rows = targets()
+    if model is None:
+        return rows
+    reasons = refusals(model.net, keyword_options(QuantizeOptions, options, "eq.available_targets"))
+    return [{**row, "refusals": reasons.get(row["name"], [])} for row in rows]
+
+
+def doctor() -> Installation:
+    """What is installed, and the commands that install the rest."""
+    return installation()
+
+
+def fault_models() -> InjectionDocument:
+    """The fault models and engines that are installed, for `campaign`."""
+    return injection()

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic
 
-__all__ = ["replacing"]
+__all__ = ["demand_writable", "replacing"]
+
+
+def demand_writable(path: Path, *, force: bool) -> None:
+    """Raise ArtifactError if the file `path` exists without `force`, or is a folder: before long work."""
+    if path.is_dir():
+        raise ArtifactError(Diagnostic("output-is-folder", "the output file is a folder", str(path), "choose another"))
+    if path.exists() and not force:
+        raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
 
 
 @contextlib.contextmanager
@@ -18,10 +26,7 @@ def replacing(path: Path, *, force: bool) -> Iterator[Path]:
 
     Raises ArtifactError if `path` exists without `force`, is a folder, or cannot be written.
     """
-    if path.is_dir():
-        raise ArtifactError(Diagnostic("output-is-folder", "the output file is a folder", str(path), "choose another"))
-    if path.exists() and not force:
-        raise ArtifactError(Diagnostic("output-exists", "the output exists already", str(path), "add --force"))
+    demand_writable(path, force=force)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

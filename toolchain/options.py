@@ -130,6 +130,11 @@ def option_faults(options: DataclassInstance) -> list[Diagnostic]:
         if pattern is not None and not re.fullmatch(pattern, value):
             what, hint = f"{f.name} is {value!r}, must match {pattern}", f.metadata["help"]
             faults.append(Diagnostic("option-value", what, f.name, hint))
+        if get_origin(kind) in (Union, UnionType):
+            numbers, words = get_args(kind)
+            if value in get_args(words):
+                continue
+            kind = numbers
         if bounds is None:
             continue
         entries = {f.name: value}

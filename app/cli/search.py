@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eqcompile.toolchain import artifact, data
+from eqcompile.toolchain import artifact
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.kept_labels import kept_labels
 
 from ..files import replacing
 from ..options import ForceOption, ModelOptions
-from ..progress import stage_progress
-from ..report.pareto import front, picture
+from ..report.pareto import picture
 from ..width_words import width_words
 from . import show
 from .console import TARGET_MISSED, Parser, Reply
@@ -49,54 +47,45 @@ _JSON, _PICTURE, _HALF = "search.json", "pareto.svg", "calibration.npz"
 def command(argv: Sequence[str]) -> Reply:
     """Search as the command line says."""
     namespace = _parsed(argv)
-    folder: Path = namespace.output
-    imported = import_model(namespace.model, **asdict(build(ModelOptions, namespace)))
-    force = build(ForceOption, namespace).force
-    inputs = data.read_inputs(namespace.inputs, imported.net, limit=namespace.samples)
-    calibration: Mapping[str, NDArray[Any]] | None = None
-    if namespace.calibrate is not None:
-        calibration = data.read_inputs(namespace.calibrate, imported.net)
-    options = integers_of(namespace)
-    from eqcompile.quantization.search import search
-    from eqcompile.quantization.widen import halves
+    from ..stages.model import Model
+    from ..stages.tools import find_widths
 
+    folder, force = namespace.output, build(ForceOption, namespace).force
+    model = Model(import_model(namespace.model, **asdict(build(ModelOptions, namespace))))
     with (
         replacing(folder / _JSON, force=force) as document_file,
         replacing(folder / _PICTURE, force=force) as picture_file,
         contextlib.ExitStack() as stack,
-        stage_progress() as progress,
     ):
-        if calibration is None:
+        found = find_widths(
+            model,
+            namespace.inputs,
+            integers_of(namespace),
+            calibrate=namespace.calibrate,
+            target=namespace.target_agreement,
+            samples=namespace.samples,
+            show=True,
+        )
+        if namespace.calibrate is None:
             # The command line that is printed calibrates on what the search did: the net is the same, digest and all.
             half_file = stack.enter_context(replacing(folder / _HALF, force=force))
-            search_half, _ = halves(inputs)
-            calibration = search_half
             with half_file.open("wb") as file:
-                np.savez(file, **search_half)
-        result = search(
-            imported.net,
-            options,
-            calibration=calibration,
-            inputs=inputs,
-            target=namespace.target_agreement,
-            progress=None if progress is None else lambda done, total: progress("search", done, total),
-        )
-        found = result.to_json()
+                np.savez(file, **found.calibration.arrays)
+        table = found.to_json()
         document = {
-            "warnings": list(imported.warnings),
+            "warnings": list(model.imported.warnings),
             "model": namespace.model.name,
-            "family": imported.family,
+            "family": model.family,
             "inputs": namespace.inputs.name,
             "calibration": "the search half" if namespace.calibrate is None else namespace.calibrate.name,
-            **found,
-            "front": [trial.to_json() for trial in front(result.trials)],
-            "command": _command_line(namespace, found),
+            **table,
+            "command": _command_line(namespace, table),
             "tools": artifact.tool_versions(),
             "output": str(folder),
         }
         artifact.write_json(document_file, document)
-        picture_file.write_text(picture(result), encoding="utf-8")
-    return Reply(document, _text(document), 0 if result.meets_target else TARGET_MISSED)
+        picture_file.write_text(picture(found.result), encoding="utf-8")
+    return Reply(document, _text(document), 0 if found.meets_target else TARGET_MISSED)
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

@@ -54,9 +54,9 @@ class Picture:
         if alone and len(self.panels) != 1:
             what = f"one file of SVG holds one panel, this picture has {len(self.panels)}"
             raise ArtifactError(Diagnostic("picture-panels", what, str(path), "save it as .html"))
-        text = self.panels[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if alone else self._page()
+        drawn = str(self.panels[0]).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) if alone else ""
         with replacing(path, force=force) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(drawn or self._page(), encoding="utf-8")
         return path
 
     def _page(self) -> str:

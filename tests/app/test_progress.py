@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,33 @@ def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert len({total for _, total in rows}) == 1, stage
         assert [done for done, _ in rows] == sorted(done for done, _ in rows), stage
         assert rows[-1][0] == rows[-1][1], stage
+
+
+def test_progress_is_a_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error of a notebook is no terminal: long work would show a line now and then."""
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    bars = []
+    module = types.ModuleType("tqdm.auto")
+    monkeypatch.setattr(module, "tqdm", lambda **options: bars.append(options) or FakeBar(), raising=False)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", module)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with stage_progress() as progress:
+        progress("golden", 1, 4)
+    assert [bar["desc"] for bar in bars] == ["golden"]
+    shell.config.clear()
+    with stage_progress() as progress:
+        progress("golden", 1, 4)
+    assert len(bars) == 1
+
+
+class FakeBar:
+    """Takes what a bar takes."""
+
+    total = n = 0
+
+    def update(self, by: int) -> None:
+        self.n += by
+
+    def close(self) -> None:
+        """Nothing is drawn."""

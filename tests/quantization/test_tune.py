@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from eqcompile.app.cli import tune
+from eqcompile.app import tuning
 from eqcompile.app.cli.main import eqtune, main
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.qat import stage, train
@@ -223,14 +223,14 @@ def test_a_checkpoint_that_lowers_to_other_codes_is_not_kept(
     samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mutant: one weight of the written file is another one; the check after writing has to see it."""
-    write = tune._write
+    write = tuning._write
 
     def spoilt(path: Path, checkpoint: Mapping[str, Any]) -> None:
         state = dict(checkpoint["state_dict"])
         state["W_rec.weight"] = -state["W_rec.weight"]
         write(path, {**checkpoint, "state_dict": state})
 
-    monkeypatch.setattr(tune, "_write", spoilt)
+    monkeypatch.setattr(tuning, "_write", spoilt)
     assert run(samples, tmp_path / "tuned.pt") == 8
     assert document(capsys)["error"][0]["code"] == "tune-changed"
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from typing import Any
 from emitting import emitted
 from float_nets import float_net
 
-from eqcompile.app.cli import tune
+from eqcompile.app import tuning
 from eqcompile.app.files import replacing
 from eqcompile.app.report.write import check_folder
 from eqcompile.sim import c_runner
@@ -46,13 +46,13 @@ def compiled(*options: object) -> Any:
 
 
 def other_codes(case: Case) -> Any:
-    write = tune._write
+    write = tuning._write
 
     def spoil(path: Path, checkpoint: Any) -> None:
         weights = {key: -array for key, array in checkpoint["state_dict"].items()}
         write(path, {**checkpoint, "state_dict": weights})
 
-    case.patch.setattr(tune, "_write", spoil)
+    case.patch.setattr(tuning, "_write", spoil)
     return command("tune", LOOPED, "--data", SAMPLES, "-o", "t.pt", "--epochs", 1, "--hold-out", 0, "--ticks", 1)
 
 
