@@ -145,7 +145,12 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
     request.target.require_preflight(needs)
     with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
-        lowered = request.lowered or lower(imported.net, request.quantize, calibration=calibration)
+        lowered = request.lowered or lower(
+            imported.net,
+            request.quantize,
+            calibration=calibration,
+            progress=lambda done, total: report("choose widths", done, total),
+        )
         net = lowered.net
         verify(net)
         report("quantize", 1, 1)

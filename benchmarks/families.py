@@ -1,12 +1,13 @@
 """Which family goes to which target, and does it compute the same there.
 
-    python benchmarks/families.py [--out DIR] [--only NAME] [--target NAME] [--keep] [--most-weights N]
+    python benchmarks/families.py [--out DIR] [--only NAME] [--target NAME] [--keep] [--most-weights N] [--limit S]
 
 A net of every family (tests/support/family_nets.py: trained, or with random weights where there is no file) is
 quantized (8-bit states, int8 or ternary weights), emitted for each target and run by each of its simulators on two
 samples; every state at every step is compared with golden. A family that is refused is listed with what it would
-need. Of the cores of `rtl`, which say of each net whether they take it, the cheapest to build that takes it is
-compiled by Verilator, unless the net has more than N weights. Steps and mismatches are simulated.
+need. Cores of `rtl` are compiled by Verilator: the serial core, whose weights are in a memory, whatever their number;
+cores that have hardware for each weight if the net has at most N. A simulator that has not ended after S seconds,
+its compilation included, is ended, and the row says so. Steps and mismatches are simulated.
 
 What is measured is recorded after each net: `--keep` goes on from there, and measures what is not recorded.
 """
@@ -36,17 +37,18 @@ from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.data import encode
-from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
+from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError, UnsupportedError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Refusals, Target
 from eqcompile.toolchain.ir import IntNet, ops
 
 CORES = ("serial", "lattice", "parallel")
-"""Architectures of `rtl` from the cheapest to build."""
+MEMORY_CORE = "rtl serial"
+"""The core that compiles in the same time whatever its weights."""
 COLUMNS = {"target": "", "simulators": "", "nets": "simulated", **COUNTS, "refused": "computed"}
-TIMEOUT_S = 3600.0
+LIMIT_S = 600.0
 SAMPLES = 2
-MOST_WEIGHTS = 8000
+MOST_WEIGHTS = 26000
 NAME = re.compile(r"\W+")
 
 
@@ -72,7 +74,7 @@ def refusal(by: str, diagnostics: Sequence[Diagnostic]) -> Row:
     return {"by": by, "refused": [d.what for d in diagnostics]}
 
 
-def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int) -> Iterator[Row]:
+def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int, limit_s: float) -> Iterator[Row]:
     """The rows of a net in these columns: one for each simulator that ran, or one that says why none did."""
     case = family_net(name)
     row: Row = {"net": name, "family": case.net.family}
@@ -84,7 +86,6 @@ def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int) -> I
     samples = {key: value[:SAMPLES] for key, value in case.inputs.items()}
     codes, _ = encode(lowered, samples)
     golden = run_golden(lowered, codes)
-    simulated_core = ""
     for column in wanted:
         row["column"] = column
         target = backend(column)
@@ -93,20 +94,22 @@ def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int) -> I
             yield row | refusal(column, plan.diagnostics)
             continue
         if target.name == "rtl":
-            if simulated_core:
-                yield row | {"not simulated": f"{simulated_core} is"}
-                continue
-            if weights(lowered) > most_weights:
+            if column != MEMORY_CORE and weights(lowered) > most_weights:
                 yield row | {"not simulated": f"{weights(lowered):,} weights"}
                 continue
-            simulated_core = column.removeprefix("rtl ")
         place = folder / f"{NAME.sub('_', name)}-{NAME.sub('_', column)}"
         place.mkdir()
         artifact = emit_artifact(target, lowered, place)
         for simulator, kind in registry.simulators_of(target.name).items():
             if target.name == "rtl" and simulator != "verilator-native":
                 continue
-            got = kind().run(artifact, codes, trace=True, timeout_s=TIMEOUT_S)
+            try:
+                got = kind().run(artifact, codes, trace=True, timeout_s=limit_s)
+            except SimulatorError as error:
+                if error.diagnostics[0].code != "simulator-timeout":
+                    raise
+                yield row | {"not simulated": f"no end in {limit_s:.0f} s"}
+                continue
             yield row | {"simulator": simulator} | counts(compare(golden, got, states=bool(lowered.states)))
 
 
@@ -153,8 +156,9 @@ def main() -> int:
         type=int,
         default=MOST_WEIGHTS,
         metavar="N",
-        help="of a net whose core is compiled (%(default)s)",
+        help="of a net whose core with hardware for each weight is compiled (%(default)s)",
     )
+    parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="S", help="of a simulator (%(default)s s)")
     options = parser.parse_args()
     chosen = [name for name in FAMILY_NETS if options.only is None or options.only in name]
     asked = options.target or columns()
@@ -168,7 +172,9 @@ def main() -> int:
             continue
         sys.stderr.write(f"{k}/{len(chosen)} {name}: {', '.join(wanted)}\n")
         with tempfile.TemporaryDirectory() as folder, np.errstate(all="raise"):
-            fresh = [row | {"at": commit} for row in rows(name, wanted, Path(folder), options.most_weights)]
+            fresh = [
+                row | {"at": commit} for row in rows(name, wanted, Path(folder), options.most_weights, options.limit)
+            ]
         data = [r for r in data if r["net"] in FAMILY_NETS and not (r["net"] == name and r["column"] in wanted)] + fresh
         record(sorted(data, key=lambda r: FAMILY_NETS.index(r["net"])), options.out)
     sys.stdout.write(table(tuple(COLUMNS), totals(data)) + "\n")

@@ -4,7 +4,8 @@
 
 Every trained checkpoint of tests/data/zoo that classifies digits is quantized with 8-bit states, plainly and with two
 guard bits, calibrated on training images, and judged on 328 test images (the two that the checkpoints hold are among
-the first 32, which are left out); every net of tests/data/published is judged on its 64 test inputs. Where 8 bits
+the first 32, which are left out); those that continue a text on 48 sequences of it, 768 tokens, calibrated on 16
+others; every net of tests/data/published is judged on its 64 test inputs. Where 8 bits
 keep fewer than 99 of 100 labels, the search of `--keep-labels` chooses widths, on the training images alone; where
 its choice does not keep them on the test images, all states and inputs are widened until they do. A net is called
 chaotic on evidence: the float net, run again on inputs moved by 2^-9 up or down, which is half a step of an 8-bit
@@ -28,9 +29,10 @@ import results
 from equality import CALIBRATION, TEST, Row
 from numpy.typing import NDArray
 from published_nets import NETS, published_net
-from zoo_nets import NAMES, zoo_net
+from zoo_nets import NAMES, ZOO, zoo_net
 
 from eqcompile.app.cli.show import table
+from eqcompile.app.progress import stage_progress
 from eqcompile.app.width_words import width_words
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.widen import keep_labels
@@ -45,6 +47,10 @@ PLAIN = {0: "8 bits", 2: "8 bits and 2 guard bits"}
 CHAOTIC, SEARCH = "chaotic", "search"
 WIDER = (10, 12, 14)
 SKIPPED = 32
+VOCABULARY = 27
+TEXT = ZOO.with_name("zoo_text.npz")
+CALIBRATING = 16
+"""Sequences of the text from which ranges and widths are taken; labels are counted on the others."""
 MOVED = 2.0**-9
 KEPT = 0.99
 COLUMNS = {
@@ -86,7 +92,7 @@ def logits(outputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
 
 @dataclass(frozen=True)
 class Data:
-    """A classifier with its test inputs, their labels, and training inputs."""
+    """A classifier with its test inputs, their labels (one for each token of a sequence), and training inputs."""
 
     net: EqNet
     x: Numbers
@@ -95,12 +101,19 @@ class Data:
 
 
 def classifier(name: str) -> Data | None:
-    """The net of that name with its data; None if it does not classify digits."""
+    """The net of that name with its data; None if it classifies nothing."""
     if name in NETS:
         net, _, calibration = published_net(name)
         stored = NETS[name].data()
         return Data(net, stored["x"].astype(np.float64), stored["labels"], calibration["x"].astype(np.float64))
     net, samples = zoo_net(name)
+    (source,) = net.inputs
+    if any(o.kind != "classes" for o in net.outputs):
+        return None
+    if source.rows == VOCABULARY:
+        with np.load(TEXT) as file:
+            text, following = file["x"].astype(np.int64), file["labels"].astype(np.int64)
+        return Data(net, text[CALIBRATING:], following[CALIBRATING:], text[:CALIBRATING])
     with np.load(TEST) as file:
         digits, labels = file["x"].astype(np.float64), file["labels"]
     with np.load(CALIBRATION) as file:
@@ -114,7 +127,7 @@ def classifier(name: str) -> Data | None:
 
 
 def row(name: str) -> Row | None:
-    """The figures of one checkpoint; None if it does not classify digits."""
+    """The figures of one checkpoint; None if it classifies nothing."""
     data = classifier(name)
     if data is None:
         return None
@@ -122,8 +135,13 @@ def row(name: str) -> Row | None:
     calibration = {key: data.training}
     real = run_reference(net, {key: x})
     told = logits(real.outputs).argmax(-1)
-    figures: Row = {"net": name, "family": net.family, "samples": len(x), "float correct": int((told == labels).sum())}
-    least = KEPT * len(x)
+    figures: Row = {
+        "net": name,
+        "family": net.family,
+        "samples": labels.size,
+        "float correct": int((told == labels).sum()),
+    }
+    least = KEPT * labels.size
 
     def judge(options: QuantizeOptions, what: str) -> bool:
         """Whether the integers of these options keep enough labels; the row says how many, and how many are right."""
@@ -150,7 +168,9 @@ def row(name: str) -> Row | None:
         figures["verdict"] = CHAOTIC
     if "verdict" in figures:
         return figures
-    kept = keep_labels(net, QuantizeOptions(keep_labels=KEPT), calibration)
+    with stage_progress("setting") as progress:
+        asked = QuantizeOptions(keep_labels=KEPT)
+        kept = keep_labels(net, asked, calibration, lambda done, most: progress("choose widths", done, most))
     chosen = kept.widening.options
     figures["search"] = " ".join(width_words(chosen.states, chosen.guard_bits, chosen.guards))
     figures["search trials"] = len(kept.widening.trials)
@@ -216,9 +236,9 @@ def finish(rows: list[Row], folder: Path) -> None:
     listed = "; ".join(f"{verdict}: {n}" for verdict, n in counts.items())
     words = (
         f"`make families`: {len(rows)} trained classifiers, those of the research code on 328 test images of digits "
-        "and calibrated on 200 training images, those of other codes on 64 of their test inputs. Bits of states and "
-        "inputs at which the integers give the label of "
-        f"float64 for 99 of 100 images, and how many nets: {listed}. A chaotic net's own floats give other labels for "
+        "and calibrated on 200 training images, or on 768 tokens of a text and calibrated on 256; those of other codes "
+        "on 64 of their test inputs. Bits of states and inputs at which the integers give the label of "
+        f"float64 for 99 of 100, and how many nets: {listed}. A chaotic net's own floats give other labels for "
         "more than 1 in 100 images when inputs move by 2^-9 up or down; `states moved by` is how far its last states "
         "are then from where they were. Tokens cannot be moved."
     )

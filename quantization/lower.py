@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eqcompile.toolchain.interfaces import Lowered, QuantizeOptions
+from eqcompile.toolchain.interfaces import Lowered, Progress, QuantizeOptions
 
 from ..toolchain.arrays import Array
 from ..toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
@@ -35,12 +35,14 @@ def lower(
     *,
     calibration: Mapping[str, Array] | None,
     ranges: Mapping[str, Range] | None = None,
+    progress: Progress | None = None,
 ) -> Lowered:
     """The IntNet of a verified EqNet.
 
     `calibration`: real inputs, shaped as for the float reference; they set the input codes, and ranges where nothing
     can be proved. `ranges`: known smallest and largest entry by value name (as `FloatRun.ranges`); it wins over
-    calibration. Without either, `options.input_range` is assumed and recorded.
+    calibration. Without either, `options.input_range` is assumed and recorded. `progress`: of the search for widths
+    that `options.keep_labels` asks for.
 
     Raises UsageError with every option or calibration fault, or for states whose range is neither proved nor known;
     UnsupportedError with every operation that has no integer form.
@@ -49,7 +51,7 @@ def lower(
     check_supported(net)
     widths: tuple[JsonObject, ...] = ()
     if options.keep_labels is not None:
-        kept = keep_labels(net, options, calibration)
+        kept = keep_labels(net, options, calibration, progress)
         options, calibration, widths = kept.widening.options, kept.calibration, (encode(kept.widening.kept()),)
     ground = Ground.of(net, options, calibration=calibration, ranges=_checked_ranges(net, ranges or {}))
     lowered = ground.lowered(kinds)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.interfaces import FloatRun, Progress, QuantizeOptions
 from eqcompile.toolchain.options import MOST_BITS, MOST_GUARD_BITS
 from eqcompile.toolchain.reference import run_reference
 
@@ -30,6 +30,10 @@ __all__ = ["Kept", "WideTrial", "Widening", "halves", "keep_labels", "widen", "w
 
 _STEP_BITS, _MOST_STEPS = 2, 4
 """All values are widened together by 2 bits, by 4, by 6 and by 8, until that suffices."""
+_FEW = 32
+"""Samples on which the error of a single value is measured: it ranks the values, labels are counted on all samples."""
+_MOST_NARROWING = 24
+"""Trials that take bits back from single values; those that are not reached keep theirs."""
 _ALL = "all values"
 _GUARD = "guard bits"
 
@@ -109,7 +113,7 @@ def widen(
     calibration: Mapping[str, Array],
     inputs: Mapping[str, Array],
     target: float,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Widening:
     """Add precision to `options` until the labels on `inputs` that are those of the float64 net are a share of `target`
     and one standard error of a share of that size.
@@ -118,12 +122,12 @@ def widen(
     read, get more bits together, as many as suffice; with these, each in turn loses them alone, which shows how much of
     the outputs' error is its own. From the largest such error on, values then get the bits one after the other until
     enough labels are kept, and give back bits that turn out not to be needed. (Alone, a value that others follow in
-    series would show no gain.) Both are found by halving, so that n values take at most 10 + 5 n + log2 n trials. Where
-    nothing suffices, the most labels that were kept are sought instead. Nothing is random: the same data give the same
-    widths.
+    series would show no gain.) Both are found by halving, and the error of a value alone is measured on a few of the
+    samples: n values take at most 10 + log2 n + 24 trials on all samples and n + 1 on the few. Where nothing suffices,
+    the most labels that were kept are sought instead. Nothing is random: the same data give the same widths.
 
     `calibration` and `inputs`: float64 `[samples, *shape]` by input; ranges and weights come from the first, labels are
-    compared on the second.
+    compared on the second. `progress` is told the trials so far and the most that there can be.
     """
     seeker = _Seeker(net, options, calibration, inputs, target, progress)
     seeker.try_guards()
@@ -142,7 +146,12 @@ class Kept:
     calibration: Mapping[str, Array]
 
 
-def keep_labels(net: EqNet, options: QuantizeOptions, calibration: Mapping[str, Array] | None) -> Kept:
+def keep_labels(
+    net: EqNet,
+    options: QuantizeOptions,
+    calibration: Mapping[str, Array] | None,
+    progress: Progress | None = None,
+) -> Kept:
     """`widen` for `options.keep_labels` of the labels of all calibration samples; every other one gives the ranges.
 
     `calibration`: float64 `[samples, *shape]` by input. Raises UsageError without any, with fewer than two samples, or
@@ -156,7 +165,8 @@ def keep_labels(net: EqNet, options: QuantizeOptions, calibration: Mapping[str, 
         raise UsageError(Diagnostic("keep-labels-data", what, "--keep-labels", "give inputs with --calibrate X.npz"))
     first, _ = halves(calibration)
     options = replace(options, keep_labels=None)
-    return Kept(widen(net, options, calibration=first, inputs=calibration, target=asked), first)
+    widening = widen(net, options, calibration=first, inputs=calibration, target=asked, progress=progress)
+    return Kept(widening, first)
 
 
 def check_labels(net: EqNet) -> None:
@@ -181,6 +191,14 @@ def with_margin(target: float, labels: int) -> float:
     return min(1.0, target + math.sqrt(target * (1.0 - target) / labels))
 
 
+@dataclass(frozen=True)
+class _Samples:
+    """`inputs` `[samples, *shape]` by input, and what the float64 net makes of them."""
+
+    inputs: Mapping[str, Array]
+    reference: FloatRun
+
+
 class _Seeker:
     """The setting reached so far, `options` with its trial `now`, and all trials."""
 
@@ -191,16 +209,20 @@ class _Seeker:
         calibration: Mapping[str, Array],
         inputs: Mapping[str, Array],
         target: float,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
-        self.net, self.options, self.calibration, self.inputs = net, options, calibration, inputs
+        self.net, self.options, self.calibration = net, options, calibration
         self.kinds = kinds_of(net, options)
         self.progress = progress
-        self.reference = run_reference(net, inputs)
+        self.all = _Samples(inputs, run_reference(net, inputs))
+        few = {n: a[:: math.ceil(len(a) / _FEW)] for n, a in inputs.items()}
+        self.few = _Samples(few, run_reference(net, few))
         hoisted, _ = hoist(net)
         whole = whole_numbers(hoisted)
         self.slow = any(name not in whole for name in averages(hoisted))
         self.values = [n for n in (*(s.name for s in net.states), *read_by_weights(hoisted)) if n not in whole]
+        count = len(self.values)
+        self.most_trials = 1 + MOST_GUARD_BITS + _MOST_STEPS + count + 1 + count.bit_length() + _MOST_NARROWING
         self.trials: list[WideTrial] = []
         self.now = self._trial(options, "", 0)
         self.required = with_margin(target, self.now.labels)
@@ -241,11 +263,11 @@ class _Seeker:
         wide = {n: self.options.states.get(n, bits) for n, bits in narrow.items()}
         if wide == narrow:
             return {}
-        floor = self.now.error**2
+        floor = self._trial(self.options, _ALL, max(wide.values()), self.few).error ** 2
         gains = {}
         for name, bits in narrow.items():
-            states = {**self.options.states, name: bits}
-            gains[name] = self._trial(replace(self.options, states=states), name, bits).error ** 2 - floor
+            options = replace(self.options, states={**self.options.states, name: bits})
+            gains[name] = self._trial(options, name, bits, self.few).error ** 2 - floor
         order = sorted(narrow, key=lambda n: -gains[n])
         count = len(order)
         for half in _halvings(count - 1):
@@ -263,11 +285,14 @@ class _Seeker:
 
     def _narrow(self, names: Sequence[str], least: Mapping[str, int]) -> None:
         """Take back bits that the labels do not need, half of what is left first."""
+        most = len(self.trials) + _MOST_NARROWING
         for name in names:
             for fewer in _halvings(self.options.states[name] - least[name]):
                 bits = self.options.states[name] - fewer
                 if bits < least[name]:
                     continue
+                if len(self.trials) == most:
+                    return
                 options = replace(self.options, states={**self.options.states, name: bits})
                 trial = self._trial(options, name, bits)
                 if self._enough(trial):
@@ -277,18 +302,19 @@ class _Seeker:
         self.options, self.now = options, replace(trial, accepted=True)
         self.trials[-1] = self.now
 
-    def _trial(self, options: QuantizeOptions, changed: str, bits: int) -> WideTrial:
+    def _trial(self, options: QuantizeOptions, changed: str, bits: int, samples: _Samples | None = None) -> WideTrial:
+        samples = samples or self.all
         lowered = Ground.of(self.net, options, calibration=self.calibration, ranges={}).lowered(self.kinds).net
-        run = run_golden(lowered, encode(lowered, self.inputs)[0], trace=False)
-        equal, labels = labels_equal(lowered, run, self.reference)
+        run = run_golden(lowered, encode(lowered, samples.inputs)[0], trace=False)
+        equal, labels = labels_equal(lowered, run, samples.reference)
         squares = [
-            np.square(run.outputs[o.name] * (o.scale or 1.0) - self.reference.outputs[o.name]).mean()
+            np.square(run.outputs[o.name] * (o.scale or 1.0) - samples.reference.outputs[o.name]).mean()
             for o in lowered.outputs
             if o.kind == "classes"
         ]
         self.trials.append(WideTrial(changed, bits, equal, labels, math.sqrt(float(np.mean(squares)))))
         if self.progress is not None:
-            self.progress(len(self.trials), len(self.trials) + 1)
+            self.progress(len(self.trials), self.most_trials)
         return self.trials[-1]
 
 
