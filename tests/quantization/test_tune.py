@@ -256,3 +256,23 @@ def test_the_command_is_installed() -> None:
     (found,) = entry_points(group="console_scripts", name="eqtune")
     assert found.load() is eqtune
     assert "torch" in sys.modules  # by this test module alone: see test_start_time for the commands
+
+
+def test_the_first_epoch_tells_how_long_all_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training of an hour would begin without a word of it."""
+    clock = iter([0.0, 20.0, 21.0])
+    monkeypatch.setattr("eqcompile.app.tuning.time.perf_counter", lambda: next(clock))
+    seen: list[tuple[int, int]] = []
+    report = tuning._with_estimate(lambda stage, done, total: seen.append((done, total)), epochs=150)
+    for done in (5, 10, 20):
+        report("tune", done, 1500)
+    assert capsys.readouterr().err == (
+        "one epoch took 20.0 s: 150 epochs take about 50 minutes (--epochs sets their number)\n"
+    )
+    assert seen == [(5, 1500), (10, 1500), (20, 1500)]
+    quick = iter([0.0, 0.1])
+    monkeypatch.setattr("eqcompile.app.tuning.time.perf_counter", lambda: next(quick))
+    tuning._with_estimate(None, epochs=150)("tune", 10, 1500)
+    assert capsys.readouterr().err == ""
