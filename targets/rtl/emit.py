@@ -16,6 +16,7 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis, output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
+from .registers import c_header, readme_table, register_rows
 from .templates import fill, text
 from .vectors import expected
 
@@ -93,6 +94,11 @@ def write_folder(
         write_arrays(folder / "weights.npz", [("words", np.array(words, np.int64))])
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
         write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded}.items())
+    driver = folder / "driver"
+    driver.mkdir()
+    (driver / "linux.py").write_text(text("linux.py"), encoding="utf-8")
+    header = c_header(register_rows(shell), _constants(shell, words), f"net {net.name}, digest {net.digest[:12]}")
+    (driver / "core_registers.h").write_text(header, encoding="utf-8")
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, architecture, shell, details, words), encoding="utf-8")
     figures: dict[str, JSON] = {
@@ -150,6 +156,21 @@ def saboteur_sites(net: IntNet, architecture: Architecture) -> list[dict[str, JS
     return [encode(site) for site in sabotage(shell_of(net, architecture, trace=True, inject=True)).sites]
 
 
+def _constants(shell: Shell, words: Sequence[int] | None) -> dict[str, int]:
+    """Numbers of the core that a driver needs."""
+    from eqcompile.rtl.interface import ID
+
+    x, y = shell.x_port, shell.y_port
+    return {
+        "ID_VALUE": ID,
+        "INPUT_CODES": x.count,
+        "INPUT_CODE_BYTES": x.bytes,
+        "OUTPUT_CODES": y.count,
+        "OUTPUT_CODE_BYTES": y.bytes,
+        "WEIGHT_WORDS": 0 if words is None else len(words),
+    }
+
+
 def _spram_model() -> str:
     from eqcompile.rtl.memory import SPRAM_MODEL
 
@@ -188,9 +209,8 @@ def _port(port: Port) -> JsonObject:
 
 def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, JSON]:
     """core.json: what the bench knows about the core, its memories left out."""
-    from eqcompile.rtl.interface import HARDENED, ID, LOADING, Register
+    from eqcompile.rtl.interface import ID
 
-    absent = (*(() if shell.guard is not None else HARDENED), *(() if shell.loads else LOADING))
     signature = shell.engine.signature
     shapes = {s.name: list(s.shape) for s in net.states}
     states: list[JsonObject] = [
@@ -204,7 +224,7 @@ def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, JSON]:
         "verilog": traced,
         "trace": signature.traced,
         "id": ID,
-        "registers": {r.name: int(r) for r in Register if r not in absent},
+        "registers": {row.name: row.address for row in register_rows(shell)},
         "steps": net.schedule.steps,
         "tolerance": net.schedule.tolerance,
         "x": _port(shell.x_port),
@@ -246,8 +266,7 @@ def _hardening(engine: Engine, *, flags: bool) -> str:
     if not flags:
         units = "; ".join(f"{state} {', '.join(map(str, numbers))}" for state, numbers in engine.protect.items())
         return fill("VOTES.md.tmpl", names=listed, units=units or "none")
-    bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(FLAGS))
-    return fill("HARDENING.md.tmpl", names=listed, flags=bits)
+    return fill("HARDENING.md.tmpl", names=listed)
 
 
 def _readme(
@@ -264,10 +283,8 @@ def _readme(
         y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
         inputs="\n".join(f"- `{i.name}` {list(i.shape)}" for i in net.inputs),
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
-        steps=net.schedule.steps,
-        tolerance=net.schedule.tolerance,
         loads=_loads(architecture, words),
-        load_registers=text("LOADING.md.tmpl") if shell.loads else "",
+        registers=readme_table(register_rows(shell)),
         hardening=_hardening(shell.engine, flags=shell.guard is not None),
         primitives="no vendor primitives" if architecture.preloaded else "its vendor primitives are `SB_SPRAM256KA`",
     )

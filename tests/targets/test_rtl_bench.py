@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -52,6 +54,17 @@ def bench(core: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(argv, cwd=core, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
 
 
+def names_of(path: Path) -> bytes:
+    """The names of scopes and signals in an FST file: what is in its compressed block of type 4."""
+    content, at = path.read_bytes(), 0
+    while at < len(content):
+        end = at + 1 + int.from_bytes(content[at + 1 : at + 9], "big")
+        if content[at] == 4:
+            return gzip.decompress(content[at + 17 : end])
+        at = end
+    raise AssertionError("no block of names")
+
+
 def test_the_bench_passes_where_eqcompile_is_not_installed(core: Path, tmp_path: Path) -> None:
     """The folder is given to people who have nothing but it."""
     done = bench(core, tmp_path, "--sim", "icarus")
@@ -69,9 +82,16 @@ def test_the_bench_fails_on_a_wrong_vector(core: Path, tmp_path: Path) -> None:
     arrays["state.h"][1, 4, 2] += 1
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
-    done = bench(copy, tmp_path, "--sim", "icarus", "--quiet", "--test", "back_to_back")
+    report, waves = tmp_path / "r.xml", tmp_path / "core.fst"
+    files = ["--junit", str(report), "--waves", str(waves)]
+    done = bench(copy, tmp_path, "--sim", "icarus", "--quiet", "--test", "back_to_back", *files)
     assert done.returncode == 1
     assert "state h[2] of sample 4 after tick 1: expected" in done.stderr
+    (case,) = ElementTree.parse(report).getroot().iter("testcase")
+    assert (case.get("name"), case.find("failure") is not None) == ("back_to_back", True)
+    # An FST file begins with a header block: type 0, length 329, big-endian.
+    assert waves.read_bytes()[:9] == bytes(1) + (329).to_bytes(8, "big")
+    assert b"trace_end" in names_of(waves)
 
 
 @pytest.mark.parametrize("simulator", [VerilatorSimulator, NativeSimulator])

@@ -1,6 +1,7 @@
 """Run the bench, or given samples, on the core under cocotb.
 
 python bench/run.py [--sim verilator|icarus] [--standard ...]    the whole bench
+python bench/run.py --sim icarus --waves a.fst --junit r.xml     the same, with every signal and results for a CI server
 python bench/run.py [--sim ...] -i x.npz -o y.npz                samples under `codes.NAME`, states if asked
 python bench/run.py [--sim ...] -i ... -o ... --deposits f.json  upsets by the simulator (deposits.py)
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,13 +47,20 @@ def run(
     verbose: bool,
     module: str = "test_core",
     standard: str = "1800-2017",
+    waves: Path | None = None,
+    junit: Path | None = None,
 ) -> int:
-    """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run."""
+    """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run.
+
+    `waves`: where every signal goes, as FST (icarus); `junit`: where the results go, as JUnit's XML. Both are there
+    after a failed run too.
+    """
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
     os.environ.update(tools.verilator() if sim == "verilator" else tools.icarus())
     log = None if verbose else build / "run.log"
+    results = junit or build / "results.xml"
     build.mkdir(parents=True, exist_ok=True)
     runner = get_runner(sim)
     try:
@@ -64,16 +73,19 @@ def run(
                 *BUILD_ARGS[sim],
                 *(DEPOSIT_ARGS[sim] if module == "deposits" else []),
             ],
+            waves=waves is not None,
             timescale=("1ns", "1ps"),
             log_file=log,
         )
-        results = runner.test(
+        runner.test(
             test_module=module,
             hdl_toplevel="core",
             build_dir=build,
             test_dir=build,
             testcase=testcase,
             seed="1",
+            waves=waves is not None,
+            results_xml=str(results),
             log_file=log,
             # cocotbext-axi uses names that cocotb 2 has deprecated.
             extra_env={
@@ -91,6 +103,9 @@ def run(
         show(log)
         sys.stderr.write(f"{error}\n")
         return 1
+    finally:
+        if waves is not None and (build / "core.fst").exists():
+            shutil.copyfile(build / "core.fst", waves)
     if failed or not tests:
         show(log)
     sys.stdout.write(f"{tests} tests, {failed} failed\n")
@@ -113,10 +128,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, help="where their results go")
     parser.add_argument("--deposits", type=Path, help="with samples: upsets, each of one of them")
     parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
+    parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="with icarus: write every signal")
+    parser.add_argument("--junit", type=Path, metavar="FILE.xml", help="write the results, for a CI server")
     parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
     options = parser.parse_args(argv)
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output go together")
+    if options.waves is not None and options.sim != "icarus":
+        parser.error("--waves goes with --sim icarus: FST from Verilator needs the headers of zlib")
     env, test, trace = {}, options.test, True
     if options.input is not None:
         env = {"CORE_INPUTS": str(options.input.resolve()), "CORE_RESULTS": str(options.output.resolve())}
@@ -143,6 +162,8 @@ def main(argv: Sequence[str]) -> int:
             verbose=not options.quiet,
             module=module,
             standard=options.standard,
+            waves=options.waves and options.waves.resolve(),
+            junit=options.junit and options.junit.resolve(),
         )
     except tools.MissingTool as error:
         sys.stderr.write(f"{error}\n")
