@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
 	@echo "make test        set up, lint, type check, run every test"
-	@echo "make test-fast   the same without the tests that start a simulator"
+	@echo "make test-fast   the same without the tests that start a simulator or take seconds each"
 	@echo "make test-quick  the tests of the IR, golden, importers and diagnostics, and the laws: a first look at any change"
 	@echo "make bench       measure speed, as ratios against named peers in the same run"
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
@@ -90,13 +90,13 @@ test: lint browser
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
 
 test-fast: lint
-	@echo "== pytest (without the tests that start a simulator)"
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator"
+	@echo "== pytest (without the tests that start a simulator, or are slow)"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator and not slow"
 
 # Under two minutes on two busy cores: what every other room rests on, and the laws.
 QUICK := $(addprefix tests/,ir golden passes reference certificate artifact toolchain importers)
 test-quick: $(VENV)/.installed
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator" $(QUICK) tests/test_*.py
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not simulator and not slow" $(QUICK) tests/test_*.py
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py

@@ -81,6 +81,7 @@ def test_the_host_verifies_what_the_board_cannot_hold(artifact: Artifact) -> Non
         verified(named=True)
 
 
+@pytest.mark.slow
 def test_a_compilation_that_skips_says_so_and_records_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return emitted(NumpyTarget(), NET, tmp_path / "out").folder
 
 
+@pytest.mark.slow
 def test_a_net_and_samples_are_certified(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each row is a statement about every setting of the states; the folder and its net say the same."""
     np.savez(tmp_path / "x.npz", x=np.array([[0.5, -0.5], [0.1, 0.2], [1.0, 1.0]]))

@@ -23,6 +23,7 @@ def demo() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_every_committed_network_compiles_and_agrees(
     demo: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

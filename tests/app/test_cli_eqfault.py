@@ -45,6 +45,7 @@ def eqfault(capsys: pytest.CaptureFixture[str], *argv: str, want: int = 0) -> An
 RUN = ("run", "net.onnx", "--model", "seu", "--sites", "state", "--inputs", "x.npz", "-o", "c", "--workers", "1")
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_campaign_and_its_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if the command and the folder told different numbers."""
     said = eqfault(capsys, *RUN)
@@ -138,6 +139,7 @@ def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixt
     assert out.rstrip().endswith("report.html")
 
 
+@pytest.mark.slow
 def test_a_baseline_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if the control were another campaign than the one asked for, or were left out of a resume."""
     said = eqfault(capsys, *RUN, "--baseline", "net.onnx", "--faults", "200")

@@ -18,6 +18,7 @@ from eqcompile.toolchain.interfaces import Imported
 LOOPED = Path(__file__).parents[2] / "examples" / "checkpoints" / "digits_looped.pt"
 
 
+@pytest.mark.slow
 def test_all_refusals_of_all_targets_come_in_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def gated(rng: np.random.Generator, scale: float, *, of_change: bool = True) -> 
     )
 
 
+@pytest.mark.slow
 @given(
     seed=seeds,
     kind=st.sampled_from(["loop", "damped", "ternary", "ring", "gate", "switch"]),

@@ -70,6 +70,7 @@ def draws(net: IntNet, rng: np.random.Generator, count: int) -> list[dict[str, A
     return starts
 
 
+@pytest.mark.slow
 @given(
     seed=seeds,
     bits=st.integers(3, 8),

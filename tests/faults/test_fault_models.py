@@ -44,6 +44,7 @@ def _instrument(target: str) -> Path:
     return instrumented(target, net())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("faults"))
 def test_a_seed_is_a_table_and_ids_are_its_faults(name: str) -> None:
     """Campaigns are repeated from their seed, faults from their id."""

@@ -83,6 +83,7 @@ def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch
     assert alone == text
 
 
+@pytest.mark.slow
 def test_a_folder_has_them_only_beside_its_core(tmp_path: Path) -> None:
     """Would break if the core itself had them, or a folder had them unasked."""
     target = registry.target_class("rtl")

@@ -70,6 +70,7 @@ def test_any_word_of_any_net_in_the_parallel_core(
     assert unlike_golden(engine, net, inputs, told) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("passes", "units"), LATTICES)
 def test_any_word_of_a_cube_in_the_lattice(passes: int, units: int | None) -> None:
     """A site of another block or share, the tick before, a code that cells or units are not told of."""
@@ -103,6 +104,7 @@ DISTURBED = saboteur.Tables.disturbed
 UNIT_WORD, ELEMENTS = in_parallel.Saboteur._word, in_lattice.Saboteur._elements
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "where", "name", "mutant"),
     [
@@ -219,6 +221,7 @@ NAMED = {
 """Registers whose names say which they are."""
 
 
+@pytest.mark.slow
 def test_a_fault_can_name_every_bit_of_a_wide_register() -> None:
     """Would break if a bit above the 63rd were a site's: the masks of a table of faults end below it."""
     sites = {s["name"]: s["bits"] for s in saboteur_sites(cube_net(3, steps=2), Parallel())}

@@ -91,6 +91,7 @@ def test_a_table_of_the_readout_is_read() -> None:
     assert differing(net, codes, 0, 100) == 0
 
 
+@pytest.mark.slow
 @interpreted
 @pytest.mark.parametrize(("right", "wrong"), MUTANTS)
 def test_mutants_are_noticed(right: str, wrong: str) -> None:
@@ -102,6 +103,7 @@ def test_mutants_are_noticed(right: str, wrong: str) -> None:
     assert changed
 
 
+@pytest.mark.slow
 @interpreted
 @pytest.mark.parametrize("kind", ["interpolate", "damp"])
 def test_rounding_binds_tighter_than_the_sum_around_it(kind: str) -> None:

@@ -37,6 +37,7 @@ def test_an_assumed_threshold_that_empties_a_weight_stops(tmp_path: Path, family
     assert import_model(path, family=family, settings={"threshold": 0.5}).given["threshold"] == 0.5
 
 
+@pytest.mark.slow
 def test_assumed_settings_are_the_first_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A default among twenty lines of output is not read: another number of steps is another network."""
     path = written(tmp_path, saved({"state_dict": state(), "key": "models.LoopedMLP"}))

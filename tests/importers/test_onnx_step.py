@@ -83,6 +83,7 @@ def test_an_exported_step_relaxes_as_the_module_does(name: str, tmp_path: Path) 
     np.testing.assert_allclose(run.outputs["logits"], 2.0 * expected[-1][-1].numpy(), rtol=0, atol=CLOSE)
 
 
+@pytest.mark.slow
 def test_what_the_exporter_of_today_writes_is_read(tmp_path: Path) -> None:
     """PyTorch's default exporter names, folds and cuts otherwise than the older one; it takes seconds to start."""
     pytest.importorskip("onnxscript")

@@ -134,6 +134,7 @@ def test_error_shrinks_with_bits() -> None:
     assert all(b < a / 4 for a, b in zip(errors, errors[1:], strict=False)), errors
 
 
+@pytest.mark.slow
 @given(made=loops, weights=st.sampled_from(["int2", "int4", "int8", "ternary"]), bits=st.integers(2, 16))
 @PROFILE
 def test_formats_are_proved_and_narrowest(made: Loop, weights: str, bits: int) -> None:

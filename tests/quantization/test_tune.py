@@ -46,6 +46,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> Mapping[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [LOOPED, CHECKPOINTS / "digits_ternary.pt"])
 def test_the_checkpoint_compiles_to_the_net_that_was_measured(
     model: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -67,6 +68,7 @@ def test_the_checkpoint_compiles_to_the_net_that_was_measured(
             assert np.abs(p.value).max() == 1
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_follows_its_seed(
     samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +119,7 @@ def test_wrong_options_are_said_and_write_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_bound_holds_after_every_batch_and_its_price_is_told(
     samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +239,7 @@ def test_a_checkpoint_that_lowers_to_other_codes_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_codes_are_those_of_the_last_forward_pass(samples: Path, tmp_path: Path) -> None:
     """Would break if the lowering rounded again what training had rounded: `tuned.pt` in every width keeps each row."""
     for kind in ("int3", "int8"):

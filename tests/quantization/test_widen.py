@@ -174,6 +174,7 @@ def test_the_search_widens_before_it_narrows() -> None:
     assert found.best.bits <= found.trials[0].bits
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The widths, the labels before and after, and exit code 9 on a miss, whose artifact is written all the same."""
     argv = [str(LOOPED), "--target", "numpy", "--calibrate", str(CALIBRATION), "--no-verify", "--state-bits", "2"]

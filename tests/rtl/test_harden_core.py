@@ -89,6 +89,7 @@ def test_a_core_without_hardening_has_none_of_it() -> None:
         assert word not in text
 
 
+@pytest.mark.slow
 def test_the_folder_tells_of_the_registers(tmp_path: Path) -> None:
     """A host that does not know where the counters are cannot read them."""
     artifact = emitted(RtlTarget.of(arch="auto", harden="secded,watchdog"), plain(), tmp_path / "a")
@@ -166,6 +167,7 @@ def test_a_sequencer_that_is_lost_comes_back(
         assert found["FAULTS"] == 1 << FLAGS.index(flag)
 
 
+@pytest.mark.slow
 def test_remainders_find_wrong_states_and_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state or a sum with one wrong bit that goes on unnoticed, in a clock before it is read."""
     seen = set()
@@ -250,6 +252,7 @@ def last_reads(which: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, 
     return [(made == 0, found["FAULTS"]) for _, made in found["results"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["states", "sums"])
 def test_what_the_last_read_finds_ends_the_run_before_its_last_beat(
     which: str, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,7 @@ def settling_net(tolerance: int = 0) -> IntNet:
     return small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=table, first=-300, steps=12, tolerance=tolerance)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     nets(),

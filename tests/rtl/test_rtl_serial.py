@@ -96,6 +96,7 @@ def test_a_loop_equals_golden(top: int, lanes: int, width: int) -> None:
     assert differences(net, inputs, seen) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(rng=st.randoms(use_true_random=False))
 def test_any_net_that_check_takes_equals_golden(rng: random.Random) -> None:
@@ -226,6 +227,7 @@ def clocks_of_columns(engine: SerialEngine, number: int) -> Array:
     return np.maximum(count, 3 if "secded" in engine.design.harden else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lanes", "harden", "most"), [(4, (), 8), (16, ("secded", "residue", "tmr"), 3)])
 def test_events_cost_what_describe_says(lanes: int, harden: tuple[str, ...], most: int) -> None:
     """Cycles that do not depend on activity, or a model of cycles that is wrong: zeros must be free."""
@@ -251,6 +253,7 @@ def test_events_cost_what_describe_says(lanes: int, harden: tuple[str, ...], mos
         assert model <= clocks <= model + 12 * ticks + 120
 
 
+@pytest.mark.slow
 def test_the_dense_schedule_computes_the_same() -> None:
     """What the events are compared with: no fewer clocks, other bits."""
     rng = np.random.default_rng(13)

@@ -54,6 +54,7 @@ def test_what_is_no_input_is_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(codes["x"], [[[0, -8]]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", SCRIPTS)
 def test_every_script_ends_with_status_2_and_a_message(target: str, tmp_path: Path) -> None:
     """Would break if a user of an artifact met a traceback for an empty, cut or other file."""

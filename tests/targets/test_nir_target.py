@@ -59,6 +59,7 @@ def run_folder(folder: Path, net: IntNet, inputs: Codes, change: Callable[[Any],
     return Run(states=states, outputs={o.name: found[o.name] for o in net.outputs}, steps=found["steps"])
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(int_runs(extras=HELD, max_states=1, max_steps=4))
 def test_every_state_of_every_step_is_golden(tmp_path: Path, run: tuple[IntNet, Codes]) -> None:
@@ -79,6 +80,7 @@ def test_a_size_is_golden(tmp_path: Path) -> None:
     compare(golden.run(net, codes), run_folder(tmp_path, net, codes)).require()
 
 
+@pytest.mark.slow
 def test_most_random_nets_are_held() -> None:
     """The property above compares something: each operation that is written occurs in a net that is taken."""
     taken: set[str] = set()
@@ -164,6 +166,7 @@ def test_a_broadcast_that_fills_the_memory_is_refused(monkeypatch: pytest.Monkey
     assert [(d.where, "9 x 3 entries, at most 20" in d.what) for d in refused(NirTarget(), net)] == [("outer", True)]
 
 
+@pytest.mark.slow
 def test_what_is_written_is_imported_to_the_same_results(tmp_path: Path) -> None:
     """IntNet, NIR file, EqNet: the float64 reference of what was read gives golden's codes."""
     compared = 0

@@ -76,6 +76,7 @@ def two_states(tolerance: int = 0) -> IntNet:
     return with_formats(net)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(int_runs())
 def test_the_kernel_is_golden(tmp_path: Path, run: tuple[IntNet, dict[str, Codes]]) -> None:

@@ -333,6 +333,7 @@ def test_without_a_simulator_the_figures_say_so(artifact: Path, monkeypatch: pyt
     assert "clocks not simulated: g++ is not installed; apt-get install g++" in report.text()
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_synthesis_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

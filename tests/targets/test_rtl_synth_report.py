@@ -72,6 +72,7 @@ def test_a_clock_is_met_or_missed(
     assert line in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_core_that_misses_its_clock_is_no_artifact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,7 @@ def test_an_option_that_means_nothing_is_refused(
         assert hint in found.hint
 
 
+@pytest.mark.slow
 def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
     """`--arch auto` must not build an engine that has no such option."""
     assert written(tmp_path / "a", lanes=2).manifest.details["engine"]["lanes"] == 2  # type: ignore[index]
@@ -73,6 +74,7 @@ def test_options_of_an_engine_reach_it_and_choose_it(tmp_path: Path) -> None:
     assert written(tmp_path / "d", step_levels=1).manifest.details["engine"]["step_clocks"] == 3  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "core"),
     [
@@ -140,6 +142,7 @@ def wide(units: int, *, largest: int) -> IntNet:
     return small_net(weight.tolist(), table=[-90, -40, 0, 30, 80], first=-2, steps=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "options", "what", "hint"),
     [
