@@ -45,7 +45,7 @@ from eqcompile.toolchain.ir import EqNet, IntNet
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parent / "examples" / "checkpoints"
-MODELS = ("digits_ternary.pt", "digits_looped.pt", "mnist_ternary.npz")
+MODELS = ("mnist_layered.npz", "digits_layered.npz", "digits_ternary.pt", "digits_looped.pt", "mnist_ternary.npz")
 KERNELS = (("event", "auto"), ("event", "2bit"), ("event", "5trit"), ("dense", "2bit"), ("dense", "int8"))
 FLAGS = ("-std=c99", "-O3", "-march=native")
 PEERS = ("PyTorch eager float32", "ONNX Runtime int8")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import results
-from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, finish
+from equality import CALIBRATION, COUNTS, NETS, TEST, Row, checkpoint, counts, finish
 from mnist import CHECKPOINT, batches, images
 from numpy.typing import NDArray
 
@@ -49,7 +49,7 @@ Codes = NDArray[np.int64]
 def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[Codes]]]:
     """Name, integers and input codes in parts that fit in memory with every state of every step."""
     for name in NETS:
-        source = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
+        source = import_model(checkpoint(name)).net
         calibration = data.read_inputs(CALIBRATION, source)
         net = lower(source, QuantizeOptions(), calibration=calibration).net
         yield name, net, [data.encode(net, data.read_inputs(TEST, net, limit=samples))[0]["x"]]

@@ -15,10 +15,16 @@ from eqcompile.toolchain.compare import Comparison
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TEST = EXAMPLES / "data" / "digits_test.npz"
 CALIBRATION = EXAMPLES / "data" / "digits_calibration.npz"
-NETS = ("digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
+NETS = ("digits_layered", "digits_certified", "digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
 COUNTS = {"samples": "simulated", "steps": "simulated", "codes": "simulated", "mismatches": "simulated"}
 
 Row = dict[str, Any]
+
+
+def checkpoint(name: str) -> Path:
+    """The file of a trained net."""
+    (path,) = (EXAMPLES / "checkpoints").glob(f"{name}.*")
+    return path
 
 
 def counts(comparison: Comparison) -> Row:

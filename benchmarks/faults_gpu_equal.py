@@ -35,7 +35,7 @@ from eqcompile.toolchain.importers.api import import_model  # noqa: E402
 from eqcompile.toolchain.ir import IntNet  # noqa: E402
 from eqcompile.toolchain.options import QuantizeOptions  # noqa: E402
 
-CHECKPOINTS = ("digits_looped", "digits_ternary", "digits_lazy", "digits_cube")
+CHECKPOINTS = ("digits_layered.npz", "digits_looped.pt", "digits_ternary.pt", "digits_lazy.pt", "digits_cube.pt")
 SAMPLES = 16
 Inputs = Mapping[str, NDArray[np.int64]]
 
@@ -43,12 +43,12 @@ Inputs = Mapping[str, NDArray[np.int64]]
 def nets(count: int) -> Iterator[tuple[str, IntNet, Inputs]]:
     """Name, net and input codes: the trained nets, then `count` random ones."""
     examples = ROOT / "examples"
-    for name in CHECKPOINTS:
-        source = import_model(examples / "checkpoints" / f"{name}.pt").net
+    for file in CHECKPOINTS:
+        source = import_model(examples / "checkpoints" / file).net
         calibration = data.read_inputs(examples / "data" / "digits_calibration.npz", source)
         net = lower(source, QuantizeOptions(), calibration=calibration).net
         samples = data.read_inputs(examples / "data" / "digits_test.npz", net, limit=SAMPLES)
-        yield name, net, data.encode(net, samples)[0]
+        yield Path(file).stem, net, data.encode(net, samples)[0]
     for seed in range(count):
         source_of = random.Random(seed)
         net = drawn_net(source_of)

@@ -90,10 +90,12 @@ def coverage(case: str, faults: int, seed: int) -> dict[str, Any]:
         return {"seed": seed, "sites": covered(RtlSession(net, given.codes, 0, core=folder), net, given, faults, seed)}
 
 
-def covered(session: RtlSession, net: IntNet, given: Any, faults: int, seed: int) -> dict[str, Any]:
+def covered(
+    session: RtlSession, net: IntNet, given: Any, faults: int, seed: int, sites: Mapping[str, str] = SITES
+) -> dict[str, Any]:
     """The same in a core that is built."""
     found = {}
-    for number, (site, pattern) in enumerate(SITES.items()):
+    for number, (site, pattern) in enumerate(sites.items()):
         names = [n for n, cell in session.translator.cells.items() if _is_of(pattern, n, cell)]
         model = CoreModel(words=",".join(names), clocks=session.clocks).on(session.core)
         table = within(session, model, faults, np.random.default_rng([seed, number]))

@@ -1,19 +1,18 @@
 """What becomes of upsets in nets that contract, with and without dither, beside nets that recur hardly or not at all.
 
-    python benchmarks/healing.py --data mnist.npz [--faults 100000] [--only mnist] [--cells]
+    python benchmarks/healing.py --data mnist.npz [--faults 100000] [--only mnist]
 
 Each net runs the 30 ticks it is shipped with. Single bits of its states flip, drawn uniformly over units, bits, ticks
 and test images; of those that leave twenty ticks the healing is stated alone. Flips in weights and bits of states that
 are stuck are fewer. `feed-forward`: mnist_two_layer, which has as many weights as mnist_layered, once as it is (one
-tick), once computing its tick 30 times, so that its states are exposed as long. Wider states (`--state-bits`) heal in
-their upper 8 bits; `--cells` lets Yosys count what dither costs in the serial core.
+tick), once computing its tick 30 times, so that its states are exposed as long. benchmarks/exactness.py compares ways
+to end in the same bits.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +22,9 @@ import mnist
 import numpy as np
 import results
 from numpy.typing import NDArray
-from protect import cells_of, written
 from tqdm import tqdm
 
 from eqcompile.quantization.lower import lower
-from eqcompile.rtl.serial.options import Serial
 from eqcompile.sim.campaign.statistics import wilson
 from eqcompile.sim.faults.engine import Engine, Outcome
 from eqcompile.sim.faults.model import FaultModel
@@ -45,7 +42,6 @@ DITHER = 16
 VISIBLE = 8
 PROVED = 12
 """Images for which the certificate is asked."""
-TRACED = 1500
 
 Codes = Mapping[str, NDArray[np.int64]]
 Row = dict[str, Any]
@@ -72,6 +68,7 @@ def cases() -> list[Case]:
     contracting = [f"{data}_{kind}.npz" for data in ("mnist", "digits") for kind in ("layered", "certified")]
     return [
         *(Case(name, QuantizeOptions(dither=d)) for name in contracting for d in (0, DITHER)),
+        *(Case("mnist_layered.npz", QuantizeOptions(state_bits=bits)) for bits in (6, 10, 12)),
         Case("mnist_ternary.npz"),
         Case("digits_ternary.pt"),
         Case("mnist_two_layer.npz", title="feed-forward, one tick"),
@@ -79,8 +76,8 @@ def cases() -> list[Case]:
     ]
 
 
-def load(case: Case, path: Path) -> tuple[IntNet, Codes, NDArray[np.int64]]:
-    """Net, codes and labels of the first test images."""
+def load(case: Case, path: Path, images: int | None = IMAGES) -> tuple[IntNet, Codes, NDArray[np.int64]]:
+    """Net, codes and labels of the first test images, or of all."""
     if case.checkpoint.startswith("mnist"):
         x, labels = mnist.images(path)
         with np.load(path, allow_pickle=False) as file:
@@ -93,7 +90,7 @@ def load(case: Case, path: Path) -> tuple[IntNet, Codes, NDArray[np.int64]]:
     net = lower(import_model(CHECKPOINTS / case.checkpoint).net, case.options, calibration={"x": calibration}).net
     if case.ticks:
         net = replace(net, schedule=replace(net.schedule, steps=case.ticks))
-    return net, dict(encode(net, {"x": x[:IMAGES]})[0]), labels[:IMAGES]
+    return net, dict(encode(net, {"x": x[:images]})[0]), labels[:images]
 
 
 def campaign(net: IntNet, codes: Codes, model: str, count: int, **options: Any) -> tuple[Any, Any]:
@@ -160,42 +157,12 @@ def measure(case: Case, options: argparse.Namespace) -> tuple[Row, Row]:
     return results.net_facts(case.name, net, run), row
 
 
-def upper(case: Case, path: Path) -> Row:
-    """Of the runs of wide states that an early upset disturbed: exact at the end in all bits, and in the upper ones."""
-    net, codes, _ = load(case, path)
-    table = registry.find_class("faults", "seu", FaultModel)(sites="state").draw(
-        net, 4 * TRACED, np.random.default_rng(SEED), codes
-    )
-    table = table.take(np.flatnonzero(table.faults["tick"] <= net.schedule.steps - LEFT - 1)[:TRACED])
-    session = registry.find_class("engines", "golden", Engine)().open(net, codes, near=1)
-    rows, bits = session.run(table), case.options.state_bits - VISIBLE
-    disturbed = rows["rejoin"] != 0
-    half = 1 << bits >> 1
-    same = np.ones(len(rows), bool)
-    for number in np.flatnonzero(rows["rejoin"] < 0):
-        fault = table[int(number)]
-        ends = [s["h"][-1].astype(np.int64) for s in (session.trace(fault), session.clean(fault.sample))]
-        same[number] = ((ends[0] + half >> bits) == (ends[1] + half >> bits)).all()
-    return {
-        "net": case.name,
-        "settled": ticks_until_settled(golden.run(net, codes)),
-        "all": share(rows["rejoin"] > 0, disturbed),
-        "upper": share(same, disturbed),
-    }
-
-
-def cells(case: Case, path: Path) -> Row:
-    net, _, _ = load(case, path)
-    with tempfile.TemporaryDirectory() as folder:
-        return {"net": case.name, **cells_of(written(net, Serial(), Path(folder)))}
-
-
 def shown(part: Mapping[str, Any]) -> str:
     digits = 3 if part["share"] < 0.001 else 2
     return f"{part['share']:.{digits}%} [{part['low']:.{digits}%}, {part['high']:.{digits}%}]"
 
 
-def blocks(rows: list[Row], wide: list[Row], cost: list[Row]) -> Iterator[dict[str, Any]]:
+def blocks(rows: list[Row]) -> Iterator[dict[str, Any]]:
     heads = {"net": "", "accuracy": "simulated", "ticks until settled": "simulated", "L": "proved"}
     heads |= {"disturbed": "simulated", "of these healed exactly": "simulated", "within one code": "simulated"}
     heads |= {"wrong label, of all": "simulated", "unsettled, of all": "simulated"}
@@ -230,61 +197,35 @@ def blocks(rows: list[Row], wide: list[Row], cost: list[Row]) -> Iterator[dict[s
             if r["states"]["healed_early"]["n"]
         ],
     )
-    if wide:
-        yield results.text(f"The same of wider states, which weights read in full ({TRACED:,} flips):")
-        yield results.table(
-            dict(
-                zip(
-                    ("net", "ticks until settled", "all bits exact", "upper 8 exact"),
-                    ("", *["simulated"] * 3),
-                    strict=True,
-                )
-            ),
-            [(r["net"], f"{r['settled']:.1f}", shown(r["all"]), shown(r["upper"])) for r in wide],
-        )
-    if cost:
-        yield results.text("Cells of the serial core by Yosys alone (synth_ecp5):")
-        kinds = [k for k in cost[0] if k != "net"]
-        yield results.table(
-            {"net": "", **dict.fromkeys(kinds, "estimated"), "LUT4, more": "estimated"},
-            [(r["net"], *(r[k] for k in kinds), f"{r['LUT4'] / cost[0]['LUT4'] - 1:+.1%}") for r in cost],
-        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
     parser.add_argument("--faults", type=int, default=100_000, help="flips of states of each net (default %(default)s)")
-    parser.add_argument("--cells", action="store_true", help="synthesise the serial core as well")
-    parser.add_argument("--only", default="", metavar="WORD", help="nets whose name has this word, and no wider states")
+    parser.add_argument("--only", default="", metavar="WORD", help="nets whose name has this word")
     results.add_folder(parser)
     options = parser.parse_args()
     measured: list[tuple[Row, Row]] = []
     for case in tqdm([c for c in cases() if options.only in c.name], unit="net"):
         measured.append(measure(case, options))
-        write(measured, [], [], options.out)
-    wide = [Case(f"mnist_{k}.npz", QuantizeOptions(state_bits=b)) for k in ("layered", "certified") for b in (10, 12)]
-    traced = [upper(case, options.data) for case in tqdm([] if options.only else wide, unit="net")]
-    priced = [Case("digits_layered.npz", QuantizeOptions(dither=d)) for d in (0, DITHER)]
-    cost = [cells(case, options.data) for case in tqdm(priced, unit="core")] if options.cells else []
-    write(measured, traced, cost, options.out)
+        write(measured, options.out)
 
 
-def write(measured: list[tuple[Row, Row]], wide: list[Row], cost: list[Row], folder: Path) -> None:
+def write(measured: list[tuple[Row, Row]], folder: Path) -> None:
     """Record what is there, with the nets of an earlier run: one that ends early leaves those that are done."""
     path, known = folder / "healing.json", {row["net"]: (fact, row) for fact, row in measured}
     if path.exists():
         document = json.loads(path.read_text(encoding="utf-8"))
         earlier = zip(document["nets"], document["data"]["rows"], strict=True)
         known = {row["net"]: (fact, row) for fact, row in earlier} | known
-        wide, cost = wide or document["data"]["wide"], cost or document["data"]["cells"]
     ordered = [known[case.name] for case in cases() if case.name in known]
     facts, rows = ([pair[part] for pair in ordered] for part in (0, 1))
     results.record(
         "healing",
         "What heals: states, weights and stuck bits",
-        list(blocks(rows, wide, cost)),
-        data={"rows": rows, "wide": wide, "cells": cost},
+        list(blocks(rows)),
+        data={"rows": rows},
         nets=facts,
         folder=folder,
     )

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import results
-from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, finish
+from equality import CALIBRATION, COUNTS, NETS, TEST, Row, checkpoint, counts, finish
 
 from eqcompile.app import compile as pipeline
 from eqcompile.toolchain import data, registry
@@ -42,7 +42,7 @@ def row_of(net: str, form: str, samples: int, folder: Path, facts: dict[str, Row
     """What came of one net in one form, or why it was refused."""
     row: Row = {"net": net, "form": form}
     request = pipeline.CompileRequest(
-        model=EXAMPLES / "checkpoints" / f"{net}.pt",
+        model=checkpoint(net),
         target=registry.target_class("hls4ml").of(**FORMS[form]),
         output=folder / f"{net}-{form.split()[0]}",
         calibration=CALIBRATION,

@@ -25,7 +25,7 @@ from eqcompile.toolchain.options import QuantizeOptions
 from eqcompile.toolchain.passes import example_codes
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "examples" / "checkpoints"
-NETS = ("digits_looped.pt", "digits_ternary.pt", "digits_cube.pt")
+NETS = ("digits_layered.npz", "digits_looped.pt", "digits_ternary.pt", "digits_cube.pt")
 NUMPY = "numpy<2"
 """Its wheels are built against the first major version."""
 

@@ -29,7 +29,18 @@ HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "results"
 PAGE = HERE / "RESULTS.md"
 SECTIONS = {
-    "Digits nets and speed": ("demo", "families", "labels", "cifar", "speed", "size", "c", "equal", "hls_equal"),
+    "Digits nets and speed": (
+        "trained",
+        "demo",
+        "families",
+        "labels",
+        "cifar",
+        "speed",
+        "size",
+        "c",
+        "equal",
+        "hls_equal",
+    ),
     "Quantization of nets that were not trained for it": ("quantize", "tune", "mnist"),
     "The relaxation core": ("rtl", "rtl_equal", "rtl_mutants", "mnist_rtl", "rtl_speed", "rtl_da4ml"),
     "Claims of the field": ("claims",),
@@ -43,7 +54,7 @@ SECTIONS = {
             "faults_cross_parallel",
             "faults_cross_lattice",
         ),
-        *("harden", "protect", "reclamp", "recovery", "healing"),
+        *("harden", "protect", "reclamp", "recovery", "healing", "exactness"),
     ),
     "The tests": ("mutants",),
 }

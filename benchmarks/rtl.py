@@ -47,7 +47,8 @@ def digits(name: str) -> tuple[IntNet, InputCodes]:
     """The IntNet of a trained digits net and the whole test set."""
     with np.load(EXAMPLES / "data" / "digits_calibration.npz") as file:
         calibration = {"x": file["x"]}
-    float_net = import_model(EXAMPLES / "checkpoints" / f"{name}.pt").net
+    (path,) = (EXAMPLES / "checkpoints").glob(f"{name}.*")
+    float_net = import_model(path).net
     net: IntNet = lower(float_net, QuantizeOptions(), calibration=calibration).net
     codes, _ = data.encode(net, data.read_inputs(EXAMPLES / "data" / "digits_test.npz", net))
     return net, InputCodes(codes, "the digits test set")

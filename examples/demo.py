@@ -25,7 +25,7 @@ from eqcompile.toolchain.diagnostics import EqcompileError
 
 HERE = Path(__file__).parent
 CALIBRATION, TEST = HERE / "data" / "digits_calibration.npz", HERE / "data" / "digits_test.npz"
-NETS = ("looped", "ternary", "lazy", "cube")
+NETS = ("layered.npz", "certified.npz", "looped.pt", "ternary.pt", "lazy.pt", "cube.pt")
 TARGETS = ("numpy", "loihi")
 HEAD = ("network", "family", "target", "simulator", "steps", "mismatches", "labels", "acc float", "acc int")
 NOTE = """\
@@ -60,12 +60,12 @@ def demonstrate(out: Path, samples: int) -> int:
     sys.stdout.flush()
     jobs = [(net, target) for net in NETS for target in TARGETS]
     for net, target in tqdm(jobs, desc="networks and targets", disable=not sys.stderr.isatty(), leave=False):
-        checkpoint = HERE / "checkpoints" / f"digits_{net}.pt"
+        checkpoint = HERE / "checkpoints" / f"digits_{net}"
         result = pipeline.compile_model(
             pipeline.CompileRequest(
                 model=checkpoint,
                 target=registry.target_class(target)(),
-                output=out / f"{net}-{target}",
+                output=out / f"{Path(net).stem}-{target}",
                 calibration=CALIBRATION,
                 inputs=TEST,
                 samples=samples,

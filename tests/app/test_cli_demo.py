@@ -33,7 +33,7 @@ def test_every_committed_network_compiles_and_agrees(
     assert demo.main() == 0
     text = capsys.readouterr().out
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
-    assert [r["model"]["file"] for r in report["results"]] == [f"digits_{n}.pt" for n in demo.NETS]
+    assert [r["model"]["file"] for r in report["results"]] == [f"digits_{n}" for n in demo.NETS]
     for r in report["results"]:
         assert r["model"]["file"] in text
         assert r["verification"][0]["mismatches"]["value"] == 0
@@ -49,7 +49,7 @@ def test_a_network_on_loihi_agrees_in_both_configurations(
 ) -> None:
     """Would break if the command-line path to Lava, or one of its two configurations, were broken."""
     monkeypatch.setattr(demo, "TARGETS", ("loihi",))
-    monkeypatch.setattr(demo, "NETS", ("ternary",))
+    monkeypatch.setattr(demo, "NETS", ("ternary.pt",))
     monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path / "demo"), "--samples", "2"])
     assert demo.main() == 0
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
@@ -70,7 +70,7 @@ def test_the_demo_fails_where_a_simulator_is_missing(
 
     monkeypatch.setattr(NumpySimulator, "run", absent)
     monkeypatch.setattr(demo, "TARGETS", ("numpy",))
-    monkeypatch.setattr(demo, "NETS", ("looped",))
+    monkeypatch.setattr(demo, "NETS", ("looped.pt",))
     monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path / "demo"), "--samples", "1"])
     assert demo.main() == 1
     assert "not verified" in capsys.readouterr().out
