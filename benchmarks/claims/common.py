@@ -23,7 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 sys.path[:0] = [str(EXAMPLES), str(ROOT / "benchmarks")]
 
-__all__ = ["EXAMPLES", "Claim", "Row", "accuracy", "digits", "integers", "interval", "net", "percent", "weights_of"]
+__all__ = [
+    "EXAMPLES",
+    "Claim",
+    "Row",
+    "accuracy",
+    "digits",
+    "integers",
+    "interval",
+    "net",
+    "percent",
+    "right",
+    "weights_of",
+]
 
 Reals = NDArray[np.float64]
 CHECKPOINTS = EXAMPLES / "checkpoints"
@@ -42,12 +54,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """`words`: the claim; `rule`: when a row counts as holding; `kind`: of its figures."""
+    """`words`: the claim; `rule`: when a row counts as holding; `kind`: of its figures; `measure`: the function that
+    measured it."""
 
     words: str
     rule: str
     kind: str
     rows: Sequence[Row]
+    measure: str = ""
 
     @property
     def verdict(self) -> str:
@@ -78,10 +92,15 @@ def digits() -> tuple[Reals, NDArray[np.int64]]:
         return file["x"].astype(np.float64), file["labels"].astype(np.int64)
 
 
+def right(of: EqNet) -> Reals:
+    """1 for each test image [360] whose label a float net finds, else 0."""
+    x, labels = digits()
+    return (run_reference(of, {"x": x}).outputs["logits"].argmax(axis=1) == labels).astype(np.float64)
+
+
 def accuracy(of: EqNet) -> float:
     """Of a float net on the test images."""
-    x, labels = digits()
-    return float((run_reference(of, {"x": x}).outputs["logits"].argmax(axis=1) == labels).mean())
+    return float(right(of).mean())
 
 
 def weights_of(of: EqNet) -> str:

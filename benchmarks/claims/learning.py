@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Claim, Reals, Row, integers, interval, net
+from common import Claim, Reals, Row, integers, interval, net, percent
 
 from eqcompile.toolchain.certificate import certify
 
@@ -52,13 +52,14 @@ def credit() -> Claim:
     short = np.mean([t["accuracy"] for t in found if t["depth"] == depths[0]])
     for depth in depths[1:]:
         some = [t for t in found if t["depth"] == depth]
-        right, signal, left = (np.mean([t[k] for t in some]) for k in ("accuracy", "signal_left", "credit_left"))
+        signal, left = (np.mean([t[k] for t in some]) for k in ("signal_left", "credit_left"))
+        right = interval(t["accuracy"] for t in some)
         words = (
-            f"accuracy {right:.1%}, with {depths[0]} layers {short:.1%}; left at the end {signal:.2g} of the signal "
-            f"and at the start {left:.2g} of the gradient"
+            f"accuracy {percent(right)}, with {depths[0]} layers {short:.1%}; left at the end {signal:.2g} of the "
+            f"signal and at the start {left:.2g} of the gradient"
         )
-        data = {"accuracy": float(right), "signal_left": float(signal), "credit_left": float(left)}
-        rows.append(Row(f"{depth} layers, {len(some)} seeds", words, bool(right >= short - POINTS), data))
+        data = {"accuracy": right, "signal_left": float(signal), "credit_left": float(left)}
+        rows.append(Row(f"{depth} layers, {len(some)} seeds", words, bool(right[0] >= short - POINTS), data))
     rule = f"accuracy within 3 points of a chain of {depths[0]} layers"
     return Claim("Credit passes 100 layers", rule, "measured", rows)
 
