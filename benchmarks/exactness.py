@@ -12,8 +12,8 @@ with Wilson intervals of 95 % over all of their flips and the share of each seed
   labels, on all 10,000 test images;
 - begin again: the core ends once settled, and the next inference of the same input begins from zero, as each does.
 
-`--cells`: Yosys alone counts cells of serial cores. `--cores`: in the serial core of digits_layered, in Verilator, flips
-of the memory of codes and of the sums, without and with `--harden residue`.
+`--cells`: Yosys alone counts cells of serial cores. `--cores`: in the serial core of digits_layered, in Verilator,
+flips of the memory of codes and of the sums, without and with `--harden residue`.
 """
 
 from __future__ import annotations
