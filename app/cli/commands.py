@@ -84,6 +84,12 @@ def _verify(argv: Sequence[str]) -> Reply:
     return verify.command(argv)
 
 
+def _compare(argv: Sequence[str]) -> Reply:
+    from . import compare
+
+    return compare.command(argv)
+
+
 def _certify(argv: Sequence[str]) -> Reply:
     from . import certify
 
@@ -118,6 +124,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("inspect", "MODEL", "what a checkpoint, a net or an artifact holds", _inspect),
     Command("run", "DIR -i X.npz -o Y.npz", "inputs through an artifact or a checkpoint", _run, "eqsim"),
     Command("verify", "DIR", "hashes of an artifact, and its simulators against golden", _verify),
+    Command("compare", "DIR DIR", "two builds: what differs, and how both run on the same samples", _compare),
     Command("certify", "DIR --inputs X.npz", "what is proved of the relaxation, and after upsets", _certify),
     Command("fault", "run DIR --model M -o C", "inject faults and say what becomes of them", _fault, "eqfault"),
     Command("tune", "MODEL --data D.npz -o M.pt", "fine-tune for the integers", _tune, "eqtune"),
