@@ -1,0 +1,151 @@
+"""The logic of a processor: memories, pipeline, applier, and the sequencer that fetches instructions for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amaranth import Module, Mux, Signal, Value
+
+from ...interface import Engine
+from ...relaxation import Schedule
+from ..compiler import Program
+from ..encoding import Opcode, record_bits
+from ..isa import Repeats
+from .applier import Applier
+from .features import Features
+from .memories import Memories
+from .pipeline import Pipeline
+from .record import Record
+
+__all__ = ["Logic"]
+
+
+class Logic:
+    """Builds the module `m` of an engine that holds a program; `nesting`: loops that are open at once, at most."""
+
+    def __init__(self, engine: Engine, program: Program, nesting: int) -> None:
+        image, features = program.image, Features.of(program.instructions)
+        self.engine, self.core, self.features = engine, image.core, features
+        self.states, self.nesting = program.states, nesting
+        self.m = m = Module()
+        self.schedule = Schedule(m, engine)
+        self.word = Signal(record_bits(self.core), name="record")
+        self.record = Record(self.core, self.word)
+        self.memories = Memories(m, image, features)
+        self.pipeline = Pipeline(m, engine, self.memories, features, self.word, self.schedule.tolerance)
+        self.applier = Applier(m, self.memories, self.pipeline, self.word, features.kernels)
+        self.clearing = Signal(name="clearing")
+        self.clear_bank = Signal(4, name="clear_bank")
+        self.clear_address = Signal(self.core.address_bits, name="clear_address")
+        self._banks()
+        if engine.signature.traced:
+            self._trace()
+        self._sequencer(len(image.program))
+
+    def _banks(self) -> None:
+        """Who reads and writes each bank."""
+        m, pipeline = self.m, self.pipeline
+        for number, bank in enumerate(self.core.banks):
+            ram, vector = self.memories.banks[number], pipeline.read_address(number)
+            clear = self.clearing & (self.clear_bank == number)
+            if bank.sums:
+                self.applier.drive(number, clear, self.clear_address, vector)
+                continue
+            m.d.comb += [
+                ram.read_address.eq(vector),
+                ram.write_address.eq(pipeline.write_address),
+                ram.write_data.eq(pipeline.value),
+                ram.write_enable.eq(pipeline.written & (pipeline.bank == number)),
+            ]
+            if number in self.features.cleared:
+                with m.If(clear):
+                    m.d.comb += [ram.write_address.eq(self.clear_address), ram.write_data.eq(0), ram.write_enable.eq(1)]
+
+    def _trace(self) -> None:
+        """A copy of all states, for benches only."""
+        m, engine, pipeline = self.m, self.engine, self.pipeline
+        for name, units, fmt in engine.signature.states:
+            bank, base, _ = self.states[name]
+            registers = [Signal(fmt.bits, name=f"{name}_{k}_shown") for k in range(units)]
+            with m.If(pipeline.written & (pipeline.bank == bank)):
+                for k, register in enumerate(registers):
+                    with m.If(pipeline.write_address == base + k):
+                        m.d.sync += register.eq(pipeline.value)
+            engine.show(m, name, registers)
+
+    def _sequencer(self, length: int) -> None:
+        m, core, engine, r = self.m, self.core, self.engine, self.record
+        pipeline, applier, memories = self.pipeline, self.applier, self.memories
+        pc = Signal(range(max(length + 1, 2)), name="pc")
+        m.d.comb += memories.program.read_address.eq(pc)
+        depth = self.nesting
+        level, moved = Signal(range(depth + 1), name="level"), Signal(name="moved")
+        starts = [Signal.like(pc, name=f"loop_{k}_start") for k in range(depth)]
+        lefts = [Signal(core.count_bits, name=f"loop_{k}_left") for k in range(depth)]
+        settles = [Signal(name=f"loop_{k}_settles") for k in range(depth)]
+        clear_left = Signal(core.count_bits, name="clear_left")
+        with m.If(pipeline.moved):
+            m.d.control += moved.eq(1)
+        with m.If(self.clearing):
+            m.d.control += [self.clear_address.eq(self.clear_address + 1), clear_left.eq(clear_left - 1)]
+            m.d.control += self.clearing.eq(clear_left != 1)
+        still = Signal(name="still")
+        m.d.comb += still.eq(pipeline.idle & applier.idle & ~self.clearing)
+        with m.FSM(domain="control", name="sequencer_state"):
+            with m.State("fetch"):
+                m.next = "take"
+            with m.State("take"):
+                m.d.control += [self.word.eq(memories.program.read_data), pc.eq(pc + 1)]
+                m.next = "go"
+            with m.State("go"), m.Switch(r.opcode):
+                with m.Case(Opcode.BEGIN), m.If(still & engine.x.valid):
+                    m.d.control += [c.eq(0) for c in memories.counts]
+                    m.d.control += [pipeline.young.eq(1), engine.busy.eq(1), level.eq(0)]
+                    self.schedule.start()
+                    m.next = "fetch"
+                with m.Case(Opcode.VECTOR), m.If(still):
+                    m.d.comb += pipeline.start.eq(1)
+                    m.next = "take"
+                with m.Case(Opcode.APPLY):
+                    early = r.of(Opcode.APPLY, "early")
+                    with m.If(applier.idle & ~self.clearing & (pipeline.idle | early)):
+                        m.d.comb += applier.start.eq(1)
+                        m.next = "take"
+                with m.Case(Opcode.CLEAR), m.If(still):
+                    bank, word = r.of(Opcode.CLEAR, "word_bank"), r.of(Opcode.CLEAR, "word_base")
+                    m.d.control += [self.clearing.eq(1), self.clear_bank.eq(bank)]
+                    m.d.control += self.clear_address.eq(memories.grouped(bank, word))
+                    m.d.control += clear_left.eq(memories.grouped(bank, r.of(Opcode.CLEAR, "words")))
+                    m.next = "take"
+                with m.Case(Opcode.LOOP), m.If(still):
+                    settled = r.of(Opcode.LOOP, "repeats") == Repeats.SETTLED
+                    for k in range(depth):
+                        with m.If(level == k):
+                            m.d.control += [starts[k].eq(pc), settles[k].eq(settled)]
+                            m.d.control += lefts[k].eq(r.of(Opcode.LOOP, "count"))
+                    with m.If(settled):
+                        m.d.control += moved.eq(0)
+                    m.d.control += level.eq(level + 1)
+                    m.next = "fetch"
+                with m.Case(Opcode.END), m.If(still):
+                    for k in range(depth):
+                        with m.If(level == k + 1):
+                            self._end(lefts[k], settles[k], moved, {"pc": pc, "start": starts[k], "level": level}, k)
+                    m.next = "fetch"
+                with m.Case(Opcode.DONE), m.If(still & ~engine.busy):
+                    m.d.control += pc.eq(0)
+                    m.next = "fetch"
+
+    def _end(self, left: Signal, settles: Signal, moved: Signal, at: Mapping[str, Value], k: int) -> None:
+        m, engine = self.m, self.engine
+        with m.If(settles):
+            self.schedule.advance()
+            if engine.signature.traced:
+                m.d.comb += engine.trace_end.eq(1)
+            m.d.control += [moved.eq(0), self.pipeline.young.eq(0)]
+        more = self.schedule.unsettled(moved) & (self.schedule.left != 1)
+        m.d.control += left.eq(left - 1)
+        with m.If(Mux(settles, more, left != 1)):
+            m.d.control += at["pc"].eq(at["start"])
+        with m.Else():
+            m.d.control += at["level"].eq(k)

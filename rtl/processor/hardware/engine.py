@@ -1,0 +1,53 @@
+"""The processor behind the ports of an engine, with the program of one net in its memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amaranth import Module
+
+from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.typed_json import JSON
+
+from ...interface import Engine, refusals
+from ..compiler import compile_net
+from ..isa import End, Loop
+from .core import Logic
+
+__all__ = ["ProcessorEngine", "check"]
+
+
+def check(net: IntNet) -> Iterator[Diagnostic]:
+    """What stands against a net."""
+    yield from refusals(net)
+    for op in net.all_ops():
+        if isinstance(op, (ops.Divide, ops.Isqrt, ops.Embedding)):
+            yield Diagnostic("rtl-operation", f"{op.mnemonic} is no operation of the processor yet", op.out)
+
+
+class ProcessorEngine(Engine):
+    """One net on a processor that is sized for it."""
+
+    architecture = "processor"
+
+    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4) -> None:
+        self.refuse(list(check(net)))
+        self.program = compile_net(net, lanes=lanes)
+        super().__init__(net, trace=trace, inject=False)
+
+    @property
+    def nesting(self) -> int:
+        """Loops that are open at once, at most."""
+        depth = most = 0
+        for i in self.program.instructions:
+            depth += isinstance(i, Loop) - isinstance(i, End)
+            most = max(most, depth)
+        return most
+
+    def describe(self) -> dict[str, JSON]:
+        core = self.program.image.core
+        return {"arch": self.architecture, "lanes": core.lanes, "axes": core.axes, "banks": len(core.banks)}
+
+    def build(self) -> Module:
+        return Logic(self, self.program, self.nesting).m

@@ -1,0 +1,80 @@
+"""Compiled programs in the processor's simulator, compared with golden at every tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.rtl.processor.compiler import Program, compile_net
+from eqcompile.rtl.processor.encoding import encode
+from eqcompile.rtl.processor.isa import Instruction
+from eqcompile.rtl.processor.simulator import Processor
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.ir import IntNet
+
+__all__ = ["differences", "mutated"]
+
+Codes = Mapping[str, NDArray[np.int64]]
+DIRT = 1
+"""What banks hold before the first sample: nothing may depend on it."""
+
+
+def mutated(program: Program, at: int, instruction: Instruction) -> Program:
+    """The program with another instruction in one place; raises ValueError if no record holds that."""
+    records = list(program.image.program)
+    records[at] = encode(program.image.core, instruction)
+    return replace(program, image=replace(program.image, program=tuple(records)))
+
+
+def differences(net: IntNet, codes: Codes, program: Program | None = None, *, first: bool = False) -> list[str]:
+    """Where the program of a net is not golden: ticks, every state after every tick, outputs; all samples one after the
+    other in one processor, whose banks are full of dirt before. `first`: no more than the first difference."""
+    program = program or compile_net(net)
+    ticks: list[dict[str, NDArray[np.int64]]] = []
+
+    def watch(processor: Processor) -> None:
+        ticks.append({s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in program.states.items()})
+
+    processor = Processor(program.image, watch)
+    for number, bank in enumerate(processor.banks):
+        bank[:] = DIRT
+        for (which, base), words in program.image.words.items():
+            if which == number:
+                bank[base : base + len(words)] = words
+    found: list[str] = []
+    frames = net.schedule.frames
+    batch = len(next(iter(codes.values())))
+    for k in range(batch):
+        ticks.clear()
+        one = {name: value[k : k + 1] for name, value in codes.items()}
+        count = next(iter(codes.values())).shape[1] if frames else 1
+        rows = [
+            np.concatenate([v[0, f].ravel() if frames else v[0].ravel() for v in one.values()]) for f in range(count)
+        ]
+        sample = processor.run(rows)
+        want = golden.run(net, one)
+        if sample.ticks != want.steps[0]:
+            found.append(f"sample {k}: {sample.ticks} ticks, golden {want.steps[0]}")
+        elif not frames:
+            found += [
+                f"sample {k} tick {t}: {s}"
+                for t, states in enumerate(ticks)
+                for s, held in states.items()
+                if not np.array_equal(held, want.states[s][t, 0].ravel())
+            ]
+        elif any(not np.array_equal(held, want.states[s][-1, 0].ravel()) for s, held in ticks[-1].items()):
+            found.append(f"sample {k}: states after the last tick")
+        every = net.schedule.emit == "every"
+        emitted = [
+            want.outputs[o.name][0, f].ravel() if every else want.outputs[o.name][0].ravel()
+            for f in range(count if every else 1)
+            for o in net.outputs
+        ]
+        if not np.array_equal(sample.emitted, np.concatenate(emitted)):
+            found.append(f"sample {k}: outputs {sample.emitted}, golden {np.concatenate(emitted)}")
+        if found and first:
+            break
+    return found
