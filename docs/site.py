@@ -83,7 +83,7 @@ def tutorial() -> None:
     notebook = jupytext.read(ROOT / TUTORIAL)
     place = WORK / "tutorial"
     place.mkdir(parents=True)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(place)}}).execute()
+    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(place)}}).execute()
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     jupytext.write(notebook, PAGES / TUTORIAL.replace(".md", ".ipynb"))
     write(Path(TUTORIAL), text.replace("%%bash\n", ""))

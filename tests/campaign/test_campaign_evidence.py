@@ -83,7 +83,7 @@ def test_the_headline_has_mttf_between_its_bounds(report: Any) -> None:
     none["environment"]["total"] |= {"fit_low": 0.0, "fit": 0.0}
     del none["environment"]["total"]["mttf_hours"]
     rows = {name: value for name, value, _ in headline_rows(none)}
-    assert rows["MTTF, an orbit"] == f"no failure seen, at least {least:.4g} h, at most no bound"
+    assert rows["MTTF, an orbit"] == f"no failure seen, at least {least:.4g} h, no upper bound"
 
 
 def test_what_was_not_struck_is_named(report: Any) -> None:

@@ -24,7 +24,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     notebook = jupytext.read(PAGE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages that talk to the kernel
-        nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        nbclient.NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(output.get("text", "") for output in outputs)
     floats, integers = (float(share) for share in re.findall(r"([\d.]+)% of the test digits", text))

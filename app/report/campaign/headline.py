@@ -25,11 +25,11 @@ def headline_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
         rows.append((m["measure"], f"{value} at {confidence:g} confidence", "simulated"))
     if "environment" in report:
         t = report["environment"]["total"]
-        least = years(HOURS_PER_FIT / t["fit_high"]) if t["fit_high"] > 0 else "no bound"
-        most = years(HOURS_PER_FIT / t["fit_low"]) if t["fit_low"] > 0 else "no bound"
+        least = f"at least {years(HOURS_PER_FIT / t['fit_high'])}" if t["fit_high"] > 0 else "no lower bound"
+        most = f"at most {years(HOURS_PER_FIT / t['fit_low'])}" if t["fit_low"] > 0 else "no upper bound"
         middle = years(t["mttf_hours"]) if "mttf_hours" in t else "no failure seen"
         where = report["environment"]["title"]
-        rows.append((f"MTTF, {where}", f"{middle}, at least {least}, at most {most}", "estimated"))
+        rows.append((f"MTTF, {where}", f"{middle}, {least}, {most}", "estimated"))
         fit = f"{t['fit']:.4g} FIT, {t['fit_low']:.4g} to {t['fit_high']:.4g}, of {t['bits']:,} bits"
         rows.append((f"failures in 10^9 h, {where}", fit, "estimated"))
     return rows
