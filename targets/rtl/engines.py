@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from eqcompile.rtl.architecture import Architecture, OptionValue
@@ -11,9 +12,10 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import find_class, load_classes, names
 from eqcompile.toolchain.requirements import Requirements
 
-from .synth.fit import memory_shortfalls
+from .synth.fit import early_shortfalls, memory_shortfalls
+from .synth.parts import PARTS
 
-__all__ = ["AUTO", "architecture", "architectures", "candidates", "choose", "foresee"]
+__all__ = ["AUTO", "Choice", "architecture", "architectures", "candidates", "choose", "foresee"]
 
 AUTO = "auto"
 TOO_LARGE = ("rtl-spram", "rtl-capacity")
@@ -74,20 +76,60 @@ def foresee(needs: Requirements, choices: Sequence[Architecture], parts: Collect
     return reasons.get("serial", next(iter(reasons.values())))
 
 
-def choose(
-    net: IntNet, choices: Sequence[Architecture], parts: Collection[str]
-) -> tuple[Architecture, tuple[Diagnostic, ...]]:
-    """One of `choices` (empty: every architecture) for a verified net and the parts that the core must run on, its
-    options resolved, and why it does not take the net; no reason if it does.
+@dataclass(frozen=True)
+class Choice:
+    """An architecture with its options resolved, why it does not take the net (empty if it does), and, where several
+    were tried, what each of them was judged by."""
 
-    It is the first by rank that takes the net. If none does, what `serial` says, which takes most, or else the first.
-    Raises UsageError: an option names a file that says nothing of the net.
+    architecture: Architecture
+    refusals: tuple[Diagnostic, ...]
+    reasons: tuple[str, ...] = ()
+
+
+def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str]) -> Choice:
+    """One of `choices` (empty: every architecture) for a verified net and the parts that the core must run on.
+
+    It is the first by rank that takes the net and needs no more of the parts than they have, by the lower bounds that
+    are known before it is built; else the first that takes the net. If none does, what `serial` says, which takes most,
+    or else the first. Raises UsageError: an option names a file that says nothing of the net.
     """
-    answers: list[tuple[Architecture, tuple[Diagnostic, ...]]] = []
-    for choice in sorted(choices or [kind() for kind in architectures().values()], key=lambda a: a.rank(net)):
+    tried = sorted(choices or [kind() for kind in architectures().values()], key=lambda a: a.rank(net))
+    reasons: list[str] = []
+    taking: list[Choice] = []
+    refusing: list[Choice] = []
+    for choice in tried:
         resolved = choice.resolved(net, parts)
         refusals = tuple(resolved.refusals(net))
-        if all(d.code in TOO_LARGE for d in refusals):
-            return resolved, refusals
-        answers.append((resolved, refusals))
-    return next((answer for answer in answers if answer[0].name == "serial"), answers[0])
+        if not all(d.code in TOO_LARGE for d in refusals):
+            refusing.append(Choice(resolved, refusals))
+            reasons.append(f"{resolved.name} does not take the net: {refusals[0].what}")
+            continue
+        taking.append(Choice(resolved, refusals))
+        short = [] if refusals else list(_short(net, resolved, parts))
+        if short:
+            reasons.append(f"{resolved.name} does not fit: {short[0].what}")
+            continue
+        cost = _cost(net, resolved, parts)
+        if len(taking) > 1 and not cost:
+            reasons.append(f"{resolved.name} is passed over: what it needs is not known before it is built")
+            continue
+        reasons.append(f"{resolved.name} is taken, the first that is left{cost}")
+        return Choice(resolved, refusals, tuple(reasons) if len(tried) > 1 else ())
+    if taking:
+        return taking[0]
+    return next((answer for answer in refusing if answer.architecture.name == "serial"), refusing[0])
+
+
+def _short(net: IntNet, architecture: Architecture, parts: Collection[str]) -> Iterator[Diagnostic]:
+    for part in sorted({*parts} & {*PARTS}):
+        yield from early_shortfalls(net, architecture, PARTS[part])
+    yield from memory_shortfalls(architecture.memory_bits(net), architecture, parts, net.name)
+
+
+def _cost(net: IntNet, architecture: Architecture, parts: Collection[str]) -> str:
+    """What is known of its cost, of the parts if there are any."""
+    least = [f"{count:,} {key}" for key, count in architecture.resources(net).items() if count]
+    bits = architecture.memory_bits(net)
+    least += [f"{bits:,} bits of memory for weights"] if bits else []
+    of = f" on {', '.join(sorted(parts))}" if parts else ""
+    return f"; it needs at least {', '.join(least)}{of} [estimated]" if least else ""

@@ -16,13 +16,13 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 from .board.write import BAUD, Bitstream, board_tools, write_board
 from .emit import TOP
 from .synth.clocks import clocks_of
-from .synth.fit import known_shortfalls
+from .synth.fit import Needs, block_rams, known_shortfalls
 from .synth.flow import synthesise, too_slow
 from .synth.parts import PARTS
 from .synth.report import SynthReport
 from .synth.tools import require
 
-__all__ = ["Requests", "finish_folder", "need_tools", "shortfalls"]
+__all__ = ["Requests", "block_ram_estimates", "finish_folder", "need_tools", "shortfalls"]
 
 FIGURES = "synth.json"
 BOARD = "board"
@@ -56,6 +56,19 @@ def need_tools(requests: Requests) -> None:
 def shortfalls(engine: JsonObject, requests: Requests) -> list[Diagnostic]:
     """What the devices have too little of, as far as it is known without synthesis; `engine` describes itself."""
     return [fault for device in sorted(requests.devices) for fault in known_shortfalls(engine, PARTS[device])]
+
+
+def block_ram_estimates(engine: JsonObject, requests: Requests) -> tuple[str, ...]:
+    """What the memories of a core take of the parts at least, before synthesis: of those asked for, else of all that
+    are known; nothing for a core without such memories."""
+    names = sorted(requests.devices) or sorted(PARTS)
+    memories = Needs.of(engine).memories
+    parts = [PARTS[name] for name in names if PARTS[name].has.get("bram")]
+    if not memories or not parts:
+        return ()
+    counts = [(part, sum(block_rams(memory, part) for memory in memories)) for part in parts]
+    told = ", ".join(f"{count} of {part.has['bram']} on {part.name}" for part, count in counts)
+    return (f"block RAM before synthesis: at least {told} [estimated]",)
 
 
 def finish_folder(

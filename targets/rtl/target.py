@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -33,7 +33,7 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
 from .engines import AUTO, candidates, choose, foresee
-from .finish import Requests, finish_folder, need_tools, shortfalls
+from .finish import Requests, block_ram_estimates, finish_folder, need_tools, shortfalls
 from .synth.fit import early_shortfalls, memory_shortfalls
 from .synth.flow import engine_of, require_clock
 from .synth.parts import PARTS
@@ -143,9 +143,10 @@ class RtlTarget(Target):
                 Diagnostic("missing-tool", f"{name} is not installed", self.name, self.install) for name in absent
             )
         need_tools(self.requests)
-        architecture, refusals = choose(net, self.arch, self.requests.devices)
-        faults = [*refusals] or [*self._shortfalls(net, architecture), *self._no_saboteurs(architecture)]
-        return Refusals(tuple(faults)) if faults else RtlPlan(net, self, architecture)
+        choice = choose(net, self.arch, self.requests.devices)
+        architecture = choice.architecture
+        faults = [*choice.refusals] or [*self._shortfalls(net, architecture), *self._no_saboteurs(architecture)]
+        return Refusals(tuple(faults)) if faults else RtlPlan(net, self, architecture, choice.reasons)
 
     def _shortfalls(self, net: IntNet, architecture: Architecture) -> Iterator[Diagnostic]:
         """What the devices asked for have too little of, as far as an engine tells without being built."""
@@ -185,10 +186,12 @@ class RtlTarget(Target):
 
 @dataclass(frozen=True)
 class RtlPlan(Plan):
-    """A net on the engine of an architecture, with its options."""
+    """A net on the engine of an architecture, with its options. `reasons`: why it is this one, where several were
+    tried."""
 
     target: RtlTarget
     architecture: Architecture
+    reasons: tuple[str, ...] = ()
 
     @cached_property
     def shell(self) -> Shell:
@@ -233,10 +236,12 @@ class RtlPlan(Plan):
         emission = write_folder(
             self.net, self.architecture, self.shell, folder, vectors, trace=target.trace, saboteurs=target.saboteurs
         )
-        faults = shortfalls(engine_of(emission.details), target.requests)
+        engine = engine_of(emission.details)
+        faults = shortfalls(engine, target.requests)
         if faults:
             raise UnsupportedError(faults)
-        return emission
+        chosen = tuple(f"auto: {reason}" for reason in self.reasons)
+        return replace(emission, summary=(*chosen, *emission.summary, *block_ram_estimates(engine, target.requests)))
 
     def finish(
         self, artifact: Artifact, vectors: Vectors | None, clocks: ClockedRun | None, progress: StageProgress
