@@ -11,7 +11,7 @@ JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help claims oldest-onnxruntime artifacts docs site results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants clean
+.PHONY: help claims oldest-onnxruntime artifacts docs site results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants packages clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -30,6 +30,7 @@ help:
 	@echo "make results     render benchmarks/results as benchmarks/RESULTS.md"
 	@echo "make docs        write the reference pages anew"
 	@echo "make site        build the documentation as a site in build/site, every link and cell of the tutorial checked"
+	@echo "make packages    build wheel and sdist, install them for each Python that is here, and compile with them"
 	@echo "make clean       remove the environment and build outputs"
 
 # The stamps are remade when what they were made from changes. The first is of what the demo runs, and no more: modules
@@ -146,6 +147,10 @@ docs: $(VENV)/.installed
 # Needs the extra `docs`. Runs the tutorial, and fails at a dead link.
 site: $(VENV)/.installed
 	@$(BIN)/python docs/site.py
+
+# Wheel and sdist, installed outside of this tree for each Python that is here.
+packages:
+	@bash .ci/packages
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

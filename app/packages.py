@@ -7,7 +7,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-__all__ = ["DISTRIBUTION", "extras", "install_command", "missing"]
+__all__ = ["DISTRIBUTION", "extras", "install_command", "missing", "no_lava"]
 
 DISTRIBUTION = "eqcompile"
 _DISTRIBUTIONS = {"cocotb_tools": "cocotb", "cocotbext": "cocotbext-axi", "lava": "lava-nc", "sklearn": "scikit-learn"}
