@@ -19,11 +19,14 @@ from eqcompile.sim.campaign.environment.summary import RateDocument, load_orbit,
 from eqcompile.toolchain.diagnostics import EqcompileError
 from eqcompile.toolchain.options import QuantizeOptions
 
+from .comparison import BuildComparison
+from .comparison import compare_builds as comparison_of
 from .documents import Candidates, InjectionDocument, Inspection, TargetState
 from .family_package import new_family
 from .inspection import inspect_path
 from .installation import Installation, families, injection, installation, refusals, targets
 from .options import ModelOptions
+from .report.comparison import write_comparison
 from .stages.build import Build, VerifiedBuild, compile, open, target
 from .stages.campaign import Campaign, Replay, campaign, open_campaign, plan_campaign
 from .stages.certification import Certification, certify
@@ -55,6 +58,7 @@ __all__ = [
     "campaign",
     "certify",
     "compare",
+    "compare_builds",
     "compile",
     "doctor",
     "families",
@@ -121,6 +125,26 @@ def available_targets(model: Model | None = None, **options: Any) -> list[Target
         return rows
     reasons = refusals(model.net, keyword_options(QuantizeOptions, options, "eq.available_targets"))
     return [{**row, "refusals": reasons.get(row["name"], [])} for row in rows]
+
+
+def compare_builds(
+    first: Build | str | Path,
+    second: Build | str | Path,
+    *,
+    inputs: str | Path | None = None,
+    limit: int | None = None,
+    report: str | Path | None = None,
+) -> BuildComparison:
+    """What two artifacts have in common, as JSON values; with a file of `inputs` also how both nets run in golden on
+    them, the first `limit` of them. `report`: a folder for `report.json` and `report.html`.
+
+    Raises ArtifactError for a folder that is none, and what reading the samples for either net raises.
+    """
+    folders = [build.folder if isinstance(build, Build) else Path(build) for build in (first, second)]
+    document = comparison_of(folders[0], folders[1], None if inputs is None else Path(inputs), limit=limit)
+    if report is not None:
+        write_comparison(document, Path(report))
+    return document
 
 
 def doctor() -> Installation:

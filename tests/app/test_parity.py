@@ -28,6 +28,7 @@ WAYS: dict[tuple[str, ...], Calls] = {
     ("inspect",): ((eq.inspect,), (ModelOptions,)),
     ("run",): ((eq.load, eq.Model.run, eq.Build.run, eq.Inference.save), ()),
     ("verify",): ((eq.open, eq.Build.verify), ()),
+    ("compare",): ((eq.compare_builds,), ()),
     ("certify",): ((eq.certify,), ()),
     ("tune",): ((eq.load, eq.tune), (QuantizeOptions, TuneOptions)),
     ("search",): ((eq.load, eq.search, eq.Search.save), (QuantizeOptions,)),
@@ -40,6 +41,7 @@ WAYS: dict[tuple[str, ...], Calls] = {
     ("fault", "resume"): ((eq.open_campaign, eq.Campaign.resume), (WorkerOptions,)),
     ("fault", "report"): ((eq.open_campaign, eq.Campaign.report), ()),
     ("fault", "plan"): ((eq.plan_campaign,), CAMPAIGN),
+    ("fault", "pack"): ((eq.open_campaign, eq.Campaign.pack), ()),
     ("fault", "replay"): ((eq.open_campaign, eq.Campaign.replay, eq.Replay.save), ()),
     ("fault", "models"): ((eq.fault_models,), ()),
     ("fault", "rate"): ((eq.upset_rates,), ()),
@@ -54,14 +56,14 @@ NAMES = {
     "kind": {"name"},
     "output": {"out", "path", "folder"},
     "safe": {"ticks"},  # the share is a property of what `certify` returns
-    "report": {"folder"},
+    "report": {"folder", "report"},
     "simulators": {"simulators"},
     "source": {"net", "source", "model", "folder"},
     "target_agreement": {"target"},
     "guard_bits": {"guard_bits"},
 }
 """Keywords of a function by the name of the option, where they differ."""
-SUBJECTS = {"campaign", "folder", "model", "source", "file", "fault", "output"}
+SUBJECTS = {"campaign", "folder", "model", "source", "file", "fault", "first", "second", "output"}
 """Positional arguments of commands, which are what the functions are called with or on."""
 
 
