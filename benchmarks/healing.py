@@ -167,12 +167,19 @@ def blocks(rows: list[Row]) -> Iterator[dict[str, Any]]:
     heads |= {"disturbed": "simulated", "of these healed exactly": "simulated", "within one code": "simulated"}
     heads |= {"wrong label, of all": "simulated", "unsettled, of all": "simulated"}
     order = ("disturbed", "healed", "near", "silent", "unsettled")
-    for kind, what in (
-        ("states", "Flips of one bit of a state"),
-        ("weights", "Flips of one bit of a stored weight"),
-        ("stuck", "One bit of a state is stuck at 0, or at 1, throughout"),
+    for kind, what, predicted in (
+        (
+            "states",
+            "Flips of one bit of a state",
+            "that all which leave ticks die down to rounding, where L is below 1",
+        ),
+        ("weights", "Flips of one bit of a stored weight", "nothing: they make another net"),
+        ("stuck", "One bit of a state is stuck at 0, or at 1, throughout", "nothing: the upset never ends"),
     ):
-        yield results.text(f"{what} ({rows[0][kind]['disturbed']['n']:,} a net, {IMAGES} images, 95 % intervals):")
+        yield results.text(
+            f"{what} ({rows[0][kind]['disturbed']['n']:,} a net, {IMAGES} images, 95 % intervals). The certificate "
+            f"predicts {predicted}:"
+        )
         yield results.table(
             heads,
             [
