@@ -5,8 +5,9 @@
 Each net and target has a process of its own, on one thread: import, quantize with 64 calibration samples, certificate,
 plan and emission, without simulators. A small net goes through all stages first, so that what packages take is not
 counted. Times are of the processor. `exponent`: the slope of log(time) and of log(memory) over log(weights) of the
-dense nets, by least squares, over the range of weights that stands beside it; 1 is linear. Run it on a quiet machine:
-what else runs there evicts caches, which adds to the time of the processor too.
+dense nets, by least squares, over the range of weights that stands beside it; 1 is linear. `fixed` and `a weight`: a
+and b of `a + b * weights`, the least relative error over the same nets; fixed is what a net of any size costs. Run it
+on a quiet machine: what else runs there evicts caches, which adds to the time of the processor too.
 """
 
 from __future__ import annotations
@@ -249,8 +250,8 @@ def run_all(names: Sequence[str], targets: Sequence[str]) -> list[dict[str, Any]
 
 
 def grown(rows: Sequence[dict[str, Any]], target: str) -> list[str] | None:
-    """Slopes of time and memory over the dense nets that a target takes, and the weights of these nets; None with fewer
-    than three sizes."""
+    """Slopes of time and memory over the dense nets that a target takes, their fixed parts and their parts by weight,
+    and the weights of these nets; None with fewer than three sizes."""
     chosen = [r for r in rows if r["target"] == target and not ("failed" in r or r["refused"])]
     chosen = [r for r in chosen if CASES[r["net"]].dense]
     if len(chosen) < 3:
@@ -262,7 +263,9 @@ def grown(rows: Sequence[dict[str, Any]], target: str) -> list[str] | None:
     )
     slopes = (f"{np.polyfit(size, np.log(v), 1)[0]:.2f}" for v in lines)
     weights = [r["weights"] for r in chosen]
-    return [target, *slopes, f"{min(weights):,} to {max(weights):,}"]
+    (rate, fixed), (held, fixed_bytes) = (np.polyfit(weights, v, 1, w=1.0 / np.array(v)) for v in lines)
+    fits = (f"{fixed:.2f} s", f"{rate * 1e6:.2f} us", f"{fixed_bytes / 1e6:.0f} MB", f"{held:.0f} B")
+    return [target, *slopes, *fits, f"{min(weights):,} to {max(weights):,}"]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -293,11 +296,15 @@ def main() -> None:
     lines = [cells(row) for row in rows]
     sys.stdout.write(table(tuple(columns), lines) + "\n")
     slopes = [s for target in arguments.target if (s := grown(rows, target)) is not None]
-    heads = {"target": "", "exponent of time": "measured", "exponent of memory": "measured", "weights": "computed"}
+    heads = {"target": "", "exponent of time": "measured", "exponent of memory": "measured"}
+    heads |= dict.fromkeys(("fixed time", "time a weight", "fixed memory", "memory a weight"), "measured")
+    heads |= {"weights": "computed"}
     sys.stdout.write(table(tuple(heads), slopes) + "\n")
     words = (
         f"`benchmarks/size.py`: processor time of one thread, import to sealed artifact with {CALIBRATION_SAMPLES} "
-        f"calibration samples, no simulator. Bars: {BAR_SECONDS * 1e6:.0f} us and {BAR_BYTES} bytes a weight."
+        f"calibration samples, no simulator. Bars: {BAR_SECONDS * 1e6:.0f} us and {BAR_BYTES} bytes a weight. Load of the "
+        f"machine at the end: {os.getloadavg()[1]:.1f} on {os.cpu_count()} processors; above 1 of each, others ran too "
+        "and times are higher than on a quiet machine. Fixed: of a + b * weights over the dense nets."
     )
     blocks = [results.table(columns, lines), results.table(heads, slopes), results.text(words)]
     results.record("size", "Time and memory against the number of weights", blocks, data=rows, folder=arguments.out)

@@ -47,12 +47,22 @@ def fit(
     """Codes [rows, n] and scales [scales] (one a row, or a single one) of least error for weights [rows, n], at least
     one row. With moments the error is that of the sums on the operands as integers read them, `centred`: up to their
     means."""
-    moment, importance = None, np.ones(1)
-    if moments is not None:
-        moment = moments.covariance() if centred else moments.second.copy()
-        entries = np.einsum("...ii->...i", moment)
-        entries += max(_RIDGE * float(entries.mean()), float(np.finfo(np.float64).tiny))
-        importance = entries.copy()
+    if moments is None:
+        return _fitted(weights, None, np.ones(1), top, scales)
+    moment = moments.metric(centred=centred)
+    entries = np.einsum("...ii->...i", moment)
+    before = entries.copy()
+    # For as long as this takes: a copy of the matrix would be the largest array of a quantization.
+    entries += max(_RIDGE * float(entries.mean()), float(np.finfo(np.float64).tiny))
+    try:
+        return _fitted(weights, moment, entries.copy(), top, scales)
+    finally:
+        entries[...] = before
+
+
+def _fitted(
+    weights: Reals, moment: Reals | None, importance: Reals, top: int, scales: int
+) -> tuple[NDArray[np.int64], Reals]:
     each = np.broadcast_to(importance, weights.shape)
     codes = np.empty(weights.shape, np.int64)
     if scales == 1:
@@ -209,13 +219,25 @@ class _Descent:
         codes = np.ascontiguousarray(self.codes[:, block].T)
         inner = np.ascontiguousarray(self.moment[..., block, block].T)
         before = codes.copy()
+        curvature = spread * self.diagonal[..., block].T if inner.ndim == 3 else self.diagonal[block, None] * spread
+        # A column that nothing excites, or a row without a scale, moves no code.
+        still = None if (curvature > 0.0).all() else ~(curvature > 0.0)
+        if still is not None:
+            curvature[still] = 1.0
+        new, step = np.empty(len(spread)), np.empty(len(spread))
         for k in range(len(codes)):
-            curvature = spread * self.diagonal[..., block.start + k]
-            moved = np.divide(gradient[k], curvature, out=np.zeros_like(curvature), where=curvature > 0.0)
-            new = np.clip(np.rint(codes[k] + moved), -self.top, self.top)
-            if (new != codes[k]).any():
+            np.divide(gradient[k], curvature[k], out=new)
+            if still is not None:
+                new[still[k]] = 0.0
+            new += codes[k]
+            np.rint(new, out=new)
+            np.maximum(new, -self.top, out=new)
+            np.minimum(new, self.top, out=new)
+            np.subtract(new, codes[k], out=step)
+            if step.any():
                 beside = inner[k + 1 :, k]
-                gradient[k + 1 :] -= (beside if beside.ndim == 2 else beside[:, None]) * (spread * (new - codes[k]))
+                step *= spread
+                gradient[k + 1 :] -= (beside if beside.ndim == 2 else beside[:, None]) * step
                 codes[k] = new
         self.codes[:, block] = codes.T
         return np.ascontiguousarray((codes - before).T)

@@ -19,7 +19,7 @@ from .hoist import hoist
 from .identity import without_identities
 from .inputs import Span, choose_encoding, encode_error, input_spans
 from .moments import Moments, measure, seen_ranges
-from .plan import Use, make_plan
+from .plan import Use, free_biases, make_plan
 from .stopping import without_stop
 from .weights import Codes
 
@@ -61,6 +61,8 @@ class Ground:
         limits = {name: span.range for name, span in spans.items()}
         _, _, grids = _prepared(net, options, limits, ranges, calibration)
         moments = {} if calibration is None else measure(net, calibration, encodings, grids)
+        for out in free_biases(net, moments, per_row=options.per_row):
+            moments[out] = moments[out].without_means()
         return cls(net, options, calibration, ranges, spans, encodings, grids, moments, identities)
 
     def lowered(self, kinds: Mapping[str, str], *, shrink: Mapping[str, float] | None = None) -> Lowered:

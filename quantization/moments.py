@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,24 +31,30 @@ class Moments:
     """Of the operand x of a map, in float, and of y, the same on the grid on which integers read it.
 
     A linear map: `mean_x`, `mean_y` [n]; `second = E[y y^T]` [n, n]. A stencil has these for each of its rows:
-    [rows, n] and [rows, n, n]. Averages run over samples, ticks, and all axes of x but the last.
+    [rows, n] and [rows, n, n]. Averages run over samples, ticks, and all axes of x but the last. `centred`: `second` is
+    the covariance, what is left of the second moment once a bias takes the means.
     """
 
     count: int
     mean_x: Reals
     mean_y: Reals
     second: Reals
+    centred: bool = False
 
     def __add__(self, other: Moments) -> Moments:
+        return Moments(self.count, self.mean_x.copy(), self.mean_y.copy(), self.second.copy()).joined(other)
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both together, in the memory of these, which nobody may read any more."""
         total = self.count + other.count
         share = self.count / total
 
         def mixed(a: Reals, b: Reals) -> Reals:
-            result = share * a
+            a *= share
             # Part by part: the sum of two large matrices takes the memory of one.
             for part in row_parts(b):
-                result[part] += (1.0 - share) * b[part]
-            return np.asarray(result)
+                a[part] += (1.0 - share) * b[part]
+            return a
 
         mean_x, mean_y = mixed(self.mean_x, other.mean_x), mixed(self.mean_y, other.mean_y)
         return Moments(total, mean_x, mean_y, mixed(self.second, other.second))
@@ -57,16 +63,25 @@ class Moments:
         """Those of some rows of a stencil; of a linear map, whose rows read the same, all."""
         if self.second.ndim == 2:
             return self
-        return Moments(self.count, self.mean_x[chosen], self.mean_y[chosen], self.second[chosen])
+        return Moments(self.count, self.mean_x[chosen], self.mean_y[chosen], self.second[chosen], self.centred)
 
-    def covariance(self) -> Reals:
-        """In place of the second moment: what is left once a bias takes the means."""
-        second = self.second.copy()
-        for part in row_parts(second):
+    def without_means(self) -> Moments:
+        """With the covariance, in the memory of the second moment, which nobody may read any more."""
+        if self.centred:
+            return self
+        for part in row_parts(self.second):
             # Of a linear map a part of the matrix, of a stencil the matrices of a part of the rows.
             left = self.mean_y[part]
-            second[part] -= left[..., None] * (self.mean_y if second.ndim == 2 else left[:, None, :])
-        return second
+            self.second[part] -= left[..., None] * (self.mean_y if self.second.ndim == 2 else left[:, None, :])
+        return replace(self, centred=True)
+
+    def metric(self, *, centred: bool) -> Reals:
+        """The covariance or the second moment: the matrix of the error of a row's sums. The caller may not keep changes
+        of it."""
+        if centred and not self.centred:
+            return replace(self, second=self.second.copy()).without_means().second
+        assert centred or not self.centred
+        return self.second
 
 
 def measure(
@@ -85,7 +100,7 @@ def measure(
         x = operand(op.x)
         y = _on_grid(op.x, x, encodings, grids)
         made = _flat(x, y) if isinstance(op, ops.Linear) else _gathered(x, y, np.asarray(net.param(op.index), np.int64))
-        found[op.out] = found[op.out] + made if op.out in found else made
+        found[op.out] = found[op.out].joined(made) if op.out in found else made
 
     for part in sample_parts(net, _some(calibration)):
         run_reference(net, part, watch=watch)

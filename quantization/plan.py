@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from .exact import Map, moves
 from .moments import Moments
 from .weights import Codes, quantize_weights
 
-__all__ = ["Plan", "Use", "make_plan", "taken", "uses"]
+__all__ = ["Plan", "Use", "free_biases", "make_plan", "taken", "uses"]
 
 Use = tuple[str, bool]
 """Name of a weight, and whether it may have a scale for each row."""
@@ -61,12 +61,12 @@ def make_plan(
     grouped: dict[Use, list[Map]] = {}
     for op, use in uses(net, per_row=per_row):
         grouped.setdefault(use, []).append(op)
-    free = _biases_of_their_own(net)
+    free = free_biases(net, moments, per_row=per_row)
     codes: dict[Use, Codes] = {}
     biases: dict[str, Reals] = {}
     for use, maps in grouped.items():
         measured = [moments[op.out] for op in maps if op.out in moments]
-        own = maps[0].bias if len(maps) == len(measured) == 1 and maps[0].bias in free else None
+        own = free.get(maps[0].out)
         moment = _sum(measured) if measured else None
         codes[use] = (
             known[use]
@@ -104,12 +104,16 @@ def _shift(before: Reals, after: Codes, moment: Moments) -> Reals:
     return shift
 
 
-def _biases_of_their_own(net: EqNet) -> frozenset[str]:
-    """Parameters that are the bias of one map and read by nothing else."""
+def free_biases(net: EqNet, measured: Collection[str], *, per_row: bool) -> dict[str, str]:
+    """By the `out` of a map that was measured and whose weight nothing else uses: its bias, where nothing else reads
+    it. The bias can take what the weights lose in the mean."""
     read = Counter(name for op in net.all_ops() for name in op.reads)
-    return frozenset(
-        op.bias for op in net.all_ops() if isinstance(op, Map) and op.bias is not None and read[op.bias] == 1
-    )
+    shared = Counter(use for _, use in uses(net, per_row=per_row))
+    return {
+        op.out: op.bias
+        for op, use in uses(net, per_row=per_row)
+        if op.bias is not None and read[op.bias] == 1 and shared[use] == 1 and op.out in measured
+    }
 
 
 def _sum(moments: list[Moments]) -> Moments:

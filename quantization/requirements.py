@@ -8,7 +8,7 @@ nothing is proved: then a hundred times E is allowed for, far above what was mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +20,10 @@ from ..toolchain.options import QuantizeOptions
 from ..toolchain.passes import Analysis, tap_count
 from ..toolchain.requirements import MapNeeds, Requirements
 from .exact import Map, moves, on_grid, top_code
+from .hoist import hoist
 from .identity import without_identities
 from .options import kinds_of
-from .plan import Use, uses
+from .plan import Use, taken, uses
 from .stopping import without_stop
 from .weights import quantize_weights
 
@@ -47,6 +48,8 @@ class _Weight:
     low: int
     high: int
     rows: NDArray[np.int64]
+    scales: int
+    """One for each row, or one."""
 
 
 def requirements_of(net: EqNet, options: QuantizeOptions, *, calibrated: bool) -> Requirements:
@@ -58,14 +61,17 @@ def requirements_of(net: EqNet, options: QuantizeOptions, *, calibrated: bool) -
     net, _ = without_identities(without_stop(net))
     weights: dict[Use, _Weight] = {}
     for op, use in uses(net, per_row=options.per_row):
-        if use not in weights and not isinstance(op, ops.Stencil):
-            weights[use] = _weight(np.asarray(net.param(op.weight)), kinds[use[0]], per_row=use[1], loose=calibrated)
+        if use not in weights:
+            weights[use] = _weight(taken(net, op), kinds[use[0]], per_row=use[1], loose=calibrated)
     return Requirements(net, options.tolerance, tuple(_maps(net, weights, per_row=options.per_row)))
 
 
 def _maps(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> Iterator[MapNeeds]:
     analysis = Analysis.of(net)
     used = dict((op.out, use) for op, use in uses(net, per_row=per_row))
+    hoisted = hoist(net)[0]
+    vectors = _vectors(hoisted, weights, per_row=per_row)
+    groups = _groups(hoisted, vectors)
     for _, op in analysis.live_ops:
         if not isinstance(op, Map):
             continue
@@ -83,13 +89,55 @@ def _maps(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> Iterator
         if isinstance(op, ops.Linear) and positions == 1 and weight.rows.size:
             _, first = np.unique(weight.rows, axis=1, return_index=True)
             column_taps, lost = np.count_nonzero(weight.kept, axis=0)[first], weight.lost
-        yield MapNeeds(op.out, rows, columns, taps, weight.low, weight.high, column_taps, lost)
+        of_sums = vectors.get(op.out, 0), groups.get(op.out, op.out)
+        yield MapNeeds(op.out, rows, columns, taps, weight.low, weight.high, column_taps, lost, *of_sums)
+
+
+def _vectors(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> dict[str, int]:
+    """By map of a net whose constants are where the integers have them: entries of the multiplier and the bias of its
+    sums, each constant counted with the first map that has it."""
+    seen: set[str | Use] = set()
+    entries: dict[str, int] = {}
+    for op, use in uses(net, per_row=per_row):
+        scales = weights[use].scales
+        if scales > 1 and use not in seen:
+            entries[op.out] = scales
+        if op.bias is not None and op.bias not in seen:
+            entries[op.out] = entries.get(op.out, 0) + net.param(op.bias).size
+        seen |= {use, op.bias or ""}
+    return entries
+
+
+def _groups(net: EqNet, maps: Collection[str]) -> dict[str, str]:
+    """What additions of the net join, by a name of each group: some of these maps, and sums.
+
+    Other elementwise operations may vanish when they are lowered, and so may what a map without a vector needs.
+    """
+    joined: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while joined.setdefault(name, name) != name:
+            name = joined[name]
+        return name
+
+    sums = [op for block in (net.drive, net.step, net.readout) for op in block if isinstance(op, (ops.Add, ops.Sub))]
+    inside = {*maps, *(op.out for op in sums)}
+    for op in sums:
+        for name in op.reads:
+            if name in inside:
+                joined[root(name)] = root(op.out)
+    return {name: root(name) for name in maps}
 
 
 def _taps(net: EqNet, op: Map, kept: NDArray[np.bool_], positions: int) -> int:
     """Coefficients of a map whose weights are the kept ones."""
     if isinstance(op, ops.Linear):
         return positions * int(np.count_nonzero(kept))
+    if isinstance(op, ops.Stencil):
+        index = np.asarray(net.param(op.index), np.int64)
+        inner = np.sort(np.where(index >= 0, index, -1 - np.arange(index.shape[1])), axis=1)
+        # Taps that meet one entry are added up, and their codes can cancel.
+        return int(np.count_nonzero(kept[(np.diff(inner, axis=1) != 0).all(axis=1)]))
     others = (p for p in net.params if p.name != op.weight)
     return tap_count(replace(net, params=(*others, Param(op.weight, kept.astype(np.int64), ""))), op)
 
@@ -102,16 +150,16 @@ def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
     if whole is not None:
         codes = whole[0].astype(np.int64)
         chosen = codes.reshape(flat.shape)[sampled]
-        return _Weight(weight != 0.0, 0, int(codes.min(initial=0)), int(codes.max(initial=0)), chosen)
+        return _Weight(weight != 0.0, 0, int(codes.min(initial=0)), int(codes.max(initial=0)), chosen, 1)
     kept, lost = _kept(flat, top, per_row=per_row, loose=loose)
     if not per_row:
-        return _Weight(kept.reshape(weight.shape), lost, 0, 0, np.zeros((0, flat.shape[1]), np.int64))
+        return _Weight(kept.reshape(weight.shape), lost, 0, 0, np.zeros((0, flat.shape[1]), np.int64), 1)
     rows = np.concatenate([quantize_weights(flat[r : r + 1], kind, per_row=True).codes for r in sampled])
     low, high = int(rows.min(initial=0)), int(rows.max(initial=0))
     if loose:
         # A scale that is better for the sums can be of any size: of the codes only the sign is left.
         low, high = max(low, -1), min(high, 1)
-    return _Weight(kept.reshape(weight.shape), lost, low, high, rows)
+    return _Weight(kept.reshape(weight.shape), lost, low, high, rows, len(weight))
 
 
 def _kept(flat: Reals, top: int, *, per_row: bool, loose: bool) -> tuple[NDArray[np.bool_], int]:

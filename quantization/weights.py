@@ -121,7 +121,8 @@ def _metric(moments: Moments | None) -> str:
 def _codes(
     weight: Array, codes: NDArray[np.int64], scale: Array, kind: str | None, exact_rows: int, metric: str
 ) -> Codes:
-    """`kind` None: the narrowest that holds the codes."""
+    """`kind` None: the narrowest that holds the codes. The codes become read-only: a net holds them as they are."""
+    codes.setflags(write=False)
     made = Codes(codes, scale, kind_of(codes) if kind is None else kind, exact_rows, metric, 0.0)
     errors = (float(np.abs(made.real(part) - weight[part]).max()) for part in row_parts(weight))
     return replace(made, max_error=max(errors, default=0.0))

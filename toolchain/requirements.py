@@ -37,6 +37,9 @@ class MapNeeds:
 
     `column_taps` [columns]: taps of columns of which no two have the same codes, `lost` of which at most may be zero
     all together; empty where nothing is known of columns.
+
+    `vectors`: entries of the multipliers and the bias that its sums have, one for each row or channel; `group`: maps of
+    the same have their sums joined by elementwise operations.
     """
 
     name: str
@@ -47,6 +50,8 @@ class MapNeeds:
     high: int
     column_taps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     lost: int = 0
+    vectors: int = 0
+    group: str = ""
 
     @property
     def entries(self) -> int:

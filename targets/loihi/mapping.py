@@ -12,8 +12,10 @@ Host, routing tables, microcode and the padding of real memory formats are not m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 from typing import Literal
 
@@ -137,13 +139,24 @@ def least_cores(net: IntNet, chip: Chip, connectivity: Connectivity) -> tuple[in
     return -(-total // chip.memory_bits), total
 
 
-def foreseen_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectivity) -> tuple[int, int]:
-    """As `least_cores`, of maps whose weights have no codes yet."""
-    total = 0
+def foreseen_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectivity) -> tuple[int, int, int]:
+    """As `least_cores`, of maps whose weights have no codes yet; and the most bits of vectors that the cores of one
+    population have a copy of each, where neurons and synapses share the memory.
+
+    A core holds one population, which is no smaller than a group of maps, and all of its vectors: with `room` bits left
+    beside those of a group, its synapses take at least a part `bits / room` of a core.
+    """
+    total, parts, most = 0, Fraction(0), 0
+    copies: dict[str, int] = {}
+    for m in maps:
+        copies[m.group] = copies.get(m.group, 0) + (m.vectors * WORD_BITS if chip.shared_memory else 0)
     for m in maps:
         bits = max(Format.holding(min(m.low, -1), m.high).bits, 2) if m.taps else 1
-        total += _stored_bits(m.entries, m.taps, bits, chip, connectivity)
-    return -(-total // chip.memory_bits), total
+        stored = _stored_bits(m.entries, m.taps, bits, chip, connectivity)
+        total, most = total + stored, max(most, copies[m.group])
+        # Vectors that leave no room are told of by the placement, population by population.
+        parts += Fraction(stored, max(chip.memory_bits - copies[m.group], 1))
+    return math.ceil(parts), total, most
 
 
 def _stored_bits(entries: int, taps: int, bits: int, chip: Chip, connectivity: Connectivity) -> int:

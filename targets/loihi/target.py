@@ -63,9 +63,10 @@ class LoihiTarget(Target):
             fault for block, name, kind in needs.operations() for fault in _unsupported(kind, name, f"{block}: {name}")
         ]
         faults += _tolerance(needs.tolerance, needs.net.name)
-        return faults or [
-            *self._cores(*foreseen_cores(needs.maps, CHIPS[self.chip], self.connectivity), needs.net.name)
-        ]
+        if faults:
+            return faults
+        least, bits, copies = foreseen_cores(needs.maps, CHIPS[self.chip], self.connectivity)
+        return [*self._cores(least, bits, needs.net.name, copies)]
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
         faults = [*_operations(net), *_tolerance(net.schedule.tolerance, net.name)]
@@ -82,14 +83,16 @@ class LoihiTarget(Target):
         faults = [*_widths(parts), *self._capacity(placements[self.chip])]
         return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
 
-    def _cores(self, least: int, bits: int, where: str) -> Iterator[Diagnostic]:
-        """Whether the synapses alone are too many, before they are written down."""
+    def _cores(self, least: int, bits: int, where: str, copies: int = 0) -> Iterator[Diagnostic]:
+        """Whether the synapses alone are too many, before they are written down. `copies`: bits of scales and biases of
+        a population, beside them in each core."""
         chip = CHIPS[self.chip]
         if least > chip.cores * self.chips:
+            beside = f", and beside them up to {copies} bits of scales and biases in each core" if copies else ""
             yield Diagnostic(
                 "loihi-capacity",
-                f"the synapses need at least {least} neurocores ({bits} bits of weights), {self.chips} chip(s) of "
-                f"{self.chip} have {chip.cores * self.chips}",
+                f"the synapses need at least {least} neurocores ({bits} bits of weights{beside}), {self.chips} chip(s) "
+                f"of {self.chip} have {chip.cores * self.chips}",
                 where,
                 f"give at least --chips {-(-least // chip.cores)}, or fewer weights",
             )

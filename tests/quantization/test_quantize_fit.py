@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -151,7 +152,8 @@ def test_moments_are_those_of_the_float_run() -> None:
     read = np.clip(np.rint(states * 8), -7, 7) / 8
     np.testing.assert_allclose(found["recurrent"].mean_x, states.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(found["recurrent"].mean_y, read.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(found["recurrent"].second, read.T @ read / len(read), atol=1e-12)
+    assert found["recurrent"].centred
+    np.testing.assert_allclose(found["recurrent"].second, np.cov(read.T, bias=True), atol=1e-12)
     assert np.abs(found["drive"].mean_x - x["x"].mean(axis=0)).max() < 1e-12
     assert found["recurrent"].count == 80
     assert found["logits"].count == 20
@@ -179,11 +181,43 @@ def test_weights_whose_bias_takes_the_mean_are_fitted_to_what_is_left() -> None:
     kinds = dict.fromkeys("AWR", "int3")
     plan = make_plan(made.net, kinds, per_row=True, moments=moments, source=made.net, known={})
     drive = moments["drive"]
+    raw = replace(drive, second=drive.second + np.outer(drive.mean_y, drive.mean_y), centred=False)
     centred, whole = (
-        quantize_weights(made.A, "int3", per_row=True, moments=drive, centred=centred) for centred in (True, False)
+        quantize_weights(made.A, "int3", per_row=True, moments=m, centred=m.centred) for m in (drive, raw)
     )
     np.testing.assert_array_equal(plan.codes["A", True].codes, centred.codes)
     assert not np.array_equal(centred.codes, whole.codes)
+
+
+def test_a_fit_leaves_the_moments_as_they_were() -> None:
+    """The diagonal is raised in place while a fit lasts: another fit of the same weights has to see the same moments,
+    and one that wants the covariance of moments that are not centred works on a copy."""
+    rng = np.random.default_rng(2)
+    moments = moments_of(rng.normal(1.0, 1.0, size=(50, 9)))
+    before, weights = moments.second.copy(), rng.normal(size=(4, 9))
+    first, second = (
+        [quantize_weights(weights, "int3", per_row=True, moments=moments, centred=c) for c in (False, True)]
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(moments.second, before)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.codes, b.codes)
+        np.testing.assert_array_equal(a.scale, b.scale)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_moments_of_parts_are_those_of_the_whole(count: int) -> None:
+    """Sums are made in the memory of the first part, so that a matrix of moments is there once; `+` copies."""
+    data = np.random.default_rng(3).normal(size=(12, 5))
+    parts = [moments_of(data[:count]), moments_of(data[count:])]
+    before = parts[0].second.copy()
+    total = parts[0] + parts[1]
+    np.testing.assert_array_equal(parts[0].second, before)
+    joined = parts[0].joined(parts[1])
+    assert joined.second is parts[0].second
+    for made in (total, joined):
+        np.testing.assert_allclose(made.second, moments_of(data).second, atol=1e-12)
+        np.testing.assert_allclose(made.mean_x, data.mean(axis=0), atol=1e-12)
 
 
 def test_the_descent_ends_after_six_sweeps() -> None:

@@ -198,7 +198,7 @@ def _powers(matrix: Reals, x: Reals) -> tuple[float, Reals]:
     b *= np.exp(-x)
     h = b.T @ b
     del b
-    size = float(np.abs(h).max()) + 2.0**-900
+    size = largest(h) + 2.0**-900
     h /= size
     square = h.T @ h
     diagonal = np.einsum("ij,ij->j", square, square)
