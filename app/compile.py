@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
-from eqcompile.quantization.requirements import requirements_of
 from eqcompile.toolchain import data
 from eqcompile.toolchain.agreement import Agreement, agree
 from eqcompile.toolchain.arrays import Numbers
 from eqcompile.toolchain.artifact import Artifact, Manifest, Source, Verification, demand_replaceable, new_folder, seal
 from eqcompile.toolchain.bench import bench_vectors
-from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import (
@@ -41,6 +40,7 @@ from .accuracy import Judgement, judge
 from .clocks import MAX_INPUTS, InputCodes, bench_inputs, count_clocks
 from .contraction import Contraction, contraction_of
 from .emission import describe
+from .foresight import foreseen_faults
 from .options import ForceOption, ModelOptions, TimeoutOption, VerifyOptions
 from .settling import still_moving
 from .stages.samples import MEMORY
@@ -141,8 +141,9 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         calibration = data.read_inputs(calibration, imported.net)
     users = UserInputs.of(request, imported.net, calibration)
     real, source = users.first(request.samples) if users else _generated(request, imported.net)
-    needs = requirements_of(imported.net, request.quantize, calibrated=calibration is not None)
-    request.target.require_preflight(needs)
+    faults = foreseen_faults(request.target, imported.net, request.quantize, calibration)
+    if faults:
+        raise UnsupportedError(list(faults))
     with new_folder(request.output, force=request.force) as folder:
         report("quantize", 0, 1)
         lowered = request.lowered or lower(

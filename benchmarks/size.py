@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 from eqcompile.app.cli.show import table
 from eqcompile.app.contraction import contraction_of
 from eqcompile.app.emission import describe
+from eqcompile.app.foresight import foreseen_faults
 from eqcompile.quantization.lower import lower
-from eqcompile.quantization.requirements import requirements_of
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import seal
 from eqcompile.toolchain.bench import bench_vectors
@@ -191,8 +191,12 @@ def compile_once(case: Case, target_name: str, folder: Path) -> dict[str, Any]:
     source = import_model(checkpoint, family=case.family, settings=case.settings).net
     lap("import")
     target = registry.target_class(target_name)()
-    target.preflight(requirements_of(source, QuantizeOptions(), calibrated=True))
+    weights = sum(p.value.size for p in source.params)
+    faults = foreseen_faults(target, source, QuantizeOptions(), calibration)
     lap("preflight")
+    if faults:
+        refused = [str(d.what) for d in faults]
+        return {"weights": weights, "seconds": seconds, "peaks": peaks, "refused": refused, "digest": "", "bound": None}
     lowered = lower(source, QuantizeOptions(), calibration=calibration)
     net = lowered.net
     lap("quantize")
@@ -210,7 +214,6 @@ def compile_once(case: Case, target_name: str, folder: Path) -> dict[str, Any]:
         emission = plan.emit(folder / "out", bench_vectors(plan))
         seal(folder / "out", net, describe(plan, target, emission))
         lap("emit")
-    weights = sum(p.value.size for p in source.params)
     return {
         "weights": weights,
         "seconds": seconds,
@@ -302,9 +305,9 @@ def main() -> None:
     sys.stdout.write(table(tuple(heads), slopes) + "\n")
     words = (
         f"`benchmarks/size.py`: processor time of one thread, import to sealed artifact with {CALIBRATION_SAMPLES} "
-        f"calibration samples, no simulator. Bars: {BAR_SECONDS * 1e6:.0f} us and {BAR_BYTES} bytes a weight. Load of the "
-        f"machine at the end: {os.getloadavg()[1]:.1f} on {os.cpu_count()} processors; above 1 of each, others ran too "
-        "and times are higher than on a quiet machine. Fixed: of a + b * weights over the dense nets."
+        f"calibration samples, no simulator. Bars: {BAR_SECONDS * 1e6:.0f} us and {BAR_BYTES} bytes a weight. Load of "
+        f"the machine at the end: {os.getloadavg()[1]:.1f} on {os.cpu_count()} processors; above 1 of each, others ran "
+        "too and times are higher than on a quiet machine. Fixed: of a + b * weights over the dense nets."
     )
     blocks = [results.table(columns, lines), results.table(heads, slopes), results.text(words)]
     results.record("size", "Time and memory against the number of weights", blocks, data=rows, folder=arguments.out)

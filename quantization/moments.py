@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eqcompile.toolchain.reference import run_reference
 
@@ -59,7 +60,7 @@ class Moments:
         mean_x, mean_y = mixed(self.mean_x, other.mean_x), mixed(self.mean_y, other.mean_y)
         return Moments(total, mean_x, mean_y, mixed(self.second, other.second))
 
-    def rows(self, chosen: Reals) -> Moments:
+    def rows(self, chosen: NDArray[np.bool_] | Codes) -> Moments:
         """Those of some rows of a stencil; of a linear map, whose rows read the same, all."""
         if self.second.ndim == 2:
             return self

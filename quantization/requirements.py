@@ -8,20 +8,22 @@ nothing is proved: then a hundred times E is allowed for, far above what was mea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..toolchain.arrays import Reals, row_parts
+from ..toolchain.arrays import Array, Reals, row_parts
 from ..toolchain.ir import EqNet, Param, ops
 from ..toolchain.options import QuantizeOptions
 from ..toolchain.passes import Analysis, tap_count
 from ..toolchain.requirements import MapNeeds, Requirements
 from .exact import Map, moves, on_grid, top_code
+from .ground import Ground
 from .hoist import hoist
 from .identity import without_identities
+from .moments import Moments
 from .options import kinds_of
 from .plan import Use, taken, uses
 from .stopping import without_stop
@@ -52,17 +54,28 @@ class _Weight:
     """One for each row, or one."""
 
 
-def requirements_of(net: EqNet, options: QuantizeOptions, *, calibrated: bool) -> Requirements:
+def requirements_of(
+    net: EqNet, options: QuantizeOptions, *, calibrated: bool, calibration: Mapping[str, Array] | None = None
+) -> Requirements:
     """What the integer net of a verified net needs at least. `calibrated`: whether there are calibration data.
 
-    Raises UsageError for options that name no weight or state of the net.
+    `calibration`: these data, as for `lower`, to find how far codes reach: the float model runs on them, and a few rows
+    of each weight get their codes. Without them only the sign of codes is certain.
+
+    Raises UsageError for options that name no weight or state of the net, and with faults of the calibration data.
     """
     kinds = kinds_of(net, options)
+    ground = None
+    if calibration is not None and options.keep_labels is None and options.max_lipschitz is None:
+        ground = Ground.of(net, options, calibration=calibration, ranges={})
     net, _ = without_identities(without_stop(net))
     weights: dict[Use, _Weight] = {}
     for op, use in uses(net, per_row=options.per_row):
         if use not in weights:
             weights[use] = _weight(taken(net, op), kinds[use[0]], per_row=use[1], loose=calibrated)
+            moments = None if ground is None else ground.moments.get(op.out)
+            if moments is not None and use[1]:
+                weights[use] = _reaching(weights[use], taken(net, op), kinds[use[0]], moments)
     return Requirements(net, options.tolerance, tuple(_maps(net, weights, per_row=options.per_row)))
 
 
@@ -145,7 +158,7 @@ def _taps(net: EqNet, op: Map, kept: NDArray[np.bool_], positions: int) -> int:
 def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
     top = top_code(kind)
     whole = on_grid(weight.reshape(-1), top)
-    sampled = np.unique(np.linspace(0, len(weight) - 1, _ROWS).astype(np.int64))
+    sampled = _sampled(len(weight))
     flat = weight.reshape(len(weight), -1)
     if whole is not None:
         codes = whole[0].astype(np.int64)
@@ -160,6 +173,19 @@ def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
         # A scale that is better for the sums can be of any size: of the codes only the sign is left.
         low, high = max(low, -1), min(high, 1)
     return _Weight(kept.reshape(weight.shape), lost, low, high, rows, len(weight))
+
+
+def _sampled(rows: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, rows - 1, _ROWS).astype(np.int64))
+
+
+def _reaching(weight: _Weight, value: Reals, kind: str, moments: Moments) -> _Weight:
+    """With how far the codes of some rows reach when they are fitted to the moments, less one: in another company of
+    rows a code may round otherwise."""
+    rows = _sampled(len(value))
+    codes = quantize_weights(value[rows], kind, per_row=True, moments=moments.rows(rows), centred=moments.centred).codes
+    low, high = int(codes.min(initial=0)) + 1, int(codes.max(initial=0)) - 1
+    return replace(weight, low=min(weight.low, low), high=max(weight.high, high))
 
 
 def _kept(flat: Reals, top: int, *, per_row: bool, loose: bool) -> tuple[NDArray[np.bool_], int]:

@@ -269,12 +269,6 @@ class Target(ABC):
         as well. By default nothing is."""
         return ()
 
-    def require_preflight(self, needs: Requirements) -> None:
-        """As `preflight`; UnsupportedError with all refusals."""
-        faults = self.preflight(needs)
-        if faults:
-            raise UnsupportedError(faults)
-
     @abstractmethod
     def plan(self, net: IntNet, source: EqNet | None = None) -> Plan | Refusals:
         """How this target takes this net, or every reason why it cannot. `source`: the float net that was quantized, if

@@ -20,6 +20,7 @@ from zoo_nets import zoo_net
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app.cli.main import main
+from eqcompile.app.foresight import foreseen_faults
 from eqcompile.quantization.lower import lower
 from eqcompile.quantization.requirements import requirements_of
 from eqcompile.rtl import interface
@@ -102,6 +103,9 @@ def test_no_bound_exceeds_what_the_integers_need(
     needs = requirements_of(net, options, calibrated=calibrated)
     integers = lower(net, options, calibration={"x": common} if calibrated else None).net
     assert excesses(needs, integers) == []
+    if calibrated:
+        measured = requirements_of(net, options, calibrated=True, calibration={"x": common})
+        assert excesses(measured, integers) == []
 
 
 def reshaped(value: Array, shape: str, rng: np.random.Generator) -> Array:
@@ -207,6 +211,46 @@ def test_sizes_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) ->
     assert Serial(device="generic").any_device
     assert not RtlTarget.of(arch="serial", device="generic").preflight(needs)
     assert not Parallel().least_memory_bits(needs)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_vectors_that_each_core_holds_are_foreseen(monkeypatch: pytest.MonkeyPatch, calibrated: bool) -> None:
+    """Would break if copies of multipliers and biases were told of after the quantization alone, or counted for more
+    than a population has. Without them the synapses would fit."""
+    chips = {name: replace(chip, memory_bits=1 << 13, cores=5) for name, chip in CHIPS.items()}
+    monkeypatch.setattr(loihi_target, "CHIPS", chips)
+    net = loop(np.random.default_rng(0), units=40, inputs=40).net
+    data = {"x": np.random.default_rng(1).uniform(-1, 1, (64, 40))} if calibrated else None
+    (fault,) = foreseen_faults(LoihiTarget(), net, QuantizeOptions(), data)
+    assert "at least 6 neurocores" in fault.what
+    assert "bits of scales and biases in each core" in fault.what
+    assert refused(LoihiTarget(), lower(net, QuantizeOptions(), calibration=data).net)
+    needs = requirements_of(net, QuantizeOptions(), calibrated=False)
+    assert {m.name: m.vectors for m in needs.maps} == {"drive": 80, "recurrent": 40, "logits": 3}
+    bare = replace(needs, maps=tuple(replace(m, vectors=0) for m in needs.maps))
+    assert not LoihiTarget().preflight(bare)
+
+
+def test_maps_that_nothing_adds_up_are_no_group() -> None:
+    """Would break if vectors of populations that lie on other cores were counted together: an activation lies between
+    the sums of the recurrence and those of the readout."""
+    needs = requirements_of(loop(np.random.default_rng(0), units=8, inputs=8).net, QuantizeOptions(), calibrated=False)
+    groups = {m.name: m.group for m in needs.maps}
+    assert groups["drive"] == groups["recurrent"] != groups["logits"]
+
+
+def test_weights_of_a_lattice_are_foreseen() -> None:
+    """Would break if stencils had no bound, or one above what is left where taps meet."""
+    needs, net = both("NeuralCube_release")
+    (near,) = (m for m, op in zip(needs.maps, lattices(needs), strict=True) if op)
+    assert 0 < near.taps
+    assert excesses(needs, net) == []
+
+
+def lattices(needs: Requirements) -> list[bool]:
+    """Which of the maps are stencils."""
+    maps = [op for _, op in Analysis.of(needs.net).live_ops if isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))]
+    return [isinstance(op, ops.Stencil) for op in maps]
 
 
 def test_a_compilation_ends_before_it_quantizes(
