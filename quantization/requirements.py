@@ -37,6 +37,9 @@ _THRESHOLDS = (1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 _CALIBRATED_ERROR = 100.0
 """Times E, that a row may lose to make its sums better on calibration data."""
 
+_FEW = 256
+"""Weights below which nothing of their codes is certain where calibration data choose them."""
+
 _ROWS = 16
 """Rows whose codes are made, to see how far they reach and which columns differ."""
 
@@ -171,7 +174,8 @@ def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
     low, high = int(rows.min(initial=0)), int(rows.max(initial=0))
     if loose:
         # A scale that is better for the sums can be of any size: of the codes only the sign is left.
-        low, high = max(low, -1), min(high, 1)
+        # Of a few weights not even that: all codes of one sign may move to 0.
+        low, high = (max(low, -1), min(high, 1)) if flat.size >= _FEW else (0, 0)
     return _Weight(kept.reshape(weight.shape), lost, low, high, rows, len(weight))
 
 

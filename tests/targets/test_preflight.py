@@ -80,6 +80,7 @@ def excesses(needs: Requirements, net: IntNet) -> list[str]:
 
 
 @example(600, 2, 1, "int8", True, True, "normal")
+@example(2, 2, 2, "ternary", True, True, "normal")
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
