@@ -84,6 +84,10 @@ def tutorial() -> None:
     place = WORK / "tutorial"
     place.mkdir(parents=True)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(place)}}).execute()
+    for cell in notebook.cells:
+        # Progress is no result.
+        if "outputs" in cell:
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     jupytext.write(notebook, PAGES / TUTORIAL.replace(".md", ".ipynb"))
     write(Path(TUTORIAL), text.replace("%%bash\n", ""))
