@@ -160,7 +160,7 @@ def test_a_campaign_goes_on_and_is_opened(objects: dict[str, Any], tmp_path: Pat
     assert again.finished
     assert again.outcomes == campaign.outcomes
     assert sum(row["faults"] for row in again.outcomes.values()) == 20
-    assert again.report(against=campaign).exists()
+    assert again.report(campaign).exists()
     with pytest.raises(UsageError, match="'worker'"):
         again.resume(worker=1)
     assert eq.plan_campaign(population=1000, margin=0.05)["faults"] == 278
