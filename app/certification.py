@@ -22,6 +22,7 @@ from eqcompile.toolchain.certificate import (
     Recovery,
     attraction,
     certify,
+    clocks,
     counterexamples,
     recovery,
 )
@@ -102,7 +103,7 @@ def _recovery(net: IntNet, inputs: InputCodes, most: int, progress: Progress | N
         proved = recovery(net, inputs.codes, ticks=ticks, progress=progress)
     except NoBoundError as error:
         return {"samples": inputs.source, "reason": str(error)}
-    document = _document(proved, inputs)
+    document = _document(proved, inputs, sorted(clocks(net)))
     unproved = np.flatnonzero(proved.harmless_from() == 0)[:_SEARCHED]
     if unproved.size:
         codes = {name: v[unproved] for name, v in inputs.codes.items()}
@@ -143,21 +144,22 @@ def _packed(values: Array) -> str:
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values, "<i8").tobytes())).decode()
 
 
-def _theorem(rows: Sequence[RecoveryRow]) -> str:
+def _theorem(rows: Sequence[RecoveryRow], counts: Sequence[str]) -> str:
     """What a user may tell others, from the row of ten ticks or the last one, and from when on rows say anything."""
     row = rows[min(_THEOREM_TICKS, len(rows)) - 1]
     first = next((r["ticks"] for r in rows if r["safe"]["value"] > 0.0), None)
     if first is None:
         return f"vacuous: of no sample is the label proved to stay after an upset of any size, within {len(rows)} ticks"
+    but = f" but {', '.join(counts)}, which only counts ticks," if counts else ""
     share = f"{math.floor(row['safe']['value'] * 1e4) / 1e2:.2f} %"
     return (
-        f"after {row['ticks']} ticks an upset of any size in any number of states is within "
+        f"after {row['ticks']} ticks an upset of any size in any number of states{but} is within "
         f"{row['apart_most']['value']:.0f} codes of the run without it, and for {share} of these samples the label "
         "cannot change" + (f" (vacuous for labels before {first} ticks)" if first > 1 else "")
     )
 
 
-def _document(proved: Recovery, inputs: InputCodes) -> RecoveryDocument:
+def _document(proved: Recovery, inputs: InputCodes, counts: list[str]) -> RecoveryDocument:
     count, ticks = proved.safe.shape
     rows: list[RecoveryRow] = [
         {
@@ -168,8 +170,8 @@ def _document(proved: Recovery, inputs: InputCodes) -> RecoveryDocument:
         }
         for t in range(1, ticks + 1)
     ]
-    return {
-        "theorem": _theorem(rows),
+    document: RecoveryDocument = {
+        "theorem": _theorem(rows, counts),
         "samples": inputs.source,
         "count": count,
         "settled": number(float(proved.settled.mean()), "simulated", "of samples"),
@@ -183,3 +185,6 @@ def _document(proved: Recovery, inputs: InputCodes) -> RecoveryDocument:
             "apart": _packed(proved.apart),
         },
     }
+    if counts:
+        document["not_hit"] = counts
+    return document

@@ -110,9 +110,11 @@ class CounterexampleDocument(TypedDict):
 
 class RecoveryDocument(TypedDict):
     """What is proved of the samples, or the `reason` why nothing is. `harmless_from`: for each sample the ticks that an
-    upset must leave to be harmless; None where that is not proved."""
+    upset must leave to be harmless; None where that is not proved. `not_hit`: states that only count ticks, whose
+    upsets are left out."""
 
     samples: str
+    not_hit: NotRequired[list[str]]
     reason: NotRequired[str]
     count: NotRequired[int]
     settled: NotRequired[Number]

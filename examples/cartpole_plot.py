@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["plot"]
 
-COLOURS = {"equilibrium net": "#1b6ca8", "feed-forward net": "#c8553d"}
+COLOURS = {"equilibrium net": "#1b6ca8", "contracting net": "#2a9d6a", "feed-forward net": "#c8553d"}
 TITLES = {
     "state": "one bit of a state register, gone after the inference",
     "weight": "bits of weights, kept until the end",

@@ -18,7 +18,18 @@ from torch.nn import functional
 from tqdm import tqdm
 from train_mnist import warped
 
-__all__ = ["LABELS", "SETTINGS", "ContractingMLP", "Images", "MaskedNet", "Settings", "Shape", "train"]
+__all__ = [
+    "LABELS",
+    "SETTINGS",
+    "STATE_ONE",
+    "ContractingMLP",
+    "Images",
+    "MaskedNet",
+    "Settings",
+    "Shape",
+    "held",
+    "train",
+]
 
 STATE_ONE = 128
 """Code of 1.0 in an 8-bit state: states are rounded to multiples of 1/128 in training too."""
@@ -56,7 +67,7 @@ class Settings(Shape):
     multiplies the logits in the cross-entropy, never at inference. The loss has `margin_weight` times the mean square
     of what the logit of the label lacks of `margin` above the largest other one, in units of `margin`. `warp`: size of
     the random distortions of the images. `rate`: of biases and scales; shadow weights, which are of the order of 1,
-    learn at 5 times that.
+    learn at 5 times that. `hold`: a unit moves only where it would move by more than so many codes, in training too.
     """
 
     lipschitz: float
@@ -68,6 +79,7 @@ class Settings(Shape):
     rate: float
     batch: int
     epochs: int
+    hold: int = 0
 
 
 _MNIST = Settings(
@@ -90,6 +102,7 @@ SETTINGS = {
     "mnist_certified": replace(_MNIST, inputs=256, readouts=256, gain=0.5, margin=8, rate=4e-3),
     "digits_layered": _DIGITS,
     "digits_certified": replace(_DIGITS, units=96, inputs=96, readouts=96, margin=6, warp=0.5, epochs=500),
+    "digits_holding": replace(_DIGITS, hold=2, margin=6),
 }
 
 
@@ -171,12 +184,17 @@ def _rounded(h: Tensor) -> Tensor:
     return h + (codes / STATE_ONE - h).detach()
 
 
+def held(new: Tensor, old: Tensor, hold: int) -> Tensor:
+    """Of states in multiples of 1/128: the new one where it differs by more than `hold` of these, else the old one."""
+    return torch.where((new - old).abs() * STATE_ONE > hold, new, old) if hold else new
+
+
 def _loss(net: ContractingMLP, x: Tensor, y: Tensor) -> Tensor:
     settings, circuit = net.settings, net.circuit()
     drive = circuit.drive(x)
     h = torch.zeros_like(drive)
     for _ in range(TRAINING_STEPS if settings.lipschitz else 1):  # without a recurrence one step is all
-        h = _rounded(circuit.step(h, drive))
+        h = held(_rounded(circuit.step(h, drive)), h, settings.hold)
     logits = circuit.logits(h)
     of_label = logits.gather(1, y[:, None])[:, 0]
     others = logits.scatter(1, y[:, None], -math.inf).amax(dim=1)

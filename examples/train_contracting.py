@@ -1,12 +1,13 @@
-"""Train one of four nets with a dense ternary recurrence that contracts: mnist_layered, mnist_certified,
-digits_layered, digits_certified.
+"""Train one of five nets with a dense ternary recurrence that contracts: mnist_layered, mnist_certified,
+digits_layered, digits_certified, digits_holding.
 
     python examples/train_contracting.py mnist_layered --data mnist.npz --device cuda
     python examples/train_contracting.py digits_certified
 
 The MNIST nets need `mnist.npz` (x_train, y_train, x_test, y_test, as Keras distributes it). The checkpoint is a
-`models.LoopedMLP` whose matrices are ternary with scales; it says its family and settings, so that `eqcompile` needs no
-options to read it. `--hold-out` trains without a part of the training set and measures on it: choices were made there.
+`models.LoopedMLP`, or an `examples.LazyLoop` where units hold small changes back; its matrices are ternary with scales,
+and it says its family and settings, so that `eqcompile` needs no options to read it. `--hold-out` trains without a part
+of the training set and measures on it: choices were made there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from contracting import SETTINGS, ContractingMLP, Images, train
+from contracting import SETTINGS, STATE_ONE, ContractingMLP, Images, held, train
 from digits import digits, hold_out
 from nets import STEPS, CircuitNet
 from torch import Tensor
@@ -54,14 +55,14 @@ def load(name: str, path: Path | None, device: str, *, held: bool) -> tuple[Imag
 
 
 @torch.no_grad()
-def measure(net: CircuitNet, images: Images) -> dict[str, float]:
+def measure(net: CircuitNet, images: Images, hold: int = 0) -> dict[str, float]:
     """With 8-bit states after 30 steps: accuracy, accuracy with W_rec set to 0, and the means of the steps and of the
-    state changes until nothing moves."""
+    state changes until nothing moves. `hold`: as in `Settings`."""
     circuit = net.circuit()
     drive = circuit.drive(images.x.flatten(1))
     states = [torch.zeros_like(drive)]
     for _ in range(STEPS):
-        states.append(_code(circuit.step(states[-1], drive)))
+        states.append(held(_code(circuit.step(states[-1], drive)), states[-1], hold))
     alone = circuit._replace(w_rec=torch.zeros_like(circuit.w_rec))
     moved = torch.stack(states[1:]) != torch.stack(states[:-1])
 
@@ -70,7 +71,9 @@ def measure(net: CircuitNet, images: Images) -> dict[str, float]:
 
     return {
         "accuracy": accuracy(circuit.logits(states[-1])),
-        "accuracy_without_recurrence": accuracy(alone.logits(_code(alone.step(states[0], drive)))),
+        "accuracy_without_recurrence": accuracy(
+            alone.logits(held(_code(alone.step(states[0], drive)), states[0], hold))
+        ),
         "steps": float(moved.any(dim=2).sum(dim=0).double().mean()),
         "changes": float(moved.sum(dim=(0, 2)).double().mean()),
     }
@@ -87,14 +90,17 @@ def write(path: Path, family: str, config: Mapping[str, Any], arrays: Mapping[st
 
 
 def save(net: ContractingMLP, path: Path, **training: Any) -> None:
-    """Write the net as a `models.LoopedMLP`; see `write`."""
+    """Write the net as the family that it is; see `write`."""
     circuit = net.circuit()
     biases = {"W_in": circuit.bias, "W_rec": torch.zeros_like(circuit.bias), "W_out": circuit.c}
     weights = {"W_in": circuit.w_in, "W_rec": circuit.w_rec, "W_out": circuit.w_out}
     arrays: dict[str, Any] = {}
     for name, weight in weights.items():
         arrays |= {f"{name}.weight": weight.cpu().numpy(), f"{name}.bias": biases[name].cpu().numpy()}
-    write(path, "models.LoopedMLP", net.config, arrays, **training)
+    hold, family = net.settings.hold, "models.LoopedMLP"
+    if hold:
+        family, arrays["threshold"] = "examples.LazyLoop", np.full(len(net.bias), hold / STATE_ONE, np.float32)
+    write(path, family, net.config, arrays, **training)
 
 
 def parser_of(nets: Iterable[str], description: str) -> argparse.ArgumentParser:
@@ -110,22 +116,26 @@ def parser_of(nets: Iterable[str], description: str) -> argparse.ArgumentParser:
 
 
 def train_and_save(
-    options: argparse.Namespace, train: Callable[[Images], N], save: Callable[..., None], *, rule: str
+    options: argparse.Namespace, train: Callable[[Images], N], save: Callable[..., None], *, rule: str, hold: int = 0
 ) -> None:
     """Train on the images of the net that `options` name, measure, write the checkpoint, and print the figures."""
     output = options.output or Path(f"{options.net}.npz")
-    images, held, test = load(options.net, options.data, options.device, held=options.hold_out)
+    images, held_out, test = load(options.net, options.data, options.device, held=options.hold_out)
     net = train(images)
-    results = {"test": measure(net, test)}
+    results = {"test": measure(net, test, hold)}
     if options.hold_out or options.net.startswith("mnist"):
-        results["held_out"] = measure(net, held)
+        results["held_out"] = measure(net, held_out, hold)
     save(net, output, rule=rule, seed=options.seed, **results)
     sys.stdout.write(f"{json.dumps(results)}\n{output}\n")
 
 
 def _run(options: argparse.Namespace) -> None:
     settings = SETTINGS[options.net]
-    train_and_save(options, lambda images: train(images, settings, seed=options.seed), save, rule="bptt")
+
+    def trained(images: Images) -> ContractingMLP:
+        return train(images, settings, seed=options.seed)
+
+    train_and_save(options, trained, save, rule="bptt", hold=settings.hold)
 
 
 def main(arguments: list[str] | None = None) -> int:

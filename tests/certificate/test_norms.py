@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -19,6 +20,7 @@ from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.certificate.certificate import Block
+from eqcompile.toolchain.certificate.gates import hold
 from eqcompile.toolchain.certificate.norms import Contraction, contractions
 from eqcompile.toolchain.certificate.spread import spread_of
 from eqcompile.toolchain.importers.api import import_model
@@ -157,6 +159,12 @@ def test_no_pair_of_settings_moves_further_apart_than_any_norm_says(
         rows = every_setting(lowered, rng, block.states, 6)
         for bound in contractions(lowered, block.states):
             assert not refuted(bound, rows), bound
+        far = (
+            np.linalg.norm(rows[0][:, None] - rows[0][None], axis=2),
+            np.linalg.norm(rows[1][:, None] - rows[1], axis=2),
+        )
+        if len(block.states) == 1 and not block.gates:
+            assert (far[1] <= (block.bound * far[0] + block.slack / block.lsb) * (1 + 1e-12)).all()
 
 
 @pytest.mark.parametrize("kind", ["2", "weighted 2", "maximum"])
@@ -237,10 +245,20 @@ def test_gates_on_the_change_of_a_unit_contract_with_their_threshold_as_slack() 
     verdicts = []
     for of_change in (True, False):
         (block,) = certify(integers(gated(rng, 0.05, of_change=of_change), 8), norms=True).blocks
-        assert block.gates
+        assert bool(block.gates) is not of_change
         verdicts.append(block.verdict)
     assert verdicts[0].startswith("certified")
     assert verdicts[1].startswith("not certified: next holds the state")
+
+
+def test_a_gate_that_is_left_out_of_the_slack_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of all pairs notices a gate that is said to hold nothing."""
+    spread = importlib.import_module("eqcompile.toolchain.certificate.spread")
+    monkeypatch.setattr(spread, "hold", lambda net, op: 0.0 * hold(net, op))  # type: ignore[operator]
+    rng = np.random.default_rng(0)
+    lowered = integers(gated(rng, 0.3), 4)
+    rows = every_setting(lowered, rng, ["h"], 6)
+    assert all(refuted(bound, rows) for bound in contractions(lowered, ["h"]))
 
 
 def test_the_certificate_says_within_how_many_codes_or_that_it_says_nothing() -> None:

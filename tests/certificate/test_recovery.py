@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from quantize_nets import inputs_of, loop
+from quantize_nets import holding, inputs_of, loop
 from strategies import with_formats
 
 from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.certificate import Recovery, recovery, spectral_bounds
+from eqcompile.toolchain.certificate.gates import hold
 from eqcompile.toolchain.certificate.norm import NoBoundError
 from eqcompile.toolchain.certificate.recovery import _scaled_norms
 from eqcompile.toolchain.certificate.tables import Windows
@@ -77,13 +79,17 @@ def draws(net: IntNet, rng: np.random.Generator, count: int) -> list[dict[str, A
     alpha=st.sampled_from([1.0, 0.5]),
     scale=st.sampled_from([None, 0.12, 0.3]),
     units=st.sampled_from([2, 8]),
+    threshold=st.sampled_from([None, 0.02, 0.3]),
 )
-@settings(max_examples=20, deadline=None)
-def test_no_run_leaves_what_is_proved(seed: int, bits: int, alpha: float, scale: float | None, units: int) -> None:
-    """From any states, contracting or not, damped or not, settled or not."""
+@settings(max_examples=30, deadline=None)
+def test_no_run_leaves_what_is_proved(
+    seed: int, bits: int, alpha: float, scale: float | None, units: int, threshold: float | None
+) -> None:
+    """From any states, contracting or not, damped or not, with gates on the change of units or not, settled or not."""
     rng = np.random.default_rng(seed)
     made = loop(rng, alpha=alpha, ternary_scale=scale, steps=7, units=units)
-    net = lower(made.net, QuantizeOptions(state_bits=bits), calibration=None).net
+    source = made.net if threshold is None else holding(made.net, threshold)
+    net = lower(source, QuantizeOptions(state_bits=bits), calibration=None).net
     codes = encode(net, inputs_of(rng, made.net, 6))[0]
     proved = recovery(net, codes, ticks=6)
     assert violations(net, codes, proved, draws(net, rng, 6)) == 0
@@ -139,6 +145,36 @@ def test_nets_that_contract_are_proved_to_recover(name: str) -> None:
     # What is still possible shrinks from tick to tick.
     assert (np.diff(proved.apart[proved.settled], axis=1) <= 0).all()
     assert violations(net, codes, proved, draws(net, np.random.default_rng(0), 2)) == 0
+
+
+@pytest.mark.parametrize("place", ["flow", "boxes", "recovery"])
+def test_a_gate_that_is_said_to_hold_less_is_refuted(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the three bounds that a gate widens: a mutant that forgets it excludes runs that golden makes."""
+    module = importlib.import_module(f"eqcompile.toolchain.certificate.{place}")
+    monkeypatch.setattr(module, "hold", lambda net, op: 0.0 * hold(net, op))  # type: ignore[operator]
+    count = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        made = loop(rng, steps=7, units=8, gain=0.7)
+        net = lower(holding(made.net, 0.1), QuantizeOptions(), calibration=None).net
+        codes = encode(net, inputs_of(rng, made.net, 4))[0]
+        count += violations(net, codes, recovery(net, codes, ticks=6), draws(net, rng, 4))
+    assert count > 0
+
+
+def test_a_lazy_net_whose_gates_do_not_lock_is_proved_to_recover() -> None:
+    """Its units hold changes of two codes back, for ever if they stay as small, and it forgets every larger upset: no
+    run from another state leaves what is proved, and one leaves a bound of a code."""
+    source = import_model(EXAMPLES / "checkpoints" / "digits_holding.npz").net
+    with np.load(EXAMPLES / "data" / "digits_test.npz") as file:
+        x = file["x"][:16].astype(np.float64)
+    net = lower(source, QuantizeOptions(), calibration={"x": x}).net
+    codes = encode(net, {"x": x})[0]
+    proved = recovery(net, codes, ticks=10)
+    assert proved.safe[:, 9].mean() >= 0.8
+    starts = draws(net, np.random.default_rng(0), 6)
+    assert violations(net, codes, proved, starts) == 0
+    assert violations(net, codes, replace(proved, apart=np.minimum(proved.apart, 1)), starts[:2]) > 0
 
 
 def test_nets_of_several_states_and_gates_have_boxes() -> None:

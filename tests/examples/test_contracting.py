@@ -27,6 +27,7 @@ NETS = {
     "mnist_certified": (256, 0),
     "digits_layered": (72, 72),
     "digits_certified": (96, 0),
+    "digits_holding": (72, 72),
 }
 """Units that read the input, and the first one that the readout sees."""
 
@@ -91,6 +92,7 @@ def test_nets_of_equilibrium_propagation_are_dense_and_contract_as_integers(name
     [
         ("digits_layered", 0.97),
         ("digits_certified", 0.975),
+        ("digits_holding", 0.97),
         ("digits_eqprop", 0.98),
         ("digits_eqprop_layered", 0.97),
         ("digits_eqprop_cube", 0.97),
@@ -117,6 +119,25 @@ def test_the_readme_says_what_the_files_say() -> None:
         values = [row.split("|")[i].strip() for i in (4, 5, 6, 7)]
         keys = ("accuracy", "accuracy_without_recurrence", "steps", "changes")
         assert values == [f"{test[k]:{form}}" for k, form in zip(keys, (".4f", ".4f", ".2f", ".0f"), strict=True)]
+
+
+@pytest.mark.parametrize(("held", "row"), [(1.0, "gates as trained"), (0.0, "the same weights without gates: exact")])
+def test_the_readme_says_what_gates_leave_out(held: float, row: str) -> None:
+    """Its table of updates and additions, with the gates and without."""
+    source = imported("digits_holding")
+    params = (replace(p, value=p.value * held) if p.name == "threshold" else p for p in source.params)
+    with np.load(EXAMPLES / "data" / "digits_calibration.npz") as file:
+        calibration = {"x": file["x"].astype(np.float64)}
+    net = lower(replace(source, params=tuple(params)), QuantizeOptions(), calibration=calibration).net
+    with np.load(EXAMPLES / "data" / "digits_test.npz") as file:
+        x, labels = file["x"].astype(np.float64), file["labels"]
+    run = golden.run(net, encode(net, {"x": x})[0], evaluation="event")
+    states = run.states["h"]
+    moved = states != np.concatenate([np.zeros_like(states[:1]), states[:-1]])
+    right = (golden.labels(run.outputs["logits"]) == labels).mean()
+    event, dense = (run.details[f"additions_{how}"] for how in ("event", "dense"))
+    line = f"| {row} | {right:.4f} | {1 - moved.mean():.1%} | {event:,} | {dense:,} |".replace("% |", " % |")
+    assert line in (EXAMPLES / "README_contracting.md").read_text()
 
 
 def test_the_readme_compares_the_rules_as_recorded() -> None:

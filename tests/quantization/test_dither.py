@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,12 +13,11 @@ from eqcompile.quantization.lower import lower
 from eqcompile.sim.faults.engine import Engine
 from eqcompile.sim.faults.model import FaultModel
 from eqcompile.toolchain import golden, registry
-from eqcompile.toolchain.certificate import certify
-from eqcompile.toolchain.certificate.clocks import clocks
+from eqcompile.toolchain.certificate import certify, clocks, recovery
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import IntNet, Param
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TICKS, SAMPLES, FAULTS = 16, 40, 3000
@@ -82,3 +82,31 @@ def test_the_count_is_no_block_of_the_certificate() -> None:
     assert clocks(dithered) == {"tick": TICKS}
     assert certify(dithered).bound == certify(plain).bound
     assert [b.states for b in certify(dithered).blocks] == [("h",)]
+
+
+def test_what_is_proved_of_a_dithered_net_is_said() -> None:
+    """Its certificate names the count, what is not proved of it, and what is: labels after upsets of all other states,
+    which no run from another state refutes while offsets go on."""
+    net, codes = digits(TICKS)
+    certificate = certify(net)
+    assert certificate.to_json()["counts"] == {"tick": TICKS}
+    assert any("that runs meet to the bit by then is not proved" in line for line in certificate.lines())
+    few, most = {name: value[:3] for name, value in codes.items()}, 18
+    proved, whole, rng = recovery(net, few, ticks=most), golden.run(net, few), np.random.default_rng(0)
+    assert proved.safe[:, -1].mean() > 0.8
+    # Offsets go on for the first four, and one, of these ticks.
+    for ticks in (most, TICKS - 1):
+        for _ in range(4):
+            starts = {
+                "h": rng.integers(-128, 128, net.states[0].shape),
+                "tick": np.array([net.schedule.steps - ticks]),
+            }
+            params = (*net.params, *(Param(f"{name}_start", value, "test") for name, value in starts.items()))
+            states = tuple(replace(s, init=f"{s.name}_start") for s in net.states)
+            run = golden.run(
+                replace(net, params=params, states=states, schedule=replace(net.schedule, steps=ticks)), few
+            )
+            far = np.abs(run.states["h"][-1] - whole.states["h"][-1]).max(axis=1)
+            assert (far <= proved.apart[:, ticks - 1]).all()
+            same = golden.labels(run.outputs["logits"]) == golden.labels(whole.outputs["logits"])
+            assert same.reshape(-1)[proved.safe[:, ticks - 1]].all()

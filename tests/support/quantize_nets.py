@@ -78,6 +78,20 @@ def loop(
     return Loop(made, a, b, w, c, r, offset, alpha)
 
 
+def holding(of: EqNet, threshold: float) -> EqNet:
+    """The same net of one state, each unit of which moves only where it would move by more than `threshold`."""
+    (state,) = of.states
+    step = (
+        *of.step,
+        ops.Sub(out="difference", a=state.update, b=state.name),
+        ops.Abs(out="change", x="difference"),
+        ops.Greater(out="moves", a="change", b="threshold"),
+        ops.Select(out="held", condition="moves", a=state.update, b=state.name),
+    )
+    limit = Param("threshold", np.full(state.shape, threshold), "test")
+    return replace(of, params=(*of.params, limit), step=step, states=(replace(state, update="held"),))
+
+
 def net(
     params: dict[str, Any],
     *,

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from holding import Holding
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
@@ -348,6 +349,7 @@ def _stacks(kind: type[Stack], family: str) -> dict[str, Case]:
 
 STEP = {"steps": STEPS}
 IMAGE, TEXT, ROWS = (2, 2, 3), (5,), 6
+SPACE = STEP | {"height": IMAGE[1], "width": IMAGE[2]}
 CASES: dict[str, Case] = {
     **_stacks(Stack, "algorithms.BackpropBaseline"),
     **_stacks(Adaptive, "algorithms.AdaptiveFeedbackAlignment"),
@@ -365,18 +367,9 @@ CASES: dict[str, Case] = {
     "projected-plain": Case("archive.ProjectedEqProp", lambda: Projected(6, 4, 8, 3, norm=False), STEP),
     "scales": Case("archive.EnhancedMSTEP", lambda: ThreeScales(6, 16, 3, norm=True, adaptive=True), STEP),
     "scales-ungated": Case("archive.EnhancedMSTEP", lambda: ThreeScales(6, 12, 3, norm=False, adaptive=False), STEP),
-    "conv": Case(
-        "eqprop_torch.ConvEqProp",
-        lambda: ConvLoop(2, 16, 3, norm=True),
-        STEP | {"height": IMAGE[1], "width": IMAGE[2]},
-        IMAGE,
-    ),
-    "conv-plain": Case(
-        "eqprop_torch.ConvEqProp",
-        lambda: ConvLoop(2, 8, 3, norm=False),
-        STEP | {"height": IMAGE[1], "width": IMAGE[2]},
-        IMAGE,
-    ),
+    "conv": Case("eqprop_torch.ConvEqProp", lambda: ConvLoop(2, 16, 3, norm=True), SPACE, IMAGE),
+    "conv-plain": Case("eqprop_torch.ConvEqProp", lambda: ConvLoop(2, 8, 3, norm=False), SPACE, IMAGE),
+    "holding": Case("examples.LazyLoop", lambda: Holding(6, 8, 3, steps=STEPS), STEP),
     "cube": Case("models.HebbianCube", lambda: Cube(6, 27, 4, side=3, layers=2, norm=True), {"cube_size": 3}),
     "cube-few": Case("models.HebbianCube", lambda: Cube(6, 11, 4, side=3, layers=2, norm=False), {"cube_size": 3}),
     "cube-channels": Case("models.HebbianCube", lambda: Cube(6, 17, 4, side=2, layers=1, norm=True), {"cube_size": 2}),

@@ -2,6 +2,7 @@
 `recovery` what upsets of any size can leave of the label and the states of given samples."""
 
 from .certificate import Block, Certificate, certify, recurrent_weights
+from .clocks import clocks
 from .local import SETTLING_TICKS, Attraction, Counterexample, attraction, counterexamples
 from .norm import NoBoundError, spectral_bound, spectral_bounds
 from .recovery import Recovery, recovery
@@ -16,6 +17,7 @@ __all__ = [
     "Recovery",
     "attraction",
     "certify",
+    "clocks",
     "counterexamples",
     "recovery",
     "recurrent_weights",

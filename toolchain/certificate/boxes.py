@@ -18,6 +18,7 @@ from ..arrays import Codes, Reals
 from ..ir import IntNet, ops
 from ..ir.ops import Op
 from ..passes import Analysis, bias_entries, linear_taps
+from .gates import hold
 from .norm import NoBoundError
 from .tables import Windows, entries, is_saturation
 
@@ -133,6 +134,10 @@ class Boxes:
                 which, yes, no = self._aligned(scope, condition, a, b)
                 lo = np.where(which.lo > 0, yes.lo, np.where(which.hi > 0, np.minimum(yes.lo, no.lo), no.lo))
                 hi = np.where(which.lo > 0, yes.hi, np.where(which.hi > 0, np.maximum(yes.hi, no.hi), no.hi))
+                threshold = hold(self._net, op)
+                if threshold is not None:
+                    far = threshold.astype(np.int64).reshape(self._types[op.out])
+                    lo, hi = np.maximum(lo, yes.lo - far), np.minimum(hi, yes.hi + far)
                 return Box(lo, hi)
             case ops.Reduce(x=x, kind="sum", axes=axes, keep=keep):
                 return _each(self._get(x, scope), lambda v: np.asarray(v.sum(axis=axes, keepdims=keep)))

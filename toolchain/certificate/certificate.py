@@ -5,10 +5,11 @@ input and with all other states equal, one step F satisfies
 
     ||F(u) - F(v)|| <= L ||u - v|| + r
 
-in the 2-norm over all units, in real units. In a float net r is 0. In an integer net L is that of the map before its
-roundings and r what these can add. With L < 1 the block contracts: after t steps two runs, for example one with and one
-without a transient upset of size d, are at most `L^t d + r (1 - L^t) / (1 - L)` apart, which tends to the ball
-`r / (1 - L)` in which rounding may leave the state. All of it is proved: see `norm`, `tables` and `flow`.
+in the 2-norm over all units, in real units. In an integer net L is that of the map before its roundings and r what
+these can add; in either, r is also what gates on the change of a unit can hold (`gates`). With L < 1 the block
+contracts: after t steps two runs, for example one with and one without a transient upset of size d, are at most
+`L^t d + r (1 - L^t) / (1 - L)` apart, which tends to the ball `r / (1 - L)` in which rounding may leave the state. All
+of it is proved: see `norm`, `tables` and `flow`.
 
 States that only count ticks (`clocks`) make no block.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class Block:
     """One recurrent block. `bound`: L; `slack`: r, in real units; `lsb`: the real size of one code of the finest state
     (0 in a float net); `diameter`: the largest distance of two settings (infinite where the format does not limit it).
 
-    `gates`: selections that a state decides; `bound` and `slack` then hold while they are open in both runs.
+    `gates`: selections that a state decides and that may hold it for ever; `bound` and `slack` then hold while they are
+    open in both runs.
     `norms`: what is proved in several norms, gates closed or open, the least L first; empty where it was not asked for.
     """
 
@@ -161,10 +163,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Blocks in the order of their first state; `reason` says why there is no certificate, if there is none."""
+    """Blocks in the order of their first state; `reason` says why there is no certificate, if there is none. `counts`:
+    states that only count ticks, and after how many ticks all codes of each have become one."""
 
     blocks: tuple[Block, ...] = ()
     reason: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def certified(self) -> bool:
@@ -184,6 +188,7 @@ class Certificate:
             "certified": self.certified,
             "reason": self.reason,
             "blocks": [b.to_json() for b in self.blocks],
+            **({"counts": dict(self.counts)} if self.counts else {}),
         }
 
     def lines(self) -> list[str]:
@@ -192,15 +197,20 @@ class Certificate:
             return [f"no certificate: {self.reason}"]
         if not self.blocks:
             return ["no state reads a state: nothing to certify"]
-        return [line for b in self.blocks for line in _lines(b)]
+        return [line for b in self.blocks for line in _lines(b)] + [
+            f"{name} only counts ticks, and no state moves it: what is proved here is of runs with the same count, and "
+            f"of upsets of other states; after an upset of {name} counts are the same again in at most {ticks} ticks. "
+            "Of offsets that the count adds (--dither), that runs meet to the bit by then is not proved"
+            for name, ticks in self.counts.items()
+        ]
 
 
 def certify(net: Net, *, norms: bool = False) -> Certificate:
     """The certificate of a verified net, of either level. `norms`: of an integer net, in other norms too, which costs
     seconds at a thousand units."""
     try:
-        blocks = _blocks(net)
-        return Certificate(tuple(_in_norms(net, b) if norms and isinstance(net, IntNet) else b for b in blocks))
+        stated = tuple(_in_norms(net, b) if norms and isinstance(net, IntNet) else b for b in _blocks(net))
+        return Certificate(stated, counts=clocks(net))
     except NoBoundError as error:
         return Certificate(reason=str(error))
 
@@ -216,7 +226,8 @@ def _blocks(net: Net) -> list[Block]:
 
 def _in_norms(net: IntNet, block: Block) -> Block:
     try:
-        return replace(block, norms=contractions(net, block.states))
+        chained = (block.bound, up(block.slack / block.lsb)) if len(block.states) == 1 and not block.gates else None
+        return replace(block, norms=contractions(net, block.states, chained))
     except NoBoundError:
         return block
 

@@ -18,6 +18,7 @@ from ..arrays import Numbers, Reals, largest
 from ..ir import IntNet, Net, ops
 from ..ir.ops import ActivationKind, Op
 from ..passes import Analysis, linear_taps
+from .gates import hold
 from .norm import LARGEST_SIDE, NoBoundError, Sparse, spectral_bound, up
 from .tables import entries, growth, is_saturation
 
@@ -72,8 +73,9 @@ def _plus(a: float, b: float) -> float:
 
 @dataclass
 class Flows:
-    """The flow of every value of a step. `gates`: selections that a state decides; with each of them the flow is that
-    of the operand taken while the condition holds, which bounds nothing where the two runs decide differently."""
+    """The flow of every value of a step. `gates`: selections that a state decides, and that may hold an upset of any
+    size (`gates`); with each of them the flow is that of the operand taken while the condition holds, which bounds
+    nothing where the two runs decide differently."""
 
     net: Net
     gates: list[str] = field(default_factory=list)
@@ -105,8 +107,12 @@ class Flows:
 
     def _flow(self, op: Op) -> Flow:
         if isinstance(op, ops.Select) and self._decides(op.condition):
-            self.gates.append(op.out)
-            return self._spread(op.a, op.out)
+            threshold = hold(self.net, op)
+            if threshold is None:
+                self.gates.append(op.out)
+                return self._spread(op.a, op.out)
+            squares = float((threshold * threshold).sum()) * (1.0 + 2.0**-40)
+            return self._spread(op.a, op.out).through(1.0, up(2.0 * up(math.sqrt(up(squares)))))
         if isinstance(op, ops.Greater):
             if self.of(op.a).moving or self.of(op.b).moving:
                 self._decided.add(op.out)

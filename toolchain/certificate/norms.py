@@ -86,8 +86,14 @@ class Contraction:
         }
 
 
-def contractions(net: IntNet, states: Sequence[str]) -> tuple[Contraction, ...]:
-    """The bounds of a block in each norm, the smallest first. Raises NoBoundError as `spread_of`."""
+def contractions(
+    net: IntNet, states: Sequence[str], chained: tuple[float, float] | None = None
+) -> tuple[Contraction, ...]:
+    """The bounds of a block in each norm, the smallest first. Raises NoBoundError as `spread_of`.
+
+    `chained`: L and slack in codes of a block of one state in the 2-norm as `flow` proves them, from products of norms:
+    they are below those of `spread` where a linear map follows a table, whose absolute values it then takes.
+    """
     spread = spread_of(net, states)
     held = {s.name: s for s in net.states}
     sizes = [math.prod(held[n].shape) for n in states]
@@ -96,7 +102,7 @@ def contractions(net: IntNet, states: Sequence[str]) -> tuple[Contraction, ...]:
     plain = np.repeat([1 << (finest - (held[n].frac or 0)) for n in states], sizes)
     spans = np.repeat([net.formats[n].hi - net.formats[n].lo for n in states], sizes).astype(np.float64)
     ticks = [t for t in _TICKS if t <= net.schedule.steps]
-    found = [_euclidean("2", plain, spread, spans, ticks), _maximum(spread, spans, ticks)]
+    found = [_euclidean("2", plain, spread, spans, ticks, chained), _maximum(spread, spans, ticks)]
     terms = [t for t in spread.terms if t.scale]
     if len(plain) > 1 and len(terms) == 1:
         weights = _balanced(terms[0], found[-1].weights)
@@ -104,7 +110,14 @@ def contractions(net: IntNet, states: Sequence[str]) -> tuple[Contraction, ...]:
     return tuple(sorted(found, key=lambda c: c.bound))
 
 
-def _euclidean(kind: NormKind, weights: Codes, spread: Spread, spans: Reals, ticks: Sequence[int]) -> Contraction:
+def _euclidean(
+    kind: NormKind,
+    weights: Codes,
+    spread: Spread,
+    spans: Reals,
+    ticks: Sequence[int],
+    chained: tuple[float, float] | None = None,
+) -> Contraction:
     w = weights.astype(np.float64)
     bound = 0.0
     for t in spread.terms:
@@ -115,6 +128,8 @@ def _euclidean(kind: NormKind, weights: Codes, spread: Spread, spans: Reals, tic
         rounding = up(2.0**-51 * up(float(np.linalg.norm(matrix)) * (1.0 + 2.0**-20)))
         bound = up(bound + up(t.scale * up(spectral_bound(matrix) + rounding)))
     slack, diameter = (_root_of_squares(w * v) for v in (spread.jump, spans))
+    if chained is not None and chained[0] < bound:
+        bound, slack = chained
     # A distance of d is at most d / w_i codes of unit i.
     return _stated(kind, weights, (bound, slack, diameter), up(1.0 / float(w.min())), float(spans.max()), ticks)
 

@@ -1,8 +1,9 @@
 """What is proved of upsets of any size, in any number of states, that leave t ticks of a relaxation.
 
-Before those ticks the states may be anything that their formats hold. Each tick takes the set of settings that are
-still possible to a smaller one, kept as a box of every unit and, for a net of one state, as a distance to the
-fault-free run in the 2-norm; either limits the other:
+Before those ticks the states may be anything that their formats hold, but for states that only count ticks (`clocks`),
+which are taken as not hit. Each tick takes the set of settings that are
+still possible to a smaller one, kept as a box of every unit and, for a net of one state beside counts, as a distance to
+the fault-free run in the 2-norm; either limits the other:
 
 - a linear map moves by at most `|w_i|` times the box, and by at most `||w_i||` times the distance;
 - a table says what its entries between both ends of its index can be, often one code;
@@ -32,6 +33,8 @@ from ..ir import IntNet, ops
 from ..passes import Analysis, bias_entries
 from .boxes import Ball, Box, Boxes, Scope
 from .certificate import certify
+from .clocks import clocks
+from .gates import hold
 from .norm import NoBoundError, spectral_bounds
 from .tables import is_saturation
 
@@ -135,7 +138,9 @@ class _Net:
         self.net, self.logits = net, logits
         self.boxes = Boxes(net)
         blocks = certify(net).blocks
-        self.state = net.states[0] if len(net.states) == 1 else None
+        self.counts = frozenset(clocks(net))
+        states = [s for s in net.states if s.name not in self.counts]
+        self.state = states[0] if len(states) == 1 else None
         single = self.state is not None and len(blocks) == 1 and not blocks[0].gates
         self.block = blocks[0] if single else None
         self.readout = _affine(net, self.boxes, logits, self.state.name) if self.state else None
@@ -154,7 +159,7 @@ class _Run:
         self.states: Scope = {}
         for s in net.states:
             full, at = net.formats[s.name], before[s.name]
-            far = full.hi - full.lo if radius is None else radius
+            far = 0 if s.name in bounds.counts else full.hi - full.lo if radius is None else radius
             self.states[s.name] = Box(np.maximum(at - far, full.lo), np.minimum(at + far, full.hi))
         self.distance = self._norms()
 
@@ -337,6 +342,11 @@ def _slopes(bounds: _Net, scope: Scope) -> tuple[ops.Op, Reals, Reals] | None:
                 known[op.out] = _up(gain * scale), _up(_up(jump * scale) + (1.0 if shift else 0.0))
             case ops.Lookup(x=x) | ops.Interpolate(x=x) if x in known:
                 known[op.out] = _through(bounds, op, scope[x], *known[x])
+            case ops.Select(a=a) if a in known:
+                threshold = hold(net, op)
+                if threshold is not None:
+                    gain, jump = known[a]
+                    known[op.out] = gain, _up(jump + 2.0 * threshold)
             case _:
                 pass
     update = bounds.state.update

@@ -24,6 +24,7 @@ from ..arrays import Codes, Reals, largest, row_parts
 from ..ir import IntNet, ops
 from ..ir.ops import Op
 from ..passes import Analysis, linear_taps
+from .gates import hold
 from .norm import NoBoundError
 from .tables import entries, growth, is_saturation
 
@@ -241,25 +242,12 @@ class _Walk:
         first, second = self._aligned(op.a, op.out), self._aligned(op.b, op.out)
         apart = np.zeros(self._analysis.sizes[op.out])
         if op.condition in self._decided:
-            threshold = self._threshold(op)
+            threshold = hold(self._net, op)
             if threshold is not None:
-                # The operand that is taken while the gate is open is never further off than the threshold.
                 return Spread(first.terms, _up(first.jump + 2.0 * threshold), False)
             a, b = (self._analysis.ranges[name] for name in (op.a, op.b))
             apart += max(a.hi - b.lo, b.hi - a.lo)
         return first.either(second, apart)
-
-    def _threshold(self, op: ops.Select) -> float | None:
-        """The largest difference of both operands while `condition` is false, where that is what it compares."""
-        greater = self._makers.get(op.condition)
-        size = self._makers.get(greater.a) if isinstance(greater, ops.Greater) else None
-        difference = self._makers.get(size.x) if isinstance(size, ops.Abs) else None
-        if not (isinstance(greater, ops.Greater) and isinstance(difference, ops.Sub)):
-            return None
-        shapes = self._analysis.shapes
-        same = {difference.a, difference.b} == {op.a, op.b} and shapes[op.a] == shapes[op.b] == shapes[op.condition]
-        limit = self._analysis.codes.get(greater.b)
-        return float(max(0, int(limit.max()))) if same and limit is not None else None
 
     def _constant(self, name: str, out: str) -> Codes:
         shape = self._analysis.shapes[out]

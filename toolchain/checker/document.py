@@ -15,7 +15,7 @@ __all__ = ["check"]
 
 _SAMPLES = {
     *("theorem", "samples", "count", "settled", "never", "rows", "harmless_from", "proof", "local", "counterexamples"),
-    "reason",
+    *("reason", "not_hit"),
 }
 _KEYS = {"source", "ir_digest", "certificate", "lines", "recovery", "net_sha256", "sha256"}
 
@@ -46,6 +46,7 @@ def _check(document: dict[str, Any], content: bytes) -> list[str]:
     demand(claims["kind"] == "proved", "the kind of the certificate")
     for block in claims["blocks"]:
         block_claims(net, block)
+    demand(claims.get("counts", {}) == net.counts(), "the states that count ticks")
     certified = not claims["reason"] and all(b["certified"] for b in claims["blocks"])
     demand(claims["certified"] == certified, "certified")
     lines = [f"{', '.join(b['states'])}: contraction, {len(b['norms'])} norms" for b in claims["blocks"]]

@@ -93,16 +93,51 @@ class Net:
         """Matrix [results, operand entries] and bias [results] of a linear map of an operand of this shape."""
         if op.out not in self._maps:
             matrix = weight = self.params[op.reads["weight"]]
+            repeats = 1
             if op.kind == "linear":
                 matrix = np.kron(np.eye(math.prod(shape[:-1]), dtype=np.int64), weight)
+            elif op.kind == "conv":
+                matrix = convolution(weight, shape, op.fields["stride"], op.fields["padding"])
+                repeats = len(matrix) // len(weight)
             else:
                 index, matrix = self.params[op.reads["index"]], np.zeros((len(weight), math.prod(shape)), np.int64)
                 for taps, column in zip(weight.T, index.T, strict=True):
                     rows = np.flatnonzero(column >= 0)
                     matrix[rows, column[rows]] += taps[rows]
             bias = self.params[op.reads["bias"]] if "bias" in op.reads else np.zeros(1, np.int64)
-            self._maps[op.out] = matrix, np.resize(bias, len(matrix))
+            self._maps[op.out] = matrix, np.resize(np.repeat(bias, repeats), len(matrix))
         return self._maps[op.out]
+
+    def hold(self, op: Op) -> Codes | None:
+        """How far a selection is from its operand `a`, at most: c of a condition `|a - b| > c`; None without one."""
+        greater, size, difference = op.reads["condition"], "", ""
+        for made in reversed(self.blocks["step"]):
+            if made.out == greater and made.kind == "greater":
+                size, limit = made.reads["a"], made.reads["b"]
+            elif made.out == size and made.kind == "abs":
+                difference = made.reads["x"]
+            elif made.out == difference and made.kind == "sub" and limit in self.params:
+                same = {*made.reads.values()} == {op.reads["a"], op.reads["b"]}
+                return np.maximum(self.params[limit], 0) if same else None
+        return None
+
+    def counts(self) -> dict[str, int]:
+        """States without a real size that a table sets from themselves alone: in how many ticks any code has become
+        the same one."""
+        found = {}
+        makers = {op.out: op for op in self.blocks["step"]}
+        for state in self.meta["states"]:
+            name, op = state["name"], makers.get(state["update"])
+            if state["frac"] is not None or op is None or op.kind != "lookup" or op.reads["x"] != name:
+                continue
+            codes, ticks = np.arange(self.ends[name][0], self.ends[name][1] + 1), 0
+            while len(codes) > 1 and ticks <= self.ends[name][1]:
+                table = self.table(op)
+                codes = np.unique(table[np.clip(codes - op.fields["first"], 0, len(table) - 1)])
+                ticks += 1
+            if len(codes) == 1:
+                found[name] = ticks
+        return found
 
     def table(self, op: Op) -> Codes:
         """All values of an activation, from index `first` on."""
@@ -114,8 +149,28 @@ class Net:
         return table
 
 
+def convolution(weight: Codes, shape: tuple[int, ...], stride: int, padding: int) -> Codes:
+    """The matrix of a cross-correlation [channels out, channels in, *kernel] of [channels in, *space], zeros around."""
+    kernel, space = weight.shape[2:], shape[1:]
+    results = sizes(weight, shape, stride, padding)
+    matrix = np.zeros((len(weight), math.prod(results), shape[0], math.prod(space)), np.int64)
+    for row, at in enumerate(np.ndindex(*results)):
+        for number, tap in enumerate(np.ndindex(*kernel)):
+            place = tuple(a * stride + t - padding for a, t in zip(at, tap, strict=True))
+            if all(0 <= p < n for p, n in zip(place, space, strict=True)):
+                column = int(np.ravel_multi_index(place, space))
+                matrix[:, row, :, column] = weight.reshape(*weight.shape[:2], -1)[:, :, number]
+    return matrix.reshape(len(weight) * math.prod(results), math.prod(shape))
+
+
 def half_up(x: Codes, shift: int) -> Codes:
     return (x + ((1 << shift) >> 1)) >> shift
+
+
+def sizes(weight: Codes, shape: tuple[int, ...], stride: int, padding: int) -> tuple[int, ...]:
+    """The space of a convolution's result."""
+    pairs = zip(shape[1:], weight.shape[2:], strict=True)
+    return tuple((n + 2 * padding - k) // stride + 1 for n, k in pairs)
 
 
 def hull(values: Sequence[Codes]) -> Box:
@@ -138,7 +193,7 @@ def evaluate(
 def box(net: Net, op: Op, of: Mapping[str, Box], ball: tuple[str, Codes, float] | None) -> Box:
     n = op.fields
     match op.kind:
-        case "linear" | "stencil":
+        case "linear" | "stencil" | "conv":
             lo, hi = of["x"]
             matrix, bias = net.linear(op, lo.shape)
             reach = int(np.abs(matrix).sum(axis=1).max()) * int(max(np.abs(lo).max(), np.abs(hi).max()))
@@ -150,10 +205,33 @@ def box(net: Net, op: Op, of: Mapping[str, Box], ball: tuple[str, Codes, float] 
                 at, rows = matrix @ ball[1].ravel(), up(np.sqrt((matrix * matrix).sum(axis=1).astype(np.float64)))
                 far = np.floor(up(rows * ball[2])).astype(np.int64)
                 low, high = np.maximum(low, at - far), np.minimum(high, at + far)
-            shape = (*lo.shape[:-1], -1) if op.kind == "linear" else (-1,)
+            shape: tuple[int, ...] = (*lo.shape[:-1], -1) if op.kind == "linear" else (-1,)
+            if op.kind == "conv":
+                weight = net.params[op.reads["weight"]]
+                shape = (len(weight), *sizes(weight, lo.shape, n["stride"], n["padding"]))
             return (low + bias).reshape(shape), (high + bias).reshape(shape)
         case "reshape":
             return of["x"][0].reshape(n["shape"]), of["x"][1].reshape(n["shape"])
+        case "transpose":
+            return of["x"][0].transpose(n["axes"]), of["x"][1].transpose(n["axes"])
+        case "reduce" if n["kind"] in (b"sum", b"max"):
+            reduce = np.sum if n["kind"] == b"sum" else np.max
+            low, high = (reduce(v, axis=tuple(n["axes"]), keepdims=bool(n["keep"])) for v in of["x"])
+            return np.asarray(low), np.asarray(high)
+        case "abs":
+            (lo, hi) = of["x"]
+            return np.maximum(np.maximum(lo, -hi), 0), np.maximum(np.abs(lo), np.abs(hi))
+        case "greater":
+            (a, b), (c, d) = of["a"], of["b"]
+            return (a > d).astype(np.int64), (b > c).astype(np.int64)
+        case "select":
+            (never, ever), a_, b_ = of["condition"], of["a"], of["b"]
+            low = np.where(never > 0, a_[0], np.where(ever > 0, np.minimum(a_[0], b_[0]), b_[0]))
+            high = np.where(never > 0, a_[1], np.where(ever > 0, np.maximum(a_[1], b_[1]), b_[1]))
+            limit = net.hold(op) if a_[0].shape == b_[0].shape == never.shape else None
+            return (low, high) if limit is None else (np.maximum(low, a_[0] - limit), np.minimum(high, a_[1] + limit))
+        case "mul":
+            return hull([p * q for p in of["a"] for q in of["b"]])
         case "lookup" | "interpolate":
             table = net.table(op)
             lo, hi = (np.clip(v, n["first"], n["first"] + len(table) - 1) - n["first"] for v in of["x"])

@@ -32,6 +32,7 @@ def sample_claims(net: Net, samples: Mapping[str, Any], blocks: Sequence[Mapping
         low, high = net.ends[i["name"]]
         demand(bool(((low <= inputs[i["name"]]) & (inputs[i["name"]] <= high)).all()), f"codes of {i['name']}")
     region = _Region(net, blocks)
+    demand(samples.get("not_hit", []) == sorted(region.counts), "the states that are not hit")
     settled = 0
     for number in range(count):
         proved, far, still = region.sample({name: v[number] for name, v in inputs.items()}, ticks)
@@ -118,15 +119,21 @@ class _Region:
         classes = [o["value"] for o in net.meta["outputs"] if o["kind"] == "classes"]
         demand(len(classes) == 1, "one output of classes")
         self.logits = classes[0]
-        self.state = next(iter(net.shapes)) if len(net.shapes) == 1 else None
+        self.counts = net.counts()
+        states = [n for n in net.shapes if n not in self.counts]
+        self.state = states[0] if len(states) == 1 else None
         single = self.state is not None and len(blocks) == 1 and not blocks[0]["gates"]
         self.block = blocks[0] if single else None
         self.readout = self._affine() if self.state is not None else None
         self.local: tuple[Op, Reals, Reals] | None = None
+        self.held: Codes = np.zeros(1, np.int64)
         if self.state is not None:
             changes = Changes(net, [self.state])
             makers = {op.out: op for op in net.blocks["step"]}
             update = makers.get(net.updates[self.state])
+            limit = net.hold(update) if update is not None and update.kind == "select" else None
+            if update is not None and limit is not None:
+                update, self.held = makers.get(update.reads["a"]), limit
             if update is not None and update.kind in ("lookup", "interpolate"):
                 before = changes.known.get(update.reads["x"])
                 if before is not None and before.signed:
@@ -211,7 +218,7 @@ class _Run:
         self.centre = dict(self.rows.pop(0))
         self.boxes: dict[str, Box] = {}
         for n, (low, high) in ((n, net.ends[n]) for n in net.shapes):
-            far = high - low if radius is None else radius
+            far = 0 if n in region.counts else high - low if radius is None else radius
             self.boxes[n] = np.maximum(self.centre[n] - far, low), np.minimum(self.centre[n] + far, high)
         self.distance = self._of_boxes()
 
@@ -254,7 +261,8 @@ class _Run:
         slopes = _slopes(table)
         gain = np.array([slopes[a : b + 1].max() for a, b in zip(low, high, strict=True)])
         alive = self._off(self.region.state) > 0
-        after = up(up(gain * jump) + (0.0 if (np.diff(table) == 1).all() else 1.0))[alive]
+        held = np.broadcast_to(2.0 * self.region.held.ravel(), gain.shape)
+        after = up(up(gain * jump) + (0.0 if (np.diff(table) == 1).all() else 1.0) + held)[alive]
         rounding = math.sqrt(float((after * after).sum())) * (1.0 + 2.0**-40)
         part = up(gain[alive])[:, None] * matrix[alive][:, moved]
         norm = (norm_bound(part) + 2.0**-50 * float(np.linalg.norm(part))) if part.size else 0.0

@@ -1,4 +1,4 @@
-"""Chains of layers that update only when their input moved: one gate for each sample and layer."""
+"""Nets that leave updates out: layers that wait until their input moves, and loops whose units wait for themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...ir import ops
 from ..family import Setting
 from .build import ALPHA, Builder, family
 
-__all__ = ["archive_lazy", "models_lazy"]
+__all__ = ["archive_lazy", "examples_lazy_loop", "models_lazy"]
 
 _EPSILON = Setting("epsilon", 0.01, "a layer updates when the mean absolute change of its input exceeds this")
 
@@ -68,3 +68,17 @@ def _pull(b: Builder, h: str, head: str, strength: float) -> str:
     key = f"{head}.weight"
     back = b.linear_of("back", centred, f"{head}_transposed", b.matrix(key).T, b.tensors.source(key, "transposed"))
     return b.scale("pull", back, strength)
+
+
+@family("examples.LazyLoop", "undamped tanh loop whose units move only where they would move by more than a threshold")
+def examples_lazy_loop(b: Builder) -> None:
+    """`new = tanh(W_in x + b_in + W_rec h + b_rec)`; h <- new where `|new - h| > threshold`, a number a unit; h0 = 0.
+
+    Unlike a gate on the input of a layer, this one holds no unit further than the threshold from where it would go.
+    """
+    drive, h = b.driven("W_in")
+    new = b.act("new", b.add("pre", drive, b.linear("recurrent", h, "W_rec")))
+    change = b.emit(ops.Abs(out="change", x=b.sub("difference", new, h)))
+    moves = b.emit(ops.Greater(out="moves", a=change, b=b.parameter("threshold")))
+    b.update(h, b.emit(ops.Select(out="next", condition=moves, a=new, b=h)))
+    b.read(h, "W_out")
