@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
@@ -80,7 +81,8 @@ def test_the_count_is_no_block_of_the_certificate() -> None:
     (plain, _), (dithered, _) = digits(0), digits(TICKS)
     assert clocks(plain) == {}
     assert clocks(dithered) == {"tick": TICKS}
-    assert certify(dithered).bound == certify(plain).bound
+    # Sums have another multiplier with offsets, so the two proofs of one norm round otherwise.
+    assert certify(dithered).bound == pytest.approx(certify(plain).bound, rel=2.0**-40)
     assert [b.states for b in certify(dithered).blocks] == [("h",)]
 
 
