@@ -165,9 +165,10 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         reference = run_reference(imported.net, real, trace=True)
         report("reference", 1, 1)
         vectors = bench_vectors(plan)
-        report(plan.stage, 0, 1)
-        emission = plan.emit(folder, vectors)
-        report(plan.stage, 1, 1)
+        stage = plan.stage
+        report(stage, 0, plan.emission_parts)
+        emission = plan.emit(folder, vectors, lambda done, total: report(stage, done, total))
+        report(stage, plan.emission_parts, plan.emission_parts)
         judged, judged_source = users.first(MAX_JUDGED) if users else (real, source)
         contraction = contraction_of(
             imported.net, lowered, request.quantize, calibration=calibration, real=judged, source=judged_source

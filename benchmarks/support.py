@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.importers.detect import all_families
 
 HERE = Path(__file__).resolve().parent
@@ -49,10 +50,17 @@ nothing to compare:
   hardware for each weight (`rtl parallel`) take long: either the net has too many weights to try
   (`benchmarks/families.py --most-weights`), or compiling and simulating had not ended after so many seconds
   (`--limit`).
-- `not run`: nobody has run it yet.
+- `not run`: for the nets that were added last, g++ has not compiled the C simulation of hls4ml here: it takes long.
 
 All figures are simulated: c on the host and on an emulated Cortex-M, Loihi by Lava as Loihi 1 and 2, hls4ml by its C
 simulation, cores by Verilator. `make families` records them, `make docs` writes this page.
+"""
+CAPACITIES = """
+## What simulators hold
+
+Verification leaves out a simulator that cannot hold an artifact, and says what is needed and what there is. Named with
+`--simulator`, it is an error. One that is slow ends at `--timeout`.
+
 """
 ACCURACY = """
 ## Accuracy of the integers
@@ -93,7 +101,7 @@ def page() -> str:
         "widths of states and inputs",
     ]
     accuracy = _table(["net", "class", *images], [_accuracy(row) for row in labels])
-    return f"{HEAD}\nMeasured at commits {commits}.\n\n{table}{ACCURACY}{_summary(labels)}\n{accuracy}"
+    return f"{HEAD}\nMeasured at commits {commits}.\n\n{table}{_capacities()}{ACCURACY}{_summary(labels)}\n{accuracy}"
 
 
 def _recorded(name: str) -> list[Row]:
@@ -139,6 +147,13 @@ def _accuracy(row: Row) -> list[str]:
     moved = f"{row['kept, inputs moved']}/{total}" if "kept, inputs moved" in row else "not moved"
     shares = [f"{100 * n / total:.1f} %" for n in (row["float correct"], correct)]
     return [row["net"], f"`{row['family']}`", str(total), *shares, f"{kept}/{total}", moved, chosen]
+
+
+def _capacities() -> str:
+    """What each simulator says that it holds."""
+    kinds = [registry.simulators_of(name) for name in registry.names("targets")]
+    rows = [[name, kind.target, kind.capacity] for group in kinds for name, kind in group.items()]
+    return CAPACITIES + _table(["simulator", "target", "holds"], rows)
 
 
 def _widths(row: Row) -> str:

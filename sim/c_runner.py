@@ -124,6 +124,10 @@ class CortexMSimulator(_Built):
     RAM."""
 
     name: ClassVar[str] = "c-cortex-m"
+    capacity: ClassVar[str] = (
+        f"{BOARD_BYTES - CODE_BYTES} bytes of weights and tables, "
+        f"{BOARD_BYTES - STACK_BYTES} bytes of state, inputs and outputs"
+    )
     core: ClassVar[str] = "a Cortex-M3"
     suffix: ClassVar[str] = ".arm.su"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
-from eqcompile.toolchain.interfaces import Progress, Run
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .builds import VERILATOR, built_core
 from .script_runner import ScriptSimulator
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 LAVA = "pip install 'eqcompile[loihi]' && pip install --no-deps --ignore-requires-python lava-nc==0.10.0"
+COMPILED = "no limit of its own: it is compiled first, within the time limit, which grows with the hardware for weights"
 COCOTB = {"cocotb": "pip install cocotb", "cocotbext": "pip install cocotbext-axi"}
 
 
@@ -62,6 +63,7 @@ class Hls4mlSimulator(ScriptSimulator):
     name: ClassVar[str] = "hls4ml-csim"
     target: ClassVar[str] = "hls4ml"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
+    capacity: ClassVar[str] = COMPILED
     packages: ClassVar[Mapping[str, str]] = {"hls4ml": "pip install 'eqcompile[hls4ml]'"}
     programs: ClassVar[Mapping[str, str]] = {"g++": "apt-get install g++"}
 
@@ -129,6 +131,7 @@ class VerilatorSimulator(_BenchSimulator):
     that may cost clocks and changes nothing else."""
 
     name: ClassVar[str] = "cocotb-verilator"
+    capacity: ClassVar[str] = COMPILED
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     packages: ClassVar[Mapping[str, str]] = COCOTB
     few: ClassVar[int | None] = 2
@@ -143,6 +146,7 @@ class IcarusSimulator(VerilatorSimulator):
     """cocotb on Icarus Verilog: starts at once, runs slowly."""
 
     name: ClassVar[str] = "cocotb-icarus"
+    capacity: ClassVar[str] = Simulator.capacity
     suite: ClassVar[Literal["all", "small", "few"]] = "small"
     programs: ClassVar[Mapping[str, str]] = {"iverilog": "apt-get install iverilog"}
     sim: ClassVar[str] = "icarus"
@@ -155,6 +159,7 @@ class NativeSimulator(_BenchSimulator):
     first code out (simulated)."""
 
     name: ClassVar[str] = "verilator-native"
+    capacity: ClassVar[str] = COMPILED
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     programs: ClassVar[Mapping[str, str]] = VERILATOR
 

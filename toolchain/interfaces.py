@@ -22,6 +22,7 @@ from .requirements import Requirements
 from .typed_json import JsonObject, encode
 
 __all__ = [
+    "quiet",
     "Assumption",
     "ClockedRun",
     "Emission",
@@ -43,6 +44,10 @@ Progress = Callable[[int, int], None]
 """`progress(done, total)`: called now and then during long work."""
 StageProgress = Callable[[str, int, int], None]
 """`progress(stage, done, total)`."""
+
+
+def quiet(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +214,17 @@ class Plan(ABC):
         """What progress calls `emit`, with an estimate where it takes long."""
         return "emit"
 
+    @property
+    def emission_parts(self) -> int:
+        """How many parts `emit` tells its progress of."""
+        return 1
+
     @abstractmethod
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         """Write a self-contained artifact, but for net and manifest, into the empty `folder`.
 
-        `vectors`: of the bench inputs, None if the plan has none.
+        `vectors`: of the bench inputs, None if the plan has none. `progress`: parts written so far and
+        `emission_parts`; a target with one part says nothing.
         """
 
     def finish(
@@ -295,6 +306,8 @@ class Simulator(ABC):
     """Which nets of a test suite it runs: small ones if it is slow, a few if it compiles each for seconds."""
     few: ClassVar[int | None] = None
     """How many samples it verifies unless it is asked for by name: a few if it is slow and another runs them all."""
+    capacity: ClassVar[str] = "no limit of its own: memory and the time limit"
+    """What it can hold, in words; `shortages` judges an artifact by it where it is a number."""
 
     def shortages(self, artifact: Artifact) -> Sequence[Diagnostic]:
         """What the artifact needs that this simulator has too little of (code `simulator-capacity`, both numbers); by

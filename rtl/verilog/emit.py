@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,15 +50,25 @@ def emit_verilog(design: Design, *, name: str = "top", ports: Sequence[Value] | 
     return convert(design, name=name, ports=ports).text
 
 
-def convert(design: Design, *, name: str = "top", ports: Sequence[Value] | None = None, header: str = "") -> Verilog:
+def convert(
+    design: Design,
+    *,
+    name: str = "top",
+    ports: Sequence[Value] | None = None,
+    header: str = "",
+    elaborated: Callable[[], None] = lambda: None,
+) -> Verilog:
     """Verilog of an elaboratable or a fragment: the top module, `name`, comes first, modules that are equal are one.
 
     The text means the same as Verilog-2005 and as SystemVerilog-2017. `ports`: as in `amaranth.back.rtlil.convert`, for
-    what has no signature. `header`: lines of a comment in front.
+    what has no signature. `header`: lines of a comment in front. `elaborated` is called when Amaranth is done, which
+    takes most of the time.
     """
     from amaranth.back import rtlil
 
-    modules = parse(rtlil.convert(design, name=name, ports=ports, emit_src=False))
+    intermediate = rtlil.convert(design, name=name, ports=ports, emit_src=False)
+    elaborated()
+    modules = parse(intermediate)
     for module in modules:
         deepen(module)
     simplify(modules)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.options import option
 
 from ...toolchain.artifact import CoreDescription
@@ -120,7 +120,7 @@ class CPlan(Plan):
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
         return bench_inputs(self.net)
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         assert vectors is not None
         net, target = self.net, self.target
         source = source_of(net, prefix=target.prefix, kernel=target.kernel, pack=target.pack)

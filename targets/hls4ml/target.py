@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.typed_json import JSON
 
@@ -130,7 +130,7 @@ class Hls4mlPlan(Plan):
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
         return bench_inputs(self.net)
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         assert vectors is not None
         net, target, form = self.net, self.target, self.form
         settings = Settings(target.backend, target.part, target.reuse, net.digest[:8])

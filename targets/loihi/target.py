@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from eqcompile.toolchain.artifact import CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.ir import EqNet, Interval, IntNet, ops, walk
 from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.passes import LINEAR, unroll
@@ -120,7 +120,7 @@ class LoihiPlan(Plan):
     def core(self) -> CoreDescription:
         return CoreDescription(evaluation="event", accumulators=tuple(s.name for s in self.parts.synapses))
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         return write_folder(self.net, self.parts, self.placements, self.chip, folder)
 
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 
 from ...toolchain.artifact import CoreDescription
 from ...toolchain.diagnostics import Diagnostic, MissingToolError
@@ -78,7 +78,7 @@ class NirPlan(Plan):
     def core(self) -> CoreDescription:
         return CoreDescription()
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         import nir
 
         net, graph = self.net, self.graph

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 
 from ...toolchain.artifact import CoreDescription, write_arrays
 from ...toolchain.diagnostics import Diagnostic
@@ -46,7 +46,7 @@ class NumpyPlan(Plan):
     def core(self) -> CoreDescription:
         return CoreDescription()
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         net = self.net
         (folder / "kernel.py").write_text(kernel_source(net), encoding="utf-8")
         write_arrays(folder / "weights.npz", ((p.name, narrowest(p.value)) for p in net.params))

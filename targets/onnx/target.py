@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.options import option
 from eqcompile.toolchain.typed_json import JSON
 
@@ -114,7 +114,7 @@ class OnnxPlan(Plan):
     def core(self) -> CoreDescription:
         return CoreDescription()
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         net, target = self.net, self.target
         for name, trace in (("model.onnx", False), ("trace.onnx", True)):
             _write(integer_model(net, input_type=target.input_type, trace=trace), folder / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
-from eqcompile.toolchain.interfaces import Emission, Vectors
+from eqcompile.toolchain.interfaces import Emission, Progress, Vectors, quiet
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis, output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from eqcompile.rtl.shell import Shell
     from eqcompile.rtl.verilog.emit import Design
 
-__all__ = ["THINNED", "TOLERANT", "TOP", "saboteur_sites", "shell_of", "write_folder"]
+__all__ = ["THINNED", "TOLERANT", "TOP", "parts_of", "saboteur_sites", "shell_of", "write_folder"]
 
 TOP = "core"
 """Name of the top module."""
@@ -41,6 +42,24 @@ TRACED = "bench/traced.v"
 INJECTED = "bench/injected.v"
 """The core with a trace and saboteurs."""
 SPRAM = "bench/sb_spram256ka.v"
+
+
+def parts_of(*, trace: bool, saboteurs: bool) -> int:
+    """How many parts `write_folder` tells its progress of: two for each core that it writes."""
+    return 2 * (1 + (not trace) + saboteurs)
+
+
+@dataclass
+class _Steps:
+    """Counts what is done of `total`."""
+
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def advance(self) -> None:
+        self.done += 1
+        self.progress(self.done, self.total)
 
 
 def shell_of(net: IntNet, architecture: Architecture, *, trace: bool, inject: bool = False) -> Shell:
@@ -59,28 +78,30 @@ def write_folder(
     *,
     trace: bool,
     saboteurs: bool = False,
+    progress: Progress = quiet,
 ) -> Emission:
     """Write the folder. `shell`: the core with a trace; `vectors`: golden's, also of the variants that the bench runs.
 
     Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
     primitives of the core have a model beside the bench. `saboteurs` adds a third one, with a trace and an injection
-    port.
+    port. `progress`: each Verilog file is elaborated, which takes most of the time, and then written.
     """
+    steps = _Steps(progress, parts_of(trace=trace, saboteurs=saboteurs))
     bench, data = folder / "bench", folder / "vectors"
     bench.mkdir()
     data.mkdir()
     if not trace:
-        _write_verilog(net, architecture, shell, folder / TRACED)
-        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder / "core.v")
+        _write_verilog(net, architecture, shell, folder / TRACED, steps)
+        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder / "core.v", steps)
     else:
-        needs = _write_verilog(net, architecture, shell, folder / "core.v")
+        needs = _write_verilog(net, architecture, shell, folder / "core.v", steps)
     details = {**shell.engine.describe(), **needs}
     words = shell.engine.load_words(net) if shell.loads else None
     if not architecture.preloaded:
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
-    layout |= {"inject": _write_saboteurs(net, architecture, folder) if saboteurs else None}
+    layout |= {"inject": _write_saboteurs(net, architecture, folder, steps) if saboteurs else None}
     write_json(folder / "core.json", layout | {"preloaded": architecture.preloaded})
     for name in BENCH:
         (bench / name).write_text(text(name), encoding="utf-8")
@@ -111,7 +132,7 @@ def write_folder(
     return Emission(figures, (f"architecture {architecture.name}: {_line(details)}",))
 
 
-def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> JsonObject:
+def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path, steps: _Steps) -> JsonObject:
     """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
     holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
     part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
@@ -121,7 +142,7 @@ def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path) -> J
 
     shell = shell_of(net, architecture, trace=True, inject=True)
     sabotaged = sabotage(shell)
-    _write_verilog(net, architecture, sabotaged.fragment, folder / INJECTED, ports=sabotaged.ports)
+    _write_verilog(net, architecture, sabotaged.fragment, folder / INJECTED, steps, ports=sabotaged.ports)
     span = shell.engine.watched_span
     sites = [encode(site) for site in sabotaged.sites]
     numbers = {site.name: number for number, site in enumerate(sabotaged.sites)}
@@ -178,14 +199,22 @@ def _spram_model() -> str:
 
 
 def _write_verilog(
-    net: IntNet, architecture: Architecture, design: Design, path: Path, ports: Sequence[Value] | None = None
+    net: IntNet,
+    architecture: Architecture,
+    design: Design,
+    path: Path,
+    steps: _Steps,
+    *,
+    ports: Sequence[Value] | None = None,
 ) -> JsonObject:
     """Write the file; return what the core needs of a device's memories and primitives, for the manifest."""
     from eqcompile.rtl.harden.tmr import kept_apart
     from eqcompile.rtl.verilog import convert
 
-    verilog = convert(design, name=TOP, ports=ports, header=_header(net, architecture))
+    header = _header(net, architecture)
+    verilog = convert(design, name=TOP, ports=ports, header=header, elaborated=steps.advance)
     path.write_text(kept_apart(verilog.text), encoding="utf-8")
+    steps.advance()
     return {"memories": [encode(memory) for memory in verilog.memories], "primitives": verilog.primitives}
 
 

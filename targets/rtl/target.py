@@ -20,18 +20,20 @@ from eqcompile.toolchain.interfaces import (
     ClockedRun,
     Emission,
     Plan,
+    Progress,
     Refusals,
     Run,
     StageProgress,
     Target,
     Vectors,
+    quiet,
 )
 from eqcompile.toolchain.ir import EqNet, IntNet, check
 from eqcompile.toolchain.options import Bounds, option, option_faults
 from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
-from .emit import THINNED, TOLERANT, saboteur_sites, shell_of, write_folder
+from .emit import THINNED, TOLERANT, parts_of, saboteur_sites, shell_of, write_folder
 from .engines import AUTO, candidates, choose, foresee
 from .finish import Requests, block_ram_estimates, finish_folder, need_tools, shortfalls
 from .synth.fit import early_shortfalls, memory_shortfalls
@@ -214,6 +216,10 @@ class RtlPlan(Plan):
         return f"emit ({megabits:.1f} Mbit of weights take about {max(1, round(seconds / 60))} min [estimated])"
 
     @property
+    def emission_parts(self) -> int:
+        return parts_of(trace=self.target.trace, saboteurs=self.target.saboteurs)
+
+    @property
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
         return bench_inputs(self.net)
 
@@ -229,12 +235,19 @@ class RtlPlan(Plan):
         """Registers and memories that the core of `saboteurs` can be disturbed in, as `inject.sites` of core.json."""
         return saboteur_sites(self.net, self.architecture)
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         """Raises UnsupportedError if a device has too little, as far as it is known without synthesis."""
         assert vectors is not None
         target = self.target
         emission = write_folder(
-            self.net, self.architecture, self.shell, folder, vectors, trace=target.trace, saboteurs=target.saboteurs
+            self.net,
+            self.architecture,
+            self.shell,
+            folder,
+            vectors,
+            trace=target.trace,
+            saboteurs=target.saboteurs,
+            progress=progress,
         )
         engine = engine_of(emission.details)
         faults = shortfalls(engine, target.requests)

@@ -20,10 +20,12 @@ from eqcompile.sim.c_runner import BOARD_BYTES, CODE_BYTES, STACK_BYTES, CortexM
 from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.c.target import CTarget
 from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, Verification
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.golden import run as run_golden
+from eqcompile.toolchain.interfaces import Simulator
 from eqcompile.toolchain.typed_json import JsonObject
 
 LOOPED = Path(__file__).parents[2] / "examples" / "checkpoints" / "digits_looped.pt"
@@ -61,6 +63,15 @@ def test_the_emulated_board_holds_so_much(artifact: Artifact, details: dict[str,
     assert len(said) == bool(words)
     assert all(word in said[0] for word in words)
     assert not HostSimulator().shortages(stated(artifact, **details))
+
+
+@pytest.mark.parametrize("target", registry.names("targets"))
+def test_each_simulator_states_what_it_holds(target: str) -> None:
+    """A simulator that judges artifacts must state its numbers, and one without numbers that it has no limit."""
+    for name, simulator in registry.simulators_of(target).items():
+        judges = simulator.shortages is not Simulator.shortages
+        assert simulator.capacity.startswith("no limit of its own") != judges, name
+        assert any(c.isdigit() for c in simulator.capacity) == judges, name
 
 
 @pytest.mark.simulator

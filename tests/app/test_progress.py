@@ -8,10 +8,13 @@ import types
 from pathlib import Path
 
 import pytest
+from strategies import small_net
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app.progress import stage_progress
 from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain.bench import bench_vectors
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -62,6 +65,19 @@ def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert len({total for _, total in rows}) == 1, stage
         assert [done for done, _ in rows] == sorted(done for done, _ in rows), stage
         assert rows[-1][0] == rows[-1][1], stage
+
+
+@pytest.mark.parametrize("options", [{}, {"trace": True}, {"saboteurs": True}])
+def test_a_core_is_told_part_by_part(options: dict[str, bool], tmp_path: Path) -> None:
+    """A core of many weights is minutes in the writing, and the bar stood at nothing until it was done."""
+    net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
+    plan = RtlTarget.of(arch="serial", **options).require_plan(net)
+    told: list[tuple[int, int]] = []
+    plan.emit(tmp_path, bench_vectors(plan), lambda done, total: told.append((done, total)))
+    written = len([*tmp_path.glob("core.v"), *tmp_path.glob("bench/traced.v"), *tmp_path.glob("bench/injected.v")])
+    assert written > 0
+    assert plan.emission_parts == 2 * written
+    assert told == [(done, plan.emission_parts) for done in range(1, plan.emission_parts + 1)]
 
 
 def test_progress_is_a_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Emission, Plan, Refusals, Target, Vectors
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.ir import EqNet, IntNet, check, ops
 
 __all__ = ["FILE", "ListingTarget", "listing"]
@@ -66,7 +66,7 @@ class ListingTarget(Target):
 class ListingPlan(Plan):
     """Nothing to decide: a listing is the net."""
 
-    def emit(self, folder: Path, vectors: Vectors | None) -> Emission:
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         content = listing(self.net)
         (folder / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         return Emission({"operations": len(content["drive"]) + len(content["step"]) + len(content["readout"])})
