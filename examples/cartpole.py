@@ -4,9 +4,9 @@
     python examples/cartpole.py --out build/cartpole --quick
 
 The controllers of `cartpole_train.py` are compiled for the serial core, and the core, in Verilator, closes the loop:
-in every control step it is sent the codes of what it observes and its label is the push. Of one equilibrium net it is
-proved that its relaxation contracts; beside its pushes stands how many the certificate allows upsets of states to
-change. Upsets flip one bit:
+in every control step it is sent the codes of what it observes and its label is the push. One
+equilibrium net was trained to contract; beside the pushes of a net that is proved to contract stands how many the
+certificate allows upsets of states to change. Upsets flip one bit:
 
 - of a state register, at most one in an inference, in a tick at random, by the core's saboteurs: the next inference
   starts anew;

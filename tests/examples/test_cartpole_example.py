@@ -109,7 +109,11 @@ def test_compiled_cores_close_the_loop(tmp_path: Path) -> None:
         assert clean["wrong_pushes"] == 0.0
         assert any(r["wrong_pushes"] > 0 for r in mine)
         (upset,) = [r for r in mine if r["site"] == "state"]
-        assert ("wrong_pushes_at_most" in upset) is (name == "contracting net")
+        # Of the net without a bound in training the integers may contract too, by a hair: then little is proved.
+        assert ("wrong_pushes_at_most" in upset) or name != "contracting net"
+        assert ("wrong_pushes_at_most" not in upset) or name != "feed-forward net"
+        if "wrong_pushes_at_most" in upset:
+            assert upset["wrong_pushes"] <= upset["wrong_pushes_at_most"]["value"]
         if name == "contracting net":
-            assert upset["wrong_pushes"] <= upset["wrong_pushes_at_most"]["value"] < 0.5
+            assert upset["wrong_pushes_at_most"]["value"] < 0.5
     assert (tmp_path / "cartpole.png").read_bytes().startswith(b"\x89PNG")
