@@ -62,8 +62,8 @@ def requirements_of(
 ) -> Requirements:
     """What the integer net of a verified net needs at least. `calibrated`: whether there are calibration data.
 
-    `calibration`: these data, as for `lower`, to find how far codes reach: the float model runs on them, and a few rows
-    of each weight get their codes. Without them only the sign of codes is certain.
+    `calibration`: these data `[samples, *shape]`, float64, as for `lower`, to find how far codes reach: the float model
+    runs on them, and a few rows of each weight get their codes. Without them only the sign of codes is certain.
 
     Raises UsageError for options that name no weight or state of the net, and with faults of the calibration data.
     """

@@ -23,6 +23,8 @@ from eqcompile.app.report.panels import cube_panels, sample_panels
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.app.report.slopes import slopes
 from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.toolchain import golden
+from eqcompile.toolchain.data import encode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -138,8 +140,8 @@ def test_the_confusion_matrix_counts_what_golden_says(result: pipeline.CompileRe
     assert accuracy is not None
     assert accuracy.confusion is not None
     data = np.load(EXAMPLES / "data" / "digits_test.npz")
-    codes = eq.encode(result.net, {"x": data["x"]})
-    labels = eq.golden(result.net, codes, trace=False).outputs["logits"].argmax(axis=1)
+    codes, _ = encode(result.net, {"x": data["x"]})
+    labels = golden.run(result.net, codes, trace=False).outputs["logits"].argmax(axis=1)
     for true in range(10):
         np.testing.assert_array_equal(
             accuracy.confusion[true], np.bincount(labels[data["labels"] == true], minlength=10)

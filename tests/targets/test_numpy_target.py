@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
@@ -35,12 +34,12 @@ def compiled(net: IntNet, folder: Path) -> Path:
 
 
 def kernel_of(folder: Path) -> ModuleType:
-    """The emitted module, in this process."""
-    spec = importlib.util.spec_from_file_location("emitted_kernel", folder / "kernel.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The emitted module, in this process; from its source, for Python takes the bytecode of another one of the same
+    second and size for its own."""
+    path = folder / "kernel.py"
+    module = ModuleType("emitted_kernel")
+    module.__file__ = str(path)
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)
     return module
 
 

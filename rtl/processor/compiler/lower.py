@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from eqcompile.toolchain.ir import Format, IntNet, ops
 from eqcompile.toolchain.ir.ops import Op, WeightedOp
@@ -118,8 +119,10 @@ class _Lowering(Operations):
                 self.define(op.out, self.damped(op))
             case ops.Abs() | ops.Reduce() | ops.Rescale() | ops.Lookup() | ops.Interpolate() | ops.Isqrt():
                 self.define(op.out, self.one(op))
-            case _:
+            case ops.Scale() | ops.Activation() | ops.Clip() | ops.Damp() | ops.Mod() | ops.Normalize() | ops.Softmax():
                 raise AssertionError(f"{op.mnemonic} does not stand in an IntNet")
+            case _:
+                assert_never(op)
 
     def repeated(self, op: ops.Repeat) -> None:
         shape = self.types[op.carry].shape
