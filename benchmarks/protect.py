@@ -89,9 +89,9 @@ def written(net: IntNet, architecture: Parallel, folder: Path) -> Path:
     return file
 
 
-def cells_of(core: Path) -> dict[str, int]:
-    """Cells of a core by Yosys, all its modules together."""
-    script = f"read_verilog {core.name}; synth_ecp5 -top core; tee -q -o stat.json stat -json"
+def cells_of(core: Path, *, read: str = "read_verilog", top: str = "core") -> dict[str, int]:
+    """Cells of a core by Yosys, all its modules together; `read`: the command for the file, whose module is `top`."""
+    script = f"{read} {core.name}; synth_ecp5 -top {top}; tee -q -o stat.json stat -json"
     status, log = run_tool("yosys", ["-q", "-p", script], cwd=core.parent, deadline=Deadline.after(LIMIT_S))
     if status != 0:
         raise SystemExit(log)

@@ -50,7 +50,7 @@ nothing to compare:
   hardware for each weight (`rtl parallel`) take long: either the net has too many weights to try
   (`benchmarks/families.py --most-weights`), or compiling and simulating had not ended after so many seconds
   (`--limit`).
-- `not run`: for the nets that were added last, g++ has not compiled the C simulation of hls4ml here: it takes long.
+- `not run`: the target takes the net, or was not asked, and nobody has run it here.
 
 All figures are simulated: c on the host and on an emulated Cortex-M, Loihi by Lava as Loihi 1 and 2, hls4ml by its C
 simulation, cores by Verilator. `make families` records them, `make docs` writes this page.

@@ -67,8 +67,8 @@ def _lines(document: RateDocument) -> Iterator[str]:
         yield f"  {name:<14} {rate['upsets_per_bit_day']:15.4g} {shown} {bits}"
         several = {size: events for size, events in row.get("events_per_day", {}).items() if size != "1" and events}
         if several:
-            told = ", ".join(f"{events:.4g} of {size} bits" for size, events in several.items())
-            yield f"  {'':<14} events a day that flip several bits: {told}"
+            clusters = ", ".join(f"{events:.4g} of {size} bits" for size, events in several.items())
+            yield f"  {'':<14} events a day that flip several bits: {clusters}"
     if document["total_per_day"] is not None:
         yield f"  {'all':<14} {'':>15} {'':>10} {'':>10} {'':>11} {document['total_per_day']:11.4g}"
         if document["uncounted"]:

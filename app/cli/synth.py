@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eqcompile.targets.rtl.synth.flow import require_rtl, synthesise_artifact
 from eqcompile.targets.rtl.synth.parts import PARTS
-from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.options import Bounds, option
 
-from ..clocks import InputCodes, bench_inputs, count_clocks
 from ..options import InputsOption, SeedsOption
-from ..progress import stage_progress
+from ..stages.build import open as open_build
+from ..stages.tools import synthesise
 from .console import TARGET_MISSED, Parser, Reply
 from .options import add_field_options, build
 
@@ -52,17 +50,12 @@ def command(argv: Sequence[str]) -> Reply:
     add_field_options(parser, _Options, "synthesis")
     namespace = parser.parse_all(argv)
     options = build(_Options, namespace)
-    artifact = Artifact.open(namespace.folder)
-    require_rtl(artifact, namespace.part, options.clock)
-    inputs = bench_inputs(artifact) if options.inputs is None else InputCodes.read(options.inputs, artifact.net)
-    with stage_progress() as progress:
-        report = synthesise_artifact(
-            artifact,
-            namespace.part,
-            seeds=range(1, options.seeds + 1),
-            timeout_s=options.timeout_s,
-            clock_mhz=options.clock,
-            clocks=count_clocks(artifact, inputs, timeout_s=options.timeout_s),
-            progress=lambda done, total: progress("synthesis", done, total),
-        )
+    report = synthesise(
+        open_build(namespace.folder),
+        part=namespace.part,
+        seeds=options.seeds,
+        clock_mhz=options.clock,
+        inputs=options.inputs,
+        timeout_s=options.timeout_s,
+    ).result
     return Reply(report.to_json(), report.text(), TARGET_MISSED if report.meets_clock is False else 0)

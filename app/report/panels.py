@@ -83,12 +83,12 @@ def cube_panels(cube: CubeCodes, stretched: SlopesDocument | None) -> list[tuple
     bound = max(abs(cube["lowest"]), abs(cube["highest"]), 1)
     rows = []
     for tick, codes, moves in zip(cube["ticks"], cube["codes"], cube["moves"], strict=True):
-        told = f"State {cube['state']} after tick {tick}, {cube['edge']} slices: codes {min(codes)} to {max(codes)}"
-        plain = slices("cube", [coded(code, bound) for code in codes], cube["edge"], told=told)
+        alt = f"State {cube['state']} after tick {tick}, {cube['edge']} slices: codes {min(codes)} to {max(codes)}"
+        plain = slices("cube", [coded(code, bound) for code in codes], cube["edge"], alt=alt)
         steep = set(stretched["steep"][tick - 1]) if stretched and tick <= len(stretched["steep"]) else set()
         cells = [_pixel(c, m, bound, u in steep) for u, (c, m) in enumerate(zip(codes, moves, strict=True))]
-        told = f"The same: {sum(m > 0 for m in moves)} of {len(moves)} units moved, {len(steep)} have a slope above 1"
-        both = Markup("").join([plain, slices("cube", cells, cube["edge"], told=told)])
+        alt = f"The same: {sum(m > 0 for m in moves)} of {len(moves)} units moved, {len(steep)} have a slope above 1"
+        both = Markup("").join([plain, slices("cube", cells, cube["edge"], alt=alt)])
         rows.append((f"tick {tick}", Markup('<div class="panels">{}</div>').format(both)))
     return rows
 
@@ -109,12 +109,12 @@ def _observatory(units: UnitCodes, stretched: SlopesDocument | None) -> Markup:
         white += len(steep)
         pairs = enumerate(zip(now, before, strict=True))
         rows.append([_pixel(a, abs(a - b), bound, u in steep) for u, (a, b) in pairs])
-    told = f"Activity and motion of {len(codes[0])} units over {len(codes)} ticks"
+    alt = f"Activity and motion of {len(codes[0])} units over {len(codes)} ticks"
     if stretched:
         most = max(stretched["largest"])
-        told += f"; {white} of {len(codes) * len(codes[0])} have a slope above 1, the largest {most:.3g}"
+        alt += f"; {white} of {len(codes) * len(codes[0])} have a slope above 1, the largest {most:.3g}"
     title = f"Observatory, sample {units['sample']}"
-    return observatory("observatory", rows, title=title, unit="unit", told=told)
+    return observatory("observatory", rows, title=title, unit="unit", alt=alt)
 
 
 def _movement(movement: Movement, first: int) -> Markup:

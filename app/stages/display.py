@@ -81,8 +81,8 @@ class Display(ABC):
         return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
     def _repr_html_(self) -> str:
-        told = [(name, number(value) if isinstance(value, dict) else value) for name, value in self.rows()]
-        cells = Markup("").join(Markup("<tr><th>{}</th><td>{}</td></tr>").format(*row) for row in told)
+        rows = [(name, number(value) if isinstance(value, dict) else value) for name, value in self.rows()]
+        cells = Markup("").join(Markup("<tr><th>{}</th><td>{}</td></tr>").format(*row) for row in rows)
         table = Markup('<div class="eqcompile"><style>{}</style><table>{}</table></div>').format(Markup(_STYLE), cells)
         picture = self.plot()
         return table + (picture._repr_html_() if picture.panels else "")

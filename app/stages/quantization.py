@@ -91,14 +91,14 @@ class Quantization(Display):
         for choice in self.lowered.choices:
             if choice["what"] == "labels":
                 continue
-            told = [
+            parts = [
                 f"density {percent(float(value), 1)}"
                 if key == "density" and isinstance(value, float)
                 else f"{key.replace('_', ' ')} {shown(value)}"
                 for key, value in choice.items()
                 if key not in skipped and value is not None
             ]
-            rows.append((f"{choice['what']} {choice.get('name', '')}".strip(), ", ".join(told)))
+            rows.append((f"{choice['what']} {choice.get('name', '')}".strip(), ", ".join(parts)))
         contraction = self.contraction
         return [*rows, ("contraction", contraction.lowered.lines()[0]), ("digest", self.net.digest[:16])]
 

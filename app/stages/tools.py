@@ -288,7 +288,9 @@ def synthesise(
     """
     require_rtl(build.artifact, part, clock_mhz)
     codes = bench_inputs(build.artifact)
-    if inputs is not None:
+    if isinstance(inputs, (str, Path)):
+        codes = InputCodes.read(Path(inputs), build.net)
+    elif inputs is not None:
         codes = InputCodes.of(build.net, samples_of(inputs, build.net), name_of(inputs))
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(progress_if(progress))

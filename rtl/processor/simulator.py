@@ -53,7 +53,10 @@ class Sample:
 
 
 class Processor:
-    """Banks, lists and registers of one processor that holds an image; `watch` is called after each tick."""
+    """Banks, lists and registers of one processor that holds an image.
+
+    `watch` is called after each tick, which belongs to frame number `frame`.
+    """
 
     def __init__(self, image: Image, watch: Watch | None = None) -> None:
         self.image, self.watch = image, watch
@@ -63,7 +66,7 @@ class Processor:
             self.banks[bank][base : base + len(words)] = words
         self.lists: list[list[tuple[Codes, Codes, Codes]]] = [[] for _ in image.core.lists]
         self.moved = False
-        self.ticks, self._tolerance = 0, 0
+        self.ticks, self.frame, self._tolerance = 0, 0, 0
         self._places: dict[int, _Places] = {}
         self._columns: dict[tuple[int, int], tuple[Codes, Codes]] = {}
         _check_loops(self.program)
@@ -71,7 +74,7 @@ class Processor:
     def run(self, frames: Sequence[Codes]) -> Sample:
         """One sample of one or more frames of input codes."""
         self._frames = [np.asarray(f, np.int64).ravel() for f in frames]
-        self._frame, self._taken = 0, 0
+        self.frame, self._taken = 0, 0
         self._emitted: list[Codes] = []
         runs: Counter[int] = Counter()
         loops: list[tuple[int, int]] = []
@@ -115,8 +118,8 @@ class Processor:
         loop = self.program[start]
         assert isinstance(loop, Loop)
         if loop.repeats is Repeats.FRAMES:
-            self._frame, self._taken = self._frame + 1, 0
-            return self._frame < len(self._frames)
+            self.frame, self._taken = self.frame + 1, 0
+            return self.frame < len(self._frames)
         if loop.repeats is Repeats.SETTLED:
             moved, self.moved = self.moved, False
             self.ticks += 1
@@ -170,7 +173,7 @@ class Processor:
         if stream.bank == PORT:
             first = self._taken
             self._taken += place.size
-            return self._frames[self._frame][first : self._taken].reshape(place.shape)
+            return self._frames[self.frame][first : self._taken].reshape(place.shape)
         return self._fresh(stream, self.banks[stream.bank][place if offset is None else place + offset])
 
     def _fresh(self, stream: Stream, words: Codes) -> Codes:

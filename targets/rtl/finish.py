@@ -67,8 +67,8 @@ def block_ram_estimates(engine: JsonObject, requests: Requests) -> tuple[str, ..
     if not memories or not parts:
         return ()
     counts = [(part, sum(block_rams(memory, part) for memory in memories)) for part in parts]
-    told = ", ".join(f"{count} of {part.has['bram']} on {part.name}" for part, count in counts)
-    return (f"block RAM before synthesis: at least {told} [estimated]",)
+    blocks = ", ".join(f"{count} of {part.has['bram']} on {part.name}" for part, count in counts)
+    return (f"block RAM before synthesis: at least {blocks} [estimated]",)
 
 
 def finish_folder(

@@ -72,12 +72,12 @@ def test_a_core_is_told_part_by_part(options: dict[str, bool], tmp_path: Path) -
     """A core of many weights is minutes in the writing, and the bar stood at nothing until it was done."""
     net = small_net([[1, -1], [1, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     plan = RtlTarget.of(arch="serial", **options).require_plan(net)
-    told: list[tuple[int, int]] = []
-    plan.emit(tmp_path, bench_vectors(plan), lambda done, total: told.append((done, total)))
+    calls: list[tuple[int, int]] = []
+    plan.emit(tmp_path, bench_vectors(plan), lambda done, total: calls.append((done, total)))
     written = len([*tmp_path.glob("core.v"), *tmp_path.glob("bench/traced.v"), *tmp_path.glob("bench/injected.v")])
     assert written > 0
     assert plan.emission_parts == 2 * written
-    assert told == [(done, plan.emission_parts) for done in range(1, plan.emission_parts + 1)]
+    assert calls == [(done, plan.emission_parts) for done in range(1, plan.emission_parts + 1)]
 
 
 def test_progress_is_a_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

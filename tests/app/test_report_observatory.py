@@ -150,8 +150,8 @@ def test_the_confusion_matrix_counts_what_golden_says(result: pipeline.CompileRe
     assert document["results"][0]["accuracy"]["confusion"]["counts"] == accuracy.confusion.tolist()
     root = ElementTree.fromstring(confusion("confusion", [[8, 2], [0, 5]]))
     assert "13 of 15 labels are right; most often 0 is taken for 1, 2 times" in root.attrib["aria-label"]
-    told = [t.text for t in root.iter("title")]
-    assert told[1] == "true 0, integers say 1: 2 of 10"
+    titles = [t.text for t in root.iter("title")]
+    assert titles[1] == "true 0, integers say 1: 2 of 10"
 
 
 def test_what_matters_stands_in_front(document: Any) -> None:

@@ -186,11 +186,11 @@ def test_a_value_of_the_drive_alone_has_a_saboteur_or_is_refused() -> None:
     net, words = net_of(TERNARY), {"value:ux": 0}
     drive = (replace(net.drive[0], out="sum"), ops.Abs(out="ux", x="sum"))
     net = with_formats(replace(net, drive=drive))
-    told = Translator(net, Circuit.of(net), net.schedule.steps, words, {}, None, lambda *_: 0)
+    translator = Translator(net, Circuit.of(net), net.schedule.steps, words, {}, None, lambda *_: 0)
     fault = parse_fault("0/a.0.0/value:sum[0]^1@2")
     with pytest.raises(UsageError, match="value:sum is no word of the core"):
-        told.rows([fault])
-    assert replace(told, words={**words, "value:sum": 1}).rows([fault]) == [Row(0)]
+        translator.rows([fault])
+    assert replace(translator, words={**words, "value:sum": 1}).rows([fault]) == [Row(0)]
 
 
 def test_two_changes_of_a_word_in_a_tick_are_one() -> None:

@@ -95,18 +95,18 @@ def test_a_search_is_bounded_and_says_how_far_it_is(monkeypatch: pytest.MonkeyPa
     """Progress had no end, and nothing bounded the trials that take bits back: nets of many values were given up on."""
     made, x = slow()
     first, second = halves(x)
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def found(most: int) -> Widening:
         monkeypatch.setattr("eqcompile.quantization.widen._MOST_NARROWING", most)
-        told.clear()
+        calls.clear()
         return widen(
             made,
             QuantizeOptions(state_bits=2, input_bits=14),
             calibration=first,
             inputs=second,
             target=0.97,
-            progress=lambda done, total: told.append((done, total)),
+            progress=lambda done, total: calls.append((done, total)),
         )
 
     free, bounded = found(24), found(1)
@@ -114,8 +114,8 @@ def test_a_search_is_bounded_and_says_how_far_it_is(monkeypatch: pytest.MonkeyPa
     assert bounded.met
     assert len(bounded.trials) < len(free.trials)
     assert bounded.options.states["h"] > free.options.states["h"]
-    assert [done for done, _ in told] == [*range(1, len(bounded.trials) + 1)]
-    assert told[-1][0] <= told[-1][1] == told[0][1]
+    assert [done for done, _ in calls] == [*range(1, len(bounded.trials) + 1)]
+    assert calls[-1][0] <= calls[-1][1] == calls[0][1]
 
 
 def test_the_same_data_give_the_same_widths() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,11 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
     """Where the program of a net is not golden: ticks, every state after every tick, outputs; all samples one after the
     other in one processor, whose banks are full of dirt before. `first`: no more than the first difference."""
     program = program or compile_net(net)
-    ticks: list[dict[str, NDArray[np.int64]]] = []
+    ticks: list[tuple[int, dict[str, NDArray[np.int64]]]] = []
 
     def watch(processor: Processor) -> None:
-        ticks.append({s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in program.states.items()})
+        held = {s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in program.states.items()}
+        ticks.append((processor.frame, held))
 
     processor = Processor(program.image, watch)
     for number, bank in enumerate(processor.banks):
@@ -58,15 +60,13 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
         want = golden.run(net, one)
         if sample.ticks != want.steps[0]:
             found.append(f"sample {k}: {sample.ticks} ticks, golden {want.steps[0]}")
-        elif not frames:
+        else:
             found += [
                 f"sample {k} tick {t}: {s}"
-                for t, states in enumerate(ticks)
+                for t, states in enumerate(_every_tick(ticks, net.schedule.steps))
                 for s, held in states.items()
                 if not np.array_equal(held, want.states[s][t, 0].ravel())
             ]
-        elif any(not np.array_equal(held, want.states[s][-1, 0].ravel()) for s, held in ticks[-1].items()):
-            found.append(f"sample {k}: states after the last tick")
         every = net.schedule.emit == "every"
         emitted = [
             want.outputs[o.name][0, f].ravel() if every else want.outputs[o.name][0].ravel()
@@ -78,3 +78,13 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
         if found and first:
             break
     return found
+
+
+def _every_tick(
+    ticks: Sequence[tuple[int, dict[str, NDArray[np.int64]]]], steps: int
+) -> Iterator[dict[str, NDArray[np.int64]]]:
+    """States after each of `steps` ticks a frame: those after the last tick made stand for the ticks left out."""
+    for _, made in groupby(ticks, key=lambda tick: tick[0]):
+        rows = [states for _, states in made]
+        yield from rows
+        yield from [rows[-1]] * (steps - len(rows))

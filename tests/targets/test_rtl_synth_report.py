@@ -63,8 +63,8 @@ def test_a_clock_is_met_or_missed(
     assert report.to_json()["meets_clock"] is meets
     assert line in report.text()
     for name in ("require_rtl", "bench_inputs", "count_clocks"):
-        monkeypatch.setattr(f"eqcompile.app.cli.synth.{name}", lambda *a, **k: None)
-    monkeypatch.setattr("eqcompile.app.cli.synth.synthesise_artifact", lambda *a, **k: placed(k["clock_mhz"]))
+        monkeypatch.setattr(f"eqcompile.app.stages.tools.{name}", lambda *a, **k: None)
+    monkeypatch.setattr("eqcompile.app.stages.tools.synthesise_artifact", lambda *a, **k: placed(k["clock_mhz"]))
     net = small_net([[1]], table=[-1, 0, 1], first=-1, steps=1)
     seal(tmp_path, net, manifest_of(net, target="rtl", options={}, details={}))
     argv = ["synth", str(tmp_path), "--part", "ecp5-25k", *([] if clock is None else ["--clock", str(clock)])]

@@ -74,16 +74,16 @@ def _cost(costs: Synthesis | None) -> list[str]:
 def _told_cost(rows: Sequence[CoreRow], part: str | None, figures: Sequence[Synthesis | None]) -> Markup:
     absent = [row["label"] for row, costs in zip(rows, figures, strict=True) if costs is None]
     known = [costs for costs in figures if costs is not None]
-    told = Markup("")
+    notes = Markup("")
     if known:
         tools = ", ".join(dict.fromkeys(tool for costs in known for tool in costs["tools"]))
         seeds = ", ".join(dict.fromkeys(str(costs["seeds"]) for costs in known))
         text = f"Cells and Fmax: {part}, {seeds} seed(s), {tools}"
-        told = Markup('<p class="note">{}{}</p>').format(text, kind("estimated"))
+        notes = Markup('<p class="note">{}{}</p>').format(text, kind("estimated"))
     if absent:
         what = f"Without figures of cost: {'; '.join(absent)}. eqcompile --synth PART puts them into an artifact."
-        told += Markup('<p class="note">{}</p>').format(what)
-    return told
+        notes += Markup('<p class="note">{}</p>').format(what)
+    return notes
 
 
 def _drawn(rows: Sequence[CoreRow], part: str | None, figures: Sequence[Synthesis | None]) -> Markup:

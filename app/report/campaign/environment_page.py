@@ -59,8 +59,8 @@ def environment_section(report: CampaignReport) -> Markup:
     scrub, accumulated = Markup(""), e["total"]["accumulated"]
     if accumulated is not None:
         standing = f"{accumulated:.3g} upsets stand at a time on average"
-        told = f"Scrubbed every {e['scrub_s']:.4g} s: {standing}; single faults speak for far fewer than 1."
-        scrub = remark(marked(told, "estimated"))
+        sentence = f"Scrubbed every {e['scrub_s']:.4g} s: {standing}; single faults speak for far fewer than 1."
+        scrub = remark(marked(sentence, "estimated"))
     body = (
         table(["constant", "value", "source"], constants, wide=2)
         + _kinds(report)

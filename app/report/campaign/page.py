@@ -300,8 +300,8 @@ def _recovery(report: CampaignReport) -> Markup:
     if "bound" in found:
         bound = found["bound"]
         limit = max(limit, *bound["distance"])
-        told = f"proved: L^t, L = {bound['factor']:.4g}"
-        lines.append(Curve(bound["contraction"], INK, 2.0, 1.0, told, dashed=True))
+        label = f"proved: L^t, L = {bound['factor']:.4g}"
+        lines.append(Curve(bound["contraction"], INK, 2.0, 1.0, label, dashed=True))
         lines.append(Curve(bound["distance"], INK, 1.2, 0.8, "and what rounding may add", dashed=True))
     lines = [c for c in lines if len(c.values) or c.label]
     body = curves(

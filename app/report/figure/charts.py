@@ -106,16 +106,24 @@ def bars(name: str, rows: Sequence[Bar], *, limit: float | None = None) -> Marku
         room = int((WIDTH - left - right) / GLYPH) - len(row.note) - 2
         label = row.label if len(row.label) <= room else row.label[: room - 1] + "…"
         parts += [text(left, y - 10, label), text(WIDTH - right + 16, y - 10, row.note, "end", MUTED)]
-        told = f"{row.label}: {_interval(row.value, row.low, row.high)}"
+        alt = f"{row.label}: {_interval(row.value, row.low, row.high)}"
         parts.append(
-            rect(left, y - 6, x(min(row.value, most)) - left, 12, row.colour, told=told, opacity=1 - 0.55 * row.faint)
+            rect(
+                left,
+                y - 6,
+                x(min(row.value, most)) - left,
+                12,
+                row.colour,
+                alt=alt,
+                opacity=1 - 0.55 * row.faint,
+            )
         )
         if row.low is not None and row.high is not None:
             parts.append(line(x(row.low), y, x(row.high), y, INK, 1.4))
             parts += [line(x(end), y - 4, x(end), y + 4, INK, 1.4) for end in (row.low, row.high)]
     parts.append(line(left, top, left, bottom, INK))
-    told = "; ".join(f"{row.label} {percent(row.value)}" for row in rows)
-    return svg(name, WIDTH, bottom + 22, parts, told=f"Bars: {told}")
+    alt = "; ".join(f"{row.label} {percent(row.value)}" for row in rows)
+    return svg(name, WIDTH, bottom + 22, parts, alt=f"Bars: {alt}")
 
 
 def columns(name: str, rows: Sequence[Column], *, title: str, x_label: str, y_label: str, other: str) -> Markup:
@@ -130,16 +138,16 @@ def columns(name: str, rows: Sequence[Column], *, title: str, x_label: str, y_la
     parts = plot.frame()
     for k, row in enumerate(rows):
         left, low, high = at_x(k) - width / 2, at_y(row.count), at_y(row.count + row.other)
-        told = f"{x_label} {row.label}: {row.count}" + (f", and {row.other} {other}" if row.other else "")
+        alt = f"{x_label} {row.label}: {row.count}" + (f", and {row.other} {other}" if row.other else "")
         parts += [
-            rect(left, low, width, at_y(0) - low, BLUE, told=told),
-            rect(left, high, width, low - high, RED, told=told),
+            rect(left, low, width, at_y(0) - low, BLUE, alt=alt),
+            rect(left, high, width, low - high, RED, alt=alt),
         ]
         if len(rows) <= 16 and row.count + row.other:
             parts.append(text(at_x(k), high - 4, str(row.count + row.other), "middle", MUTED))
     keys = [Key(RED, other, 10.0)] if any(r.other for r in rows) else []
-    told = "; ".join(f"{r.label}: {r.count}" + (f" and {r.other} {other}" if r.other else "") for r in rows)
-    return with_legend(name, parts, keys, f"{title}. {y_label} by {x_label}: {told}")
+    alt = "; ".join(f"{r.label}: {r.count}" + (f" and {r.other} {other}" if r.other else "") for r in rows)
+    return with_legend(name, parts, keys, f"{title}. {y_label} by {x_label}: {alt}")
 
 
 def curves(
@@ -168,13 +176,13 @@ def curves(
         stroke = Key(c.colour, c.label, c.width, c.dashed).stroke
         parts.append(f'<polyline points="{points}" fill="none" {stroke} stroke-opacity="{c.opacity}"/>')
     keys = [Key(c.colour, c.label, max(c.width, 1.5), c.dashed) for c in rows if c.label]
-    told = "; ".join(
+    alt = "; ".join(
         f"{c.label}: {mark(c.values[0])} at {c.first}, {mark(c.values[-1])} at {c.first + len(c.values) - 1}, "
         f"at most {mark(max(c.values))}"
         for c in rows
         if c.label and len(c.values)
     )
-    return with_legend(name, parts, keys, f"{title}. {y_label} over {x_label}, {len(rows)} curves. {told}".lstrip(". "))
+    return with_legend(name, parts, keys, f"{title}. {y_label} over {x_label}, {len(rows)} curves. {alt}".lstrip(". "))
 
 
 def dots(
@@ -212,9 +220,9 @@ def dots(
         if d.low is not None and d.high is not None:
             parts += [line(px, at_y(d.low), px, at_y(d.high), INK, 1.4)]
             parts += [line(px - 4, at_y(end), px + 4, at_y(end), INK, 1.4) for end in (d.low, d.high)]
-        told = f"{d.label}: {shown(d.x)}, {_interval(d.value, d.low, d.high)}".lstrip(": ")
+        alt = f"{d.label}: {shown(d.x)}, {_interval(d.value, d.low, d.high)}".lstrip(": ")
         parts.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{d.colour}"><title>{escape(told)}</title></circle>'
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{d.colour}"><title>{escape(alt)}</title></circle>'
         )
         if d.ring:
             parts.append(
@@ -229,7 +237,7 @@ def dots(
             beyond = px + 9 + GLYPH * len(d.label) > WIDTH
             parts.append(text(px - 9 if beyond else px + 9, place, d.label, "end" if beyond else "start"))
     named = "; ".join(f"{d.label}: {shown(d.x)}, {percent(d.value)}" for d in rows if d.label)
-    return svg(name, WIDTH, HEIGHT, parts, told=f"{y_label} over {x_label}, {len(rows)} points. {named}")
+    return svg(name, WIDTH, HEIGHT, parts, alt=f"{y_label} over {x_label}, {len(rows)} points. {named}")
 
 
 def _doublings(top: float) -> list[float]:

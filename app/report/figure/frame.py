@@ -120,11 +120,11 @@ class Plot:
         return [*parts, f'<text x="14" y="{middle}" {turned}>{escape(self.y.label)}</text>']
 
 
-def svg(name: str, width: float, height: float, body: Iterable[str], *, told: str) -> Markup:
-    """An element of the class `name`; `told` says what it shows to those who do not see it."""
+def svg(name: str, width: float, height: float, body: Iterable[str], *, alt: str) -> Markup:
+    """An element of the class `name`; `alt` says what it shows to those who do not see it."""
     return Markup(  # noqa: S704 - every text in it is escaped
         f'<svg class="{escape(name)}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{escape(told)}" '
+        f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{escape(alt)}" '
         f'font-family="system-ui, sans-serif">{"".join(body)}</svg>'
     )
 
@@ -140,10 +140,10 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str = GRID, width: 
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width:g}"/>'
 
 
-def rect(x: float, y: float, width: float, height: float, fill: str, *, told: str = "", opacity: float = 1.0) -> str:
-    """A filled box; hovering says what is `told`."""
+def rect(x: float, y: float, width: float, height: float, fill: str, *, alt: str = "", opacity: float = 1.0) -> str:
+    """A filled box; hovering shows `alt`."""
     place = f'x="{x:.1f}" y="{y:.1f}" width="{max(0.0, width):.1f}" height="{height:.1f}"'
-    title = f"<title>{escape(told)}</title>" if told else ""
+    title = f"<title>{escape(alt)}</title>" if alt else ""
     return f'<rect {place} fill="{fill}" fill-opacity="{opacity:g}">{title}</rect>'
 
 
@@ -167,7 +167,7 @@ def ticks(first: int, last: int) -> list[float]:
     return [t for t in range(first, last + 1) if t == first or (t % step == 0 and t - first >= step / 2)]
 
 
-def with_legend(name: str, parts: Iterable[str], keys: Sequence[Key], told: str) -> Markup:
+def with_legend(name: str, parts: Iterable[str], keys: Sequence[Key], alt: str) -> Markup:
     """A figure with its legend below it, in as many lines as it takes."""
     drawn, x, y = list(parts), float(LEFT), HEIGHT + 8.0
     for key in keys:
@@ -177,4 +177,4 @@ def with_legend(name: str, parts: Iterable[str], keys: Sequence[Key], told: str)
         drawn.append(f'<line x1="{x:.1f}" y1="{y - 4:.1f}" x2="{x + 16:.1f}" y2="{y - 4:.1f}" {key.stroke}/>')
         drawn.append(text(x + 21, y, key.label))
         x += wide
-    return svg(name, WIDTH, y + 8 if keys else HEIGHT, drawn, told=told)
+    return svg(name, WIDTH, y + 8 if keys else HEIGHT, drawn, alt=alt)

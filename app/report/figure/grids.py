@@ -78,14 +78,14 @@ def heat(
         share = 0.0 if c.value is None or limit <= 0 else c.value / limit
         x, y = left + wide * c.column, top + size * c.row
         fill = GRID if c.value is None else shade(share)
-        parts.append(rect(x, y, wide - 1, size - 1, fill, told=c.text))
+        parts.append(rect(x, y, wide - 1, size - 1, fill, alt=c.text))
         if numbers and c.value is not None:
             ink = "#fff" if share > 0.6 else "#24303c"
             parts.append(text(x + wide / 2, y + size / 2 + 4, percent(c.value), "middle", ink, 11))
     worst = max((c for c in cells if c.value is not None), key=lambda c: c.value or 0.0, default=None)
-    told = f"Heat map of {len(rows)} by {len(columns)} rates; dark is {percent(limit)}."
-    told += f" The largest: {worst.text}" if worst is not None else ""
-    return svg(name, left + wide * len(columns) + 12, top + size * len(rows) + 6, parts, told=told)
+    alt = f"Heat map of {len(rows)} by {len(columns)} rates; dark is {percent(limit)}."
+    alt += f" The largest: {worst.text}" if worst is not None else ""
+    return svg(name, left + wide * len(columns) + 12, top + size * len(rows) + 6, parts, alt=alt)
 
 
 def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, title: str, unit: str) -> Markup:
@@ -102,11 +102,11 @@ def raster(name: str, rows: Sequence[Sequence[int]], ends: tuple[int, int], *, t
     at = Axis("", -bound, bound, ()).scale(HEIGHT - BOTTOM, TOP)
     parts += [text(right + 28, at(value) + 4, f"{value:g}") for value in sorted({ends[0], 0, ends[1]})]
     flat = [code for code in rows[-1]]
-    told = f"{title}: {units} units over {ticks_shown} ticks; after the last one codes from {min(flat)} to {max(flat)}"
-    return svg(name, WIDTH, HEIGHT, parts, told=told)
+    alt = f"{title}: {units} units over {ticks_shown} ticks; after the last one codes from {min(flat)} to {max(flat)}"
+    return svg(name, WIDTH, HEIGHT, parts, alt=alt)
 
 
-def observatory(name: str, rows: Sequence[Sequence[Pixel]], *, title: str, unit: str, told: str) -> Markup:
+def observatory(name: str, rows: Sequence[Sequence[Pixel]], *, title: str, unit: str, alt: str) -> Markup:
     """Colours `[tick][unit]` as an image like that of `raster`."""
     ticks_shown, units = len(rows), len(rows[0])
     x = Axis("tick", 0.5, ticks_shown + 0.5, ticks(1, ticks_shown))
@@ -114,10 +114,10 @@ def observatory(name: str, rows: Sequence[Sequence[Pixel]], *, title: str, unit:
     image = [[_bytes(row[u]) for row in rows] for u in reversed(range(units))]
     parts = Plot(title, x, y, grid=False).frame()
     parts.append(_image(image, LEFT, TOP, WIDTH - RIGHT - LEFT, HEIGHT - BOTTOM - TOP))
-    return svg(name, WIDTH, HEIGHT, parts, told=told)
+    return svg(name, WIDTH, HEIGHT, parts, alt=alt)
 
 
-def slices(name: str, cells: Sequence[Pixel], edge: int, *, told: str) -> Markup:
+def slices(name: str, cells: Sequence[Pixel], edge: int, *, alt: str) -> Markup:
     """Colours of a cube `[z][y][x]`, flat, as `edge` slices side by side, z from the first on."""
     gap, across = 10, min(edge, 5)
     size = (WIDTH - 8) // across - gap
@@ -128,7 +128,7 @@ def slices(name: str, cells: Sequence[Pixel], edge: int, *, told: str) -> Markup
         parts.append(text(x, y - 5, f"z = {z}", "start", MUTED))
         parts.append(_image([plane[k * edge : (k + 1) * edge] for k in range(edge)], x, y, size, size))
     height = 20 + -(-edge // across) * (size + gap + 18)
-    return svg(name, 8 + across * (size + gap), height, parts, told=told)
+    return svg(name, 8 + across * (size + gap), height, parts, alt=alt)
 
 
 def confusion(name: str, counts: Sequence[Sequence[int]]) -> Markup:
@@ -146,15 +146,15 @@ def confusion(name: str, counts: Sequence[Sequence[int]]) -> Markup:
             x, y, share = left + k * size, top + t * size, count / total
             hover = f"true {t}, integers say {k}: {count:,} of {sum(row):,}"
             fill = BLUE if t == k else shade(min(1.0, 0.25 + share)) if count else GRID
-            parts.append(rect(x, y, size - 1, size - 1, fill, told=hover, opacity=share if t == k else 1.0))
+            parts.append(rect(x, y, size - 1, size - 1, fill, alt=hover, opacity=share if t == k else 1.0))
             if count and size > SIZE * 2:
                 ink = INK if t == k and share < 0.6 else "#fff" if t == k or share > 0.35 else "#24303c"
                 parts.append(text(x + size / 2, y + size / 2 + 4, f"{count:,}", "middle", ink, 11))
     right, total = sum(counts[k][k] for k in range(classes)), sum(map(sum, counts))
-    told = f"Confusion matrix: {right:,} of {total:,} labels are right"
+    alt = f"Confusion matrix: {right:,} of {total:,} labels are right"
     worst = max(wrong, default=(0, 0, 0))
-    told += f"; most often {worst[1]} is taken for {worst[2]}, {worst[0]:,} times" if worst[0] else ""
-    return svg(name, left + classes * size + 8, top + classes * size + 8, parts, told=told)
+    alt += f"; most often {worst[1]} is taken for {worst[2]}, {worst[0]:,} times" if worst[0] else ""
+    return svg(name, left + classes * size + 8, top + classes * size + 8, parts, alt=alt)
 
 
 def coded(code: int, bound: int) -> Pixel:

@@ -44,7 +44,6 @@ class Operations(Values):
                     return chain.scaled(int(multiplier.ravel()[0]), op.shift)
                 return chain.times(self.read(op.multiplier), op.shift)
             case ops.Lookup():
-                self.draft.tables[op.table] = self.params[op.table]
                 entries = len(self.params[op.table])
                 return chain.through(Table(TableKind.LOOKUP, self.table(op.table), op.first, entries))
             case ops.Interpolate():

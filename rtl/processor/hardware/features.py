@@ -24,11 +24,9 @@ class Features:
     olds: frozenset[Old]
     damping_shifts: tuple[int, ...]
     indirect: bool
-    events: bool
     kernels: bool
     places: bool
     banks: dict[str, frozenset[int]]
-    applied: frozenset[int]
     cleared: frozenset[int]
 
     @classmethod
@@ -51,7 +49,6 @@ class Features:
             olds=frozenset(i.damping.old for i in v if i.damping),
             damping_shifts=tuple(sorted({i.damping.shift for i in v if i.damping})),
             indirect=any(i.indirect for i in v),
-            events=any(i.events for i in v),
             kernels=any(n > 1 for i in applies for n in i.kernel),
             places=any(i.events and (i.events.place.base or any(i.events.place.strides)) for i in v),
             banks={
@@ -60,7 +57,6 @@ class Features:
                 "c": banks([i.c for i in v]),
                 "d": banks([i.d for i in v]),
             },  # fmt: skip
-            applied=frozenset(i.sums.bank for i in applies),
             cleared=frozenset(i.word.bank for i in program if isinstance(i, Clear)),
         )
 

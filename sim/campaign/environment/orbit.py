@@ -336,12 +336,12 @@ def _faults(stated: _File) -> Iterator[tuple[str, str]]:
 
 
 def _section_faults(stated: _Section, label: str) -> Iterator[str]:
-    wanted = _FIELDS[stated.form]
-    allowed = {*wanted, "form", *(("box_um",) if label == "ion" else ())}
+    required = _FIELDS[stated.form]
+    allowed = {*required, "form", *(("box_um",) if label == "ion" else ())}
     present = {name for name in vars(stated) if getattr(stated, name) is not None}
     if label == "ion" and stated.form.startswith("bendel"):
         yield f"form {stated.form} is one of protons"
-    if missing := sorted(set(wanted) - present):
+    if missing := sorted(set(required) - present):
         yield f"form {stated.form} needs {', '.join(missing)}"
     if extra := sorted(present - allowed):
         yield f"form {stated.form} has no {', '.join(extra)}"
