@@ -2,7 +2,7 @@
 
     python benchmarks/equal.py [--target NAME ...] [--samples N] [--few N] [--mnist mnist.npz] [--out DIR]
 
-The trained digits nets (with `--mnist`, x_test and y_test as Keras distributes them, the ternary MNIST net too)
+The trained digits nets (with `--mnist`, x_test and y_test as Keras distributes them, the ternary MNIST nets too)
 are emitted in every form of a target: for c both kernels and every packing of ternary weights. Each artifact is run by
 each simulator of its target, and every state after every step, every output and every number of steps is compared with
 golden. Simulators that are slow, such as the emulated Cortex-M, run the first `--few` samples. Prints and records
@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 import results
 from equality import CALIBRATION, COUNTS, NETS, TEST, Row, checkpoint, counts, finish
-from mnist import CHECKPOINT, batches, images
+from mnist import NETS as MNIST_NETS
+from mnist import batches, images
+from mnist_rtl import mnist_net
 from numpy.typing import NDArray
 
 from eqcompile.app.emission import emit_artifact
@@ -55,9 +57,9 @@ def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[C
         yield name, net, [data.encode(net, data.read_inputs(TEST, net, limit=samples))[0]["x"]]
     if mnist is not None:
         x, _ = images(mnist)
-        # A tanh state lies in -1..1 and a pixel in 0..1, so no data is needed.
-        net = lower(import_model(CHECKPOINT).net, QuantizeOptions(input_range=(0.0, 1.0)), calibration=None).net
-        yield "mnist_ternary", net, batches(data.encode(net, {"x": x})[0]["x"])
+        for name in MNIST_NETS:
+            net = mnist_net(name)
+            yield name, net, batches(data.encode(net, {"x": x})[0]["x"])
 
 
 def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str], few: int) -> Iterator[Row]:

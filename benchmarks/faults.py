@@ -36,7 +36,7 @@ from typing import Any
 import faults_peers as peers
 import numpy as np
 import results
-from mnist import CHECKPOINT, images
+from mnist import CHECKPOINTS, images
 from numpy.typing import NDArray
 
 from eqcompile.quantization.lower import lower
@@ -58,7 +58,7 @@ Row = dict[str, Any]
 
 def lowered(density: float | None) -> IntNet:
     """The committed net at 20 ticks; with a density, its W_rec replaced by random ternary weights."""
-    net = import_model(CHECKPOINT).net
+    net = import_model(CHECKPOINTS / "mnist_ternary.npz").net
     if density is not None:
         generator = np.random.default_rng(SEED)
         random = generator.choice([-1.0, 0.0, 1.0], (256, 256), p=[density / 2, 1 - density, density / 2])

@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=64e6)
     results.add_folder(parser)
     chosen = parser.parse_args()
-    whole = mnist_net()
+    whole = mnist_net("mnist_ternary")
     net = replace(whole, schedule=replace(whole.schedule, steps=STEPS))
     codes = dict(data.encode(net, {"x": images(chosen.mnist)[0][: chosen.images]})[0])
     rate = int8_rate()

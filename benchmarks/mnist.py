@@ -1,6 +1,6 @@
-"""Measure the ternary MNIST network on the whole test set, as the integers that hardware computes.
+"""Measure ternary MNIST networks on the whole test set, as the integers that hardware computes.
 
-    python benchmarks/mnist.py --data mnist.npz [--checkpoint examples/checkpoints/mnist_ternary.npz]
+    python benchmarks/mnist.py --data mnist.npz [--net mnist_layered ...]
 
 `mnist.npz` holds x_test and y_test (uint8 images 28x28 and labels), as Keras distributes it. Prints the accuracy of the
 float network and of the integer network with 8-bit and 4-bit states (inputs 8 bit), how many labels agree, how many
@@ -26,7 +26,8 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
 
-CHECKPOINT = Path(__file__).parents[1] / "examples" / "checkpoints" / "mnist_ternary.npz"
+CHECKPOINTS = Path(__file__).parents[1] / "examples" / "checkpoints"
+NETS = ("mnist_layered", "mnist_certified", "mnist_ternary")
 PIXELS = 28 * 28
 BATCH = 1000
 STATE_BITS = (8, 4)
@@ -48,13 +49,14 @@ def images(path: Path) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def float_labels(net: EqNet, x: Floats) -> NDArray[np.int64]:
-    found = [reference.run_reference(net, {"x": part}).outputs["logits"].argmax(axis=1) for part in batches(x)]
-    return np.concatenate(found)
+    return np.concatenate(
+        [reference.run_reference(net, {"x": part}).outputs["logits"].argmax(axis=1) for part in batches(x)]
+    )
 
 
 def without_recurrence(net: EqNet) -> EqNet:
     """What the relaxation is worth: the same network whose units do not hear each other."""
-    params = tuple(replace(p, value=np.zeros_like(p.value)) if p.name == "W_rec_ternary" else p for p in net.params)
+    params = tuple(replace(p, value=np.zeros_like(p.value)) if p.name.startswith("W_rec") else p for p in net.params)
     return replace(net, params=params)
 
 
@@ -62,73 +64,83 @@ def batches(x: NDArray[Any]) -> list[NDArray[Any]]:
     return [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
 
 
-LINES: list[list[str]] = []
-
-
-def line(name: str, value: str) -> None:
-    LINES.append([name, value])
-    sys.stdout.write(f"{name:52} {value}\n")
-    sys.stdout.flush()
-
-
-def integer(net: EqNet, x: Floats, y: NDArray[np.int64], told: NDArray[np.int64], bits: int) -> None:
-    """Print what the integer network does with states of `bits` bits. It needs no calibration data but the range of the
+def of_integers(
+    net: EqNet, x: Floats, y: NDArray[np.int64], reference_labels: NDArray[np.int64], bits: int
+) -> dict[str, str]:
+    """What the integer network does with states of `bits` bits. It needs no calibration data but the range of the
     inputs: a tanh state lies in -1..1."""
     options = QuantizeOptions(state_bits=bits, input_range=(0.0, 1.0))
     lowered = lower(net, options, calibration=None).net
     limit = lowered.schedule.steps
-    labels, steps, last, changed, events, dense, event = [], [], [], [], 0, 0, 0
+    labels, steps, last, changed, dense, event = [], [], [], [], 0, 0
     for part in batches(data.encode(lowered, {"x": x})[0]["x"]):
         run = golden.run(lowered, {"x": part}, evaluation="event")
         labels.append(golden.labels(run.outputs["logits"]))
         steps.append(run.steps)
         h = run.states["h"]
         last.append((h[-1] != h[-2]).any(axis=1))
-        moved = np.diff(h, axis=0, prepend=0) != 0
-        events += int(moved.sum())
-        changed.append(moved.sum(axis=(0, 2)))
+        changed.append((np.diff(h, axis=0, prepend=0) != 0).sum(axis=(0, 2)))
         dense += run.details["additions_dense"]
         event += run.details["additions_event"]
     label, step, count = np.concatenate(labels), np.concatenate(steps), np.concatenate(changed)
-    unsettled = int(np.concatenate(last).sum())
-    name = f"{bits}-bit states"
-    line(f"{name}: accuracy", f"{(label == y).mean():.4f}  ({int((label == y).sum())} of {len(y)})")
-    line(f"{name}: labels as the float network's", f"{int((label == told).sum())} of {len(y)}")
-    line(f"{name}: settled within {limit} steps", f"{len(y) - unsettled} of {len(y)}")
-    shown = ", ".join(f"p{p} {v:.0f}" for p, v in zip(PERCENTILES, np.percentile(step, PERCENTILES), strict=True))
-    line(f"{name}: steps until settled (last one without change)", f"mean {step.mean():.2f}, {shown}")
-    shown = ", ".join(f"p{p} {v:.0f}" for p, v in zip(PERCENTILES, np.percentile(count, PERCENTILES), strict=True))
-    line(f"{name}: state changes an image", f"mean {count.mean():.1f}, {shown}")
-    line(f"{name}: recurrent additions skipped by events", f"{1 - event / dense:.1%} of {dense / len(y):.0f} an image")
+    return {
+        f"{bits}-bit states: accuracy": share(label == y),
+        f"{bits}-bit states: labels as the float network's": share(label == reference_labels),
+        f"{bits}-bit states: settled within {limit} steps": f"{len(y) - int(np.concatenate(last).sum())} of {len(y)}",
+        f"{bits}-bit states: steps until settled (last one without change)": spread(step),
+        f"{bits}-bit states: state changes an image": spread(count),
+        f"{bits}-bit states: recurrent additions skipped by events": (
+            f"{1 - event / dense:.1%} of {dense / len(y):.0f} an image"
+        ),
+    }
+
+
+def share(right: NDArray[np.bool_]) -> str:
+    return f"{right.mean():.4f} ({int(right.sum())} of {len(right)})"
+
+
+def spread(values: NDArray[np.int64]) -> str:
+    points = zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+    return f"mean {values.mean():.2f}, " + ", ".join(f"p{p} {v:.0f}" for p, v in points)
+
+
+def of_net(net: EqNet, x: Floats, y: NDArray[np.int64]) -> dict[str, str]:
+    """The column of a net."""
+    column = {}
+    for param in (p for p in net.params if p.value.ndim == 2):
+        name = param.name.removesuffix("_ternary").removesuffix("_weight")
+        column[f"{name}: not zero"] = f"{(param.value != 0).mean():.1%} of {param.value.size}"
+        column[f"{name}: empty columns"] = str(int((param.value == 0).all(axis=0).sum()))
+    labels = float_labels(net, x)
+    column["float: accuracy"] = share(labels == y)
+    column["float, W_rec zero: accuracy"] = share(float_labels(without_recurrence(net), x) == y)
+    for bits in STATE_BITS:
+        column |= of_integers(net, x, y, labels, bits)
+    return column
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="default: the committed one")
+    parser.add_argument("--net", action="append", choices=NETS, help="only this net (may be repeated)")
     results.add_folder(parser)
     options = parser.parse_args()
     x, y = images(options.data)
-    net = import_model(options.checkpoint).net
-    line(
-        "non-zero inputs an image",
-        f"mean {(x > 0).sum(axis=1).mean():.1f} of {PIXELS}, worst {(x > 0).sum(axis=1).max()}",
-    )
-    for param in net.params:
-        if param.value.ndim == 2:
-            zero = int((param.value == 0).all(axis=0).sum())
-            line(
-                f"{param.name} {list(param.value.shape)}: non-zero",
-                f"{(param.value != 0).mean():.1%}, empty columns {zero}",
-            )
-    told = float_labels(net, x)
-    line("float: accuracy", f"{(told == y).mean():.4f}  ({int((told == y).sum())} of {len(y)})")
-    cut = float_labels(without_recurrence(net), x)
-    line("float, W_rec set to zero: accuracy", f"{(cut == y).mean():.4f}  ({int((cut == y).sum())} of {len(y)})")
-    for bits in STATE_BITS:
-        integer(net, x, y, told, bits)
-    columns, title = {"ternary net, whole test set": "", "value": "simulated"}, "The ternary MNIST net as integers"
-    results.record("mnist", title, [results.table(columns, LINES)], data=LINES, folder=options.out)
+    names = tuple(options.net or NETS)
+    columns = {}
+    for name in names:
+        columns[name] = of_net(import_model(CHECKPOINTS / f"{name}.npz").net, x, y)
+        for key, value in columns[name].items():
+            sys.stdout.write(f"{name:16} {key:60} {value}\n")
+            sys.stdout.flush()
+    pixels = (x > 0).sum(axis=1)
+    keys = list(dict.fromkeys(key for column in columns.values() for key in column))
+    rows = [[key, *(columns[name].get(key, "") for name in names)] for key in keys]
+    blocks = [
+        results.text(f"An image has {pixels.mean():.1f} of {PIXELS} pixels that are not zero, {pixels.max()} at most."),
+        results.table({"whole test set": ""} | dict.fromkeys(names, "simulated"), rows),
+    ]
+    results.record("mnist", "Ternary MNIST nets as integers", blocks, data=columns, folder=options.out)
 
 
 if __name__ == "__main__":

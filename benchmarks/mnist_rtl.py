@@ -1,6 +1,6 @@
-"""The ternary MNIST network on the serial core: every state at every step of the whole test set, and the clocks.
+"""Ternary MNIST networks on the serial core: every state at every step of the whole test set, and the clocks.
 
-    python benchmarks/mnist_rtl.py --data mnist.npz [--images 10000] [--out DIR]
+    python benchmarks/mnist_rtl.py --data mnist.npz [--net mnist_layered ...] [--images 10000] [--out DIR]
 
 `mnist.npz` holds x_test and y_test, as Keras distributes it. The emitted core runs in the native Verilator driver, and
 in both cocotb simulators on a few images; states, outputs and ticks are compared with golden. The same core with the
@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 import results
-from mnist import CHECKPOINT, batches, images
+from mnist import CHECKPOINTS, NETS, batches, images
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from eqcompile.app.cli.show import table
 from eqcompile.app.emission import describe
@@ -39,15 +40,22 @@ from eqcompile.toolchain.ir import IntNet
 
 FEW = 8
 TIMEOUT_S = 3600.0
-COLUMNS = {"core": "", "simulator": "", "images": "", "steps compared": "simulated", "mismatches": "simulated"}
+COLUMNS = {
+    "net": "",
+    "core": "",
+    "simulator": "",
+    "images": "",
+    "steps compared": "simulated",
+    "mismatches": "simulated",
+}
 COLUMNS |= {"accuracy": "simulated", "clocks an image": "simulated", "seconds": "measured"}
 
 
-def mnist_net() -> IntNet:
-    """The trained net as integers; a tanh state lies in -1..1 and a pixel in 0..1, so no data is needed."""
+def mnist_net(name: str) -> IntNet:
+    """A trained net as integers; a tanh state lies in -1..1 and a pixel in 0..1, so no data is needed."""
     options = QuantizeOptions(input_range=(0.0, 1.0))
-    found: IntNet = lower(import_model(CHECKPOINT).net, options, calibration=None).net
-    return found
+    net: IntNet = lower(import_model(CHECKPOINTS / f"{name}.npz").net, options, calibration=None).net
+    return net
 
 
 def compared(
@@ -86,7 +94,7 @@ def lines(found: list[dict[str, Any]]) -> list[list[str]]:
     for r in found:
         clocks = f"{r['clocks']['median']:.0f} median, {r['clocks']['worst']:.0f} worst" if "clocks" in r else "-"
         share = f"{r['right'] / r['images']:.4f}"
-        fixed = [r["core"], r["simulator"], f"{r['images']:,}", f"{r['steps']:,}", str(r["mismatches"])]
+        fixed = [r["net"], r["core"], r["simulator"], f"{r['images']:,}", f"{r['steps']:,}", str(r["mismatches"])]
         cells.append([*fixed, share, clocks, f"{r['seconds']:.0f}"])
     return cells
 
@@ -98,54 +106,69 @@ class Dense(Serial):
         return SerialEngine(net, trace=trace, inject=inject, lanes=self.lanes, dense=True)
 
 
+def measure(name: str, x: NDArray[np.float64], y: NDArray[Any]) -> dict[str, Any]:
+    """One net: rows of its cores and simulators, additions with and without events, and facts of the net."""
+    net = mnist_net(name)
+    codes = data.encode(net, {"x": x})[0]["x"]
+    parts = list(zip(batches(codes), batches(y), strict=True))
+    first = golden.run(net, {"x": codes[:FEW]})
+    rows: list[dict[str, Any]] = []
+    dense = event = 0
+    for label, core in (("serial", Serial()), ("serial, dense schedule", Dense())):
+        with tempfile.TemporaryDirectory() as folder:
+            target = RtlTarget.of(arch="serial")
+            plan = RtlPlan(net, target, core)
+            artifact = seal(Path(folder), net, describe(plan, target, plan.emit(Path(folder), bench_vectors(plan))))
+            whole = []
+            for part, labels in tqdm(parts, desc=f"{name}, {label}", unit="batch"):
+                want = golden.run(net, {"x": part}, evaluation="event")
+                dense += want.details["additions_dense"] * (not isinstance(core, Dense))
+                event += want.details["additions_event"] * (not isinstance(core, Dense))
+                whole.append(compared(artifact, NativeSimulator(clocks=True), part, want, labels))
+            rows.append({"net": name, "core": label, **joined(whole)})
+            if not isinstance(core, Dense):
+                for simulator in (VerilatorSimulator(), IcarusSimulator()):
+                    row = compared(artifact, simulator, codes[:FEW], first, y[:FEW])
+                    rows.append({"net": name, "core": label, **joined([row])})
+    return {
+        "rows": rows,
+        "additions": {"dense": int(dense), "event": int(event)},
+        "clocks_of_dense_schedule": rows[-1]["clocks"]["mean"] / rows[0]["clocks"]["mean"],
+        "facts": results.net_facts(name, net, first),
+    }
+
+
+def words(name: str, figures: dict[str, Any], images: int) -> str:
+    dense, event = figures["additions"]["dense"], figures["additions"]["event"]
+    return (
+        f"{name}: events skip {1 - event / dense:.1%} of {dense / images:.0f} recurrent additions an image; the dense "
+        f"schedule takes {figures['clocks_of_dense_schedule']:.2f} times as many clocks on the same core (mean; "
+        "simulated)."
+    )
+
+
 def main() -> int:
     """Print the table, record it; 1 if anything differs from golden."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
+    parser.add_argument("--net", action="append", choices=NETS, help="only this net (may be repeated)")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="the first N (default: all)")
     results.add_folder(parser)
-    given = parser.parse_args()
-    x, y = (v[: given.images] for v in images(given.data))
-    net = mnist_net()
-    codes = data.encode(net, {"x": x})[0]["x"]
-    found: list[dict[str, Any]] = []
-    dense = event = 0
-    with tempfile.TemporaryDirectory() as name:
-        parts = list(zip(batches(codes), batches(y), strict=True))
-        for label, core in (("serial", Serial()), ("serial, dense schedule", Dense())):
-            folder = Path(name) / str(len(found))
-            folder.mkdir()
-            target = RtlTarget.of(arch="serial")
-            plan = RtlPlan(net, target, core)
-            artifact = seal(folder, net, describe(plan, target, plan.emit(folder, bench_vectors(plan))))
-            rows = []
-            for done, (part, labels) in enumerate(parts):
-                sys.stderr.write(f"\r{label}: {done * len(parts[0][0])} of {len(codes)}")
-                want = golden.run(net, {"x": part}, evaluation="event")
-                dense += want.details["additions_dense"] * (not isinstance(core, Dense))
-                event += want.details["additions_event"] * (not isinstance(core, Dense))
-                rows.append(compared(artifact, NativeSimulator(clocks=True), part, want, labels))
-            found.append({"core": label, **joined(rows)})
-            if not isinstance(core, Dense):
-                want = golden.run(net, {"x": codes[:FEW]})
-                for simulator in (VerilatorSimulator(), IcarusSimulator()):
-                    row = compared(artifact, simulator, codes[:FEW], want, y[:FEW])
-                    found.append({"core": label, **joined([row])})
-    sys.stderr.write("\r" + " " * 60 + "\r")
-    saved = found[-1]["clocks"]["mean"] / found[0]["clocks"]["mean"]
-    cells = lines(found)
-    words = (
-        f"`benchmarks/mnist_rtl.py`, every state of every step against golden. Events skip {1 - event / dense:.1%} of "
-        f"{dense / len(codes):.0f} recurrent additions an image; the dense schedule takes {saved:.2f} times as many "
-        "clocks on "
-        "the same core (mean; simulated)."
-    )
-    sys.stdout.write(f"{table(tuple(COLUMNS), cells)}\n\n{words}\n")
-    blocks = [results.text(words), results.table(COLUMNS, cells)]
-    figures = {"additions": {"dense": int(dense), "event": int(event)}, "rows": found}
-    facts = [results.net_facts("mnist_ternary", net, want)]
-    results.record("mnist_rtl", "MNIST on the serial core", blocks, data=figures, nets=facts, folder=given.out)
-    return 0 if not any(r["mismatches"] for r in found) else 1
+    options = parser.parse_args()
+    x, y = (v[: options.images] for v in images(options.data))
+    figures = {name: measure(name, x, y) for name in options.net or NETS}
+    rows = [row for of_net in figures.values() for row in of_net["rows"]]
+    texts = [words(name, of_net, len(x)) for name, of_net in figures.items()]
+    cells = lines(rows)
+    sys.stdout.write("\n\n".join((table(tuple(COLUMNS), cells), *texts)) + "\n")
+    blocks = [
+        results.text("`benchmarks/mnist_rtl.py`, every state of every step against golden."),
+        results.table(COLUMNS, cells),
+        *map(results.text, texts),
+    ]
+    facts = [of_net.pop("facts") for of_net in figures.values()]
+    results.record("mnist_rtl", "MNIST on the serial core", blocks, data=figures, nets=facts, folder=options.out)
+    return 0 if not any(r["mismatches"] for r in rows) else 1
 
 
 if __name__ == "__main__":

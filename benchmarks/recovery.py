@@ -1,13 +1,13 @@
 """What is proved of labels after upsets of any states, beside what attacks reach, on nets that recur and contract.
 
-    python benchmarks/recovery.py [--data mnist.npz] [--limit 1000] [--attacks 20] [--jobs 2]
+    python benchmarks/recovery.py [--data mnist.npz] [--limit 1000] [--pairs 400000] [--jobs 2]
 
 Without `--data` (x_train, x_test, y_test as Keras distributes them) the digits nets alone. For each net, on the first
 images of its test set: accuracy of the integers with and without the recurrence, when runs settle, for which share of
 the images no upset that leaves t ticks can change the label, and by how many codes a unit can still be off. Attacks
 start golden runs from states drawn anywhere, from ends of their formats, and from the ends that push hardest towards
-another class. Every state of every tick of them is compared with the bounds; one that breaks a bound is a defect, and
-makes the exit status 1.
+another class. Every state of every tick of them, `--pairs` for each net or a few more, is compared with the bounds; one
+that breaks a bound is a defect, and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from eqcompile.toolchain.interfaces import QuantizeOptions, Run
 from eqcompile.toolchain.ir import IntNet, ops
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NETS = ("digits_layered", "digits_certified", "mnist_layered", "mnist_certified")
+NETS = (
+    *("digits_layered", "digits_certified", "digits_holding", "digits_eqprop_layered"),
+    *("mnist_layered", "mnist_certified"),
+)
 TICKS = (1, 2, 3, 5, 7, 10, 15, 20)
 CALIBRATION = 500
 BATCH = 250
@@ -165,12 +168,13 @@ def measure(name: str, options: argparse.Namespace) -> tuple[dict[str, Any], dic
     """Facts of the net, and its row."""
     net, codes, labels = load(name, options.data, options.limit)
     images = len(labels)
+    attacks = -(-options.pairs // (images * max(TICKS)))
     begin, parts = time.perf_counter(), []
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool, tqdm(total=images, unit="image") as progress:
         pending = [
             pool.submit(
                 *(part, net, {n: v[at : at + BATCH] for n, v in codes.items()}, labels[at : at + BATCH]),
-                *(options.attacks, at),
+                *(attacks, at),
             )
             for at in range(0, images, BATCH)
         ]
@@ -217,7 +221,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mnist.npz")
     parser.add_argument("--limit", type=int, default=1000, help="images of each net (default: %(default)s)")
-    parser.add_argument("--attacks", type=int, default=20, help="starts of each image (default: %(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, default=400_000, help="(state, step) pairs of attacks on each net (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s, all cores)")
     results.add_folder(parser)
     options = parser.parse_args()

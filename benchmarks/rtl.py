@@ -68,9 +68,16 @@ class Case:
         return f"{self.name} {' '.join(str(v) if k == 'arch' else f'{k}={v}' for k, v in self.options.items())}"
 
 
+LAYERED, CERTIFIED = partial(digits, "digits_layered"), partial(digits, "digits_certified")
 TERNARY, CUBE = partial(digits, "digits_ternary"), partial(digits, "digits_cube")
+SERIAL_PARTS = ("ecp5-25k", "ecp5-85k")
 CASES = (
-    Case("digits_ternary", TERNARY, {"arch": "serial"}, ("ecp5-25k", "ecp5-85k")),
+    Case("digits_layered", LAYERED, {"arch": "serial"}, SERIAL_PARTS),
+    Case("digits_layered", LAYERED, {"arch": "serial", "device": "up5k"}, ("up5k",)),
+    Case("digits_layered", LAYERED, {"arch": "parallel", "beat": 64, "result_beat": 10}, ("ecp5-85k",)),
+    Case("digits_certified", CERTIFIED, {"arch": "serial"}, SERIAL_PARTS),
+    Case("digits_certified", CERTIFIED, {"arch": "parallel", "beat": 64, "result_beat": 10}, ("ecp5-85k",)),
+    Case("digits_ternary", TERNARY, {"arch": "serial"}, SERIAL_PARTS),
     Case("digits_ternary", TERNARY, {"arch": "serial", "device": "up5k"}, ("up5k",)),
     Case("digits_ternary", TERNARY, {"arch": "parallel", "beat": 64, "result_beat": 10}, ("ecp5-85k",)),
     Case("digits_cube", CUBE, {"arch": "lattice", "passes": 5}, ("ecp5-25k",)),
@@ -78,18 +85,17 @@ CASES = (
 )
 
 
-def mnist(path: Path) -> tuple[IntNet, InputCodes]:
-    """The ternary MNIST net and the whole test set."""
-    net = mnist_net()
+def mnist(name: str, path: Path) -> tuple[IntNet, InputCodes]:
+    """A ternary MNIST net and the whole test set."""
+    net = mnist_net(name)
     return net, InputCodes(data.encode(net, {"x": images(path)[0]})[0], "the MNIST test set")
 
 
-def mnist_cases(path: Path) -> tuple[Case, ...]:
-    load = partial(mnist, path)
-    return (
-        Case("mnist_ternary", load, {"arch": "serial"}, ("ecp5-25k",)),
-        Case("mnist_ternary", load, {"arch": "serial", "device": "up5k"}, ("up5k",)),
-    )
+def mnist_cases(path: Path) -> Iterator[Case]:
+    for name in ("mnist_layered", "mnist_certified", "mnist_ternary"):
+        load = partial(mnist, name, path)
+        yield Case(name, load, {"arch": "serial"}, ("ecp5-25k",))
+        yield Case(name, load, {"arch": "serial", "device": "up5k"}, ("up5k",))
 
 
 def run(artifact: Artifact, given: InputCodes) -> tuple[Clocks, int]:
