@@ -72,6 +72,11 @@ class Architecture(ABC):
         return True
 
     @property
+    def saboteurs(self) -> bool:
+        """Whether the engine can have saboteurs."""
+        return self.preloaded
+
+    @property
     def any_device(self) -> bool:
         """Whether the options say that the core is for a device that may be larger than every known part."""
         return False

@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["FAMILIES", "SPRAM_MODEL", "SPRAM_WORDS", "Family", "Ram", "spram_blocks"]
+__all__ = ["FAMILIES", "SPRAM_MODEL", "SPRAM_WORDS", "ContentFiles", "Family", "Ram", "spram_blocks"]
 
 Family = Literal["generic", "up5k"]
 FAMILIES: tuple[Family, ...] = ("generic", "up5k")
@@ -47,10 +47,30 @@ def spram_blocks(width: int, depth: int) -> int:
     return -(-width // 16) * -(-depth // SPRAM_WORDS)
 
 
+class ContentFiles:
+    """A platform, as Amaranth calls what a design is elaborated for, that keeps the contents of memories with a name in
+    files for `$readmemh`: their text, by name, in `texts`."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def add(self, ram: Ram, depth: int) -> str:
+        """Write the words of a memory of `depth` words; the name of the file. Raises ValueError: another memory has
+        that name and other words."""
+        digits, file = -(-ram.width // 4), f"{ram.file}.hex"
+        words = [*ram.init, *[0] * (depth - len(ram.init))]
+        text = "".join(f"{word:0{digits}x}\n" for word in words)
+        if self.texts.setdefault(file, text) != text:
+            raise ValueError(f"two memories with different words go to the file {file}")
+        return file
+
+
 class Ram(wiring.Component):
     """`depth` words of `width` bits, one write and one read port, read latency 1 clock.
 
     `init` gives the first words (the rest is 0); it must be empty for `family="up5k"`, whose RAM powers up undefined.
+    `file`: the name of the file without its ending, where `ContentFiles` keeps them; without one they stand in the
+    Verilog.
     `wipes` adds the port
     `read_zero`, which makes the data of that read 0. Once elaborated, `words` is the memory, for benches.
     """
@@ -63,6 +83,7 @@ class Ram(wiring.Component):
         init: Sequence[int] = (),
         family: Family = "generic",
         wipes: bool = False,
+        file: str = "",
     ) -> None:
         if family == "up5k" and len(init):
             raise ValueError(f"a RAM of {depth} words is given {len(init)} initial words; SPRAM takes 0")
@@ -70,7 +91,7 @@ class Ram(wiring.Component):
             raise ValueError("an SPRAM has no reset of its output")
         self.width, self.depth, self.init, self.family = width, depth, tuple(init), family
         self.single_port = family == "up5k"
-        self.wipes = wipes
+        self.wipes, self.file = wipes, file
         self.address_bits = max((depth - 1).bit_length(), 1)
         members: dict[str, In | Out] = {
             "read_address": In(self.address_bits),
@@ -87,7 +108,12 @@ class Ram(wiring.Component):
             self._spram(m)
             return m
         attrs = {"no_rw_check": 1} | ({"ram_style": "block"} if self.depth > SHALLOW else {})
-        words = Memory(shape=unsigned(self.width), depth=self.depth, init=self.init, attrs=attrs)
+        depth, init = self.depth, self.init
+        if self.file and isinstance(platform, ContentFiles):
+            # As deep as the address reaches, as `verilog.memories` makes all: the file has a word for each.
+            depth, init = 1 << self.address_bits, ()
+            attrs |= {"contents": platform.add(self, depth)}
+        words = Memory(shape=unsigned(self.width), depth=depth, init=init, attrs=attrs)
         m.submodules.words = self.words = words
         read = words.read_port(domain="comb" if self.wipes else "sync")
         write = words.write_port()

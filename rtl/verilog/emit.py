@@ -57,16 +57,17 @@ def convert(
     ports: Sequence[Value] | None = None,
     header: str = "",
     elaborated: Callable[[], None] = lambda: None,
+    platform: object = None,
 ) -> Verilog:
     """Verilog of an elaboratable or a fragment: the top module, `name`, comes first, modules that are equal are one.
 
     The text means the same as Verilog-2005 and as SystemVerilog-2017. `ports`: as in `amaranth.back.rtlil.convert`, for
     what has no signature. `header`: lines of a comment in front. `elaborated` is called when Amaranth is done, which
-    takes most of the time.
+    takes most of the time. `platform`: what components are elaborated for.
     """
     from amaranth.back import rtlil
 
-    intermediate = rtlil.convert(design, name=name, ports=ports, emit_src=False)
+    intermediate = rtlil.convert(design, name=name, ports=ports, platform=platform, emit_src=False)
     elaborated()
     modules = parse(intermediate)
     for module in modules:

@@ -20,6 +20,8 @@ from .simplify import assigned, reads_of
 __all__ = ["ModuleText"]
 
 TAB = "  "
+CONTENTS = "contents"
+"""Attribute of a memory: the file with its first words."""
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -109,7 +111,7 @@ class ModuleText:
                 kind = "reg" if self._is_reg(wire.name) else "wire"
                 yield f"{kind} {span(wire.width)}{written(self.wires[wire.name])};"
         for memory in self.module.memories.values():
-            yield from (f"(* {key} = {value} *)" for key, value in memory.attributes.items())
+            yield from (f"(* {key} = {value} *)" for key, value in memory.attributes.items() if key != CONTENTS)
             yield f"reg {span(memory.width)}{written(self.memory_names[memory.name])} [0:{memory.depth - 1}];"
 
     def _initial(self) -> Iterator[str]:
@@ -125,6 +127,9 @@ class ModuleText:
     def _contents(self, cell: Cell) -> Iterator[str]:
         memory = self.module.memories[memory_of(cell)]
         name = self.memory_names[memory.name]
+        if CONTENTS in memory.attributes:
+            yield f"initial $readmemh({memory.attributes[CONTENTS]}, {written(name)});"
+            return
         bits = cell.ports["DATA"][0].bits
         words = [bits[len(bits) - (i + 1) * memory.width : len(bits) - i * memory.width] for i in range(memory.depth)]
         used = max((i + 1 for i, word in enumerate(words) if "1" in word), default=0)

@@ -91,16 +91,17 @@ def write_folder(
     bench.mkdir()
     data.mkdir()
     if not trace:
-        _write_verilog(net, architecture, shell, folder / TRACED, steps)
-        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder / "core.v", steps)
+        _write_verilog(net, architecture, shell, folder, TRACED, steps)
+        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder, "core.v", steps)
     else:
-        needs = _write_verilog(net, architecture, shell, folder / "core.v", steps)
+        needs = _write_verilog(net, architecture, shell, folder, "core.v", steps)
     details = {**shell.engine.describe(), **needs}
     words = shell.engine.load_words(net) if shell.loads else None
     if not architecture.preloaded:
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
+    layout |= {"contents": sorted(path.name for path in folder.glob("*.hex"))}
     layout |= {"inject": _write_saboteurs(net, architecture, folder, steps) if saboteurs else None}
     write_json(folder / "core.json", layout | {"preloaded": architecture.preloaded})
     for name in BENCH:
@@ -142,7 +143,7 @@ def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path, step
 
     shell = shell_of(net, architecture, trace=True, inject=True)
     sabotaged = sabotage(shell)
-    _write_verilog(net, architecture, sabotaged.fragment, folder / INJECTED, steps, ports=sabotaged.ports)
+    _write_verilog(net, architecture, sabotaged.fragment, folder, INJECTED, steps, ports=sabotaged.ports)
     span = shell.engine.watched_span
     sites = [encode(site) for site in sabotaged.sites]
     numbers = {site.name: number for number, site in enumerate(sabotaged.sites)}
@@ -202,18 +203,23 @@ def _write_verilog(
     net: IntNet,
     architecture: Architecture,
     design: Design,
-    path: Path,
+    folder: Path,
+    name: str,
     steps: _Steps,
     *,
     ports: Sequence[Value] | None = None,
 ) -> JsonObject:
-    """Write the file; return what the core needs of a device's memories and primitives, for the manifest."""
+    """Write `folder / name`, and the contents of memories beside the core; return what the core needs of a device's
+    memories and primitives, for the manifest."""
     from eqcompile.rtl.harden.tmr import kept_apart
+    from eqcompile.rtl.memory import ContentFiles
     from eqcompile.rtl.verilog import convert
 
-    header = _header(net, architecture)
-    verilog = convert(design, name=TOP, ports=ports, header=header, elaborated=steps.advance)
-    path.write_text(kept_apart(verilog.text), encoding="utf-8")
+    header, contents = _header(net, architecture), ContentFiles()
+    verilog = convert(design, name=TOP, ports=ports, header=header, elaborated=steps.advance, platform=contents)
+    (folder / name).write_text(kept_apart(verilog.text), encoding="utf-8")
+    for file, words in contents.texts.items():
+        (folder / file).write_text(words, encoding="utf-8")
     steps.advance()
     return {"memories": [encode(memory) for memory in verilog.memories], "primitives": verilog.primitives}
 

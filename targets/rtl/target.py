@@ -158,9 +158,12 @@ class RtlTarget(Target):
         yield from memory_shortfalls(bits, architecture, self.requests.devices, net.name)
 
     def _no_saboteurs(self, architecture: Architecture) -> Iterator[Diagnostic]:
-        if self.saboteurs and not architecture.preloaded:
-            what = f"the architecture {architecture.name} in single-port RAM has no saboteurs"
-            yield Diagnostic("rtl-saboteurs", what, "saboteurs", "with --device generic it has them")
+        if self.saboteurs and not architecture.saboteurs:
+            where, hint = " in single-port RAM", "with --device generic it has them"
+            if architecture.preloaded:
+                where, hint = "", "use --arch serial, parallel or lattice"
+            what = f"the architecture {architecture.name}{where} has no saboteurs"
+            yield Diagnostic("rtl-saboteurs", what, "saboteurs", hint)
 
     @property
     def requests(self) -> Requests:

@@ -145,7 +145,7 @@ def test_all_faults_of_a_command_line_are_told_at_once(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arch", ["serial", "parallel", "lattice"])
+@pytest.mark.parametrize("arch", ["serial", "parallel", "lattice", "processor"])
 def test_an_architecture_s_options_are_those_of_its_dataclass(arch: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if an option of an engine had to be written a second time for the command line."""
     from eqcompile.targets.rtl.engines import architectures
@@ -161,7 +161,7 @@ def test_an_architecture_s_options_are_those_of_its_dataclass(arch: str, capsys:
     assert main(["--target", "rtl", "--help"]) == 0
     every = capsys.readouterr().out
     assert all(f"options of --arch {name}" in every for name in architectures())
-    assert "also --harden, as above" in every
+    assert "also --lanes, --harden, as above" in every
 
 
 def test_options_of_an_architecture_reach_the_target() -> None:

@@ -36,9 +36,9 @@ def written(folder: Path, **options: object) -> Artifact:
 @pytest.mark.parametrize(
     ("options", "faults"),
     [
-        ({"arch": "systolic"}, [("arch", "there is no architecture 'systolic'", "lattice, parallel, serial")]),
+        ({"arch": "systolic"}, [("arch", "there is no architecture 'systolic'", "parallel, processor, serial")]),
         ({"lanes": 0}, [("lanes", "lanes is 0, must be a whole number of at least 1", "")]),
-        ({"arch": "parallel", "lanes": 2}, [("lanes", "parallel has no lanes", "--arch serial")]),
+        ({"arch": "parallel", "lanes": 2}, [("lanes", "parallel has no lanes", "--arch processor or serial")]),
         ({"arch": "serial", "levels": 2}, [("levels", "serial has no levels", "--arch parallel")]),
         ({"arch": "serial", "passes": 2}, [("passes", "serial has no passes", "--arch lattice")]),
         ({"arch": "parallel", "device": "up5k"}, [("device", "parallel has no device", "--arch serial")]),
@@ -290,7 +290,7 @@ def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
     assert "trace_end" in text["traced/core.v"]
 
 
-@pytest.mark.parametrize("arch", ["serial", "parallel"])
+@pytest.mark.parametrize("arch", ["serial", "parallel", "processor"])
 def test_the_core_has_no_latch_and_one_clock(arch: str, tmp_path: Path) -> None:
     """A latch or a second clock would make timing analysis, and the equality proved here, worth nothing."""
     written(tmp_path / "core", arch=arch)

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from amaranth import Module
 
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet, ops
+from eqcompile.toolchain.ir.ops import IntegerOp, Op, SharedOp
+from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON
 
-from ...interface import Engine, refusals
+from ...interface import Engine, foreseen_refusals, refusals
 from ..compiler import compile_net
 from ..isa import End, Loop
 from .core import Logic
 
-__all__ = ["ProcessorEngine", "check"]
+__all__ = ["ProcessorEngine", "check", "foresee"]
+
+MISSING = (ops.Divide, ops.Isqrt, ops.Embedding)
+"""Operations that the instruction set has and the core has not."""
 
 
 def check(net: IntNet) -> Iterator[Diagnostic]:
     """What stands against a net."""
     yield from refusals(net)
-    for op in net.all_ops():
-        if isinstance(op, (ops.Divide, ops.Isqrt, ops.Embedding)):
-            yield Diagnostic("rtl-operation", f"{op.mnemonic} is no operation of the processor yet", op.out)
+    yield from (_missing(type(op), op.out) for op in net.all_ops() if isinstance(op, MISSING))
+
+
+def foresee(needs: Requirements) -> list[Diagnostic]:
+    """What is certain of `check` before quantization."""
+    taken = [kind for kind in get_args(SharedOp | IntegerOp) if kind not in MISSING]
+    return list(foreseen_refusals(needs, taken, "processor"))
+
+
+def _missing(kind: type[Op], name: str) -> Diagnostic:
+    what = f"{kind.mnemonic} is an instruction that the core of the processor does not have yet"
+    return Diagnostic("rtl-operation", what, name, "compile to the numpy, c or onnx target")
 
 
 class ProcessorEngine(Engine):

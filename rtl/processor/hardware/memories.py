@@ -42,7 +42,9 @@ class Memories:
         self.program = self._ram(m, "program", record_bits(core), len(image.program), image.program)
 
     def _ram(self, m: Module, name: str, width: int, depth: int, words: Sequence[int] = ()) -> Ram:
-        ram = Ram(width=width, depth=max(depth, 2), init=words)
+        # Both tables start with the same words.
+        file = {"slopes": "table"}.get(name, name) if words else ""
+        ram = Ram(width=width, depth=max(depth, 2), init=words, file=file)
         m.submodules[name] = ram
         return ram
 
@@ -50,7 +52,7 @@ class Memories:
         bank = self.core.banks[number]
         if bank.sums:
             return self._ram(m, f"bank{number}", bank.bits * self.core.lanes, -(-bank.words // self.core.lanes))
-        words = [0] * bank.words
+        words = [0] * bank.words if any(which == number for which, _ in self.image.words) else []
         for (which, base), codes in self.image.words.items():
             if which == number:
                 words[base : base + len(codes)] = [int(c) & (1 << bank.bits) - 1 for c in codes]

@@ -109,7 +109,8 @@ def synthesise(
     progress: Progress | None = None,
     clock: str = "clk",
 ) -> SynthReport:
-    """Map module `top` of the file `verilog` to `part` (a name of `PARTS`) and place and route it once a seed.
+    """Map module `top` of the file `verilog` to `part` (a name of `PARTS`) and place and route it once a seed. Files
+    `*.hex` beside it hold the contents of its memories.
 
     The design is measured inside a harness that needs three pins (see `harness`); its cells are taken off. `clock` is
     the one clock input, `clock_mhz` the frequency that the report compares with. `timeout_s` limits the whole job.
@@ -135,7 +136,8 @@ def synthesise(
     total = 1 + len(seeds)
     with tempfile.TemporaryDirectory(prefix="eqcompile-synth-") as name:
         shop = Workshop(Path(name), chosen, Deadline.after(timeout_s))
-        shop.write({"core.v": verilog.read_text(encoding="utf-8")})
+        contents = {file.name: file.read_text(encoding="utf-8") for file in verilog.parent.glob("*.hex")}
+        shop.write({"core.v": verilog.read_text(encoding="utf-8"), **contents})
         tick(0, total)
         shop.yosys("read_verilog -lib core.v; write_json ports.json", top)
         ports = core_ports(json.loads(shop.read("ports.json")), top)

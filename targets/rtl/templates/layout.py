@@ -106,8 +106,8 @@ class Results:
 @dataclass(frozen=True)
 class Layout:
     """core.json. `verilog`: the file to simulate; `trace`: it has a trace port, which is read; `models`: files with
-    models of vendor primitives; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is
-    a core with saboteurs; `injects`: it is the one to simulate."""
+    models of vendor primitives; `contents`: files that memories start with; `load_words`: weights can be loaded, and
+    must be unless `preloaded`; `inject`: there is a core with saboteurs; `injects`: it is the one to simulate."""
 
     name: str
     digest: str
@@ -123,6 +123,7 @@ class Layout:
     outputs: Sequence[Output]
     states: Sequence[State]
     models: Sequence[str]
+    contents: Sequence[str]
     load_words: bool
     preloaded: bool
     inject: Saboteurs | None
@@ -143,6 +144,11 @@ class Layout:
     def sources(self) -> list[Path]:
         """The Verilog files to simulate: the core, and models of vendor primitives in it."""
         return [FOLDER / name for name in (self.verilog, *self.models)]
+
+    @property
+    def memories(self) -> list[Path]:
+        """Files with the first words of memories, which a simulator reads where it runs."""
+        return [FOLDER / name for name in self.contents]
 
     def frames(self, arrays: Mapping[str, Codes]) -> Codes:
         """Input codes `[samples, codes]` in the order of the stream, from arrays `codes.NAME`."""

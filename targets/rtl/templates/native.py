@@ -149,7 +149,8 @@ def run(
         if faults is not None:
             np.asarray(faults, np.int64).tofile(disturbing)
             argv.append(str(disturbing))
-        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        # Memories start with files of this folder.
+        ended = subprocess.run(argv, cwd=FOLDER, capture_output=True, text=True, check=False)
         if ended.returncode:
             sys.stderr.write(ended.stderr)
             raise SystemExit(1)

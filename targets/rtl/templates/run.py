@@ -63,9 +63,11 @@ def run(
     results = junit or build / "results.xml"
     build.mkdir(parents=True, exist_ok=True)
     runner = get_runner(sim)
+    core = layout.Layout.read(traced=trace)
     try:
+        tools.copied(core.memories, build)
         runner.build(
-            sources=tools.copied(layout.Layout.read(traced=trace).sources, build),
+            sources=tools.copied(core.sources, build),
             hdl_toplevel="core",
             build_dir=build,
             build_args=[

@@ -1,0 +1,78 @@
+"""The artifact of the processor: what its memories start with stands in files, and its simulators read them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance_nets import agree, example, simulated, skip_without_tools
+from emitting import emitted, refused
+
+from eqcompile.rtl.memory import ContentFiles, Ram
+from eqcompile.rtl.verilog.emit import convert
+from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.ir import IntNet, Param
+
+
+def turned(net: IntNet) -> IntNet:
+    """The net with the columns of its weights in another order: another net, of the same size."""
+    maps = {op.weight for op in net.all_ops() if op.mnemonic == "linear"}  # type: ignore[union-attr]
+    params = [Param(p.name, np.roll(p.value, 1, axis=1), p.source) if p.name in maps else p for p in net.params]
+    return dataclasses.replace(net, params=tuple(params))
+
+
+def artifact(net: IntNet, folder: Path) -> Artifact:
+    return emitted(RtlTarget.of(arch="processor"), net, folder)
+
+
+def code_of(folder: Path) -> list[str]:
+    """Lines of the core without comments."""
+    return [line for line in (folder / "core.v").read_text(encoding="utf-8").splitlines() if line[:2] != "//"]
+
+
+def test_another_net_is_other_files_beside_the_same_verilog(tmp_path: Path) -> None:
+    """Weights that stand in the Verilog make it grow with the net, and every change a synthesis."""
+    net, _ = example("plain")
+    for folder, one in (("a", net), ("b", turned(net))):
+        artifact(one, tmp_path / folder)
+    assert code_of(tmp_path / "a") == code_of(tmp_path / "b")
+    files = {p.name for p in (tmp_path / "a").glob("*.hex")}
+    assert {"weights.hex", "program.hex", "columns.hex"} <= files
+    changed = {f for f in files if (tmp_path / "a" / f).read_bytes() != (tmp_path / "b" / f).read_bytes()}
+    assert changed == {"weights.hex"}
+
+
+@pytest.mark.simulator
+def test_simulators_run_the_files_and_notice_another_word(tmp_path: Path) -> None:
+    """A core whose simulator finds no file holds zeros; one whose words nobody compares may hold anything."""
+    net, inputs = example("plain")
+    core = artifact(net, tmp_path / "core")
+    skip_without_tools(RtlTarget.of(arch="processor"))
+    agree(net, inputs, simulated("cocotb-icarus", core, inputs)).require()
+    weights = tmp_path / "core" / "weights.hex"
+    lines = weights.read_text(encoding="utf-8").splitlines()
+    lines[0] = "".join(f"{15 - int(digit, 16):x}" if k else digit for k, digit in enumerate(lines[0]))
+    weights.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert not agree(net, inputs, simulated("cocotb-icarus", core, inputs)).ok
+
+
+def test_two_memories_never_share_a_file_with_different_words() -> None:
+    """The second one would start with the words of the first."""
+    files = ContentFiles()
+    text = convert(Ram(width=12, depth=3, init=[1, 0xABC], file="words"), name="a", platform=files).text
+    assert files.texts == {"words.hex": "001\nabc\n000\n000\n"}
+    assert '$readmemh("words.hex", words);' in text
+    assert "abc" not in text
+    convert(Ram(width=12, depth=3, init=[1, 0xABC], file="words"), name="b", platform=files)
+    with pytest.raises(ValueError, match=r"different words go to the file words\.hex"):
+        convert(Ram(width=12, depth=3, init=[2], file="words"), name="c", platform=files)
+
+
+def test_saboteurs_are_refused() -> None:
+    """A campaign on a core without an injection port would report that nothing ever fails."""
+    (refusal,) = refused(RtlTarget.of(arch="processor", saboteurs=True), example("plain")[0])
+    assert refusal.code == "rtl-saboteurs"
+    assert "processor has no saboteurs" in refusal.what
