@@ -43,6 +43,7 @@ __all__ = [
     "Register",
     "port_of",
     "refusals",
+    "schedule_refusals",
     "trace_layout",
     "foreseen_refusals",
     "live_taps",
@@ -130,7 +131,8 @@ class Port:
 
 def port_of(net: IntNet, values: Sequence[tuple[str, int]], beat: int = 1) -> Port:
     """The port that carries `values`, `(name, entries)` each: one format that holds them all."""
-    formats = [net.formats[name] for name, _ in values]
+    tokens = {i.name: Format.holding(*i.limits) for i in net.inputs if i.kind == "index"}
+    formats = [tokens.get(name) or net.formats[name] for name, _ in values]
     joined = Format.holding(min(f.lo for f in formats), max(f.hi for f in formats))
     return Port(joined, sum(count for _, count in values), beat)
 
@@ -149,7 +151,9 @@ class EngineSignature(wiring.Signature):
     one lowest. `steps` (at least 1) and `tolerance` are sampled with the first beat of a sample. `busy`: from the first
     beat of a sample until its last result was taken. `made`: ticks made for the result at `y`, stable while it is read.
     `restart`: drop everything, as after reset, weights excepted. `load_*`: store weight word `load_address` (32-bit
-    words, layout by the engine); absent where weights are constant.
+    words, layout by the engine); absent where weights are constant. `frames` (at least 1, sampled as `steps` is), for
+    nets that take a sequence: `x` carries the codes of frame after frame, and `y` a result for each if the net emits
+    every one.
 
     `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends.
 
@@ -177,8 +181,10 @@ class EngineSignature(wiring.Signature):
         load_bits: int = 0,
         inject: bool = False,
         harden: bool = False,
+        frames: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.traced, self.states = x, y, traced, tuple(states)
+        self.frames = frames
         members: dict[str, In | Out] = {
             "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
             "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
@@ -188,6 +194,8 @@ class EngineSignature(wiring.Signature):
             "busy": Out(1),
             "made": Out(16),
         }
+        if frames:
+            members |= {"frames": In(16)}
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
         if inject:
@@ -241,13 +249,18 @@ def too_many_taps(taps: int, where: str, architecture: str) -> Iterator[Diagnost
 
 
 def refusals(net: Net) -> Iterator[Diagnostic]:
-    """Why no engine behind `EngineSignature` can run a net; nothing if one may."""
+    """Why no engine of one circuit for a net can run it; nothing if one may."""
     for i in net.inputs:
         if i.kind == "index":
             yield Diagnostic("rtl-index", f"input {i.name} is a token; a core reads numbers", i.name)
     if net.schedule.frames:
         what = "the net takes a sequence of frames, the core starts every sample anew"
         yield Diagnostic("rtl-frames", what, net.name, "compile to the numpy target")
+    yield from schedule_refusals(net)
+
+
+def schedule_refusals(net: Net) -> Iterator[Diagnostic]:
+    """What the registers of a core cannot hold."""
     for name, value in (("steps", net.schedule.steps), ("tolerance", net.schedule.tolerance)):
         if value > MAX_SCHEDULE:
             yield Diagnostic("rtl-schedule", f"{value} {name}, a register holds {MAX_SCHEDULE}", net.name)
@@ -299,6 +312,7 @@ class Engine(wiring.Component):
                 load_bits=load_bits,
                 inject=inject,
                 harden=harden,
+                frames=net.schedule.frames,
             )
         )
 

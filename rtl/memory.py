@@ -72,7 +72,8 @@ class Ram(wiring.Component):
     `file`: the name of the file without its ending, where `ContentFiles` keeps them; without one they stand in the
     Verilog.
     `wipes` adds the port
-    `read_zero`, which makes the data of that read 0. Once elaborated, `words` is the memory, for benches.
+    `read_zero`, which makes the data of that read 0; `holds` adds `read_enable`, without which the data read before
+    stay. Once elaborated, `words` is the memory, for benches.
     """
 
     def __init__(
@@ -84,14 +85,17 @@ class Ram(wiring.Component):
         family: Family = "generic",
         wipes: bool = False,
         file: str = "",
+        holds: bool = False,
     ) -> None:
         if family == "up5k" and len(init):
             raise ValueError(f"a RAM of {depth} words is given {len(init)} initial words; SPRAM takes 0")
         if family == "up5k" and wipes:
             raise ValueError("an SPRAM has no reset of its output")
+        if holds and (family == "up5k" or wipes):
+            raise ValueError("a RAM that holds its output is inferred, and wipes nothing")
         self.width, self.depth, self.init, self.family = width, depth, tuple(init), family
         self.single_port = family == "up5k"
-        self.wipes, self.file = wipes, file
+        self.wipes, self.holds, self.file = wipes, holds, file
         self.address_bits = max((depth - 1).bit_length(), 1)
         members: dict[str, In | Out] = {
             "read_address": In(self.address_bits),
@@ -100,7 +104,8 @@ class Ram(wiring.Component):
             "write_data": In(width),
             "write_enable": In(1),
         }
-        super().__init__(members | ({"read_zero": In(1)} if wipes else {}))
+        members |= {"read_zero": In(1)} if wipes else {}
+        super().__init__(members | ({"read_enable": In(1)} if holds else {}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -128,6 +133,8 @@ class Ram(wiring.Component):
             m.d.sync += self.read_data.eq(Mux(self.read_zero, 0, read.data))
         else:
             m.d.comb += self.read_data.eq(read.data)
+        if self.holds:
+            m.d.comb += read.en.eq(self.read_enable)
         return m
 
     def _spram(self, m: Module) -> None:

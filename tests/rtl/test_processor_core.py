@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import random
-import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from rtl_engines import differences, simulate
+from amaranth import ClockDomain, DomainRenamer, Module, Signal, signed
+from amaranth.sim import Simulator
+from processor_runs import core_differences, differences
+from rtl_engines import differences as engine_differences
+from rtl_engines import simulate
 from strategies import random_inputs, random_net
+from waist_nets import form
 
+from eqcompile.quantization.lower import lower
 from eqcompile.rtl.processor.hardware import ProcessorEngine
-from eqcompile.toolchain.diagnostics import UnsupportedError
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.rtl.processor.hardware.iterative import Divider, Root
+from eqcompile.toolchain.data import encode
+from eqcompile.toolchain.interfaces import QuantizeOptions
 
-SEEDS = {"vector with a gate": 2, "sites": 4, "tokens": 15, "repeat": 28}
+SEEDS = {
+    "vector with a gate": 2,
+    "sites": 4,
+    "tokens through a table of rows": 11,
+    "division and root": 10,
+    "frames, a result after each": 15,
+    "repeat": 28,
+}
 
 
 def waits(seed: int) -> Callable[[], bool]:
@@ -26,11 +41,18 @@ def waits(seed: int) -> Callable[[], bool]:
 @pytest.mark.parametrize("name", SEEDS)
 def test_random_nets(name: str, stalls: bool) -> None:
     rng = random.Random(SEEDS[name])
-    net = random_net(rng, frames=False)
-    codes = random_inputs(net, rng)
-    stall = waits(1) if stalls else lambda: False
-    seen = simulate(ProcessorEngine(net, trace=True), net, codes, stall=stall)
-    assert differences(net, codes, seen) == []
+    net = random_net(rng)
+    codes = random_inputs(net, rng, batch=2)
+    assert differences(net, codes) == []
+    assert core_differences(net, codes, stall=waits(1) if stalls else lambda: False) == []
+
+
+@pytest.mark.parametrize("name", ["windows", "limited", "layered", "board"])
+def test_forms_of_the_waist(name: str) -> None:
+    net, samples = form(name)
+    codes_net = lower(net, QuantizeOptions(), calibration=samples).net
+    codes, _ = encode(codes_net, {key: value[:1] for key, value in samples.items()})
+    assert core_differences(codes_net, codes) == []
 
 
 def test_a_restart_drops_the_sample_at_hand() -> None:
@@ -38,20 +60,44 @@ def test_a_restart_drops_the_sample_at_hand() -> None:
     net = random_net(rng, frames=False)
     codes = random_inputs(net, rng)
     seen = simulate(ProcessorEngine(net, trace=True), net, codes, restart_at=70)
-    assert differences(net, codes, seen) == []
+    assert engine_differences(net, codes, seen) == []
 
 
-def test_what_it_cannot_do_yet_is_refused_by_name() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for net in (dividing(), random_net(random.Random(1), frames=True)):
-            with pytest.raises(UnsupportedError):
-                ProcessorEngine(net)
+def results(part: Divider | Root, operands: list[Signal], cases: list[tuple[int, ...]]) -> list[int]:
+    """What the part gives for each case, taken a clock after it is done."""
+    m = Module()
+    m.domains.sync = ClockDomain()
+    m.submodules.part = DomainRenamer({"control": "sync"})(part)
+    values: list[int] = []
+
+    async def bench(ctx: Any) -> None:
+        for case in cases:
+            for signal, code in zip(operands, case, strict=True):
+                ctx.set(signal, code)
+            ctx.set(part.start, 1)
+            await ctx.tick()
+            ctx.set(part.start, 0)
+            await ctx.tick().until(part.done)
+            values.append(ctx.get(part.result))
+            ctx.set(part.take, 1)
+            await ctx.tick()
+            ctx.set(part.take, 0)
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return values
 
 
-def dividing() -> IntNet:
-    return next(
-        net
-        for net in (random_net(random.Random(seed), frames=False) for seed in range(200))
-        if any(op.mnemonic == "divide" for op in net.all_ops())
-    )
+def test_division_rounds_down() -> None:
+    a, b = Signal(signed(7), name="a"), Signal(signed(4), name="b")
+    cases = [(x, y) for x in (*range(-64, 64, 5), -64, -1, 0, 63) for y in range(1, 8)]
+    assert results(Divider(a, b), [a, b], cases) == [x // y for x, y in cases]
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_roots(bits: int) -> None:
+    x = Signal(signed(bits), name="x")
+    cases = [(code,) for code in (*range(-3, 1 << bits - 1, 2), 49, 48, (1 << bits - 1) - 1)]
+    assert results(Root(x), [x], cases) == [math.isqrt(max(code, 0)) for (code,) in cases]

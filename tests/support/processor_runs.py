@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rtl_engines import simulate
 
 from eqcompile.rtl.processor.compiler import Program, compile_net
 from eqcompile.rtl.processor.encoding import encode
+from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.isa import Instruction
 from eqcompile.rtl.processor.simulator import Processor
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.ir import IntNet
 
-__all__ = ["differences", "mutated"]
+__all__ = ["core_differences", "differences", "frames_of", "mutated"]
 
 Codes = Mapping[str, NDArray[np.int64]]
 DIRT = 1
@@ -47,15 +50,12 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
             if which == number:
                 bank[base : base + len(words)] = words
     found: list[str] = []
-    frames = net.schedule.frames
     batch = len(next(iter(codes.values())))
     for k in range(batch):
         ticks.clear()
         one = {name: value[k : k + 1] for name, value in codes.items()}
-        count = next(iter(codes.values())).shape[1] if frames else 1
-        rows = [
-            np.concatenate([v[0, f].ravel() if frames else v[0].ravel() for v in one.values()]) for f in range(count)
-        ]
+        rows = frames_of(net, codes, k)
+        count = len(rows)
         sample = processor.run(rows)
         want = golden.run(net, one)
         if sample.ticks != want.steps[0]:
@@ -78,6 +78,45 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
         if found and first:
             break
     return found
+
+
+def core_differences(net: IntNet, codes: Codes, **bench: Any) -> list[str]:
+    """Where the core is not what the simulator of instructions is, which reads the same binary: ticks, every state
+    after each, outputs. `bench`: of `rtl_engines.simulate`."""
+    engine = ProcessorEngine(net, trace=True)
+    seen = simulate(engine, net, codes, **bench)
+    program = engine.program
+    ticks: list[dict[str, NDArray[np.int64]]] = []
+
+    def watch(processor: Processor) -> None:
+        ticks.append({s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in program.states.items()})
+
+    processor = Processor(program.image, watch)
+    found: list[str] = []
+    for k in range(len(next(iter(codes.values())))):
+        ticks.clear()
+        sample = processor.run(frames_of(net, codes, k))
+        if sample.ticks != seen.made[k] or len(ticks) != len(seen.ticks[k]):
+            found.append(f"sample {k}: {sample.ticks} ticks, the core made {seen.made[k]}")
+            continue
+        found += [
+            f"sample {k} tick {t}: {s}"
+            for t, states in enumerate(ticks)
+            for s, held in states.items()
+            if not np.array_equal(held, seen.ticks[k][t][s])
+        ]
+        if not np.array_equal(sample.emitted, seen.outputs[k]):
+            found.append(f"sample {k}: outputs {sample.emitted}, of the core {seen.outputs[k]}")
+    return found
+
+
+def frames_of(net: IntNet, codes: Codes, sample: int) -> list[NDArray[np.int64]]:
+    """Input codes of a sample, of each frame those of all inputs one after the other."""
+    rows = [codes[i.name][sample] for i in net.inputs]
+    frames = range(len(rows[0])) if net.schedule.frames else None
+    if frames is None:
+        return [np.concatenate([row.ravel() for row in rows])]
+    return [np.concatenate([row[f].ravel() for row in rows]) for f in frames]
 
 
 def _every_tick(

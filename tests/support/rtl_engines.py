@@ -147,7 +147,9 @@ def simulate(
     """Feed all samples, read all results; `stall` says for each clock and port whether it waits. With `restart_at` the
     engine is restarted in that clock and everything is fed again."""
     samples = len(next(iter(inputs.values())))
-    codes = np.concatenate([inputs[i.name].reshape(samples, -1) for i in net.inputs], axis=1)
+    frames = next(iter(inputs.values())).shape[1] if net.schedule.frames else 1
+    codes = np.concatenate([inputs[i.name].reshape(samples * frames, -1) for i in net.inputs], axis=1)
+    results_each = frames if net.schedule.emit == "every" else 1
     port, names = engine.signature.y_port, [(s, f) for s, _, f in engine.signature.states]
     ticks: list[dict[str, Array]] = []
     results: list[list[int]] = []
@@ -160,6 +162,8 @@ def simulate(
         nonlocal clocks
         ctx.set(engine.steps, net.schedule.steps if steps is None else steps)
         ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
+        if net.schedule.frames:
+            ctx.set(engine.frames, frames)
         sent, pins = 0, Pins(ctx)
         padded = np.pad(codes, ((0, 0), (0, -given.count % given.beat)), constant_values=-1) & mask
         beats = padded.reshape(-1, given.beat).tolist()
@@ -194,7 +198,7 @@ def simulate(
                             results[-1].append(code)
                         else:
                             assert code == 0, "a lane beyond the last code is not 0"
-                    if len(results[-1]) == port.count:
+                    if len(results[-1]) == port.count and len(results) % results_each == 0:
                         made.append(ctx.get(engine.made))
             if clocks == restart_at:
                 sent = 0
@@ -213,7 +217,8 @@ def simulate(
         split.append(ticks[at : at + count])
         at += count
     assert at == len(ticks), f"{len(ticks)} ticks were traced, the results count {at}"
-    return Seen(split, [np.array(r) for r in results], made, clocks)
+    whole = [np.concatenate(results[at : at + results_each]) for at in range(0, len(results), results_each)]
+    return Seen(split, whole, made, clocks)
 
 
 def differences(net: IntNet, inputs: Mapping[str, Array], seen: Seen) -> list[str]:

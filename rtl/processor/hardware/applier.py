@@ -45,7 +45,7 @@ class Applier:
         m.submodules.kernel = kernel = LoopNest(
             counts, {"sums": field("sums_base")}, {"sums": steps}, core.address_bits
         )
-        entry = Signal(range(max(sum(core.lists), 2)), name="entry")
+        entry = Signal(range(sum(core.lists) + 1), name="entry")
         event = Signal(memories.events.width, name="event")
         offset = Signal(memories.column_bits, name="offset")
         bits = memories.difference.width
@@ -140,13 +140,14 @@ class Applier:
             return code.as_signed() * change
         return Mux(code[0], Mux(code[1], -change, change), Mux(code[1], -(change << 1), 0))
 
-    def drive(self, number: int, clear: Value, clear_address: Value, vector: Value) -> None:
+    def drive(self, number: int, clear: Value, clear_address: Value, vector: Value, vector_reads: Value) -> None:
         """Ports of a bank of sums."""
         m, ram, bits = self.m, self.memories.banks[number], self.core.banks[number].bits
         total = Cat((ram.read_data.word_select(k, bits).as_signed() + p)[:bits] for k, p in enumerate(self.products))
         mine = self.field("sums_bank") == number
         m.d.comb += [
             ram.read_address.eq(Mux(self.reads, self.group, vector)),
+            ram.read_enable.eq(self.reads | vector_reads),
             ram.write_address.eq(Mux(clear, clear_address, self.write_group)),
             ram.write_data.eq(Mux(clear, 0, total)),
             ram.write_enable.eq(clear | (self.writes & mine)),

@@ -14,7 +14,7 @@ from ..isa import Repeats
 from .applier import Applier
 from .features import Features
 from .memories import Memories
-from .pipeline import Pipeline
+from .pipeline import Pipeline, choose
 from .record import Record
 
 __all__ = ["Logic"]
@@ -37,6 +37,7 @@ class Logic:
         self.clearing = Signal(name="clearing")
         self.clear_bank = Signal(4, name="clear_bank")
         self.clear_address = Signal(self.core.address_bits, name="clear_address")
+        self.looking = Signal(name="gate_looks")
         self._banks()
         if engine.signature.traced:
             self._trace()
@@ -47,12 +48,17 @@ class Logic:
         m, pipeline = self.m, self.pipeline
         for number, bank in enumerate(self.core.banks):
             ram, vector = self.memories.banks[number], pipeline.read_address(number)
+            enable: Value = pipeline.reads(number)
+            if number in self.features.gated:
+                vector = Mux(self.looking, self.record.of(Opcode.GATE, "word_base"), vector)
+                enable = enable | self.looking
             clear = self.clearing & (self.clear_bank == number)
             if bank.sums:
-                self.applier.drive(number, clear, self.clear_address, vector)
+                self.applier.drive(number, clear, self.clear_address, vector, enable)
                 continue
             m.d.comb += [
                 ram.read_address.eq(vector),
+                ram.read_enable.eq(enable),
                 ram.write_address.eq(pipeline.write_address),
                 ram.write_data.eq(pipeline.value),
                 ram.write_enable.eq(pipeline.written & (pipeline.bank == number)),
@@ -81,7 +87,8 @@ class Logic:
         depth = self.nesting
         level, moved = Signal(range(depth + 1), name="level"), Signal(name="moved")
         starts = [Signal.like(pc, name=f"loop_{k}_start") for k in range(depth)]
-        lefts = [Signal(core.count_bits, name=f"loop_{k}_left") for k in range(depth)]
+        count_bits = max(core.count_bits, 16 if Repeats.FRAMES in self.features.repeats else 0)
+        lefts = [Signal(count_bits, name=f"loop_{k}_left") for k in range(depth)]
         settles = [Signal(name=f"loop_{k}_settles") for k in range(depth)]
         clear_left = Signal(core.count_bits, name="clear_left")
         with m.If(pipeline.moved):
@@ -89,8 +96,14 @@ class Logic:
         with m.If(self.clearing):
             m.d.control += [self.clear_address.eq(self.clear_address + 1), clear_left.eq(clear_left - 1)]
             m.d.control += self.clearing.eq(clear_left != 1)
+        framed = Repeats.FRAMES in self.features.repeats
+        steps_kept, frames_kept = Signal(16, name="steps_kept"), Signal(16, name="frames_kept")
         still = Signal(name="still")
         m.d.comb += still.eq(pipeline.idle & applier.idle & ~self.clearing)
+        ended: Value = still
+        if framed and engine.net.schedule.emit == "every":
+            m.d.comb += pipeline.last_result.eq(lefts[0] == 1)
+            ended = still & ~engine.y.valid
         with m.FSM(domain="control", name="sequencer_state"):
             with m.State("fetch"):
                 m.next = "take"
@@ -102,6 +115,8 @@ class Logic:
                     m.d.control += [c.eq(0) for c in memories.counts]
                     m.d.control += [pipeline.young.eq(1), engine.busy.eq(1), level.eq(0)]
                     self.schedule.start()
+                    if framed:
+                        m.d.control += [steps_kept.eq(engine.steps), frames_kept.eq(engine.frames)]
                     m.next = "fetch"
                 with m.Case(Opcode.VECTOR), m.If(still):
                     m.d.comb += pipeline.start.eq(1)
@@ -122,18 +137,34 @@ class Logic:
                     for k in range(depth):
                         with m.If(level == k):
                             m.d.control += [starts[k].eq(pc), settles[k].eq(settled)]
-                            m.d.control += lefts[k].eq(r.of(Opcode.LOOP, "count"))
+                            count = r.of(Opcode.LOOP, "count")
+                            if framed:
+                                count = Mux(r.of(Opcode.LOOP, "repeats") == Repeats.FRAMES, frames_kept, count)
+                            m.d.control += lefts[k].eq(count)
                     with m.If(settled):
                         m.d.control += moved.eq(0)
+                        if framed:
+                            m.d.control += self.schedule.left.eq(steps_kept)
                     m.d.control += level.eq(level + 1)
                     m.next = "fetch"
-                with m.Case(Opcode.END), m.If(still):
+                with m.Case(Opcode.END), m.If(ended):
                     for k in range(depth):
                         with m.If(level == k + 1):
                             self._end(lefts[k], settles[k], moved, {"pc": pc, "start": starts[k], "level": level}, k)
                     m.next = "fetch"
+                if self.features.gated:
+                    with m.Case(Opcode.GATE), m.If(still):
+                        m.d.comb += self.looking.eq(1)
+                        m.next = "look"
                 with m.Case(Opcode.DONE), m.If(still & ~engine.busy):
                     m.d.control += pc.eq(0)
+                    m.next = "fetch"
+
+            if self.features.gated:
+                with m.State("look"):
+                    words = {n: memories.code(n, r.of(Opcode.GATE, "word_base")) for n in self.features.gated}
+                    with m.If(choose(r.of(Opcode.GATE, "word_bank"), words) == 0):
+                        m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"
 
     def _end(self, left: Signal, settles: Signal, moved: Signal, at: Mapping[str, Value], k: int) -> None:

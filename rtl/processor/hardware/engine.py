@@ -8,37 +8,27 @@ from typing import get_args
 from amaranth import Module
 
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.ir import IntNet, ops
-from eqcompile.toolchain.ir.ops import IntegerOp, Op, SharedOp
+from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir.ops import IntegerOp, SharedOp
 from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON
 
-from ...interface import Engine, foreseen_refusals, refusals
+from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
 from ..compiler import compile_net
 from ..isa import End, Loop
 from .core import Logic
 
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
-MISSING = (ops.Divide, ops.Isqrt, ops.Embedding)
-"""Operations that the instruction set has and the core has not."""
-
 
 def check(net: IntNet) -> Iterator[Diagnostic]:
-    """What stands against a net."""
+    """What stands against a net behind the bus shell, which passes on no frames and no tokens."""
     yield from refusals(net)
-    yield from (_missing(type(op), op.out) for op in net.all_ops() if isinstance(op, MISSING))
 
 
 def foresee(needs: Requirements) -> list[Diagnostic]:
     """What is certain of `check` before quantization."""
-    taken = [kind for kind in get_args(SharedOp | IntegerOp) if kind not in MISSING]
-    return list(foreseen_refusals(needs, taken, "processor"))
-
-
-def _missing(kind: type[Op], name: str) -> Diagnostic:
-    what = f"{kind.mnemonic} is an instruction that the core of the processor does not have yet"
-    return Diagnostic("rtl-operation", what, name, "compile to the numpy, c or onnx target")
+    return list(foreseen_refusals(needs, get_args(SharedOp | IntegerOp), "processor"))
 
 
 class ProcessorEngine(Engine):
@@ -47,7 +37,7 @@ class ProcessorEngine(Engine):
     architecture = "processor"
 
     def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4) -> None:
-        self.refuse(list(check(net)))
+        self.refuse(list(schedule_refusals(net)))
         self.program = compile_net(net, lanes=lanes)
         super().__init__(net, trace=trace, inject=False)
 

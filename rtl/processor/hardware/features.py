@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..isa import CONSTANT, Alu, Apply, Clear, Instruction, Old, Reduction, Stream, TableKind, Unit, Vector
+from ..isa import (
+    CONSTANT,
+    Alu,
+    Apply,
+    Clear,
+    Gate,
+    Instruction,
+    Loop,
+    Old,
+    Reduction,
+    Repeats,
+    Stream,
+    TableKind,
+    Unit,
+    Vector,
+)
 
 __all__ = ["Features"]
 
@@ -18,6 +33,7 @@ class Features:
     units: frozenset[Unit]
     reductions: frozenset[Reduction]
     shifts: tuple[int, ...]
+    division_shifts: tuple[int, ...]
     adds: bool
     tables: frozenset[TableKind]
     table_shifts: tuple[int, ...]
@@ -28,6 +44,8 @@ class Features:
     places: bool
     banks: dict[str, frozenset[int]]
     cleared: frozenset[int]
+    gated: frozenset[int]
+    repeats: frozenset[Repeats]
 
     @classmethod
     def of(cls, program: Sequence[Instruction]) -> Features:
@@ -42,7 +60,8 @@ class Features:
             alus=frozenset(i.alu for i in v),
             units=frozenset(i.unit for i in v),
             reductions=frozenset(i.reduction for i in v),
-            shifts=tuple(sorted({i.shift for i in v})),
+            shifts=tuple(sorted({i.shift for i in v if i.unit is not Unit.DIVIDE})),
+            division_shifts=tuple(sorted({i.shift for i in v if i.unit is Unit.DIVIDE})),
             adds=any(i.add for i in v),
             tables=frozenset(i.table.kind for i in v if i.table),
             table_shifts=tuple(sorted({i.table.shift for i in v if i.table and i.table.kind is TableKind.INTERPOLATE})),
@@ -58,6 +77,8 @@ class Features:
                 "d": banks([i.d for i in v]),
             },  # fmt: skip
             cleared=frozenset(i.word.bank for i in program if isinstance(i, Clear)),
+            gated=frozenset(i.word.bank for i in program if isinstance(i, Gate)),
+            repeats=frozenset(i.repeats for i in program if isinstance(i, Loop)),
         )
 
     @property

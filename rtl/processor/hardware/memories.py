@@ -31,8 +31,12 @@ class Memories:
         self.counts = [Signal(range(n + 1), name=f"events_{k}") for k, n in enumerate(core.lists)]
         self.events = self._ram(m, "events", bits + self.column_bits + self.place_bits, sum(core.lists))
         tables = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
-        self.table = self._ram(m, "table", core.table_bits, core.table_words, tables) if features.tables else None
-        self.slopes = self._ram(m, "slopes", core.table_bits, core.table_words, tables) if features.slopes else None
+        self.table = (
+            self._ram(m, "table", core.table_bits, core.table_words, tables, holds=True) if features.tables else None
+        )
+        self.slopes = (
+            self._ram(m, "slopes", core.table_bits, core.table_words, tables, holds=True) if features.slopes else None
+        )
         self.weight_bits = max((core.weight_words - 1).bit_length(), 1)
         self.run_bits = max(int(image.columns[:, 1].max(initial=1)) - 1, 1).bit_length()
         rows = [int(first) | int(count) - 1 << self.weight_bits for first, count in image.columns]
@@ -41,22 +45,26 @@ class Memories:
         self.weights = self._ram(m, "weights", width, core.weight_words, image.weights)
         self.program = self._ram(m, "program", record_bits(core), len(image.program), image.program)
 
-    def _ram(self, m: Module, name: str, width: int, depth: int, words: Sequence[int] = ()) -> Ram:
+    def _ram(
+        self, m: Module, name: str, width: int, depth: int, words: Sequence[int] = (), *, holds: bool = False
+    ) -> Ram:
         # Both tables start with the same words.
         file = {"slopes": "table"}.get(name, name) if words else ""
-        ram = Ram(width=width, depth=max(depth, 2), init=words, file=file)
+        ram = Ram(width=width, depth=max(depth, 2), init=words, file=file, holds=holds)
         m.submodules[name] = ram
         return ram
 
     def _bank(self, m: Module, number: int) -> Ram:
         bank = self.core.banks[number]
         if bank.sums:
-            return self._ram(m, f"bank{number}", bank.bits * self.core.lanes, -(-bank.words // self.core.lanes))
+            return self._ram(
+                m, f"bank{number}", bank.bits * self.core.lanes, -(-bank.words // self.core.lanes), holds=True
+            )
         words = [0] * bank.words if any(which == number for which, _ in self.image.words) else []
         for (which, base), codes in self.image.words.items():
             if which == number:
                 words[base : base + len(codes)] = [int(c) & (1 << bank.bits) - 1 for c in codes]
-        return self._ram(m, f"bank{number}", bank.bits, bank.words, words)
+        return self._ram(m, f"bank{number}", bank.bits, bank.words, words, holds=True)
 
     def word_of(self, number: int, address: Value) -> Value:
         """The address of a word of a bank as its memory counts."""

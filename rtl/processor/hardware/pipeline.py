@@ -11,6 +11,7 @@ from ...interface import Engine
 from ..encoding import Opcode
 from ..isa import CONSTANT, PORT, Alu, Fresh, Old, Reduction, TableKind, Unit
 from .features import Features
+from .iterative import Divider, Root
 from .memories import Memories
 from .nest import LoopNest
 from .record import Record
@@ -40,12 +41,16 @@ class Pipeline:
         self.core = memories.core
         self.start, self.idle, self.young = Signal(name="vector_start"), Signal(), Signal(name="young")
         self.moved = Signal()
+        self.last_result = Signal(init=1)
+        self.offset_read = Signal()
+        self.row = Signal(self.core.address_bits) if features.indirect else None
         self.tolerance = tolerance
         register = Signal(len(word), name="vector_record")
         with m.If(self.start):
             m.d.control += register.eq(word)
         self.record = Record(self.core, register)
         self.go, self.issuing = Signal(), Signal(name="issuing")
+        self.waits: list[Value] = []
         self.stage = 0
         self.valids: list[Value] = []
         loaded = Signal(name="loading")
@@ -98,7 +103,10 @@ class Pipeline:
         token = self._next(self._unit(token))
         if features.reductions != {Reduction.NONE}:
             token = self._reduce(token)
-        token = self._next(token | {"value": self._rounded(token["value"], self.field("shift"), features.shifts)})
+        rounded = self._rounded(token["value"], self.field("shift"), features.shifts)
+        if Unit.DIVIDE in features.units:
+            rounded = Mux(self.field("unit") == Unit.DIVIDE, token["value"], rounded)
+        token = self._next(token | {"value": rounded})
         if features.adds:
             token["value"] = token["value"] + Mux(self.field("add"), token["c"], 0)
             token = self._next(token)
@@ -124,13 +132,22 @@ class Pipeline:
         return later
 
     def read_address(self, number: int) -> Value:
-        """What a bank reads for the entry at hand: no pass reads two places of one bank."""
+        """What a bank reads for the entry at hand: no pass reads two places of one bank. Behind an offset that was read
+        comes the row that it says."""
         address: Value = Const(0)
         for stream in "dcba":
             if number in self.features.reads(stream):
                 mine = self.memories.word_of(number, self.nest.address[stream])
+                if stream == "a" and self.row is not None:
+                    mine = Mux(self.offset_read, self.memories.word_of(number, self.row), mine)
                 address = Mux(self.field(f"{stream}_bank") == number, mine, address)
         return address
+
+    def reads(self, number: int) -> Value:
+        """Whether a bank gives another word in the next clock."""
+        if self.row is None or number not in self.features.reads("a"):
+            return self.go
+        return self.go | (self.offset_read & (self.field("a_bank") == number))
 
     def _operands(self, token: Token) -> Token:
         operands: Token = {}
@@ -146,8 +163,21 @@ class Pipeline:
                 zero = (fresh == Fresh.ALWAYS) | ((fresh == Fresh.TICK) & self.young)
                 chosen = choose(self.field(f"{stream}_bank"), words)
                 operands["old" if stream == "d" else stream] = Mux(zero, 0, chosen)
+        if self.features.indirect:
+            self._row(token, operands["c"])
         kept = {n: v for n, v in token.items() if not n.endswith("_at") and n != "x"}
         return self._next(kept | operands)
+
+    def _row(self, token: Token, offset: Value) -> None:
+        """An entry that is read through an offset waits a clock, in which its row is read."""
+        m, shown = self.m, Signal(name="row_read")
+        assert self.row is not None
+        m.d.comb += [
+            self.row.eq(token["a_at"] + offset),
+            self.offset_read.eq(token["valid"] & self.field("indirect") & ~shown),
+        ]
+        m.d.control += shown.eq(self.offset_read | (shown & ~self.go))
+        self.waits.append(self.offset_read)
 
     def _alu(self, t: Token) -> Token:
         zero = Const(0, Shape(2, signed=True))
@@ -165,8 +195,25 @@ class Pipeline:
             if Unit.MULTIPLY in self.features.units:
                 factor = Mux(self.field("unit") == Unit.MULTIPLY, t["b"], factor)
             forms = dict.fromkeys((int(Unit.SCALE), int(Unit.MULTIPLY)), x * factor)
+        if Unit.DIVIDE in self.features.units:
+            dividend = choose(self.field("shift"), {s: x << s for s in self.features.division_shifts}) + (t["b"] >> 1)
+            forms[int(Unit.DIVIDE)] = self._iterated(t, Unit.DIVIDE, Divider(dividend, t["b"]))
+        if Unit.ROOT in self.features.units:
+            forms[int(Unit.ROOT)] = self._iterated(t, Unit.ROOT, Root(x))
         forms[int(Unit.NONE)] = x
         return {n: v for n, v in t.items() if n != "b"} | {"value": choose(self.field("unit"), forms)}
+
+    def _iterated(self, t: Token, unit: Unit, part: Divider | Root) -> Value:
+        """The result of a unit for which the entry at hand, and all others, wait."""
+        self.m.submodules[unit.name.lower()] = part
+        wait = Signal(name=f"{unit.name.lower()}_waits")
+        self.m.d.comb += [
+            wait.eq(t["valid"] & (self.field("unit") == unit) & ~part.done),
+            part.start.eq(wait & (part.left == 0)),
+            part.take.eq(self.go),
+        ]
+        self.waits.append(wait)
+        return part.result
 
     def _reduce(self, t: Token) -> Token:
         m, x = self.m, t["value"]
@@ -209,8 +256,10 @@ class Pipeline:
             segment = Mux(between, choose(field("table_shift"), {s: t["index"] >> s for s in shifts}), segment)
         assert memories.table is not None
         m.d.comb += memories.table.read_address.eq(field("table_base") + segment)
+        m.d.comb += memories.table.read_enable.eq(self.go)
         if memories.slopes is not None:
             m.d.comb += memories.slopes.read_address.eq(field("table_slope") + segment)
+            m.d.comb += memories.slopes.read_enable.eq(self.go)
         t = self._next({n: v for n, v in t.items() if n != "index"})
         t["entry"] = memories.table.read_data.as_signed()
         if memories.slopes is not None:
@@ -237,13 +286,16 @@ class Pipeline:
     def _write(self, t: Token) -> None:
         m, y, memories = self.m, self.engine.y, self.memories
         out = self.bank == PORT
-        m.d.comb += self.go.eq(~(t["valid"] & out & y.valid & ~y.ready))
+        self.waits.append(t["valid"] & out & y.valid & ~y.ready)
+        m.d.comb += self.go.eq(~Cat(*self.waits).any())
         beats = self.engine.signature.y_port.beats
         taken = Signal(range(max(beats, 2)), name="results_taken")
         with m.If(y.valid & y.ready):
             m.d.control += [y.valid.eq(0), taken.eq(taken + 1)]
             with m.If(taken == beats - 1):
-                m.d.control += [taken.eq(0), self.engine.busy.eq(0)]
+                m.d.control += taken.eq(0)
+                with m.If(self.last_result):
+                    m.d.control += self.engine.busy.eq(0)
         with m.If(t["valid"] & out & self.go):
             m.d.control += y.valid.eq(1)
             m.d.sync += y.payload.eq(t["value"])
