@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pictures import CHROMIUM, album, picture
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "site"
 PAGES = BUILD / "pages"
@@ -24,7 +26,6 @@ DECISIONS = "toolchain/decisions"
 TUTORIAL = "docs/tutorial/digits.md"
 LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 PICTURE = re.compile(r"^<!-- picture: (\w+) -->$", re.MULTILINE)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"compilation": (1280, 1900), "campaign": (1280, 2600)}
 """Pixels of the window that each picture is taken in."""
 
@@ -91,22 +92,27 @@ def tutorial() -> None:
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     jupytext.write(notebook, PAGES / TUTORIAL.replace(".md", ".ipynb"))
     write(Path(TUTORIAL), text.replace("%%bash\n", ""))
-    for name, picture in resources["outputs"].items():
-        (PAGES / TUTORIAL).parent.joinpath(name).write_bytes(picture)
+    for name, drawn in resources["outputs"].items():
+        (PAGES / TUTORIAL).parent.joinpath(name).write_bytes(drawn)
 
 
 def reports() -> dict[str, Path]:
-    """Reports to take pictures of, by name: of a compilation, and of a campaign."""
+    """Reports to take pictures of, by name: of a compilation, a campaign, two builds, and two campaigns."""
     data, out, page = ROOT / "examples" / "data", WORK / "out", WORK / "compilation"
     program = Path(sys.executable).with_name("eqcompile")
     inputs = ["--inputs", data / "digits_test.npz"]
     net = ROOT / "examples" / "checkpoints" / "digits_cube.pt"
     call = [program, net, "--target", "numpy", "-o", out, "--calibrate", data / "digits_calibration.npz", *inputs]
     run([*call, "--report", page])
-    fault = ["fault", "run", out, "--model", "seu", "--sites", "state", "--engine", "fast", "--faults", "2000"]
+    fault = [program, "fault", "run", out, "--model", "seu", "--engine", "fast", *inputs, "--workers", "1"]
     rates = ["--env", "leo", "--part", "sram-sun-synchronous", "--mission", "5y"]
-    run([program, *fault, *inputs, *rates, "--workers", "1", "-o", WORK / "campaign"])
-    return {"compilation": page / "report.html", "campaign": WORK / "campaign" / "report.html"}
+    run([*fault, "--sites", "state", "--faults", "2000", *rates, "-o", WORK / "campaign"])
+    run([*fault, "--sites", "weight", "--faults", "200", "-o", WORK / "weights"])
+    run([program, "fault", "report", WORK / "campaign", "--against", WORK / "weights", "--report", WORK / "campaigns"])
+    run([*call[:5], WORK / "int4", *call[6:], "--weights", "int4", "--no-verify"])
+    run([program, "compare", out, WORK / "int4", *inputs, "--report", WORK / "builds"])
+    pages = {name: WORK / name / "report.html" for name in ("campaign", "campaigns", "builds")}
+    return {"compilation": page / "report.html", **pages}
 
 
 def run(words: list[object]) -> None:
@@ -117,8 +123,11 @@ def run(words: list[object]) -> None:
 
 
 def pictures() -> None:
-    """Put a picture of each report where a page asks for one; the page with it is kept beside the picture."""
+    """Put a picture of each report where a page asks for one; the page with it is kept beside the picture. In
+    `build/site/pictures` is the whole of each report at three widths, light, dark and as PDF, for whoever looks."""
     drawn = reports() if CHROMIUM else {}
+    for name, report in drawn.items():
+        album(report, BUILD / "pictures", name)
     for page in sorted(PAGES.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         for name in PICTURE.findall(text):
@@ -131,16 +140,6 @@ def pictures() -> None:
 def _shown(match: re.Match[str]) -> str:
     name = match[1]
     return f"[![Report of a {name}, top of the page]({name}.png)]({name}.html)"
-
-
-def picture(page: Path, file: Path, width: int, height: int) -> None:
-    """What a browser shows of a page, as PNG."""
-    assert CHROMIUM is not None
-    words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
-    words += ["--virtual-time-budget=3000", f"--user-data-dir={WORK / 'profile'}", f"--screenshot={file}"]
-    run([CHROMIUM, *words, page.as_uri()])
-    if not file.exists():
-        sys.exit(f"no picture of {page}")
 
 
 def say(text: str) -> None:

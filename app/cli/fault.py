@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,16 @@ def _reported(folder: Path, work: Callable[[], None]) -> Reply:
         text = f"{_summary(parts)}\ninterrupted; eqfault resume {shlex.quote(str(folder))} goes on"
         return Reply({**parts, "interrupted": True, "folder": str(folder)}, text, INTERRUPTED)
     parts, page = api.standing(folder), folder / "report.html"
-    return Reply({**parts, "folder": str(folder), "report": str(page)}, f"{_summary(parts)}\n{page}")
+    lines = [_summary(parts), *_rates(folder), str(page)]
+    return Reply({**parts, "folder": str(folder), "report": str(page)}, "\n".join(lines))
+
+
+def _rates(folder: Path) -> list[str]:
+    """What the report says in front of rates in an environment; nothing without one."""
+    from ..report.campaign.headline import environment_rows
+
+    document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return [f"  {name}: {value} ({kind})" for name, value, kind in environment_rows(document)]
 
 
 def report(argv: Sequence[str]) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,6 +13,8 @@ from .kit import marked, remark, render, section, table, write
 
 __all__ = ["comparison_page", "write_comparison"]
 
+_DIGEST = re.compile("[0-9a-f]{40,}")
+
 
 def write_comparison(document: BuildComparison, folder: Path) -> None:
     """Write `report.json` and `report.html` into `folder`. Raises ArtifactError on a disk that refuses."""
@@ -20,7 +23,7 @@ def write_comparison(document: BuildComparison, folder: Path) -> None:
 
 def comparison_page(document: BuildComparison) -> str:
     """The page: what differs, runs side by side, what is the same."""
-    first, second = document["builds"]
+    first, second = _names(*document["builds"])
     net = "The integers are the same to the bit." if document["same_net"] else "The integers are not the same."
     parts = []
     if "run" in document:
@@ -35,13 +38,26 @@ def comparison_page(document: BuildComparison) -> str:
             body += _neighbourhood(run["neighbourhood"], first, second)
         parts.append(section("On the same samples", run["kind"], body))
     for title, same in (("What differs", False), ("What is the same", True)):
-        rows = [[f["name"], *map(_cell, f["values"])] for f in document["facts"] if f["same"] is same]
+        facts = [
+            f for f in document["facts"] if f["same"] is same and any(v not in (None, [], "") for v in f["values"])
+        ]
+        rows = [[_plain(f["name"]), *map(_cell, f["values"])] for f in facts]
         values = ["value"] if same else [first, second]
         body = table(["what", *values], [row[: 1 + len(values)] for row in rows], range(3))
         parts.append(section(title, "measured", body))
     heading = "Two builds"
-    intro = remark(f"{first} and {second}. {net}")
+    intro = remark("{} and {}. {}".format(*document["builds"], net))
     return render("page.html", title=heading, heading=heading, intro=intro, body=Markup("").join(parts))
+
+
+def _names(first: str, second: str) -> tuple[str, str]:
+    """The last parts of two paths, as many as tell them apart."""
+    parts = Path(first).parts, Path(second).parts
+    for count in range(1, max(map(len, parts))):
+        names = Path(*parts[0][-count:]), Path(*parts[1][-count:])
+        if names[0] != names[1]:
+            return str(names[0]), str(names[1])
+    return first, second
 
 
 def _neighbourhood(around: Neighbourhood, first: str, second: str) -> Markup:
@@ -57,5 +73,12 @@ def _neighbourhood(around: Neighbourhood, first: str, second: str) -> Markup:
     return remark(marked(title, "simulated")) + table(head, rows)
 
 
-def _cell(value: object) -> str:
+def _plain(name: str) -> str:
+    """Words for keys of the manifest; names of the net's own values stay as they are."""
+    return name if name.startswith(("parameter ", "state ")) else name.replace("_", " ")
+
+
+def _cell(value: object) -> str | Markup:
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return Markup("<code>{}</code>").format(value)
     return "none" if value is None else shown(value)

@@ -18,6 +18,8 @@ __all__ = ["facts"]
 _HIDDEN = ("kind", "how", "summary")
 """Said elsewhere: by the mark of the section, and as lines."""
 _ROWS = 40
+_WIDE = 6
+"""Columns beyond which a single object is a table of names and values."""
 _USAGE = {"label", "needed", "available"}
 """Keys of a row that says how many cells of a part are taken."""
 
@@ -70,6 +72,9 @@ def _titled(name: str, rows: Sequence[JsonObject]) -> Markup:
     title = Markup("<h4>{}</h4>").format(name.replace("_", " ").replace(".", ", "))
     if all(_USAGE <= row.keys() for row in rows):
         return title + _usage(rows)
+    if len(rows) == 1 and len(rows[0]) > _WIDE:
+        only = {key: value for key, value in rows[0].items() if key not in _HIDDEN}
+        return title + table(["name", "value"], list(_rows("", only)), wide=1)
     head = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _HIDDEN]
     head = [key for key in head if not all(_is_table(row.get(key)) for row in rows)]
     cells = [[_listed(row.get(key, "")) for key in head] for row in rows[:_ROWS]]

@@ -15,6 +15,7 @@ from ..wording import lines_of, percent, shown, told_once
 from . import kit
 from .data import document
 from .details import facts
+from .formats import format_tables
 from .headline import headline
 from .kit import HTML, JSON, kind, number, picker, remark, render
 from .panels import OBSERVATORY, confusion_panel, cube_panels, overall, sample_panels, settling_panel
@@ -30,7 +31,6 @@ from .schema import (
 
 __all__ = ["HTML", "JSON", "check_folder", "render_page", "write"]
 
-_SHOWN_ENTRIES = 4
 _MARKS = 2
 """Keys of details that say where the others come from."""
 
@@ -110,8 +110,6 @@ def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, 
     settings = [[g["name"], shown(g["value"]), g["source"]] for g in r["settings"]["given"]]
     settings += [[a["name"], shown(a["value"]), f"assumed: {a['source']}"] for a in assumed]
     states = r["agreement"]["state_error_lsb"].items()
-    choices = r["quantization"]["choices"]["rows"]
-    head = list(dict.fromkeys(key for row in choices for key in row))
     equal = [v for v in r["verification"] if v["status"] == "equal"]
     again = r["ir_digest"] in drawn
     drawn.add(r["ir_digest"])
@@ -129,7 +127,7 @@ def _result(r: ReportedResult, drawn: set[str], number_of: int) -> Mapping[str, 
         "counters": told_once({v["simulator"]: v["details"] for v in equal}),
         "lines": lines_of(r["target"]["details"], "summary"),
         "given": settings,
-        "choices": {"head": head, "rows": [[_cell(row.get(key, "")) for key in head] for row in choices]},
+        "formats": list(format_tables(r["quantization"]["choices"]["rows"])),
         "target_facts": facts({**r["target"]["options"], **r["target"]["details"]}),
         "simulator_facts": [(v["simulator"], facts(v["details"])) for v in equal if len(v["details"]) > _MARKS],
     }
@@ -192,9 +190,3 @@ def _bare(n: Number) -> Markup:
 
 def _percent(n: Number) -> Markup:
     return Markup("{}{}").format(percent(n["value"], 1), kind(n["kind"]))
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, list) and len(value) > _SHOWN_ENTRIES:
-        return f"{len(value)} entries, in {JSON}"
-    return shown(value)

@@ -140,6 +140,17 @@ def test_text_for_people_shows_intervals(place: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
+def test_the_terminal_tells_the_mean_time_to_failure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if whoever asked for rates had to open the page to see them, or were told others than it has."""
+    assert main([*RUN, "--faults", "40", "--env", "leo", "--part", "sram-sun-synchronous", "--mission", "5y"]) == 0
+    out = capsys.readouterr().out
+    page = (place / "c" / "report.html").read_text()
+    line = next(line for line in out.splitlines() if line.startswith("  MTTF, low Earth orbit: "))
+    assert line.endswith(" (estimated)")
+    assert line.removeprefix("  MTTF, low Earth orbit: ").removesuffix(" (estimated)") in page
+    assert " FIT, " in out
+
+
 def test_a_baseline_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if the control were another campaign than the one asked for, or were left out of a resume."""
     said = eqfault(capsys, *RUN, "--baseline", "net.onnx", "--faults", "200")

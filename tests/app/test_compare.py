@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, legible
 
 from eqcompile.app.cli.main import main
 from eqcompile.app.comparison import compare_builds
@@ -96,3 +97,16 @@ def test_the_command_tells_and_writes_it(place: Path, tmp_path: Path, capsys: py
     assert json.loads((tmp_path / "page" / "report.json").read_text()) == document
     assert (tmp_path / "page" / "report.html").read_text() == comparison_page(document)
     assert main(["compare", str(place / "a"), str(tmp_path)]) == 6
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_nothing_of_the_page_is_cut(place: Path, tmp_path: Path) -> None:
+    """Would break if a digest or the path of a folder were wider than a screen; names are those that tell builds
+    apart, and a field without a value in either is not shown."""
+    page = comparison_page(compare_builds(place / "a", place / "b", TEST, limit=3))
+    legible(page, tmp_path)
+    assert f'<th class="t">{place.name}' not in page
+    assert '<th class="t">a</th><th class="t">b</th>' in page
+    assert "source assumed" not in page
+    assert "parameter W_in_weight" in page

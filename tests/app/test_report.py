@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, WIDTHS, seen
+from browser import CHROMIUM, WIDTHS, legible, seen
 
 from eqcompile.app import compile as pipeline
 from eqcompile.app import report
@@ -358,3 +358,14 @@ def test_a_browser_draws_the_page(document: dict[str, Any], tmp_path: Path, widt
     assert told["size"] >= 8
     assert told["wide"] <= 0
     assert told["bad"] is False
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_nothing_of_the_page_is_cut(document: dict[str, Any], tmp_path: Path) -> None:
+    """Would break if a value in front lay beyond the edge of a telephone, or a table beyond that of the paper."""
+    synthesis = {"part": "ecp5-25k", "cells": {f"CELL_{k}": k for k in range(9)}, "notes": ["a long note"] * 6}
+    synthesis |= {name: 100.0 for name in ("fmax_mhz", "clock_mhz", "flip_flops", "lut4")}
+    synthesis["slowest"] = "core.engine.sweep_drive_64.drive_linear_sum_1_TRELLIS_FF_Q_3"
+    document["results"][0]["target"]["details"] |= {"synthesis": [synthesis], "summary": [synthesis["slowest"]]}
+    legible(report.render_page(document), tmp_path)

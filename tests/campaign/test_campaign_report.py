@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, WIDTHS, seen
+from browser import CHROMIUM, WIDTHS, legible, seen
 
 from eqcompile.app.report.campaign import write
 from eqcompile.app.report.campaign.page import render
@@ -252,6 +252,13 @@ def test_a_browser_draws_every_figure_without_a_complaint(folder: Path, tmp_path
     assert told["size"] >= 8
     assert told["wide"] <= 0
     assert told["bad"] is False
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_nothing_of_the_page_is_cut(folder: Path, tmp_path: Path) -> None:
+    """Would break if a value in front lay beyond the edge of a telephone, or a table beyond that of the paper."""
+    legible((folder / "report.html").read_text(), tmp_path)
 
 
 def test_the_bound_stands_beside_a_contraction_and_nowhere_else() -> None:

@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from browser import CHROMIUM, WIDTHS
+from PIL import Image
 
 from eqcompile.app.cli.commands import run_command
 from eqcompile.app.cli.console import Parser
@@ -33,7 +35,9 @@ def site() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        spec.loader.exec_module(module)
     return module
 
 
@@ -171,3 +175,21 @@ def test_the_mechanisms_are_those_of_the_program() -> None:
 
     text = (DOCS / "how-to" / "hardened-core.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", text, re.MULTILINE)) == MECHANISMS
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_the_album_of_a_page_has_each_width_in_light_and_dark_and_a_pdf(tmp_path: Path) -> None:
+    """Would break if a page were cut, drawn at another width, or dark where it should be light."""
+    page = tmp_path / "page.html"
+    style = ":root { color-scheme: light dark } @media (prefers-color-scheme: dark) { body { background: #000 } }"
+    page.write_text(f"<html><style>{style}</style><body><div style='height:1500px'>text</div></body></html>")
+    files = {file.name: file for file in site().album(page, tmp_path / "album", "p")}
+    names = [f"p-{width}-{scheme}.png" for width in WIDTHS for scheme in ("light", "dark")]
+    assert sorted(files) == sorted([*names, "p.pdf"])
+    assert files["p.pdf"].read_bytes().startswith(b"%PDF")
+    for name in names:
+        with Image.open(files[name]) as image:
+            assert image.width == max(int(name.split("-")[1]), 500)
+            assert image.height >= 1500
+            assert sum(image.convert("RGB").getpixel((10, 1400))) == (0 if "dark" in name else 3 * 255)  # type: ignore[arg-type]

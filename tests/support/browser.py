@@ -24,12 +24,16 @@ PROBE = """<script>addEventListener('load', () => {
     width: innerWidth, figures: boxes.length, empty: boxes.filter(b => b.width < 20 || b.height < 20).length, out, size,
     silent: shown.filter(s => !s.getAttribute('aria-label')).length,
     wide: document.documentElement.scrollWidth - innerWidth,
+    cut: [...document.querySelectorAll('.wide, p, li')].filter(
+      e => e.checkVisibility() && e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(
+      e => [e.querySelector('svg') ? 99 : e.querySelectorAll('th').length, e.innerText.slice(0, 60)]),
     bad: /NaN|undefined|\\[object/.test(document.body.innerText)});
 })</script></body>"""
 
 
 class Seen(TypedDict):
-    """`out`: texts that leave their figure; `size`: pixels of the smallest text; `wide`: pixels of overflow."""
+    """`out`: texts that leave their figure; `size`: pixels of the smallest text; `wide`: pixels of overflow; `cut`:
+    tables, paragraphs and figures (99 columns) wider than their place, by columns and first words."""
 
     width: int
     figures: int
@@ -38,7 +42,23 @@ class Seen(TypedDict):
     size: float
     silent: int
     wide: int
+    cut: list[tuple[int, str]]
     bad: bool
+
+
+def printed(page: str) -> str:
+    """The page as paper gets it: its rules for print hold on the screen too."""
+    assert "@media print" in page
+    return page.replace("@media print", "@media all")
+
+
+def legible(page: str, folder: Path) -> None:
+    """Assert that of a page nothing is cut: on a telephone no table of names and values and no paragraph, on a screen
+    and on paper (A4 less its margins) nothing at all."""
+    telephone = [cut for cut in seen(page, WIDTHS[0], folder)["cut"] if cut[0] <= 2]
+    assert telephone == []
+    assert seen(page, WIDTHS[-1], folder)["cut"] == []
+    assert seen(printed(page), 688, folder)["cut"] == []
 
 
 def seen(page: str, width: int, folder: Path) -> Seen:

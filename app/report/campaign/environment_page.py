@@ -47,6 +47,9 @@ def environment_section(report: CampaignReport) -> Markup:
         ]
         for r in [*e["sites"], e["total"]]
     ]
+    head = ["site", "cell", "bits", "upsets per hour", "failing", "FIT", "FIT, joint interval", "MTTF"]
+    if not any(row[1] for row in rows):
+        head, rows = head[:1] + head[2:], [row[:1] + row[2:] for row in rows]
     m = e["mission"]
     flown = (
         f"{m['runs']:,} simulated missions of {e['mission_s'] / 86_400:.4g} days, {e['devices']} device(s): on average "
@@ -64,7 +67,7 @@ def environment_section(report: CampaignReport) -> Markup:
     body = (
         table(["constant", "value", "source"], constants, wide=2)
         + _kinds(report)
-        + table(["site", "cell", "bits", "upsets per hour", "failing", "FIT", "FIT, joint interval", "MTTF"], rows)
+        + table(head, rows)
         + remark(marked(f"{flown}.", "simulated"))
         + scrub
     )

@@ -12,7 +12,7 @@ from ..kit import marked, table
 from .environment_page import years
 from .schema import CampaignReport
 
-__all__ = ["assumptions", "exclusions", "headline", "headline_rows"]
+__all__ = ["assumptions", "environment_rows", "exclusions", "headline", "headline_rows"]
 
 
 def headline_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
@@ -23,6 +23,12 @@ def headline_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
         r = m["rate"]
         value = f"{percent(r['estimate'], 3)} of faults, {percent(r['low'], 3)} to {percent(r['high'], 3)}"
         rows.append((m["measure"], f"{value} at {confidence:g} confidence", "simulated"))
+    return [*rows, *environment_rows(report)]
+
+
+def environment_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
+    """MTTF and FIT with their bounds, as `headline_rows`; none without an environment."""
+    rows = []
     if "environment" in report:
         t = report["environment"]["total"]
         least = f"at least {years(HOURS_PER_FIT / t['fit_high'])}" if t["fit_high"] > 0 else "no lower bound"
