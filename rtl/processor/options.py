@@ -28,6 +28,7 @@ class Processor(Architecture):
     conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
 
     lanes: int = option(4, bounds=Bounds(1), help="weights applied in one clock, a power of two")
+    width: int = option(1, bounds=Bounds(1), help="entries of a vector in one clock, a power of two up to the lanes")
 
     @property
     def saboteurs(self) -> bool:
@@ -41,6 +42,9 @@ class Processor(Architecture):
         faults = [*super().option_faults(parts)]
         if self.lanes > 0 and self.lanes & (self.lanes - 1):
             faults.append(Diagnostic("rtl-lanes", f"lanes is {self.lanes}, must be a power of two", "lanes"))
+        if self.width > 0 and (self.width & (self.width - 1) or self.width > max(self.lanes, 1)):
+            what = f"width is {self.width}, must be a power of two, and no more than the {self.lanes} lanes"
+            faults.append(Diagnostic("rtl-lanes", what, "width"))
         return faults
 
     def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
@@ -56,10 +60,10 @@ class Processor(Architecture):
     def memory_bits(self, net: IntNet) -> int:
         from .compiler import compile_net
 
-        core = compile_net(net, lanes=self.lanes).image.core
+        core = compile_net(net, lanes=self.lanes, width=self.width).image.core
         return core.weight_words * (core.lanes * core.code_bits + core.group_bits)
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .hardware import ProcessorEngine
 
-        return ProcessorEngine(net, trace=trace, lanes=self.lanes)
+        return ProcessorEngine(net, trace=trace, lanes=self.lanes, width=self.width)

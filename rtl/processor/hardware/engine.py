@@ -15,7 +15,7 @@ from eqcompile.toolchain.typed_json import JSON
 
 from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
 from ..compiler import compile_net
-from ..isa import End, Loop
+from ..isa import PORT, End, Loop, Vector
 from .core import Logic
 
 __all__ = ["ProcessorEngine", "check", "foresee"]
@@ -36,10 +36,13 @@ class ProcessorEngine(Engine):
 
     architecture = "processor"
 
-    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4) -> None:
+    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4, width: int = 1) -> None:
         self.refuse(list(schedule_refusals(net)))
-        self.program = compile_net(net, lanes=lanes)
-        super().__init__(net, trace=trace, inject=False)
+        self.program = compile_net(net, lanes=lanes, width=width)
+        vectors = [i for i in self.program.instructions if isinstance(i, Vector)]
+        x = width if all(i.wide for i in vectors if i.a.bank == PORT) else 1
+        y = width if all(i.wide for i in vectors if i.d.bank == PORT) else 1
+        super().__init__(net, beat=x, result_beat=y, trace=trace, inject=False)
 
     @property
     def nesting(self) -> int:
@@ -52,7 +55,8 @@ class ProcessorEngine(Engine):
 
     def describe(self) -> dict[str, JSON]:
         core = self.program.image.core
-        return {"arch": self.architecture, "lanes": core.lanes, "axes": core.axes, "banks": len(core.banks)}
+        sizes: dict[str, JSON] = {"lanes": core.lanes, "width": core.width, "axes": core.axes, "banks": len(core.banks)}
+        return {"arch": self.architecture, **sizes}
 
     def build(self) -> Module:
         return Logic(self, self.program, self.nesting).m
