@@ -17,7 +17,7 @@ from enum import IntEnum
 from math import prod
 from typing import ClassVar
 
-from amaranth import Elaboratable, Module, Value, unsigned
+from amaranth import Const, Elaboratable, Module, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,7 +26,7 @@ from eqcompile.toolchain.ir import Format, IntNet, Net
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import LINEAR, Analysis, tap_count
 from eqcompile.toolchain.requirements import Requirements
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .control import restarted
 from .harden.mechanisms import FLAGS
@@ -35,6 +35,7 @@ from .harden.tmr import merge_control
 __all__ = [
     "HARDENED",
     "ID",
+    "IMAGES",
     "LOADING",
     "MAX_SCHEDULE",
     "Engine",
@@ -77,6 +78,9 @@ class Register(IntEnum):
     Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
     it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
     found that is not repaired. A soft reset leaves them alone.
+
+    Cores that hold images have IMAGE: bit 0: it holds one and runs; bit 1: one is being loaded; bits 8 to 10: why the
+    last one was refused; and IMAGE_CRC: its CRC-32.
     """
 
     ID = 0x00
@@ -93,10 +97,14 @@ class Register(IntEnum):
     FAULTS = 0x2C
     CORRECTED = 0x30
     DETECTED = 0x34
+    IMAGE = 0x38
+    IMAGE_CRC = 0x3C
 
 
 HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
 """Registers of cores with hardening."""
+IMAGES = (Register.IMAGE, Register.IMAGE_CRC)
+"""Registers of cores that hold images."""
 LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
 """Registers of cores whose weights are in a memory."""
 
@@ -155,6 +163,10 @@ class EngineSignature(wiring.Signature):
     nets that take a sequence: `x` carries the codes of frame after frame, and `y` a result for each if the net emits
     every one.
 
+    `image_*` exist with `image`: what is loaded is an image, its words in their order from address 0 on.
+    `image_status`, `image_crc`: as the registers of the bus shell say. In a clock with `image_begins` an image is
+    there, whose schedule is `image_steps` and `image_tolerance`.
+
     `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends.
 
     `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks. A clock with
@@ -182,9 +194,10 @@ class EngineSignature(wiring.Signature):
         inject: bool = False,
         harden: bool = False,
         frames: bool = False,
+        image: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.traced, self.states = x, y, traced, tuple(states)
-        self.frames = frames
+        self.frames, self.image = frames, image
         members: dict[str, In | Out] = {
             "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
             "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
@@ -198,6 +211,9 @@ class EngineSignature(wiring.Signature):
             members |= {"frames": In(16)}
         if load_bits:
             members |= {"load_address": In(load_bits), "load_data": In(32), "load_enable": In(1)}
+        if image:
+            members |= {"image_status": Out(16), "image_crc": Out(32), "image_begins": Out(1)}
+            members |= {"image_steps": Out(16), "image_tolerance": Out(16)}
         if inject:
             members |= {"inject_enable": In(1), "inject_event": In(1), "inject_arm": In(1)}
             members |= {"inject_word": In(16), "inject_unit": In(16), "inject_tick": In(16)}
@@ -297,24 +313,37 @@ class Engine(wiring.Component):
         inject: bool,
         load_bits: int = 0,
         harden: bool = False,
+        image: bool = False,
+        formats: tuple[Format, Format] | None = None,
     ) -> None:
-        """The ports of an engine for `net`."""
+        """The ports of an engine for `net`. `formats`: of codes that enter and leave, wider than the net's own."""
         self.net = net
         sizes = Analysis.of(net).sizes
         inputs = [(i.name, prod(i.shape)) for i in net.inputs]
         outputs = [(o.value, sizes[o.value]) for o in net.outputs]
+        x = port_of(net, inputs, min(beat, sum(count for _, count in inputs)))
+        y = port_of(net, outputs, min(result_beat, sum(count for _, count in outputs)))
+        if formats is not None:
+            x, y = replace(x, format=formats[0]), replace(y, format=formats[1])
         super().__init__(
             EngineSignature(
-                port_of(net, inputs, min(beat, sum(count for _, count in inputs))),
-                port_of(net, outputs, min(result_beat, sum(count for _, count in outputs))),
+                x,
+                y,
                 traced=trace,
                 states=[(s.name, prod(s.shape), net.formats[s.name]) for s in net.states],
                 load_bits=load_bits,
                 inject=inject,
                 harden=harden,
                 frames=net.schedule.frames,
+                image=image,
             )
         )
+
+    @property
+    def lasts(self) -> tuple[Value, Value]:
+        """Numbers of the last beat of a sample, and of a result."""
+        x, y = self.signature.x_port.beats, self.signature.y_port.beats
+        return Const(x - 1, range(x)), Const(y - 1, range(y))
 
     def refuse(self, faults: Sequence[Diagnostic]) -> None:
         """Raise UnsupportedError if there are faults; to be called before anything is built."""
@@ -326,6 +355,11 @@ class Engine(wiring.Component):
     @abstractmethod
     def build(self) -> Module:
         """The engine's logic, which drives its ports; `restart` is left to `elaborate`."""
+
+    @property
+    def configuration(self) -> JsonObject | None:
+        """What core.json says for those who compile other nets for this core; None if it runs its own alone."""
+        return None
 
     @abstractmethod
     def describe(self) -> dict[str, JSON]:

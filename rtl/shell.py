@@ -124,8 +124,8 @@ class Shell(wiring.Component):
 
     def _input(self, m: Module, errors: Signal) -> None:
         """Beats into the engine, exactly `x_port.beats` a frame."""
-        x, last_index = self.engine.x, self.x_port.beats - 1
-        index = Signal(range(self.x_port.beats), name="index")
+        x, last_index = self.engine.x, self.engine.lasts[0]
+        index = Signal.like(last_index, init=0, name="index")
         filling = Signal(name="filling")
         cutting = Signal(name="cutting")
         passing = ~(filling | cutting | self.engine.restart)
@@ -158,7 +158,8 @@ class Shell(wiring.Component):
     def _output(self, m: Module, stalls: Signal, results: Signal, made: Signal) -> None:
         """Beats out of the engine, TLAST on the last one of a result."""
         y, port = self.engine.y, self.y_port
-        index = Signal(range(port.beats), name="index")
+        last_index = self.engine.lasts[1]
+        index = Signal.like(last_index, init=0, name="index")
         payload, bits = Value.cast(y.payload), port.format.bits
         for i in range(port.beat):
             code = payload[bits * i : bits * (i + 1)]
@@ -167,7 +168,7 @@ class Shell(wiring.Component):
         m.d.comb += [
             self.m_axis_tvalid.eq(y.valid & ~self.engine.restart),
             y.ready.eq(self.m_axis_tready & ~self.engine.restart & ~self.closing),
-            self.m_axis_tlast.eq(index == port.beats - 1),
+            self.m_axis_tlast.eq(index == last_index),
             self.m_axis_tuser.eq(self.engine.made),
             self.stalled.eq(self.m_axis_tvalid & ~self.m_axis_tready),
         ]
@@ -251,6 +252,8 @@ class Shell(wiring.Component):
         }
         if self.loads:
             readable[Register.LOAD_ADDRESS] = load_address
+        if engine.signature.image:
+            readable |= {Register.IMAGE: engine.image_status, Register.IMAGE_CRC: engine.image_crc}
         if self.guard is not None:
             readable[Register.FAULTS] = self.guard.flags
             readable |= {Register.CORRECTED: self.guard.corrected_count, Register.DETECTED: self.guard.detected_count}
@@ -263,6 +266,10 @@ class Shell(wiring.Component):
                 for register, value in readable.items():
                     with m.Case(register):
                         m.d.sync += [self.s_axil_rdata.eq(value), self.s_axil_rresp.eq(0)]
+
+        if engine.signature.image:
+            with m.If(engine.image_begins):
+                m.d.control += [steps.eq(engine.image_steps), tolerance.eq(engine.image_tolerance)]
 
         data = self.s_axil_wdata
         take = Signal(name="take")

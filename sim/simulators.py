@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
+from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .builds import VERILATOR, built_core
@@ -107,6 +108,14 @@ class _BenchSimulator(ScriptSimulator):
     """
 
     target: ClassVar[str] = "rtl"
+
+    def shortages(self, artifact: Artifact) -> Sequence[Diagnostic]:
+        if (artifact.folder / "bench").is_dir():
+            return ()
+        what, hint = "an image for a core that exists has no bench to run", "load it to its core"
+        return (
+            Diagnostic("simulator-no-bench", what, self.name, f"{hint}; its program was run before it was written"),
+        )
 
     def run(
         self,

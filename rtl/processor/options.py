@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
-from eqcompile.toolchain.diagnostics import Diagnostic
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.requirements import Requirements
@@ -15,6 +16,7 @@ from ..architecture import Architecture
 
 if TYPE_CHECKING:
     from ..interface import Engine
+    from .description import Description
 
 __all__ = ["Processor"]
 
@@ -28,7 +30,9 @@ class Processor(Architecture):
     conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
 
     lanes: int = option(4, bounds=Bounds(1), help="weights applied in one clock, a power of two")
-    width: int = option(1, bounds=Bounds(1), help="entries of a vector in one clock, a power of two up to the lanes")
+    also: str = option(
+        "", metavar="FILE[,FILE]", help="core.json of other cores: this one has room and units for their nets as well"
+    )
 
     @property
     def saboteurs(self) -> bool:
@@ -42,9 +46,10 @@ class Processor(Architecture):
         faults = [*super().option_faults(parts)]
         if self.lanes > 0 and self.lanes & (self.lanes - 1):
             faults.append(Diagnostic("rtl-lanes", f"lanes is {self.lanes}, must be a power of two", "lanes"))
-        if self.width > 0 and (self.width & (self.width - 1) or self.width > max(self.lanes, 1)):
-            what = f"width is {self.width}, must be a power of two, and no more than the {self.lanes} lanes"
-            faults.append(Diagnostic("rtl-lanes", what, "width"))
+        try:
+            _others(self.also)
+        except UsageError as error:
+            faults += error.diagnostics
         return faults
 
     def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
@@ -55,15 +60,22 @@ class Processor(Architecture):
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .hardware.engine import check
 
-        return list(check(net))
+        return list(check(net, self.lanes, _others(self.also)))
 
     def memory_bits(self, net: IntNet) -> int:
-        from .compiler import compile_net
+        from .description import Description, program_of
 
-        core = compile_net(net, lanes=self.lanes, width=self.width).image.core
+        core = reduce(Description.joined, _others(self.also), program_of(net, self.lanes)[1]).core
         return core.weight_words * (core.lanes * core.code_bits + core.group_bits)
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .hardware import ProcessorEngine
 
-        return ProcessorEngine(net, trace=trace, lanes=self.lanes, width=self.width)
+        return ProcessorEngine(net, trace=trace, lanes=self.lanes, also=_others(self.also))
+
+
+def _others(files: str) -> tuple[Description, ...]:
+    """The cores of `also`. Raises UsageError: a file describes none."""
+    from .corefile import read_core
+
+    return tuple(read_core(file, "also") for file in files.split(",") if file)

@@ -101,6 +101,7 @@ def write_folder(
         (folder / SPRAM).write_text(_spram_model(), encoding="utf-8")
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
+    layout |= {"configuration": shell.engine.configuration}
     layout |= {"contents": sorted(path.name for path in folder.glob("*.hex"))}
     layout |= {"inject": _write_saboteurs(net, architecture, folder, steps) if saboteurs else None}
     write_json(folder / "core.json", layout | {"preloaded": architecture.preloaded})
@@ -278,9 +279,16 @@ def _line(details: JsonObject) -> str:
     return ", ".join(f"{k} {v}" for k, v in shown.items()) or "no figures"
 
 
-def _loads(architecture: Architecture, words: Sequence[int] | None) -> str:
+def _loads(architecture: Architecture, words: Sequence[int] | None, *, image: bool) -> str:
     if words is None:
         return "The weights are constants of the core."
+    if image:
+        return (
+            f"The core starts with the image of this net (`weights.npz`, {len(words)} words of 32 bits) and takes\n"
+            "others while it is idle: write 0 to LOAD_ADDRESS, then LOAD_DATA once a word. `eqcompile MODEL --target\n"
+            "rtl --core core.json` writes the image of another net. A damaged word leaves the core without an image\n"
+            "and idle, an image for another core changes nothing; IMAGE says so, and IMAGE_CRC what is held."
+        )
     how = "write LOAD_ADDRESS, then LOAD_DATA once a word, while the core is idle"
     if not architecture.preloaded:
         return (
@@ -318,7 +326,7 @@ def _readme(
         y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
         inputs="\n".join(f"- `{i.name}` {list(i.shape)}" for i in net.inputs),
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
-        loads=_loads(architecture, words),
+        loads=_loads(architecture, words, image=shell.engine.signature.image),
         registers=readme_table(register_rows(shell)),
         hardening=_hardening(shell.engine, flags=shell.guard is not None),
         primitives="no vendor primitives" if architecture.preloaded else "its vendor primitives are `SB_SPRAM256KA`",

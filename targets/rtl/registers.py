@@ -25,6 +25,7 @@ def register_rows(shell: Shell) -> tuple[Row, ...]:
         steps=schedule.steps,
         tolerance=schedule.tolerance,
         loads=shell.loads,
+        image=shell.engine.signature.image,
         flags=FLAGS if shell.guard is not None else None,
     )
 

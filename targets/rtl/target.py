@@ -34,8 +34,9 @@ from eqcompile.toolchain.requirements import Requirements
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .emit import THINNED, TOLERANT, parts_of, saboteur_sites, shell_of, write_folder
-from .engines import AUTO, candidates, choose, foresee
+from .engines import AUTO, architecture, candidates, choose, foresee
 from .finish import Requests, block_ram_estimates, finish_folder, need_tools, shortfalls
+from .image import ImagePlan, plan_image
 from .synth.fit import early_shortfalls, memory_shortfalls
 from .synth.flow import engine_of, require_clock
 from .synth.parts import PARTS
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RtlTarget"]
 
+PROCESSOR = "processor"
+"""The architecture whose cores take images."""
 EMITTING = {"amaranth": "amaranth"}
 """Packages that emitting needs, by module."""
 EMISSION_S = 16.5
@@ -93,6 +96,9 @@ class RtlTarget(Target):
         bounds=Bounds(0, above=True),
         help="frequency that the core must reach on each part of --synth, by the median of the seeds, in MHz",
     )
+    core: str | None = option(
+        None, metavar="FILE", help="core.json of a processor that exists: write an image of the net for it, and no core"
+    )
     board: Literal["ulx3s", "icebreaker"] | None = option(
         None, help="also write board/: bitstream, UART top and host script"
     )
@@ -133,9 +139,10 @@ class RtlTarget(Target):
     def preflight(self, needs: Requirements) -> Sequence[Diagnostic]:
         if any(importlib.util.find_spec(module) is None for module in EMITTING):
             return ()
-        return foresee(needs, self.arch, self.requests.devices)
+        arch = (architecture(PROCESSOR),) if self.core is not None else self.arch
+        return foresee(needs, arch, self.requests.devices)
 
-    def plan(self, net: IntNet, source: EqNet | None = None) -> RtlPlan | Refusals:
+    def plan(self, net: IntNet, source: EqNet | None = None) -> RtlPlan | ImagePlan | Refusals:
         faults = [*check(net)]
         if faults:
             return Refusals(tuple(faults))
@@ -144,6 +151,8 @@ class RtlTarget(Target):
             raise MissingToolError(
                 Diagnostic("missing-tool", f"{name} is not installed", self.name, self.install) for name in absent
             )
+        if self.core is not None:
+            return plan_image(net, self.core)
         need_tools(self.requests)
         choice = choose(net, self.arch, self.requests.devices)
         architecture = choice.architecture
@@ -184,9 +193,31 @@ class RtlTarget(Target):
             yield Diagnostic("rtl-option", what, "clock", "add --synth PART")
         # What several architectures say of the same option is said once.
         yield from dict.fromkeys(fault for a in self.arch for fault in a.option_faults(requests.devices))
+        yield from self._of_an_image()
         if self.board is not None and any(a.hardened for a in self.arch):
             what = "a board's UART has no registers that say what hardening found"
             yield Diagnostic("rtl-option", what, "harden", "leave --board or --harden out")
+
+    def _of_an_image(self) -> Iterator[Diagnostic]:
+        """Options that mean nothing where no core is made."""
+        if self.core is None:
+            return
+        for name, value in (
+            ("synth", self.synth),
+            ("board", self.board),
+            ("trace", self.trace),
+            ("saboteurs", self.saboteurs),
+        ):
+            if value:
+                what = f"an image for the core of {self.core} is written, and no core"
+                yield Diagnostic("rtl-option", what, name, f"leave --core or --{name} out")
+        for other in self.arch:
+            if other.name != PROCESSOR:
+                what = f"a core of the architecture {other.name} takes no image"
+                yield Diagnostic("rtl-option", what, "arch", f"leave --arch out, or use --arch {PROCESSOR}")
+            elif other.changed:
+                what = f"the core of {self.core} has its options already"
+                yield Diagnostic("rtl-option", what, ", ".join(other.changed), "leave them out")
 
 
 @dataclass(frozen=True)
@@ -228,7 +259,15 @@ class RtlPlan(Plan):
 
     def bench_variants(self, run: Run) -> Mapping[str, IntNet]:
         variants = {TOLERANT: tolerant(self.net, run)}
-        return {**variants, THINNED: thinned(self.net)} if self.shell.loads else variants
+        return {**variants, THINNED: self._loadable(thinned(self.net))} if self.shell.loads else variants
+
+    def _loadable(self, other: IntNet) -> IntNet:
+        """The net, or that of the core itself where the core is too small for it."""
+        try:
+            self.shell.engine.load_words(other)
+        except UnsupportedError:
+            return self.net
+        return other
 
     @property
     def counts_clocks(self) -> bool:

@@ -4,62 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth import Cat, Module, Mux, Shape, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 
 from ...interface import Engine
 from ...relaxation import Schedule
 from ..compiler import Program
+from ..description import Description
 from ..encoding import Opcode, record_bits
 from ..isa import Repeats
 from .applier import Applier
-from .features import Features
+from .loader import Loader
 from .memories import Memories
-from .pipeline import Pipeline
+from .pipeline import Pipeline, choose
 from .record import Record
-from .tokens import choose
 
 __all__ = ["Logic"]
 
 
 class Logic:
-    """Builds the module `m` of an engine that holds a program; `nesting`: loops that are open at once, at most."""
+    """Builds the module `m` of an engine that starts with a program, on the core of a description, and whose memories
+    `loader` writes."""
 
-    def __init__(self, engine: Engine, program: Program, nesting: int) -> None:
-        image, features = program.image, Features.of(program.instructions, program.image.core.width)
+    def __init__(self, engine: Engine, program: Program, description: Description, loader: Loader) -> None:
+        image, features = program.image, description.features
         self.engine, self.core, self.features = engine, image.core, features
-        self.states, self.nesting = program.states, nesting
+        self.states, self.nesting = program.states, description.nesting
         self.m = m = Module()
         self.schedule = Schedule(m, engine)
         self.word = Signal(record_bits(self.core), name="record")
         self.record = Record(self.core, self.word)
-        self.memories = Memories(m, image, features)
+        self.memories = Memories(m, image, features, description.run_words)
         self.pipeline = Pipeline(m, engine, self.memories, features, self.word, self.schedule.tolerance)
         self.applier = Applier(m, self.memories, self.pipeline, self.word, features.kernels)
         self.clearing = Signal(name="clearing")
         self.clear_bank = Signal(4, name="clear_bank")
         self.clear_address = Signal(self.core.address_bits, name="clear_address")
         self.looking = Signal(name="gate_looks")
-        self.gate_word = self.record.of(Opcode.GATE, "word_base").as_unsigned()
         self._banks()
+        loader.connect(m, self.memories)
         if engine.signature.traced:
             self._trace()
-        self._sequencer(len(image.program))
+        self._sequencer(self.core.program_words)
 
     def _banks(self) -> None:
         """Who reads and writes each bank."""
         m, pipeline = self.m, self.pipeline
-        widest = max((b.bits for b in self.core.banks if not b.sums), default=1)
-        values = [Signal(Shape(widest, signed=True), name=f"written_{k}") for k in pipeline.lanes]
-        m.d.comb += [v.eq(of) for v, of in zip(values, pipeline.values, strict=True)]
         for number, bank in enumerate(self.core.banks):
             ram, vector = self.memories.banks[number], pipeline.read_address(number)
             enable: Value = pipeline.reads(number)
             if number in self.features.gated:
-                vector = Mux(
-                    self.looking,
-                    self.memories.word_of(number, self.gate_word),
-                    vector,
-                )
+                vector = Mux(self.looking, self.record.of(Opcode.GATE, "word_base"), vector)
                 enable = enable | self.looking
             clear = self.clearing & (self.clear_bank == number)
             if bank.sums:
@@ -68,14 +62,13 @@ class Logic:
             m.d.comb += [
                 ram.read_address.eq(vector),
                 ram.read_enable.eq(enable),
-                ram.write_address.eq(self.memories.word_of(number, pipeline.write_address)),
-                ram.write_data.eq(Cat(value[: bank.bits] for value in values)),
-                ram.write_enable.eq(Mux(pipeline.written & (pipeline.bank == number), pipeline.write_lanes, 0)),
+                ram.write_address.eq(pipeline.write_address),
+                ram.write_data.eq(pipeline.value),
+                ram.write_enable.eq(pipeline.written & (pipeline.bank == number)),
             ]
             if number in self.features.cleared:
                 with m.If(clear):
-                    m.d.comb += [ram.write_address.eq(self.clear_address), ram.write_data.eq(0)]
-                    m.d.comb += ram.write_enable.eq(-1)
+                    m.d.comb += [ram.write_address.eq(self.clear_address), ram.write_data.eq(0), ram.write_enable.eq(1)]
 
     def _trace(self) -> None:
         """A copy of all states, for benches only."""
@@ -83,12 +76,10 @@ class Logic:
         for name, units, fmt in engine.signature.states:
             bank, base, _ = self.states[name]
             registers = [Signal(fmt.bits, name=f"{name}_{k}_shown") for k in range(units)]
-            shift, width = self.memories.width_bits, self.core.width
             with m.If(pipeline.written & (pipeline.bank == bank)):
                 for k, register in enumerate(registers):
-                    word, lane = divmod(base + k, width)
-                    with m.If((pipeline.write_address >> shift == word) & pipeline.write_lanes[lane]):
-                        m.d.sync += register.eq(pipeline.values[lane])
+                    with m.If(pipeline.write_address == base + k):
+                        m.d.sync += register.eq(pipeline.value)
             engine.show(m, name, registers)
 
     def _sequencer(self, length: int) -> None:
@@ -142,7 +133,7 @@ class Logic:
                     bank, word = r.of(Opcode.CLEAR, "word_bank"), r.of(Opcode.CLEAR, "word_base")
                     m.d.control += [self.clearing.eq(1), self.clear_bank.eq(bank)]
                     m.d.control += self.clear_address.eq(memories.grouped(bank, word))
-                    m.d.control += clear_left.eq(memories.groups(bank, r.of(Opcode.CLEAR, "words")))
+                    m.d.control += clear_left.eq(memories.grouped(bank, r.of(Opcode.CLEAR, "words")))
                     m.next = "take"
                 with m.Case(Opcode.LOOP), m.If(still):
                     settled = r.of(Opcode.LOOP, "repeats") == Repeats.SETTLED
@@ -174,7 +165,7 @@ class Logic:
 
             if self.features.gated:
                 with m.State("look"):
-                    words = {n: memories.code(n, self.gate_word) for n in self.features.gated}
+                    words = {n: memories.code(n, r.of(Opcode.GATE, "word_base")) for n in self.features.gated}
                     with m.If(choose(r.of(Opcode.GATE, "word_bank"), words) == 0):
                         m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import get_args
 
-from amaranth import Module
+from amaranth import Cat, Const, Elaboratable, Module, Value
 
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import Format, IntNet
 from eqcompile.toolchain.ir.ops import IntegerOp, SharedOp
 from eqcompile.toolchain.requirements import Requirements
-from eqcompile.toolchain.typed_json import JSON
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
+from ...control import restarted
+from ...harden.tmr import merge_control
 from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
-from ..compiler import compile_net
-from ..isa import PORT, End, Loop, Vector
+from ..description import Description, program_of
+from ..fit import fit
+from ..loadable import Layout, words_of
 from .core import Logic
+from .loader import Loader
 
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
 
-def check(net: IntNet) -> Iterator[Diagnostic]:
-    """What stands against a net behind the bus shell, which passes on no frames and no tokens."""
+def check(net: IntNet, lanes: int, also: Sequence[Description] = ()) -> Iterator[Diagnostic]:
+    """What stands against a net behind the bus shell, which passes on no frames and no tokens, on a core of `lanes`
+    that runs the nets of the cores `also` as well."""
     yield from refusals(net)
+    for core in also:
+        if core.core.lanes != lanes:
+            what = f"a core of --also has {core.core.lanes} lanes, this one has {lanes}"
+            yield Diagnostic("rtl-core", what, net.name, f"--lanes {core.core.lanes}")
 
 
 def foresee(needs: Requirements) -> list[Diagnostic]:
@@ -32,31 +42,65 @@ def foresee(needs: Requirements) -> list[Diagnostic]:
 
 
 class ProcessorEngine(Engine):
-    """One net on a processor that is sized for it."""
+    """One net on a processor that is sized for it and for the cores `also`; it starts with the net's image, and takes
+    others at run time.
+
+    Raises UnsupportedError: the net has a schedule beyond the registers, or a core has other lanes.
+    """
 
     architecture = "processor"
 
-    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4, width: int = 1) -> None:
+    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4, also: Sequence[Description] = ()) -> None:
         self.refuse(list(schedule_refusals(net)))
-        self.program = compile_net(net, lanes=lanes, width=width)
-        vectors = [i for i in self.program.instructions if isinstance(i, Vector)]
-        x = width if all(i.wide for i in vectors if i.a.bank == PORT) else 1
-        y = width if all(i.wide for i in vectors if i.d.bank == PORT) else 1
-        super().__init__(net, beat=x, result_beat=y, trace=trace, inject=False)
+        program, own = program_of(net, lanes)
+        self.description = reduce(Description.joined, also, own)
+        self.program = fit(program, own, self.description, net.name) if also else program
+        x, y = self.description.x, self.description.y
+        layout = Layout.of(self.description)
+        super().__init__(
+            net,
+            trace=trace,
+            inject=False,
+            load_bits=layout.most.bit_length(),
+            image=True,
+            formats=(Format.holding(x.lo, x.hi), Format.holding(y.lo, y.hi)),
+        )
+        self.loader = Loader(self.description, self.load_words(net))
 
     @property
-    def nesting(self) -> int:
-        """Loops that are open at once, at most."""
-        depth = most = 0
-        for i in self.program.instructions:
-            depth += isinstance(i, Loop) - isinstance(i, End)
-            most = max(most, depth)
-        return most
+    def lasts(self) -> tuple[Value, Value]:
+        return self.loader.x_last, self.loader.y_last
 
     def describe(self) -> dict[str, JSON]:
-        core = self.program.image.core
-        sizes: dict[str, JSON] = {"lanes": core.lanes, "width": core.width, "axes": core.axes, "banks": len(core.banks)}
-        return {"arch": self.architecture, **sizes}
+        core = self.description.core
+        return {"arch": self.architecture, "lanes": core.lanes, "axes": core.axes, "banks": len(core.banks)}
+
+    @property
+    def configuration(self) -> JsonObject:
+        return self.description.to_json()
+
+    def load_words(self, net: IntNet) -> list[int]:
+        program, needs = program_of(net, self.description.core.lanes)
+        fitted = fit(program, needs, self.description, net.name)
+        return words_of(fitted.image, self.description, net.schedule, needs.x.count, needs.y.count)
 
     def build(self) -> Module:
-        return Logic(self, self.program, self.nesting).m
+        self.logic = Logic(self, self.program, self.description, self.loader)
+        m, loader = self.logic.m, self.loader
+        m.d.comb += [
+            loader.enable.eq(self.load_enable),
+            loader.first.eq(self.load_address == 0),
+            loader.data.eq(self.load_data),
+            self.image_status.eq(Cat(loader.held, loader.loading, Const(0, 6), loader.fault)),
+            self.image_crc.eq(loader.crc),
+            self.image_begins.eq(loader.begins),
+            Cat(self.image_steps, self.image_tolerance).eq(Cat(loader.steps, loader.tolerance)),
+        ]
+        return m
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.loader = self.loader
+        # Without an image the core is held in reset: it takes no code and gives none.
+        m.submodules.logic = restarted(self.build(), self.restart | ~self.loader.held)
+        return merge_control(m, voted=False)

@@ -106,8 +106,9 @@ class Results:
 @dataclass(frozen=True)
 class Layout:
     """core.json. `verilog`: the file to simulate; `trace`: it has a trace port, which is read; `models`: files with
-    models of vendor primitives; `contents`: files that memories start with; `load_words`: weights can be loaded, and
-    must be unless `preloaded`; `inject`: there is a core with saboteurs; `injects`: it is the one to simulate."""
+    models of vendor primitives; `contents`: files that memories start with; `configuration`: by which images for the
+    core are made; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is a core with
+    saboteurs; `injects`: it is the one to simulate."""
 
     name: str
     digest: str
@@ -124,6 +125,7 @@ class Layout:
     states: Sequence[State]
     models: Sequence[str]
     contents: Sequence[str]
+    configuration: object
     load_words: bool
     preloaded: bool
     inject: Saboteurs | None

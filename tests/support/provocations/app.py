@@ -16,11 +16,13 @@ from eqcompile.app.report.write import check_folder
 from eqcompile.sim import c_runner
 from eqcompile.targets.c.target import CTarget
 from eqcompile.targets.numpy.target import NumpyTarget
+from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import MANIFEST
 from eqcompile.toolchain.ir import ops
 from eqcompile.toolchain.ir.serial import save
 
 from .case import CHECKPOINTS, SAMPLES, Case, Provocations, command, printed, tiny
+from .rtl import core_file
 
 LOOPED = CHECKPOINTS / "digits_looped.pt"
 
@@ -61,6 +63,12 @@ def too_large_for_the_board(case: Case) -> Any:
     return command("verify", emitted(CTarget(), tiny(), case.folder / "out").folder, "--simulator", "c-cortex-m")
 
 
+def verified_image(case: Case) -> Any:
+    """An image, asked to run in a simulator of cores."""
+    image = emitted(RtlTarget.of(core=core_file(case)), tiny(), case.folder / "out")
+    return command("verify", image.folder, "--simulator", "cocotb-icarus")
+
+
 def folder_output(case: Case) -> Any:
     with replacing(case.folder, force=True):
         pass
@@ -79,6 +87,7 @@ APP: Provocations = {
     "renamed-option": lambda case: command("fault", "run", "x", "--model", "seu", "--n", 9, "-o", "c"),
     "setting-twice": lambda case: compiled("--set", "steps=1", "--set", "steps=2"),
     "simulator-capacity": too_large_for_the_board,
+    "simulator-no-bench": verified_image,
     "simulator-of-other-target": lambda case: compiled("--simulator", "c-host"),
     "tune-changed": other_codes,
     "unknown-argument": lambda case: command("targets", "model.pt", "more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from typing import Any
@@ -14,11 +15,12 @@ from eqcompile.rtl.boards.link import Protocol
 from eqcompile.rtl.boards.uart import divisor_of
 from eqcompile.rtl.lattice.engine import LatticeEngine
 from eqcompile.rtl.parallel.engine import ParallelEngine
+from eqcompile.rtl.processor.description import program_of
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.ir import Input, IntNet, Param, Schedule, State, ops
 
-from .case import Provocations, tiny
+from .case import Case, Provocations, tiny
 
 
 def planned(net: IntNet | None = None, **options: Any) -> Any:
@@ -129,12 +131,20 @@ def sparse() -> IntNet:
     return other_weights([[1, 0], [0, 0]])
 
 
+def core_file(case: Case) -> str:
+    """The configuration file of a core for the tiny net."""
+    core = program_of(tiny(), 4)[1].to_json()
+    return str(case.file("core.json", json.dumps({"configuration": core})))
+
+
 RTL: Provocations = {
     "baud-rate": lambda case: divisor_of(12_000_000, 9_000_000),
     "rtl-board-beat": lambda case: Protocol(
         ParallelEngine(tiny(), trace=False, beat=2).signature, identity=0, steps=3, tolerance=0
     ),
     "rtl-capacity": lambda case: SerialEngine(sparse(), trace=False, lanes=1, capacity=1).load_words(tiny()),
+    "rtl-core": lambda case: planned(dense(8), core=core_file(case)),
+    "rtl-core-file": lambda case: planned(core=str(case.file("core.json", "{}"))),
     "rtl-frames": lambda case: planned(tiny(frames=True)),
     "rtl-harden": lambda case: planned(device="up5k", harden="parity"),
     "rtl-index": lambda case: planned(token()),

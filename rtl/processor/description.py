@@ -1,0 +1,227 @@
+"""What a core of the processor is, whatever net it holds: what its configuration file says."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from itertools import zip_longest
+from math import prod
+from typing import cast, get_args, get_origin, get_type_hints
+
+from eqcompile.toolchain.ir import Format, IntNet
+from eqcompile.toolchain.passes import Analysis
+from eqcompile.toolchain.typed_json import JSON, ReadError, decode_as, encode
+
+from .compiler import Program, compile_net
+from .configuration import Bank, Core
+from .features import Features
+from .isa import CONSTANT, PORT, End, Loop
+
+__all__ = ["Description", "Port", "program_of"]
+
+Part = bool | tuple[int, ...] | frozenset[int] | dict[str, frozenset[int]]
+"""What a field of `Features` holds."""
+FIXED = (PORT, CONSTANT)
+"""Banks of every core."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A stream of codes: their smallest and largest, and how many one sample has at most."""
+
+    lo: int
+    hi: int
+    count: int
+
+    def joined(self, other: Port) -> Port:
+        return Port(min(self.lo, other.lo), max(self.hi, other.hi), max(self.count, other.count))
+
+
+@dataclass(frozen=True)
+class Description:
+    """`features`: what the pipeline has. `nesting`: loops that are open at once. `run_words`: of one column of weights.
+    `preset`: banks with parameters."""
+
+    core: Core
+    features: Features
+    nesting: int
+    run_words: int
+    preset: tuple[int, ...]
+    x: Port
+    y: Port
+
+    @classmethod
+    def of(cls, program: Program, net: IntNet) -> Description:
+        """The smallest core that runs a program."""
+        image = program.image
+        depth = most = 0
+        for i in program.instructions:
+            depth += isinstance(i, Loop) - isinstance(i, End)
+            most = max(most, depth)
+        sizes = Analysis.of(net).sizes
+        tokens = {i.name: Format.holding(*i.limits) for i in net.inputs if i.kind == "index"}
+        entering = [(tokens.get(i.name) or net.formats[i.name], prod(i.shape)) for i in net.inputs]
+        leaving = [(net.formats[o.value], sizes[o.value]) for o in net.outputs]
+        return cls(
+            image.core,
+            Features.of(program.instructions),
+            most,
+            int(image.columns[:, 1].max(initial=1)),
+            tuple(sorted({bank for bank, _ in image.words})),
+            _port(entering),
+            _port(leaving),
+        )
+
+    def joined(self, other: Description) -> Description:
+        """The smallest core that runs what either runs. Raises ValueError: they differ in lanes."""
+        mine, other = self, other.renumbered(_matching(self.core.banks, other.core.banks))
+        return Description(
+            _joined_cores(mine.core, other.core),
+            _features({n: _union(getattr(mine.features, n), getattr(other.features, n)) for n in _names()}),
+            max(mine.nesting, other.nesting),
+            max(mine.run_words, other.run_words),
+            tuple(sorted({*mine.preset, *other.preset})),
+            mine.x.joined(other.x),
+            mine.y.joined(other.y),
+        )
+
+    def renumbered(self, places: Mapping[int, int]) -> Description:
+        """With bank k as number `places[k]`; numbers between them are banks of no words."""
+        banks = [Bank(0, 1)] * (max(places.values(), default=-1) + 1)
+        for k, bank in enumerate(self.core.banks):
+            banks[places[k]] = bank
+
+        def moved(numbers: frozenset[int]) -> frozenset[int]:
+            return frozenset(n if n in FIXED else places[n] for n in numbers)
+
+        features: dict[str, Part] = {n: getattr(self.features, n) for n in _names()}
+        for name, hint in get_type_hints(Features).items():
+            if hint == dict[str, frozenset[int]]:
+                features[name] = {s: moved(numbers) for s, numbers in getattr(self.features, name).items()}
+            elif hint == frozenset[int]:
+                features[name] = moved(getattr(self.features, name))
+        core = Core(**{**vars(self.core), "banks": tuple(banks)})
+        preset = tuple(sorted(places[n] for n in self.preset))
+        return Description(core, _features(features), self.nesting, self.run_words, preset, self.x, self.y)
+
+    @property
+    def digest(self) -> int:
+        """32 bits that two different cores hardly share: CRC-32 of the JSON."""
+        return zlib.crc32(json.dumps(self.to_json(), sort_keys=True, separators=(",", ":")).encode())
+
+    def to_json(self) -> dict[str, JSON]:
+        """As a JSON object."""
+        features: dict[str, JSON] = {n: _plain(getattr(self.features, n)) for n in _names()}
+        others: dict[str, JSON] = {"nesting": self.nesting, "run_words": self.run_words, "preset": list(self.preset)}
+        return {"core": encode(self.core), "features": features, **others, "x": encode(self.x), "y": encode(self.y)}
+
+    @classmethod
+    def from_json(cls, value: object, where: str) -> Description:
+        """Raises ReadError: it is not what `to_json` writes."""
+        parts = decode_as(Mapping[str, JSON], value, where)
+        names = {f.name for f in fields(cls)}
+        if set(parts) != names:
+            raise ReadError(f"{where} has the fields {', '.join(sorted(parts))}, must have {', '.join(sorted(names))}")
+        known = decode_as(Mapping[str, JSON], parts["features"], f"{where}.features")
+        hints = get_type_hints(Features)
+        if set(known) != set(hints):
+            raise ReadError(f"{where}.features has {', '.join(sorted(known))}, must have {', '.join(sorted(hints))}")
+        try:
+            features = _features({name: _typed(hint, known[name]) for name, hint in hints.items()})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ReadError(f"{where}.features: {error}") from error
+        return cls(
+            decode_as(Core, parts["core"], f"{where}.core"),
+            features,
+            decode_as(int, parts["nesting"], f"{where}.nesting"),
+            decode_as(int, parts["run_words"], f"{where}.run_words"),
+            tuple(decode_as(int, n, f"{where}.preset") for n in parts["preset"]),  # type: ignore[union-attr]
+            decode_as(Port, parts["x"], f"{where}.x"),
+            decode_as(Port, parts["y"], f"{where}.y"),
+        )
+
+
+@lru_cache(maxsize=4)
+def program_of(net: IntNet, lanes: int) -> tuple[Program, Description]:
+    """The program of a verified net, and its smallest core."""
+    program = compile_net(net, lanes=lanes)
+    return program, Description.of(program, net)
+
+
+def _port(values: list[tuple[Format, int]]) -> Port:
+    joined = Format.holding(min(f.lo for f, _ in values), max(f.hi for f, _ in values))
+    return Port(joined.lo, joined.hi, sum(count for _, count in values))
+
+
+def _matching(mine: tuple[Bank, ...], others: tuple[Bank, ...]) -> dict[int, int]:
+    """Which bank of `mine`, or which new one, each of the others becomes: those of codes and those of sums by width."""
+
+    def by_width(banks: tuple[Bank, ...], sums: bool) -> list[int]:
+        return sorted((k for k, b in enumerate(banks) if b.sums == sums and b.words), key=lambda k: -banks[k].bits)
+
+    places: dict[int, int] = {}
+    free = len(mine)
+    for sums in (False, True):
+        for k, place in zip_longest(by_width(others, sums), by_width(mine, sums)):
+            if k is not None:
+                places[k] = free if place is None else place
+                free += place is None
+    return places
+
+
+def _joined_cores(a: Core, b: Core) -> Core:
+    if a.lanes != b.lanes:
+        raise ValueError(f"one core has {a.lanes} lanes, the other {b.lanes}")
+    banks = tuple(_joined_banks(one, two) for one, two in zip_longest(a.banks, b.banks, fillvalue=Bank(0, 1)))
+    lists = tuple(max(one, two) for one, two in zip_longest(a.lists, b.lists, fillvalue=0))
+    numbers = {f.name: max(getattr(a, f.name), getattr(b, f.name)) for f in fields(Core) if f.name not in
+               ("banks", "lists")}  # fmt: skip
+    return Core(**numbers, banks=banks, lists=lists)
+
+
+def _joined_banks(a: Bank, b: Bank) -> Bank:
+    return Bank(max(a.words, b.words), max(a.bits, b.bits), a.sums or b.sums)
+
+
+def _names() -> list[str]:
+    return [f.name for f in fields(Features)]
+
+
+def _features(parts: Mapping[str, Part]) -> Features:
+    return Features(**parts)  # type: ignore[arg-type]  # each is of the field's type, by how it was made
+
+
+def _union(a: Part, b: Part) -> Part:
+    match a, b:
+        case bool(), bool():
+            return a or b
+        case tuple(), tuple():
+            return tuple(sorted({*a, *b}))
+        case frozenset(), frozenset():
+            return a | b
+        case dict(), dict():
+            return {key: a[key] | b[key] for key in a}
+        case _:
+            raise AssertionError(f"{a!r} and {b!r} are parts of different kinds")
+
+
+def _plain(value: Part) -> JSON:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return value if isinstance(value, bool) else sorted(int(n) for n in value)
+
+
+def _typed(hint: object, value: JSON) -> Part:
+    """A part from JSON. Raises TypeError, ValueError: it is none of the type `hint`."""
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind is dict and isinstance(value, dict):
+        return {key: cast("frozenset[int]", _typed(arguments[1], part)) for key, part in value.items()}
+    if kind in (tuple, frozenset) and isinstance(value, list):
+        numbers = [arguments[0](n) for n in value]
+        return tuple(numbers) if kind is tuple else frozenset(numbers)
+    if hint is bool and isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r:.60} is not {hint}")

@@ -1,0 +1,179 @@
+"""An image as the 32-bit words that a core loads: header, contents of its memories, CRC-32.
+
+| words | hold |
+|---|---|
+| 0 | `EQPI` |
+| 1 | version of the encoding |
+| 2 | digest of the core's description |
+| 3 | steps in the lower half, tolerance in the upper one |
+| 4, 5 | codes of a sample that enter, and that leave |
+| 6 to 10 | how many entries follow of program, weights, column table, tables and parameters |
+| then | these entries, each in whole words, the lowest first |
+| last | CRC-32 (as in zlib, of little-endian words) of all before it |
+
+An entry of a parameter begins with a word of its own: the bank in the upper 8 bits, the address in the others.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from eqcompile.toolchain.ir import Schedule
+
+from .description import Description
+from .encoding import record_bits
+from .image import Image
+from .isa import VERSION
+
+__all__ = ["MAGIC", "Fault", "Header", "Layout", "Section", "image_of", "words_of"]
+
+MAGIC = 0x45515049
+BANK_SHIFT = 24
+
+
+class Fault(IntEnum):
+    """Why a core refuses an image; a core that holds what it refuses part of stays idle."""
+
+    NONE = 0
+    MAGIC = 1
+    """it is no image"""
+    VERSION = 2
+    """its encoding is of another version"""
+    CORE = 3
+    """it is for another core"""
+    LENGTH = 4
+    """a memory has no room"""
+    CRC = 5
+    """words are damaged: the core holds no image now"""
+
+
+class Header(IntEnum):
+    """Number of each word of the header; that of `PROGRAM` and those behind it are counts of entries."""
+
+    MAGIC = 0
+    VERSION = 1
+    DIGEST = 2
+    SCHEDULE = 3
+    INPUTS = 4
+    OUTPUTS = 5
+    PROGRAM = 6
+    WEIGHTS = 7
+    COLUMNS = 8
+    TABLES = 9
+    PARAMETERS = 10
+
+
+class Section(IntEnum):
+    """Contents, in their order."""
+
+    PROGRAM = 0
+    WEIGHTS = 1
+    COLUMNS = 2
+    TABLES = 3
+    PARAMETERS = 4
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the entries of a core lie in words: `bits` of an entry and `room` for entries, by section."""
+
+    bits: tuple[int, ...]
+    room: tuple[int, ...]
+    weight_bits: int
+
+    @classmethod
+    def of(cls, description: Description) -> Layout:
+        core = description.core
+        weight_bits = max((core.weight_words - 1).bit_length(), 1)
+        run_bits = max(description.run_words - 1, 1).bit_length()
+        preset = [core.banks[n] for n in description.preset]
+        bits = (
+            record_bits(core),
+            core.lanes * core.code_bits + core.group_bits,
+            weight_bits + run_bits,
+            core.table_bits,
+            max((b.bits for b in preset), default=1),
+        )
+        room = core.program_words, core.weight_words, core.column_words, core.table_words, sum(b.words for b in preset)
+        return cls(bits, room, weight_bits)
+
+    def words(self, section: Section) -> int:
+        """Of an entry."""
+        return -(-self.bits[section] // 32) + (section is Section.PARAMETERS)
+
+    @property
+    def most(self) -> int:
+        """Words of the longest image."""
+        return len(Header) + sum(self.words(s) * self.room[s] for s in Section) + 1
+
+
+def words_of(image: Image, description: Description, schedule: Schedule, inputs: int, outputs: int) -> list[int]:
+    """The words of an image for the core of a description. `inputs`, `outputs`: codes of a sample."""
+    layout = Layout.of(description)
+    sections = _sections(image, layout)
+    head = [MAGIC, VERSION, description.digest, schedule.steps | schedule.tolerance << 16, inputs, outputs]
+    head += [len(entries) for entries in sections]
+    words = head + [
+        word
+        for section, entries in zip(Section, sections, strict=True)
+        for lead, entry in entries
+        for word in (*lead, *_split(entry, layout.words(section) - len(lead)))
+    ]
+    return [*words, crc_of(words)]
+
+
+def crc_of(words: Sequence[int]) -> int:
+    """CRC-32 of words."""
+    return zlib.crc32(np.array(words, "<u4").tobytes())
+
+
+def _sections(image: Image, layout: Layout) -> list[list[tuple[tuple[int, ...], int]]]:
+    tables = [int(code) & (1 << layout.bits[Section.TABLES]) - 1 for code in image.tables]
+    rows = [int(first) | int(count) - 1 << layout.weight_bits for first, count in image.columns]
+    plain = [[((), int(entry)) for entry in part] for part in (image.program, image.weights, rows, tables)]
+    return [*plain, list(_parameters(image))]  # type: ignore[list-item]
+
+
+def _parameters(image: Image) -> Iterator[tuple[tuple[int, ...], int]]:
+    for (bank, base), codes in image.words.items():
+        mask = (1 << image.core.banks[bank].bits) - 1
+        for k, code in enumerate(codes):
+            yield (bank << BANK_SHIFT | base + k,), int(code) & mask
+
+
+def _split(entry: int, words: int) -> list[int]:
+    return [entry >> 32 * k & 0xFFFFFFFF for k in range(words)]
+
+
+def image_of(words: Sequence[int], description: Description) -> Image:
+    """The image that words hold, as a core reads them. Raises ValueError: they are no image for it."""
+    layout, core = Layout.of(description), description.core
+    head = [int(w) for w in words[: len(Header)]]
+    if head[:3] != [MAGIC, VERSION, description.digest] or crc_of(words[:-1]) != words[-1]:
+        raise ValueError("no image of this core")
+    at = len(Header)
+    entries: list[list[int]] = []
+    for section in Section:
+        step, count = layout.words(section), head[Header.PROGRAM + section]
+        runs = [words[at + k * step : at + (k + 1) * step] for k in range(count)]
+        entries.append([sum(int(w) << 32 * k for k, w in enumerate(run)) for run in runs])
+        at += step * count
+    columns = [(row & (1 << layout.weight_bits) - 1, (row >> layout.weight_bits) + 1) for row in entries[2]]
+    held = {}
+    for entry in entries[4]:
+        bank, address = entry >> BANK_SHIFT & 0xFF, entry & (1 << BANK_SHIFT) - 1
+        held[bank, address] = np.array([_signed(entry >> 32, core.banks[bank].bits)], np.int64)
+    tables = [_signed(entry, core.table_bits) for entry in entries[3]]
+    return Image(
+        core, tuple(entries[0]), tuple(entries[1]), np.array(columns, np.int64).reshape(-1, 2),
+        np.array(tables, np.int64), held,
+    )  # fmt: skip
+
+
+def _signed(word: int, bits: int) -> int:
+    return word - (word >> bits - 1 << bits) if bits else word

@@ -1,0 +1,144 @@
+"""An image for a core that exists: the program of a net, its listing, and the proof that it computes the net."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqcompile.toolchain.artifact import write_json
+from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError, UnsupportedError
+from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Vectors, quiet
+from eqcompile.toolchain.ir import IntNet
+
+from .templates import fill
+from .vectors import bench_inputs
+
+if TYPE_CHECKING:
+    # They import Amaranth, which a list of targets must not wait for.
+    from eqcompile.rtl.processor.compiler import Program
+    from eqcompile.rtl.processor.description import Description
+
+__all__ = ["IMAGE", "ImagePlan", "plan_image"]
+
+IMAGE = "image.bin"
+"""The words, little-endian."""
+
+
+def plan_image(net: IntNet, file: str) -> ImagePlan | Refusals:
+    """The image of a verified net for the core of a configuration file.
+
+    Raises UsageError: the file describes no core.
+    """
+    from eqcompile.rtl.processor.corefile import read_core
+    from eqcompile.rtl.processor.description import program_of
+    from eqcompile.rtl.processor.fit import fit
+    from eqcompile.rtl.processor.hardware.engine import check
+
+    core = read_core(file, "core")
+    lanes = core.core.lanes
+    faults = tuple(check(net, lanes))
+    if faults:
+        return Refusals(faults)
+    program, needs = program_of(net, lanes)
+    try:
+        fitted = fit(program, needs, core, net.name)
+    except UnsupportedError as error:
+        return Refusals(tuple(error.diagnostics))
+    return ImagePlan(net, core, fitted, (needs.x.count, needs.y.count))
+
+
+@dataclass(frozen=True)
+class ImagePlan(Plan):
+    """A net as an image. `codes`: of a sample, that enter and that leave."""
+
+    description: Description
+    program: Program
+    codes: tuple[int, int]
+
+    @cached_property
+    def words(self) -> list[int]:
+        """The image, words of 32 bits."""
+        from eqcompile.rtl.processor.loadable import words_of
+
+        return words_of(self.program.image, self.description, self.net.schedule, *self.codes)
+
+    @property
+    def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        return bench_inputs(self.net)
+
+    def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
+        """Raises SimulatorError: the instruction-set simulator does not compute golden's codes with it."""
+        assert vectors is not None
+        differences = list(self._differences(vectors))
+        if differences:
+            what = f"the image gives other codes than golden: {differences[0]}"
+            raise SimulatorError(
+                Diagnostic("compare-diverges", what, self.net.name, "golden is the definition of right")
+            )
+        words, samples = self.words, len(vectors.run.steps)
+        (folder / IMAGE).write_bytes(np.array(words, "<u4").tobytes())
+        (folder / "program.lst").write_text(f"{self.program}\n", encoding="utf-8")
+        write_json(folder / "core.json", {"configuration": self.description.to_json()})
+        used = self._use()
+        text = fill(
+            "IMAGE.md.tmpl",
+            title=self.net.name,
+            digest=self.net.digest,
+            words=str(len(words)),
+            crc=f"0x{words[-1]:08X}",
+            core=f"0x{self.description.digest:08X}",
+            samples=str(samples),
+            inputs=str(self.codes[0]),
+            outputs=str(self.codes[1]),
+            use="\n".join(f"| {name} | {has} | {of} |" for name, (has, of) in used.items()),
+        )
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        line = (
+            f"image of {len(words)} words of 32 bits, CRC-32 0x{words[-1]:08X}: every state of every tick and every "
+            f"output of {samples} samples equal to golden [simulated: instruction set, from the words of the image]"
+        )
+        details = {"image_words": len(words), "image_crc": words[-1], "core_digest": self.description.digest}
+        return Emission({"arch": "processor", **details, "image_samples": samples}, (line,))
+
+    def _use(self) -> dict[str, tuple[int, int]]:
+        """Entries of each memory that the image takes, and that the core has."""
+        image, core = self.program.image, self.description.core
+        return {
+            "instructions": (len(image.program), core.program_words),
+            "words of weights": (len(image.weights), core.weight_words),
+            "rows of the column table": (len(image.columns), core.column_words),
+            "entries of tables": (len(image.tables), core.table_words),
+        }
+
+    def _differences(self, vectors: Vectors) -> Iterator[str]:
+        """Where the words, read as a core reads them and run by the instruction-set simulator, are not golden."""
+        from eqcompile.rtl.processor.loadable import image_of
+        from eqcompile.rtl.processor.simulator import Processor
+
+        ticks: list[dict[str, NDArray[np.int64]]] = []
+        places = self.program.states
+
+        def watch(processor: Processor) -> None:
+            ticks.append({s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in places.items()})
+
+        processor, run = Processor(image_of(self.words, self.description), watch), vectors.run
+        for k, steps in enumerate(run.steps):
+            ticks.clear()
+            row = np.concatenate([vectors.inputs[i.name][k].ravel() for i in self.net.inputs])
+            sample = processor.run([row])
+            if len(ticks) != steps:
+                yield f"sample {k} makes {len(ticks)} ticks, golden {steps}"
+                continue
+            for t, states in enumerate(ticks):
+                for name, codes in states.items():
+                    if not np.array_equal(codes, run.states[name][t, k].ravel()):
+                        yield f"state {name} of sample {k} after tick {t}"
+            outputs = np.concatenate([run.outputs[o.name][k].ravel() for o in self.net.outputs])
+            if not np.array_equal(sample.emitted, outputs):
+                yield f"outputs of sample {k} are {sample.emitted}, golden {outputs}"
