@@ -6,9 +6,12 @@ squared error of the row's sum; with M = 1 it is the squared error of the weight
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .metric import Factor, Metric
 from .moments import Moments
 
 __all__ = ["best_scale", "descend", "fit", "nearest"]
@@ -34,7 +37,9 @@ _BLOCK = 64
 
 _GROUP = 1 << 18
 _ROWS = 256
-"""Entries of the rows that are descended together, and the fewest rows."""
+"""Entries of the rows that are descended together, and the fewest rows; of a smaller weight a quarter of the rows, so
+that what is in the making stays below the codes."""
+_PARTS, _FEWEST_ROWS = 4, 128
 
 _RIDGE = 0.02
 """Times the mean of the moment's diagonal, added to it: calibration data are few, and weights that they do not excite
@@ -49,41 +54,46 @@ def fit(
     means."""
     if moments is None:
         return _fitted(weights, None, np.ones(1), top, scales)
-    moment = moments.metric(centred=centred)
-    entries = np.einsum("...ii->...i", moment)
+    metric = moments.metric(centred=centred)
+    ridge = max(_RIDGE * float(metric.diagonal.mean()), float(np.finfo(np.float64).tiny))
+    if isinstance(metric, Factor):
+        metric = replace(metric, ridge=ridge)
+        return _fitted(weights, metric, metric.diagonal, top, scales)
+    entries = np.einsum("...ii->...i", metric.matrix)
     before = entries.copy()
     # For as long as this takes: a copy of the matrix would be the largest array of a quantization.
-    entries += max(_RIDGE * float(entries.mean()), float(np.finfo(np.float64).tiny))
+    entries += ridge
     try:
-        return _fitted(weights, moment, entries.copy(), top, scales)
+        return _fitted(weights, metric, entries.copy(), top, scales)
     finally:
         entries[...] = before
 
 
 def _fitted(
-    weights: Reals, moment: Reals | None, importance: Reals, top: int, scales: int
+    weights: Reals, metric: Metric | None, importance: Reals, top: int, scales: int
 ) -> tuple[NDArray[np.int64], Reals]:
     each = np.broadcast_to(importance, weights.shape)
     codes = np.empty(weights.shape, np.int64)
     if scales == 1:
         scale = np.array([best_scale(weights.reshape(-1), each.reshape(-1), top)])
-        codes[...], scale = _group(weights, scale, moment, top)
+        codes[...], scale = _group(weights, scale, metric, top)
         return codes, scale
     scale = np.array([best_scale(w, d, top) for w, d in zip(weights, each, strict=True)])
     # So many rows at once that what is in the making is small beside the codes.
     count = max(_ROWS, _GROUP // (weights.shape[1] * (weights.shape[1] if importance.ndim == 2 else 1)))
+    count = min(count, max(_FEWEST_ROWS, -(-len(weights) // _PARTS)))
     for first in range(0, len(weights), count):
         part = slice(first, first + count)
-        metric = moment[part] if moment is not None and moment.ndim == 3 else moment
-        codes[part], scale[part] = _group(weights[part], scale[part], metric, top)
+        own = None if metric is None else metric.of(part)
+        codes[part], scale[part] = _group(weights[part], scale[part], own, top)
     return codes, scale
 
 
-def _group(weights: Reals, scale: Reals, moment: Reals | None, top: int) -> tuple[Reals, Reals]:
+def _group(weights: Reals, scale: Reals, metric: Metric | None, top: int) -> tuple[Reals, Reals]:
     codes = np.empty(weights.shape)
     for k, s in enumerate(np.broadcast_to(scale, (len(weights),))):
         codes[k] = nearest(weights[k], float(s), top)
-    return (codes, scale) if moment is None else descend(weights, codes, scale, moment, top)
+    return (codes, scale) if metric is None else _Descent(weights, codes, scale, metric, top).run()
 
 
 def nearest(weights: Reals, scale: float, top: int) -> Reals:
@@ -154,40 +164,42 @@ def _sums(size: Reals, importance: Reals, scales: Reals, top: int) -> tuple[Real
     return a, b
 
 
-def descend(weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int) -> tuple[Reals, Reals]:
+def descend(weights: Reals, codes: Reals, scale: Reals, metric: Metric, top: int) -> tuple[Reals, Reals]:
     """Lower the error by cyclic coordinate descent over codes, refitting the scales in between.
 
-    weights and codes [rows, n]; scale [rows], or [1] for one scale of all rows; moment [n, n], or [rows, n, n]. Each
+    weights and codes [rows, n]; scale [rows], or [1] for one scale of all rows. Each
     code in turn becomes the one of least error given all others (Behdin et al. 2023, arXiv:2309.01885), so no step
     raises the error. Rows of scale 0 stay.
     """
-    return _Descent(weights, codes, scale, moment, top).run()
+    return _Descent(weights, codes.copy(), scale, metric, top).run()
 
 
 class _Descent:
-    """Rows in the making. `target = W M` and `reached = Q M` give the gradient `W M - s Q M` whatever the scale is; a
-    sweep keeps `reached` up to date, so that a row costs products only for the codes that change."""
+    """Rows in the making, in the memory of `codes`. `target = W M` and `reached = Q M` give the gradient `W M - s Q M`
+    whatever the scale is; a sweep keeps `reached` up to date, so that a row costs products only for the codes that
+    change."""
 
-    def __init__(self, weights: Reals, codes: Reals, scale: Reals, moment: Reals, top: int) -> None:
-        self.weights, self.codes, self.scale, self.moment, self.top = weights, codes.copy(), scale, moment, top
+    def __init__(self, weights: Reals, codes: Reals, scale: Reals, metric: Metric, top: int) -> None:
+        self.weights, self.codes, self.scale, self.metric, self.top = weights, codes, scale, metric, top
         self.together = scale.size < len(weights)
-        self.diagonal = np.diagonal(moment, axis1=-2, axis2=-1)
-        self.target, self.reached = _times(weights, moment), _times(codes, moment)
+        self.target, self.reached = metric.times(weights), metric.times(codes)
 
     def run(self) -> tuple[Reals, Reals]:
         """Codes and scales after at most `_SWEEPS` sweeps. A row whose codes and scale stayed would stay for ever."""
-        codes, scale = self.codes.copy(), self.scale.copy()
+        codes, scale = self.codes, self.scale.copy()
         place = np.arange(len(codes))
         for _ in range(_SWEEPS):
             before = self.scale
             changed = self.sweep()
             self.scale = self.refitted()
-            codes[place] = self.codes
+            if self.codes is not codes:
+                codes[place] = self.codes
             scale[slice(None) if self.together else place] = self.scale
             if not changed.any():
                 break
             moving = changed | (self.scale != before) | self.together
-            if not moving.all():
+            # Rows that stay cost less than a copy of most of the others.
+            if 2 * np.count_nonzero(moving) <= len(moving):
                 place = place[moving]
                 self.keep(moving)
         return codes, scale
@@ -196,19 +208,20 @@ class _Descent:
         """Go on with some of the rows."""
         self.weights, self.codes, self.scale = self.weights[rows], self.codes[rows], self.scale[rows]
         self.target, self.reached = self.target[rows], self.reached[rows]
-        if self.moment.ndim == 3:
-            self.moment, self.diagonal = self.moment[rows], self.diagonal[rows]
+        self.metric = self.metric.of(rows)
 
     def sweep(self) -> NDArray[np.bool_]:
         """Visit every code once; which rows changed."""
         changed = np.zeros(len(self.codes), bool)
         for first in range(0, self.codes.shape[1], _BLOCK):
-            changes = self.visit(slice(first, first + _BLOCK))
+            block = slice(first, first + _BLOCK)
+            changes = self.visit(block)
             rows = np.flatnonzero(changes.any(axis=1))
-            if rows.size:
-                changed[rows] = True
-                part = self.moment[..., first : first + _BLOCK, :]
-                self.reached[rows] += _times(changes[rows], part if part.ndim == 2 else part[rows])
+            changed[rows] = True
+            if rows.size == len(changes):
+                self.reached += self.metric.moved(changes, block, rows)
+            elif rows.size:
+                self.reached[rows] += self.metric.moved(changes[rows], block, rows)
         return changed
 
     def visit(self, block: slice) -> Reals:
@@ -217,9 +230,10 @@ class _Descent:
         # Columns first: a column of all rows lies together.
         gradient = np.ascontiguousarray((self.target[:, block] - spread[:, None] * self.reached[:, block]).T)
         codes = np.ascontiguousarray(self.codes[:, block].T)
-        inner = np.ascontiguousarray(self.moment[..., block, block].T)
+        inner = self.metric.inner(block)
         before = codes.copy()
-        curvature = spread * self.diagonal[..., block].T if inner.ndim == 3 else self.diagonal[block, None] * spread
+        diagonal = self.metric.diagonal[..., block]
+        curvature = spread * diagonal.T if inner.ndim == 3 else diagonal[:, None] * spread
         # A column that nothing excites, or a row without a scale, moves no code.
         still = None if (curvature > 0.0).all() else ~(curvature > 0.0)
         if still is not None:
@@ -245,14 +259,9 @@ class _Descent:
     def refitted(self) -> Reals:
         """The scales of least error for these codes; one that would not be positive stays."""
         # The scale of a whole tensor is kept to its last bit, which must not depend on the order of the changes.
-        reached = _times(self.codes, self.moment) if self.together else self.reached
+        reached = self.metric.times(self.codes) if self.together else self.reached
         above, below = (reached * self.weights).sum(axis=1), (reached * self.codes).sum(axis=1)
         if self.together:
             above, below = above.sum(keepdims=True), below.sum(keepdims=True)
         good = (above > 0.0) & (below > 0.0)
         return np.asarray(np.where(good, np.divide(above, below, out=np.zeros_like(above), where=good), self.scale))
-
-
-def _times(rows: Reals, moment: Reals) -> Reals:
-    """Each row times the matrix, or times its own."""
-    return np.asarray(rows @ moment if moment.ndim == 2 else np.einsum("rn,rnm->rm", rows, moment))

@@ -29,6 +29,13 @@ EXACT = 1 << 52
 Array = NDArray[np.float64]
 
 
+class Constant(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
+    """An array that nobody changes: a deep copy of it, of which the package's writer makes two, is itself."""
+
+    def __deepcopy__(self, memo: object) -> Constant:
+        return self
+
+
 class TooWideError(ValueError):
     """A number can leave the range in which double precision is exact."""
 
@@ -61,6 +68,9 @@ class Circuit:
         while unique in self.nodes:
             count += 1
             unique = f"{name}-{count}"
+        for key, value in vars(node).items():
+            if isinstance(value, np.ndarray):
+                setattr(node, key, value.view(Constant))
         self.nodes[unique] = node
         self.edges += [(source, unique) for source in sources]
         return unique

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...toolchain.diagnostics import Diagnostic
 from ...toolchain.ir import IntNet, State, ops
 from ...toolchain.ir.ops import Op
-from ...toolchain.passes import Analysis, bias_entries, linear_taps
+from ...toolchain.passes import Analysis, bias_entries, linear_matrix
 from ...toolchain.requirements import Requirements
 from .circuit import Circuit, Term, TooWideError, Wire
 
@@ -285,8 +285,7 @@ class _Lowering:
             case ops.Reduce(axes=axes):
                 matrix = self.units(op.x).sum(axis=axes).reshape(wire.size, -1).T
             case _:
-                alone = isinstance(op, ops.Linear) and len(self.types[op.x].shape) == 1
-                matrix = self.params[op.weight].astype(np.float64) if alone else linear_taps(self.net, op).reals()
+                matrix = linear_matrix(self.net, op)
                 bias = bias_entries(self.net, op).astype(np.float64)
         plain = size == wire.size == np.count_nonzero(matrix) and (np.diagonal(matrix) == 1.0).all() and not bias.any()
         bounds = self.ranges[op.out]

@@ -215,7 +215,7 @@ def _narrower(original: Callable[..., Any]) -> Callable[..., Any]:
 
 MUTANTS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "norm of the certificate": (flow, "spectral_bound", lambda f: lambda m: 0.99 * f(m)),
-    "norm of the norms": (norms, "spectral_bound", lambda f: lambda m: 0.99 * f(m)),
+    "norm of the norms": (norms, "Square", lambda f: type("Less", (f,), {"bound": lambda self: 0.99 * f.bound(self)})),
     "slope of a table": (spread, "growth", lambda f: lambda t: (0.99 * f(t)[0], f(t)[1])),
     "jump of a table": (spread, "growth", lambda f: lambda t: (f(t)[0], 0)),
     "rounding in the 2-norm": (norms, "_root_of_squares", lambda f: lambda v: 0.9 * f(v)),

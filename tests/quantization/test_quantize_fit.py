@@ -16,7 +16,8 @@ from quantize_nets import inputs_of, loop
 from eqcompile.quantization.fit import best_scale, descend, nearest
 from eqcompile.quantization.ground import Ground
 from eqcompile.quantization.lower import lower
-from eqcompile.quantization.moments import Moments
+from eqcompile.quantization.metric import Dense, Factor
+from eqcompile.quantization.moments import Moments, Samples
 from eqcompile.quantization.plan import make_plan
 from eqcompile.quantization.weights import quantize_weights
 from eqcompile.toolchain.interfaces import QuantizeOptions
@@ -106,7 +107,7 @@ def test_descent_never_raises_the_error(seed: int, top: int, shared: bool, one: 
 
     scale = np.array([0.4]) if one else rng.uniform(0.2, 0.6, 4)
     codes = np.clip(np.rint(weights / (scale[:, None] if scale.size > 1 else scale)), -top, top)
-    after, fitted = descend(weights, codes, scale, moment, top)
+    after, fitted = descend(weights, codes, scale, Dense(moment), top)
     assert error(after, fitted) <= error(codes, scale) * (1 + 1e-9)
     assert np.abs(after).max() <= top
     assert fitted.shape == scale.shape
@@ -181,7 +182,7 @@ def test_weights_whose_bias_takes_the_mean_are_fitted_to_what_is_left() -> None:
     kinds = dict.fromkeys("AWR", "int3")
     plan = make_plan(made.net, kinds, per_row=True, moments=moments, source=made.net, known={})
     drive = moments["drive"]
-    raw = replace(drive, second=drive.second + np.outer(drive.mean_y, drive.mean_y), centred=False)
+    raw = replace(drive, products=drive.second + np.outer(drive.mean_y, drive.mean_y), centred=False)
     centred, whole = (
         quantize_weights(made.A, "int3", per_row=True, moments=m, centred=m.centred) for m in (drive, raw)
     )
@@ -220,6 +221,44 @@ def test_moments_of_parts_are_those_of_the_whole(count: int) -> None:
         np.testing.assert_allclose(made.mean_x, data.mean(axis=0), atol=1e-12)
 
 
+@given(seed=seeds, scales=st.sampled_from([1, 4]), ridge=st.sampled_from([0.0, 0.3]))
+@PROFILE
+def test_a_factor_descends_as_its_matrix_does(seed: int, scales: int, ridge: float) -> None:
+    """Of many columns and few vectors the matrix is never made: the codes are those that it would give, over several
+    blocks of columns, and with rows that stop at different sweeps."""
+    rng = np.random.default_rng(seed)
+    vectors, weights = rng.normal(size=(5, 150)), rng.normal(size=(4, 150))
+    scale = np.full(scales, 0.4)
+    codes = np.clip(np.rint(weights / 0.4), -7, 7)
+    factor, dense = Factor(vectors, ridge), Dense(vectors.T @ vectors + ridge * np.eye(150))
+    np.testing.assert_allclose(factor.diagonal, dense.diagonal)
+    np.testing.assert_allclose(factor.inner(slice(64, 128)), dense.inner(slice(64, 128)), atol=1e-12)
+    (a, found), (b, expected) = (descend(weights, codes, scale, metric, 7) for metric in (factor, dense))
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    without = descend(weights, codes, scale, Factor(0.5 * vectors[:-1], ridge), 7)[0]
+    assert not np.array_equal(without, a)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_few_vectors_say_what_their_matrix_says(centred: bool) -> None:
+    """Vectors that are kept instead of a matrix give the same fit, whether a bias takes their mean or not; joined with
+    others they become the matrix."""
+    data = np.random.default_rng(4).normal(1.0, 1.0, size=(9, 600))
+    kept = replace(moments_of(data), products=Samples(data))
+    weights = np.random.default_rng(5).normal(size=(3, 600))
+    assert isinstance(kept.metric(centred=centred), Factor)
+    a, b = (
+        quantize_weights(weights, "int4", per_row=True, moments=m, centred=centred) for m in (kept, moments_of(data))
+    )
+    np.testing.assert_array_equal(a.codes, b.codes)
+    np.testing.assert_allclose(a.scale, b.scale, rtol=1e-9)
+    np.testing.assert_allclose(kept.without_means().second, np.cov(data.T, bias=True), atol=1e-12)
+    np.testing.assert_allclose(
+        (kept + moments_of(data[:4])).second, moments_of(np.concatenate([data, data[:4]])).second
+    )
+
+
 def test_the_descent_ends_after_six_sweeps() -> None:
     """Artifacts are bits: one sweep more or fewer gives other codes, where the codes still move."""
     rng = np.random.default_rng(0)
@@ -232,7 +271,7 @@ def test_the_descent_ends_after_six_sweeps() -> None:
         for _ in range(9):
             with_one = descend_once(weights, *traces[-1], moment, 7)
             traces.append(with_one)
-        got_codes, got_scale = descend(weights, codes, scale, moment, 7)
+        got_codes, got_scale = descend(weights, codes, scale, Dense(moment), 7)
         settled = next((k for k in range(1, 10) if np.array_equal(traces[k][0], traces[k - 1][0])), 10)
         ends.add(settled)
         at = min(settled, 6)
@@ -250,9 +289,9 @@ def test_rows_are_descended_as_if_alone() -> None:
     weights = rng.normal(size=(40, 150))
     scale = rng.uniform(0.1, 0.4, 40)
     codes = np.clip(np.rint(weights / scale[:, None]), -7, 7)
-    together, scales = descend(weights, codes, scale, moment, 7)
+    together, scales = descend(weights, codes, scale, Dense(moment), 7)
     for row in range(40):
-        alone, own = descend(weights[[row]], codes[[row]], scale[[row]], moment, 7)
+        alone, own = descend(weights[[row]], codes[[row]], scale[[row]], Dense(moment), 7)
         trace = (codes[[row]], scale[[row]])
         for _ in range(6):
             trace = descend_once(weights[[row]], *trace, moment, 7)

@@ -24,7 +24,7 @@ from zoo_nets import zoo_net
 
 from eqcompile.quantization.lower import lower
 from eqcompile.targets.nir.lower import lower as lower_nir
-from eqcompile.targets.nir.target import NirTarget
+from eqcompile.targets.nir.target import NirPlan, NirTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
 from eqcompile.toolchain.importers.api import import_model
@@ -198,6 +198,20 @@ def peak_bytes(script: ModuleType, samples: int, steps: int, *, trace: bool = Fa
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
+
+
+def test_writing_copies_no_matrix(tmp_path: Path) -> None:
+    """Would break if the nodes' arrays were plain: the package's writer makes two deep copies of all that it writes."""
+    weights = np.random.default_rng(0).integers(-1, 2, (256, 256))
+    plan = NirTarget().plan(small_net(weights.tolist(), table=[-90, -40, 0, 30, 80], first=-2, steps=6))
+    assert isinstance(plan, NirPlan)
+    tracemalloc.start()
+    plan.emit(tmp_path, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * 8 * weights.size
+    stored = [n.weight for n in nir.read(tmp_path / "net.nir").nodes.values() if isinstance(n, nir.Linear)]
+    assert any(np.array_equal(w, weights) for w in stored)
 
 
 def test_memory_grows_with_neither_samples_nor_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..arrays import Codes, Numbers, Reals, largest, row_parts
 
-__all__ = ["LARGEST_SIDE", "NoBoundError", "Sparse", "spectral_bound", "spectral_bounds", "up"]
+__all__ = ["LARGEST_SIDE", "NoBoundError", "Sparse", "Square", "spectral_bound", "spectral_bounds", "up"]
 
 LARGEST_SIDE = 2048
 """Larger matrices get the bound from row and column sums: the decomposition would take their memory four times."""
@@ -55,18 +55,48 @@ def spectral_bound(matrix: Numbers) -> float:
 
     Entries are taken as exact numbers; integers must be below 2**53 in magnitude (ValueError).
     """
-    if matrix.size == 0 or not matrix.any():
-        return 0.0
-    if matrix.dtype.kind in "iu" and largest(matrix) >= 1 << 53:
-        raise ValueError("an entry has more than 53 bits")
-    # A power of two, so that nothing is rounded; entries are then at most 1.
-    exponent = int(np.frexp(largest(matrix))[1])
-    # What underflows is part of the bound, also where a library has made NumPy raise.
-    with np.errstate(under="ignore"):
-        bound = _sums(matrix, exponent)
-        if min(matrix.shape) <= LARGEST_SIDE:
-            bound = min(bound, _close(*_gram(matrix, exponent)))
-    return math.ldexp(up(bound + _UNDERFLOW), exponent)
+    return Square.of(matrix).bound()
+
+
+@dataclass(eq=False)
+class Square:
+    """What `spectral_bound` needs of a matrix A: `gram` is `A^T A` over the shorter side, of entries at most 1, None
+    where that is too large; `size`, `error`: the Frobenius norm of A, rounded up, and what rounding did to the product;
+    `sums`: the bound from row and column sums. All are of A by two to the power of `exponent`."""
+
+    exponent: int
+    sums: float
+    gram: Reals | None = None
+    size: float = 0.0
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, matrix: Numbers, *, overwrite: bool = False) -> Square:
+        """`overwrite`: the matrix is float64, and nobody reads it any more: its memory may be used."""
+        if matrix.size == 0 or not matrix.any():
+            return cls(0, 0.0)
+        if matrix.dtype.kind in "iu" and largest(matrix) >= 1 << 53:
+            raise ValueError("an entry has more than 53 bits")
+        # A power of two, so that nothing is rounded; entries are then at most 1.
+        exponent = int(np.frexp(largest(matrix))[1])
+        # What underflows is part of the bound, also where a library has made NumPy raise.
+        with np.errstate(under="ignore"):
+            sums = _sums(matrix, exponent)
+            if min(matrix.shape) > LARGEST_SIDE:
+                return cls(exponent, sums)
+            a = matrix.astype(np.float64, copy=False)
+            a = np.ldexp(a, -exponent, out=a if overwrite else None)
+            a = a if a.shape[0] >= a.shape[1] else a.T
+            size = _frobenius(a[None])
+            return cls(exponent, sums, a.T @ a, float(size[0]), float(_product_error(len(a), size)[0]))
+
+    def bound(self) -> float:
+        """The bound; `gram` is overwritten."""
+        if not self.sums:
+            return 0.0
+        with np.errstate(under="ignore"):
+            close = self.sums if self.gram is None else min(self.sums, _close(self.gram, self.size, self.error))
+        return math.ldexp(up(close + _UNDERFLOW), self.exponent)
 
 
 def _gamma(terms: int) -> float:
@@ -146,15 +176,6 @@ def _proved(a: Reals) -> Reals:
                 bounds[i] = min(bounds[i], bound)
                 break
     return bounds
-
-
-def _gram(matrix: Numbers, exponent: int) -> tuple[Reals, float, float]:
-    """`A^T A` of the matrix by two to minus the exponent, over its shorter side; its Frobenius norm, rounded up, and
-    what rounding did to the product."""
-    a = np.ldexp(matrix.astype(np.float64, copy=False), -exponent)
-    a = a if a.shape[0] >= a.shape[1] else a.T
-    size = _frobenius(a[None])
-    return a.T @ a, float(size[0]), float(_product_error(len(a), size)[0])
 
 
 def _close(gram: Reals, size: float, product_error: float) -> float:

@@ -23,7 +23,7 @@ import numpy as np
 from ..arrays import Codes, Reals, largest
 from ..ir import IntNet
 from ..typed_json import JSON
-from .norm import spectral_bound, up
+from .norm import Square, up
 from .spread import Spread, Term, spread_of
 
 __all__ = ["MARGIN", "NORM_NAMES", "Contraction", "NormKind", "contractions"]
@@ -126,7 +126,10 @@ def _euclidean(
         matrix *= w[:, None]
         matrix /= w
         rounding = up(2.0**-51 * up(float(np.linalg.norm(matrix)) * (1.0 + 2.0**-20)))
-        bound = up(bound + up(t.scale * up(spectral_bound(matrix) + rounding)))
+        square = Square.of(matrix, overwrite=True)
+        # A decomposition takes the memory of two more.
+        del matrix
+        bound = up(bound + up(t.scale * up(square.bound() + rounding)))
     slack, diameter = (_root_of_squares(w * v) for v in (spread.jump, spans))
     if chained is not None and chained[0] < bound:
         bound, slack = chained
@@ -183,22 +186,22 @@ def _balanced(term: Term, perron: Codes) -> Codes:
     """Whole weights w for which the rows and the columns of `w_i m_ij / w_j` have even shares in the largest singular
     values: the best of a descent of `trace((B^T B)^4)`. It starts at what is best for the absolute values, the root of
     the quotient of both Perron vectors (`perron`: the right one), or at 1, whichever is less."""
-    matrix = term.value()
-    matrix /= largest(matrix) or 1.0
-    x = 0.5 * (np.log(_perron(np.abs(matrix).T)) - np.log(perron))
-    flat = np.zeros(len(matrix))
-    least, column = _powers(matrix, x)
-    other = _powers(matrix, flat)
+    size = np.abs(_unit(term))
+    x = 0.5 * (np.log(_perron(size.T)) - np.log(perron))
+    del size
+    flat = np.zeros(len(perron))
+    least, column = _powers(_unit(term), x)
+    other = _powers(_unit(term), flat)
     if other[0] <= least:
         x, (least, column) = flat, other
-    best, sweeps = x, next(n for units, n in _SWEEPS if len(matrix) <= units)
+    best, sweeps = x, next(n for units, n in _SWEEPS if len(perron) <= units)
     trace = least
     for _ in range(sweeps):
-        _, row = _powers(matrix.T, -x)
+        _, row = _powers(_unit(term).T, -x)
         row, share = (v / max(float(v.sum()), 2.0**-900) + 2.0**-40 for v in (row, column))
         x = x - 0.125 * np.log(row / share)
         x = np.clip(x - x.max(), -math.log(_LARGEST_WEIGHT), 0.0)
-        before, (trace, column) = trace, _powers(matrix, x)
+        before, (trace, column) = trace, _powers(_unit(term), x)
         if trace < least:
             best, least = x, trace
         if trace > before * (1.0 - _GAIN):
@@ -206,13 +209,20 @@ def _balanced(term: Term, perron: Codes) -> Codes:
     return _whole(np.exp(best - best.max()))
 
 
+def _unit(term: Term) -> Reals:
+    """The matrix of a term by its largest entry, anew with each call."""
+    matrix = term.value()
+    matrix /= largest(matrix) or 1.0
+    return matrix
+
+
 def _powers(matrix: Reals, x: Reals) -> tuple[float, Reals]:
-    """Of `b_ij = exp(x_i) m_ij exp(-x_j)`: `trace((B^T B)^4)^(1/8)`, never below its largest singular value, and the
-    diagonal of `(B^T B)^4` up to a factor. Two products, each of a matrix and its transpose."""
-    b = np.exp(x)[:, None] * matrix
-    b *= np.exp(-x)
-    h = b.T @ b
-    del b
+    """Of `b_ij = exp(x_i) m_ij exp(-x_j)`, in the memory of m: `trace((B^T B)^4)^(1/8)`, never below its largest
+    singular value, and the diagonal of `(B^T B)^4` up to a factor. Two products, each of a matrix and its transpose."""
+    matrix *= np.exp(x)[:, None]
+    matrix *= np.exp(-x)
+    h = matrix.T @ matrix
+    del matrix
     size = largest(h) + 2.0**-900
     h /= size
     square = h.T @ h

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..arrays import Codes, Reals, largest, row_parts
 from ..ir import IntNet, ops
 from ..ir.ops import Op
-from ..passes import Analysis, linear_taps
+from ..passes import Analysis, linear_matrix
 from .gates import hold
 from .norm import NoBoundError
 from .tables import entries, growth, is_saturation
@@ -191,10 +191,10 @@ class _Walk:
             return None
         match op:
             case ops.Linear(x=x) | ops.Conv(x=x) | ops.Stencil(x=x):
-                taps = linear_taps(self._net, op)
-                if math.prod(taps.shape) > _LARGEST_MATRIX:
-                    raise NoBoundError(f"{op.mnemonic} {op.out}: a matrix of {taps.shape} is too large")
-                return self.of(x).mapped(taps.reals())
+                size = (self._analysis.sizes[op.out], self._analysis.sizes[x])
+                if math.prod(size) > _LARGEST_MATRIX:
+                    raise NoBoundError(f"{op.mnemonic} {op.out}: a matrix of {size} is too large")
+                return self.of(x).mapped(linear_matrix(self._net, op))
             case ops.Rescale(x=x, multiplier=m, shift=shift):
                 return self._aligned(x, op.out).scaled(self._constant(m, op.out), shift, 1.0 - 2.0**-shift)
             case ops.Mul(a=a, b=b) if not (self._moves(a) and self._moves(b)):

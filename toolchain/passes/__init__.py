@@ -5,7 +5,7 @@ from .examples import example_codes
 from .labels import label_keys, output_keys
 from .narrow import narrowest
 from .reads import live_ops, reads
-from .taps import LINEAR, LinearOp, Taps, bias_entries, linear_taps, tap_count, tap_places
+from .taps import LINEAR, LinearOp, Taps, bias_entries, linear_matrix, linear_taps, tap_count, tap_places
 from .unroll import unroll
 from .words import MAX_WORD, wide_tables
 
@@ -18,6 +18,7 @@ __all__ = [
     "bias_entries",
     "example_codes",
     "label_keys",
+    "linear_matrix",
     "linear_taps",
     "live_ops",
     "narrowest",

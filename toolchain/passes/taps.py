@@ -16,7 +16,7 @@ from ..ir import EqNet, IntNet, Net, ops
 from ..ir.ops import Op
 from .analysis import Analysis
 
-__all__ = ["LINEAR", "LinearOp", "Taps", "bias_entries", "linear_taps", "tap_count", "tap_places"]
+__all__ = ["LINEAR", "LinearOp", "Taps", "bias_entries", "linear_matrix", "linear_taps", "tap_count", "tap_places"]
 
 LinearOp = ops.Linear | ops.Stencil | ops.Conv | ops.Embedding
 LINEAR = (ops.Linear, ops.Stencil, ops.Conv, ops.Embedding)
@@ -125,6 +125,16 @@ def linear_taps(net: Net, op: Op) -> Taps[np.int64] | Taps[np.float64]:
     starts = np.zeros(rows + 1, np.int64)
     np.cumsum(np.bincount(row, minlength=rows), out=starts[1:])
     return Taps(columns, starts, column.astype(np.int32), cast("Codes", _narrow(weight)))
+
+
+def linear_matrix(net: IntNet, op: Op) -> Reals:
+    """The coefficients of a linear operation as `[entries of the result, entries of the operand]`, a new float64 array;
+    `op` and errors as in `linear_taps`. Codes must be below 2**53."""
+    analysis = Analysis.of(net)
+    if isinstance(op, ops.Linear) and len(analysis.shapes[op.x]) == 1:
+        # Beside the matrix this takes no memory.
+        return analysis.params[op.weight].astype(np.float64)
+    return linear_taps(net, op).reals()
 
 
 def _narrow(weight: Array) -> Array:
