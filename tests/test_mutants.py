@@ -172,6 +172,7 @@ def test_a_limit_is_of_the_processor_not_of_the_clock(tmp_path: Path, monkeypatc
     assert in_child(tmp_path, monkeypatch, wait, 5.0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "verdict"),
     [

@@ -318,6 +318,7 @@ def test_the_help_of_a_campaign_states_bounds_and_units(capsys: pytest.CaptureFi
         assert word in text, word
 
 
+@pytest.mark.slow
 def test_a_rate_of_an_orbit_is_told_and_totalled(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if text and JSON told different numbers, or a mission of no bits had no upsets."""
     orbit = str(Path(__file__).parents[2] / "examples" / "orbit_kinds.toml")

@@ -67,6 +67,7 @@ def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert rows[-1][0] == rows[-1][1], stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"trace": True}, {"saboteurs": True}])
 def test_a_core_is_told_part_by_part(options: dict[str, bool], tmp_path: Path) -> None:
     """A core of many weights is minutes in the writing, and the bar stood at nothing until it was done."""

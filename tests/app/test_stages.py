@@ -55,6 +55,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_object_shows_itself(objects: dict[str, Any], name: str) -> None:
     """A cell of a notebook would show the address of an object."""

@@ -55,6 +55,7 @@ def test_without_replacement_no_fault_comes_twice(tmp_path: Path) -> None:
     assert len(set(zip(found["sample"], found["unit"], found["bit"], found["tick"], strict=True))) == 450
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_rows_as_one(tmp_path: Path) -> None:
     """Would break if a row depended on who ran it, or on the order in which chunks came back."""
     options = {"model": "random-toy", "count": 2000, "stop_at_margin": 0.05}
@@ -66,6 +67,7 @@ def test_two_workers_give_the_same_rows_as_one(tmp_path: Path) -> None:
     assert rows(tmp_path / "other") != rows(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if the chunks of a dead process were forgotten, or stored twice."""
     monkeypatch.setenv("TOY_SECONDS", "0.05")

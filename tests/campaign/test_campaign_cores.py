@@ -140,6 +140,7 @@ def document(folder: Path) -> dict[str, Any]:
     return write(folder)
 
 
+@pytest.mark.slow
 def test_rates_stand_side_by_side(document: dict[str, Any]) -> None:
     """A rate that counts other rows, or a repaired fault that counts as unprotected, would sell or hide a mechanism."""
     hardened, bare, other = document["cores"]["rows"]

@@ -171,6 +171,7 @@ def test_what_is_no_time_is_refused_with_the_units(text: str) -> None:
         duration(text)
 
 
+@pytest.mark.slow
 def test_another_campaign_stands_beside_the_baseline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

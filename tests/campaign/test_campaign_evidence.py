@@ -42,6 +42,7 @@ def report(place: Path) -> Any:
     return write(place / "c")
 
 
+@pytest.mark.slow
 def test_a_pack_holds_all_that_repeats_the_campaign(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if a file or its hash were missing, or two packs of one campaign differed."""
     for name in ("a.zip", "b.zip"):

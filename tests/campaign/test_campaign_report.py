@@ -75,6 +75,7 @@ def report_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_counts_are_those_of_the_store(folder: Path) -> None:
     """Would break if a figure counted other rows than the ones that were stored."""
     found = report_of(folder)
@@ -216,6 +217,7 @@ def test_text_of_a_net_cannot_become_markup(folder: Path) -> None:
     assert "<script" not in render(found)
 
 
+@pytest.mark.slow
 def test_an_unfinished_campaign_says_so_and_an_empty_one_is_refused(tmp_path: Path) -> None:
     """Would break if a report of half a campaign looked like a whole one."""
     from eqcompile.sim.campaign.chunks import run_chunk

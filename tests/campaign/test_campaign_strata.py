@@ -71,6 +71,7 @@ def test_faults_are_uniform_in_their_stratum() -> None:
     assert times[48:] == pytest.approx(np.full(2, 12_000), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_stratified_campaign_estimates_the_rates_of_all_faults(tmp_path: Path) -> None:
     """Rates of an exhaustive campaign lie in the intervals of a stratified one, and those of faults that are merely
     counted do not. Would break if strata were pooled."""

@@ -151,6 +151,7 @@ def test_an_absent_orbit_is_refused(tmp_path: Path) -> None:
         load_orbit(tmp_path / "none.toml")
 
 
+@pytest.mark.slow
 def test_the_interface_gives_what_the_command_tells() -> None:
     """Would break if the two computed apart."""
     document = upset_rates(EXAMPLE, mission_s=3600.0)

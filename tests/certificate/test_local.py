@@ -23,6 +23,7 @@ from eqcompile.toolchain.ir import IntNet, Param
 Array = NDArray[Any]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32 - 1), gain=st.floats(0.5, 3.0), bits=st.integers(3, 4))
 @settings(max_examples=12, deadline=None)
 def test_no_upset_within_a_radius_does_harm(seed: int, gain: float, bits: int) -> None:

@@ -52,6 +52,7 @@ def document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Document:
     return certificate_of(small(3), samples(3), tmp_path, capsys)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     units=st.sampled_from([1, 2, 7]),
@@ -70,6 +71,7 @@ def test_every_certificate_of_the_compiler_is_replayed(
     assert len(lines) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits_layered.npz", "digits_cube.pt", "digits_mlp.pt"])
 def test_certificates_of_the_examples_are_replayed(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -242,6 +244,7 @@ def test_wrong_arithmetic_is_noticed(
     pytest.fail("no certificate was refused")
 
 
+@pytest.mark.slow
 def test_what_the_checker_does_not_know_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A layer normalisation: not replayed is another answer than refused. So are files that cannot be read."""
     source, inputs = zoo_net("ModernEqProp_archive_sn")

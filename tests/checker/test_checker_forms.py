@@ -97,6 +97,7 @@ def document_of(form: str, seed: int, folder: Path, capsys: pytest.CaptureFixtur
     return certificate_of(lowered, {"x": rng.uniform(-1.0, 1.0, (3, 5))}, folder, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_certificates_of_all_forms_are_replayed(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the compiler proves follows a second time; what is a little stronger does not."""

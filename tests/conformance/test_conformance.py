@@ -63,6 +63,7 @@ def declared(target: str) -> list[str]:
     return [name for name in EXAMPLES if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "simulator", "name"), marked(CASES))
 def test_an_artifact_computes_what_golden_computes(target: str, simulator: str, name: str, tmp_path: Path) -> None:
     """A backend that differs from the specification in one code of one state at one tick is wrong."""
@@ -163,6 +164,7 @@ def test_an_artifact_stands_alone(target: str, tmp_path: Path) -> None:
     assert code == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_same_net_gives_the_same_folder(target: str, tmp_path: Path) -> None:
     """An artifact is reproducible: no time, no random name, no order of a set in it."""

@@ -96,6 +96,7 @@ def test_python_of_a_page_is_python(page: Path) -> None:
             ast.parse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 def test_the_commands_of_a_page_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

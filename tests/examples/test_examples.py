@@ -350,6 +350,7 @@ def test_held_out_samples_are_not_trained_on(tmp_path: Path, capsys: pytest.Capt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_script_runs_as_a_script() -> None:
     """The modules beside the script must be found without installing anything."""
     done = subprocess.run(

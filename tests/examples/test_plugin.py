@@ -41,6 +41,7 @@ def run(site: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 CONFORMANCE = ("pytest", "tests/conformance", "-p", "no:cacheprovider", "-p", "no:xdist", "-x", "--tb=short")
 
 
+@pytest.mark.slow
 def test_the_conformance_suite_passes_on_it(installed: Path) -> None:
     """Would break if the template that strangers copy did not do what is asked of it."""
     done = run(installed, *CONFORMANCE)
@@ -117,6 +118,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_it_fails(installed: Path, tmp_path: Path, mistake: str) -> None:
     """Would break if the suite passed whatever it is run on."""
@@ -131,6 +133,7 @@ def test_a_mistake_in_it_fails(installed: Path, tmp_path: Path, mistake: str) ->
     assert f"::{test}[" in done.stdout
 
 
+@pytest.mark.slow
 def test_options_of_its_architecture_are_on_the_command_line(installed: Path, tmp_path: Path) -> None:
     """Would break if an architecture that joins by entry point had options that nobody can set or find."""
     shown = run(installed, "eqcompile", "--target", "rtl", "--arch", "one-clock", "--help").stdout
@@ -146,6 +149,7 @@ def test_options_of_its_architecture_are_on_the_command_line(installed: Path, tm
     assert "is too large" in run(installed, *argv, "--entries", "1").stderr
 
 
+@pytest.mark.slow
 def test_a_file_of_its_format_becomes_an_artifact_of_its_target(installed: Path, tmp_path: Path) -> None:
     """Would break if a plug-in passed the suite and the command did not know it."""
     rng = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "examples" / "ten_lines.py"
 
 
+@pytest.mark.slow
 def test_ten_lines_lead_from_a_checkpoint_to_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first page of the documentation promises."""
     monkeypatch.chdir(tmp_path)

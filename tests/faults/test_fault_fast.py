@@ -35,7 +35,7 @@ from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Format, IntNet, Output, Param, ops
 
 # The kernel is compiled once, not by each worker: that takes longer than all tests here.
-pytestmark = pytest.mark.xdist_group("fault_fast")
+pytestmark = [pytest.mark.xdist_group("fault_fast"), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ("digits_ternary", "digits_looped", "digits_cube", "digits_lazy")
@@ -136,7 +136,6 @@ def entries(seed: int) -> int:
     return 0 if seed % 2 else 1 << 20
 
 
-@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6))
 def test_results_of_fused_nets_are_golden_s(seed: int) -> None:
@@ -201,7 +200,6 @@ def test_what_the_net_has_not_is_refused_as_golden_does(upset: str) -> None:
     assert said[0] == said[1]
 
 
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6))
 def test_results_are_golden_s(seed: int) -> None:
@@ -233,7 +231,6 @@ def digits(name: str) -> tuple[IntNet, dict[str, NDArray[np.int64]]]:
     return net, codes
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DIGITS)
 @pytest.mark.parametrize("model", MODELS)
 def test_trained_nets_give_the_same_results(name: str, model: str) -> None:
@@ -246,7 +243,6 @@ def test_trained_nets_give_the_same_results(name: str, model: str) -> None:
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.slow
 def test_the_mnist_net_gives_the_same_results() -> None:
     """The net of the benchmark, on random inputs: every kind of site, all ticks."""
     source = import_model(ROOT / "examples" / "checkpoints" / "mnist_ternary.npz").net
@@ -260,7 +256,6 @@ def test_the_mnist_net_gives_the_same_results() -> None:
         np.testing.assert_array_equal(fast.FastEngine().open(net, codes, near=1).run(table), want)
 
 
-@pytest.mark.slow
 def test_threads_do_not_change_results() -> None:
     """Pieces of work share no memory but the results, whatever thread takes them."""
     net, codes = digits("digits_ternary")
@@ -385,7 +380,6 @@ def test_the_kernel_as_plain_python_survives(monkeypatch: pytest.MonkeyPatch) ->
         assert differing(fast.FastEngine(), found) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

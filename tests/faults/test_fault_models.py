@@ -92,6 +92,7 @@ def test_the_exhaustive_table_is_the_population(name: str, options: dict[str, An
     assert len({str(f) for f in table}) == len(table)
 
 
+@pytest.mark.slow
 def test_every_enumerated_model_numbers_what_it_draws() -> None:
     """A drawn fault that is not in the list of all would be counted against another population."""
     for name in registry.names("faults"):

@@ -71,6 +71,7 @@ def translator(which: int) -> Translator:
     return Translator(net, circuit, net.schedule.steps, engine.inject_words, cells, memory, lambda *_: 0)
 
 
+@pytest.mark.slow
 def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Would break if what serves campaigns were in a core that is delivered."""
     from eqcompile.rtl.verilog import emit_verilog

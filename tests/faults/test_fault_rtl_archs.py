@@ -56,6 +56,7 @@ def parallel_nets() -> st.SearchStrategy[tuple[IntNet, random.Random]]:
     return st.integers(0, 2**32 - 1).map(draw)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(parallel_nets(), st.sampled_from([(None, None, 1), (1, 1, 1), (2, None, 2)]))
 def test_any_word_of_any_net_in_the_parallel_core(
@@ -143,6 +144,7 @@ def test_a_wrong_saboteur_is_seen(
     assert name in ("", "clamped", "kept") or any("state:h" in fault for fault in wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "which"), [("parallel", 1), ("parallel", 4), ("lattice", 0)])
 def test_without_saboteurs_the_core_is_as_it_was(monkeypatch: pytest.MonkeyPatch, arch: str, which: int) -> None:
     """Would break if what serves campaigns were in a core that is delivered."""

@@ -43,6 +43,7 @@ def faults(draw: st.DrawFn) -> Fault:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(faults())
 def test_an_id_is_read_back_as_the_same_fault(fault: Fault) -> None:

@@ -46,6 +46,7 @@ def same(run: Run, states: dict[str, Array], outputs: dict[str, Array]) -> None:
         np.testing.assert_array_equal(run.outputs[name], want, name, strict=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(int_runs())
 def test_golden_equals_the_scalar_interpreter(case: tuple[IntNet, dict[str, Array]]) -> None:
@@ -57,6 +58,7 @@ def test_golden_equals_the_scalar_interpreter(case: tuple[IntNet, dict[str, Arra
     np.testing.assert_array_equal(run.steps, steps)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(int_runs(tolerance=0))
 def test_settling_at_tolerance_0_changes_nothing(case: tuple[IntNet, dict[str, Array]]) -> None:
@@ -66,6 +68,7 @@ def test_settling_at_tolerance_0_changes_nothing(case: tuple[IntNet, dict[str, A
     same(golden.run(net, inputs), states, outputs)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(int_runs())
 def test_event_driven_evaluation_gives_the_same_bits(case: tuple[IntNet, dict[str, Array]]) -> None:
@@ -205,6 +208,7 @@ def test_labels_break_ties_to_the_lowest_index() -> None:
 # Formats
 
 
+@pytest.mark.slow
 def test_a_code_outside_its_stated_format_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong bound that the verifier let through must not pass silently: every value, carry and state is checked."""
     tried = 0

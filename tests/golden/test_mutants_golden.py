@@ -133,6 +133,7 @@ def killed(golden: ModuleType, seed: int) -> bool:
     return not all(compare(want, run).ok for run in runs)
 
 
+@pytest.mark.slow
 def test_golden_itself_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the unchanged source failed here, every mutant would count as caught."""
     golden = mutant("interpreter", LATCH, LATCH, monkeypatch)

@@ -50,6 +50,7 @@ def site(package: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_package_passes_its_test(package: Path, site: Path) -> None:
     """What the command writes must install, be known, and compute what it says, before anything is changed."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package / "test_my_net.py")]

@@ -33,6 +33,7 @@ def inputs_of(imported: eq.Model, example: Any) -> dict[str, Any]:
     return {i.name: t.double().numpy() for i, t in zip(imported.net.inputs, tensors, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_relaxes_as_the_module_does(name: str) -> None:
     """An operation that is read otherwise, or a parameter at the wrong place, changes a state."""
@@ -89,6 +90,7 @@ def test_what_no_state_changes_is_computed_once() -> None:
     assert all("Gated:cell." in p.source or "Gated:gate." in p.source or p.value.size == 1 for p in net.params)
 
 
+@pytest.mark.slow
 def test_two_ways_to_read_out_give_the_numbers_of_pytorch() -> None:
     """Neither `(h_next, head(h_next))` nor `readout=head` may make a step more or less than the loop."""
     step, head = Looped("sum"), nn.Linear(UNITS, CLASSES)

@@ -55,6 +55,7 @@ def float_inputs(net: Net, lead: tuple[int, ...]) -> dict[str, NDArray[Any]]:
 # Round trip
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(int_nets())
 def test_an_integer_net_survives(tmp_path: Path, net: IntNet) -> None:

@@ -59,6 +59,7 @@ def test_nobody_changes_it() -> None:
         analysis.ranges["h"] = Interval(0, 0)  # type: ignore[index]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(int_runs(frames=False, tolerance=0))
 def test_what_does_not_depend_on_inputs_does_not_change_with_them(run_of: tuple[IntNet, dict[str, np.ndarray]]) -> None:

@@ -228,6 +228,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert [(t.bits, t.equal) for t in front(trials)] == [(4, 20), (5, 80), (8, 95)]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_a_plot_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The printed command line must compile, with the widths that were found; a result is not overwritten unasked."""
     argv = ["search", str(LOOPED), "--inputs", str(TEST), "--calibrate", str(CALIBRATION), "--samples", "40"]

@@ -13,6 +13,7 @@ from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.reference import run_reference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_family_is_lowered(name: str) -> None:
     """Every family is lowered and its first tick is right: a crash, a refusal or a wrong scale in any composition of

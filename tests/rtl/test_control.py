@@ -157,6 +157,7 @@ REWRITTEN += ("lattice.cells", "lattice.sites", "relaxation")
 """Modules with control registers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visitor", [Joined, Split])
 def test_the_lists_depend_on_no_line_break(visitor: type[ast.NodeTransformer]) -> None:
     """Names that Amaranth takes from the source change with its lines; what is voted must not."""

@@ -92,6 +92,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_campaign_s_report_says_which_units(campaign: Path, tmp_path: Path) -> None:
     """Units in another order, or another number of them, than was asked for; a folder that does not tell."""
     report = json.loads((campaign / "report.json").read_text())

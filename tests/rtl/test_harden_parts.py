@@ -348,6 +348,7 @@ def test_the_watchdog_ends_what_stands_still_and_what_ticks_too_often() -> None:
     assert ran(Watchdog(10), ticks_at=8, idle_after=None, clocks=35)[0] == 33
 
 
+@pytest.mark.slow
 def test_a_code_that_finds_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: these tests must be able to fail."""
     monkeypatch.setattr(Secded, "positions", property(lambda self: tuple(range(self.width + self.hamming_bits))))

@@ -39,6 +39,7 @@ ZOO = ("LoopedMLP_release_sn", "LazyEqProp_release_sn", "NeuralCube_release", "T
        "ToroidalMLP_archive_sn", "EqPropAttentionOnlyLM_release")  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(int_runs())
 def test_every_state_at_every_tick_of_random_nets(run: Runs) -> None:
@@ -126,6 +127,7 @@ def vector_mutants(i: Vector) -> Iterator[tuple[str, Instruction]]:
             yield "fresh", replace(i, d=replace(i.d, fresh=Fresh.NEVER))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LoopedMLP_release_sn", "NeuralCube_release"])
 def test_every_mutant_of_an_instruction_is_noticed(name: str) -> None:
     net, codes = lowered(*zoo_net(name))

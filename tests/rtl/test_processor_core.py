@@ -37,6 +37,7 @@ def waits(seed: int) -> Callable[[], bool]:
     return lambda: rng.random() < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalls", [False, True])
 @pytest.mark.parametrize("name", SEEDS)
 def test_random_nets(name: str, stalls: bool) -> None:

@@ -92,6 +92,7 @@ def test_uneven_blocks_and_shares(passes: int, units: int | None) -> None:
     assert differences(net, x, simulate(engine, net, x)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("passes", "units"), [(1, None), (1, 3), (3, None), (3, 2)])
 def test_step_clocks_are_the_clocks_of_a_step(passes: int, units: int | None) -> None:
     """A figure that others multiply with clock periods, and that is wrong."""
@@ -153,6 +154,7 @@ def test_places_without_an_element_do_not_keep_a_sample_from_settling() -> None:
     assert seen.made == [1, 4]
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_random_nets_equal_golden(seed: int) -> None:

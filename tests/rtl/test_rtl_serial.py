@@ -85,6 +85,7 @@ def batch(rng: np.random.Generator, net: IntNet, count: int = 3) -> dict[str, Ar
     return {"x": np.concatenate([codes, np.zeros((1, *size), np.int64), np.full((1, *size), 255, np.int64)])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [1, 7, 127])
 @pytest.mark.parametrize(("lanes", "width"), [(1, 1), (4, 1), (4, 2), (16, 4)])
 def test_a_loop_equals_golden(top: int, lanes: int, width: int) -> None:

@@ -102,7 +102,7 @@ def test_a_build_that_is_ended_leaves_nothing_broken(core: Path, number: signal.
     while not (core / "log").exists():
         time.sleep(0.02)
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     (core / "seconds").write_text("0")
     place = built_core(core, variant="trace", timeout_s=60)
     assert (place / PROGRAM).read_text().startswith("whole")

@@ -300,6 +300,7 @@ def test_hostile_codes_and_unlike_weights_are_refused(tmp_path: Path) -> None:
         Hls4mlSimulator().run(unchecked(project), {"x": np.array([[0, 0, 1]])}, trace=True, timeout_s=60.0)
 
 
+@pytest.mark.slow
 def test_no_word_of_the_net_reaches_the_language(tmp_path: Path) -> None:
     """Values may be called as C++, hls4ml or the template call theirs, and beyond ASCII."""
     net = small_net([[1, -1], [0, 1]], table=[-3, -1, 0, 2, 3], first=-2, steps=4)

@@ -58,6 +58,7 @@ def run_models(net: IntNet, inputs: Codes, folder: Path, input_type: str = "floa
     return Run(states=states, outputs={o.name: plain[o.name] for o in net.outputs}, steps=plain["steps"])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(int_runs())
 def test_every_state_of_every_step_is_golden(tmp_path: Path, run: tuple[IntNet, Codes]) -> None:

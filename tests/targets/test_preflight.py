@@ -149,6 +149,7 @@ def test_a_bound_that_is_too_strict_is_noticed(name: str) -> None:
     assert excesses(replace(needs, maps=tuple(MUTANTS[name](m) for m in needs.maps)), integers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("name", NETS)
 def test_what_is_refused_early_is_refused_late(name: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:

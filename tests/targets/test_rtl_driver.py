@@ -57,6 +57,7 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+@pytest.mark.slow
 def test_one_register_map_for_readme_c_and_json(core: Path, tmp_path: Path) -> None:
     """Would break if a header were written by hand and one address drifted from the core's, or C did not compile."""
     registers = json.loads((core / "core.json").read_text(encoding="utf-8"))["registers"]

@@ -93,6 +93,7 @@ def test_the_details_say_how_to_build_the_core_again(
     assert (tmp_path / "a" / "core.v").read_bytes() == (tmp_path / "b" / "core.v").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "spram"),
     [
@@ -278,6 +279,7 @@ def test_the_readme_lists_every_register(tmp_path: Path) -> None:
     assert {name: int(address, 16) for address, name in rows} == known
 
 
+@pytest.mark.slow
 def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
     """The port costs pins and logic on a chip; the bench still has to see the states."""
     written(tmp_path / "bare")
@@ -337,6 +339,7 @@ def test_the_other_tolerance_ends_samples_at_ticks_of_their_own() -> None:
     assert tolerant(still, run_golden(still, bench_inputs(still))) is still
 
 
+@pytest.mark.slow
 def test_the_vectors_are_golden_s(tmp_path: Path) -> None:
     """Vectors that did not come from golden would make the bench prove another network."""
     written(tmp_path / "core")
