@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -21,6 +22,7 @@ from .figure import (
     observatory,
     raster,
     slices,
+    stack,
 )
 from .schema import (
     AccuracyDocument,
@@ -28,6 +30,7 @@ from .schema import (
     CubeCodes,
     Logits,
     Movement,
+    NudgeDocument,
     Relaxation,
     SampleRelaxation,
     Settling,
@@ -39,7 +42,9 @@ __all__ = ["OBSERVATORY", "confusion_panel", "cube_panels", "overall", "sample_p
 
 OBSERVATORY = (
     "Observatory: red is the size of a unit's code, green how far it moved in the tick (logarithmic), white that a"
-    " change of the states by d moves it by more than d (slope above 1). Blue is a nudge: no nudged phase ran here."
+    " change of the states by d moves it by more than d (slope above 1). Blue is how hard a nudge pushes the unit: the"
+    " free phase, which is what was compiled, has none. A nudged phase as in training ran in the float net alone, where"
+    " samples have labels and the net is one vector of states behind one nonlinearity."
 )
 """What the colours say."""
 
@@ -69,7 +74,8 @@ def settling_panel(settling: Settling) -> Markup:
 def sample_panels(sample: SampleRelaxation) -> list[Markup]:
     """The panels of one sample."""
     drawn = [_units(sample["units"]), _observatory(sample["units"], sample.get("slopes"))]
-    return [*drawn, _logits(sample["logits"])] if "logits" in sample else drawn
+    drawn += [_logits(sample["logits"])] if "logits" in sample else []
+    return [*drawn, _nudge(sample["nudge"], sample["units"])] if "nudge" in sample else drawn
 
 
 def confusion_panel(accuracy: AccuracyDocument) -> Markup:
@@ -78,26 +84,45 @@ def confusion_panel(accuracy: AccuracyDocument) -> Markup:
 
 
 def cube_panels(cube: CubeCodes, stretched: SlopesDocument | None) -> list[tuple[str, Markup]]:
-    """For each tick its name, the slices of the cube by their codes, and by activity and motion. `stretched`: of the
-    same sample, None where no slopes are known of every unit."""
+    """For each tick its name, the cube by its codes, and by activity and motion: slice by slice, then in 3-D.
+    `stretched`: of the same sample, None where no slopes are known of every unit."""
     bound = max(abs(cube["lowest"]), abs(cube["highest"]), 1)
     rows = []
     for tick, codes, moves in zip(cube["ticks"], cube["codes"], cube["moves"], strict=True):
         alt = f"State {cube['state']} after tick {tick}, {cube['edge']} slices: codes {min(codes)} to {max(codes)}"
-        plain = slices("cube", [coded(code, bound) for code in codes], cube["edge"], alt=alt)
+        plain = [coded(code, bound) for code in codes]
         steep = set(stretched["steep"][tick - 1]) if stretched and tick <= len(stretched["steep"]) else set()
         cells = [_pixel(c, m, bound, u in steep) for u, (c, m) in enumerate(zip(codes, moves, strict=True))]
-        alt = f"The same: {sum(m > 0 for m in moves)} of {len(moves)} units moved, {len(steep)} have a slope above 1"
-        both = Markup("").join([plain, slices("cube", cells, cube["edge"], alt=alt)])
-        rows.append((f"tick {tick}", Markup('<div class="panels">{}</div>').format(both)))
+        same = f"The same: {sum(m > 0 for m in moves)} of {len(moves)} units moved, {len(steep)} have a slope above 1"
+        drawn = [
+            draw("cube", pixels, cube["edge"], alt=f"{say}{how}")
+            for draw, how in ((slices, ""), (stack, ", in 3-D"))
+            for pixels, say in ((plain, alt), (cells, same))
+        ]
+        rows.append((f"tick {tick}", Markup('<div class="panels">{}</div>').format(Markup("").join(drawn))))
     return rows
 
 
-def _pixel(code: int, move: int, bound: int, steep: bool) -> Pixel:
-    """Red for activity, green for motion; white for a slope above 1."""
+def _pixel(code: float, move: float, bound: int, steep: bool, push: float = 0.0) -> Pixel:
+    """Red for activity, green for motion, blue for a nudge, of 0 to 1; white for a slope above 1."""
     if steep:
         return 1.0, 1.0, 1.0
-    return abs(code) / bound, math.log2(1 + move) / math.log2(1 + 2 * bound), 0.0
+    return abs(code) / bound, math.log2(1 + move) / math.log2(1 + 2 * bound), push
+
+
+def _nudge(nudge: NudgeDocument, units: UnitCodes) -> Markup:
+    """The nudged phase in the colours of the observatory, tick by tick from the free equilibrium on."""
+    bound, lsb = max(abs(units["lowest"]), abs(units["highest"]), 1), 2.0 ** units["frac"]
+    most = max(abs(push) for row in nudge["push"] for push in row)
+    rows = []
+    for (before, now), push in zip(pairwise(nudge["states"]), nudge["push"], strict=True):
+        cells = zip(before, now, push, strict=True)
+        rows.append([_pixel(b * lsb, abs(b - a) * lsb, bound, False, abs(p) / (most or 1.0)) for a, b, p in cells])
+    first, last = nudge["loss"]
+    alt = f"Activity, motion and push of {len(rows[0])} units over {len(rows)} ticks with beta = {nudge['beta']:g}: the"
+    alt += f" loss goes from {first:.4g} to {last:.4g}; the largest push, drawn in full blue, is {most:.3g}"
+    title = f"Nudged, sample {units['sample']}: loss {first:.3g} to {last:.3g}"
+    return observatory("nudged", rows, title=title, unit="unit", alt=alt)
 
 
 def _observatory(units: UnitCodes, stretched: SlopesDocument | None) -> Markup:

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.toolchain.arrays import Reals
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import FloatRun, Run
 from eqcompile.toolchain.ir import IntNet, Output, State, ops, walk
 
 from ..compile import CompileResult
-from .schema import CubeCodes, Logits, Relaxation, SampleRelaxation, SlopesDocument, UnitCodes
+from .nudge import BETA, Nudged, nudged_phase
+from .schema import CubeCodes, Logits, NudgeDocument, Relaxation, SampleRelaxation, SlopesDocument, UnitCodes
 from .slopes import slopes
 
 __all__ = ["cube_edge", "relaxation"]
@@ -62,6 +64,7 @@ def _samples(result: CompileResult, state: State) -> list[SampleRelaxation]:
     net, golden, stated = result.net, result.golden, result.samples.real.labels
     count = min(result.samples.count, _SHOWN_SAMPLES)
     logits = [] if net.schedule.frames else _logits(result, count)
+    pushed = _nudged(result, count)
     rows: list[SampleRelaxation] = []
     for k in range(count):
         row: SampleRelaxation = {
@@ -78,8 +81,35 @@ def _samples(result: CompileResult, state: State) -> list[SampleRelaxation]:
         steep = _slopes(result, state, k)
         if steep is not None:
             row["slopes"] = steep
+        if pushed is not None:
+            row["nudge"] = _nudge(pushed, k)
         rows.append(row)
     return rows
+
+
+def _nudged(result: CompileResult, count: int) -> Nudged | None:
+    """A nudged phase of the first samples; None without a label of each, and of nets that have none."""
+    labels = result.samples.real.labels
+    if labels is None or labels.ndim != 1:
+        return None
+    inputs = {name: value[:count] for name, value in result.samples.real.items()}
+    return nudged_phase(result.imported.net, inputs, labels[:count])
+
+
+def _nudge(phase: Nudged, sample: int) -> NudgeDocument:
+    return {
+        "kind": "measured",
+        "how": "float64 reference, cross-entropy of the stated label (Equilibrium Propagation)",
+        "beta": BETA,
+        "states": _rounded(phase.states[:, sample]),
+        "push": _rounded(phase.push[:, sample]),
+        "loss": (float(phase.loss[0, sample]), float(phase.loss[-1, sample])),
+    }
+
+
+def _rounded(rows: Reals) -> list[list[float]]:
+    """Of the units that are drawn, to six digits."""
+    return [[float(f"{value:.6g}") for value in row[:_SHOWN_UNITS]] for row in rows]
 
 
 def _slopes(result: CompileResult, state: State, sample: int) -> SlopesDocument | None:
@@ -163,6 +193,7 @@ def _units(state: State, net: IntNet, golden: Run, sample: int) -> UnitCodes:
         "sample": sample,
         "of_units": flat.shape[1],
         "format": str(fmt),
+        "frac": state.frac or 0,
         "lowest": fmt.lo,
         "highest": fmt.hi,
         "codes": flat[:, :_SHOWN_UNITS].tolist(),

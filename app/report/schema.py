@@ -260,13 +260,15 @@ class Changing(TypedDict):
 
 
 class UnitCodes(TypedDict):
-    """Codes `[tick][unit]` of one state of one sample; `lowest` and `highest` are the ends of its format."""
+    """Codes `[tick][unit]` of one state of one sample; `lowest` and `highest` are the ends of its format, a code is
+    worth `2^-frac`."""
 
     unit: str
     state: str
     sample: int
     of_units: int
     format: str
+    frac: int
     lowest: int
     highest: int
     codes: list[list[int]]
@@ -296,10 +298,24 @@ class SlopesDocument(TypedDict):
     radius: float
 
 
+class NudgeDocument(TypedDict):
+    """A nudged phase of the float64 reference from its free equilibrium on. `states[tick][unit]`: that equilibrium and
+    the state after each nudged tick; `push[tick][unit]`: what the nudge added to the argument of the nonlinearity;
+    `loss`: cross-entropy at the first and the last of the states."""
+
+    kind: Kind
+    how: str
+    beta: float
+    states: list[list[float]]
+    push: list[list[float]]
+    loss: tuple[float, float]
+
+
 class SampleRelaxation(TypedDict):
     """One sample: the label that its file states, those of the float64 reference and of golden (each empty where there
     is none, several where there are several rows), and how it settles. No `logits` where the input is a sequence; no
-    `slopes` of large nets and of nets with states that have no scale."""
+    `slopes` of large nets and of nets with states that have no scale; `nudge` where the sample has a label and the net
+    is a vector of states behind one nonlinearity."""
 
     sample: int
     label: list[int]
@@ -310,6 +326,7 @@ class SampleRelaxation(TypedDict):
     units: UnitCodes
     logits: NotRequired[Logits]
     slopes: NotRequired[SlopesDocument]
+    nudge: NotRequired[NudgeDocument]
 
 
 class CubeCodes(TypedDict):

@@ -208,7 +208,7 @@ def test_curves_are_those_of_golden(result: pipeline.CompileResult) -> None:
 def test_pictures_are_xml_with_title_units_and_labels(document: dict[str, Any]) -> None:
     """Would break if a panel could not be drawn, or an axis had no label."""
     drawn = panels(document["results"][0]["relaxation"])
-    assert len(drawn) == 5
+    assert len(drawn) == 6
     for svg in drawn:
         texts = [t.text or "" for t in ElementTree.fromstring(svg).iter("text")]
         assert len(texts) > 6
@@ -352,7 +352,7 @@ def test_a_browser_draws_the_page(document: dict[str, Any], tmp_path: Path, widt
     """Would break if text ran out of a figure or shrank, or a telephone's screen had to be moved sideways."""
     told = seen(report.render_page(document), width, tmp_path)
     assert told["width"] == width
-    assert told["figures"] == 7, "of all samples three, of the one that is picked three, and the confusion matrix"
+    assert told["figures"] == 8, "of all samples three, of the one that is picked four, and the confusion matrix"
     assert told["empty"] == told["silent"] == 0
     assert told["out"] == []
     assert told["size"] >= 8

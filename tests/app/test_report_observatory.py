@@ -19,6 +19,7 @@ from eqcompile.app import compile as pipeline
 from eqcompile.app import report
 from eqcompile.app.report.figure import confusion
 from eqcompile.app.report.headline import headline
+from eqcompile.app.report.nudge import nudged_phase
 from eqcompile.app.report.panels import cube_panels, sample_panels
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.app.report.slopes import slopes
@@ -76,7 +77,7 @@ def test_a_cube_is_stepped_through_slice_by_slice(tmp_path: Path) -> None:
     stretched = curves["samples"][0]["slopes"]
     name, drawn = cube_panels(cube, stretched)[1]
     assert name == f"tick {cube['ticks'][1]}"
-    root, seen_from = ElementTree.fromstring(drawn)
+    root, seen_from, *stacked = ElementTree.fromstring(drawn)
     assert [t.text for t in root.iter("text")] == [f"z = {z}" for z in range(5)]
     first = np.zeros_like(result.golden.states["h"][:1, 0])
     every = np.concatenate([first, result.golden.states["h"][:, 0]])
@@ -89,6 +90,74 @@ def test_a_cube_is_stepped_through_slice_by_slice(tmp_path: Path) -> None:
     for z, image in enumerate(root.iter("image")):
         rows = rgb(image).astype(int)
         np.testing.assert_array_equal(rows[..., 0] > rows[..., 2], plane[z] > 0)
+
+    for flat, solid in zip((root, seen_from), stacked, strict=True):
+        planes = [rgb(image) for image in flat.iter("image")]
+        np.testing.assert_array_equal([rgb(image) for image in solid.iter("image")], planes)
+        heights = [float(group.attrib["transform"].rstrip(")").split()[-1]) for group in solid.iter("g")]
+        assert heights == sorted(heights, reverse=True), "z = 0 is the lowest plane, and the first that is drawn"
+        assert "in 3-D" in solid.attrib["aria-label"]
+
+
+def nudged_by_autograd(
+    x: Any, label: Any, layers: Any, beta: float, ticks: int
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """The nudged phase by PyTorch, where the derivative of the loss is not written down: states, pushes, losses."""
+    inner, outer, head = layers
+    h = torch.zeros(len(x), inner.in_features, dtype=torch.float64)
+    for _ in range(40):
+        h = torch.tanh(inner(h) + outer(x)).detach()
+    states, pushes, losses = [h], [], []
+    for tick in range(ticks + 1):
+        h = h.detach().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(head(h), label, reduction="none")
+        losses.append(loss.detach())
+        [slope] = torch.autograd.grad(loss.sum(), h)
+        if tick < ticks:
+            pushes.append(-beta * slope)
+            h = torch.tanh(inner(h) + outer(x) + pushes[-1])
+            states.append(h.detach())
+    return states, pushes, losses
+
+
+def test_a_nudged_phase_is_that_of_equilibrium_propagation() -> None:
+    """Every state, push and loss of every tick. Would break with another sign, a nudge behind the nonlinearity, the
+    loss of another label, or one of the state before."""
+    torch.manual_seed(0)
+    inner, outer, head = (torch.nn.Linear(a, b).double() for a, b in ((6, 6), (3, 6), (6, 4)))
+    model = eq.load(
+        lambda h, x: torch.tanh(inner(h) + outer(x)),
+        example=(torch.zeros(2, 6).double(), torch.ones(2, 3).double()),
+        steps=40,
+        readout=head,
+    )
+    x, label = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 1])
+    [clamped] = model.net.inputs
+    phase = nudged_phase(model.net, {clamped.name: x.numpy()}, label.numpy(), beta=0.7, ticks=12)
+    assert phase is not None
+    with torch.enable_grad():
+        states, pushes, losses = nudged_by_autograd(x, label, (inner, outer, head), 0.7, 12)
+    np.testing.assert_allclose(phase.states, np.stack([s.numpy() for s in states]), atol=1e-10)
+    np.testing.assert_allclose(phase.push, np.stack([p.detach().numpy() for p in pushes]), atol=1e-10)
+    np.testing.assert_allclose(phase.loss, np.stack([one.numpy() for one in losses]), atol=1e-10)
+    assert (phase.loss[-1] < phase.loss[0]).all()
+    lazy = eq.load(EXAMPLES / "checkpoints" / "digits_lazy.pt").net
+    assert nudged_phase(lazy, {}, label.numpy()) is None
+
+
+def test_blue_is_the_push_of_the_nudge(document: Any) -> None:
+    """Would break if the free phase had blue, or the blue of a unit or a tick were another's."""
+    sample = document["results"][0]["relaxation"]["samples"][0]
+    panels = {panel.attrib["class"]: panel for panel in map(ElementTree.fromstring, sample_panels(sample))}
+    [free], [nudged] = (list(panels[name].iter("image")) for name in ("observatory", "nudged"))
+    push = np.abs(sample["nudge"]["push"])
+    assert push.shape == (15, 96)
+    blue = rgb(nudged)[::-1, :, 2].T / 255
+    np.testing.assert_allclose(blue, push / push.max(), atol=1 / 255)
+    steep = (rgb(free) == 255).all(axis=2)
+    assert not rgb(free)[..., 2][~steep].any()
+    assert sample["nudge"]["loss"][1] < sample["nudge"]["loss"][0]
+    assert sample_panels({key: value for key, value in sample.items() if key != "nudge"})  # type: ignore[typeddict-item]
 
 
 def test_slopes_are_the_jacobian_of_the_step(result: pipeline.CompileResult) -> None:

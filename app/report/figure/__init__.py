@@ -6,7 +6,7 @@ the page, in a dark one too; alone, an image has those of a light page. Each fig
 
 from .charts import Bar, Column, Curve, Dot, Level, bars, columns, curves, dots
 from .frame import BLUE, COLOURS, INK, RED, round_up
-from .grids import Cell, Pixel, coded, confusion, heat, observatory, raster, shade, slices
+from .grids import Cell, Pixel, coded, confusion, heat, observatory, raster, shade, slices, stack
 
 __all__ = [
     "BLUE",
@@ -32,4 +32,5 @@ __all__ = [
     "round_up",
     "shade",
     "slices",
+    "stack",
 ]

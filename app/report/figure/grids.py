@@ -32,8 +32,12 @@ from .frame import (
     ticks,
 )
 
-__all__ = ["Cell", "Pixel", "coded", "confusion", "heat", "observatory", "raster", "shade", "slices"]
+__all__ = ["Cell", "Pixel", "coded", "confusion", "heat", "observatory", "raster", "shade", "slices", "stack"]
 
+_STACK = 240
+"""Pixels that a cube seen from a corner takes, about."""
+_LABELLED = 8
+"""Planes that each have their label, at most."""
 Pixel = tuple[float, float, float]
 """Red, green and blue, each in 0..1."""
 
@@ -129,6 +133,25 @@ def slices(name: str, cells: Sequence[Pixel], edge: int, *, alt: str) -> Markup:
         parts.append(_image([plane[k * edge : (k + 1) * edge] for k in range(edge)], x, y, size, size))
     height = 20 + -(-edge // across) * (size + gap + 18)
     return svg(name, 8 + across * (size + gap), height, parts, alt=alt)
+
+
+def stack(name: str, cells: Sequence[Pixel], edge: int, *, alt: str) -> Markup:
+    """Colours of a cube `[z][y][x]`, flat, seen from above a corner: its planes one above the other, z = 0 the lowest,
+    x to the lower right and y to the lower left."""
+    right, down, rise = 0.87 * _STACK / 2, 0.3 * _STACK / 2, 0.42 * _STACK / 2
+    parts = []
+    for z in range(edge):
+        x, y = 34 + right, 12 + rise * (edge - 1 - z)
+        plane = [_bytes(cell) for cell in cells[z * edge * edge : (z + 1) * edge * edge]]
+        pixels = _image([plane[k * edge : (k + 1) * edge] for k in range(edge)], 0, 0, 1, 1)
+        across = f"{right:.2f} {down:.2f} {-right:.2f} {down:.2f}"
+        parts.append(f'<g transform="matrix({across} {x:.1f} {y:.1f})">{pixels}</g>')
+        corners = ((0, 0), (right, down), (0, 2 * down), (-right, down))
+        outline = " ".join(f"{x + a:.1f},{y + b:.1f}" for a, b in corners)
+        parts.append(f'<polygon points="{outline}" fill="none" stroke="{MUTED}" stroke-width="0.6"/>')
+        if edge <= _LABELLED or z in (0, edge - 1):
+            parts.append(text(0, y + down + 4, f"z = {z}", "start", MUTED))
+    return svg(name, 38 + 2 * right, 20 + rise * (edge - 1) + 2 * down, parts, alt=alt)
 
 
 def confusion(name: str, counts: Sequence[Sequence[int]]) -> Markup:
