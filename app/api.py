@@ -31,6 +31,7 @@ from .stages.build import Build, VerifiedBuild, compile, open, target
 from .stages.campaign import Campaign, Replay, campaign, open_campaign, plan_campaign
 from .stages.certification import Certification, certify
 from .stages.display import Display, Picture
+from .stages.exhaust import Exhaust, exhaust
 from .stages.inference import Difference, Inference, compare
 from .stages.keywords import keyword_options
 from .stages.model import Model, load
@@ -45,6 +46,7 @@ __all__ = [
     "Difference",
     "Display",
     "EqcompileError",
+    "Exhaust",
     "Inference",
     "Model",
     "Picture",
@@ -61,6 +63,7 @@ __all__ = [
     "compare_builds",
     "compile",
     "doctor",
+    "exhaust",
     "families",
     "fault_models",
     "golden",

@@ -52,6 +52,12 @@ def _plan(argv: Sequence[str]) -> Reply:
     return fault.plan(argv)
 
 
+def _exhaust(argv: Sequence[str]) -> Reply:
+    from . import fault_exhaust
+
+    return fault_exhaust.command(argv)
+
+
 def _replay(argv: Sequence[str]) -> Reply:
     from . import fault_replay
 
@@ -81,6 +87,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("resume", "CAMPAIGN", "go on with a campaign that was interrupted or killed", _resume),
     Command("report", "CAMPAIGN", "write report.html and report.json anew", _report),
     Command("plan", "DIR --model M", "how many faults a margin needs; runs nothing", _plan),
+    Command("exhaust", "DIR --model M -o FOLDER", "every fault of a model: exact counts, maps", _exhaust),
     Command("replay", "CAMPAIGN ID", "one fault again, tick by tick", _replay),
     Command("pack", "CAMPAIGN -o FILE.zip", "evidence to hand over, what is excluded first", _pack),
     Command("rate", "FILE.toml", "upset rates of an orbit by kind of memory cell", _rate),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import option
 
-from ..campaign_options import BaselineOptions, EnvironmentOptions, WorkerOptions, environment
+from ..campaign_options import BaselineOptions, CampaignOptions, EnvironmentOptions, WorkerOptions, environment
 from ..options import COUNT, ForceOption
 from .console import INTERRUPTED, Parser, Reply
 from .fault_options import parse_campaign
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> Reply:
     add_field_options(parser, WorkerOptions, "workers")
     add_field_options(parser, BaselineOptions, "baselines")
     add_field_options(parser, EnvironmentOptions, "environment (rates of upsets and failures in the report)")
-    namespace, options, model_options = parse_campaign(parser, argv, required=_REQUIRED)
+    namespace, options, model_options = parse_campaign(parser, argv, kind=CampaignOptions, required=_REQUIRED)
     against = build(BaselineOptions, namespace)
     notes = environment(build(EnvironmentOptions, namespace))
     notes["command"] = shlex.join(["eqfault", "run", *argv])
@@ -133,7 +133,7 @@ def plan(argv: Sequence[str]) -> Reply:
     parser = _parser("plan", "How many faults a margin needs, of a net's population or of one that is given.")
     parser.add_argument("source", type=Path, nargs="?", metavar="DIR", help="artifact folder, or net.onnx")
     add_field_options(parser, _PopulationOption, None)
-    namespace, options, model_options = parse_campaign(parser, argv)
+    namespace, options, model_options = parse_campaign(parser, argv, kind=CampaignOptions)
     population = build(_PopulationOption, namespace).population
     if namespace.source is None:
         document = campaigns.plan_of_population(population, options)

@@ -30,7 +30,7 @@ from .keywords import keyword_groups
 from .quantization import Quantization
 from .samples import SampleSource, samples_of
 
-__all__ = ["Campaign", "Replay", "campaign", "open_campaign", "plan_campaign"]
+__all__ = ["Campaign", "Replay", "campaign", "open_campaign", "plan_campaign", "read_groups"]
 
 _GROUPS = (CampaignOptions, BaselineOptions, EnvironmentOptions, WorkerOptions)
 
@@ -196,7 +196,7 @@ def campaign(
             net. MissingToolError: an engine that cannot run here. ArtifactError: a folder that is there.
     """
     keywords = {"model": model, "engine": engine, "faults": faults, "seed": seed, **options}
-    groups, model_options, source, samples = _read(net, inputs, keywords, "eq.campaign")
+    groups, model_options, source, samples = read_groups(_GROUPS, net, inputs, keywords, "eq.campaign")
     chosen, against, surroundings, workers = groups
     make(
         chosen,
@@ -229,7 +229,7 @@ def plan_campaign(
     if net is None:
         (chosen,) = keyword_groups([CampaignOptions], options, "eq.plan_campaign")
         return plan_of_population(population, chosen)
-    (chosen, *_), model_options, source, samples = _read(net, inputs, options, "eq.plan_campaign")
+    (chosen, *_), model_options, source, samples = read_groups(_GROUPS, net, inputs, options, "eq.plan_campaign")
     with ExitStack() as stack:
         planned = define(chosen, model_options, source, samples, {}, stack)
     document = {"net": planned.net.name, "model": planned.model, **planned.plan.to_json(), "kind": "estimated"}
@@ -244,17 +244,24 @@ def open_campaign(folder: str | Path) -> Campaign:
     return Campaign(Path(folder))
 
 
-def _read(
-    net: Build | Quantization | str | Path, inputs: SampleSource | None, keywords: Mapping[str, Any], where: str
+def read_groups(
+    groups: Sequence[type[Any]],
+    net: Build | Quantization | str | Path,
+    inputs: SampleSource | None,
+    keywords: Mapping[str, Any],
+    where: str,
 ) -> tuple[list[Any], JsonObject, Path | IntNet, Path | Inputs | None]:
-    """The groups of options, those of the model, the net or where it lies, and the samples."""
+    """The options of each of `groups`, those of the model, the net or where it lies, and the samples.
+
+    Raises UsageError with everything that is wrong with the keywords.
+    """
     from eqcompile.sim.faults.model import FaultModel
 
-    kinds: list[Any] = list(_GROUPS)
+    kinds: list[Any] = list(groups)
     model_class = registry.find_class("faults", keywords["model"], FaultModel) if "model" in keywords else None
     if model_class is not None:
         kinds.append(model_class)
-    groups = keyword_groups(kinds, keywords, where)
+    found = keyword_groups(kinds, keywords, where)
     names = set() if model_class is None else {f.name for f in fields(model_class)}
     model_options = {name: value for name, value in keywords.items() if name in names}
     source = net.folder if isinstance(net, Build) else net.net if isinstance(net, Quantization) else Path(net)
@@ -262,4 +269,4 @@ def _read(
         samples: Path | Inputs | None = None if inputs is None else Path(inputs)
     else:
         samples = samples_of(inputs, integers_in(source) if isinstance(source, Path) else source)
-    return groups[: len(_GROUPS)], model_options, source, samples
+    return found[: len(groups)], model_options, source, samples

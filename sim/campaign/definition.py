@@ -82,11 +82,12 @@ class Campaign:
     @cached_property
     def population(self) -> Population:
         """Where the faults of this campaign may be."""
-        found: Population = self._model.population(self.net, self.inputs)
+        found: Population = self.fault_model.population(self.net, self.inputs)
         return found
 
     @cached_property
-    def _model(self) -> FaultModel:
+    def fault_model(self) -> FaultModel:
+        """The model with its options, on the artifact."""
         made = registry.find_class("faults", self.model, FaultModel)(**self.options).on(self.artifact)
         return made
 
@@ -111,11 +112,11 @@ class Campaign:
                 return self._at(draw_numbers(self.population, self.plan.strata, first, count, generator))
             case "with replacement":
                 seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
-                return self._model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)
+                return self.fault_model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)
 
     def _at(self, numbers: NDArray[np.int64]) -> FaultTable:
-        assert isinstance(self._model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
-        return self._model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
+        assert isinstance(self.fault_model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
+        return self.fault_model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
 
     def to_json(self) -> CampaignDocument:
         """What `campaign.json` holds."""

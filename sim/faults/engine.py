@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar, Final
@@ -16,7 +17,7 @@ from ...toolchain.ir import IntNet
 from .sites import KINDS
 from .table import Fault, FaultTable
 
-__all__ = ["RESULT", "Engine", "Outcome", "Session"]
+__all__ = ["RESULT", "Engine", "Outcome", "Session", "Sweep"]
 
 
 class Outcome(IntEnum):
@@ -60,6 +61,16 @@ does. Of a core with hardening, else 0: `aborted`: it withheld its result; `flag
 corrected and MASKED or HEALED is repaired; votes repair silently, and their faults count as MASKED alone."""
 
 
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What became of every flip of one bit of units of a state. `outcome` `[units, bits, ticks, samples]` uint8;
+    `distance` `[samples, ticks]` int64: by how many codes any state is off after the last tick, at most. Ticks are 0 to
+    T, the readout's."""
+
+    outcome: NDArray[np.uint8]
+    distance: NDArray[np.int64]
+
+
 class Session(ABC):
     """A net and its inputs, with the clean trajectory stored. `mechanisms`: names of the bits of `RESULT`'s flags;
     `clocks`: of the longest fault-free inference, 0 where nothing has a clock."""
@@ -71,6 +82,11 @@ class Session(ABC):
     def run(self, table: FaultTable) -> NDArray[np.void]:
         """Results (dtype `RESULT`) in the order of the table. A fault whose `sample` is no input, or that names no word
         of the net, is the caller's mistake (UsageError)."""
+
+    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
+        """Flip every bit of units `units[0]` to `units[1] - 1` of a state, in every tick of every sample; None where
+        the engine has no faster way for that than `run`."""
+        return None
 
     @abstractmethod
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:

@@ -79,6 +79,10 @@ class Points:
     tick: Codes
     sample: Codes
 
+    def take(self, which: NDArray[np.intp]) -> Points:
+        """The points of `which`, in its order."""
+        return Points(*(column[which] for column in (self.site, self.unit, self.bit, self.tick, self.sample)))
+
 
 @dataclass(frozen=True)
 class Population:

@@ -334,3 +334,34 @@ def test_a_rate_of_an_orbit_is_told_and_totalled(place: Path, capsys: pytest.Cap
     assert eqfault(capsys, "rate", "bare.toml")["uncounted"] == ["flip-flop"]
     assert main(["rate", "bare.toml", "--mission", "5y"]) == 2
     assert "no kind has bits" in capsys.readouterr().err
+
+
+def test_every_fault_is_injected_and_counted(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Would break if the command said other numbers than its folder, or began anew where it can go on."""
+    argv = ("exhaust", "net.onnx", "--model", "seu", "--sites", "state", "--inputs", "x.npz", "-o", "every")
+    argv += ("--engine", "golden")
+    said = eqfault(capsys, *argv)
+    assert said["finished"]
+    assert said["faults"] == said["population"] == sum(said["outcomes"].values()) == 3 * 3 * 8 * 7
+    written = json.loads((place / "every" / "report.json").read_text())
+    assert written["outcomes"] == said["outcomes"]
+    assert "Every fault" in (place / "every" / "report.html").read_text()
+    stored = place / "every" / "outcomes" / "000000.npz"
+    before = stored.stat().st_mtime_ns
+    assert eqfault(capsys, *argv)["outcomes"] == said["outcomes"]
+    assert stored.stat().st_mtime_ns == before
+    eqfault(capsys, *argv, "--near-lsb", "3", want=6)
+    assert eqfault(capsys, "replay", "every", "0/state:h.0.3/state:h[0]^8@2")["engine"] == "golden"
+
+
+def test_a_fault_beyond_a_proof_is_exit_code_8(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break if a certificate that is wrong ended a run with success."""
+    from eqcompile.sim.campaign.exhaust import document
+
+    row = {"site": "state:h", "sample": 0, "ticks": 3, "proved": 1, "simulated": 4, "silent": 0}
+    violated = {"samples": 3, "rows": [], "violations": 1, "first": [row], "reason": ""}
+    monkeypatch.setattr(document, "bound_of", lambda campaign, totals, proved: violated)
+    argv = ("exhaust", "net.onnx", "--model", "seu", "--sites", "state", "-o", "every", "--engine", "golden")
+    assert eqfault(capsys, *argv, "--limit", "2", want=8)["bound"]["violations"] == 1

@@ -13,6 +13,7 @@ import eqcompile as eq
 from eqcompile.app.campaign_options import BaselineOptions, CampaignOptions, EnvironmentOptions, WorkerOptions
 from eqcompile.app.cli.commands import COMMANDS
 from eqcompile.app.cli.eqfault import COMMANDS as FAULT_COMMANDS
+from eqcompile.app.exhaust import ExhaustOptions
 from eqcompile.app.options import ModelOptions
 from eqcompile.app.reference.commands import parser_of
 from eqcompile.toolchain import registry
@@ -42,6 +43,7 @@ WAYS: dict[tuple[str, ...], Calls] = {
     ("fault", "report"): ((eq.open_campaign, eq.Campaign.report), ()),
     ("fault", "plan"): ((eq.plan_campaign,), CAMPAIGN),
     ("fault", "pack"): ((eq.open_campaign, eq.Campaign.pack), ()),
+    ("fault", "exhaust"): ((eq.exhaust,), (ExhaustOptions,)),
     ("fault", "replay"): ((eq.open_campaign, eq.Campaign.replay, eq.Replay.save), ()),
     ("fault", "models"): ((eq.fault_models,), ()),
     ("fault", "rate"): ((eq.upset_rates,), ()),

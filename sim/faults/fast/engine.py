@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
+from itertools import pairwise
 from math import prod
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,7 @@ from ....toolchain.ir import IntNet, check, ops, walk
 from ....toolchain.passes import Analysis
 from ...process import usable_processors
 from ..circuit import Circuit, unbounded
-from ..engine import RESULT, Engine, Outcome, Session
+from ..engine import RESULT, Engine, Outcome, Session, Sweep
 from ..outcome import outcome_table
 from ..table import Fault, FaultTable, Place
 from . import codes
@@ -26,6 +29,9 @@ from .graph import Layout, compile_net
 from .memory import Memory
 from .unroll import unroll
 
+if TYPE_CHECKING:
+    from ..native.library import Native
+
 __all__ = ["FastEngine"]
 
 T = TypeVar("T")
@@ -33,6 +39,10 @@ TAPS = 1 << 26
 """Taps of sums that are held in memory, 24 bytes each."""
 PIECES = 4
 """Pieces of work for each thread: a slow one delays the end little."""
+MANY = 1 << 17
+"""So many flips of states are worth the seconds that compiling C for a net takes."""
+TRIED = 1 << 11
+"""Flips by which the C of a net and this kernel are timed."""
 
 
 class FastEngine(Engine):
@@ -53,7 +63,8 @@ class FastEngine(Engine):
 
 class _FastSession(Session):
     def __init__(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], near: int) -> None:
-        self.net = net
+        self.net, self.near = net, near
+        self.native_wins: bool | None = None
         self.circuit = Circuit.of(net)
         unrolled = unroll(without_tolerance(net))
         self.layout: Layout = compile_net(unrolled.net)
@@ -125,18 +136,74 @@ class _FastSession(Session):
 
             every(sort, range(pieces))
             most = int(faults["count"].max(initial=0))
-            left = iter(range(pieces))
 
-            def work(_: int) -> None:
-                scratch, dense = self.memory.scratch(most), self.memory.dense()
-                for piece in left:
-                    relax_many(
-                        *ends[piece : piece + 2], queue, bounds, self.usual, self.done.row_of, faults, upsets, words,
-                        copies, targets, self.verdict, found, trace, self.memory.net, scratch, self.memory.clean, dense,
-                    )  # fmt: skip
+            def relax(queue: NDArray[np.int64], bounds: NDArray[np.int64]) -> None:
+                ends_of = np.linspace(0, len(queue), pieces + 1).astype(np.int64).tolist()
+                spans = iter(list(pairwise(ends_of)))
 
-            every(work, range(threads))
+                def work(_: int) -> None:
+                    scratch, dense = self.memory.scratch(most), self.memory.dense()
+                    for span in spans:
+                        relax_many(
+                            *span, queue, bounds, self.usual, self.done.row_of, faults, upsets, words, copies, targets,
+                            self.verdict, found, trace, self.memory.net, scratch, self.memory.clean, dense,
+                        )  # fmt: skip
+
+                every(work, range(threads))
+
+            native = None if len(trace) else self._chosen(queue, bounds, found, relax)
+            if native is not None:
+                native.relax(queue, bounds, found)
+                queue, bounds = _parted(queue, bounds, queue[:, 1] < 0)
+            if len(queue):
+                relax(queue, bounds)
         return found
+
+    def _chosen(
+        self,
+        queue: NDArray[np.int64],
+        bounds: NDArray[np.int64],
+        found: NDArray[np.void],
+        relax: Callable[[NDArray[np.int64], NDArray[np.int64]], None],
+    ) -> Native | None:
+        """The C of the net if it is worth compiling and, by a few of these faults, faster than `relax`."""
+        flips = queue[:, 1] >= 0
+        native = self.native if np.count_nonzero(flips) >= MANY else None
+        if native is None:
+            return None
+        if self.native_wins is None:
+            some = np.zeros_like(flips)
+            some[np.flatnonzero(flips)[:: max(1, len(queue) // TRIED)]] = True
+            few = _parted(queue, bounds, some)
+            times = [_seconds(lambda: relax(*few)), _seconds(lambda: native.relax(*few, found))]
+            self.native_wins = times[1] < times[0]
+        return native if self.native_wins else None
+
+    @cached_property
+    def native(self) -> Native | None:
+        """The net's tick in C."""
+        from ..native.library import native_of
+
+        return native_of(self.net, self.layout, self.done, self.near)
+
+    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
+        return None if self.native is None else self.native.sweep(state, units)
+
+
+def _parted(
+    queue: NDArray[np.int64], bounds: NDArray[np.int64], which: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of `which` of a queue, and the bounds of their samples."""
+    counts = np.concatenate([[0], np.cumsum(which)])
+    return np.ascontiguousarray(queue[which]), counts[bounds]
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """How long `work` takes the second time."""
+    work()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 class _Mapper(Protocol):

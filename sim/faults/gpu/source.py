@@ -16,11 +16,11 @@ from ....toolchain.ir import ops
 from ....toolchain.ir.ops import Op
 from .plan import Plan
 
-__all__ = ["SLOT", "Kernel", "kernel_of", "padded"]
+__all__ = ["REFUSED", "SLOT", "Kernel", "kernel_of", "padded"]
 
 SLOT = ("state", "index", "flip", "one", "zero", "add")
 """Columns of one upset of a row; a slot of no upset has state -1."""
-_REFUSED = (ops.FloatOp | ops.Conv | ops.Embedding | ops.MatMul) | (
+REFUSED = (ops.FloatOp | ops.Conv | ops.Embedding | ops.MatMul) | (
     ops.Reshape | ops.Transpose | ops.Divide | ops.Isqrt | ops.Repeat
 )
 """Operations that a plan does not hold."""
@@ -242,7 +242,7 @@ class _Writer:
                 yield f"u = {value(new)} - {value(old)}"
                 step = half_up(f"{'u.to(tl.int64)' if wide else 'u'} * {multiplier}", shift)
                 yield f"{out} = {value(old)} + {step}"
-            case _ if isinstance(op, _REFUSED):
+            case _ if isinstance(op, REFUSED):
                 raise TypeError(f"{op.mnemonic} is not in the plan")
             case _:
                 assert_never(op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -13,9 +14,11 @@ from strategies import small_net
 from toy_campaigns import made
 
 from eqcompile.sim.campaign import api
-from eqcompile.sim.campaign.definition import CAMPAIGN, NET, read_campaign
+from eqcompile.sim.campaign.definition import CAMPAIGN, NET, Campaign, read_campaign
 from eqcompile.sim.campaign.environment import rates
 from eqcompile.sim.campaign.environment.spectra import read_let
+from eqcompile.sim.campaign.exhaust import begin, exhaust, totals_of
+from eqcompile.sim.campaign.exhaust.store import OUTCOMES
 from eqcompile.sim.campaign.plan import make_plan
 from eqcompile.sim.campaign.run import run_campaign
 from eqcompile.sim.campaign.scheduler import make_pool
@@ -101,6 +104,24 @@ def program(case: Case, script: str, timeout_s: float = 60.0) -> Any:
     return run_process(["sh", "-c", script], cwd=case.folder, timeout_s=timeout_s)
 
 
+def every_fault(case: Case) -> tuple[Path, Campaign]:
+    """A folder for every fault of a campaign that has not begun."""
+    campaign = replace(read_campaign(made(case.folder / "campaign", **STATES)), near=2)
+    begin(campaign, case.folder / "every", force=False)
+    return case.folder / "every", campaign
+
+
+def cut_outcomes(case: Case) -> Any:
+    folder, campaign = every_fault(case)
+    (folder / OUTCOMES / "000000.npz").write_text("no archive")
+    return totals_of(folder, campaign)
+
+
+def other_faults(case: Case) -> Any:
+    folder, campaign = every_fault(case)
+    return begin(replace(campaign, near=3), folder, force=False)
+
+
 CAMPAIGNS: Provocations = {
     "campaign-changed": other_net,
     "campaign-version": other_version,
@@ -108,6 +129,9 @@ CAMPAIGNS: Provocations = {
     "environment-kind": lambda case: unrated(case),
     "environment-part": lambda case: rate("sealevel"),
     "environment-rate": lambda case: rate("leo"),
+    "exhaust-damaged": cut_outcomes,
+    "exhaust-none": lambda case: exhaust(campaign(case)),
+    "exhaust-other": other_faults,
     "fault-number": lambda case: api.replay(campaign(case), "99.0", engine=None),
     "fault-sample": lambda case: api.replay(campaign(case), "9/state:h.0.0/state:h[0]^1@0", engine=None),
     "missing-tool": lambda case: demand("c-host", packages={}, programs={"no-such-gcc": "apt-get install gcc"}),

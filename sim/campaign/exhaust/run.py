@@ -1,0 +1,107 @@
+"""The run over every fault of a campaign: block by block, each stored as soon as it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....toolchain.diagnostics import ArtifactError, Diagnostic
+from ...faults.engine import Engine, Session
+from ...faults.model import EnumeratedModel, Site
+from ...faults.models.seu import SeuModel
+from ...faults.table import Place
+from ..chunks import find_engine
+from ..definition import Campaign, read_campaign, write_campaign
+from .blocks import Block, blocks_of, points_of
+from .store import OUTCOMES, Outcomes, stored, write_block
+
+__all__ = ["begin", "exhaust", "is_exhaustive", "outcomes_of"]
+
+Progress = Callable[[int, int], None]
+
+
+def is_exhaustive(folder: Path) -> bool:
+    """Whether the folder of a campaign holds outcomes of every fault in place of a table of results."""
+    return (folder / OUTCOMES).is_dir()
+
+
+def begin(campaign: Campaign, folder: Path, *, force: bool) -> None:
+    """Make the folder of a campaign over every fault, or take the one that is there if it is the same campaign.
+
+    Raises ArtifactError for a folder of something else (with `force`: that is no campaign).
+    """
+    if not force and is_exhaustive(folder):
+        stated, there = (_definition(c) for c in (campaign, read_campaign(folder)))
+        different = [key for key in stated if stated[key] != there[key]]
+        if different:
+            what = f"the folder holds every fault of another campaign: other {', '.join(different)}"
+            hint = "choose another -o, or replace it: --force"
+            raise ArtifactError(Diagnostic("exhaust-other", what, str(folder), hint))
+        return
+    write_campaign(campaign, folder, force=force)
+    (folder / OUTCOMES).mkdir()
+
+
+def _definition(campaign: Campaign) -> Mapping[str, object]:
+    """What outcomes depend on."""
+    said = campaign.to_json()
+    return {key: said[key] for key in ("net", "ir_digest", "inputs", "model", "options", "near", "schedule")}
+
+
+def exhaust(folder: Path, progress: Progress | None = None) -> None:
+    """Inject every fault that a folder still lacks. `progress(done, all)`: faults.
+
+    Raises ArtifactError if the folder is none of `begin`, and as the engine; what was stored before stays.
+    """
+    if not is_exhaustive(folder):
+        what = f"the folder has no {OUTCOMES}/: it is no run over every fault"
+        raise ArtifactError(Diagnostic("exhaust-none", what, str(folder), "eqfault exhaust makes one"))
+    campaign = read_campaign(folder)
+    engine = find_engine(campaign)
+    blocks, sites = blocks_of(campaign.population), campaign.population.sites
+    sizes = [int(np.prod(block.shape(sites[block.site]))) for block in blocks]
+    left = [block for block in blocks if not stored(folder, block)]
+    done = sum(sizes) - sum(sizes[block.number] for block in left)
+    if progress is not None:
+        progress(done, sum(sizes))
+    for samples, group in groupby(left, key=lambda block: block.samples):
+        session = _opened(campaign, engine, samples)
+        for block in group:
+            write_block(folder, block, outcomes_of(campaign, session, block))
+            done += sizes[block.number]
+            if progress is not None:
+                progress(done, sum(sizes))
+
+
+def _opened(campaign: Campaign, engine: Engine, samples: tuple[int, int]) -> Session:
+    return engine.open(campaign.net, _part(campaign.inputs, samples), near=campaign.near)
+
+
+def _part(inputs: Mapping[str, NDArray[np.int64]], samples: tuple[int, int]) -> dict[str, NDArray[np.int64]]:
+    return {name: codes[slice(*samples)] for name, codes in inputs.items()}
+
+
+def outcomes_of(campaign: Campaign, session: Session, block: Block) -> Outcomes:
+    """What becomes of the faults of a block, in a session on its samples."""
+    site = campaign.population.sites[block.site]
+    shape = block.shape(site)
+    if isinstance(campaign.fault_model, SeuModel) and site.place is Place.STATE:
+        swept = session.sweep(site.target, block.units)
+        if swept is not None:
+            return Outcomes(swept.outcome, swept.distance, transient=True)
+    model = campaign.fault_model
+    assert isinstance(model, EnumeratedModel), "a population is listed for enumerated models alone"
+    inputs = _part(campaign.inputs, block.samples)
+    table = model.faults(campaign.net, inputs, campaign.population, points_of(block, site))
+    rows = session.run(table)
+    distance = rows["distance_end"].reshape(shape).max(axis=(0, 1)).T
+    return Outcomes(rows["outcome"].reshape(shape), distance.astype(np.int64), transient=_transient(table.upsets, site))
+
+
+def _transient(upsets: NDArray[np.void], site: Site) -> bool:
+    """Whether upsets are of states, each in the one tick that its fault names."""
+    return site.place is Place.STATE and bool((upsets["first"] == upsets["last"]).all())

@@ -1,0 +1,327 @@
+"""The C of a net: its tick and its readout on deviations, before and behind what `drive.h` has for every net.
+
+Sums follow from the columns of the elements that deviate, everything else is computed for all units at once. A table is
+read only in groups of units of which an index differs from the fault-free run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, assert_never
+
+import numpy as np
+
+from ....toolchain.arrays import Array
+from ....toolchain.ir import ops
+from ....toolchain.ir.ops import Op
+from ..gpu.plan import Plan
+from ..gpu.source import REFUSED
+
+__all__ = ["Place", "Source", "source_of"]
+
+_FEW = 64
+"""Up to so many sums are not summed in panels of `_PANEL`."""
+_PANEL = 256
+_GROUP = 16
+"""Units whose tables are read together."""
+_TYPES: Final[dict[type[np.signedinteger[Any]], str]] = {
+    np.int8: "i8",
+    np.int16: "i16",
+    np.int32: "i32",
+    np.int64: "i64",
+}
+_HEAD = """\
+#include <stdint.h>
+typedef int8_t i8; typedef uint8_t u8; typedef int16_t i16; typedef int32_t i32; typedef int64_t i64;
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the fault-free codes of a value are: in the rows of ticks, those of samples, or those of readouts."""
+
+    kind: str
+    first: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """`text`, and the matrices that `struct net` points at, each `[inputs, padded sums]` int8."""
+
+    text: str
+    matrices: tuple[Array, ...]
+
+
+def source_of(plan: Plan, places: Mapping[str, Place], widths: Mapping[str, int]) -> Source:
+    """The C of a plan. `places` of every value that is not constant; `widths` of rows by kind of place."""
+    return _Writer(plan, places, widths).source()
+
+
+class _Writer:
+    def __init__(self, plan: Plan, places: Mapping[str, Place], widths: Mapping[str, int]) -> None:
+        self.plan, self.places, self.widths = plan, places, widths
+        self.states = [s.name for s in plan.net.states]
+        self.first = np.cumsum([0, *(plan.sizes[n] for n in self.states)]).tolist()
+        self.names: dict[str, str] = {}
+        self.params: dict[str, str] = {}
+        self.matrices: list[tuple[str, Array, int]] = []
+        self.declared: list[str] = []
+
+    def source(self) -> Source:
+        tick, read = list(self.tick()), list(self.readout())
+        steps = self.plan.net.schedule
+        numbers = {
+            "STATES": len(self.states),
+            "UNITS": self.first[-1],
+            "TICKS": steps.steps,
+            "TOLERANCE": steps.tolerance,
+            "WIDTH": self.widths["tick"],
+            "HELD": self.widths["held"],
+            "READ": self.widths["read"],
+        }
+        lines = [_HEAD, *(f"#define {name} {value}" for name, value in numbers.items())]
+        lines.append(f"static const i32 FIRST[STATES + 1] = {{{', '.join(map(str, self.first))}}};")
+        pointers = [f"const i8 *{name};" for name, _, _ in self.matrices] or ["const i8 *none;"]
+        lines.append(f"struct net {{ {' '.join(pointers)} }};")
+        lines.append((resources.files(__package__) / "drive.h").read_text(encoding="utf-8"))
+        lines += self.declared
+        lines.append(
+            "static int net_tick(const struct net *net, const i32 *c, const i32 *next, const i32 *held,\n"
+            "                    const struct deviations *old, struct deviations *new)\n{"
+        )
+        lines += [*(f"    {line}" for line in tick), "}"]
+        lines.append(
+            "static void net_read(const struct net *net, const i32 *c, const i32 *held, const i32 *read,\n"
+            "                     const struct deviations *old, struct verdict *found)\n{"
+        )
+        lines += [*(f"    {line}" for line in read), "}", ""]
+        return Source("\n".join(lines), tuple(matrix for _, matrix, _ in self.matrices))
+
+    # Blocks
+
+    def tick(self) -> Iterator[str]:
+        updates = {self.plan.resolve(s.update) for s in self.plan.net.states}
+        read = [n for op in self.plan.step for n in op.reads] + [s.update for s in self.plan.net.states]
+        fused: dict[str, ops.Lookup] = {}
+        yield from self.whole(self.plan.step, [s.update for s in self.plan.net.states])
+        for op in self.plan.step:
+            once = sum(self.plan.resolve(n) == op.out for n in read) == 1
+            if isinstance(op, ops.Lookup) and op.out in updates and once and self.plan.resolve(op.x) in self.moving():
+                fused[op.out] = op
+            else:
+                yield from self.operation(op)
+        yield "int deviates = 0;"
+        for number, s in enumerate(self.plan.net.states):
+            yield from self.latch(number, s.update, fused.get(self.plan.resolve(s.update)))
+        yield "return deviates;"
+
+    def readout(self) -> Iterator[str]:
+        yield from self.whole(self.plan.readout, [o.value for o in self.plan.net.outputs])
+        for op in self.plan.readout:
+            yield from self.operation(op)
+        for o in self.plan.net.outputs:
+            size = self.plan.sizes[o.value]
+            value, usual = self.value(o.value, "i"), self.usual(o.value, "i")
+            yield f"for (int i = 0; i < {size}; i++) found->output |= {value} != {usual};"
+        label = self.plan.label
+        if label is not None:
+            name, size = label
+            yield "int best = 0, plain = 0;"
+            yield f"for (int i = 1; i < {size}; i++) {{"
+            for index, code in (("best", self.value), ("plain", self.usual)):
+                yield f"    if ({code(name, 'i')} > {code(name, index)}) {index} = i;"
+            yield "}"
+            yield "found->label = best;"
+            yield "found->label_differs = best != plain;"
+
+    def whole(self, block: Sequence[Op], ends: Sequence[str]) -> Iterator[str]:
+        """Codes of all units of the states that an operation reads which is no sum, or that are an end."""
+        read = [n for op in block if op.out not in self.plan.matrices for n in op.reads]
+        names = {self.plan.resolve(n) for n in (*read, *ends)}
+        for number, name in enumerate(self.states):
+            if name not in names:
+                continue
+            first, size = self.first[number], self.plan.sizes[name]
+            yield f"i32 s{number}[{size}];"
+            yield f"memcpy(s{number}, c + {first}, sizeof s{number});"
+            yield f"for (int k = {first}; k < {first} + old->count[{number}]; k++)"
+            yield f"    s{number}[old->unit[k]] += old->difference[k];"
+
+    def moving(self) -> set[str]:
+        return {op.out for op in (*self.plan.step, *self.plan.readout)}
+
+    def latch(self, number: int, update: str, lookup: ops.Lookup | None) -> Iterator[str]:
+        """List what deviates of a state."""
+        name, first = self.states[number], self.first[number]
+        size = self.plan.sizes[name]
+        yield "{"
+        yield f"    int count = {first};"
+        yield "    i32 mass = 0;"
+        if lookup is None:
+            yield f"    for (int i = 0; i < {size}; i++)"
+            yield f"        {self.appended(first, self.value(update, 'i'), 'i')}"
+        else:
+            index, usual = self.value(lookup.x, "i"), self.usual(lookup.x, "i")
+            table, top = self.param(lookup.table), len(self.plan.params[lookup.table]) - 1
+            whole = size // _GROUP * _GROUP
+            yield f"    for (int g = 0; g < {whole}; g += {_GROUP}) {{"
+            yield "        i32 any = 0;"
+            yield f"        for (int i = g; i < g + {_GROUP}; i++) any |= {index} ^ {usual};"
+            yield "        if (!any) continue;"
+            yield f"        for (int i = g; i < g + {_GROUP}; i++) {{"
+            yield f"            i32 e = {index} - ({lookup.first});"
+            yield f"            e = e < 0 ? 0 : e > {top} ? {top} : e;"
+            yield f"            {self.appended(first, f'{table}[e]', 'i')}"
+            yield "        }"
+            yield "    }"
+            yield f"    for (int i = {whole}; i < {size}; i++) {{"
+            yield f"        i32 e = {index} - ({lookup.first});"
+            yield f"        e = e < 0 ? 0 : e > {top} ? {top} : e;"
+            yield f"        {self.appended(first, f'{table}[e]', 'i')}"
+            yield "    }"
+        yield f"    new->count[{number}] = count - {first};"
+        yield f"    new->mass[{number}] = mass;"
+        yield f"    deviates |= count - {first};"
+        yield "}"
+
+    def appended(self, first: int, code: str, index: str) -> str:
+        where = "new->unit, new->difference, count, &mass"
+        return f"count = append({where}, {index}, {code} - next[{first} + {index}]);"
+
+    # Operations
+
+    def operation(self, op: Op) -> Iterator[str]:
+        """Statements that compute an operation."""
+        out, size = self.name(op.out), self.plan.sizes[op.out]
+        wide = "i64" if op.out in self.plan.wide else "i32"
+
+        def half_up(product: str, shift: int) -> str:
+            return f"(i32)((({wide})({product}) + {(1 << shift) >> 1}) >> {shift})"
+
+        def value(name: str) -> str:
+            return self.value(name, "i")
+
+        def each(code: str) -> Iterator[str]:
+            yield f"i32 {out}[{size}];"
+            yield f"for (int i = 0; i < {size}; i++) {out}[i] = {code};"
+
+        match op:
+            case ops.Linear(x=x) | ops.Stencil(x=x):
+                yield from self.sums(op.out, x)
+            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b) | ops.Mul(a=a, b=b) | ops.Greater(a=a, b=b):
+                sign = {"add": "+", "sub": "-", "mul": "*", "greater": ">"}[op.mnemonic]
+                yield from each(f"{value(a)} {sign} {value(b)}")
+            case ops.Abs(x=x):
+                yield from each(f"abs({value(x)})")
+            case ops.Select(condition=condition, a=a, b=b):
+                yield from each(f"{value(condition)} ? {value(a)} : {value(b)}")
+            case ops.Reduce(x=x, kind=kind):
+                yield f"i32 {out}[1] = {{{self.value(x, '0')}}};"
+                total = f"{out}[0] += {value(x)}"
+                most = f"{out}[0] = {value(x)} > {out}[0] ? {value(x)} : {out}[0]"
+                yield f"for (int i = 1; i < {self.plan.sizes[x]}; i++) {total if kind == 'sum' else most};"
+            case ops.Rescale(x=x, multiplier=m, shift=shift):
+                yield from each(half_up(f"({wide}){value(x)} * {value(m)}", shift))
+            case ops.Lookup(x=x, table=t, first=first):
+                top = len(self.plan.params[t]) - 1
+                yield f"i32 {out}[{size}];"
+                yield f"for (int i = 0; i < {size}; i++) {{"
+                yield f"    i32 e = {value(x)} - ({first});"
+                yield f"    {out}[i] = {self.param(t)}[e < 0 ? 0 : e > {top} ? {top} : e];"
+                yield "}"
+            case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
+                top = (len(self.plan.params[base]) << shift) - 1
+                yield f"i32 {out}[{size}];"
+                yield f"for (int i = 0; i < {size}; i++) {{"
+                yield f"    i32 e = {value(x)} - ({first});"
+                yield f"    e = e < 0 ? 0 : e > {top} ? {top} : e;"
+                rise = f"({wide}){self.param(slope)}[e >> {shift}] * (e & {(1 << shift) - 1})"
+                yield f"    {out}[i] = {self.param(base)}[e >> {shift}] + {half_up(rise, shift)};"
+                yield "}"
+            case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
+                rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
+                yield from each(f"{value(old)} + {half_up(rise, shift)}")
+            case _ if isinstance(op, REFUSED):
+                raise TypeError(f"{op.mnemonic} is not in the plan")
+            case _:
+                assert_never(op)
+
+    def sums(self, name: str, operand: str) -> Iterator[str]:
+        """Sums of a matrix: the fault-free ones, and what deviations of the operand add."""
+        out, size = self.name(name), self.plan.sizes[name]
+        few = size <= _FEW
+        width = size if few else -(-size // _PANEL) * _PANEL
+        matrix = self.plan.matrices[name]
+        padded = np.zeros((matrix.shape[1], width), np.int8)
+        padded[:, :size] = matrix.T
+        pointer = f"w{len(self.matrices)}"
+        self.matrices.append((pointer, padded, width))
+        operand = self.plan.resolve(operand)
+        yield f"i32 {out}[{width}];"
+        usual = self.usual(name, "i")
+        yield f"for (int i = 0; i < {size}; i++) {out}[i] = {usual};"
+        if width > size:
+            yield f"memset({out} + {size}, 0, {4 * (width - size)});"
+        if operand in self.states:
+            number = self.states.index(operand)
+            first = self.first[number]
+            count, mass = f"old->count[{number}]", f"old->mass[{number}]"
+            unit, difference = f"old->unit + {first}", f"old->difference + {first}"
+        else:
+            length = self.plan.sizes[operand]
+            yield f"i32 u_{out}[{length + 1}], d_{out}[{length + 1}], m_{out} = 0;"
+            yield f"int k_{out} = 0;"
+            apart = f"{self.value(operand, 'i')} - {self.usual(operand, 'i')}"
+            yield f"for (int i = 0; i < {length}; i++)"
+            yield f"    k_{out} = append(u_{out}, d_{out}, k_{out}, &m_{out}, i, {apart});"
+            count, mass, unit, difference = f"k_{out}", f"m_{out}", f"u_{out}", f"d_{out}"
+        if few:
+            yield f"add_few({out}, net->{pointer}, {width}, {count}, {unit}, {difference});"
+        else:
+            largest = max(1, int(np.abs(matrix.astype(np.int64)).max(initial=0)))
+            yield f"add_columns({out}, net->{pointer}, {width}, {largest}, {count}, {mass}, {unit}, {difference});"
+
+    # Names
+
+    def name(self, value: str) -> str:
+        return self.names.setdefault(value, f"v{len(self.names)}")
+
+    def param(self, name: str) -> str:
+        """A constant as an array of the narrowest type."""
+        if name not in self.params:
+            entries = self.plan.params[name]
+            kind = next(k for k in _TYPES if _fits(entries, k))
+            self.params[name] = f"p{len(self.params)}"
+            values = ", ".join(map(str, entries.tolist()))
+            self.declared.append(f"static const {_TYPES[kind]} {self.params[name]}[{len(entries)}] = {{{values}}};")
+        return self.params[name]
+
+    def value(self, name: str, index: str) -> str:
+        """The code of a unit in the disturbed run."""
+        name = self.plan.resolve(name)
+        at = index if self.plan.sizes.get(name, 0) != 1 else "0"
+        if name in self.states:
+            return f"s{self.states.index(name)}[{at}]"
+        if name in self.plan.params:
+            entries = self.plan.params[name]
+            return f"({int(entries[0])})" if len(entries) == 1 else f"{self.param(name)}[{index}]"
+        if name in self.moving():
+            return f"{self.name(name)}[{at}]"
+        return self.usual(name, index)
+
+    def usual(self, name: str, index: str) -> str:
+        """The code of a unit in the fault-free run."""
+        name = self.plan.resolve(name)
+        if name in self.plan.params:
+            return self.value(name, index)
+        place = self.places[name]
+        row = {"tick": "c", "held": "held", "read": "read"}[place.kind]
+        at = index if self.plan.sizes[name] != 1 else "0"
+        return f"{row}[{place.first} + {at}]"
+
+
+def _fits(entries: Array, kind: type[np.signedinteger[Any]]) -> bool:
+    info = np.iinfo(kind)
+    return bool(info.min <= int(entries.min(initial=0)) and int(entries.max(initial=0)) <= info.max)
