@@ -73,7 +73,8 @@ class Ram(wiring.Component):
     Verilog.
     `wipes` adds the port
     `read_zero`, which makes the data of that read 0; `holds` adds `read_enable`, without which the data read before
-    stay. Once elaborated, `words` is the memory, for benches.
+    stay. `parts`: of a word, side by side, with a bit of `write_enable` each. Once elaborated, `words` is the
+    memory, for benches.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Ram(wiring.Component):
         wipes: bool = False,
         file: str = "",
         holds: bool = False,
+        parts: int = 1,
     ) -> None:
         if family == "up5k" and len(init):
             raise ValueError(f"a RAM of {depth} words is given {len(init)} initial words; SPRAM takes 0")
@@ -95,14 +97,14 @@ class Ram(wiring.Component):
             raise ValueError("a RAM that holds its output is inferred, and wipes nothing")
         self.width, self.depth, self.init, self.family = width, depth, tuple(init), family
         self.single_port = family == "up5k"
-        self.wipes, self.holds, self.file = wipes, holds, file
+        self.wipes, self.holds, self.file, self.parts = wipes, holds, file, parts
         self.address_bits = max((depth - 1).bit_length(), 1)
         members: dict[str, In | Out] = {
             "read_address": In(self.address_bits),
             "read_data": Out(width),
             "write_address": In(self.address_bits),
             "write_data": In(width),
-            "write_enable": In(1),
+            "write_enable": In(parts),
         }
         members |= {"read_zero": In(1)} if wipes else {}
         super().__init__(members | ({"read_enable": In(1)} if holds else {}))
@@ -121,7 +123,7 @@ class Ram(wiring.Component):
         words = Memory(shape=unsigned(self.width), depth=depth, init=init, attrs=attrs)
         m.submodules.words = self.words = words
         read = words.read_port(domain="comb" if self.wipes else "sync")
-        write = words.write_port()
+        write = words.write_port(granularity=self.width // self.parts if self.parts > 1 else None)
         m.d.comb += [
             read.addr.eq(self.read_address),
             write.addr.eq(self.write_address),

@@ -23,7 +23,9 @@ class Core:
 
     `axes`: of a loop nest. `address_bits`, `count_bits`, `data_bits`: of addresses, of counts, and of immediates.
     `lanes`: sums that one word of the weight memory reaches, with a code of `code_bits` for each and `group_bits` that
-    number their group. `column_words`: rows of the column table. `lists`: words of each list of events.
+    number their group. `column_words`: rows of the column table. `lists`: words of each list of events. `width`:
+    entries that a wide instruction takes in a clock, a power of two, no more than `lanes`. `forwards`: a sum may be
+    changed in clocks that follow each other.
     """
 
     axes: int
@@ -40,3 +42,5 @@ class Core:
     table_bits: int
     lists: tuple[int, ...]
     program_words: int
+    width: int = 1
+    forwards: bool = False

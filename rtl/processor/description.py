@@ -18,26 +18,37 @@ from eqcompile.toolchain.typed_json import JSON, ReadError, decode_as, encode
 from .compiler import Program, compile_net
 from .configuration import Bank, Core
 from .features import Features
-from .isa import CONSTANT, PORT, End, Loop
+from .isa import CONSTANT, PORT, End, Loop, Vector
 
-__all__ = ["Description", "Port", "program_of"]
+__all__ = ["BANKS", "Description", "Port", "program_of"]
 
 Part = bool | tuple[int, ...] | frozenset[int] | dict[str, frozenset[int]]
 """What a field of `Features` holds."""
+BANKS = tuple(n for n, h in get_type_hints(Features).items() if h in (frozenset[int], dict[str, frozenset[int]]))
+"""Fields of `Features` that hold numbers of banks."""
 FIXED = (PORT, CONSTANT)
 """Banks of every core."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """A stream of codes: their smallest and largest, and how many one sample has at most."""
+    """A stream of codes: their smallest and largest, how many one sample has at most, and how many a beat carries."""
 
     lo: int
     hi: int
     count: int
+    beat: int
 
     def joined(self, other: Port) -> Port:
-        return Port(min(self.lo, other.lo), max(self.hi, other.hi), max(self.count, other.count))
+        """Raises ValueError: beats differ."""
+        if self.beat != other.beat:
+            raise ValueError(f"one core has {self.beat} codes a beat, the other {other.beat}")
+        return Port(min(self.lo, other.lo), max(self.hi, other.hi), max(self.count, other.count), self.beat)
+
+    @property
+    def beats(self) -> int:
+        """Of one sample."""
+        return -(-self.count // self.beat)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class Description:
     @classmethod
     def of(cls, program: Program, net: IntNet) -> Description:
         """The smallest core that runs a program."""
-        image = program.image
+        image, width = program.image, program.image.core.width
+        vectors = [i for i in program.instructions if isinstance(i, Vector)]
         depth = most = 0
         for i in program.instructions:
             depth += isinstance(i, Loop) - isinstance(i, End)
@@ -67,16 +79,17 @@ class Description:
         leaving = [(net.formats[o.value], sizes[o.value]) for o in net.outputs]
         return cls(
             image.core,
-            Features.of(program.instructions),
+            Features.of(program.instructions, width),
             most,
             int(image.columns[:, 1].max(initial=1)),
             tuple(sorted({bank for bank, _ in image.words})),
-            _port(entering),
-            _port(leaving),
+            _port(entering, width if all(i.wide for i in vectors if i.a.bank == PORT) else 1),
+            _port(leaving, width if all(i.wide for i in vectors if i.d.bank == PORT) else 1),
         )
 
     def joined(self, other: Description) -> Description:
-        """The smallest core that runs what either runs. Raises ValueError: they differ in lanes."""
+        """The smallest core that runs what either runs. Raises ValueError: they differ in lanes, width or
+        beats."""
         mine, other = self, other.renumbered(_matching(self.core.banks, other.core.banks))
         return Description(
             _joined_cores(mine.core, other.core),
@@ -145,15 +158,16 @@ class Description:
 
 
 @lru_cache(maxsize=4)
-def program_of(net: IntNet, lanes: int) -> tuple[Program, Description]:
+def program_of(net: IntNet, lanes: int, width: int) -> tuple[Program, Description]:
     """The program of a verified net, and its smallest core."""
-    program = compile_net(net, lanes=lanes)
+    program = compile_net(net, lanes=lanes, width=width)
     return program, Description.of(program, net)
 
 
-def _port(values: list[tuple[Format, int]]) -> Port:
+def _port(values: list[tuple[Format, int]], beat: int) -> Port:
     joined = Format.holding(min(f.lo for f, _ in values), max(f.hi for f, _ in values))
-    return Port(joined.lo, joined.hi, sum(count for _, count in values))
+    count = sum(count for _, count in values)
+    return Port(joined.lo, joined.hi, count, min(beat, count))
 
 
 def _matching(mine: tuple[Bank, ...], others: tuple[Bank, ...]) -> dict[int, int]:
@@ -173,13 +187,15 @@ def _matching(mine: tuple[Bank, ...], others: tuple[Bank, ...]) -> dict[int, int
 
 
 def _joined_cores(a: Core, b: Core) -> Core:
-    if a.lanes != b.lanes:
-        raise ValueError(f"one core has {a.lanes} lanes, the other {b.lanes}")
+    for name in ("lanes", "width"):
+        if getattr(a, name) != getattr(b, name):
+            raise ValueError(f"one core has {name} {getattr(a, name)}, the other {getattr(b, name)}")
     banks = tuple(_joined_banks(one, two) for one, two in zip_longest(a.banks, b.banks, fillvalue=Bank(0, 1)))
     lists = tuple(max(one, two) for one, two in zip_longest(a.lists, b.lists, fillvalue=0))
     numbers = {f.name: max(getattr(a, f.name), getattr(b, f.name)) for f in fields(Core) if f.name not in
-               ("banks", "lists")}  # fmt: skip
-    return Core(**numbers, banks=banks, lists=lists)
+               ("banks", "lists", "forwards")}  # fmt: skip
+    # Without it single groups take a clock more, and columns of several ones are right.
+    return Core(**numbers, banks=banks, lists=lists, forwards=a.forwards and b.forwards)
 
 
 def _joined_banks(a: Bank, b: Bank) -> Bank:

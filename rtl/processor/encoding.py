@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import assert_never
+from typing import Any, assert_never
 
 from .configuration import Core
 from .isa import (
+    PORT,
     Alu,
     Apply,
     Begin,
@@ -33,6 +34,8 @@ from .isa import (
 
 __all__ = ["Field", "Opcode", "decode", "encode", "layout", "record_bits"]
 
+SPREAD = ("a", "b", "c")
+"""Streams that may give each entry of a wide instruction a word of its own, or all the same one."""
 ABSENT = 13
 """Number of a bank that is not read."""
 
@@ -109,6 +112,9 @@ def layout(core: Core, opcode: Opcode) -> tuple[Field, ...]:
             stages += [Field("table_first", data, True), Field("table_entries", table), Field("table_slope", table)]
             stages += [Field("table_shift", 6), Field("damping", 2), Field("damping_multiplier", data, True)]
             stages += [Field("damping_shift", 6), Field("indirect", 1), Field("state", 1), Field("list", number)]
+            if core.width > 1:
+                stages += [Field("wide", 1), Field("tail", (core.width - 1).bit_length())]
+                stages += [Field(f"{name}_spread", 1) for name in SPREAD]
             events = [Field("place_base", address + 1, True), *steps("place")]
             events += [Field("column_base", address + 1, True), *steps("column")]
             return (*counts("count"), *streams, *stages, *events)
@@ -127,6 +133,8 @@ def encode(core: Core, instruction: Instruction) -> int:
     opcode, values = _fields(core, instruction)
     faults = []
     record, place = int(opcode), 4
+    if core.width == 1 and isinstance(instruction, Vector) and instruction.wide:
+        raise ValueError("a wide instruction, the core takes one entry a clock")
     for field in layout(core, opcode):
         value = values[field.name]
         lo, hi = (-(1 << field.bits - 1), (1 << field.bits - 1) - 1) if field.signed else (0, (1 << field.bits) - 1)
@@ -176,6 +184,33 @@ def _fields(core: Core, i: Instruction) -> tuple[Opcode, dict[str, int]]:
 
 
 def _vector(core: Core, i: Vector) -> dict[str, int]:
+    if not i.wide:
+        return _narrow(core, i)
+    width = core.width
+    words, spread = replace(i, **_by_words(i, width)), {}
+    for name, stream in (("a", i.a), ("b", i.b), ("c", i.c)):
+        spread[f"{name}_spread"] = int(stream is not None and (stream.bank == PORT or stream.strides[-1:] == (1,)))
+    return _narrow(core, words) | {"wide": 1, "tail": i.counts[-1] % width} | spread
+
+
+def _by_words(i: Vector, width: int) -> dict[str, Any]:
+    """Counts and strides of a wide instruction, `width` entries of the innermost axis being one."""
+
+    def stream(s: Stream | None) -> Stream | None:
+        return None if s is None else replace(s, strides=_inner(s.strides, width))
+
+    streams: dict[str, Any] = {name: stream(getattr(i, name)) for name in "abcd"}
+    if i.events is not None:
+        place, column = (replace(s, strides=_inner(s.strides, width)) for s in (i.events.place, i.events.column))
+        streams["events"] = Events(i.events.list, place, column)
+    return streams | {"counts": (*i.counts[:-1], -(-i.counts[-1] // width))}
+
+
+def _inner(strides: tuple[int, ...], width: int) -> tuple[int, ...]:
+    return (*strides[:-1], strides[-1] * width) if strides else ()
+
+
+def _narrow(core: Core, i: Vector) -> dict[str, int]:
     table = i.table or Table(TableKind.NONE, 0, 0, 0)
     damping = i.damping or Damping(Old.NONE, 0, 0)
     events = i.events or Events(0, Stream(0), Stream(0))
@@ -187,7 +222,8 @@ def _vector(core: Core, i: Vector) -> dict[str, int]:
     values |= {"table_first": table.first, "table_entries": table.entries, "table_slope": table.slope}
     values |= {"table_shift": table.shift, "damping": damping.old, "damping_multiplier": damping.multiplier}
     values |= {"damping_shift": damping.shift, "indirect": i.indirect, "state": i.state}
-    values |= {"list": events.list + 1 if i.events else 0}
+    values |= {"list": events.list + 1 if i.events else 0, "wide": 0, "tail": 0}
+    values |= {f"{name}_spread": 0 for name in SPREAD}
     for name, affine in (("place", events.place), ("column", events.column)):
         values |= {f"{name}_base": affine.base} | _axes(
             core, f"{name}_step_", _steps(affine.strides or tuple([0] * len(i.counts)), i.counts), 0
@@ -223,6 +259,22 @@ def _axes(core: Core, name: str, values: Sequence[int], missing: int) -> dict[st
         raise ValueError(f"a loop nest of {len(values)} axes, the core has {core.axes}")
     padded = (*[missing] * (core.axes - len(values)), *values)
     return {f"{name}{k}": v for k, v in enumerate(padded)}
+
+
+def _entries(core: Core, v: Mapping[str, int], i: Vector) -> Vector:
+    """An instruction that counts entries, of one that counts words if it is wide."""
+    if not v.get("wide"):
+        return i
+    width = core.width
+    count = i.counts[-1] * width - (width - v["tail"] if v["tail"] else 0)
+
+    def stream(s: Stream) -> Stream:
+        return replace(s, strides=(*s.strides[:-1], s.strides[-1] // width))
+
+    events = None if i.events is None else Events(i.events.list, stream(i.events.place), stream(i.events.column))
+    b, c = i.b and stream(i.b), i.c and stream(i.c)
+    counts = (*i.counts[:-1], count)
+    return replace(i, counts=counts, a=stream(i.a), b=b, c=c, d=stream(i.d), events=events, wide=True)
 
 
 def _instruction(core: Core, opcode: Opcode, v: Mapping[str, int]) -> Instruction:
@@ -261,13 +313,13 @@ def _instruction(core: Core, opcode: Opcode, v: Mapping[str, int]) -> Instructio
             damping = Damping(Old(v["damping"]), v["damping_multiplier"], v["damping_shift"])
             place = Stream(0, v["place_base"], _strides(axes("place_step"), counts))
             column = Stream(0, v["column_base"], _strides(axes("column_step"), counts))
-            return Vector(
+            return _entries(core, v, Vector(
                 counts=axes("count"), a=stream("a"), b=read("b"), c=read("c"), d=stream("d"), alu=Alu(v["alu"]),
                 unit=Unit(v["unit"]), immediate=v["immediate"], reduction=Reduction(v["reduction"]),
                 reduced=v["reduced"], shift=v["shift"], add=bool(v["add"]),
                 table=None if table.kind is TableKind.NONE else table,
                 damping=None if damping.old is Old.NONE else damping, indirect=bool(v["indirect"]),
                 state=bool(v["state"]), events=Events(v["list"] - 1, place, column) if v["list"] else None,
-            )  # fmt: skip
+            ))  # fmt: skip
         case _:
             assert_never(opcode)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from .isa import (
     CONSTANT,
+    PORT,
     Alu,
     Apply,
     Clear,
+    Fresh,
     Gate,
     Instruction,
     Loop,
@@ -27,7 +29,12 @@ __all__ = ["Features"]
 
 @dataclass(frozen=True)
 class Features:
-    """Sets of what occurs; `banks`: of each stream a, b, c, d."""
+    """Sets of what occurs; `banks`: of each stream a, b, c, d.
+
+    `partial`, `scalars`: some instruction leaves lanes idle, or takes one entry a clock and writes a bank. `spreads`:
+    banks of each stream of which an instruction takes a word for each lane; `broadcasts`: one word for all; `singles`:
+    that, or one for the first lane.
+    """
 
     alus: frozenset[Alu]
     units: frozenset[Unit]
@@ -46,10 +53,15 @@ class Features:
     cleared: frozenset[int]
     gated: frozenset[int]
     repeats: frozenset[Repeats]
+    partial: bool
+    scalars: bool
+    spreads: dict[str, frozenset[int]]
+    broadcasts: dict[str, frozenset[int]]
+    singles: dict[str, frozenset[int]]
 
     @classmethod
-    def of(cls, program: Sequence[Instruction]) -> Features:
-        """Of a decoded program."""
+    def of(cls, program: Sequence[Instruction], width: int) -> Features:
+        """Of a decoded program, on a core of that width."""
         v = [i for i in program if isinstance(i, Vector)]
         applies = [i for i in program if isinstance(i, Apply)]
 
@@ -78,6 +90,11 @@ class Features:
             },  # fmt: skip
             cleared=frozenset(i.word.bank for i in program if isinstance(i, Clear)),
             gated=frozenset(i.word.bank for i in program if isinstance(i, Gate)),
+            partial=any(not i.wide or i.counts[-1] % width for i in v),
+            scalars=any(not i.wide and i.d.bank < PORT for i in v),
+            spreads={n: banks([getattr(i, n) for i in v if i.wide and not _one_word(i, n)]) for n in "abcd"},
+            broadcasts={n: banks([getattr(i, n) for i in v if i.wide and _one_word(i, n)]) for n in "abcd"},
+            singles={n: banks([getattr(i, n) for i in v if _one_word(i, n)]) for n in "abcd"},
             repeats=frozenset(i.repeats for i in program if isinstance(i, Loop)),
         )
 
@@ -89,3 +106,15 @@ class Features:
     def reads(self, stream: str) -> tuple[int, ...]:
         """Banks of memory that a stream reads."""
         return tuple(sorted(b for b in self.banks[stream] if b < CONSTANT - 1))
+
+
+def _one_word(i: Vector, name: str) -> bool:
+    """Whether the entries that an instruction takes in a clock share a word of a stream. What a written word held does
+    not matter where it reads as 0, or where nothing asks."""
+    stream: Stream | None = getattr(i, name)
+    if stream is None or stream.bank >= PORT:
+        return False
+    if name == "d":
+        asks = i.state or i.events is not None or (i.damping is not None and i.damping.old is Old.D)
+        return not i.wide and asks and stream.fresh is not Fresh.ALWAYS
+    return not i.wide or stream.strides[-1] == 0

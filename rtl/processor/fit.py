@@ -12,7 +12,7 @@ from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 
 from .compiler import Program
 from .configuration import Bank, Core
-from .description import Description
+from .description import BANKS, Description
 from .encoding import encode
 from .features import Features
 from .isa import CONSTANT, PORT, Apply, Clear, Gate, Instruction, Stream, Vector
@@ -62,8 +62,9 @@ def fit(program: Program, needs: Description, core: Description, where: str) -> 
 
 def _misfits(needs: Description, core: Description) -> Iterator[str]:
     mine, its = needs.core, core.core
-    if mine.lanes != its.lanes:
-        yield f"the program is for {mine.lanes} lanes, the core has {its.lanes}"
+    for name in ("lanes", "width"):
+        if getattr(mine, name) != getattr(its, name):
+            yield f"the program is for {name} {getattr(mine, name)}, the core has {getattr(its, name)}"
     for name, words in WORDS.items():
         if getattr(mine, name) > getattr(its, name):
             yield f"it needs {getattr(mine, name)} {words}, the core has {getattr(its, name)}"
@@ -84,6 +85,8 @@ def _misfits(needs: Description, core: Description) -> Iterator[str]:
     for name, p, q in (("input", needs.x, core.x), ("output", needs.y, core.y)):
         if p.lo < q.lo or p.hi > q.hi:
             yield f"its {name} codes are {p.lo} to {p.hi}, the port of the core holds {q.lo} to {q.hi}"
+        if p.beat != q.beat:
+            yield f"its {name} has {p.beat} codes a beat, the core has {q.beat}"
     yield from _missing_units(needs.features, core.features)
 
 
@@ -102,7 +105,7 @@ def _missing_units(mine: Features, its: Features) -> Iterator[str]:
     """Parts of the pipeline that a program uses and the core has not; banks, which have other numbers, left out."""
     for f in fields(Features):
         a, b = getattr(mine, f.name), getattr(its, f.name)
-        if f.name in ("banks", "cleared", "gated"):
+        if f.name in BANKS:
             continue
         if isinstance(a, bool):
             if a and not b:
@@ -142,9 +145,11 @@ def _takes(needs: Description, core: Description, k: int, n: int) -> bool:
     """Whether bank k of a program may be bank n of the core."""
     a, b = needs.core.banks[k], core.core.banks[n]
     mine, its = needs.features, core.features
-    used = all(k not in mine.banks[s] or n in its.banks[s] for s in mine.banks)
-    used &= k not in needs.preset or n in core.preset
-    used &= all(k not in getattr(mine, f) or n in getattr(its, f) for f in ("cleared", "gated"))
+    used = k not in needs.preset or n in core.preset
+    for field in BANKS:
+        ours, theirs = getattr(mine, field), getattr(its, field)
+        pairs = [(ours[s], theirs[s]) for s in ours] if isinstance(ours, dict) else [(ours, theirs)]
+        used &= all(k not in x or n in y for x, y in pairs)
     return used and a.sums == b.sums and a.words <= b.words and a.bits <= b.bits
 
 

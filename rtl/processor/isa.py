@@ -163,6 +163,7 @@ class Vector:
     """One pass of the pipeline over a loop nest of `counts`, outermost first; the last `reduced` axes are reduced.
 
     a, b, c are read, d is written, once for each entry of the axes that stay. `indirect` adds c to the address of a.
+    `wide`: a core of some width takes that many entries of the innermost axis a clock.
     """
 
     counts: tuple[int, ...]
@@ -182,6 +183,7 @@ class Vector:
     indirect: bool = False
     state: bool = False
     events: Events | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 | 1 | version of the encoding |
 | 2 | digest of the core's description |
 | 3 | steps in the lower half, tolerance in the upper one |
-| 4, 5 | codes of a sample that enter, and that leave |
+| 4, 5 | beats of a sample that enter, and that leave |
 | 6 to 10 | how many entries follow of program, weights, column table, tables and parameters |
 | then | these entries, each in whole words, the lowest first |
 | last | CRC-32 (as in zlib, of little-endian words) of all before it |
@@ -113,7 +113,7 @@ class Layout:
 
 
 def words_of(image: Image, description: Description, schedule: Schedule, inputs: int, outputs: int) -> list[int]:
-    """The words of an image for the core of a description. `inputs`, `outputs`: codes of a sample."""
+    """The words of an image for the core of a description. `inputs`, `outputs`: beats of a sample."""
     layout = Layout.of(description)
     sections = _sections(image, layout)
     head = [MAGIC, VERSION, description.digest, schedule.steps | schedule.tolerance << 16, inputs, outputs]

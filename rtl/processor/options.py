@@ -30,6 +30,7 @@ class Processor(Architecture):
     conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
 
     lanes: int = option(4, bounds=Bounds(1), help="weights applied in one clock, a power of two")
+    width: int = option(1, bounds=Bounds(1), help="entries of a vector in one clock, a power of two up to the lanes")
     also: str = option(
         "", metavar="FILE[,FILE]", help="core.json of other cores: this one has room and units for their nets as well"
     )
@@ -46,6 +47,9 @@ class Processor(Architecture):
         faults = [*super().option_faults(parts)]
         if self.lanes > 0 and self.lanes & (self.lanes - 1):
             faults.append(Diagnostic("rtl-lanes", f"lanes is {self.lanes}, must be a power of two", "lanes"))
+        if self.width > 0 and (self.width & (self.width - 1) or self.width > max(self.lanes, 1)):
+            what = f"width is {self.width}, must be a power of two, and no more than the {self.lanes} lanes"
+            faults.append(Diagnostic("rtl-lanes", what, "width"))
         try:
             _others(self.also)
         except UsageError as error:
@@ -60,18 +64,18 @@ class Processor(Architecture):
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .hardware.engine import check
 
-        return list(check(net, self.lanes, _others(self.also)))
+        return list(check(net, self.lanes, self.width, _others(self.also)))
 
     def memory_bits(self, net: IntNet) -> int:
         from .description import Description, program_of
 
-        core = reduce(Description.joined, _others(self.also), program_of(net, self.lanes)[1]).core
+        core = reduce(Description.joined, _others(self.also), program_of(net, self.lanes, self.width)[1]).core
         return core.weight_words * (core.lanes * core.code_bits + core.group_bits)
 
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .hardware import ProcessorEngine
 
-        return ProcessorEngine(net, trace=trace, lanes=self.lanes, also=_others(self.also))
+        return ProcessorEngine(net, trace=trace, lanes=self.lanes, width=self.width, also=_others(self.also))
 
 
 def _others(files: str) -> tuple[Description, ...]:

@@ -65,6 +65,7 @@ class Processor:
         for (bank, base), words in image.words.items():
             self.banks[bank][base : base + len(words)] = words
         self.lists: list[list[tuple[Codes, Codes, Codes]]] = [[] for _ in image.core.lists]
+        self._words = [0 for _ in image.core.lists]
         self.moved = False
         self.ticks, self.frame, self._tolerance = 0, 0, 0
         self._places: dict[int, _Places] = {}
@@ -93,6 +94,7 @@ class Processor:
                 case Begin():
                     for entries in self.lists:
                         entries.clear()
+                    self._words = [0 for _ in self.lists]
                     self.ticks = 0
                 case Loop():
                     loops.append((at, 0))
@@ -133,6 +135,7 @@ class Processor:
     def _vector(self, at: int, i: Vector) -> None:
         places = self._places.get(at)
         if places is None:
+            _check_width(i, self.image.core.width)
             places = self._places[at] = _Places(i)
         c = self._read(i, i.c, places.c)
         a = self._read(i, i.a, places.a, c if i.indirect else None)
@@ -161,9 +164,9 @@ class Processor:
             if changed[0].size:
                 entry = places.place[changed], places.column[changed], difference[changed]
                 self.lists[i.events.list].append(entry)
-                held = sum(len(e[0]) for e in self.lists[i.events.list])
-                if held > self.image.core.lists[i.events.list]:
-                    raise OverflowError(f"list {i.events.list} has {held} events")
+                words = self._words[i.events.list] = self._words[i.events.list] + _list_words(i, difference, self.image)
+                if words > self.image.core.lists[i.events.list]:
+                    raise OverflowError(f"list {i.events.list} has {words} words")
 
     def _read(self, i: Vector, stream: Stream | None, place: Codes, offset: Codes | None = None) -> Codes:
         if stream is None:
@@ -207,6 +210,7 @@ class Processor:
                 sums[target] = (total + (1 << bits - 1) & (1 << bits) - 1) - (1 << bits - 1) if bits < 64 else total
         if i.drain:
             self.lists[i.list].clear()
+            self._words[i.list] = 0
 
     def _column(self, at: int, i: Apply, column: int) -> tuple[Codes, Codes]:
         """Offsets of the sums and their codes, of one column."""
@@ -322,6 +326,33 @@ def _damped(i: Vector, x: Codes, old: Codes) -> Codes:
         return x
     step = (x - old) * i.damping.multiplier
     return old + (step + (1 << i.damping.shift - 1) >> i.damping.shift if i.damping.shift else step)
+
+
+def _list_words(i: Vector, difference: Codes, image: Image) -> int:
+    """Words of a list: one for each event, of a wide instruction one for all that it takes in a clock."""
+    changed = difference != 0
+    if i.wide:
+        width, count = image.core.width, changed.shape[-1]
+        changed = np.pad(changed.reshape(-1, count), ((0, 0), (0, -count % width))).reshape(-1, width).any(axis=1)
+    return int(changed.sum())
+
+
+def _check_width(i: Vector, width: int) -> None:
+    """Raises ValueError where the entries of a wide instruction do not lie side by side."""
+    if not i.wide:
+        return
+    if i.reduced or i.indirect or i.unit in (Unit.DIVIDE, Unit.ROOT):
+        raise ValueError("a wide instruction reduces nothing, reads through no offset, divides not and takes no roots")
+    for stream in (i.a, i.b, i.c, i.d):
+        if stream is None or stream.bank in (PORT, CONSTANT) or (stream is not i.d and not stream.strides[-1]):
+            continue
+        outer = [t for t, n in zip(stream.strides[:-1], i.counts, strict=False) if n > 1]
+        if stream.strides[-1] != 1 or stream.base % width or any(t % width for t in outer):
+            raise ValueError(
+                f"a wide instruction takes words from b{stream.bank}[{stream.base}] on, which do not lie side by side"
+            )
+    if i.events is not None and (i.events.place.strides[-1] or i.events.column.strides[-1] != 1):
+        raise ValueError("entries of a wide instruction have one place, and columns that follow each other")
 
 
 def _check_loops(program: Sequence[Instruction]) -> None:

@@ -41,32 +41,32 @@ def plan_image(net: IntNet, file: str) -> ImagePlan | Refusals:
     from eqcompile.rtl.processor.hardware.engine import check
 
     core = read_core(file, "core")
-    lanes = core.core.lanes
-    faults = tuple(check(net, lanes))
+    lanes, width = core.core.lanes, core.core.width
+    faults = tuple(check(net, lanes, width))
     if faults:
         return Refusals(faults)
-    program, needs = program_of(net, lanes)
+    program, needs = program_of(net, lanes, width)
     try:
         fitted = fit(program, needs, core, net.name)
     except UnsupportedError as error:
         return Refusals(tuple(error.diagnostics))
-    return ImagePlan(net, core, fitted, (needs.x.count, needs.y.count))
+    return ImagePlan(net, core, fitted, needs)
 
 
 @dataclass(frozen=True)
 class ImagePlan(Plan):
-    """A net as an image. `codes`: of a sample, that enter and that leave."""
+    """A net as an image for the core `description`. `needs`: its own core."""
 
     description: Description
     program: Program
-    codes: tuple[int, int]
+    needs: Description
 
     @cached_property
     def words(self) -> list[int]:
         """The image, words of 32 bits."""
         from eqcompile.rtl.processor.loadable import words_of
 
-        return words_of(self.program.image, self.description, self.net.schedule, *self.codes)
+        return words_of(self.program.image, self.description, self.net.schedule, self.needs.x.beats, self.needs.y.beats)
 
     @property
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
@@ -94,8 +94,8 @@ class ImagePlan(Plan):
             crc=f"0x{words[-1]:08X}",
             core=f"0x{self.description.digest:08X}",
             samples=str(samples),
-            inputs=str(self.codes[0]),
-            outputs=str(self.codes[1]),
+            inputs=str(self.needs.x.count),
+            outputs=str(self.needs.y.count),
             use="\n".join(f"| {name} | {has} | {of} |" for name, (has, of) in used.items()),
         )
         (folder / "README.md").write_text(text, encoding="utf-8")

@@ -46,12 +46,12 @@ def test_every_state_at_every_tick_of_random_nets(run: Runs) -> None:
     assert differences(*run) == []
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 16])
-def test_lanes_change_no_bit(lanes: int) -> None:
+@pytest.mark.parametrize(("lanes", "width"), [(1, 1), (2, 2), (16, 4)])
+def test_lanes_and_width_change_no_bit(lanes: int, width: int) -> None:
     for seed in range(6):
         rng = random.Random(seed)
         net = random_net(rng)
-        assert differences(net, random_inputs(net, rng), compile_net(net, lanes=lanes)) == []
+        assert differences(net, random_inputs(net, rng), compile_net(net, lanes=lanes, width=width)) == []
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -17,6 +17,7 @@ from strategies import random_inputs, random_net
 from waist_nets import form
 
 from eqcompile.quantization.lower import lower
+from eqcompile.rtl.processor.compiler import compile_net
 from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.hardware.iterative import Divider, Root
 from eqcompile.toolchain.data import encode
@@ -38,22 +39,23 @@ def waits(seed: int) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize("name", SEEDS)
-def test_random_nets(name: str, stalls: bool) -> None:
+def test_random_nets(name: str, width: int) -> None:
     rng = random.Random(SEEDS[name])
     net = random_net(rng)
     codes = random_inputs(net, rng, batch=2)
-    assert differences(net, codes) == []
-    assert core_differences(net, codes, stall=waits(1) if stalls else lambda: False) == []
+    assert differences(net, codes, compile_net(net, width=width)) == []
+    assert core_differences(net, codes, width=width, stall=waits(1) if width > 1 else lambda: False) == []
 
 
 @pytest.mark.parametrize("name", ["windows", "limited", "layered", "board"])
 def test_forms_of_the_waist(name: str) -> None:
+    """Two entries a clock, and in one group of lanes all sums, which are then changed in every clock."""
     net, samples = form(name)
     codes_net = lower(net, QuantizeOptions(), calibration=samples).net
     codes, _ = encode(codes_net, {key: value[:1] for key, value in samples.items()})
-    assert core_differences(codes_net, codes) == []
+    assert core_differences(codes_net, codes, lanes=16, width=2) == []
 
 
 def test_a_restart_drops_the_sample_at_hand() -> None:

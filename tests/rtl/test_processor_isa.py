@@ -79,5 +79,5 @@ def test_a_program_whose_loops_do_not_match_is_refused() -> None:
 
 def test_a_list_that_is_full_is_an_error() -> None:
     listed = Vector(counts=(17,), a=A, d=Stream(1, 0, (1,)), events=Events(0, Stream(0), Stream(0, 0, (1,))))
-    with pytest.raises(OverflowError, match="17 events"):
+    with pytest.raises(OverflowError, match="17 words"):
         emitted(listed, banks={0: [1] * 17, 1: [0] * 17})

@@ -42,7 +42,7 @@ def net_of(seed: int) -> tuple[IntNet, Codes]:
 
 
 def description(seed: int) -> Description:
-    return program_of(net_of(seed)[0], LANES)[1]
+    return program_of(net_of(seed)[0], LANES, 1)[1]
 
 
 def core_for(*seeds: int) -> ProcessorEngine:
@@ -52,7 +52,7 @@ def core_for(*seeds: int) -> ProcessorEngine:
 
 def job(engine: ProcessorEngine, seed: int) -> Job:
     net, codes = net_of(seed)
-    return Job(net, fit(*program_of(net, LANES), engine.description, net.name), codes)
+    return Job(net, fit(*program_of(net, LANES, 1), engine.description, net.name), codes)
 
 
 def refusal(status: int) -> Fault:
@@ -142,10 +142,10 @@ def test_a_damaged_image_leaves_the_core_idle_and_unharmed() -> None:
 def test_words_hold_the_image(seed: int) -> None:
     """The instruction-set simulator runs what a core reads from the words, on a core that was made for another net."""
     net, codes = net_of(seed)
-    program, own = program_of(net, LANES)
+    program, own = program_of(net, LANES, 1)
     core = description(seed + 1).joined(own)
     fitted = fit(program, own, core, net.name)
-    words = words_of(fitted.image, core, net.schedule, own.x.count, own.y.count)
+    words = words_of(fitted.image, core, net.schedule, own.x.beats, own.y.beats)
     assert len(words) <= Layout.of(core).most
     processor, want = Processor(image_of(words, core)), golden.run(net, codes)
     for k in range(len(want.steps)):
@@ -165,7 +165,7 @@ def test_a_core_for_two_nets_takes_both_and_no_more(seed: int) -> None:
     a, b = description(seed), description(seed + 1)
     both = a.joined(b)
     for k in (seed, seed + 1):
-        program, own = program_of(net_of(k)[0], LANES)
+        program, own = program_of(net_of(k)[0], LANES, 1)
         assert fit(program, own, both, "net").image.core == both.core
     assert a.joined(a) == a
     assert Description.from_json(json.loads(json.dumps(both.to_json())), "x") == both
@@ -174,7 +174,7 @@ def test_a_core_for_two_nets_takes_both_and_no_more(seed: int) -> None:
 
 def test_every_misfit_is_named_with_both_numbers() -> None:
     """Who hears of one misfit at a time synthesises once for each."""
-    program, own = program_of(net_of(2)[0], LANES)
+    program, own = program_of(net_of(2)[0], LANES, 1)
     assert own.core.weight_words > 1
     less = replace(own.core, weight_words=own.core.weight_words - 1, program_words=1, address_bits=1)
     core = replace(own, core=less, nesting=0, y=replace(own.y, count=0))
@@ -188,13 +188,13 @@ def test_every_misfit_is_named_with_both_numbers() -> None:
         f"it needs {own.nesting} loops inside each other, the core has 0",
         f"it needs {own.y.count} output codes, the core has 0",
     ]
-    with pytest.raises(UnsupportedError, match="is for 4 lanes, the core has 2"):
+    with pytest.raises(UnsupportedError, match="is for lanes 4, the core has 2"):
         fit(program, own, replace(own, core=replace(own.core, lanes=2)), "net")
 
 
 def core_file(folder: Path) -> str:
     """The configuration file of the core of the example net."""
-    _, own = program_of(example("plain")[0], LANES)
+    _, own = program_of(example("plain")[0], LANES, 1)
     file = folder / "core.json"
     file.write_text(json.dumps({"name": "x", "configuration": own.to_json()}), encoding="utf-8")
     return str(file)

@@ -30,6 +30,7 @@ CORE = Core(
     table_bits=32,
     lists=(16, 16),
     program_words=32,
+    width=2,
 )
 A = Stream(0, 0, (1,))
 """The first words of bank 0, one after the other."""

@@ -80,10 +80,10 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
     return found
 
 
-def core_differences(net: IntNet, codes: Codes, **bench: Any) -> list[str]:
+def core_differences(net: IntNet, codes: Codes, *, lanes: int = 4, width: int = 1, **bench: Any) -> list[str]:
     """Where the core is not what the simulator of instructions is, which reads the same binary: ticks, every state
     after each, outputs. `bench`: of `rtl_engines.simulate`."""
-    engine = ProcessorEngine(net, trace=True)
+    engine = ProcessorEngine(net, trace=True, lanes=lanes, width=width)
     seen = simulate(engine, net, codes, **bench)
     program = engine.program
     ticks: list[dict[str, NDArray[np.int64]]] = []

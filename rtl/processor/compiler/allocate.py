@@ -23,8 +23,8 @@ class Places:
     banks: tuple[Bank, ...]
 
 
-def allocate(draft: Draft) -> Places:
-    """Places of every buffer of a draft."""
+def allocate(draft: Draft, width: int) -> Places:
+    """Places of every buffer of a draft, each from a multiple of `width` on."""
     lives = _lives(draft)
     together: dict[str, set[str]] = defaultdict(set)
     for item in draft.items:
@@ -56,7 +56,7 @@ def allocate(draft: Draft) -> Places:
     for k, members in enumerate(banks):
         taken: list[tuple[int, int, tuple[int, int]]] = []
         for name in sorted(members, key=lambda n: -draft.buffers[n].words):
-            words, (start, end) = draft.buffers[name].words, lives[name]
+            words, (start, end) = -(-draft.buffers[name].words // width) * width, lives[name]
             base = 0
             for first, last, (born, dead) in sorted(taken):
                 if start <= dead and born <= end and base < last and first < base + words:

@@ -36,6 +36,7 @@ from .allocate import Places, allocate
 from .draft import Application, Column, Draft, Item, Pass, Skip, Wipe
 from .lower import make_draft
 from .views import View
+from .width import list_words, widened
 
 __all__ = ["Program", "compile_net"]
 
@@ -53,19 +54,19 @@ class Program:
         return listing(self.instructions, self.values)
 
 
-def compile_net(net: IntNet, *, lanes: int = 4) -> Program:
-    """The program of a verified net, on a core of `lanes` that is sized for it."""
+def compile_net(net: IntNet, *, lanes: int = 4, width: int = 1) -> Program:
+    """The program of a verified net, on a core of `lanes` and `width` (no more than `lanes`) that is sized for it."""
     draft = make_draft(net, lanes)
-    places = allocate(draft)
+    places = allocate(draft, width)
     lists = {name: k for k, name in enumerate(dict.fromkeys(i.list for i in draft.items if isinstance(i, Application)))}
     packed = _Packed(draft, lanes)
     made = _Assembly(draft, places, lists, packed)
-    instructions = tuple(made.instruction(item) for item in draft.items)
+    instructions = widened([made.instruction(item) for item in draft.items], width)
     held = {name: 0 for name in lists}
-    for item in draft.items:
-        if isinstance(item, Pass) and item.listing is not None:
-            held[item.listing.list] = max(held[item.listing.list], _words(item))
-    core = _core(instructions, places.banks, packed, tuple(held.values()), lanes)
+    for item, instruction in zip(draft.items, instructions, strict=True):
+        if isinstance(item, Pass) and item.listing is not None and isinstance(instruction, Vector):
+            held[item.listing.list] = max(held[item.listing.list], list_words(instruction, width))
+    core = _core(instructions, places.banks, packed, tuple(held.values()), (lanes, width))
     records = tuple(encode(core, i) for i in instructions)
     words = {places.of[name]: codes for name, codes in draft.params.items() if name in places.of}
     image = Image(core, records, tuple(packed.weights), packed.columns, packed.tables, words)
@@ -75,10 +76,15 @@ def compile_net(net: IntNet, *, lanes: int = 4) -> Program:
 
 
 def _core(
-    instructions: Sequence[Instruction], banks: tuple[Bank, ...], packed: _Packed, lists: tuple[int, ...], lanes: int
+    instructions: Sequence[Instruction],
+    banks: tuple[Bank, ...],
+    packed: _Packed,
+    lists: tuple[int, ...],
+    sizes: tuple[int, int],
 ) -> Core:
     """The smallest core that runs a program."""
     vectors = [i for i in instructions if isinstance(i, Vector)]
+    lanes, width = sizes
     applies = [i for i in instructions if isinstance(i, Apply)]
     loops = [i for i in instructions if isinstance(i, Loop)]
     numbers = [i.immediate for i in vectors] + [i.tolerance for i in loops]
@@ -103,22 +109,20 @@ def _core(
         table_bits=Format.holding(int(packed.tables.min(initial=-1)), int(packed.tables.max(initial=0))).bits,
         lists=lists,
         program_words=len(instructions),
+        width=width,
+        forwards=packed.single,
     )
 
 
-def _words(item: Pass) -> int:
-    assert item.target is not None
-    return item.target.size
-
-
 class _Packed:
-    """Weight memory, column table and tables, and the first row of each map."""
+    """Weight memory, column table and tables, and the first row of each map. `single`: every column is one group."""
 
     def __init__(self, draft: Draft, lanes: int) -> None:
         maps = {i.weights.name: i.weights for i in draft.items if isinstance(i, Application)}
         codes = [c for w in maps.values() for column in w.columns for group in column.values() for c in group]
         self.code_bits = Format.holding(min([-1, *codes]), max([1, *codes])).bits
         groups = max((g for w in maps.values() for column in w.columns for g in column), default=0)
+        self.single = groups == 0
         self.group_bits = max(groups.bit_length(), 1)
         self.starts: dict[str, int] = {}
         self.weights: list[int] = []
@@ -127,7 +131,7 @@ class _Packed:
         for name, weights in maps.items():
             self.starts[name] = len(rows)
             for column in weights.columns:
-                words = tuple(self.word(g, codes, lanes) for g, codes in ordered(column, lanes))
+                words = tuple(self.word(g, codes, lanes) for g, codes in ordered(column, lanes, single=self.single))
                 if words not in known:
                     known[words] = len(self.weights)
                     self.weights.extend(words)
@@ -142,12 +146,14 @@ class _Packed:
         return packed | group << lanes * self.code_bits
 
 
-def ordered(column: Column, lanes: int) -> list[tuple[int, tuple[int, ...]]]:
+def ordered(column: Column, lanes: int, *, single: bool) -> list[tuple[int, tuple[int, ...]]]:
     """Groups in the order of the weight memory: even ones first. A sum is not read in the clock after it was read to be
     changed, so every column begins with an even group, and one of several, which the next may follow at once, ends with
-    an odd one; a group of zeros stands where there is none."""
+    an odd one; a group of zeros stands where there is none. A core whose columns are all one group forwards sums."""
     zeros = (0,) * lanes
     full = dict(column)
+    if single:
+        return [(0, full.get(0, zeros))]
     if not any(group % 2 == 0 for group in full):
         full[0] = zeros
     if len(full) > 1 and not any(group % 2 for group in full):

@@ -1,6 +1,6 @@
 """Adds weight columns times differences to sums: a word of all lanes a clock.
 
-event ──► row of the column table ──► words of the column ──► products ──► word of the sums += products
+word of a list ──► event ──► row of the column table ──► words of the column ──► word of the sums += products
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
 from ..encoding import Opcode
 from .memories import Memories
 from .nest import LoopNest
-from .pipeline import Pipeline, choose
+from .pipeline import Pipeline
 from .record import Record
+from .tokens import choose
 
 __all__ = ["Applier"]
 
@@ -30,85 +31,102 @@ class Applier:
         with m.If(self.start):
             m.d.control += register.eq(word)
         self.record = Record(self.core, register)
-        self._fetch(pipeline, kernels)
+        self.ready, self.taken = Signal(name="ready"), Signal()
+        self.next_base = Signal(self.core.address_bits, name="next_base")
+        self.next_change = Signal(memories.difference, name="next_change")
+        self._fetch(pipeline, Record(self.core, word).of(Opcode.APPLY, "list"), kernels)
         self._add()
 
     def field(self, name: str) -> Value:
         return self.record.of(Opcode.APPLY, name)
 
-    def _fetch(self, pipeline: Pipeline, kernels: bool) -> None:
-        """Events, and for each kernel offset the run of words that it meets; the next run waits for the one at hand."""
-        m, core, memories, field = self.m, self.core, self.memories, self.field
+    def _fetch(self, pipeline: Pipeline, coming: Value, kernels: bool) -> None:
+        """Words of the list, in each of them the entries that changed, and for each of these and each kernel offset the
+        run of weights: one of them a clock, while the run before is at hand."""
+        m, core, memories = self.m, self.core, self.memories
+        running, entry = Signal(name="applying"), Signal(range(sum(core.lists) + 1), name="entry")
+        held, gone = Signal(name="event_held"), Signal(core.width, name="entries_done")
+        bases = {k: Const(b) for k, b in enumerate(memories.bases)}
+        end = choose(self.field("list"), {k: c + memories.bases[k] for k, c in enumerate(memories.counts)})
+        word, bits = memories.events.read_data, memories.difference.width
+        changes = [word[k * bits : (k + 1) * bits].as_signed() for k in range(core.width)]
+        where = word[bits * core.width :]
+        column, place = where[: memories.column_bits], where[memories.column_bits :]
+        waiting = Cat(change.any() & ~gone[k] for k, change in enumerate(changes)) if core.width > 1 else Const(1)
+        chosen, lane = waiting & ~(waiting - 1)[: core.width], Const(0)
+        change = changes[-1]
+        for k in reversed(range(core.width - 1)):
+            change = Mux(waiting[k], changes[k], change)
+        if core.width > 1:
+            lane = Cat(
+                Cat(chosen[k] for k in range(core.width) if k >> b & 1).any() for b in range(memories.width_bits)
+            )
+        free, step, done = Signal(), Signal(name="event_step"), Signal()
+        offset, known, last = self._offsets(kernels, step)
+        m.d.comb += [
+            free.eq(~self.ready | self.taken),
+            step.eq(held & free & known),
+            done.eq(step & last & (waiting == chosen)),
+            memories.events.read_address.eq(entry),
+            memories.events.read_enable.eq(~held | done),
+            memories.columns.read_address.eq(self.field("columns") + column + lane + offset),
+            memories.columns.read_enable.eq(free),
+        ]
+        more = running & (entry != end)
+        with m.If(self.start):
+            m.d.control += [running.eq(1), entry.eq(choose(coming, bases))]
+        with m.Elif(~held | done):
+            m.d.control += [held.eq(more), gone.eq(0), entry.eq(entry + more)]
+        with m.Elif(step & last):
+            m.d.control += gone.eq(gone | chosen)
+        with m.If(free):
+            m.d.control += [self.ready.eq(step), self.next_change.eq(change)]
+            m.d.control += self.next_base.eq(self.kernel_base + (place if memories.place_bits else 0))
+        with m.If(running & ~held & ~more & pipeline.idle & ~self.ready & ~self.busy):
+            m.d.control += running.eq(0)
+            for k, count in enumerate(memories.counts):
+                with m.If(self.field("drain") & (self.field("list") == k)):
+                    m.d.control += count.eq(0)
+        m.d.comb += self.idle.eq(~running)
+
+    def _offsets(self, kernels: bool, step: Value) -> tuple[Value, Value, Value]:
+        """Number of the kernel offset at hand, whether its sums are known, and whether it is the last one."""
+        m, core = self.m, self.core
+        self.kernel_base: Value = self.field("sums_base")
+        if not kernels:
+            return Const(0), Const(1), Const(1)
         axes = range(core.axes)
-        counts = [field(f"kernel_{k}") for k in axes] if kernels else [Const(1)]
-        steps = [field(f"sums_step_{k}") for k in axes] if kernels else [Const(0)]
-        m.submodules.kernel = kernel = LoopNest(
-            counts, {"sums": field("sums_base")}, {"sums": steps}, core.address_bits
-        )
-        entry = Signal(range(sum(core.lists) + 1), name="entry")
-        event = Signal(memories.events.width, name="event")
-        offset = Signal(memories.column_bits, name="offset")
-        bits = memories.difference.width
-        column, place = event[bits : bits + memories.column_bits], event[bits + memories.column_bits :]
-        m.d.comb += memories.events.read_address.eq(entry)
-        m.d.comb += memories.columns.read_address.eq(field("columns") + column + offset)
-        self.ready, self.taken = Signal(name="ready"), Signal()
-        self.next_base = Signal(core.address_bits, name="next_base")
-        self.next_change = Signal(memories.difference, name="next_change")
-        self.next_start = Signal(memories.weight_bits, name="next_start")
-        self.next_more = Signal(memories.run_bits, name="next_more")
-        number = field("list")
-        ends = {k: c + b for k, (c, b) in enumerate(zip(memories.counts, memories.bases, strict=True))}
-        finished = entry == choose(number, ends)
-        free = ~self.ready | self.taken
-        with m.If(self.taken):
-            m.d.control += self.ready.eq(0)
-        with m.FSM(domain="control", name="applier_state") as machine:
-            with m.State("idle"):
-                with m.If(self.start):
-                    m.next = "begin"
-            with m.State("begin"):
-                m.d.control += entry.eq(choose(number, {k: Const(b) for k, b in enumerate(memories.bases)}))
-                m.next = "look"
-            with m.State("look"):
-                with m.If(~finished):
-                    m.next = "event"
-                with m.Elif(pipeline.idle & ~self.ready & ~self.busy):
-                    for k, count in enumerate(memories.counts):
-                        with m.If(field("drain") & (number == k)):
-                            m.d.control += count.eq(0)
-                    m.next = "idle"
-            with m.State("event"):
-                m.d.control += [event.eq(memories.events.read_data), offset.eq(0), entry.eq(entry + 1)]
-                m.d.comb += kernel.load.eq(1)
-                m.next = "row"
-            with m.State("row"):
-                m.next = "run"
-            with m.State("run"):
-                with m.If(free):
-                    row = memories.columns.read_data
-                    base = kernel.address["sums"] + (place if memories.place_bits else 0)
-                    m.d.control += [self.ready.eq(1), self.next_base.eq(base), self.next_change.eq(event[:bits])]
-                    m.d.control += [self.next_start.eq(row[: memories.weight_bits])]
-                    m.d.control += [self.next_more.eq(row[memories.weight_bits :])]
-                    with m.If(kernel.last):
-                        m.next = "look"
-                    with m.Else():
-                        m.d.comb += kernel.step.eq(1)
-                        m.d.control += offset.eq(offset + 1)
-                        m.next = "row"
-            m.d.comb += self.idle.eq(machine.ongoing("idle"))
+        counts = [self.field(f"kernel_{k}") for k in axes]
+        steps = [self.field(f"sums_step_{k}") for k in axes]
+        m.submodules.kernel = kernel = LoopNest(counts, {"sums": self.kernel_base}, {"sums": steps}, core.address_bits)
+        self.kernel_base = kernel.address["sums"]
+        offset, known = Signal(self.memories.column_bits, name="offset"), Signal(name="offset_known")
+        m.d.comb += [kernel.step.eq(step), kernel.load.eq(~known)]
+        with m.If(self.start):
+            m.d.control += known.eq(0)
+        with m.Elif(~known):
+            m.d.control += [known.eq(1), offset.eq(0)]
+        with m.Elif(step):
+            m.d.control += [offset.eq(offset + 1), known.eq(~kernel.last)]
+        return offset, known, kernel.last
 
     def _add(self) -> None:
         m, core, memories = self.m, self.core, self.memories
         active = Signal(name="active")
         address, more = Signal(memories.weight_bits, name="weight"), Signal(memories.run_bits, name="more")
         base, change = Signal(core.address_bits, name="base"), Signal(memories.difference, name="difference")
-        m.d.comb += [self.taken.eq(self.ready & (~active | (more == 0))), memories.weights.read_address.eq(address)]
+        ended: Value = more == 0
+        if not core.forwards:
+            # A run of one word ends with the group that the next one begins with.
+            fresh = Signal(name="run_fresh")
+            m.d.control += fresh.eq(self.taken)
+            ended = ended & ~fresh
+        m.d.comb += [self.taken.eq(self.ready & (~active | ended)), memories.weights.read_address.eq(address)]
         with m.If(active):
             m.d.control += [address.eq(address + 1), more.eq(more - 1), active.eq(more != 0)]
         with m.If(self.taken):
-            m.d.control += [active.eq(1), address.eq(self.next_start), more.eq(self.next_more)]
+            row = memories.columns.read_data
+            m.d.control += [active.eq(1), address.eq(row[: memories.weight_bits]), more.eq(row[memories.weight_bits :])]
             m.d.control += [base.eq(self.next_base), change.eq(self.next_change)]
         live, bases, changes = [Value.cast(active)], [Value.cast(base)], [Value.cast(change)]
         for k in range(STAGES):
@@ -133,6 +151,9 @@ class Applier:
         self.write_group = Signal(core.address_bits, name="write_group")
         m.d.sync += self.write_group.eq(self.group)
         self.reads, self.writes = live[2], live[3]
+        self.follows = Signal(name="group_follows")
+        if core.forwards:
+            m.d.control += self.follows.eq(self.reads & self.writes & (self.group == self.write_group))
         m.d.comb += self.busy.eq(Cat(*live).any())
 
     def _product(self, code: Value, change: Value) -> Value:
@@ -143,7 +164,13 @@ class Applier:
     def drive(self, number: int, clear: Value, clear_address: Value, vector: Value, vector_reads: Value) -> None:
         """Ports of a bank of sums."""
         m, ram, bits = self.m, self.memories.banks[number], self.core.banks[number].bits
-        total = Cat((ram.read_data.word_select(k, bits).as_signed() + p)[:bits] for k, p in enumerate(self.products))
+        before: Value = ram.read_data
+        if self.core.forwards:
+            last = Signal(ram.width, name=f"bank{number}_written")
+            before = Mux(self.follows, last, before)
+        total = Cat((before.word_select(k, bits).as_signed() + p)[:bits] for k, p in enumerate(self.products))
+        if self.core.forwards:
+            m.d.sync += last.eq(total)
         mine = self.field("sums_bank") == number
         m.d.comb += [
             ram.read_address.eq(Mux(self.reads, self.group, vector)),

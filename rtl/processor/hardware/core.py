@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Shape, Signal, Value
 
 from ...interface import Engine
 from ...relaxation import Schedule
@@ -15,8 +15,9 @@ from ..isa import Repeats
 from .applier import Applier
 from .loader import Loader
 from .memories import Memories
-from .pipeline import Pipeline, choose
+from .pipeline import Pipeline
 from .record import Record
+from .tokens import choose
 
 __all__ = ["Logic"]
 
@@ -40,6 +41,7 @@ class Logic:
         self.clear_bank = Signal(4, name="clear_bank")
         self.clear_address = Signal(self.core.address_bits, name="clear_address")
         self.looking = Signal(name="gate_looks")
+        self.gate_word = self.record.of(Opcode.GATE, "word_base").as_unsigned()
         self._banks()
         loader.connect(m, self.memories)
         if engine.signature.traced:
@@ -49,11 +51,18 @@ class Logic:
     def _banks(self) -> None:
         """Who reads and writes each bank."""
         m, pipeline = self.m, self.pipeline
+        widest = max((b.bits for b in self.core.banks if not b.sums), default=1)
+        values = [Signal(Shape(widest, signed=True), name=f"written_{k}") for k in pipeline.lanes]
+        m.d.comb += [v.eq(of) for v, of in zip(values, pipeline.values, strict=True)]
         for number, bank in enumerate(self.core.banks):
             ram, vector = self.memories.banks[number], pipeline.read_address(number)
             enable: Value = pipeline.reads(number)
             if number in self.features.gated:
-                vector = Mux(self.looking, self.record.of(Opcode.GATE, "word_base"), vector)
+                vector = Mux(
+                    self.looking,
+                    self.memories.word_of(number, self.gate_word),
+                    vector,
+                )
                 enable = enable | self.looking
             clear = self.clearing & (self.clear_bank == number)
             if bank.sums:
@@ -62,13 +71,14 @@ class Logic:
             m.d.comb += [
                 ram.read_address.eq(vector),
                 ram.read_enable.eq(enable),
-                ram.write_address.eq(pipeline.write_address),
-                ram.write_data.eq(pipeline.value),
-                ram.write_enable.eq(pipeline.written & (pipeline.bank == number)),
+                ram.write_address.eq(self.memories.word_of(number, pipeline.write_address)),
+                ram.write_data.eq(Cat(value[: bank.bits] for value in values)),
+                ram.write_enable.eq(Mux(pipeline.written & (pipeline.bank == number), pipeline.write_lanes, 0)),
             ]
             if number in self.features.cleared:
                 with m.If(clear):
-                    m.d.comb += [ram.write_address.eq(self.clear_address), ram.write_data.eq(0), ram.write_enable.eq(1)]
+                    m.d.comb += [ram.write_address.eq(self.clear_address), ram.write_data.eq(0)]
+                    m.d.comb += ram.write_enable.eq(-1)
 
     def _trace(self) -> None:
         """A copy of all states, for benches only."""
@@ -76,10 +86,12 @@ class Logic:
         for name, units, fmt in engine.signature.states:
             bank, base, _ = self.states[name]
             registers = [Signal(fmt.bits, name=f"{name}_{k}_shown") for k in range(units)]
+            shift, width = self.memories.width_bits, self.core.width
             with m.If(pipeline.written & (pipeline.bank == bank)):
                 for k, register in enumerate(registers):
-                    with m.If(pipeline.write_address == base + k):
-                        m.d.sync += register.eq(pipeline.value)
+                    word, lane = divmod(base + k, width)
+                    with m.If((pipeline.write_address >> shift == word) & pipeline.write_lanes[lane]):
+                        m.d.sync += register.eq(pipeline.values[lane])
             engine.show(m, name, registers)
 
     def _sequencer(self, length: int) -> None:
@@ -133,7 +145,7 @@ class Logic:
                     bank, word = r.of(Opcode.CLEAR, "word_bank"), r.of(Opcode.CLEAR, "word_base")
                     m.d.control += [self.clearing.eq(1), self.clear_bank.eq(bank)]
                     m.d.control += self.clear_address.eq(memories.grouped(bank, word))
-                    m.d.control += clear_left.eq(memories.grouped(bank, r.of(Opcode.CLEAR, "words")))
+                    m.d.control += clear_left.eq(memories.groups(bank, r.of(Opcode.CLEAR, "words")))
                     m.next = "take"
                 with m.Case(Opcode.LOOP), m.If(still):
                     settled = r.of(Opcode.LOOP, "repeats") == Repeats.SETTLED
@@ -165,7 +177,7 @@ class Logic:
 
             if self.features.gated:
                 with m.State("look"):
-                    words = {n: memories.code(n, r.of(Opcode.GATE, "word_base")) for n in self.features.gated}
+                    words = {n: memories.code(n, self.gate_word) for n in self.features.gated}
                     with m.If(choose(r.of(Opcode.GATE, "word_bank"), words) == 0):
                         m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"

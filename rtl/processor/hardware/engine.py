@@ -26,14 +26,16 @@ from .loader import Loader
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
 
-def check(net: IntNet, lanes: int, also: Sequence[Description] = ()) -> Iterator[Diagnostic]:
-    """What stands against a net behind the bus shell, which passes on no frames and no tokens, on a core of `lanes`
-    that runs the nets of the cores `also` as well."""
-    yield from refusals(net)
+def check(net: IntNet, lanes: int, width: int, also: Sequence[Description] = ()) -> Iterator[Diagnostic]:
+    """What stands against a net behind the bus shell, which passes on no frames and no tokens, on a core of `lanes` and
+    `width` that runs the nets of the cores `also` as well."""
+    faults = list(refusals(net))
+    yield from faults
     for core in also:
-        if core.core.lanes != lanes:
-            what = f"a core of --also has {core.core.lanes} lanes, this one has {lanes}"
-            yield Diagnostic("rtl-core", what, net.name, f"--lanes {core.core.lanes}")
+        for name, mine, its in (("lanes", lanes, core.core.lanes), ("width", width, core.core.width)):
+            if mine != its:
+                what = f"it needs {name} {mine}, the core has {its}"
+                yield Diagnostic("rtl-core", what, net.name, f"--{name} {its}, or build one for both nets: --also CORE")
 
 
 def foresee(needs: Requirements) -> list[Diagnostic]:
@@ -50,15 +52,19 @@ class ProcessorEngine(Engine):
 
     architecture = "processor"
 
-    def __init__(self, net: IntNet, *, trace: bool = False, lanes: int = 4, also: Sequence[Description] = ()) -> None:
+    def __init__(
+        self, net: IntNet, *, trace: bool = False, lanes: int = 4, width: int = 1, also: Sequence[Description] = ()
+    ) -> None:
         self.refuse(list(schedule_refusals(net)))
-        program, own = program_of(net, lanes)
+        program, own = program_of(net, lanes, width)
         self.description = reduce(Description.joined, also, own)
         self.program = fit(program, own, self.description, net.name) if also else program
         x, y = self.description.x, self.description.y
         layout = Layout.of(self.description)
         super().__init__(
             net,
+            beat=x.beat,
+            result_beat=y.beat,
             trace=trace,
             inject=False,
             load_bits=layout.most.bit_length(),
@@ -73,16 +79,17 @@ class ProcessorEngine(Engine):
 
     def describe(self) -> dict[str, JSON]:
         core = self.description.core
-        return {"arch": self.architecture, "lanes": core.lanes, "axes": core.axes, "banks": len(core.banks)}
+        sizes: dict[str, JSON] = {"lanes": core.lanes, "width": core.width, "axes": core.axes, "banks": len(core.banks)}
+        return {"arch": self.architecture, **sizes}
 
     @property
     def configuration(self) -> JsonObject:
         return self.description.to_json()
 
     def load_words(self, net: IntNet) -> list[int]:
-        program, needs = program_of(net, self.description.core.lanes)
+        program, needs = program_of(net, self.description.core.lanes, self.description.core.width)
         fitted = fit(program, needs, self.description, net.name)
-        return words_of(fitted.image, self.description, net.schedule, needs.x.count, needs.y.count)
+        return words_of(fitted.image, self.description, net.schedule, needs.x.beats, needs.y.beats)
 
     def build(self) -> Module:
         self.logic = Logic(self, self.program, self.description, self.loader)

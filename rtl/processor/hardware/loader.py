@@ -52,13 +52,13 @@ class Loader(Elaboratable):
         self.held, self.loading = Signal(init=1, name="image_held"), Signal(name="image_coming")
         self.fault = Signal(3, name="image_fault")
         self.crc = Signal(32, init=words[-1], name="image_crc")
-        self.x_last = Signal(range(max(description.x.count, 2)), init=words[Header.INPUTS] - 1, name="x_last")
-        self.y_last = Signal(range(max(description.y.count, 2)), init=words[Header.OUTPUTS] - 1, name="y_last")
+        self.x_last = Signal(range(max(description.x.beats, 2)), init=words[Header.INPUTS] - 1, name="x_last")
+        self.y_last = Signal(range(max(description.y.beats, 2)), init=words[Header.OUTPUTS] - 1, name="y_last")
         self.begins = Signal(name="image_begins")
         self.steps, self.tolerance = Signal(16, name="image_steps"), Signal(16, name="image_tolerance")
         self.write, self.section = Signal(name="write"), Signal(range(len(Section)), name="section")
         self.index = Signal(range(max(self.layout.room) + 1), name="index")
-        self.codes = description.x.count, description.y.count
+        self.codes = description.x.beats, description.y.beats
         widest = max(self.layout.words(s) for s in Section)
         self.entry, self.sent = Signal(32 * widest, name="entry"), Signal(range(max(widest, 2)), name="entry_words")
         self.part, self.left = Signal.like(self.section, name="part"), Signal.like(self.index, name="entries_left")
@@ -158,7 +158,7 @@ class Loader(Elaboratable):
         """Write the memories from here; to be called when everything else that writes them is there."""
         targets = [(Section.PROGRAM, memories.program), (Section.WEIGHTS, memories.weights)]
         targets += [(Section.COLUMNS, memories.columns)]
-        targets += [(Section.TABLES, ram) for ram in (memories.table, memories.slopes) if ram is not None]
+        targets += [(Section.TABLES, ram) for ram in (*memories.tables, *memories.slopes)]
         for section, ram in targets:
             m.d.comb += [
                 ram.write_address.eq(self.index),
@@ -167,10 +167,11 @@ class Loader(Elaboratable):
             ]
         lead = self.entry[len(self.entry) - 32 * self.layout.words(Section.PARAMETERS) :][:32]
         for number in self.preset:
-            ram = memories.banks[number]
+            ram, bits = memories.banks[number], memories.core.banks[number].bits
             with m.If(self.write & (self.section == Section.PARAMETERS) & (lead[BANK_SHIFT:] == number)):
+                code = self.of(Section.PARAMETERS)[:bits]
                 m.d.comb += [
-                    ram.write_address.eq(lead[:BANK_SHIFT]),
-                    ram.write_data.eq(self.of(Section.PARAMETERS)),
-                    ram.write_enable.eq(1),
+                    ram.write_address.eq(lead[memories.width_bits : BANK_SHIFT]),
+                    ram.write_data.eq(Cat(code for _ in range(memories.width))),
+                    ram.write_enable.eq(1 << lead[: memories.width_bits] if memories.width_bits else 1),
                 ]

@@ -15,13 +15,16 @@ __all__ = ["Memories"]
 
 
 class Memories:
-    """`banks`: one memory each, of sums a word of all lanes. `counts`: events in each list, which stand from `bases`
-    on. `difference`: shape of what an event adds. `run_words`: of one column of weights, at most."""
+    """`banks`: one memory each, a word of which is `width` words of the bank, of sums that of all lanes. `counts`: of
+    words in each list, which stand from `bases` on: differences of `width` entries, column and place. `difference`:
+    shape of what an event adds. `tables`, `slopes`: a copy for each entry that is taken in a clock. `run_words`:
+    of one column of weights, at most."""
 
     def __init__(self, m: Module, image: Image, features: Features, run_words: int) -> None:
         self.image, self.core, self.features = image, image.core, features
         core = self.core
-        self.lane_bits = (core.lanes - 1).bit_length()
+        self.width = core.width
+        self.width_bits, self.lane_bits = (core.width - 1).bit_length(), (core.lanes - 1).bit_length()
         self.banks = [self._bank(m, number) for number in range(len(core.banks))]
         bits = max((b.bits for b in core.banks if not b.sums), default=1) + 1
         self.difference = Shape(bits, signed=True)
@@ -29,53 +32,80 @@ class Memories:
         self.column_bits = max(core.column_words - 1, 1).bit_length()
         self.bases = [sum(core.lists[:k]) for k in range(len(core.lists))]
         self.counts = [Signal(range(n + 1), name=f"events_{k}") for k, n in enumerate(core.lists)]
-        self.events = self._ram(m, "events", bits + self.column_bits + self.place_bits, sum(core.lists))
-        tables = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
-        self.table = (
-            self._ram(m, "table", core.table_bits, core.table_words, tables, holds=True) if features.tables else None
-        )
-        self.slopes = (
-            self._ram(m, "slopes", core.table_bits, core.table_words, tables, holds=True) if features.slopes else None
-        )
+        event_bits = bits * core.width + self.column_bits + self.place_bits
+        self.events = self._ram(m, "events", event_bits, sum(core.lists), holds=True)
+        words = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
+        self.tables = self._tables(m, "table", words) if features.tables else []
+        self.slopes = self._tables(m, "slopes", words) if features.slopes else []
         self.weight_bits = max((core.weight_words - 1).bit_length(), 1)
         self.run_bits = max(run_words - 1, 1).bit_length()
         rows = [int(first) | int(count) - 1 << self.weight_bits for first, count in image.columns]
-        self.columns = self._ram(m, "columns", self.weight_bits + self.run_bits, core.column_words, rows)
+        self.columns = self._ram(m, "columns", self.weight_bits + self.run_bits, core.column_words, rows, holds=True)
         width = core.lanes * core.code_bits + core.group_bits
         self.weights = self._ram(m, "weights", width, core.weight_words, image.weights)
         self.program = self._ram(m, "program", record_bits(core), core.program_words, image.program)
 
     def _ram(
-        self, m: Module, name: str, width: int, depth: int, words: Sequence[int] = (), *, holds: bool = False
+        self,
+        m: Module,
+        name: str,
+        width: int,
+        depth: int,
+        words: Sequence[int] = (),
+        *,
+        holds: bool = False,
+        parts: int = 1,
+        file: str = "",
     ) -> Ram:
-        # Both tables start with the same words.
-        file = {"slopes": "table"}.get(name, name) if words else ""
-        ram = Ram(width=width, depth=max(depth, 2), init=words, file=file, holds=holds)
+        ram = Ram(
+            width=width, depth=max(depth, 2), init=words, holds=holds, parts=parts, file=(file or name) if words else ""
+        )
         m.submodules[name] = ram
         return ram
 
+    def _tables(self, m: Module, name: str, words: Sequence[int]) -> list[Ram]:
+        """All tables start with the same words."""
+        core = self.core
+        return [
+            self._ram(m, f"{name}_{lane}", core.table_bits, core.table_words, words, holds=True, file="table")
+            for lane in range(core.width)
+        ]
+
     def _bank(self, m: Module, number: int) -> Ram:
-        bank = self.core.banks[number]
+        bank, width = self.core.banks[number], self.core.width
+        name, depth = f"bank{number}", -(-bank.words // width)
         if bank.sums:
-            return self._ram(
-                m, f"bank{number}", bank.bits * self.core.lanes, -(-bank.words // self.core.lanes), holds=True
-            )
-        words = [0] * bank.words if any(which == number for which, _ in self.image.words) else []
-        for (which, base), codes in self.image.words.items():
+            return self._ram(m, name, bank.bits * self.core.lanes, -(-bank.words // self.core.lanes), holds=True)
+        codes = [0] * depth * width if any(which == number for which, _ in self.image.words) else []
+        for (which, base), mine in self.image.words.items():
             if which == number:
-                words[base : base + len(codes)] = [int(c) & (1 << bank.bits) - 1 for c in codes]
-        return self._ram(m, f"bank{number}", bank.bits, bank.words, words, holds=True)
+                codes[base : base + len(mine)] = [int(c) & (1 << bank.bits) - 1 for c in mine]
+        words = [
+            sum(code << lane * bank.bits for lane, code in enumerate(codes[at : at + width]))
+            for at in range(0, len(codes), width)
+        ]
+        return self._ram(m, name, bank.bits * width, depth, words, holds=True, parts=width)
 
     def word_of(self, number: int, address: Value) -> Value:
         """The address of a word of a bank as its memory counts."""
-        return address >> self.lane_bits if self.core.banks[number].sums else address
+        return address >> (self.lane_bits if self.core.banks[number].sums else self.width_bits)
+
+    def codes(self, number: int, address: Value) -> list[Value]:
+        """The `width` words side by side that a bank gives for an address of the clock before."""
+        bank, word = self.core.banks[number], self.banks[number].read_data
+        if bank.sums and self.lane_bits > self.width_bits:
+            word = word.word_select(address[self.width_bits : self.lane_bits], bank.bits * self.width)
+        return [word[k * bank.bits : (k + 1) * bank.bits].as_signed() for k in range(self.width)]
 
     def code(self, number: int, address: Value) -> Value:
-        """What a bank gives for an address of the clock before."""
-        bank, word = self.core.banks[number], self.banks[number].read_data
-        if not bank.sums or not self.lane_bits:
-            return word.as_signed()
-        return word.word_select(address[: self.lane_bits], bank.bits).as_signed()
+        """The one word of that address."""
+        codes = self.codes(number, address)
+        if not self.width_bits:
+            return codes[0]
+        chosen = codes[-1]
+        for lane, code in enumerate(codes[:-1]):
+            chosen = Mux(address[: self.width_bits] == lane, code, chosen)
+        return chosen
 
     def is_sums(self, number: Value) -> Value:
         """Whether a bank holds sums."""
@@ -86,5 +116,9 @@ class Memories:
         return chosen
 
     def grouped(self, number: Value, value: Value) -> Value:
-        """An address, or a number of words, of the bank of that number as its memory counts."""
-        return Mux(self.is_sums(number), value >> self.lane_bits, value)
+        """An address of the bank of that number as its memory counts."""
+        return Mux(self.is_sums(number), value >> self.lane_bits, value >> self.width_bits)
+
+    def groups(self, number: Value, words: Value) -> Value:
+        """How many words of its memory so many words of a bank are."""
+        return Mux(self.is_sums(number), words >> self.lane_bits, words + (self.width - 1) >> self.width_bits)

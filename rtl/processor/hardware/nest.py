@@ -12,14 +12,21 @@ __all__ = ["LoopNest"]
 class LoopNest(Elaboratable):
     """Counters of `counts`, outermost first, and an address for each stream in `starts`.
 
-    A clock with `load` goes to the first entry, one with `step` to the next. `last`: this entry is the last one.
-    `ends[k]`: axis k and all inside it are at their last.
+    A clock with `load` goes to the first entry, one with `step` to the next. `first`: the counts in a clock with
+    `load`, if they are not there yet. `last`: this entry is the last one. `ends[k]`: axis k and all inside it are at
+    their last.
     """
 
     def __init__(
-        self, counts: Sequence[Value], starts: Mapping[str, Value], steps: Mapping[str, Sequence[Value]], bits: int
+        self,
+        counts: Sequence[Value],
+        starts: Mapping[str, Value],
+        steps: Mapping[str, Sequence[Value]],
+        bits: int,
+        first: Sequence[Value] | None = None,
     ) -> None:
         self.counts, self.starts, self.steps = counts, starts, steps
+        self.first = first or counts
         self.load, self.step = Signal(), Signal()
         self.address = {name: Signal(bits, name=f"{name}_address") for name in starts}
         self.ends = Signal(len(counts))
@@ -34,7 +41,7 @@ class LoopNest(Elaboratable):
         m.d.comb += self.last.eq(self.ends[0])
         # The axis that goes on: the innermost one that is not at its last.
         with m.If(self.load):
-            m.d.control += [left[k].eq(self.counts[k]) for k in axes]
+            m.d.control += [left[k].eq(self.first[k]) for k in axes]
             m.d.control += [self.address[name].eq(start) for name, start in self.starts.items()]
         with m.Elif(self.step):
             for k in axes:

@@ -133,7 +133,7 @@ def sparse() -> IntNet:
 
 def core_file(case: Case) -> str:
     """The configuration file of a core for the tiny net."""
-    core = program_of(tiny(), 4)[1].to_json()
+    core = program_of(tiny(), 4, 1)[1].to_json()
     return str(case.file("core.json", json.dumps({"configuration": core})))
 
 
