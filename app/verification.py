@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, Verification
 from eqcompile.toolchain.compare import compare
-from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UsageError
+from eqcompile.toolchain.diagnostics import BuildTimeoutError, Diagnostic, MissingToolError, UsageError
 from eqcompile.toolchain.interfaces import Run, Simulator, StageProgress
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import target_class
+from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 __all__ = ["first_able", "shortages", "simulators_for", "verify_artifact"]
 
@@ -72,23 +74,63 @@ def verify_artifact(
     """Run `codes` `[samples, (frame,) *shape]` through each simulator, by name, and compare every state, output and
     step count with `golden`, a traced run of the same codes. A simulator whose tool is absent is recorded as missing,
     one that cannot hold the artifact as skipped. Unless they were asked for by name (`named`), slow simulators run the
-    first few samples alone.
+    first few samples alone, fewer where these would take longer than the limit, and are skipped where one would, or
+    where what compiles the artifact for them did not end in time.
 
-    Raises SimulatorError: a simulator failed, or its first divergence from golden. UsageError: one that was asked for
-    by name cannot hold the artifact.
+    Raises SimulatorError: a simulator failed, or its first divergence from golden. BuildTimeoutError: what compiles the
+    artifact did not end, and no other simulator ran it. UsageError: one that was asked for by name cannot hold it.
     """
     lacking = shortages(artifact, simulators)
     if named and lacking:
         raise UsageError(d for diagnostics in lacking.values() for d in diagnostics)
-    checks = []
-    for name, simulator in simulators.items():
-        if name in lacking:
-            checks.append(Verification(name, "skipped", reason="; ".join(d.what for d in lacking[name])))
+    checks = {name: _skipped(name, "; ".join(d.what for d in lacking[name])) for name in lacking}
+    known: Run | None = None
+    late: dict[str, BuildTimeoutError] = {}
+    # Slow ones last: how long they take is estimated from what the others ran.
+    for name, simulator in sorted(simulators.items(), key=lambda item: item[1].few is not None):
+        if name in checks:
             continue
-        few = len(golden.steps) if named or simulator.few is None else simulator.few
+        few, said = len(golden.steps), ""
+        if not named and simulator.few is not None:
+            few, said = _samples(simulator, min(few, simulator.few), known, timeout_s)
+        if not few or (not named and simulator.compiler in late):
+            checks[name] = _skipped(name, said or f"{simulator.compiler} did not compile it in {timeout_s:g} s")
+            continue
         part = {input_: array[:few] for input_, array in codes.items()}
-        checks.append(_verify(artifact, part, golden.first(few), name, simulator, timeout_s, progress))
-    return tuple(checks)
+        try:
+            checks[name], run = _verify(artifact, part, golden.first(few), name, simulator, timeout_s, progress)
+        except BuildTimeoutError as error:
+            if named:
+                raise
+            late[simulator.compiler] = error
+            checks[name] = _skipped(name, f"{simulator.compiler} did not compile it in {timeout_s:g} s")
+            continue
+        known = known or run
+        if said:
+            details: JsonObject = {**checks[name].details, "summary": [*_summary(checks[name]), said]}
+            checks[name] = replace(checks[name], details=details)
+    if late and not any(c.status == "equal" for c in checks.values()):
+        raise next(iter(late.values()))
+    return tuple(checks[name] for name in simulators)
+
+
+def _skipped(name: str, reason: str) -> Verification:
+    return Verification(name, "skipped", reason=reason)
+
+
+def _samples(simulator: type[Simulator], wanted: int, known: Run | None, timeout_s: float) -> tuple[int, str]:
+    """How many of the samples are run within half of the limit, and why fewer than wanted; `known`: a run of them in
+    another simulator. One fits if it takes less than the limit."""
+    each = None if known is None else simulator().sample_s(known)
+    if each is None or each * wanted <= 0.5 * timeout_s:
+        return wanted, ""
+    few = max(int(0.5 * timeout_s / each), int(each <= timeout_s))
+    return few, f"{few} of {wanted} samples: each takes about {each:,.0f} s [estimated], the limit is {timeout_s:g} s"
+
+
+def _summary(check: Verification) -> Sequence[JSON]:
+    lines = check.details.get("summary", [])
+    return lines if isinstance(lines, list) else []
 
 
 def _verify(
@@ -99,7 +141,8 @@ def _verify(
     simulator: type[Simulator],
     timeout_s: float,
     progress: StageProgress,
-) -> Verification:
+) -> tuple[Verification, Run | None]:
+    """What is recorded, and the run unless its tool is absent."""
     net, start, samples = artifact.net, time.perf_counter(), len(golden.steps)
     progress(name, 0, samples)
     try:
@@ -112,18 +155,19 @@ def _verify(
         )
     except MissingToolError as error:
         hints = [d.hint for d in error.diagnostics if d.hint]
-        return Verification(
+        missing = Verification(
             name,
             "missing",
             reason="; ".join(d.what for d in error.diagnostics),
             install=hints[0] if hints else target_class(artifact.manifest.target).install,
         )
+        return missing, None
     seconds = time.perf_counter() - start
     # A simulator that runs as one process reports nothing by itself.
     progress(name, samples, samples)
     comparison = compare(golden, run, states=bool(net.states))
     comparison.require()
-    return Verification(
+    equal = Verification(
         name,
         "equal",
         samples=comparison.samples,
@@ -134,6 +178,7 @@ def _verify(
         seconds=seconds,
         details=run.details,
     )
+    return equal, run
 
 
 def _labels_equal(net: IntNet, golden: Run, run: Run) -> int | None:

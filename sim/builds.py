@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from ..toolchain.diagnostics import BuildTimeoutError, SimulatorError
 from .process import run_process
 
 __all__ = ["VERILATOR", "built_core", "cache_folder"]
@@ -39,7 +40,8 @@ def built_core(folder: Path, *, variant: Literal["delivered", "trace", "saboteur
 
     `variant`: the core as it is delivered, with its trace port, or with saboteurs. Several processes that ask for the
     same core build it once. It is renamed into place when it is whole: a build that is killed leaves nothing that
-    anybody would run. Raises SimulatorError if it does not compile in `timeout_s` seconds.
+    anybody would run. Raises SimulatorError if it does not compile,
+    BuildTimeoutError if not in `timeout_s` seconds.
     """
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,12 @@ def built_core(folder: Path, *, variant: Literal["delivered", "trace", "saboteur
         with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as name:
             option = [] if variant == "delivered" else [f"--{variant}"]
             argv = [sys.executable, "-I", "-B", "bench/native.py", "--build-only", *option, "--build", name]
-            run_process(argv, cwd=folder, timeout_s=timeout_s, env={**os.environ, "TMPDIR": name})
+            try:
+                run_process(argv, cwd=folder, timeout_s=timeout_s, env={**os.environ, "TMPDIR": name})
+            except SimulatorError as error:
+                if error.diagnostics[0].code == "simulator-timeout":
+                    raise BuildTimeoutError(error.diagnostics) from None
+                raise
             place.mkdir(exist_ok=True)
             (Path(name) / PROGRAM).replace(place / PROGRAM)
     return place

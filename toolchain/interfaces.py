@@ -308,6 +308,14 @@ class Simulator(ABC):
     """How many samples it verifies unless it is asked for by name: a few if it is slow and another runs them all."""
     capacity: ClassVar[str] = "no limit of its own: memory and the time limit"
     """What it can hold, in words; `shortages` judges an artifact by it where it is a number."""
+    compiler: ClassVar[str] = ""
+    """What compiles an artifact before it runs, if that may take long: where it took too long for one simulator, others
+    that need the same are left out."""
+
+    def sample_s(self, run: Run) -> float | None:
+        """Seconds that a sample takes here, estimated from a run of the same artifact in another simulator, by which
+        verification decides how many samples fit in its limit; by default None: unknown."""
+        return None
 
     def shortages(self, artifact: Artifact) -> Sequence[Diagnostic]:
         """What the artifact needs that this simulator has too little of (code `simulator-capacity`, both numbers); by

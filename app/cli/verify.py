@@ -17,7 +17,8 @@ __all__ = ["command"]
 _DESCRIPTION = """\
 Check the SHA-256 of every file of an artifact, then run it in its simulators and compare every state, output and step
 count with the golden interpreter. The first divergence is named with step, state, unit, expected and actual code.
-A simulator that cannot hold the net is skipped, and the numbers say why.
+A simulator that cannot hold the net is skipped, one that would take longer than its limit runs fewer samples or none,
+and the numbers say why; --simulator makes it run them all.
 
 Without --inputs the samples are zeros, both ends of the input codes and uniform codes."""
 _EXAMPLES = """\

@@ -186,7 +186,7 @@ class MissingDocument(TypedDict):
 
 
 class SkippedDocument(TypedDict):
-    """A simulator that cannot hold the net."""
+    """A simulator that cannot hold the net, or would take too long."""
 
     simulator: str
     status: Literal["skipped"]

@@ -76,8 +76,8 @@ class Source:
 @dataclass(frozen=True)
 class Verification:
     """One simulator against golden. `status`: `equal` (a difference raises instead), `missing` with the `reason` and
-    its `install` command, or `skipped` because it cannot hold the net, with the `reason`. `steps`: ticks compared,
-    summed over samples; `values`: state and output codes compared."""
+    its `install` command, or `skipped` because it cannot hold the net or would take too long, with
+    the `reason`. `steps`: ticks compared, summed over samples; `values`: state and output codes compared."""
 
     simulator: str
     status: Literal["equal", "missing", "skipped"]

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArtifactError",
+    "BuildTimeoutError",
     "Diagnostic",
     "EqcompileError",
     "ImportFileError",
@@ -111,6 +112,10 @@ class SimulatorError(EqcompileError, RuntimeError):
     """A simulator died or hung, or its results differ from golden."""
 
     exit_code = 8
+
+
+class BuildTimeoutError(SimulatorError):
+    """What a simulator compiles before it runs was not compiled within the limit: nothing of the artifact has run."""
 
 
 class SynthesisError(EqcompileError, RuntimeError):
