@@ -59,9 +59,9 @@ CAPACITIES = """
 ## What simulators hold
 
 Verification leaves out a simulator that cannot hold an artifact, and says what is needed and what there is. Named with
-`--simulator`, it is an error. A slow one waits for the clocks that a fast one counts: it runs fewer samples, or none, where
-they would take longer than `--timeout` at its rate, and says so. A core that Verilator does not compile in that time runs in
-Icarus alone.
+`--simulator`, it is an error. A slow one waits for the clocks that a fast one counts: it runs fewer samples, or none,
+where they would take longer than `--timeout` at its rate, and says so. A core that Verilator does not compile in that
+time runs in Icarus alone.
 
 """
 ACCURACY = """
