@@ -17,6 +17,7 @@ import pytest
 from browser import CHROMIUM, WIDTHS, legible, seen
 
 from eqcompile.app.report.campaign import write
+from eqcompile.app.report.campaign.headline import AT_ITS_END, environment_rows
 from eqcompile.app.report.campaign.page import render
 from eqcompile.app.report.campaign.recovery import proved_bound
 from eqcompile.app.report.figure import Curve, curves, shade
@@ -254,6 +255,18 @@ def test_a_browser_draws_every_figure_without_a_complaint(folder: Path, tmp_path
     assert told["size"] >= 8
     assert told["wide"] <= 0
     assert told["bad"] is False
+
+
+@pytest.mark.parametrize(("low", "said"), [(40.0, False), (100.0, True)])
+def test_an_estimate_at_the_end_of_its_interval_says_why(low: float, said: bool) -> None:
+    """Would break if a mean time were "17 years, at most 17 years" without a word: sites of which no fault failed add
+    nothing to an estimate, and what may fail there to its bounds."""
+    total = {"fit": 100.0, "fit_low": low, "fit_high": 200.0, "mttf_hours": 1e7, "bits": 8}
+    report: Any = {"environment": {"title": "an orbit", "total": total}}
+    [(name, value, kind), _] = environment_rows(report)
+    assert (name, kind) == ("MTTF, an orbit", "estimated")
+    assert value.startswith("1141 years, at least 570.4 years, at most ")
+    assert value.endswith(AT_ITS_END) is said
 
 
 @pytest.mark.simulator

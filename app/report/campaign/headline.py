@@ -14,6 +14,9 @@ from .schema import CampaignReport
 
 __all__ = ["assumptions", "environment_rows", "exclusions", "headline", "headline_rows"]
 
+AT_ITS_END = "sites without a failure add nothing to the estimate, and what may fail there to its bounds"
+"""Why an estimate can stand at the lower end of its own interval."""
+
 
 def headline_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
     """Name, value and kind of each figure: measures with their interval, and MTTF with its bounds."""
@@ -35,7 +38,8 @@ def environment_rows(report: CampaignReport) -> list[tuple[str, str, str]]:
         most = f"at most {years(HOURS_PER_FIT / t['fit_low'])}" if t["fit_low"] > 0 else "no upper bound"
         middle = years(t["mttf_hours"]) if "mttf_hours" in t else "no failure seen"
         where = report["environment"]["title"]
-        rows.append((f"MTTF, {where}", f"{middle}, {least}, {most}", "estimated"))
+        why = f"; {AT_ITS_END}" if 0 < t["fit"] <= t["fit_low"] else ""
+        rows.append((f"MTTF, {where}", f"{middle}, {least}, {most}{why}", "estimated"))
         fit = f"{t['fit']:.4g} FIT, {t['fit_low']:.4g} to {t['fit_high']:.4g}, of {t['bits']:,} bits"
         rows.append((f"failures in 10^9 h, {where}", fit, "estimated"))
     return rows
