@@ -46,7 +46,7 @@ class StepsDocument(TypedDict):
 
 class RunDocument(TypedDict):
     """What `eqcompile run` ran; `saturated`, `output_scale` and `details` of an artifact alone,
-    `deviations` of a checkpoint."""
+    `deviations` of a checkpoint; `right`: labels as the samples' file states them."""
 
     warnings: NotRequired[list[str]]
     source: str
@@ -56,6 +56,7 @@ class RunDocument(TypedDict):
     samples: Number
     steps: StepsDocument
     seconds: Number
+    right: NotRequired[Number]
     output: str
     keys: list[str]
     saturated: NotRequired[Number]

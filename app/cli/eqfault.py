@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+
 from .command import Command, choose, listing
 from .console import Parser, Reply
 
@@ -23,9 +25,10 @@ def command(argv: Sequence[str]) -> Reply:
     if chosen is not None:
         return chosen.function(argv[1:])
     parser = Parser(prog="eqfault", description=_DESCRIPTION, examples=_EXAMPLES)
-    parser.add_argument("command", choices=[c.name for c in COMMANDS])
+    parser.add_argument("command", choices=[c.name for c in COMMANDS], nargs="?")
     parser.parse_all(argv)
-    raise AssertionError("every choice is a command")
+    names = ", ".join(c.name for c in COMMANDS)
+    raise UsageError(Diagnostic("usage", f"a command is missing: {names}", hint="eqfault --help says what each does"))
 
 
 def _run(argv: Sequence[str]) -> Reply:

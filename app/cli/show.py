@@ -159,6 +159,7 @@ def simulation(d: RunDocument) -> str:
             *warnings(d.get("warnings", ())),
             f"{d['source']}: {labelled(d['samples'])} through {d['simulator']} in {labelled(d['seconds'])}",
             f"steps: {shown(steps['smallest']['value'])} to {labelled(steps['largest'])}; {spent}",
+            *([f"labels: {labelled(d['right'])}, {d['right']['how']}"] if "right" in d else []),
             *deviations(d.get("deviations", ())),
             f"written: {d['output']} ({', '.join(d['keys'])})",
         ]

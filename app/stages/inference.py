@@ -29,7 +29,7 @@ from ..progress import progress_if, stage_progress
 from ..report import panels
 from ..report.data import deviation_document, histogram, number, plain_object
 from ..report.figure import BLUE, RED, Curve, curves
-from ..report.schema import Kind
+from ..report.schema import Kind, Number
 from ..settling import still_moving, trace_of
 from ..verification import first_able, simulators_for
 from .display import Display, Picture, Row
@@ -92,6 +92,13 @@ class Inference(Display):
         true = self.samples.labels
         return None if true is None else float(np.mean(self.labels == true))
 
+    def _right(self) -> Number | None:
+        """How many labels are right; None without true ones, or where no output or several ones tell classes."""
+        true = self.samples.labels
+        if true is None or [o.kind for o in self.net.outputs].count("classes") != 1 or true.shape != self.labels.shape:
+            return None
+        return number(int(np.sum(self.labels == true)), self.kind, "labels right", f"of {true.size}")
+
     @property
     def budget(self) -> int:
         """Steps that a sample may take, over all of its frames."""
@@ -150,6 +157,8 @@ class Inference(Display):
             "output": "",
             "keys": [],
         }
+        if (right := self._right()) is not None:
+            document["right"] = right
         if isinstance(self.run, Run):
             document["saturated"] = number(self.saturated, "measured", "input values", "clipped by the input format")
             document["output_scale"] = {o.name: o.scale for o in self.net.outputs}

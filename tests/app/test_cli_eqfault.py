@@ -285,6 +285,14 @@ def test_a_real_interrupt_ends_the_workers_and_exits_130(place: Path) -> None:
     assert not _group_lives(process.pid)
 
 
+def test_without_a_command_all_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare `eqfault` is a question: the answer must name what there is, rates and evidence among it."""
+    assert main([]) == 2
+    err = capsys.readouterr().err
+    [line] = [line for line in err.splitlines() if "a command is missing: run, resume, " in line]
+    assert {"pack", "rate", "models"} <= set(line.partition(": run, ")[2].split(", "))
+
+
 def test_every_fault_of_a_command_line_is_told_in_one_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Each run of the command told one fault: a user mended six mistakes in six runs."""
     argv = ["run", "--model", "sue", "--engine", "golde", "--margin", "2", "--faults", "some", "--seed", "-1"]

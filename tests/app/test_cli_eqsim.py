@@ -71,6 +71,20 @@ def test_a_checkpoint_gives_the_float_reference(tmp_path: Path, capsys: pytest.C
         np.testing.assert_array_equal(found[f"state.{name}"], trace)
 
 
+@pytest.mark.parametrize("source", ["artifact", "checkpoint"])
+def test_labels_of_the_samples_are_counted(
+    source: str, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever hands over labels wants to know how many are right; without labels nothing is said of them."""
+    where = str(artifact if source == "artifact" else LAZY)
+    assert eqsim([where, "-i", str(TEST), "-o", str(tmp_path / "y.npz"), "--limit", "40"]) == 0
+    labels, true = arrays(tmp_path / "y.npz")["labels"], arrays(TEST)["labels"][:40]
+    assert f"labels: {np.sum(labels == true)} labels right [" in capsys.readouterr().out
+    np.savez(tmp_path / "bare.npz", x=arrays(TEST)["x"][:2])
+    assert eqsim([where, "-i", str(tmp_path / "bare.npz"), "-o", str(tmp_path / "z.npz")]) == 0
+    assert "labels right" not in capsys.readouterr().out
+
+
 def test_without_trace_there_are_no_states(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if every run wrote its trace, which may be large."""
     assert eqsim([str(artifact), "-i", str(TEST), "-o", str(tmp_path / "y.npz")]) == 0

@@ -316,7 +316,7 @@ def _lines(block: Block) -> list[str]:
             f"{ball / math.sqrt(block.units):.3g} a unit in the mean); within 1 LSB of that after "
             f"{block.steps_to(block.lsb)} steps, from any two states"
         )
-        left = ", ".join(f"{v:.4g} after {t} steps" for t, v in block.upset_adds_lsb.items())
+        left = ", ".join(f"{v:.4g} after {t} step{'s' * (t != '1')}" for t, v in block.upset_adds_lsb.items())
         lines.append(f"an upset of {block.upset_lsb:.0f} LSB (a sign bit) adds to that at most, in LSB: {left}")
     if block.norms:
         first, *others = (f"L = {_rounded_up(n.bound)} in the {NORM_NAMES[n.kind]}" for n in block.norms)
