@@ -11,7 +11,7 @@ from typing import ClassVar
 from eqcompile.toolchain.artifact import CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
-from eqcompile.toolchain.ir import EqNet, Interval, IntNet, ops, walk
+from eqcompile.toolchain.ir import EqNet, Interval, IntNet, check, ops, walk
 from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.passes import LINEAR, unroll
 from eqcompile.toolchain.requirements import Requirements
@@ -69,7 +69,7 @@ class LoihiTarget(Target):
         return [*self._cores(least, bits, needs.net.name, copies)]
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
-        faults = [*_operations(net), *_tolerance(net.schedule.tolerance, net.name)]
+        faults = [*check(net)] or [*_operations(net), *_tolerance(net.schedule.tolerance, net.name)]
         if faults:
             return Refusals(tuple(faults))
         flat = unroll(net)

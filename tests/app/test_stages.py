@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import eqcompile as eq
+from eqcompile.app.stages.campaign import Replay
+from eqcompile.sim.campaign import api
 from eqcompile.toolchain.diagnostics import ArtifactError, ImportFileError, SimulatorError, UsageError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -103,6 +105,14 @@ def test_samples_are_files_or_arrays(objects: dict[str, Any], tmp_path: Path) ->
         eq.golden(q, x[:, :3])
     with pytest.raises(ImportFileError, match="NaN"):
         eq.golden(q, x * np.nan)
+
+
+def test_the_way_back_is_drawn_in_powers_of_two() -> None:
+    """The last codes of a way back from a large upset would lie on the axis."""
+    ticks = [api.ReplayTick(tick=k, differ=1, distance=v) for k, v in enumerate((128, 31, 7, 2, 1, 0))]
+    (panel,) = Replay("a fault", "golden", ticks, {}).plot().panels
+    marks = {"".join(text.itertext()) for text in ET.fromstring(panel).iter() if text.tag.endswith("text")}
+    assert {"2", "8", "32", "128"} <= marks
 
 
 def test_a_build_that_was_changed_is_noticed(objects: dict[str, Any]) -> None:

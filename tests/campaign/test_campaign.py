@@ -10,19 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from fault_toys import installed_toys
 from toy_campaigns import define, made, rows
 
 from eqcompile.sim.campaign import api, scheduler
 from eqcompile.sim.campaign.chunks import table_digest
-from eqcompile.sim.campaign.definition import CAMPAIGN, STORE, read_campaign
+from eqcompile.sim.campaign.definition import CAMPAIGN, INPUTS, STORE, read_campaign
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.sim.campaign.store import open_store
 from eqcompile.sim.process import SHARE
@@ -215,6 +216,25 @@ def test_results_of_other_faults_are_refused(tmp_path: Path) -> None:
         store._db.execute("UPDATE chunks SET digest = 'other' WHERE chunk = 0")
     with pytest.raises(ArtifactError, match="campaign-changed"):
         run_campaign(folder, workers=1)
+
+
+class Spoiled:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_no_code_of_a_campaign_s_files_is_run(tmp_path: Path) -> None:
+    """A campaign is passed on with its inputs, and NumPy's files can hold pickled objects."""
+    folder = made(tmp_path / "c")
+    np.savez(folder / INPUTS, x=np.array([Spoiled(tmp_path / "touched")], dtype=object))
+    with pytest.raises((ArtifactError, ValueError)):
+        read_campaign(folder)
+    assert not (tmp_path / "touched").exists()
 
 
 def test_a_changed_or_damaged_campaign_is_refused(tmp_path: Path) -> None:

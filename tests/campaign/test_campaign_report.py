@@ -97,6 +97,18 @@ def test_counts_are_those_of_the_store(folder: Path) -> None:
     assert found["environment"]["total"]["bits"] == sum(r["bits"] for r in found["environment"]["sites"])
 
 
+def test_a_cell_of_a_cube_is_the_unit_that_it_names(folder: Path) -> None:
+    """Planes would be drawn in the order of other axes, or mirrored."""
+    found = report_of(folder)["cube"]
+    cells = re.findall(
+        r"unit (\d+) \(z (\d+), y (\d+), x (\d+)\): (\d+) of (\d+)", (folder / "report.html").read_text()
+    )
+    assert len(cells) >= found["edge"] ** 3
+    for unit, z, y, x, hits, faults in (map(int, cell) for cell in cells):
+        assert (z, y, x) == np.unravel_index(unit, (found["edge"],) * 3)
+        assert (hits, faults) == (found["hits"][unit], found["faults"][unit])
+
+
 def test_every_result_says_its_kind(folder: Path) -> None:
     """Would break if a number could be read as measured that was estimated."""
 
