@@ -17,6 +17,7 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis, output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
+from .ip.write import write_ip
 from .registers import c_header, readme_table, register_rows
 from .templates import fill, text
 from .vectors import expected
@@ -78,9 +79,11 @@ def write_folder(
     *,
     trace: bool,
     saboteurs: bool = False,
+    clock_mhz: float | None = None,
     progress: Progress = quiet,
 ) -> Emission:
-    """Write the folder. `shell`: the core with a trace; `vectors`: golden's, also of the variants that the bench runs.
+    """Write the folder. `shell`: the core with a trace; `vectors`: golden's, also of the variants that the bench runs;
+    `clock_mhz`: the frequency of the constraints.
 
     Without `trace` the core has no trace port; the bench then runs a second one that differs in nothing else. Vendor
     primitives of the core have a model beside the bench. `saboteurs` adds a third one, with a trace and an injection
@@ -90,11 +93,10 @@ def write_folder(
     bench, data = folder / "bench", folder / "vectors"
     bench.mkdir()
     data.mkdir()
+    delivered = shell if trace else shell_of(net, architecture, trace=False)
     if not trace:
         _write_verilog(net, architecture, shell, folder, TRACED, steps)
-        needs = _write_verilog(net, architecture, shell_of(net, architecture, trace=False), folder, "core.v", steps)
-    else:
-        needs = _write_verilog(net, architecture, shell, folder, "core.v", steps)
+    needs = _write_verilog(net, architecture, delivered, folder, "core.v", steps)
     details = {**shell.engine.describe(), **needs}
     words = shell.engine.load_words(net) if shell.loads else None
     if not architecture.preloaded:
@@ -102,7 +104,8 @@ def write_folder(
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
     layout |= {"configuration": shell.engine.configuration}
-    layout |= {"contents": sorted(path.name for path in folder.glob("*.hex"))}
+    contents = sorted(path.name for path in folder.glob("*.hex"))
+    layout |= {"contents": contents}
     layout |= {"inject": _write_saboteurs(net, architecture, folder, steps) if saboteurs else None}
     write_json(folder / "core.json", layout | {"preloaded": architecture.preloaded})
     for name in BENCH:
@@ -122,6 +125,8 @@ def write_folder(
     (driver / "linux.py").write_text(text("linux.py"), encoding="utf-8")
     header = c_header(register_rows(shell), _constants(shell, words), f"net {net.name}, digest {net.digest[:12]}")
     (driver / "core_registers.h").write_text(header, encoding="utf-8")
+    if architecture.preloaded:
+        write_ip(net, architecture.name, delivered, folder / "ip", top=TOP, contents=contents, clock_mhz=clock_mhz)
     (folder / "Makefile").write_text(text("Makefile.tmpl"), encoding="utf-8")
     (folder / "README.md").write_text(_readme(net, architecture, shell, details, words), encoding="utf-8")
     figures: dict[str, JSON] = {
@@ -329,5 +334,6 @@ def _readme(
         loads=_loads(architecture, words, image=shell.engine.signature.image),
         registers=readme_table(register_rows(shell)),
         hardening=_hardening(shell.engine, flags=shell.guard is not None),
+        packaged=text("PACKAGED.md.tmpl") if architecture.preloaded else "",
         primitives="no vendor primitives" if architecture.preloaded else "its vendor primitives are `SB_SPRAM256KA`",
     )

@@ -22,7 +22,7 @@ from .synth.parts import PARTS
 from .synth.report import SynthReport
 from .synth.tools import require
 
-__all__ = ["Requests", "block_ram_estimates", "finish_folder", "need_tools", "shortfalls"]
+__all__ = ["Requests", "block_ram_estimates", "clock_note", "finish_folder", "need_tools", "shortfalls"]
 
 FIGURES = "synth.json"
 BOARD = "board"
@@ -69,6 +69,15 @@ def block_ram_estimates(engine: JsonObject, requests: Requests) -> tuple[str, ..
     counts = [(part, sum(block_rams(memory, part) for memory in memories)) for part in parts]
     blocks = ", ".join(f"{count} of {part.has['bram']} on {part.name}" for part, count in counts)
     return (f"block RAM before synthesis: at least {blocks} [estimated]",)
+
+
+def clock_note(requests: Requests) -> tuple[str, ...]:
+    """What is said of a frequency that nothing checks."""
+    if requests.clock_mhz is None or requests.parts:
+        return ()
+    return (
+        f"clock {requests.clock_mhz:g} MHz: in ip/core_ooc.xdc; nothing was placed to check it (--synth PART does)",
+    )
 
 
 def finish_folder(

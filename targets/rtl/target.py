@@ -35,7 +35,7 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .emit import THINNED, TOLERANT, parts_of, saboteur_sites, shell_of, write_folder
 from .engines import AUTO, architecture, candidates, choose, foresee
-from .finish import Requests, block_ram_estimates, finish_folder, need_tools, shortfalls
+from .finish import Requests, block_ram_estimates, clock_note, finish_folder, need_tools, shortfalls
 from .image import ImagePlan, plan_image
 from .synth.fit import early_shortfalls, memory_shortfalls
 from .synth.flow import engine_of, require_clock
@@ -94,7 +94,8 @@ class RtlTarget(Target):
         metavar="MHZ",
         unit="MHz",
         bounds=Bounds(0, above=True),
-        help="frequency that the core must reach on each part of --synth, by the median of the seeds, in MHz",
+        help="clock of the core in MHz: in the constraints for Vivado; with --synth what each part must reach, by the "
+        "median of the seeds",
     )
     core: str | None = option(
         None, metavar="FILE", help="core.json of a processor that exists: write an image of the net for it, and no core"
@@ -188,9 +189,6 @@ class RtlTarget(Target):
                 yield Diagnostic("rtl-option", f"there is no part {part!r}", "synth", f"known: {', '.join(PARTS)}")
             else:
                 yield from require_clock(PARTS[part], self.clock)
-        if self.clock is not None and not requests.parts:
-            what = "a frequency is to be reached, and no part is placed"
-            yield Diagnostic("rtl-option", what, "clock", "add --synth PART")
         # What several architectures say of the same option is said once.
         yield from dict.fromkeys(fault for a in self.arch for fault in a.option_faults(requests.devices))
         yield from self._of_an_image()
@@ -289,6 +287,7 @@ class RtlPlan(Plan):
             vectors,
             trace=target.trace,
             saboteurs=target.saboteurs,
+            clock_mhz=target.clock,
             progress=progress,
         )
         engine = engine_of(emission.details)
@@ -296,7 +295,9 @@ class RtlPlan(Plan):
         if faults:
             raise UnsupportedError(faults)
         chosen = tuple(f"auto: {reason}" for reason in self.reasons)
-        return replace(emission, summary=(*chosen, *emission.summary, *block_ram_estimates(engine, target.requests)))
+        requests = target.requests
+        notes = (*block_ram_estimates(engine, requests), *clock_note(requests))
+        return replace(emission, summary=(*chosen, *emission.summary, *notes))
 
     def finish(
         self, artifact: Artifact, vectors: Vectors | None, clocks: ClockedRun | None, progress: StageProgress
