@@ -34,7 +34,9 @@ def sources() -> Iterator[Path]:
     """The pages, by their paths in the repository."""
     for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "examples/plugin/*.md", f"{DECISIONS}/*.md"):
         yield from (path.relative_to(ROOT) for path in sorted(ROOT.glob(pattern)))
-    yield from map(Path, ("toolchain/ir/SPEC.md", "benchmarks/RESULTS.md", "targets/rtl/MUTANTS.md"))
+    yield from map(
+        Path, ("toolchain/ir/SPEC.md", "benchmarks/RESULTS.md", "targets/rtl/MUTANTS.md", "rtl/processor/ISA.md")
+    )
 
 
 def links(text: str) -> list[str]:

@@ -361,6 +361,11 @@ class Engine(wiring.Component):
         """What core.json says for those who compile other nets for this core; None if it runs its own alone."""
         return None
 
+    @property
+    def listing(self) -> str | None:
+        """The program that the engine runs, as text; None if it runs none."""
+        return None
+
     @abstractmethod
     def describe(self) -> dict[str, JSON]:
         """Figures of the engine, `arch` the first."""

@@ -41,6 +41,7 @@ __all__ = ["Codes", "Processor", "Sample"]
 
 Codes = NDArray[np.int64]
 Watch = Callable[["Processor"], None]
+Step = Callable[["Processor", int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,12 @@ class Sample:
 class Processor:
     """Banks, lists and registers of one processor that holds an image.
 
-    `watch` is called after each tick, which belongs to frame number `frame`.
+    `watch` is called after each tick, which belongs to frame number `frame`; `step` after each instruction, with its
+    number.
     """
 
-    def __init__(self, image: Image, watch: Watch | None = None) -> None:
-        self.image, self.watch = image, watch
+    def __init__(self, image: Image, watch: Watch | None = None, step: Step | None = None) -> None:
+        self.image, self.watch, self.step = image, watch, step
         self.program = tuple(decode(image.core, record) for record in image.program)
         self.banks = [np.zeros(bank.words, np.int64) for bank in image.core.banks]
         for (bank, base), words in image.words.items():
@@ -81,7 +83,7 @@ class Processor:
         loops: list[tuple[int, int]] = []
         at = 0
         while True:
-            instruction = self.program[at]
+            instruction, number = self.program[at], at
             runs[at] += 1
             match instruction:
                 case Vector():
@@ -109,9 +111,13 @@ class Processor:
                     if not self.banks[instruction.word.bank][instruction.word.base]:
                         at += instruction.skip
                 case Done():
-                    break
+                    pass
                 case _:
                     assert_never(instruction)
+            if self.step is not None:
+                self.step(self, number)
+            if isinstance(instruction, Done):
+                break
             at += 1
         emitted = np.concatenate(self._emitted) if self._emitted else np.zeros(0, np.int64)
         return Sample(emitted, self.ticks, runs)

@@ -120,6 +120,8 @@ def write_folder(
         write_arrays(folder / "weights.npz", [("words", np.array(words, np.int64))])
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
         write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded}.items())
+    if shell.engine.listing is not None:
+        (folder / "program.lst").write_text(shell.engine.listing, encoding="utf-8")
     driver = folder / "driver"
     driver.mkdir()
     (driver / "linux.py").write_text(text("linux.py"), encoding="utf-8")

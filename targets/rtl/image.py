@@ -74,6 +74,8 @@ class ImagePlan(Plan):
 
     def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         """Raises SimulatorError: the instruction-set simulator does not compute golden's codes with it."""
+        from eqcompile.rtl.processor.profile import listing
+
         assert vectors is not None
         differences = list(self._differences(vectors))
         if differences:
@@ -83,7 +85,7 @@ class ImagePlan(Plan):
             )
         words, samples = self.words, len(vectors.run.steps)
         (folder / IMAGE).write_bytes(np.array(words, "<u4").tobytes())
-        (folder / "program.lst").write_text(f"{self.program}\n", encoding="utf-8")
+        (folder / "program.lst").write_text(listing(self.program), encoding="utf-8")
         write_json(folder / "core.json", {"configuration": self.description.to_json()})
         used = self._use()
         text = fill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from conformance_nets import agree, example, simulated, skip_without_tools
 from emitting import emitted, refused
 
 from eqcompile.rtl.memory import ContentFiles, Ram
+from eqcompile.rtl.processor.compiler import compile_net
+from eqcompile.rtl.processor.isa import Apply, Vector
+from eqcompile.rtl.processor.profile import costs, listing
 from eqcompile.rtl.verilog.emit import convert
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import Artifact
@@ -79,3 +83,21 @@ def test_saboteurs_are_refused() -> None:
     (refusal,) = refused(RtlTarget.of(arch="processor", saboteurs=True), example("plain")[0])
     assert refusal.code == "rtl-saboteurs"
     assert "processor has no saboteurs" in refusal.what
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_the_listing_says_what_each_instruction_reads_and_costs(width: int) -> None:
+    """A listing whose clocks are not those of the core sends whoever sizes it the wrong way."""
+    program = compile_net(example("plain")[0], width=width)
+    head, *_ = lines = listing(program).splitlines()
+    assert head.startswith(f"; {len(program.instructions)} instructions of ")
+    body = [line for line in lines if line[0] != ";"]
+    assert len(body) == len(program.instructions)
+    for line, i, cost in zip(body, program.instructions, costs(program), strict=True):
+        assert "; bytes " in line
+        if isinstance(i, Vector):
+            assert cost.clocks == (-(-i.counts[-1] // (width if i.wide else 1)) * prod(i.counts[:-1]),) * 2
+        if isinstance(i, Apply):
+            assert "an event" in line
+    assert any("h = " in line and "b0: " in line for line in body)
+    assert sum(c.stored for c in costs(program)) > 0

@@ -59,6 +59,7 @@ def refusal(status: int) -> Fault:
     return Fault(status >> 8)
 
 
+@pytest.mark.slow
 def test_a_core_runs_one_net_after_the_other() -> None:
     """Words of the net before that stay in a bank, a list or a table would show in a state of a tick."""
     engine = core_for(2, 4)
@@ -88,6 +89,7 @@ def long_section(words: list[int], section: Section, layout: Layout) -> list[int
     return [*words[:at], layout.room[section] + 1, *words[at + 1 :]]
 
 
+@pytest.mark.slow
 def test_a_foreign_image_changes_nothing() -> None:
     """What is for another core would overwrite the image that is held before anybody could notice."""
     engine = core_for(2)
@@ -113,6 +115,7 @@ def test_a_foreign_image_changes_nothing() -> None:
     assert after.differences() == []
 
 
+@pytest.mark.slow
 def test_a_damaged_image_leaves_the_core_idle_and_unharmed() -> None:
     """One bit anywhere behind the header, or a word too few, must stop every sample until an image is whole again."""
     engine = core_for(2)

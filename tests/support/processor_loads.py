@@ -115,9 +115,12 @@ class Host:
 
     def words(self, bank: int, base: int, count: int) -> Codes:
         """Words of a bank."""
-        memory = self.engine.logic.memories.banks[bank].words.data
-        bits = self.engine.description.core.banks[bank].bits
-        return np.array([signed(self.ctx.get(memory[base + k]), bits, True) for k in range(count)], np.int64)
+        memory, core = self.engine.logic.memories.banks[bank].words.data, self.engine.description.core
+        bits, side = core.banks[bank].bits, core.lanes if core.banks[bank].sums else core.width
+        mask = (1 << bits) - 1
+        rows = {row: self.ctx.get(memory[row]) for row in range(base // side, -(-(base + count) // side))}
+        places = [divmod(base + k, side) for k in range(count)]
+        return np.array([signed(rows[r] >> part * bits & mask, bits, True) for r, part in places], np.int64)
 
 
 def play(engine: ProcessorEngine, bench: Any) -> None:

@@ -33,7 +33,7 @@ SHELL = of(
     ("the rest of a frame looks like a result", "self.m_axis_tuser.eq(0)", "self.m_axis_tuser.eq(1)"),
     ("a dropped frame counts as a result", "m.If(self.m_axis_tlast & ~self.closing)", "m.If(self.m_axis_tlast)"),
     ("output zero-extended", "code.as_signed() if port.format.signed", "code if port.format.signed"),
-    ("TLAST one code early", "index == port.beats - 1", "index == port.beats - 2"),
+    ("TLAST one code early", "tlast.eq(index == last_index)", "tlast.eq(index + 1 == last_index)"),
     ("TUSER of the result before", "self.m_axis_tuser.eq(self.engine.made)", "self.m_axis_tuser.eq(made)"),
     (
         "result taken while it stalls",

@@ -44,13 +44,14 @@ def linux() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module", params=["serial", "hardened", "beats"])
+@pytest.fixture(scope="module", params=["serial", "hardened", "beats", "processor"])
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("driver") / request.param
     options: dict[str, Any] = {
         "serial": {"arch": "serial"},
         "hardened": {"arch": "serial", "harden": "secded,watchdog"},
         "beats": {"arch": "parallel", "beat": 2, "result_beat": 2},
+        "processor": {"arch": "processor"},
     }[request.param]
     folder.mkdir()
     emitted(RtlTarget.of(**options), net(), folder)
@@ -89,12 +90,12 @@ def test_one_register_map_for_readme_c_and_json(core: Path, tmp_path: Path) -> N
 
 def test_every_register_of_the_hardware_has_a_row() -> None:
     """Would break if a register were added to the shell and to no document."""
-    whole = rows(identity=1, steps=2, tolerance=3, loads=True, flags=("a", "b"))
+    whole = rows(identity=1, steps=2, tolerance=3, loads=True, image=True, flags=("a", "b"))
     assert [(row.name, row.address) for row in whole] == [(r.name, int(r)) for r in Register]
     assert "bit 1: b" in whole[Register.FAULTS // 4].meaning
-    bare = rows(identity=1, steps=2, tolerance=3, loads=False, flags=None)
+    bare = rows(identity=1, steps=2, tolerance=3, loads=False, image=False, flags=None)
     assert {r.name for r in whole} - {r.name for r in bare} == {
-        *("LOAD_ADDRESS", "LOAD_DATA", "FAULTS", "CORRECTED", "DETECTED")
+        *("LOAD_ADDRESS", "LOAD_DATA", "FAULTS", "CORRECTED", "DETECTED", "IMAGE", "IMAGE_CRC")
     }
     assert "{" not in c_header(bare, {}, "x").split("static inline")[0]
 
@@ -169,8 +170,14 @@ def test_wrong_hardware_is_refused(core: Path) -> None:
     with pytest.raises(linux().CoreError, match="still busy"):
         device.run(model, np.zeros((1, 3)), allocate=np.zeros)
     if "LOAD_DATA" in device.registers:
+        model.words[Register.IMAGE] = 1
         device.load([3, 4])
         assert model.loaded == [3, 4]
+        for status, words in ((0x301, "for another core"), (2, "ends too early"), (0x500, "are damaged")):
+            model.words[Register.IMAGE] = status
+            if "IMAGE" in device.registers:
+                with pytest.raises(linux().CoreError, match=words):
+                    device.load([3, 4])
     else:
         with pytest.raises(linux().CoreError, match="constants"):
             device.load([3])

@@ -119,7 +119,7 @@ class Logic:
         if framed and engine.net.schedule.emit == "every":
             m.d.comb += pipeline.last_result.eq(lefts[0] == 1)
             ended = still & ~engine.y.valid
-        with m.FSM(domain="control", name="sequencer_state"):
+        with m.FSM(domain="control", name="sequencer_state") as machine:
             with m.State("fetch"):
                 m.next = "take"
             with m.State("take"):
@@ -181,6 +181,11 @@ class Logic:
                     with m.If(choose(r.of(Opcode.GATE, "word_bank"), words) == 0):
                         m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"
+
+        if engine.signature.traced:
+            # For benches: the instruction in front of `pc` waits, and all before it are done.
+            self.pc, self.waits = pc, Signal(name="instruction_waits")
+            m.d.comb += self.waits.eq(machine.ongoing("go") & still)
 
     def _end(self, left: Signal, settles: Signal, moved: Signal, at: Mapping[str, Value], k: int) -> None:
         m, engine = self.m, self.engine

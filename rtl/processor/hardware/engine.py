@@ -20,6 +20,7 @@ from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
 from ..description import Description, program_of
 from ..fit import fit
 from ..loadable import Layout, words_of
+from ..profile import listing
 from .core import Logic
 from .loader import Loader
 
@@ -85,6 +86,10 @@ class ProcessorEngine(Engine):
     @property
     def configuration(self) -> JsonObject:
         return self.description.to_json()
+
+    @property
+    def listing(self) -> str:
+        return listing(self.program)
 
     def load_words(self, net: IntNet) -> list[int]:
         program, needs = program_of(net, self.description.core.lanes, self.description.core.width)

@@ -26,6 +26,16 @@ __all__ = ["Core", "CoreError", "Words"]
 FOLDER = Path(__file__).resolve().parents[1]
 SPAN = 0x1000
 BUSY = 1
+HELD_AND_REFUSED = 0x703
+"""Bits of IMAGE: an image is held, one is being loaded, and why the last one was refused."""
+REFUSALS = (
+    "it ends too early",
+    "it is none",
+    "its encoding is of another version",
+    "it is for another core",
+    "a memory has no room for it",
+    "its words are damaged",
+)
 Codes = NDArray[np.int64]
 
 
@@ -91,7 +101,8 @@ class Core:
                 self.write(name, value)
 
     def load(self, words: Sequence[int] | None = None) -> None:
-        """Load weight words, by default those of weights.npz. Raises CoreError for a core that loads none."""
+        """Load weight words or the words of an image, by default those of weights.npz. Raises CoreError for a core that
+        loads none, and for an image that it refuses."""
         if "LOAD_DATA" not in self.registers:
             raise CoreError("the weights are constants of this core")
         if words is None:
@@ -100,6 +111,8 @@ class Core:
         self.write("LOAD_ADDRESS", 0)
         for word in words:
             self.write("LOAD_DATA", word)
+        if "IMAGE" in self.registers and (state := self.read("IMAGE")) & HELD_AND_REFUSED != 1:
+            raise CoreError(f"the core refuses the image: {REFUSALS[state >> 8 & 7]}")
 
     def run(
         self, dma: Any, samples: Codes, *, allocate: Callable[..., Any] | None = None
