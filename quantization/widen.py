@@ -34,6 +34,8 @@ _FEW = 32
 """Samples on which the error of a single value is measured: it ranks the values, labels are counted on all samples."""
 _MOST_NARROWING = 24
 """Trials that take bits back from single values; those that are not reached keep theirs."""
+_NEAR = 1.25
+"""Where the labels sought are out of reach: times the least error of the outputs, up to which bits are given back."""
 _ALL = "all values"
 _GUARD = "guard bits"
 
@@ -124,7 +126,9 @@ def widen(
     enough labels are kept, and give back bits that turn out not to be needed. (Alone, a value that others follow in
     series would show no gain.) Both are found by halving, and the error of a value alone is measured on a few of the
     samples: n values take at most 10 + log2 n + 24 trials on all samples and n + 1 on the few. Where nothing suffices,
-    the most labels that were kept are sought instead. Nothing is random: the same data give the same widths.
+    the most labels that were kept are sought instead, with outputs whose error is near the least that came with them:
+    widths that keep as many labels of a few samples need not keep as many of others. Nothing is random: the same data
+    give the same widths.
 
     `calibration` and `inputs`: float64 `[samples, *shape]` by input; ranges and weights come from the first, labels are
     compared on the second. `progress` is told the trials so far and the most that there can be.
@@ -225,7 +229,7 @@ class _Seeker:
         self.most_trials = 1 + MOST_GUARD_BITS + _MOST_STEPS + count + 1 + count.bit_length() + _MOST_NARROWING
         self.trials: list[WideTrial] = []
         self.now = self._trial(options, "", 0)
-        self.required = with_margin(target, self.now.labels)
+        self.required, self.most_error = with_margin(target, self.now.labels), math.inf
         self._accept(options, self.now)
 
     @property
@@ -234,7 +238,7 @@ class _Seeker:
         return self._enough(self.now)
 
     def _enough(self, trial: WideTrial) -> bool:
-        return trial.share >= self.required
+        return trial.share >= self.required and trial.error <= self.most_error
 
     def try_guards(self) -> None:
         """The fewest guard bits that suffice, else those with the most labels and the least error."""
@@ -259,7 +263,7 @@ class _Seeker:
             if self.enough:
                 break
         if not self.enough:
-            self.required = self.now.share
+            self.required, self.most_error = self.now.share, _NEAR * self.now.error
         wide = {n: self.options.states.get(n, bits) for n, bits in narrow.items()}
         if wide == narrow:
             return {}

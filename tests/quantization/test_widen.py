@@ -131,6 +131,26 @@ def test_a_miss_is_said_with_the_most_that_was_reached() -> None:
     assert found.required == found.final.equal / found.final.labels
 
 
+def test_where_labels_do_not_tell_widths_apart_the_error_does() -> None:
+    """A convolutional net kept 197 of 200 labels at every width, so that all bits were given back, and 322 of 328 other
+    labels, where two bits more a state keep 325. Here labels are counted on two samples."""
+    made, x = slow()
+    first, second = halves(x)
+    few = {name: data[:2] for name, data in second.items()}
+    asked = QuantizeOptions(state_bits=3, weights="ternary", input_bits=12)
+    found = widen(made, asked, calibration=first, inputs=few, target=1.0)
+    assert not found.met
+    alike = [t for t in found.trials if (t.labels, t.equal) == (2, found.final.equal)]
+    assert found.final.error <= 1.25 * min(t.error for t in alike) < max(t.error for t in alike)
+    reference = run_reference(made, second)
+
+    def equal(options: QuantizeOptions) -> int:
+        return labels_agreeing(lower(made, options, calibration=first).net, second, reference)[0]
+
+    assert found.options.states["h"] > 3
+    assert equal(found.options) > equal(replace(found.options, states={}))
+
+
 def test_a_lowering_keeps_labels_and_says_how() -> None:
     """The net is that of the widths in its row, its ranges of one half of the samples, its labels of all: with fewer
     labels, one that flips is a larger share."""
