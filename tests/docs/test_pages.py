@@ -194,3 +194,11 @@ def test_the_album_of_a_page_has_each_width_in_light_and_dark_and_a_pdf(tmp_path
             assert image.width == max(int(name.split("-")[1]), 500)
             assert image.height >= 1500
             assert sum(image.convert("RGB").getpixel((10, 1400))) == (0 if "dark" in name else 3 * 255)  # type: ignore[arg-type]
+
+
+def test_pages_install_from_the_clone() -> None:
+    """`pip install eqcompile` asks an index that does not have it: who begins has the repository and nothing else."""
+    pages = [DOCS.parent / "README.md", *DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md")]
+    other = [page for page in pages if page.name != "install.md" and "pip install 'eqcompile" in page.read_text()]
+    assert other == []
+    assert "pip install '.[rtl]'" in (DOCS / "how-to" / "bitstream.md").read_text()
