@@ -49,6 +49,7 @@ SECTIONS = {
             "campaigns",
             "faults",
             "faults_gpu",
+            "exhaust",
             "faults_cross",
             "faults_cross_serial",
             "faults_cross_parallel",

@@ -82,15 +82,15 @@ def compared(net: IntNet, codes: Mapping[str, NDArray[np.int64]], seed: int, cou
 @contextmanager
 def mutated(right: str, wrong: str) -> Iterator[list[str]]:
     """Kernels have `wrong` in place of `right`; the names of what is in the list were changed by it."""
-    loaded, changed = resident._loaded, []
+    loaded, changed = resident.load_kernel, []
 
     def mutant(text: str) -> object:
         if right in text:
             changed.append(right)
         return loaded(text.replace(right, wrong))
 
-    resident._loaded = mutant
+    resident.load_kernel = mutant
     try:
         yield changed
     finally:
-        resident._loaded = loaded
+        resident.load_kernel = loaded

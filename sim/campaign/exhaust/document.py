@@ -162,7 +162,7 @@ def _largest(counts: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def carriers(by_unit: NDArray[np.int64]) -> list[Carrier]:
-    """How few units carry 50, 90 and 99 % of the counts; none without a count."""
+    """How few units carry 50, 90 and 99 % of the counts `[units]` int64; none without a count."""
     total = int(by_unit.sum())
     if not total:
         return []

@@ -10,6 +10,7 @@ import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet
-from ..engine import RESULT, Engine, Session
+from ..engine import RESULT, Engine, Session, Sweep
 from ..golden_engine import GoldenEngine
 from ..outcome import outcome_table
 from ..table import Fault, FaultTable
@@ -26,6 +27,7 @@ from .clean import Clean, clean_run
 from .columns import columns_of
 from .plan import Plan, make_plan, refusals
 from .resident import Resident
+from .sweep import Sweeper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +66,16 @@ class GpuSession(Session):
                 rows[name] = column.cpu().numpy()
             results[order[start : start + _ROWS]] = rows
         return results
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """Flips of states, all or drawn, on the device."""
+        return Sweeper(self.machine, self.outcomes, self.near)
+
+    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
+        outcome, distance = self.sweeper.every(state)
+        part = outcome[:, :, slice(*units)].permute(2, 3, 1, 0).contiguous()
+        return Sweep(part.cpu().numpy().astype(np.uint8), distance.cpu().numpy().astype(np.int64))
 
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:
         return self._one(fault.sample).trace(replace(fault, sample=0))

@@ -20,7 +20,7 @@ from .source import SLOT, kernel_of, padded
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RESULTS", "Resident"]
+__all__ = ["RESULTS", "Resident", "load_kernel"]
 
 RESULTS = ("last", "far", "near", "differ", "moved", "label", "spoilt")
 """What is known of a row: the last tick after which a state differed (-1: none); the largest distance at any tick, and
@@ -67,7 +67,7 @@ class Resident:
 
         if slots not in self.kernels:
             made = kernel_of(self.plan, slots)
-            self.kernels[slots] = (_loaded(made.text), made.arrays)
+            self.kernels[slots] = (load_kernel(made.text), made.arrays)
         kernel, arrays = self.kernels[slots]
         count = len(columns["tick"])
         results = {name: torch.empty(count, dtype=torch.int32, device=self.device) for name in RESULTS}
@@ -88,8 +88,8 @@ class Resident:
         return results
 
 
-def _loaded(text: str) -> Any:
-    """The kernel of a module text. Triton reads a function's source from its file."""
+def load_kernel(text: str) -> Any:
+    """The kernel of a module text; ImportError without a file, from which Triton reads the source."""
     with tempfile.TemporaryDirectory(prefix="eqcompile-gpu-") as folder:
         path = Path(folder) / "relax.py"
         path.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from ....toolchain.ir import ops
 from ....toolchain.ir.ops import Op
 from .plan import Plan
 
-__all__ = ["REFUSED", "SLOT", "Kernel", "kernel_of", "padded"]
+__all__ = ["REFUSED", "SLOT", "Kernel", "Writer", "indented", "kernel_of", "padded"]
 
 SLOT = ("state", "index", "flip", "one", "zero", "add")
 """Columns of one upset of a row; a slot of no upset has state -1."""
@@ -77,10 +77,10 @@ class Kernel:
 
 def kernel_of(plan: Plan, slots: int) -> Kernel:
     """The kernel for faults of at most `slots` upsets."""
-    return _Writer(plan, slots).kernel()
+    return Writer(plan, slots).kernel()
 
 
-class _Writer:
+class Writer:
     def __init__(self, plan: Plan, slots: int) -> None:
         self.plan, self.slots = plan, slots
         self.arrays: dict[tuple[str, str], str] = {}
@@ -122,9 +122,9 @@ class _Writer:
     def loop(self) -> Iterator[str]:
         yield "    while going != 0:"
         yield from (f"        p{i} = s{i}" for i in range(len(self.states)))
-        yield from _indented(self.upsets())
-        yield from _indented(self.block(self.plan.step, ticking=True))
-        yield from _indented(self.compared())
+        yield from indented(self.upsets())
+        yield from indented(self.block(self.plan.step, ticking=True))
+        yield from indented(self.compared())
         yield "        t += 1"
         yield "        going = ((t < ticks) & ((latest >= t) | (tl.max(differ, 0) > 0))).to(tl.int32)"
 
@@ -152,8 +152,8 @@ class _Writer:
     def closing(self) -> Iterator[str]:
         """The readout, where a row of the tile is not on the clean run's states."""
         yield "    if t >= ticks:"
-        yield from _indented(self.upsets())
-        yield from _indented(self.block(self.plan.readout, ticking=False))
+        yield from indented(self.upsets())
+        yield from indented(self.block(self.plan.readout, ticking=False))
         for o in self.plan.net.outputs:
             lane, units = self.lane(o.value), self.units(o.value)
             yield f"        y = {self.value(o.value)} + tl.zeros((B, {padded(units)}), tl.int32)"
@@ -272,5 +272,6 @@ class _Writer:
         return f"tl.load({self.pointer(kind, name)} + {at}).to(tl.int32)"
 
 
-def _indented(lines: Iterator[str]) -> Iterator[str]:
+def indented(lines: Iterator[str]) -> Iterator[str]:
+    """Lines two levels in, as the body of a loop in a function."""
     return (f"        {line}" for line in lines)

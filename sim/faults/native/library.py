@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -148,6 +149,7 @@ def _columns(plan: Plan, op: Op) -> NDArray[np.bool_] | np.bool_:
     return plan.matrices[op.out].any(axis=0) if op.out in plan.matrices else np.True_
 
 
+@lru_cache(maxsize=8)
 def _loaded(text: str) -> ctypes.CDLL:
     """Compile and load a library; its files are gone once it is loaded."""
     with tempfile.TemporaryDirectory(prefix="eqcompile-faults-") as folder:
