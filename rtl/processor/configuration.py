@@ -25,7 +25,7 @@ class Core:
     `lanes`: sums that one word of the weight memory reaches, with a code of `code_bits` for each and `group_bits` that
     number their group. `column_words`: rows of the column table. `lists`: words of each list of events. `width`:
     entries that a wide instruction takes in a clock, a power of two, no more than `lanes`. `forwards`: a sum may be
-    changed in clocks that follow each other.
+    changed in clocks that follow each other. `digits`: bits of what is divided, or has its root taken.
     """
 
     axes: int
@@ -44,3 +44,4 @@ class Core:
     program_words: int
     width: int = 1
     forwards: bool = False
+    digits: int = 2

@@ -103,6 +103,12 @@ class Features:
         """Whether a table is read at two places in one clock."""
         return TableKind.INTERPOLATE in self.tables
 
+    @property
+    def depth(self) -> int:
+        """Registers that an entry goes through in the pipeline."""
+        tables = (5 if self.slopes else 4) if self.tables else 0
+        return 5 + (self.reductions != {Reduction.NONE}) + self.adds + tables + (3 if self.olds else 0)
+
     def reads(self, stream: str) -> tuple[int, ...]:
         """Banks of memory that a stream reads."""
         return tuple(sorted(b for b in self.banks[stream] if b < CONSTANT - 1))

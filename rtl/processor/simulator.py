@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import assert_never
 
 import numpy as np
@@ -36,6 +37,7 @@ from .isa import (
     Unit,
     Vector,
 )
+from .timing import Timing
 
 __all__ = ["Codes", "Processor", "Sample"]
 
@@ -46,11 +48,13 @@ Step = Callable[["Processor", int], None]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What one sample gave: the codes that it emitted int64, ticks, and how often each instruction ran."""
+    """What one sample gave: the codes that it emitted int64, ticks, how often each instruction ran, and the clocks that
+    a core spends in it (`timing.Timing`)."""
 
     emitted: Codes
     ticks: int
     runs: Counter[int]
+    clocks: Counter[int]
 
 
 class Processor:
@@ -66,7 +70,8 @@ class Processor:
         self.banks = [np.zeros(bank.words, np.int64) for bank in image.core.banks]
         for (bank, base), words in image.words.items():
             self.banks[bank][base : base + len(words)] = words
-        self.lists: list[list[tuple[Codes, Codes, Codes]]] = [[] for _ in image.core.lists]
+        self.lists: list[list[tuple[Codes, Codes, Codes, Codes]]] = [[] for _ in image.core.lists]
+        self.timing = Timing(image.core, self.program)
         self._words = [0 for _ in image.core.lists]
         self.moved = False
         self.ticks, self.frame, self._tolerance = 0, 0, 0
@@ -80,6 +85,7 @@ class Processor:
         self.frame, self._taken = 0, 0
         self._emitted: list[Codes] = []
         runs: Counter[int] = Counter()
+        self.timing.begin()
         loops: list[tuple[int, int]] = []
         at = 0
         while True:
@@ -92,22 +98,27 @@ class Processor:
                     self._apply(at, instruction)
                 case Clear():
                     word = instruction.word
+                    self.timing.clear(at, instruction.words, sums=self.image.core.banks[word.bank].sums)
                     self.banks[word.bank][word.base : word.base + instruction.words] = 0
                 case Begin():
+                    self.timing.control(at)
                     for entries in self.lists:
                         entries.clear()
                     self._words = [0 for _ in self.lists]
                     self.ticks = 0
                 case Loop():
+                    self.timing.control(at)
                     loops.append((at, 0))
                     if instruction.repeats is Repeats.SETTLED:
                         self.moved, self._tolerance = False, instruction.tolerance
                 case End():
+                    self.timing.control(at, end=True)
                     start, made = loops.pop()
                     if self._again(start, made + 1):
                         loops.append((start, made + 1))
                         at = start
                 case Gate():
+                    self.timing.control(at, gate=True)
                     if not self.banks[instruction.word.bank][instruction.word.base]:
                         at += instruction.skip
                 case Done():
@@ -120,7 +131,8 @@ class Processor:
                 break
             at += 1
         emitted = np.concatenate(self._emitted) if self._emitted else np.zeros(0, np.int64)
-        return Sample(emitted, self.ticks, runs)
+        self.timing.end()
+        return Sample(emitted, self.ticks, runs, self.timing.clocks)
 
     def _again(self, start: int, made: int) -> bool:
         loop = self.program[start]
@@ -142,7 +154,7 @@ class Processor:
         places = self._places.get(at)
         if places is None:
             _check_width(i, self.image.core.width)
-            places = self._places[at] = _Places(i)
+            places = self._places[at] = _Places(i, self.image.core.width)
         c = self._read(i, i.c, places.c)
         a = self._read(i, i.a, places.a, c if i.indirect else None)
         b = self._read(i, i.b, places.b)
@@ -153,6 +165,7 @@ class Processor:
         if i.add:
             value = value + _outer(i, c, outer)
         value = np.broadcast_to(self._table(i, value), outer)
+        visible = self.timing.vector(at, i, places.issues)
         if i.d.bank == PORT:
             self._emitted.append(_damped(i, value, _outer(i, c, outer)).ravel())
             return
@@ -168,7 +181,7 @@ class Processor:
         if i.events is not None:
             changed = np.nonzero(difference)
             if changed[0].size:
-                entry = places.place[changed], places.column[changed], difference[changed]
+                entry = places.place[changed], places.column[changed], difference[changed], visible[changed]
                 self.lists[i.events.list].append(entry)
                 words = self._words[i.events.list] = self._words[i.events.list] + _list_words(i, difference, self.image)
                 if words > self.image.core.lists[i.events.list]:
@@ -208,12 +221,18 @@ class Processor:
     def _apply(self, at: int, i: Apply) -> None:
         sums = self.banks[i.sums.bank]
         bits = self.image.core.banks[i.sums.bank].bits
-        for places, columns, differences in self.lists[i.list]:
+        runs: list[tuple[int, list[int]]] = []
+        offsets = range(prod(i.kernel))
+        for places, columns, differences, visible in self.lists[i.list]:
+            for clock, column in zip(visible.tolist(), columns.tolist(), strict=True):
+                first = i.columns + column
+                runs.append((clock, [int(self.image.columns[first + k, 1]) for k in offsets]))
             for place, column, difference in zip(places.tolist(), columns.tolist(), differences.tolist(), strict=True):
                 rows, codes = self._column(at, i, column)
                 target = i.sums.base + place + rows
                 total = sums[target] + codes * difference
                 sums[target] = (total + (1 << bits - 1) & (1 << bits) - 1) - (1 << bits - 1) if bits < 64 else total
+        self.timing.apply(at, runs, early=i.early)
         if i.drain:
             self.lists[i.list].clear()
             self._words[i.list] = 0
@@ -237,11 +256,17 @@ class Processor:
 
 
 class _Places:
-    """Addresses of one vector instruction, of every entry of its loop nest."""
+    """Addresses of one vector instruction, of every entry of its loop nest; `issues`: in which clock it goes in."""
 
-    def __init__(self, i: Vector) -> None:
+    def __init__(self, i: Vector, width: int) -> None:
         kept = len(i.counts) - i.reduced
         self.outer = i.counts[:kept]
+        rows = prod(i.counts[:-1])
+        order = np.arange(rows * i.counts[-1]).reshape(i.counts)
+        if i.wide:
+            words = -(-i.counts[-1] // width)
+            order = (np.arange(rows)[:, None] * words + np.arange(i.counts[-1]) // width).reshape(i.counts)
+        self.issues: Codes = order.reshape(*self.outer, -1)[..., -1] if i.reduced else order
         self.a, self.b, self.c = (_affine(i.counts, s or Stream(0)) for s in (i.a, i.b, i.c))
         self.d = _affine(self.outer, Stream(0, i.d.base, i.d.strides[:kept]))
         place, column = (i.events.place, i.events.column) if i.events else (Stream(0), Stream(0))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from amaranth import ClockDomain, DomainRenamer, Module, Signal, signed
 from amaranth.sim import Simulator
-from processor_runs import core_differences, differences
+from processor_runs import core_differences, differences, frames_of, mutated
 from rtl_engines import differences as engine_differences
 from rtl_engines import simulate
 from strategies import random_inputs, random_net
 from waist_nets import form
 
 from eqcompile.quantization.lower import lower
+from eqcompile.rtl.processor.clocks import profile
 from eqcompile.rtl.processor.compiler import compile_net
 from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.hardware.iterative import Divider, Root
+from eqcompile.rtl.processor.isa import Apply
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.interfaces import QuantizeOptions
 
@@ -46,7 +49,15 @@ def test_random_nets(name: str, width: int) -> None:
     net = random_net(rng)
     codes = random_inputs(net, rng, batch=2)
     assert differences(net, codes, compile_net(net, width=width)) == []
-    assert core_differences(net, codes, width=width, stall=waits(1) if width > 1 else lambda: False) == []
+    assert core_differences(net, codes, width=width) == []
+
+
+@pytest.mark.parametrize("name", ["division and root", "frames, a result after each", "repeat"])
+def test_streams_that_stall(name: str) -> None:
+    rng = random.Random(SEEDS[name])
+    net = random_net(rng)
+    codes = random_inputs(net, rng, batch=2)
+    assert core_differences(net, codes, width=2, stall=waits(1)) == []
 
 
 @pytest.mark.parametrize("name", ["windows", "limited", "layered", "board"])
@@ -56,6 +67,22 @@ def test_forms_of_the_waist(name: str) -> None:
     codes_net = lower(net, QuantizeOptions(), calibration=samples).net
     codes, _ = encode(codes_net, {key: value[:1] for key, value in samples.items()})
     assert core_differences(codes_net, codes, lanes=16, width=2) == []
+
+
+def test_a_profile_states_the_clocks_of_each_instruction() -> None:
+    """The listing, and in it what a slower core would take: without an early start an apply waits for all events."""
+    rng = random.Random(SEEDS["vector with a gate"])
+    net = random_net(rng)
+    codes = random_inputs(net, rng, batch=2)
+    program = compile_net(net, width=2)
+    samples = [frames_of(net, codes, k) for k in range(2)]
+    stated = profile(program, samples)
+    assert sum(stated.clocks) == sum(stated.totals)
+    assert len(str(stated).splitlines()) == len(program.instructions)
+    late = [replace(i, early=False) if isinstance(i, Apply) and i.early else i for i in program.instructions]
+    at = next(k for k, (i, j) in enumerate(zip(late, program.instructions, strict=True)) if i != j)
+    slower = profile(mutated(program, at, late[at]), samples)
+    assert sum(slower.totals) > sum(stated.totals)
 
 
 def test_a_restart_drops_the_sample_at_hand() -> None:
@@ -96,11 +123,11 @@ def results(part: Divider | Root, operands: list[Signal], cases: list[tuple[int,
 def test_division_rounds_down() -> None:
     a, b = Signal(signed(7), name="a"), Signal(signed(4), name="b")
     cases = [(x, y) for x in (*range(-64, 64, 5), -64, -1, 0, 63) for y in range(1, 8)]
-    assert results(Divider(a, b), [a, b], cases) == [x // y for x, y in cases]
+    assert results(Divider(a, b, 7), [a, b], cases) == [x // y for x, y in cases]
 
 
 @pytest.mark.parametrize("bits", [7, 8])
 def test_roots(bits: int) -> None:
     x = Signal(signed(bits), name="x")
     cases = [(code,) for code in (*range(-3, 1 << bits - 1, 2), 49, 48, (1 << bits - 1) - 1)]
-    assert results(Root(x), [x], cases) == [math.isqrt(max(code, 0)) for (code,) in cases]
+    assert results(Root(x, bits), [x], cases) == [math.isqrt(max(code, 0)) for (code,) in cases]

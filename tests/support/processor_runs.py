@@ -82,9 +82,11 @@ def differences(net: IntNet, codes: Codes, program: Program | None = None, *, fi
 
 def core_differences(net: IntNet, codes: Codes, *, lanes: int = 4, width: int = 1, **bench: Any) -> list[str]:
     """Where the core is not what the simulator of instructions is, which reads the same binary: ticks, every state
-    after each, outputs. `bench`: of `rtl_engines.simulate`."""
+    after each, outputs, and, if no stream stalls, the clocks that are stated of a sample. `bench`: of
+    `rtl_engines.simulate`."""
     engine = ProcessorEngine(net, trace=True, lanes=lanes, width=width)
-    seen = simulate(engine, net, codes, **bench)
+    timed = "stall" not in bench
+    seen = simulate(engine, net, codes, timed=timed, **bench)
     program = engine.program
     ticks: list[dict[str, NDArray[np.int64]]] = []
 
@@ -105,6 +107,8 @@ def core_differences(net: IntNet, codes: Codes, *, lanes: int = 4, width: int = 
             for s, held in states.items()
             if not np.array_equal(held, seen.ticks[k][t][s])
         ]
+        if timed and sample.clocks.total() != seen.busy[k]:
+            found.append(f"sample {k}: {sample.clocks.total()} clocks are stated, the core takes {seen.busy[k]}")
         if not np.array_equal(sample.emitted, seen.outputs[k]):
             found.append(f"sample {k}: outputs {sample.emitted}, of the core {seen.outputs[k]}")
     return found

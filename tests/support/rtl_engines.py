@@ -107,12 +107,14 @@ def lazy_net() -> IntNet:
 
 @dataclass
 class Seen:
-    """`ticks[sample]`: `{state: flat codes}` for each; `outputs[sample]`: flat codes; `clocks`: of all."""
+    """`ticks[sample]`: `{state: flat codes}` for each; `outputs[sample]`: flat codes; `clocks`: of all; `busy[sample]`:
+    clocks from its first code to its last result, if they were asked for."""
 
     ticks: list[list[dict[str, Array]]]
     outputs: list[Array]
     made: list[int]
     clocks: int
+    busy: list[int]
 
 
 class Pins:
@@ -143,6 +145,7 @@ def simulate(
     tolerance: int | None = None,
     restart_at: int | None = None,
     limit: int = 20000,
+    timed: bool = False,
 ) -> Seen:
     """Feed all samples, read all results; `stall` says for each clock and port whether it waits. With `restart_at` the
     engine is restarted in that clock and everything is fed again."""
@@ -156,7 +159,7 @@ def simulate(
     made: list[int] = []
     given = engine.signature.x_port
     bits, mask = given.format.bits, (1 << given.format.bits) - 1
-    clocks = 0
+    clocks, busy = 0, [0]
 
     async def bench(ctx: Any) -> None:
         nonlocal clocks
@@ -171,6 +174,8 @@ def simulate(
         while len(made) < samples:
             clocks += 1
             assert clocks < limit, "the engine hangs"
+            if timed:
+                busy[-1] += ctx.get(engine.busy)
             offered = sent < len(flat) and not stall()
             taken = not stall()
             pins.set("restart", engine.restart, clocks == restart_at)
@@ -200,6 +205,7 @@ def simulate(
                             assert code == 0, "a lane beyond the last code is not 0"
                     if len(results[-1]) == port.count and len(results) % results_each == 0:
                         made.append(ctx.get(engine.made))
+                        busy.append(0)
             if clocks == restart_at:
                 sent = 0
                 ticks.clear()
@@ -218,7 +224,7 @@ def simulate(
         at += count
     assert at == len(ticks), f"{len(ticks)} ticks were traced, the results count {at}"
     whole = [np.concatenate(results[at : at + results_each]) for at in range(0, len(results), results_each)]
-    return Seen(split, whole, made, clocks)
+    return Seen(split, whole, made, clocks, busy[:-1])
 
 
 def differences(net: IntNet, inputs: Mapping[str, Array], seen: Seen) -> list[str]:

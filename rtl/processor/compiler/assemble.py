@@ -30,6 +30,7 @@ from ..isa import (
     Loop,
     Reduction,
     Stream,
+    Unit,
     Vector,
 )
 from .allocate import Places, allocate
@@ -111,7 +112,17 @@ def _core(
         program_words=len(instructions),
         width=width,
         forwards=packed.single,
+        digits=max([2, *(_digits(i, banks) for i in vectors)]),
     )
+
+
+def _digits(i: Vector, banks: Sequence[Bank]) -> int:
+    """Bits of what an instruction divides, or takes the root of."""
+    if i.unit not in (Unit.DIVIDE, Unit.ROOT):
+        return 0
+    numbers = [i.immediate.bit_length() + 1]
+    bits = max([*(banks[s.bank].bits for s in (i.a, i.b) if s is not None and s.bank < PORT), *numbers])
+    return bits + 2 + (i.shift if i.unit is Unit.DIVIDE else 0)
 
 
 class _Packed:

@@ -167,7 +167,8 @@ class Applier:
         before: Value = ram.read_data
         if self.core.forwards:
             last = Signal(ram.width, name=f"bank{number}_written")
-            before = Mux(self.follows, last, before)
+            before = Signal(ram.width, name=f"bank{number}_before")
+            m.d.comb += before.eq(Mux(self.follows, last, ram.read_data))
         total = Cat((before.word_select(k, bits).as_signed() + p)[:bits] for k, p in enumerate(self.products))
         if self.core.forwards:
             m.d.sync += last.eq(total)

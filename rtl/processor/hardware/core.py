@@ -177,7 +177,9 @@ class Logic:
 
             if self.features.gated:
                 with m.State("look"):
-                    words = {n: memories.code(n, self.gate_word) for n in self.features.gated}
+                    words = {
+                        n: memories.code(memories.codes(n, self.gate_word), self.gate_word) for n in self.features.gated
+                    }
                     with m.If(choose(r.of(Opcode.GATE, "word_bank"), words) == 0):
                         m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Elaboratable, Module, Mux, Shape, Signal, Value
 
+from ..timing import root_digits
+
 __all__ = ["Divider", "Root"]
 
 
@@ -27,15 +29,17 @@ class Divider(_Iterative):
     """`floor(dividend / divisor)`, the divisor positive, by restoring: instead of a negative dividend its complement is
     divided, whose quotient is the complement of the result."""
 
-    def __init__(self, dividend: Value, divisor: Value) -> None:
-        self.dividend, self.divisor = dividend, divisor
-        bits = dividend.shape().width - 1
+    def __init__(self, dividend: Value, divisor: Value, digits: int) -> None:
+        self.dividend, self.divisor = Signal(Shape(digits, signed=True), name="dividend"), divisor
+        self.code = dividend
+        bits = digits - 1
         super().__init__(bits + 1)
         self.result = Signal(Shape(bits + 1, signed=True), name="quotient")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self.count(m)
+        m.d.comb += self.dividend.eq(self.code)
         bits = self.clocks - 1
         minus = Signal(name="minus")
         digits = Signal(bits, name="digits")
@@ -56,9 +60,9 @@ class Divider(_Iterative):
 class Root(_Iterative):
     """The largest y with `y * y <= x`; 0 where x is negative."""
 
-    def __init__(self, x: Value) -> None:
+    def __init__(self, x: Value, digits: int) -> None:
         self.x = x
-        bits = -(-(x.shape().width - 1) // 2)
+        bits = root_digits(digits)
         super().__init__(bits + 1)
         self.result = Signal(Shape(bits + 1, signed=True), name="root")
 

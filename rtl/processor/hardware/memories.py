@@ -21,7 +21,7 @@ class Memories:
     of one column of weights, at most."""
 
     def __init__(self, m: Module, image: Image, features: Features, run_words: int) -> None:
-        self.image, self.core, self.features = image, image.core, features
+        self.m, self.image, self.core, self.features = m, image, image.core, features
         core = self.core
         self.width = core.width
         self.width_bits, self.lane_bits = (core.width - 1).bit_length(), (core.lanes - 1).bit_length()
@@ -94,12 +94,13 @@ class Memories:
         """The `width` words side by side that a bank gives for an address of the clock before."""
         bank, word = self.core.banks[number], self.banks[number].read_data
         if bank.sums and self.lane_bits > self.width_bits:
-            word = word.word_select(address[self.width_bits : self.lane_bits], bank.bits * self.width)
+            chosen = Signal(bank.bits * self.width)
+            self.m.d.comb += chosen.eq(word.word_select(address[self.width_bits : self.lane_bits], len(chosen)))
+            word = chosen
         return [word[k * bank.bits : (k + 1) * bank.bits].as_signed() for k in range(self.width)]
 
-    def code(self, number: int, address: Value) -> Value:
-        """The one word of that address."""
-        codes = self.codes(number, address)
+    def code(self, codes: Sequence[Value], address: Value) -> Value:
+        """The one word of an address among those of `codes`."""
         if not self.width_bits:
             return codes[0]
         chosen = codes[-1]

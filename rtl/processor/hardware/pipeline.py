@@ -161,7 +161,10 @@ class Pipeline(Stages):
         """The one word at the address, and the words of all lanes from there on."""
         place = token["d" if stream == "d" else f"{stream}_at"]
         place = place if self.row is None or stream != "a" else Mux(self.field("indirect"), self.row_shown, place)
-        return self.memories.code(number, place), self.memories.codes(number, place)
+        codes = self.memories.codes(number, place)
+        one = Signal(codes[0].shape())
+        self.m.d.comb += one.eq(self.memories.code(codes, place))
+        return one, codes
 
     def _lane(self, stream: str, number: int, lane: int, words: tuple[Value, list[Value]]) -> Value:
         one, each = words
@@ -209,9 +212,9 @@ class Pipeline(Stages):
             forms = dict.fromkeys((int(Unit.SCALE), int(Unit.MULTIPLY)), x * factor)
         if Unit.DIVIDE in units and lane == 0:
             dividend = choose(field("shift"), {s: x << s for s in self.features.division_shifts}) + (t["b.0"] >> 1)
-            forms[int(Unit.DIVIDE)] = self._iterated(t, Unit.DIVIDE, Divider(dividend, t["b.0"]))
+            forms[int(Unit.DIVIDE)] = self._iterated(t, Unit.DIVIDE, Divider(dividend, t["b.0"], self.core.digits))
         if Unit.ROOT in units and lane == 0:
-            forms[int(Unit.ROOT)] = self._iterated(t, Unit.ROOT, Root(x))
+            forms[int(Unit.ROOT)] = self._iterated(t, Unit.ROOT, Root(x, self.core.digits))
         if Unit.NONE in units or not forms:
             forms[int(Unit.NONE)] = x
         return choose(field("unit"), forms)
