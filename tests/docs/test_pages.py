@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -202,3 +204,11 @@ def test_pages_install_from_the_clone() -> None:
     other = [page for page in pages if page.name != "install.md" and "pip install 'eqcompile" in page.read_text()]
     assert other == []
     assert "pip install '.[rtl]'" in (DOCS / "how-to" / "bitstream.md").read_text()
+
+
+def test_packages_of_a_python_that_is_not_there_fail_at_once(tmp_path: Path) -> None:
+    """A job of CI for one Python that passed because there was none would say nothing."""
+    script = DOCS.parent / ".ci" / "packages"
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(["bash", script, "3.99"], capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Python 3.99 is not here\n")
