@@ -1,6 +1,9 @@
 """Time and memory of a compilation against the number of weights: seconds and bytes a weight, and how they grow.
 
-    python benchmarks/size.py [--net NAME ...] [--target NAME ...] [--out DIR]      prints and records the table
+    python benchmarks/size.py [--net NAME ...] [--target NAME ...] [--keep] [--out DIR]
+
+Records the tables after each net and target, and prints them at the end; `--keep` goes on from there, and measures
+what is not recorded.
 
 Each net and target has a process of its own, on one thread: import, quantize with 64 calibration samples, certificate,
 plan and emission, without simulators. A small net goes through all stages first, so that what packages take is not
@@ -234,22 +237,18 @@ def measure(name: str, target: str) -> dict[str, Any]:
     return {"net": name, "target": target, **row, "before": before}
 
 
-def run_all(names: Sequence[str], targets: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    for name in names:
-        for target in targets:
-            argv = [sys.executable, __file__, "--measure", name, target]
-            try:
-                done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-            except subprocess.TimeoutExpired:
-                rows.append({"net": name, "target": target, "failed": f"not done after {LIMIT_S} s"})
-                continue
-            if done.returncode:
-                rows.append({"net": name, "target": target, "failed": done.stderr.strip().splitlines()[-1][:200]})
-                continue
-            rows.append(json.loads(done.stdout.splitlines()[-1]))
-            sys.stderr.write(f"{name} {target}: {sum(rows[-1]['seconds'].values()):.1f} s\n")
-    return rows
+def run_one(name: str, target: str) -> dict[str, Any]:
+    """`measure` in a process of its own, or why there is nothing to tell of it."""
+    argv = [sys.executable, __file__, "--measure", name, target]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return {"net": name, "target": target, "failed": f"not done after {LIMIT_S} s"}
+    if done.returncode:
+        return {"net": name, "target": target, "failed": done.stderr.strip().splitlines()[-1][:200]}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{name} {target}: {sum(row['seconds'].values()):.1f} s\n")
+    return row
 
 
 def grown(rows: Sequence[dict[str, Any]], target: str) -> list[str] | None:
@@ -286,23 +285,35 @@ def cells(row: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--target", nargs="+", default=list(TARGETS))
+    parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
+    parser.add_argument("--keep", action="store_true", help="keep what is recorded, measure the rest")
     parser.add_argument("--measure", nargs=2, metavar=("NET", "TARGET"), help="one of them, as a line of JSON")
     results.add_folder(parser)
     arguments = parser.parse_args()
     if arguments.measure:
         sys.stdout.write(json.dumps(measure(*arguments.measure)) + "\n")
         return
-    rows = run_all(arguments.net, arguments.target)
+    path = arguments.out / "size.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))["data"] if arguments.keep and path.exists() else []
+    rows = {(r["net"], r["target"]): r for r in recorded}
+    order = [(name, target) for name in CASES for target in TARGETS]
+    shown = ""
+    for key in ((name, target) for name in arguments.net for target in arguments.target):
+        if key not in rows:
+            rows[key] = run_one(*key)
+            shown = record([rows[k] for k in order if k in rows], arguments.out)
+    sys.stdout.write(shown)
+
+
+def record(rows: Sequence[dict[str, Any]], folder: Path) -> str:
+    """Write the tables to the page of results; what people are shown of them."""
     columns = {"net": "", "target": "", "weights": "", "time": "measured", "a weight": "measured"}
     columns |= {"memory a weight": "measured", "stages, s": "measured", "note": ""}
     lines = [cells(row) for row in rows]
-    sys.stdout.write(table(tuple(columns), lines) + "\n")
-    slopes = [s for target in arguments.target if (s := grown(rows, target)) is not None]
+    slopes = [s for target in TARGETS if (s := grown(rows, target)) is not None]
     heads = {"target": "", "exponent of time": "measured", "exponent of memory": "measured"}
     heads |= dict.fromkeys(("fixed time", "time a weight", "fixed memory", "memory a weight"), "measured")
     heads |= {"weights": "computed"}
-    sys.stdout.write(table(tuple(heads), slopes) + "\n")
     words = (
         f"`benchmarks/size.py`: processor time of one thread, import to sealed artifact with {CALIBRATION_SAMPLES} "
         f"calibration samples, no simulator. Bars: {BAR_SECONDS * 1e6:.0f} us and {BAR_BYTES} bytes a weight. Load of "
@@ -310,7 +321,8 @@ def main() -> None:
         "too and times are higher than on a quiet machine. Fixed: of a + b * weights over the dense nets."
     )
     blocks = [results.table(columns, lines), results.table(heads, slopes), results.text(words)]
-    results.record("size", "Time and memory against the number of weights", blocks, data=rows, folder=arguments.out)
+    results.record("size", "Time and memory against the number of weights", blocks, data=list(rows), folder=folder)
+    return table(tuple(columns), lines) + "\n" + table(tuple(heads), slopes) + "\n"
 
 
 if __name__ == "__main__":
