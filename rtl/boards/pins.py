@@ -1,88 +1,105 @@
-"""The boards: part, clock, and every pin with the reason why it is as it is. Imports no HDL.
-
-ULX3S has an LFE5U-85F, a 25 MHz oscillator and a UART through the FT231X at US1; iCEBreaker an iCE40UP5K in SG48, a
-12 MHz oscillator and a UART through the second channel of the FT2232H.
-"""
+"""The boards, as `boards.toml` has them, and their pin files. Imports no HDL."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Literal
 
-__all__ = ["BOARDS", "Board"]
+from eqcompile.toolchain.typed_json import decode_as
+
+__all__ = ["BOARDS", "Board", "Pin"]
+
+_MHZ = 1e6
 
 
-@dataclass(frozen=True)
-class Board:
-    """`part` as in `eqcompile synth`; `constraints`: text of the pin file, whose every line says why it is there;
-    `constant_pins`: pins that must be held at a level; `led_active_low`: how the busy LED is wired; `program`: the
-    command that puts a bitstream on the board, `{file}` being its name.
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """`site` of the package; `drive` in mA (ECP5); `level`: at which the pin is held; `why` it is as it is."""
+
+    site: str
+    why: str
+    pull: Literal["up", "none"] = "none"
+    drive: int | None = None
+    level: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A board of the file."""
+
+    title: str
+    part: str
+    family: Literal["ecp5", "ice40"]
+    clock_hz: int
+    program: str
+    pins: Mapping[str, Pin]
+    led_active_low: bool = False
+    clock_mhz: float | None = None
+    pll_pad: bool = False
+    system: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board(_Row):
+    """`part` as in `eqcompile synth`; `clock_hz` of the oscillator and `clock_mhz` of the core, None for the same one;
+    `program`: the command that puts a bitstream on the board, `{file}` being its name; `system`: settings of an ECP5.
     """
 
     name: str
-    part: str
-    clock_hz: int
-    constraints_name: str
-    constraints: str
-    led_active_low: bool
-    program: str
-    constant_pins: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def core_mhz(self) -> float:
+        """Frequency of the core, unless another is asked for."""
+        return self.clock_hz / _MHZ if self.clock_mhz is None else self.clock_mhz
+
+    @property
+    def constant_pins(self) -> dict[str, int]:
+        """Pins that must be held at a level."""
+        return {name: pin.level for name, pin in self.pins.items() if pin.level is not None}
+
+    @property
+    def constraints_name(self) -> str:
+        """Name of the pin file."""
+        return f"{self.name}.{'lpf' if self.family == 'ecp5' else 'pcf'}"
+
+    @property
+    def constraints(self) -> str:
+        """Text of the pin file, whose every line says why it is there."""
+        return _lpf(self) if self.family == "ecp5" else _pcf(self)
 
 
-# Pins as in the schematic of ULX3S v3.0 (ulx3s_v20.lpf of emard/ulx3s).
-_ULX3S_PINS = """\
-# The flash and the banks used here run on 3.3 V.
-SYSCONFIG CONFIG_IOVOLTAGE=3.3 COMPRESS_CONFIG=ON;
-# 25 MHz oscillator, on a pin that reaches the clock network.
-LOCATE COMP "clk" SITE "G2";
-IOBUF PORT "clk" PULLMODE=NONE IO_TYPE=LVCMOS33;
-FREQUENCY PORT "clk" 25 MHZ;
-# ftdi_txd of the schematic: what the FT231X sends. Pulled up, so that an unplugged line is idle and no break.
-LOCATE COMP "rx" SITE "M1";
-IOBUF PORT "rx" PULLMODE=UP IO_TYPE=LVCMOS33;
-# ftdi_rxd of the schematic: what the FT231X receives.
-LOCATE COMP "tx" SITE "L4";
-IOBUF PORT "tx" PULLMODE=UP IO_TYPE=LVCMOS33 DRIVE=4;
-# D0, the first of eight LEDs: lit while the engine is busy.
-LOCATE COMP "led" SITE "B2";
-IOBUF PORT "led" PULLMODE=NONE IO_TYPE=LVCMOS33 DRIVE=4;
-# GPIO0 of the ESP32: held high, or its program may reset the board.
-LOCATE COMP "wifi_gpio0" SITE "L2";
-IOBUF PORT "wifi_gpio0" PULLMODE=UP IO_TYPE=LVCMOS33 DRIVE=4;
-"""
+def _lpf(board: Board) -> str:
+    lines = ["# The flash and the banks used here run on 3.3 V.", f"SYSCONFIG {board.system};"]
+    for name, pin in board.pins.items():
+        drive = "" if pin.drive is None else f" DRIVE={pin.drive}"
+        lines += [
+            f"# {pin.why}",
+            f'LOCATE COMP "{name}" SITE "{pin.site}";',
+            f'IOBUF PORT "{name}" PULLMODE={pin.pull.upper()} IO_TYPE=LVCMOS33{drive};',
+        ]
+        if name == "clk":
+            lines.append(f'FREQUENCY PORT "clk" {board.clock_hz / _MHZ:g} MHZ;')
+    return "\n".join([*lines, ""])
 
-ULX3S = Board(
-    name="ulx3s",
-    part="ecp5-85k",
-    clock_hz=25_000_000,
-    constraints_name="ulx3s.lpf",
-    constraints=_ULX3S_PINS,
-    led_active_low=False,
-    program="openFPGALoader -b ulx3s {file}",
-    constant_pins={"wifi_gpio0": 1},
-)
 
-# Pins as in the schematic of iCEBreaker v1.0e.
-_ICEBREAKER_PINS = """\
-# 12 MHz oscillator, on a pin that reaches the clock network.
-set_io clk 35
-# What the FT2232H sends. Pulled up, so that an unplugged line is idle and no break.
-set_io -pullup yes rx 6
-# What the FT2232H receives.
-set_io tx 9
-# Green LED, lit by a low level: lit while the engine is busy.
-set_io led 37
-"""
+def _pcf(board: Board) -> str:
+    lines = []
+    for name, pin in board.pins.items():
+        pull = "-pullup yes " if pin.pull == "up" else ""
+        lines += [f"# {pin.why}", f"set_io {pull}{name} {pin.site}"]
+    # What a PLL makes of the oscillator is derived from this.
+    lines += ["# The oscillator in MHz.", f"set_frequency clk {board.clock_hz / _MHZ:g}", ""]
+    return "\n".join(lines)
 
-ICEBREAKER = Board(
-    name="icebreaker",
-    part="up5k",
-    clock_hz=12_000_000,
-    constraints_name="icebreaker.pcf",
-    constraints=_ICEBREAKER_PINS,
-    led_active_low=True,
-    program="iceprog {file}",
-)
 
-BOARDS = {board.name: board for board in (ULX3S, ICEBREAKER)}
+def _boards() -> dict[str, Board]:
+    text = files(__package__).joinpath("boards.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)
+    return {name: decode_as(Board, {"name": name, **row}, f"boards.toml, {name}") for name, row in rows.items()}
+
+
+BOARDS = _boards()
 """Every board by name."""

@@ -11,24 +11,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
+__all__ = ["Receiver", "Transmitter"]
 
-__all__ = ["MIN_DIVISOR", "Receiver", "Transmitter", "divisor_of"]
-
-MIN_DIVISOR = 4
 _BITS = 10
-_TOLERANCE = 0.02
-
-
-def divisor_of(clock_hz: int, baud: int) -> int:
-    """Clocks a bit; UsageError if the clock cannot make this rate to within 2 %, or is below 4 clocks a bit."""
-    divisor = max(1, round(clock_hz / baud))
-    error = abs(clock_hz / divisor / baud - 1)
-    if divisor < MIN_DIVISOR or error > _TOLERANCE:
-        what = f"{baud} baud is {clock_hz / baud:.2f} clocks of {clock_hz} Hz a bit"
-        hint = f"choose a rate of at most {clock_hz // MIN_DIVISOR} that divides the clock to within 2 %"
-        raise UsageError(Diagnostic("baud-rate", what, "--baud", hint))
-    return divisor
 
 
 class Receiver(wiring.Component):

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eqcompile.rtl.architecture import Architecture
+from eqcompile.rtl.boards.clocks import BAUD
 from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain.artifact import Artifact, write_json
 from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import ClockedRun, Emission, StageProgress, Vectors
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
-from .board.write import BAUD, Bitstream, board_tools, write_board
+from .board.write import Bitstream, board_tools, write_board
 from .emit import TOP
 from .synth.clocks import clocks_of
 from .synth.fit import Needs, block_rams, known_shortfalls
@@ -73,7 +74,7 @@ def block_ram_estimates(engine: JsonObject, requests: Requests) -> tuple[str, ..
 
 def clock_note(requests: Requests) -> tuple[str, ...]:
     """What is said of a frequency that nothing checks."""
-    if requests.clock_mhz is None or requests.parts:
+    if requests.clock_mhz is None or requests.parts or requests.board is not None:
         return ()
     return (
         f"clock {requests.clock_mhz:g} MHz: in ip/core_ooc.xdc; nothing was placed to check it (--synth PART does)",
@@ -148,5 +149,6 @@ def _board(
         arch=architecture.name,
         words=engine.load_words(net) if not architecture.preloaded else None,
         timeout_s=requests.timeout_s,
+        clock_mhz=requests.clock_mhz,
         progress=lambda done, total: progress(f"bitstream for {board}", done, total),
     )

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqcompile.rtl.architecture import Architecture
+from eqcompile.rtl.boards.clocks import board_clock
+from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact, CoreDescription
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError, UsageError
@@ -55,6 +57,7 @@ EMITTING = {"amaranth": "amaranth"}
 EMISSION_S = 16.5
 """Seconds that a megabit of weight memory takes to emit: 347 s were measured for 21 Mbit."""
 ANNOUNCED_S = 20.0
+BoardName = Literal["colorlight-i5", "ecpix5", "hx8k", "icebreaker", "icesugar", "orangecrab", "ulx3s"]
 RUNNING = {"cocotb": "cocotb", "cocotbext": "cocotbext-axi"}
 
 
@@ -94,15 +97,13 @@ class RtlTarget(Target):
         metavar="MHZ",
         unit="MHz",
         bounds=Bounds(0, above=True),
-        help="clock of the core in MHz: in the constraints for Vivado; with --synth what each part must reach, by the "
-        "median of the seeds",
+        help="clock of the core in MHz: by a PLL of --board, and in the constraints for Vivado; with --synth what each "
+        "part must reach, by the median of the seeds",
     )
     core: str | None = option(
         None, metavar="FILE", help="core.json of a processor that exists: write an image of the net for it, and no core"
     )
-    board: Literal["ulx3s", "icebreaker"] | None = option(
-        None, help="also write board/: bitstream, UART top and host script"
-    )
+    board: BoardName | None = option(None, help="also write board/: bitstream, UART top and host script")
     tool_limit: float = option(
         1800.0,
         metavar="S",
@@ -189,6 +190,11 @@ class RtlTarget(Target):
                 yield Diagnostic("rtl-option", f"there is no part {part!r}", "synth", f"known: {', '.join(PARTS)}")
             else:
                 yield from require_clock(PARTS[part], self.clock)
+        if self.board in BOARDS:
+            try:
+                board_clock(BOARDS[self.board], self.clock)
+            except UsageError as error:
+                yield from error.diagnostics
         # What several architectures say of the same option is said once.
         yield from dict.fromkeys(fault for a in self.arch for fault in a.option_faults(requests.devices))
         yield from self._of_an_image()

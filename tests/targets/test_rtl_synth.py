@@ -347,7 +347,8 @@ def test_an_interrupt_in_synthesis_leaves_nothing(
     model = written(tmp_path, saved(state()))
     argv = [str(model), "--family", "models.LoopedMLP", "--target", "rtl", "-o", str(tmp_path / "out")]
     assert main([*argv, "--assume", "--no-verify", "--synth", "xilinx"]) == 130
-    assert capsys.readouterr().err.startswith("error[interrupted]")
+    # Progress may stand above it where the machine is slow.
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error[interrupted]")
     assert [p.name for p in tmp_path.iterdir()] == [model.name]
 
 

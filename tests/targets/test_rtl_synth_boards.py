@@ -11,16 +11,18 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from plls import STEADY_PLLS
 from rtl_uart import SimulatedLine, serial_port
 from strategies import small_net
 
 from eqcompile.quantization.lower import lower
+from eqcompile.rtl.boards.clocks import BAUD, board_clock
 from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.rtl.boards.top import BoardTop
 from eqcompile.rtl.memory import SPRAM_MODEL
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.targets.rtl.board.host import BoardLink
-from eqcompile.targets.rtl.board.write import BAUD, bitstream, vectors_of, write_board, write_sources
+from eqcompile.targets.rtl.board.write import bitstream, vectors_of, write_board, write_sources
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.tools import SynthesisError
 from eqcompile.targets.rtl.target import RtlTarget
@@ -66,10 +68,20 @@ def test_the_folder_of_a_board_holds_a_bitstream_and_the_top_computes_the_net(ne
     engine = SerialEngine(net, trace=False, lanes=2)
     expected = vectors(net)
     details = write_board(
-        net, engine, "icebreaker", tmp_path, vectors=expected, arch="serial", words=None, timeout_s=LIMIT_S
+        net,
+        engine,
+        "icebreaker",
+        tmp_path,
+        vectors=expected,
+        arch="serial",
+        words=None,
+        timeout_s=LIMIT_S,
+        clock_mhz=24.0,
     )
     assert (tmp_path / details.bitstream).stat().st_size > 100_000
-    assert details.fmax_mhz > 12.0
+    # Of the PLL, whose clock was placed and is what the figure is of.
+    assert details.clock_hz == 24_000_000 < 1e6 * details.fmax_mhz
+    assert "24 MHz by a PLL from 12 MHz of the oscillator" in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "iceprog board_top.bin" in (tmp_path / "README.md").read_text(encoding="utf-8")
     samples = json.loads((tmp_path / "vectors.json").read_text(encoding="utf-8"))
     assert samples == vectors_of(net, expected)
@@ -98,10 +110,12 @@ def digits() -> IntNet:
     return net
 
 
-def on_board(net: IntNet, name: str, tmp_path: Path, *, wrong: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+def on_board(
+    net: IntNet, name: str, tmp_path: Path, *, wrong: Sequence[int] = (), clock_mhz: float | None = None
+) -> subprocess.CompletedProcess[str]:
     """The host script of a board's folder, run on the board's top through a serial port of the operating system.
 
-    `wrong`: samples whose expected first output is made wrong.
+    `wrong`: samples whose expected first output is made wrong. The clock of a PLL is simulated as the pin's.
     """
     board, folder, build = BOARDS[name], tmp_path / "board", tmp_path / "build"
     folder.mkdir()
@@ -109,19 +123,21 @@ def on_board(net: IntNet, name: str, tmp_path: Path, *, wrong: Sequence[int] = (
     spram = board.part == "up5k"
     engine = SerialEngine(net, trace=False, family="up5k" if spram else "generic")
     words = engine.load_words(net) if spram else None
-    write_sources(net, engine, name, folder, vectors=vectors(net), words=words)
+    write_sources(net, engine, name, folder, vectors=vectors(net), words=words, clock_mhz=clock_mhz)
+    _, core_hz = board_clock(board, clock_mhz)
     path = folder / "vectors.json"
     samples = json.loads(path.read_text(encoding="utf-8"))
     for sample in wrong:
         samples["outputs"][sample][0] += 1
     path.write_text(json.dumps(samples), encoding="utf-8")
-    with serial_port(folder, build, board.clock_hz // BAUD, models=[SPRAM_MODEL] if spram else []) as port:
+    models = [*([SPRAM_MODEL] if spram else []), *([] if core_hz == board.clock_hz else [STEADY_PLLS])]
+    with serial_port(folder, build, core_hz // BAUD, models=models) as port:
         argv = [sys.executable, "host.py", port, "--timeout", "60", "-o", str(tmp_path / "out.json")]
         return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_S)
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("name", sorted(BOARDS))
+@pytest.mark.parametrize("name", ["ecpix5", "icebreaker", "ulx3s"])
 def test_the_host_script_runs_a_trained_net_on_the_whole_board(name: str, digits: IntNet, tmp_path: Path) -> None:
     """Would break if what the bitstream is made of, at its own rate, did not answer golden's codes to the script that
     users get: on the UP5K with weights that the script loads into memory that holds nothing at first."""
@@ -130,6 +146,14 @@ def test_the_host_script_runs_a_trained_net_on_the_whole_board(name: str, digits
     found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert len(found["ticks"]) == 8
     assert all(0 < ticks <= digits.schedule.steps for ticks in found["ticks"])
+
+
+@pytest.mark.simulator
+def test_a_board_on_a_pll_waits_for_it_and_answers(net: IntNet, tmp_path: Path) -> None:
+    """Would break if the core ran before its clock is stable, or the UART kept the oscillator's rate: the PLL of this
+    simulation locks after a thousand clocks."""
+    done = on_board(net, "ulx3s", tmp_path, clock_mhz=40.0)
+    assert done.stdout == "8 samples run on the board, 0 differ from golden\n", done.stderr
 
 
 @pytest.mark.simulator

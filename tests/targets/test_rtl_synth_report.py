@@ -11,9 +11,11 @@ from checkpoint_files import saved, state, written
 from strategies import small_net
 
 from eqcompile.app.cli.main import main
+from eqcompile.targets.rtl.finish import clock_note
 from eqcompile.targets.rtl.synth.parse import Timing
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.synth.report import SynthReport, Usage
+from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import manifest_of, seal
 
 USAGE = (Usage("lut", "LUT4", 1215, 85, 24288), Usage("dsp", "multipliers", 0, 0, 0))
@@ -93,8 +95,14 @@ def test_a_clock_of_a_part_without_frequencies_is_refused(capsys: pytest.Capture
     """Would break if a clock were asked for that nothing can judge."""
     assert main(["m.pt", "--target", "rtl", "-o", str(tmp_path / "o"), "--synth", "xilinx", "--clock", "9"]) == 2
     assert "tells no frequency" in capsys.readouterr().err
-    assert main(["m.pt", "--target", "rtl", "-o", str(tmp_path / "o"), "--clock", "9"]) == 2
-    assert "add --synth PART" in capsys.readouterr().err
+
+
+def test_a_clock_that_nothing_checks_is_said_to_be_unchecked() -> None:
+    """Would break if a frequency in the constraints looked like one that was reached."""
+    (note,) = clock_note(RtlTarget.of(arch="serial", clock=9.0).requests)
+    assert "clock 9 MHz: in ip/core_ooc.xdc; nothing was placed to check it" in note
+    assert clock_note(RtlTarget.of(arch="serial", clock=9.0, synth="up5k").requests) == ()
+    assert clock_note(RtlTarget.of(arch="serial", clock=24.0, board="icebreaker").requests) == ()
 
 
 def test_every_part_has_what_its_family_counts() -> None:

@@ -9,10 +9,11 @@ import pytest
 from amaranth import Cat, Module
 from rtl_uart import SimulatedLine, ToyEngine, X, Y, toy_outputs
 
+from eqcompile.rtl.boards.clocks import divisor_of
 from eqcompile.rtl.boards.link import Link
 from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.rtl.boards.top import BoardTop, board_verilog
-from eqcompile.rtl.boards.uart import Receiver, divisor_of
+from eqcompile.rtl.boards.uart import Receiver
 from eqcompile.targets.rtl.board.host import BoardLink, LinkError
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.ir import Schedule

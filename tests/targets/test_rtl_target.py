@@ -15,6 +15,7 @@ from emitting import emitted, refused
 from rtl_engines import cube_net
 from strategies import small_net
 
+from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.targets.rtl.synth import tools as synth_tools
 from eqcompile.targets.rtl.synth.fit import SPRAM_HINT
 from eqcompile.targets.rtl.target import RtlTarget
@@ -43,10 +44,22 @@ def written(folder: Path, **options: object) -> Artifact:
         ({"arch": "serial", "passes": 2}, [("passes", "serial has no passes", "--arch lattice")]),
         ({"arch": "parallel", "device": "up5k"}, [("device", "parallel has no device", "--arch serial")]),
         ({"lanes": 2, "passes": 2}, [("arch", "no architecture has lanes, passes together", "serial has device")]),
-        ({"synth": "ecp6"}, [("synth", "there is no part 'ecp6'", "ecp5-25k, ecp5-85k, up5k, xilinx")]),
+        (
+            {"synth": "ecp6"},
+            [("synth", "there is no part 'ecp6'", "ecp5-25k, ecp5-85k, up5k, ecp5-25k-285, ecp5-5g-85k, hx8k, xilinx")],
+        ),
         ({"device": "up5k", "synth": "up5k,ecp5-25k"}, [("device", "which ecp5-25k has not", "once for each")]),
         ({"device": "up5k", "board": "ulx3s"}, [("device", "which ecp5-85k has not", "once for each")]),
-        ({"board": "ulx4s"}, [("board", "board is 'ulx4s', must be one of ulx3s, icebreaker", "")]),
+        (
+            {"board": "ulx4s"},
+            [
+                (
+                    "board",
+                    "board is 'ulx4s', must be one of " + ", ".join(sorted(BOARDS)),
+                    "",
+                )
+            ],
+        ),
         (
             {"seeds": 0, "tool_limit": 0.0},
             [("seeds", "seeds is 0, must", ""), ("tool_limit", "tool_limit is 0.0, must", "")],

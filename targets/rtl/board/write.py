@@ -2,7 +2,7 @@
 
     write_board(net, engine, "ulx3s", folder, words=None, timeout_s=600.0)
 
-The core sits behind a UART (`rtl/boards/link.py`) and runs on the board's oscillator, without a PLL.
+The core sits behind a UART (`rtl/boards/link.py`) and runs on the board's oscillator, or on a PLL.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from eqcompile.rtl.boards.clocks import BAUD, board_clock
 from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
@@ -32,12 +33,11 @@ from . import host as boards_host
 
 if TYPE_CHECKING:
     # It imports Amaranth, which a list of targets must not wait for.
+    from eqcompile.rtl.boards.top import BoardTop
     from eqcompile.rtl.interface import Engine, Port
 
-__all__ = ["BAUD", "bitstream", "board_tools", "write_board", "write_sources"]
+__all__ = ["bitstream", "board_tools", "write_board", "write_sources"]
 
-BAUD = 1_000_000
-"""Divides the clock of every board here, and FTDI's bridges make it exactly."""
 _SEED = 1
 _MHZ = 1e6
 
@@ -49,7 +49,8 @@ _README = """\
 `python host.py --help` shows how to run your own samples. `board.json` describes the ports, `board_top.v` is what the
 bitstream is made of, `build.sh` how; its first line says where the tools come from.
 
-Clock {clock_mhz:g} MHz; the slowest path allows {fmax_mhz:.1f} MHz (estimated by place and route, seed {seed}).
+Clock {clock_mhz:g} MHz {origin}.
+The slowest path allows {fmax_mhz:.1f} MHz (estimated by place and route, seed {seed}).
 UART 8N1 at {baud} baud. Requests and answers, numbers little-endian:
 
     b"I"                                      ->  b"I", identity u32
@@ -72,9 +73,11 @@ def write_board(
     arch: str,
     words: Sequence[int] | None,
     timeout_s: float,
+    clock_mhz: float | None = None,
     progress: Progress | None = None,
 ) -> Bitstream:
     """Write the folder of `engine`, an engine without a trace port that computes `net`; return what its tools say.
+    `clock_mhz`: of the core, by a PLL where it is not the oscillator's; None for the board's own.
 
     `vectors`: what the host runs and compares with. `words`: what it loads before that, None if the bitstream holds the
     weights.
@@ -82,8 +85,8 @@ def write_board(
     Raises UsageError (unknown board), MissingToolError, DoesNotFitError, SynthesisError (also where the design is
     slower than the board's clock).
     """
-    write_sources(net, engine, board, folder, vectors=vectors, words=words)
-    from eqcompile.rtl.boards.top import TOP
+    top = write_sources(net, engine, board, folder, vectors=vectors, words=words, clock_mhz=clock_mhz)
+    from eqcompile.rtl.boards.top import CORE_CLOCK, TOP
 
     chosen = BOARDS[board]
     built = bitstream(
@@ -91,17 +94,20 @@ def write_board(
         TOP,
         PARTS[chosen.part],
         chosen.constraints_name,
-        clock_hz=chosen.clock_hz,
+        clock_hz=top.core_hz,
+        clock="clk" if top.pll is None else CORE_CLOCK,
         timeout_s=timeout_s,
         progress=progress,
     )
+    oscillator = f"{chosen.clock_hz / _MHZ:g} MHz of the oscillator"
     readme = _README.format(
         net=net.name,
         board=board,
         bits=built.bitstream,
         arch=arch,
         program=chosen.program.format(file=built.bitstream),
-        clock_mhz=chosen.clock_hz / _MHZ,
+        clock_mhz=top.core_hz / _MHZ,
+        origin="of the oscillator" if top.pll is None else f"by a PLL from {oscillator}",
         fmax_mhz=built.fmax_mhz,
         seed=_SEED,
         baud=BAUD,
@@ -111,11 +117,19 @@ def write_board(
 
 
 def write_sources(
-    net: IntNet, engine: Engine, board: str, folder: Path, *, vectors: Vectors, words: Sequence[int] | None
-) -> None:
-    """What `write_board` writes, but for the bitstream and the README: the top with its pins, and the host's files.
+    net: IntNet,
+    engine: Engine,
+    board: str,
+    folder: Path,
+    *,
+    vectors: Vectors,
+    words: Sequence[int] | None,
+    clock_mhz: float | None = None,
+) -> BoardTop:
+    """What `write_board` writes, but for the bitstream and the README: the top, which it returns, with its pins, and
+    the host's files.
 
-    Raises UsageError for an unknown board.
+    Raises UsageError for an unknown board, or a clock that its PLL cannot make.
     """
     from eqcompile.rtl.boards.top import TOP, BoardTop, board_verilog
 
@@ -125,7 +139,8 @@ def write_sources(
         )
     chosen = BOARDS[board]
     identity = int.from_bytes(bytes.fromhex(net.digest[:8]), "big")
-    top = BoardTop(engine, chosen, baud=BAUD, identity=identity, schedule=net.schedule)
+    pll, _ = board_clock(chosen, clock_mhz)
+    top = BoardTop(engine, chosen, baud=BAUD, identity=identity, schedule=net.schedule, pll=pll)
     source, memories = gathered(board_verilog(top))
     for file, content in {f"{TOP}.v": source, **memories}.items():
         (folder / file).write_text(content, encoding="utf-8")
@@ -144,6 +159,7 @@ def write_sources(
     shutil.copyfile(boards_host.__file__, folder / "host.py")
     if words is not None:
         (folder / "weights.json").write_text(f"[{', '.join(map(str, words))}]\n", encoding="utf-8")
+    return top
 
 
 def vectors_of(net: IntNet, vectors: Vectors) -> dict[str, list[list[int]]]:
@@ -187,9 +203,11 @@ def bitstream(
     *,
     clock_hz: int,
     timeout_s: float,
+    clock: str = "clk",
     progress: Progress | None = None,
 ) -> Bitstream:
-    """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same.
+    """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same. `clock`: net of the clock
+    whose frequency `clock_hz` is.
 
     Raises what `write_board` raises of the tools.
     """
@@ -207,7 +225,7 @@ def bitstream(
         tick(0, len(tools))
         shop.yosys(script, top)
         tick(1, len(tools))
-        usage, timing = shop.place(placing, top)
+        usage, timing = shop.place(placing, top, clock=clock)
         tick(2, len(tools))
         shop.run(family.packer, [placed, bits], top)
         if timing.fmax_mhz * _MHZ < clock_hz:

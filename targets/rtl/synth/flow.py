@@ -76,9 +76,9 @@ class Workshop:
         self.run("yosys", ["-q", "-p", script], top)
 
     def place(
-        self, arguments: Sequence[str], top: str, around: Mapping[str, int] | None = None
+        self, arguments: Sequence[str], top: str, around: Mapping[str, int] | None = None, *, clock: str = "clk"
     ) -> tuple[tuple[Usage, ...], Timing]:
-        """Place and route with these arguments, however slow it comes out; what it takes and how fast it is.
+        """Place and route with these arguments, however slow it comes out; what it takes and how fast its `clock` is.
 
         `around`: cells of a harness, by Yosys, which are none of the design's. Raises DoesNotFitError, SynthesisError.
         """
@@ -87,7 +87,7 @@ class Workshop:
         usage = usage_of(self.part, device_utilisation(log), around or {})
         if status != 0:
             raise placement_failure(self.part, top, usage, log)
-        return usage, timing_of(self.read("report.json"), "clk")
+        return usage, timing_of(self.read("report.json"), clock)
 
 
 class DoesNotFitError(UnsupportedError):

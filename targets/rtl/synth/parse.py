@@ -45,7 +45,7 @@ def timing_of(report: str, clock: str) -> Timing:
     SynthesisError if it cannot be read."""
     try:
         loaded = json.loads(report)
-        nets = [n for n in loaded["fmax"] if re.fullmatch(rf"(\$glbnet\$)?{re.escape(clock)}(\$.*)?", n)]
+        nets = [n for n in loaded["fmax"] if re.fullmatch(rf"(\$glbnet\$)?(.*\.)?{re.escape(clock)}(\$.*)?", n)]
         if len(nets) != 1:
             raise _unreadable("nextpnr", f"{len(nets)} clocks named {clock} among {', '.join(loaded['fmax'])}")
         (net,) = nets

@@ -11,8 +11,9 @@ import numpy as np
 from rtl_engines import cube_net
 from strategies import random_net, small_net, with_formats
 
+from eqcompile.rtl.boards.clocks import divisor_of
 from eqcompile.rtl.boards.link import Protocol
-from eqcompile.rtl.boards.uart import divisor_of
+from eqcompile.rtl.boards.pll import pll_of
 from eqcompile.rtl.lattice.engine import LatticeEngine
 from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.processor.description import program_of
@@ -139,6 +140,7 @@ def core_file(case: Case) -> str:
 
 RTL: Provocations = {
     "baud-rate": lambda case: divisor_of(12_000_000, 9_000_000),
+    "pll-frequency": lambda case: pll_of("ice40", 12_000_000, 9.0),
     "rtl-board-beat": lambda case: Protocol(
         ParallelEngine(tiny(), trace=False, beat=2).signature, identity=0, steps=3, tolerance=0
     ),
