@@ -4,23 +4,31 @@
 
 `steps`: ticks of one sample, after each of which every state of the program, run by the instruction-set simulator in
 banks full of dirt, is compared with golden. Clocks are those of both cores of `digits_layered` with 4 lanes for two
-samples, in Amaranth's simulator, every state of every tick equal to golden; cells are those of the engines alone,
-without bus shell and load port, by Yosys.
+samples, in Amaranth's simulator, every state of every tick equal to golden, the processor with 1, 2 and 4 entries of a
+vector in a clock; cells are those of the engines alone, without bus shell and load port, by Yosys.
+
+    python benchmarks/processor.py --profile mnist_layered 64 2 --data mnist.npz [--images 100]
+
+prints where the clocks of images go on a core of 64 lanes and 2 entries a clock, by instruction, as the simulator of
+instructions states them; it records nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import numpy as np
 import results
 from amaranth.back import rtlil
 from family_nets import FAMILY_NETS, family_net
+from mnist_rtl import mnist_net
 from processor_runs import differences
 from protect import CELLS, cells_of
 from rtl_engines import differences as engine_differences
@@ -30,6 +38,7 @@ from tqdm import tqdm
 import eqcompile as eq
 from eqcompile.quantization.lower import lower
 from eqcompile.rtl.interface import Engine
+from eqcompile.rtl.processor.clocks import profile
 from eqcompile.rtl.processor.compiler import compile_net
 from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.serial.engine import SerialEngine
@@ -40,6 +49,7 @@ from eqcompile.toolchain.ir import IntNet
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SAMPLES = 2
+WIDTHS = (1, 2, 4)
 
 
 def families(names: list[str]) -> Iterator[list[str]]:
@@ -56,7 +66,9 @@ def families(names: list[str]) -> Iterator[list[str]]:
 
 def cores(net: IntNet, codes: dict[str, object]) -> Iterator[list[str]]:
     """A row for each core: clocks and cells."""
-    for name, make in (("processor", ProcessorEngine), ("serial", lambda n, **k: SerialEngine(n, loadable=False, **k))):
+    makes: list[tuple[str, Callable[..., Engine]]] = [("serial", partial(SerialEngine, loadable=False))]
+    makes += [(f"processor, width {w}", partial(ProcessorEngine, width=w)) for w in WIDTHS]
+    for name, make in makes:
         seen = simulate(make(net, trace=True), net, codes, limit=1_000_000)
         wrong = engine_differences(net, codes, seen)
         if wrong:
@@ -76,11 +88,30 @@ def cells(engine: Engine) -> dict[str, int]:
         return cells_of(place / "core.il", read="read_rtlil", top="top")
 
 
+def stated(name: str, lanes: int, width: int, data: Path, images: int) -> str:
+    """Clocks by instruction, and of an image, of an MNIST net."""
+    net = mnist_net(name)
+    with np.load(data) as file:
+        pixels = file["x_test"][:images].reshape(images, -1) / 255.0
+    codes, _ = encode(net, Inputs({net.inputs[0].name: pixels}))
+    program = compile_net(net, lanes=lanes, width=width)
+    result = profile(program, [[row] for row in codes[net.inputs[0].name]])
+    spread = f"median {np.median(result.totals):,.0f}, mean {np.mean(result.totals):,.0f}, most {max(result.totals):,}"
+    return f"clocks and runs an image, of {images}\n{result}\nclocks of an image: {spread}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=FAMILY_NETS, default=list(FAMILY_NETS), metavar="NAME")
     results.add_folder(parser)
+    parser.add_argument("--profile", nargs=3, metavar=("NET", "LANES", "WIDTH"))
+    parser.add_argument("--data", type=Path, default=Path("mnist.npz"))
+    parser.add_argument("--images", type=int, default=100)
     options = parser.parse_args()
+    if options.profile is not None:
+        name, lanes, width = options.profile
+        tqdm.write(stated(name, int(lanes), int(width), options.data, options.images))
+        return
     made = eq.quantize(
         eq.load(EXAMPLES / "checkpoints" / "digits_layered.npz"),
         calibrate=EXAMPLES / "data" / "digits_calibration.npz",
