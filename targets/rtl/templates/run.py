@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output go together")
     if options.waves is not None and options.sim != "icarus":
-        parser.error("--waves goes with --sim icarus: FST from Verilator needs the headers of zlib")
+        parser.error("--waves goes with --sim icarus: FST from Verilator needs the headers of lz4")
     env, test, trace = {}, options.test, True
     if options.input is not None:
         env = {"CORE_INPUTS": str(options.input.resolve()), "CORE_RESULTS": str(options.output.resolve())}
