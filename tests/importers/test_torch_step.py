@@ -232,6 +232,15 @@ def test_a_step_without_an_output_is_told_how_to_have_one() -> None:
         eq.load(Looped(), example=pairs(UNITS), steps=2)
 
 
+def test_an_output_that_is_no_tensor_is_named() -> None:
+    """A step may return anything: what is read out, or a part of it, could be a number or a text."""
+    states, x = torch.zeros(2, 3), torch.zeros(2, 3)
+    for read, part in ((lambda h: 1.0, "logits is a float"), (lambda h: {"y": h, "name": "h"}, "name is a str")):
+        with pytest.raises(UsageError, match=f"{part}, must be a tensor") as caught:
+            eq.load(lambda h, x: h + x, example=(states, x), steps=3, readout=read)
+        assert [d.code for d in caught.value.diagnostics] == ["torch-type"]
+
+
 def test_arguments_of_files_and_of_steps_are_told_apart() -> None:
     """An argument that is silently left out is one that the user believes in."""
     with pytest.raises(UsageError, match="steps must be given with a step; map belongs to a file"):
