@@ -20,7 +20,7 @@ _EXAMPLES = """\
 
 
 def command(argv: Sequence[str]) -> Reply:
-    """Run the command that the first word names."""
+    """Run the command that the first word names; raises UsageError where it names none."""
     chosen = choose(COMMANDS, argv, "eqfault")
     if chosen is not None:
         return chosen.function(argv[1:])

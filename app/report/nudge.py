@@ -36,9 +36,9 @@ def nudged_phase(
     """The free phase, then `ticks` ticks of `h <- phi(F(h, x) - beta W_out^T (softmax(W_out h + c) - y))`.
 
     B. Scellier, Y. Bengio, Equilibrium Propagation, Frontiers in Computational Neuroscience 11 (2017), with the
-    cross-entropy as the loss. `inputs[name]`: `[batch, *shape]`; `labels`: `[batch]`, class indices. None for nets
-    of frames, and for those that are not one vector of states behind one nonlinearity that one linear map reads as
-    classes.
+    cross-entropy as the loss. `inputs[name]`: `[batch, *shape]` float64; `labels`: `[batch]`, class indices. None for
+    nets of frames, and for those that are not one vector of states behind one nonlinearity that one linear map reads
+    as classes.
     """
     parts = _parts(net)
     if parts is None:

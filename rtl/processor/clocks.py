@@ -36,7 +36,7 @@ class Profile:
 
 
 def profile(program: Program, samples: Sequence[Sequence[Codes]]) -> Profile:
-    """Run `samples`, the input codes of the frames of each, in the simulator of instructions."""
+    """Run `samples` in the simulator of instructions: of each the input codes, `[inputs]` for every frame."""
     processor = Processor(program.image)
     results = [processor.run(frames) for frames in samples]
     places = range(len(program.instructions))
