@@ -38,9 +38,9 @@ from tqdm import tqdm
 import eqcompile as eq
 from eqcompile.quantization.lower import lower
 from eqcompile.rtl.interface import Engine
-from eqcompile.rtl.processor.clocks import profile
 from eqcompile.rtl.processor.compiler import compile_net
 from eqcompile.rtl.processor.hardware import ProcessorEngine
+from eqcompile.rtl.processor.profile import profile
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.data import Inputs, encode

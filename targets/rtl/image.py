@@ -74,7 +74,7 @@ class ImagePlan(Plan):
 
     def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         """Raises SimulatorError: the instruction-set simulator does not compute golden's codes with it."""
-        from eqcompile.rtl.processor.profile import listing
+        from eqcompile.rtl.processor.costs import listing
 
         assert vectors is not None
         differences = list(self._differences(vectors))

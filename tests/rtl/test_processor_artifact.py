@@ -13,8 +13,8 @@ from emitting import emitted, refused
 
 from eqcompile.rtl.memory import ContentFiles, Ram
 from eqcompile.rtl.processor.compiler import compile_net
+from eqcompile.rtl.processor.costs import costs, listing
 from eqcompile.rtl.processor.isa import Apply, Vector
-from eqcompile.rtl.processor.profile import costs, listing
 from eqcompile.rtl.verilog.emit import convert
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.artifact import Artifact

@@ -18,11 +18,11 @@ from strategies import random_inputs, random_net
 from waist_nets import form
 
 from eqcompile.quantization.lower import lower
-from eqcompile.rtl.processor.clocks import profile
 from eqcompile.rtl.processor.compiler import compile_net
 from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.hardware.iterative import Divider, Root
 from eqcompile.rtl.processor.isa import Apply
+from eqcompile.rtl.processor.profile import profile
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.interfaces import QuantizeOptions
 

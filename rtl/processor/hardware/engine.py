@@ -17,10 +17,10 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 from ...control import restarted
 from ...harden.tmr import merge_control
 from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
+from ..costs import listing
 from ..description import Description, program_of
 from ..fit import fit
 from ..loadable import Layout, words_of
-from ..profile import listing
 from .core import Logic
 from .loader import Loader
 
