@@ -17,8 +17,8 @@ _QUIET_S = 10.0
 
 @contextlib.contextmanager
 def stage_progress(unit: str = "it") -> Iterator[Progress]:
-    """A callback `(stage, done, total)` for standard error. What was done when a stage begins does not count for its
-    speed."""
+    """A callback `(stage, done, total)` for standard error; of a total of 0 it says the stage alone. What was done when
+    a stage begins does not count for its speed."""
     with contextlib.closing(_Bars(unit) if sys.stderr.isatty() or _in_notebook() else _Lines()) as view:
         yield view.show
 
@@ -52,9 +52,13 @@ class _Bars:
         if self._bar is None or stage != self._stage:
             self.close()
             self._stage = stage
-            self._bar = tqdm(total=total, initial=done, desc=stage, unit=self._unit, leave=False, file=sys.stderr)
-        self._bar.total = total
+            form = {} if total else {"bar_format": "{desc} [{elapsed}]"}
+            shown = {"desc": stage, "unit": self._unit, "leave": False, "file": sys.stderr, **form}
+            self._bar = tqdm(total=total or None, initial=done, **shown)
+        self._bar.total = total or None
         self._bar.update(done - self._bar.n)
+        if not total:
+            self._bar.refresh()
 
     def close(self) -> None:
         if self._bar is not None:
@@ -69,7 +73,7 @@ class _Lines:
         now = time.monotonic()
         if now - self._last >= _QUIET_S:
             self._last = now
-            sys.stderr.write(f"{stage}: {done:,} of {total:,}\n")
+            sys.stderr.write(f"{stage}: {done:,} of {total:,}\n" if total else f"{stage}\n")
             sys.stderr.flush()
 
     def close(self) -> None:

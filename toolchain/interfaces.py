@@ -43,7 +43,7 @@ __all__ = [
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called now and then during long work."""
 StageProgress = Callable[[str, int, int], None]
-"""`progress(stage, done, total)`."""
+"""`progress(stage, done, total)`; a total of 0 is one that nobody knows."""
 
 
 def quiet(done: int, total: int) -> None:

@@ -301,6 +301,6 @@ def synthesise(
             timeout_s=timeout_s,
             clock_mhz=clock_mhz,
             clocks=count_clocks(build.artifact, codes, timeout_s=timeout_s),
-            progress=lambda done, total: report("synthesis", done, total),
+            progress=report,
         )
     return Synthesis(result)

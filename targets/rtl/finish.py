@@ -18,7 +18,7 @@ from .board.write import Bitstream, board_tools, write_board
 from .emit import TOP
 from .synth.clocks import clocks_of
 from .synth.fit import Needs, block_rams, known_shortfalls
-from .synth.flow import synthesise, too_slow
+from .synth.flow import synthesise, too_slow, within
 from .synth.parts import PARTS
 from .synth.report import SynthReport
 from .synth.tools import require
@@ -120,7 +120,7 @@ def _figures(folder: Path, requests: Requests, clocks: ClockedRun | None, progre
             seeds=requests.seeds,
             timeout_s=requests.timeout_s,
             clock_mhz=requests.clock_mhz,
-            progress=lambda done, total, part=part: progress(f"synthesis for {part}", done, total),  # type: ignore[misc]
+            progress=within(progress, f"synthesis for {part}, "),
         )
         slow = report.median_timing
         if report.meets_clock is False and requests.clock_mhz is not None and slow is not None:
@@ -150,5 +150,5 @@ def _board(
         words=engine.load_words(net) if not architecture.preloaded else None,
         timeout_s=requests.timeout_s,
         clock_mhz=requests.clock_mhz,
-        progress=lambda done, total: progress(f"bitstream for {board}", done, total),
+        progress=within(progress, f"bitstream for {board}, "),
     )

@@ -47,6 +47,25 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
     assert log.getvalue() == "golden: 2,000 of 4,000\ngolden: 4,000 of 4,000\n"
 
 
+def test_a_stage_of_unknown_length_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "0 of 0" would be taken for an end."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for log in (Terminal(), io.StringIO()):
+        clock = iter([0.0, 11.0])
+        monkeypatch.setattr(sys, "stderr", log)
+        if not log.isatty():
+            monkeypatch.setattr("eqcompile.app.progress.time.monotonic", lambda: next(clock))  # noqa: B023
+        with stage_progress() as progress:
+            progress("placing", 0, 0)
+        assert "placing" in log.getvalue()
+        assert "0 of 0" not in log.getvalue()
+        assert "it/s" not in log.getvalue()
+
+
 def test_each_stage_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
     """Would break if a bar ended before its stage, or went on after it."""
     reports: dict[str, list[tuple[int, int]]] = {}

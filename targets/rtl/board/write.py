@@ -22,7 +22,7 @@ from eqcompile.rtl.boards.clocks import BAUD, board_clock
 from eqcompile.rtl.boards.pins import BOARDS
 from eqcompile.toolchain.artifact import write_json
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
-from eqcompile.toolchain.interfaces import Progress, Vectors
+from eqcompile.toolchain.interfaces import StageProgress, Vectors
 from eqcompile.toolchain.ir import IntNet
 
 from ..synth.flow import Workshop, too_slow
@@ -74,7 +74,7 @@ def write_board(
     words: Sequence[int] | None,
     timeout_s: float,
     clock_mhz: float | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Bitstream:
     """Write the folder of `engine`, an engine without a trace port that computes `net`; return what its tools say.
     `clock_mhz`: of the core, by a PLL where it is not the oscillator's; None for the board's own.
@@ -204,7 +204,7 @@ def bitstream(
     clock_hz: int,
     timeout_s: float,
     clock: str = "clk",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Bitstream:
     """Make the bitstream of `folder/TOP.v` beside it, and `build.sh` that does the same. `clock`: net of the clock
     whose frequency `clock_hz` is.
@@ -213,7 +213,7 @@ def bitstream(
     """
     family, tools = part.family, board_tools(part)
     require(tools)
-    tick = progress or (lambda done, total: None)
+    tell = progress or (lambda stage, done, total: None)
     placed, bits = f"{top}.config", f"{top}.{family.bitstream}"
     script = f"read_verilog {top}.v; {family.synth} -top {top} -json {top}.json"
     asked = ["--freq", f"{clock_hz / _MHZ:g}", "--seed", str(_SEED)]
@@ -222,16 +222,14 @@ def bitstream(
         shop = Workshop(Path(name), part, Deadline.after(timeout_s))
         for file in (f"{top}.v", constraints, *(p.name for p in folder.glob("*.hex"))):
             shutil.copyfile(folder / file, shop.folder / file)
-        tick(0, len(tools))
+        tell("mapping", 0, 0)
         shop.yosys(script, top)
-        tick(1, len(tools))
-        usage, timing = shop.place(placing, top, clock=clock)
-        tick(2, len(tools))
+        usage, timing = shop.place(placing, top, clock=clock, progress=tell)
+        tell("packing the bitstream", 0, 0)
         shop.run(family.packer, [placed, bits], top)
         if timing.fmax_mhz * _MHZ < clock_hz:
             raise too_slow(timing, clock_hz / _MHZ, "the board's clock")
         shutil.copyfile(shop.folder / bits, folder / bits)
-        tick(len(tools), len(tools))
     steps = [("yosys", ["-q", "-p", script]), (family.placer, placing), (family.packer, [placed, bits])]
     commands = [shlex.join([f"yowasp-{tool}", *arguments]) for tool, arguments in steps]
     lines = ["#!/bin/sh", f"# {INSTALL}", "set -e", 'cd "$(dirname "$0")"', *commands, ""]

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, EqcompileError, UnsupportedError, UsageError
-from eqcompile.toolchain.interfaces import ClockedRun, Progress
+from eqcompile.toolchain.interfaces import ClockedRun, StageProgress
 from eqcompile.toolchain.typed_json import JsonObject
 
+from .advance import advance
 from .clocks import clocks_of
 from .fit import SPRAM_HINT, hint_for, known_shortfalls
 from .harness import NAME, core_ports, harness
@@ -40,6 +41,7 @@ __all__ = [
     "synthesise_artifact",
     "too_slow",
     "usage_of",
+    "within",
 ]
 
 _SAFE = re.compile(r"[A-Za-z_]\w*")
@@ -76,14 +78,27 @@ class Workshop:
         self.run("yosys", ["-q", "-p", script], top)
 
     def place(
-        self, arguments: Sequence[str], top: str, around: Mapping[str, int] | None = None, *, clock: str = "clk"
+        self,
+        arguments: Sequence[str],
+        top: str,
+        around: Mapping[str, int] | None = None,
+        *,
+        clock: str = "clk",
+        progress: StageProgress | None = None,
     ) -> tuple[tuple[Usage, ...], Timing]:
         """Place and route with these arguments, however slow it comes out; what it takes and how fast its `clock` is.
 
-        `around`: cells of a harness, by Yosys, which are none of the design's. Raises DoesNotFitError, SynthesisError.
+        `around`: cells of a harness, by Yosys, which are none of the design's. `progress` is what the tool says of
+        itself. Raises DoesNotFitError, SynthesisError.
         """
         slow = ["--report", "report.json", "--timing-allow-fail"]
-        status, log = run_tool(self.part.family.placer, [*arguments, *slow], cwd=self.folder, deadline=self.deadline)
+        status, log = run_tool(
+            self.part.family.placer,
+            [*arguments, *slow],
+            cwd=self.folder,
+            deadline=self.deadline,
+            watch=None if progress is None else lambda text: progress(*advance(text)),
+        )
         usage = usage_of(self.part, device_utilisation(log), around or {})
         if status != 0:
             raise placement_failure(self.part, top, usage, log)
@@ -106,7 +121,7 @@ def synthesise(
     seeds: Sequence[int],
     timeout_s: float,
     clock_mhz: float | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     clock: str = "clk",
 ) -> SynthReport:
     """Map module `top` of the file `verilog` to `part` (a name of `PARTS`) and place and route it once a seed. Files
@@ -132,13 +147,12 @@ def synthesise(
     faults += require_clock(chosen, clock_mhz)
     if faults:
         raise UsageError(faults)
-    tick = progress or (lambda done, total: None)
-    total = 1 + len(seeds)
+    tell = progress or (lambda stage, done, total: None)
     with tempfile.TemporaryDirectory(prefix="eqcompile-synth-") as name:
         shop = Workshop(Path(name), chosen, Deadline.after(timeout_s))
         contents = {file.name: file.read_text(encoding="utf-8") for file in verilog.parent.glob("*.hex")}
         shop.write({"core.v": verilog.read_text(encoding="utf-8"), **contents})
-        tick(0, total)
+        tell("mapping", 0, 0)
         shop.yosys("read_verilog -lib core.v; write_json ports.json", top)
         ports = core_ports(json.loads(shop.read("ports.json")), top)
         usage: tuple[Usage, ...] = ()
@@ -152,11 +166,10 @@ def synthesise(
             shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top)
             around = cell_counts(shop.read("stat.json"), NAME)
             asked = ["--freq", f"{max(chosen.freq_mhz, clock_mhz or 0):g}"]
-            for done, seed in enumerate(seeds, 1):
-                tick(done, total)
+            for number, seed in enumerate(seeds, 1):
+                which = f"seed {seed}, {number} of {len(seeds)}: "
                 arguments = [*chosen.arguments, "--json", "design.json", "--seed", str(seed), *asked, *family.place]
-                usage, timings[seed] = shop.place(arguments, top, around)
-        tick(total, total)
+                usage, timings[seed] = shop.place(arguments, top, around, progress=within(tell, which))
         cells = cell_counts(shop.read("stat.json"), top)
     return SynthReport(
         top=top,
@@ -170,6 +183,11 @@ def synthesise(
         tools=tuple(tool_version(t) for t in family.tools),
         clock_mhz=clock_mhz,
     )
+
+
+def within(progress: StageProgress, where: str) -> StageProgress:
+    """Progress whose stages are parts of another: `where` stands before their names."""
+    return lambda stage, done, total: progress(f"{where}{stage}", done, total)
 
 
 def too_slow(timing: Timing, clock_mhz: float, whose: str) -> SynthesisError:
@@ -195,7 +213,7 @@ def synthesise_artifact(
     timeout_s: float,
     clock_mhz: float | None = None,
     clocks: ClockedRun | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> SynthReport:
     """Synthesise the core of an artifact of the `rtl` target. `clocks`: of its inferences, for their times.
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -67,18 +67,27 @@ def tool_version(tool: str) -> str:
     return f"{package} {version(package)}"
 
 
-def run_tool(tool: str, arguments: Sequence[str], *, cwd: Path, deadline: Deadline) -> tuple[int, str]:
-    """Run a tool in `cwd` with relative paths; return its exit status and everything that it printed.
+def run_tool(
+    tool: str,
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    deadline: Deadline,
+    watch: Callable[[str], None] | None = None,
+) -> tuple[int, str]:
+    """Run a tool in `cwd` with relative paths; return its exit status and everything that it printed. `watch` gets what
+    it has printed so far, each second while it runs.
 
     Raises SynthesisError when the deadline passes or a signal ended the tool; its processes are ended in every case.
     """
     module, function = TOOLS[tool]
     program = f"import sys, {module} as m; sys.exit(m.{function}(sys.argv[1:]))"
     log = cwd / f"{tool}.log"
+    look = None if watch is None else lambda: watch(log.read_text(encoding="utf-8", errors="replace"))
     with log.open("wb") as out:
         try:
             argv = [sys.executable, "-c", program, *arguments]
-            status = run_group(argv, cwd=cwd, timeout_s=max(0.0, deadline.left_s), out=out)
+            status = run_group(argv, cwd=cwd, timeout_s=max(0.0, deadline.left_s), out=out, watch=look)
         except subprocess.TimeoutExpired:
             raise SynthesisError(
                 Diagnostic(
