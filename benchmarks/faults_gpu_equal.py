@@ -1,8 +1,8 @@
 """The kernel of engine `gpu`, on the GPU that is here, against golden: every column of every result.
 
-    PYTHONPATH=src python benchmarks/faults_gpu_equal.py [--faults 300] [--random 60] [--seed 0]
+    python benchmarks/faults_gpu_equal.py [--faults 300] [--random 60] [--seed 0]
 
-Needs PyTorch, Triton and NumPy, and no installation of eqcompile. Without a CUDA device it refuses; with
+Needs PyTorch and Triton beside eqcompile. Without a CUDA device it refuses; with
 `TRITON_INTERPRET=1` the same kernel runs on the CPU. Nets: the example checkpoints, and random ones, damped and
 interpolating ones among them. Then wrong kernels: each must give another result on a net that contains what it breaks.
 Exit status 1 if a result differs, if a mutant is not noticed, or if no net was accepted.
