@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -59,7 +60,7 @@ def costs(program: Program) -> Iterator[Cost]:
 def _starts(program: Program) -> dict[int, int]:
     """Of the first row of each map, that of the next one."""
     firsts = sorted({i.columns for i in program.instructions if isinstance(i, Apply)})
-    return dict(zip(firsts, [*firsts[1:], len(program.image.columns)], strict=True))
+    return dict(itertools.pairwise([*firsts, len(program.image.columns)]))
 
 
 def listing(program: Program) -> str:

@@ -46,10 +46,12 @@ class Processor(Architecture):
     def option_faults(self, parts: Collection[str] = ()) -> Sequence[Diagnostic]:
         faults = [*super().option_faults(parts)]
         if self.lanes > 0 and self.lanes & (self.lanes - 1):
-            faults.append(Diagnostic("rtl-lanes", f"lanes is {self.lanes}, must be a power of two", "lanes"))
+            what, remedy = f"lanes is {self.lanes}, must be a power of two", f"--lanes {1 << self.lanes.bit_length()}"
+            faults.append(Diagnostic("rtl-lanes", what, "lanes", remedy))
         if self.width > 0 and (self.width & (self.width - 1) or self.width > max(self.lanes, 1)):
             what = f"width is {self.width}, must be a power of two, and no more than the {self.lanes} lanes"
-            faults.append(Diagnostic("rtl-lanes", what, "width"))
+            remedy = f"--width 1, 2, 4 and so on, up to {1 << max(self.lanes, 1).bit_length() - 1}"
+            faults.append(Diagnostic("rtl-lanes", what, "width", remedy))
         try:
             _others(self.also)
         except UsageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from math import prod
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_another_net_is_other_files_beside_the_same_verilog(tmp_path: Path) -> N
     assert {"weights.hex", "program.hex", "columns.hex"} <= files
     changed = {f for f in files if (tmp_path / "a" / f).read_bytes() != (tmp_path / "b" / f).read_bytes()}
     assert changed == {"weights.hex"}
+
+
+def test_no_wire_is_a_function_of_itself(tmp_path: Path) -> None:
+    """Bits of one signal that follow from each other are a loop to Icarus, which came to rest in it wrongly."""
+    net, _ = example("roots")
+    artifact(net, tmp_path / "core")
+    code = "\n".join(code_of(tmp_path / "core"))
+    functions = re.findall(r"assign (\w+) = \w+_of\(([^;]*)\);", code)
+    assert functions
+    assert [name for name, operands in functions if name in re.split(r"\W+", operands)] == []
 
 
 @pytest.mark.simulator

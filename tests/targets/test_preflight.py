@@ -185,7 +185,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         ("EqPropAttentionOnlyLM_release", "nir", "nir-operation"),
         ("EqPropAttentionOnlyLM_release", "rtl", "rtl-index"),
         ("ModernEqProp_archive_sn", "nir", "nir-operation"),
-        ("ModernEqProp_archive_sn", "rtl", "rtl-operation"),
+        ("TemporalResonanceEqProp_release_sn", "rtl", "rtl-frames"),
         ("TemporalResonanceEqProp_release_sn", "hls4ml", "hls-frames"),
     ],
 )

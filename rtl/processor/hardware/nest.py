@@ -29,7 +29,8 @@ class LoopNest(Elaboratable):
         self.first = first or counts
         self.load, self.step = Signal(), Signal()
         self.address = {name: Signal(bits, name=f"{name}_address") for name in starts}
-        self.ends = Signal(len(counts))
+        # A signal each: bits of one that follow from each other are a loop, in which Icarus can come to rest wrong.
+        self.ends = [Signal(name=f"ends_{k}") for k in range(len(counts))]
         self.last = Signal()
 
     def elaborate(self, platform: object) -> Module:

@@ -20,7 +20,9 @@ ZERO = Const(0, Shape(2, signed=True))
 
 
 def choose(selector: Value, forms: Mapping[int, Value]) -> Value:
-    """The form whose number the selector has; the last one otherwise."""
+    """The form whose number the selector has; the last one otherwise, and 0 where there is none."""
+    if not forms:
+        return Const(0)
     *others, (_, value) = forms.items()
     for number, form in reversed(others):
         value = Mux(selector == number, form, value)

@@ -157,6 +157,7 @@ RTL: Provocations = {
     "rtl-lattice-states": lambda case: lattice(stateless()),
     "rtl-levels": lambda case: ParallelEngine(tiny(), trace=False, levels=0),
     "rtl-mechanism": lambda case: planned(harden="parity,secded"),
+    "rtl-lanes": lambda case: planned(arch="processor", lanes=3),
     "rtl-operation": lambda case: lattice(multiplied()),
     "rtl-option": lambda case: planned(arch="serial", passes=2),
     "rtl-passes": lambda case: lattice(cube_net(), passes=28),

@@ -114,7 +114,7 @@ def synthesised(case: Case, *, top: str = "core", seeds: tuple[int, ...] = (1,))
 
 
 def too_slow(case: Case) -> Any:
-    def placed(tool: str, arguments: Any, *, cwd: Path, deadline: Deadline) -> tuple[int, str]:
+    def placed(tool: str, arguments: Any, *, cwd: Path, **_: object) -> tuple[int, str]:
         (cwd / "report.json").write_text(REPORT.read_text(encoding="utf-8"), encoding="utf-8")
         return 0, ""
 
