@@ -147,6 +147,21 @@ def test_nets_that_contract_are_proved_to_recover(name: str) -> None:
     assert violations(net, codes, proved, draws(net, np.random.default_rng(0), 2)) == 0
 
 
+def test_differences_of_logits_prove_labels_that_single_logits_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A readout that is not seen to be one linear map costs proofs, and nothing that is proved would be wrong."""
+    source = import_model(EXAMPLES / "checkpoints" / "digits_layered.npz").net
+    with np.load(EXAMPLES / "data" / "digits_test.npz") as file:
+        x = file["x"][:20].astype(np.float64)
+    net = lower(source, QuantizeOptions(), calibration={"x": x}).net
+    codes = encode(net, {"x": x})[0]
+    proved = recovery(net, codes, ticks=8).safe
+    module = importlib.import_module("eqcompile.toolchain.certificate.recovery")
+    monkeypatch.setattr(module, "_affine", lambda *_: None)
+    alone = recovery(net, codes, ticks=8).safe
+    assert (proved >= alone).all()
+    assert proved.sum() > alone.sum()
+
+
 @pytest.mark.parametrize("place", ["flow", "boxes", "recovery"])
 def test_a_gate_that_is_said_to_hold_less_is_refuted(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the three bounds that a gate widens: a mutant that forgets it excludes runs that golden makes."""

@@ -63,14 +63,14 @@ def combine(kind, a, b, c, shift, factor):
 
 @njit(nogil=True, error_model="numpy")
 def _isqrt(a):
-    """The integer square root, 0 of a negative number; the root of the double is within one of it."""
+    """The integer square root, 0 of a negative number.
+
+    That of the double may be one too large, where `v` rounds up to a square. It is never too small: a square of 32 bits
+    rounds down by less than what its root, which a double holds, could show.
+    """
     v = max(a, np.int64(0))
     root = np.int64(np.sqrt(np.float64(v)))
-    if root * root > v:
-        root -= 1
-    if (root + 1) * (root + 1) <= v:
-        root += 1
-    return root
+    return root - 1 if root * root > v else root
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
