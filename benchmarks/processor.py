@@ -69,12 +69,17 @@ def cores(net: IntNet, codes: dict[str, object]) -> Iterator[list[str]]:
     makes: list[tuple[str, Callable[..., Engine]]] = [("serial", partial(SerialEngine, loadable=False))]
     makes += [(f"processor, width {w}", partial(ProcessorEngine, width=w)) for w in WIDTHS]
     for name, make in makes:
-        seen = simulate(make(net, trace=True), net, codes, limit=1_000_000)
-        wrong = engine_differences(net, codes, seen)
+        simulation = simulate(make(net, trace=True), net, codes, limit=1_000_000)
+        wrong = engine_differences(net, codes, simulation)
         if wrong:
             raise SystemExit(f"{name}: {wrong[0]}")
         counts = cells(make(net))
-        yield [name, " and ".join(map(str, seen.made)), f"{seen.clocks:,}", *(f"{counts[c]:,}" for c in CELLS)]
+        yield [
+            name,
+            " and ".join(map(str, simulation.made)),
+            f"{simulation.clocks:,}",
+            *(f"{counts[c]:,}" for c in CELLS),
+        ]
 
 
 def cells(engine: Engine) -> dict[str, int]:

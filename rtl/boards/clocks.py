@@ -21,10 +21,10 @@ def board_clock(board: Board, clock_mhz: float | None) -> tuple[Pll | None, int]
 
     Raises UsageError where the PLL cannot make it, or the UART not its rate of it.
     """
-    wanted_mhz = board.core_mhz if clock_mhz is None else clock_mhz
-    if round(wanted_mhz * 1e6) == board.clock_hz:
+    target_mhz = board.core_mhz if clock_mhz is None else clock_mhz
+    if round(target_mhz * 1e6) == board.clock_hz:
         return None, board.clock_hz
-    pll = pll_of(board.family, board.clock_hz, wanted_mhz, pad=board.pll_pad)
+    pll = pll_of(board.family, board.clock_hz, target_mhz, pad=board.pll_pad)
     core_hz = round(pll.output_hz)
     divisor_of(core_hz, BAUD)
     return pll, core_hz

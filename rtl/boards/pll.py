@@ -220,23 +220,23 @@ def _title(pll: Pll) -> str:
     return f"{source} to {output}; phase detector {detector}, oscillator {oscillator}"
 
 
-def pll_of(family: Literal["ecp5", "ice40"], source_hz: int, wanted_mhz: float, *, pad: bool = False) -> Pll:
+def pll_of(family: Literal["ecp5", "ice40"], source_hz: int, target_mhz: float, *, pad: bool = False) -> Pll:
     """The settings that come nearest to a frequency in MHz.
 
     Raises UsageError where the nearest one misses it by more than 1 %, with that one.
     """
     settings: Iterator[Pll] = Ecp5Pll.all_of(source_hz) if family == "ecp5" else Ice40Pll.all_of(source_hz, pad=pad)
-    wanted_hz = Fraction(wanted_mhz) * _MHZ
+    target_hz = Fraction(target_mhz) * _MHZ
 
     def order(pll: Pll) -> tuple[Fraction, Fraction, Fraction]:
         middle = Fraction(sum(pll.oscillator_limits)) * _MHZ / 2
-        return abs(pll.output_hz - wanted_hz), -pll.detector_hz, abs(pll.oscillator_hz - middle)
+        return abs(pll.output_hz - target_hz), -pll.detector_hz, abs(pll.oscillator_hz - middle)
 
     nearest = min((pll for pll in settings if pll.valid), key=order, default=None)
-    if nearest is not None and abs(nearest.output_hz - wanted_hz) <= TOLERANCE * wanted_hz:
+    if nearest is not None and abs(nearest.output_hz - target_hz) <= TOLERANCE * target_hz:
         return nearest
     kind = Ecp5Pll if family == "ecp5" else Ice40Pll
     low, high = kind.output_limits
-    what = f"the PLL of an {family} makes no {wanted_mhz:g} MHz of {source_hz / _MHZ:g} MHz to within {TOLERANCE:.0%}"
+    what = f"the PLL of an {family} makes no {target_mhz:g} MHz of {source_hz / _MHZ:g} MHz to within {TOLERANCE:.0%}"
     near = "" if nearest is None else f", the nearest is {float(nearest.output_hz / _MHZ):g} MHz"
     raise UsageError(Diagnostic("pll-frequency", what + near, "--clock", f"it makes {low:g} to {high:g} MHz"))

@@ -114,8 +114,8 @@ def _value_of(program: Program, at: int, stream: Stream) -> str:
 def _writes(program: Program, at: int, stream: Stream) -> bool:
     match program.instructions[at]:
         case Vector() as i if i.d.bank == stream.bank:
-            kept = len(i.counts) - i.reduced
-            reach = sum(s * (n - 1) for s, n in zip(i.d.strides, i.counts[:kept], strict=False))
+            outer = len(i.counts) - i.reduced
+            reach = sum(s * (n - 1) for s, n in zip(i.d.strides, i.counts[:outer], strict=False))
             return i.d.base <= stream.base <= i.d.base + reach
         case Apply(sums=sums) if sums.bank == stream.bank:
             cleared = [i for i in program.instructions if isinstance(i, Clear) and i.word.bank == sums.bank]

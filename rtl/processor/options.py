@@ -23,10 +23,10 @@ __all__ = ["Processor"]
 
 @dataclass(frozen=True, kw_only=True)
 class Processor(Architecture):
-    """A program of vector instructions, of which any net is one; `lanes` weights in one clock."""
+    """A core whose net is a program of vector instructions; `lanes` weights in one clock. No tokens and no frames."""
 
     name: ClassVar[str] = "processor"
-    summary: ClassVar[str] = "runs any net as a program; larger and slower than the serial core where that takes a net"
+    summary: ClassVar[str] = "runs nets as programs, but for tokens and frames; larger than the serial core"
     conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
 
     lanes: int = option(4, bounds=Bounds(1), help="weights applied in one clock, a power of two")

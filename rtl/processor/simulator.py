@@ -259,8 +259,8 @@ class _Places:
     """Addresses of one vector instruction, of every entry of its loop nest; `issues`: in which clock it goes in."""
 
     def __init__(self, i: Vector, width: int) -> None:
-        kept = len(i.counts) - i.reduced
-        self.outer = i.counts[:kept]
+        axes = len(i.counts) - i.reduced
+        self.outer = i.counts[:axes]
         rows = prod(i.counts[:-1])
         order = np.arange(rows * i.counts[-1]).reshape(i.counts)
         if i.wide:
@@ -268,10 +268,10 @@ class _Places:
             order = (np.arange(rows)[:, None] * words + np.arange(i.counts[-1]) // width).reshape(i.counts)
         self.issues: Codes = order.reshape(*self.outer, -1)[..., -1] if i.reduced else order
         self.a, self.b, self.c = (_affine(i.counts, s or Stream(0)) for s in (i.a, i.b, i.c))
-        self.d = _affine(self.outer, Stream(0, i.d.base, i.d.strides[:kept]))
+        self.d = _affine(self.outer, Stream(0, i.d.base, i.d.strides[:axes]))
         place, column = (i.events.place, i.events.column) if i.events else (Stream(0), Stream(0))
-        self.place = _affine(self.outer, Stream(0, place.base, place.strides[:kept]))
-        self.column = _affine(self.outer, Stream(0, column.base, column.strides[:kept]))
+        self.place = _affine(self.outer, Stream(0, place.base, place.strides[:axes]))
+        self.column = _affine(self.outer, Stream(0, column.base, column.strides[:axes]))
 
 
 def _affine(counts: Sequence[int], stream: Stream) -> Codes:

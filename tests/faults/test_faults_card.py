@@ -73,17 +73,26 @@ def test_every_flip_is_golden_s(tolerance: int) -> None:
     assert wrong(loop(tolerance), ONE) == 0
 
 
+def test_a_part_of_the_units_is_that_part_of_all() -> None:
+    """A population in several blocks would have the outcomes of others in some of them."""
+    session = opened(loop(), ONE)
+    whole, parts = session.sweep("h", (0, 3)), [session.sweep("h", units) for units in ((0, 1), (1, 3))]
+    assert whole is not None
+    np.testing.assert_array_equal(np.concatenate([part.outcome for part in parts if part is not None]), whole.outcome)
+    np.testing.assert_array_equal(np.max([part.distance for part in parts if part is not None], axis=0), whole.distance)
+
+
 @pytest.mark.slow
 def test_every_flip_of_random_nets_is_golden_s() -> None:
     """Would break for nets of several states, or of operations that a loop has not."""
-    taken = 0
+    compared = 0
     for seed in range(4):
         source = random.Random(seed)
         net = drawn_net(source)
         if not GpuEngine().check(net):
             assert wrong(net, {n: v[:1] for n, v in random_inputs(net, source).items()}) == 0
-            taken += 1
-    assert taken >= 1
+            compared += 1
+    assert compared >= 1
 
 
 def test_drawn_flips_are_drawn_again_on_the_cpu() -> None:

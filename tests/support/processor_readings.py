@@ -81,8 +81,8 @@ def against_golden(net: IntNet, inputs: Inputs, program: Program) -> Reading:
             words = processor._emitted[-1]
             want = values[name][-1]
         else:
-            kept = len(i.counts) - i.reduced
-            words = processor.banks[i.d.bank][_addresses(i.d.base, i.d.strides, i.counts[:kept])]
+            outer = len(i.counts) - i.reduced
+            words = processor.banks[i.d.bank][_addresses(i.d.base, i.d.strides, i.counts[:outer])]
             # A state is held where it starts too, whether an instruction writes that or not.
             number = times[name, i.state] + i.state
             want = values[name][number] if number < len(values[name]) else values[name][-1]

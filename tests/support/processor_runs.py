@@ -86,7 +86,7 @@ def core_differences(net: IntNet, codes: Codes, *, lanes: int = 4, width: int = 
     `rtl_engines.simulate`."""
     engine = ProcessorEngine(net, trace=True, lanes=lanes, width=width)
     timed = "stall" not in bench
-    seen = simulate(engine, net, codes, timed=timed, **bench)
+    simulation = simulate(engine, net, codes, timed=timed, **bench)
     program = engine.program
     ticks: list[dict[str, NDArray[np.int64]]] = []
 
@@ -98,19 +98,19 @@ def core_differences(net: IntNet, codes: Codes, *, lanes: int = 4, width: int = 
     for k in range(len(next(iter(codes.values())))):
         ticks.clear()
         sample = processor.run(frames_of(net, codes, k))
-        if sample.ticks != seen.made[k] or len(ticks) != len(seen.ticks[k]):
-            found.append(f"sample {k}: {sample.ticks} ticks, the core made {seen.made[k]}")
+        if sample.ticks != simulation.made[k] or len(ticks) != len(simulation.ticks[k]):
+            found.append(f"sample {k}: {sample.ticks} ticks, the core made {simulation.made[k]}")
             continue
         found += [
             f"sample {k} tick {t}: {s}"
             for t, states in enumerate(ticks)
             for s, held in states.items()
-            if not np.array_equal(held, seen.ticks[k][t][s])
+            if not np.array_equal(held, simulation.ticks[k][t][s])
         ]
-        if timed and sample.clocks.total() != seen.busy[k]:
-            found.append(f"sample {k}: {sample.clocks.total()} clocks are stated, the core takes {seen.busy[k]}")
-        if not np.array_equal(sample.emitted, seen.outputs[k]):
-            found.append(f"sample {k}: outputs {sample.emitted}, of the core {seen.outputs[k]}")
+        if timed and sample.clocks.total() != simulation.busy[k]:
+            found.append(f"sample {k}: {sample.clocks.total()} clocks are stated, the core takes {simulation.busy[k]}")
+        if not np.array_equal(sample.emitted, simulation.outputs[k]):
+            found.append(f"sample {k}: outputs {sample.emitted}, of the core {simulation.outputs[k]}")
     return found
 
 

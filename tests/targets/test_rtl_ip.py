@@ -100,11 +100,11 @@ def faults(packaged: Packaged, ports: Ports, folder: Path) -> list[str]:
     expected = {"s_axis": ("axis", "slave"), "m_axis": ("axis", "master"), "s_axil": ("aximm", "slave")}
     if modes != {**expected, "clk": ("clock", "slave"), "rst": ("reset", "slave")}:
         lines.append(f"buses are {modes}")
-    said = {**packaged.parameters}
-    busy = said.pop(("clk", "ASSOCIATED_BUSIF"), "").split(":")
+    parameters = {**packaged.parameters}
+    busy = parameters.pop(("clk", "ASSOCIATED_BUSIF"), "").split(":")
     rest = {("clk", "ASSOCIATED_RESET"): "rst", ("rst", "POLARITY"): "ACTIVE_HIGH", ("s_axil", "PROTOCOL"): "AXI4LITE"}
-    if sorted(busy) != sorted(expected) or said != rest:
-        lines.append(f"clock of {busy}, {said}")
+    if sorted(busy) != sorted(expected) or parameters != rest:
+        lines.append(f"clock of {busy}, {parameters}")
     description = json.loads((folder / "core.json").read_text(encoding="utf-8"))
     if {name: offset for name, (offset, _) in packaged.registers.items()} != description["registers"]:
         lines.append("the registers are others")
@@ -137,26 +137,28 @@ def run_tcl(folder: Path, work: Path, script: str) -> Packaged:
     )
     assert done.returncode == 0, done.stderr
     values = [line.split("\t") for line in (work / "packaged").read_text(encoding="utf-8").splitlines()]
-    said = {(thing.split(":", 1)[0], thing.split(":", 1)[1], name): value for thing, name, value in values}
-    assert said["fileset", "sources", "top"] == "core"
-    assert said["file", "core_ooc.xdc", "USED_IN"] == "synthesis implementation out_of_context"
-    assert {name for (_, name, key), kind in said.items() if (key, kind) == ("file_type", "Memory File")} == {*contents}
-    assert said["bus", "s_axil", "slave_memory_map_ref"] == "s_axil"
+    facts = {(thing.split(":", 1)[0], thing.split(":", 1)[1], name): value for thing, name, value in values}
+    assert facts["fileset", "sources", "top"] == "core"
+    assert facts["file", "core_ooc.xdc", "USED_IN"] == "synthesis implementation out_of_context"
+    assert {name for (_, name, key), kind in facts.items() if (key, kind) == ("file_type", "Memory File")} == {
+        *contents
+    }
+    assert facts["bus", "s_axil", "slave_memory_map_ref"] == "s_axil"
     buses = {}
-    for (kind, path, name), value in said.items():
+    for (kind, path, name), value in facts.items():
         if kind == "bus" and name == "bus_type_vlnv":
-            mine = {p.split("/")[1]: pin for (k, p, _), pin in said.items() if k == "pin" and p.startswith(f"{path}/")}
-            assert said["bus", path, "abstraction_type_vlnv"] == value.replace(":1.0", "_rtl:1.0")
-            buses[path] = (value.split(":")[2], said["bus", path, "interface_mode"], mine)
+            mine = {p.split("/")[1]: pin for (k, p, _), pin in facts.items() if k == "pin" and p.startswith(f"{path}/")}
+            assert facts["bus", path, "abstraction_type_vlnv"] == value.replace(":1.0", "_rtl:1.0")
+            buses[path] = (value.split(":")[2], facts["bus", path, "interface_mode"], mine)
     return Packaged(
         buses,
-        {(p.split("/")[0], p.split("/")[1]): v for (k, p, _), v in said.items() if k == "parameter"},
+        {(p.split("/")[0], p.split("/")[1]): v for (k, p, _), v in facts.items() if k == "parameter"},
         {
-            p.split("/")[-1]: (int(v, 16), said["register", p, "access"])
-            for (k, p, n), v in said.items()
+            p.split("/")[-1]: (int(v, 16), facts["register", p, "access"])
+            for (k, p, n), v in facts.items()
             if k == "register" and n == "address_offset"
         },
-        said["core", "", "name"],
+        facts["core", "", "name"],
     )
 
 

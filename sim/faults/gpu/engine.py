@@ -73,7 +73,7 @@ class GpuSession(Session):
         return Sweeper(self.machine, self.outcomes, self.near)
 
     def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
-        outcome, distance = self.sweeper.every(state)
+        outcome, distance = self.sweeper.every(state, units)
         part = outcome[:, :, slice(*units)].permute(2, 3, 1, 0).contiguous()
         return Sweep(part.cpu().numpy().astype(np.uint8), distance.cpu().numpy().astype(np.int64))
 

@@ -57,20 +57,22 @@ class Sweeper:
         names = [s.name for s in self.machine.plan.net.states]
         return names.index(state), self.machine.plan.sizes[state], self.machine.plan.net.formats[state].bits
 
-    def every(self, state: str) -> tuple[Tensor, Tensor]:
+    def every(self, state: str, part: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """Outcomes of every flip, `[samples, T + 1, units, bits]` int8, and how far the states of each sample and tick
-        are off at the end, at most, `[samples, T + 1]` int32; on the card."""
+        are off at the end, at most, `[samples, T + 1]` int32; on the card. `part`: units `part[0]` to `part[1] - 1`
+        alone, the others have outcome -1."""
         import torch
 
         _, units, bits = self.flips(state)
+        first, stop = part or (0, units)
         counts = self.settled + 1
         samples = np.repeat(np.arange(self.samples), counts)
         ticks = np.arange(len(samples)) - np.repeat(np.cumsum(counts) - counts, counts)
         shape = (self.samples, self.ticks + 1, units, bits)
         outcome = torch.full(shape, -1, dtype=torch.int8, device=self.device)
         distance = torch.zeros(shape[:2], dtype=torch.int32, device=self.device)
-        size = np.full(len(samples), units * bits)
-        self._launch(state, samples, ticks, np.zeros_like(size), size, (outcome, distance, distance), seed=0, drawn=0)
+        ends = np.full(len(samples), first * bits), np.full(len(samples), stop * bits)
+        self._launch(state, samples, ticks, *ends, (outcome, distance, distance), seed=0, drawn=0)
         return outcome, distance
 
     def drawn(self, state: str, count: int, seed: int) -> Drawn:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from ....toolchain.arrays import Array
 from ....toolchain.ir import IntNet, State
 from ....toolchain.ir.ops import Op
-from ...process import usable_processors
+from ...process import run_process, usable_processors
 from ..engine import RESULT, Sweep
 from ..fast.clean import CleanRun
 from ..fast.graph import Layout
@@ -30,6 +29,8 @@ __all__ = ["COMPILER", "Native", "native_of"]
 
 COMPILER = "gcc"
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-std=gnu11", "-w")
+_LIMIT_S = 600.0
+"""For the compiler, which needs seconds."""
 _PIECES = 4
 """Pieces of work for each thread: a slow one delays the end little."""
 
@@ -151,9 +152,9 @@ def _columns(plan: Plan, op: Op) -> NDArray[np.bool_] | np.bool_:
 
 @lru_cache(maxsize=8)
 def _loaded(text: str) -> ctypes.CDLL:
-    """Compile and load a library; its files are gone once it is loaded."""
+    """Compile and load a library; its files are gone once it is loaded. Raises SimulatorError as `run_process`."""
     with tempfile.TemporaryDirectory(prefix="eqcompile-faults-") as folder:
         source, library = Path(folder) / "net.c", Path(folder) / "net.so"
         source.write_text(text, encoding="utf-8")
-        subprocess.run([COMPILER, *_FLAGS, "-o", str(library), str(source)], check=True, capture_output=True)
+        run_process([COMPILER, *_FLAGS, "-o", str(library), str(source)], cwd=Path(folder), timeout_s=_LIMIT_S)
         return ctypes.CDLL(str(library))
