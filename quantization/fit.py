@@ -39,7 +39,7 @@ _GROUP = 1 << 18
 _ROWS = 256
 """Entries of the rows that are descended together, and the fewest rows; of a smaller weight a quarter of the rows, so
 that what is in the making stays below the codes."""
-_PARTS, _FEWEST_ROWS = 4, 128
+_PARTS, _FEWEST_ROWS = 4, 64
 
 _RIDGE = 0.02
 """Times the mean of the moment's diagonal, added to it: calibration data are few, and weights that they do not excite

@@ -19,11 +19,11 @@ Reals: TypeAlias = NDArray[np.float64]
 Numbers: TypeAlias = Codes | Reals
 """Parameters and values of a net of either level."""
 
-_PART = 1 << 18
+_PART = 1 << 15
 
 
 def row_parts(array: Array) -> Iterator[slice]:
-    """Slices of the first axis of `[rows, *shape]`, of any dtype, about 2**18 entries each: so much is in the making at
+    """Slices of the first axis of `[rows, *shape]`, of any dtype, about 2**15 entries each: so much is in the making at
     once, however large it is."""
     rows = len(array)
     count = max(1, _PART * rows // max(array.size, 1))

@@ -108,9 +108,9 @@ class Circuit:
             seen: set[str] = set()
             distinct = []
             for s in sources:
-                distinct.append(self.place(f"{name}-again", nir.Scale(np.ones(size)), s) if s in seen else s)
+                distinct.append(self.place(f"{name}-again", nir.Scale(_equal(1.0, size)), s) if s in seen else s)
                 seen.add(s)
-            sources = [self.place(name, nir.Scale(np.ones(size)), *distinct)]
+            sources = [self.place(name, nir.Scale(_equal(1.0, size)), *distinct)]
         return Wire(sources[0], size, lo, hi)
 
     def prune(self, kept: Iterable[str]) -> None:
@@ -132,7 +132,7 @@ class Circuit:
         """1 where `x` (plus the nodes `more`) is at least `level`."""
         import nir
 
-        return self.place(name, nir.Threshold(np.full(x.size, level - 0.5)), x.name, *more)
+        return self.place(name, nir.Threshold(_equal(level - 0.5, x.size)), x.name, *more)
 
     def bits(self, name: str, x: Wire, shift: int) -> tuple[list[str], int]:
         """Nodes with the bits of `(x >> shift) - offset`, lowest first, and the offset: successive approximation."""
@@ -146,7 +146,7 @@ class Circuit:
             bit = self.above(f"{name}-bit{k}", x, (offset << shift) + (1 << (k + shift)), *taken)
             found.append(bit)
             if k:
-                taken.append(self.place(f"{name}-less{k}", nir.Scale(np.full(x.size, -float(1 << (k + shift)))), bit))
+                taken.append(self.place(f"{name}-less{k}", nir.Scale(_equal(-float(1 << (k + shift)), x.size)), bit))
         return found[::-1], offset
 
     def shifted(self, name: str, x: Wire, shift: int) -> Wire:
@@ -154,7 +154,7 @@ class Circuit:
         if shift == 0:
             return x
         bits, offset = self.bits(name, x, shift)
-        terms = [(Wire(b, x.size, 0, 1), np.full(x.size, float(1 << k))) for k, b in enumerate(bits)]
+        terms = [(Wire(b, x.size, 0, 1), _equal(float(1 << k), x.size)) for k, b in enumerate(bits)]
         return self.add(name, terms, offset, x.size, x.lo >> shift, x.hi >> shift)
 
     def gate(self, name: str, x: Wire, condition: Wire) -> Wire:
@@ -162,10 +162,10 @@ class Circuit:
         import nir
 
         bits, offset = self.bits(name, x, 0)
-        terms: list[Term] = [(condition, np.full(x.size, float(offset)))] if offset else []
+        terms: list[Term] = [(condition, _equal(float(offset), x.size))] if offset else []
         for k, bit in enumerate(bits):
-            both = self.place(f"{name}-and{k}", nir.Threshold(np.full(x.size, 1.5)), bit, condition.name)
-            terms.append((Wire(both, x.size, 0, 1), np.full(x.size, float(1 << k))))
+            both = self.place(f"{name}-and{k}", nir.Threshold(_equal(1.5, x.size)), bit, condition.name)
+            terms.append((Wire(both, x.size, 0, 1), _equal(float(1 << k), x.size)))
         return self.add(name, terms, 0, x.size, min(x.lo, 0), max(x.hi, 0))
 
     def steps(self, name: str, x: Wire, table: NDArray[np.int64], first: int) -> Wire:
@@ -175,7 +175,7 @@ class Circuit:
         for at in np.flatnonzero(rises):
             level = first + int(at) + 1
             step = Wire(self.above(f"{name}-step{at}", x, level), x.size, 0, 1)
-            terms.append((step, np.full(x.size, float(rises[at]))))
+            terms.append((step, _equal(float(rises[at]), x.size)))
         return self.add(name, terms, int(table[0]), x.size, int(table.min()), int(table.max()))
 
     def clamped(self, name: str, x: Wire, lo: int, hi: int) -> Wire:
@@ -183,14 +183,19 @@ class Circuit:
         terms: list[Term] = [(x, None)]
         bias = 0
         if x.lo < lo:
-            under = self.add(f"{name}-under", [(x, -np.ones(x.size))], lo, x.size, lo - x.hi, lo - x.lo)
+            under = self.add(f"{name}-under", [(x, _equal(-1.0, x.size))], lo, x.size, lo - x.hi, lo - x.lo)
             low = Wire(self.above(f"{name}-low", under, 1), x.size, 0, 1)
             terms.append((self.gate(f"{name}-rise", under, low), None))
         if x.hi > hi:
             over = self.add(f"{name}-over", [(x, None)], -hi, x.size, x.lo - hi, x.hi - hi)
             high = Wire(self.above(f"{name}-high", over, 1), x.size, 0, 1)
-            terms.append((self.gate(f"{name}-fall", over, high), -np.ones(x.size)))
+            terms.append((self.gate(f"{name}-fall", over, high), _equal(-1.0, x.size)))
         return self.add(name, terms, bias, x.size, max(x.lo, lo), min(max(x.hi, lo), hi))
+
+
+def _equal(value: float, size: int) -> Array:
+    """A vector of one number, which takes the memory of one: a table is hundreds of nodes of such vectors."""
+    return np.broadcast_to(np.float64(value), (size,))
 
 
 def _reach(wire: Wire, factor: Array | None) -> float:

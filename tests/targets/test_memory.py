@@ -10,7 +10,10 @@ import pytest
 from strategies import small_net
 
 from eqcompile.app.emission import emit_artifact
+from eqcompile.quantization.lower import lower
 from eqcompile.toolchain import arrays, registry
+from eqcompile.toolchain.importers.api import import_model
+from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import IntNet
 
 SIDES = (192, 448)
@@ -45,3 +48,26 @@ def test_an_emission_holds_few_bytes_a_weight(
     small, large = (side * side for side in SIDES)
     each = (peaks[1] - peaks[0]) / (large - small)
     assert each <= most, f"{each:.1f} bytes a weight"
+
+
+def peak_of_a_quantization(folder: Path, hidden: int) -> float:
+    """Bytes a weight of 784-hidden-10, from the file to integers."""
+    rng = np.random.default_rng(0)
+    shapes = {"in": (hidden, 784), "rec": (hidden, hidden), "out": (10, hidden)}
+    weights = {f"W_{n}.weight": rng.standard_normal(s).astype(np.float32) / s[1] ** 0.5 for n, s in shapes.items()}
+    biases = {f"W_{n}.bias": np.zeros(s[0], np.float32) for n, s in shapes.items()}
+    np.savez(folder / "net.npz", **weights, **biases)  # type: ignore[arg-type]
+    inputs = {"x": rng.random((64, 784))}
+    tracemalloc.start()
+    net = import_model(folder / "net.npz", family="models.LoopedMLP", settings={"steps": 30}).net
+    lower(net, QuantizeOptions(), calibration=inputs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / sum(p.value.size for p in net.params)
+
+
+def test_a_small_net_takes_few_bytes_a_weight_too(tmp_path: Path) -> None:
+    """Would break with 2**18 entries or with 128 rows in the making at once: 36 then."""
+    peak_of_a_quantization(tmp_path, 8)
+    each = peak_of_a_quantization(tmp_path, 256)
+    assert each <= 30, f"{each:.1f} bytes a weight"
