@@ -1,13 +1,13 @@
 """Do the artifacts of c, onnx and nir compute what golden computes, on the whole test set?
 
-    python benchmarks/equal.py [--target NAME ...] [--samples N] [--few N] [--mnist mnist.npz] [--out DIR]
+    python benchmarks/equal.py [--target NAME ...] [--only NET ...] [--samples N] [--few N] [--mnist mnist.npz]
 
 The trained digits nets (with `--mnist`, x_test and y_test as Keras distributes them, the ternary MNIST nets too)
 are emitted in every form of a target: for c both kernels and every packing of ternary weights. Each artifact is run by
 each simulator of its target, and every state after every step, every output and every number of steps is compared with
 golden. Simulators that are slow, such as the emulated Cortex-M, run the first `--few` samples. Prints and records
-the table, which names what a target refuses, and why. Steps and mismatches are simulated, seconds measured, with
-building the program. Ends with 1 if anything differs or a simulator is missing.
+the table, which names what a target refuses, and why; rows of what did not run stay as they were. Steps and mismatches
+are simulated, seconds measured, with building the program. Ends with 1 if anything differs or a simulator is missing.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ TIMEOUT_S = 3600.0
 Codes = NDArray[np.int64]
 
 
-def nets(samples: int, mnist: Path | None) -> Iterator[tuple[str, IntNet, list[Codes]]]:
+def nets(samples: int, mnist: Path | None, only: Sequence[str]) -> Iterator[tuple[str, IntNet, list[Codes]]]:
     """Name, integers and input codes in parts that fit in memory with every state of every step."""
-    for name in NETS:
+    for name in (n for n in NETS if n in only or not only):
         source = import_model(checkpoint(name)).net
         calibration = data.read_inputs(CALIBRATION, source)
         net = lower(source, QuantizeOptions(), calibration=calibration).net
         yield name, net, [data.encode(net, data.read_inputs(TEST, net, limit=samples))[0]["x"]]
     if mnist is not None:
         x, _ = images(mnist)
-        for name in MNIST_NETS:
+        for name in (n for n in MNIST_NETS if n in only or not only):
             net = mnist_net(name)
             yield name, net, batches(data.encode(net, {"x": x})[0]["x"])
 
@@ -107,6 +107,8 @@ def rows(name: str, net: IntNet, parts: Sequence[Codes], targets: Sequence[str],
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", action="append", choices=list(FORMS), help="repeat for several; default: all three")
+    nets_of = [*NETS, *MNIST_NETS]
+    parser.add_argument("--only", action="append", default=[], choices=nets_of, help="this net (may be repeated)")
     parser.add_argument("--samples", type=int, default=360, metavar="N", help="test digits (default: all 360)")
     parser.add_argument("--few", type=int, default=4, metavar="N", help="samples of slow simulators (default: 4)")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz: all its test images too")
@@ -114,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     found: list[Row] = []
     facts: dict[str, Row] = {}
-    for name, net, parts in nets(options.samples, options.mnist):
+    for name, net, parts in nets(options.samples, options.mnist, options.only):
         facts[name] = results.net_facts(name, net, run_golden(net, {"x": parts[0]}, trace=False))
         found += rows(name, net, parts, options.target or list(FORMS), options.few)
     words = "`benchmarks/equal.py` compares every state of every step on whole test sets with golden:"

@@ -17,6 +17,8 @@ TEST = EXAMPLES / "data" / "digits_test.npz"
 CALIBRATION = EXAMPLES / "data" / "digits_calibration.npz"
 NETS = ("digits_layered", "digits_certified", "digits_ternary", "digits_looped", "digits_lazy", "digits_cube")
 COUNTS = {"samples": "simulated", "steps": "simulated", "codes": "simulated", "mismatches": "simulated"}
+KEYS = ("net", "target", "arch", "form", "simulator", "by")
+"""What tells rows of one comparison apart."""
 
 Row = dict[str, Any]
 
@@ -48,16 +50,29 @@ def finish(
     nets: Mapping[str, Mapping[str, Any]],
     folder: Path,
 ) -> int:
-    """Print and record what ran, then what was refused and why (`refused` of a row); 1 if anything differs."""
-    ran = [[f"{r[k]:,}" if isinstance(r[k], int) else str(r[k]) for k in columns] for r in rows if "refused" not in r]
-    refused = [[r["net"], r["by"], _shortened(r["refused"])] for r in rows if "refused" in r]
+    """Print and record what ran, then what was refused and why (`refused` of a row); 1 if anything differs.
+
+    Rows of an earlier run whose net, form and simulator did not run now stay.
+    """
+    every = results.joined(name, rows, KEYS, folder)
+    ran = [[f"{r[k]:,}" if isinstance(r[k], int) else str(r[k]) for k in columns] for r in every if "refused" not in r]
+    refused = [[r["net"], r["by"], _shortened(r["refused"])] for r in every if "refused" in r]
     sys.stdout.write(table(tuple(columns), ran) + "\n")
     blocks = [results.text(words), results.table(columns, ran)]
     if refused:
         head = {"net": "", "refused by": "", "because": "computed"}
         sys.stdout.write(f"\n{table(tuple(head), refused)}\n")
         blocks.append(results.table(head, refused))
-    results.record(name, title, blocks, data=list(rows), nets=list(nets.values()), folder=folder)
+    results.record(
+        name,
+        title,
+        blocks,
+        data=every,
+        nets=results.joined_nets(name, [*nets.values()], folder),
+        note=results.origins(every),
+        older=results.older(name, folder),
+        folder=folder,
+    )
     return 0 if all(r.get("equal", True) for r in rows) else 1
 
 

@@ -1,6 +1,6 @@
 """What is proved of labels after upsets of any states, beside what attacks reach, on nets that recur and contract.
 
-    python benchmarks/recovery.py [--data mnist.npz] [--limit 1000] [--pairs 400000] [--jobs 2]
+    python benchmarks/recovery.py [--data mnist.npz] [--limit 1000] [--pairs 400000] [--jobs 2] [--only mnist_layered]
 
 Without `--data` (x_train, x_test, y_test as Keras distributes them) the digits nets alone. For each net, on the first
 images of its test set: accuracy of the integers with and without the recurrence, when runs settle, for which share of
@@ -16,7 +16,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -49,6 +49,7 @@ SHARPEST = 6
 """Attacks by the gradient look 1 to this many ticks ahead."""
 
 Codes = Mapping[str, NDArray[np.int64]]
+Row = dict[str, Any]
 
 
 def load(name: str, data: Path | None, limit: int) -> tuple[IntNet, Codes, NDArray[np.int64]]:
@@ -224,11 +225,15 @@ def main() -> int:
     parser.add_argument(
         "--pairs", type=int, default=400_000, help="(state, step) pairs of attacks on each net (default: %(default)s)"
     )
+    parser.add_argument("--only", action="append", choices=NETS, help="only this net (may be repeated)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s, all cores)")
     results.add_folder(parser)
     options = parser.parse_args()
-    names = [n for n in NETS if options.data or not n.startswith("mnist")]
-    measured = [measure(name, options) for name in names]
+    names = [n for n in options.only or NETS if options.data or not n.startswith("mnist")]
+    fresh = [measure(name, options) for name in names]
+    rows = ordered(results.joined("recovery", [row for _, row in fresh], ("net",), options.out))
+    nets = ordered(results.joined_nets("recovery", [fact for fact, _ in fresh], options.out))
+    measured = list(zip(nets, rows, strict=True))
     blocks = [
         results.table(
             {
@@ -322,10 +327,14 @@ def main() -> int:
             ],
         ),
     ]
-    title = "What is proved of labels after upsets of any states"
-    nets, rows = zip(*measured, strict=True)
-    results.record("recovery", title, blocks, data=list(rows), nets=list(nets), folder=options.out)
-    return int(any(r["broken"] for r in rows))
+    title, note = "What is proved of labels after upsets of any states", results.origins(rows)
+    results.record("recovery", title, blocks, data=rows, nets=nets, note=note, folder=options.out)
+    return int(any(row["broken"] for _, row in fresh))
+
+
+def ordered(rows: Iterable[Row]) -> list[Row]:
+    """Rows of nets in the order of NETS."""
+    return sorted(rows, key=lambda row: NETS.index(row["net"]))
 
 
 if __name__ == "__main__":

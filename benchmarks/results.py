@@ -55,7 +55,7 @@ SECTIONS = {
             "faults_cross_parallel",
             "faults_cross_lattice",
         ),
-        *("harden", "protect", "reclamp", "recovery", "healing", "exactness"),
+        *("harden", "protect", "reclamp", "recovery", "healing", "exactness", "recurrence", "balance"),
     ),
     "The tests": ("mutants",),
 }
@@ -74,6 +74,7 @@ _TOOLS = (
 )
 
 Block = dict[str, Any]
+Row = dict[str, Any]
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
@@ -120,20 +121,18 @@ def record(
     data: object,
     nets: Sequence[Mapping[str, Any]] = (),
     note: str = "",
+    older: Sequence[Block] = (),
     folder: Path = FOLDER,
 ) -> Path:
     """Write `folder/NAME.json` with the commit, the date, the class of the machine and the versions of the tools.
 
-    `data` are the rows with every figure, peers, ratios and limits, as JSON values.
+    `data` are the rows with every figure, peers, ratios and limits, as JSON values; `older` as the function has it.
     """
     if not any(name in names for names in SECTIONS.values()):
         raise ValueError(f"{name} stands in no section of the page")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
-    )
     document = {
         "title": title,
-        "measured_at": commit.stdout.strip(),
+        "measured_at": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
             "class": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}",
@@ -145,12 +144,66 @@ def record(
         "note": note,
         "blocks": list(blocks),
         "data": data,
+        **({"older": list(older)} if older else {}),
     }
     path = folder / f"{name}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stderr.write(f"{path}\n")
     return path
+
+
+def commit() -> str:
+    """The short hash of the commit that runs."""
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+def joined(name: str, rows: Sequence[Mapping[str, Any]], keys: Sequence[str], folder: Path = FOLDER) -> list[Row]:
+    """Rows of this run, each with its commit as `at`, and those of `folder/NAME.json` that none of them replaces.
+
+    Rows are the same whose values of `keys` are. Earlier rows keep their place and their commit.
+    """
+    earlier, here = _earlier(name, folder), commit()
+    found = {_key(row, keys): {"at": earlier["measured_at"], **row} for row in earlier["data"]}
+    return [*(found | {_key(row, keys): {**row, "at": here} for row in rows}).values()]
+
+
+def joined_nets(name: str, nets: Sequence[Mapping[str, Any]], folder: Path = FOLDER) -> list[Row]:
+    """Facts of the nets of this run, and those of earlier runs whose nets did not run now."""
+    return [*({n["net"]: dict(n) for n in [*_earlier(name, folder)["nets"], *nets]}).values()]
+
+
+def older(name: str, folder: Path = FOLDER) -> list[Block]:
+    """Tables of an earlier run whose rows were not kept as data, to stand behind those of this run."""
+    earlier = _earlier(name, folder)
+    blocks: list[Block] = earlier.get("older", [])
+    if blocks or "data" in _read(name, folder) or not earlier["measured_at"]:
+        return blocks
+    return [text(f"Measured at {earlier['measured_at']}, not run again since:"), *earlier["blocks"]]
+
+
+def _earlier(name: str, folder: Path) -> dict[str, Any]:
+    """The record of an earlier run; without rows if there is none, or if it holds none."""
+    return {"measured_at": "", "data": [], "nets": [], **_read(name, folder)}
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def _key(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in keys)
+
+
+def origins(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A note of which rows were measured at which earlier commit; empty if all were at this one."""
+    here, older = commit(), dict[str, dict[str, None]]()
+    for row in rows:
+        if row["at"] != here:
+            older.setdefault(row["at"], {})[row["net"]] = None
+    return " ".join(f"Rows of {', '.join(nets)} at {at}." for at, nets in older.items())
 
 
 def render(folder: Path = FOLDER) -> str:
@@ -172,7 +225,7 @@ def render(folder: Path = FOLDER) -> str:
 
 def _shown(document: Mapping[str, Any]) -> list[str]:
     lines = ["", f"### {document['title']}", "", _origin(document)]
-    for block in document["blocks"]:
+    for block in [*document["blocks"], *document.get("older", ())]:
         lines += ["", block["text"]] if "text" in block else ["", *_table(block)]
     if document.get("nets"):
         rows = [

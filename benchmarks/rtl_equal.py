@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import results
-from equality import CALIBRATION, COUNTS, EXAMPLES, NETS, TEST, Row, counts, finish
+from equality import CALIBRATION, COUNTS, NETS, TEST, Row, checkpoint, counts, finish
 
 from eqcompile.app import compile as pipeline
 from eqcompile.targets.rtl.engines import architectures
@@ -59,7 +59,7 @@ def rows(
     name = " ".join([arch, *(f"{k}={v}" for k, v in options.items())])
     row: Row = {"net": net, "arch": name}
     request = pipeline.CompileRequest(
-        model=EXAMPLES / "checkpoints" / f"{net}.pt",
+        model=checkpoint(net),
         target=registry.target_class("rtl").of(arch=arch, **options),
         # Make takes no spaces and no equals signs in a path.
         output=folder / "-".join([net, arch, *(f"{k}{v}" for k, v in options.items())]),

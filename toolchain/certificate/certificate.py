@@ -205,6 +205,7 @@ class Certificate:
         ]
 
 
+@np.errstate(under="ignore")  # rounding up from zero underflows; some libraries make NumPy raise
 def certify(net: Net, *, norms: bool = False) -> Certificate:
     """The certificate of a verified net, of either level. `norms`: of an integer net, in other norms too, which costs
     seconds at a thousand units."""
