@@ -1,11 +1,12 @@
 """Ternary MNIST networks on the serial core: every state at every step of the whole test set, and the clocks.
 
-    python benchmarks/mnist_rtl.py --data mnist.npz [--net mnist_layered ...] [--images 10000] [--out DIR]
+    python benchmarks/mnist_rtl.py --data mnist.npz [--net mnist_layered ...] [--images 10000] [--few 8]
 
 `mnist.npz` holds x_test and y_test, as Keras distributes it. The emitted core runs in the native Verilator driver, and
 in both cocotb simulators on a few images; states, outputs and ticks are compared with golden. The same core with the
 dense schedule, in which a code is an event whether it changed or not, says what the events save. Clocks and mismatches
-are simulated, the accuracy is that of the core's outputs. `benchmarks/rtl.py` places and routes this core.
+are simulated, the accuracy is that of the core's outputs. `benchmarks/rtl.py` places and routes this core. Nets that do
+not run keep the rows that they have in the record.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run, Simulator
 from eqcompile.toolchain.ir import IntNet
 
-FEW = 8
 TIMEOUT_S = 3600.0
 COLUMNS = {
     "net": "",
@@ -106,12 +106,13 @@ class Dense(Serial):
         return SerialEngine(net, trace=trace, inject=inject, lanes=self.lanes, dense=True)
 
 
-def measure(name: str, x: NDArray[np.float64], y: NDArray[Any]) -> dict[str, Any]:
-    """One net: rows of its cores and simulators, additions with and without events, and facts of the net."""
+def measure(name: str, x: NDArray[np.float64], y: NDArray[Any], few: int) -> dict[str, Any]:
+    """One net: rows of its cores and simulators, additions with and without events, and facts of the net. The cocotb
+    simulators run the first `few` images."""
     net = mnist_net(name)
     codes = data.encode(net, {"x": x})[0]["x"]
     parts = list(zip(batches(codes), batches(y), strict=True))
-    first = golden.run(net, {"x": codes[:FEW]})
+    first = golden.run(net, {"x": codes[:few]})
     rows: list[dict[str, Any]] = []
     dense = event = 0
     for label, core in (("serial", Serial()), ("serial, dense schedule", Dense())):
@@ -128,7 +129,7 @@ def measure(name: str, x: NDArray[np.float64], y: NDArray[Any]) -> dict[str, Any
             rows.append({"net": name, "core": label, **joined(whole)})
             if not isinstance(core, Dense):
                 for simulator in (VerilatorSimulator(), IcarusSimulator()):
-                    row = compared(artifact, simulator, codes[:FEW], first, y[:FEW])
+                    row = compared(artifact, simulator, codes[:few], first, y[:few])
                     rows.append({"net": name, "core": label, **joined([row])})
     return {
         "rows": rows,
@@ -138,12 +139,12 @@ def measure(name: str, x: NDArray[np.float64], y: NDArray[Any]) -> dict[str, Any
     }
 
 
-def words(name: str, figures: dict[str, Any], images: int) -> str:
-    dense, event = figures["additions"]["dense"], figures["additions"]["event"]
+def words(figures: dict[str, Any]) -> str:
+    dense, event, images = figures["additions"]["dense"], figures["additions"]["event"], figures["compared"]
     return (
-        f"{name}: events skip {1 - event / dense:.1%} of {dense / images:.0f} recurrent additions an image; the dense "
-        f"schedule takes {figures['clocks_of_dense_schedule']:.2f} times as many clocks on the same core (mean; "
-        "simulated)."
+        f"{figures['net']}: events skip {1 - event / dense:.1%} of {dense / images:.0f} recurrent additions an image; "
+        f"the dense schedule takes {figures['clocks_of_dense_schedule']:.2f} times as many clocks on the same core "
+        "(mean; simulated)."
     )
 
 
@@ -153,22 +154,31 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_test and y_test")
     parser.add_argument("--net", action="append", choices=NETS, help="only this net (may be repeated)")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="the first N (default: all)")
+    parser.add_argument("--few", type=int, default=8, metavar="N", help="of the cocotb simulators (default: 8)")
     results.add_folder(parser)
     options = parser.parse_args()
     x, y = (v[: options.images] for v in images(options.data))
-    figures = {name: measure(name, x, y) for name in options.net or NETS}
-    rows = [row for of_net in figures.values() for row in of_net["rows"]]
-    texts = [words(name, of_net, len(x)) for name, of_net in figures.items()]
-    cells = lines(rows)
+    fresh = [{"net": name, "compared": len(x), **measure(name, x, y, options.few)} for name in options.net or NETS]
+    facts = [figures.pop("facts") for figures in fresh]
+    every = results.joined("mnist_rtl", fresh, ("net",), options.out)
+    texts = [words(figures) for figures in every]
+    cells = lines([row for figures in every for row in figures["rows"]])
     sys.stdout.write("\n\n".join((table(tuple(COLUMNS), cells), *texts)) + "\n")
-    blocks = [
-        results.text("`benchmarks/mnist_rtl.py`, every state of every step against golden."),
-        results.table(COLUMNS, cells),
-        *map(results.text, texts),
-    ]
-    facts = [of_net.pop("facts") for of_net in figures.values()]
-    results.record("mnist_rtl", "MNIST on the serial core", blocks, data=figures, nets=facts, folder=options.out)
-    return 0 if not any(r["mismatches"] for r in rows) else 1
+    results.record(
+        "mnist_rtl",
+        "MNIST on the serial core",
+        [
+            results.text("`benchmarks/mnist_rtl.py`, every state of every step against golden."),
+            results.table(COLUMNS, cells),
+            *map(results.text, texts),
+        ],
+        data=every,
+        nets=results.joined_nets("mnist_rtl", facts, options.out),
+        note=results.origins(every),
+        older=results.older("mnist_rtl", options.out),
+        folder=options.out,
+    )
+    return int(any(row["mismatches"] for figures in fresh for row in figures["rows"]))
 
 
 if __name__ == "__main__":

@@ -197,12 +197,12 @@ def _key(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row.get(key) for key in keys)
 
 
-def origins(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A note of which rows were measured at which earlier commit; empty if all were at this one."""
+def origins(rows: Sequence[Mapping[str, Any]], key: str = "net") -> str:
+    """A note of which rows, named by their value of `key`, were measured at which other commit; empty if none."""
     here, older = commit(), dict[str, dict[str, None]]()
     for row in rows:
         if row["at"] != here:
-            older.setdefault(row["at"], {})[row["net"]] = None
+            older.setdefault(row["at"], {})[row[key]] = None
     return " ".join(f"Rows of {', '.join(nets)} at {at}." for at, nets in older.items())
 
 

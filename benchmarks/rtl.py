@@ -5,7 +5,7 @@
 Prints a paragraph for each core and records the table. Cells and frequencies are estimated by place and route (Yosys,
 nextpnr), with buses and control, without a trace port. Clocks are simulated (Verilator) over the whole test set, whose
 outputs and ticks are compared with golden: the program ends with 1 if any differs. The time of an inference is the
-product of a simulated and an estimated figure.
+product of a simulated and an estimated figure. Cases that do not run keep the rows that they have in the record.
 """
 
 from __future__ import annotations
@@ -185,9 +185,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "slowest "
         "to fastest; clocks over the whole test set, from the first code in to the last code out."
     )
-    blocks = [results.text(words), results.table(COLUMNS, [row for case in rows for row in cells(case)])]
-    title = "Cells, clocks and latency"
-    results.record("rtl", title, blocks, data=rows, nets=list(facts.values()), folder=options.out)
+    every = results.joined("rtl", rows, ("case",), options.out)
+    blocks = [results.text(words), results.table(COLUMNS, [row for case in every for row in cells(case)])]
+    results.record(
+        "rtl",
+        "Cells, clocks and latency",
+        blocks,
+        data=every,
+        nets=results.joined_nets("rtl", [*facts.values()], options.out),
+        note=results.origins(every, "case"),
+        older=results.older("rtl", options.out),
+        folder=options.out,
+    )
     return 1 if any(r["differ_from_golden"] for r in rows) else 0
 
 
