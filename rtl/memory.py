@@ -121,6 +121,10 @@ class Ram(wiring.Component):
             depth, init = 1 << self.address_bits, ()
             attrs |= {"contents": platform.add(self, depth)}
         words = Memory(shape=unsigned(self.width), depth=depth, init=init, attrs=attrs)
+        if isinstance(platform, ContentFiles) and not any(init):
+            # Amaranth spells out every bit that a memory starts with, which takes minutes where it is wide and deep.
+            # One word stands for all the others that are 0: `verilog.memories` adds them.
+            words.data.init._raw = [0]
         m.submodules.words = self.words = words
         read = words.read_port(domain="comb" if self.wipes else "sync")
         write = words.write_port(granularity=self.width // self.parts if self.parts > 1 else None)

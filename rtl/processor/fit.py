@@ -53,7 +53,9 @@ def fit(program: Program, needs: Description, core: Description, where: str) -> 
         program.image,
         core=new,
         program=tuple(encode(new, i) for i in instructions),
-        weights=tuple(_word(word, old, new, bits) for word in program.image.weights),
+        weights=program.image.weights
+        if old.code_bits == new.code_bits
+        else tuple(_word(word, old, new, bits) for word in program.image.weights),
         words={(places[bank], base): codes for (bank, base), codes in program.image.words.items()},
     )
     states = {name: (places[bank], *rest) for name, (bank, *rest) in program.states.items()}

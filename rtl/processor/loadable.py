@@ -118,12 +118,12 @@ def words_of(image: Image, description: Description, schedule: Schedule, inputs:
     sections = _sections(image, layout)
     head = [MAGIC, VERSION, description.digest, schedule.steps | schedule.tolerance << 16, inputs, outputs]
     head += [len(entries) for entries in sections]
-    words = head + [
-        word
+    body = b"".join(
+        entry.to_bytes(4 * layout.words(section), "little")
         for section, entries in zip(Section, sections, strict=True)
-        for lead, entry in entries
-        for word in (*lead, *_split(entry, layout.words(section) - len(lead)))
-    ]
+        for entry in entries
+    )
+    words = head + np.frombuffer(body, "<u4").tolist()
     return [*words, crc_of(words)]
 
 
@@ -132,22 +132,18 @@ def crc_of(words: Sequence[int]) -> int:
     return zlib.crc32(np.array(words, "<u4").tobytes())
 
 
-def _sections(image: Image, layout: Layout) -> list[list[tuple[tuple[int, ...], int]]]:
+def _sections(image: Image, layout: Layout) -> list[list[int]]:
     tables = [int(code) & (1 << layout.bits[Section.TABLES]) - 1 for code in image.tables]
     rows = [int(first) | int(count) - 1 << layout.weight_bits for first, count in image.columns]
-    plain = [[((), int(entry)) for entry in part] for part in (image.program, image.weights, rows, tables)]
-    return [*plain, list(_parameters(image))]  # type: ignore[list-item]
+    return [list(image.program), list(image.weights), rows, tables, list(_parameters(image))]
 
 
-def _parameters(image: Image) -> Iterator[tuple[tuple[int, ...], int]]:
+def _parameters(image: Image) -> Iterator[int]:
+    """Bank and address in the lowest word, the code above it."""
     for (bank, base), codes in image.words.items():
         mask = (1 << image.core.banks[bank].bits) - 1
         for k, code in enumerate(codes):
-            yield (bank << BANK_SHIFT | base + k,), int(code) & mask
-
-
-def _split(entry: int, words: int) -> list[int]:
-    return [entry >> 32 * k & 0xFFFFFFFF for k in range(words)]
+            yield bank << BANK_SHIFT | base + k | (int(code) & mask) << 32
 
 
 def image_of(words: Sequence[int], description: Description) -> Image:

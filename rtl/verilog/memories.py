@@ -17,8 +17,14 @@ __all__ = ["deepen"]
 
 
 def deepen(module: Module) -> None:
-    """Add the words, in place: zeros to what is written, copies to tables."""
+    """Add the words, in place: zeros to what is written, copies to tables, and zeros that were left out behind the
+    first words (`rtl.memory`)."""
     ports = [c for c in module.cells if c.kind in ("$memrd_v2", "$memwr_v2")]
+    for cell in module.cells:
+        if cell.kind == "$meminit_v2":
+            memory, (chunk,) = module.memories[memory_of(cell)], cell.ports["DATA"]
+            bits = chunk.bits.rjust(memory.width * memory.depth, "0")
+            cell.ports["DATA"] = (Chunk("", 0, len(bits), bits),)
     written = {memory_of(c) for c in ports if c.kind == "$memwr_v2"}
     for name, memory in module.memories.items():
         reach = max((1 << bits_of(c.ports["ADDR"]) for c in ports if memory_of(c) == name), default=0)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
-from .choices import assignments, bit_at, branches_of, is_chain, is_choice, reset_first
+from .choices import assignments, branches_of, is_chain, is_choice, reset_first
 from .expressions import Expressions, constant, primary, span
 from .names import Names, wire_names, written
 from .rtlil import Assign, Cell, Chunk, Module, Process, Spec, Statement, Switch, memory_of, part_of
@@ -83,7 +84,7 @@ class ModuleText:
         ports.sort(key=lambda w: (w.name not in ("\\clk", "\\rst"), w.name))
         yield " ("
         for i, port in enumerate(ports):
-            kind = "reg" if self._is_reg(port.name) else "wire"
+            kind = "reg" if port.name in self._regs else "wire"
             comma = "," if i < len(ports) - 1 else ""
             yield f"{TAB}{port.kind} {kind} {span(port.width)}{written(self.wires[port.name])}{comma}"
         yield ");"
@@ -98,8 +99,10 @@ class ModuleText:
                 yield from (TAB + line for line in self._instance(cell, modules))
         yield "endmodule"
 
-    def _is_reg(self, wire: str) -> bool:
-        return wire in self.registers or any(wire in c.driven for c in self._synchronous_reads())
+    @cached_property
+    def _regs(self) -> set[str]:
+        """Wires that a clocked block assigns."""
+        return {*self.registers, *(wire for c in self._synchronous_reads() for wire in c.driven)}
 
     def _synchronous_reads(self) -> list[Cell]:
         return [c for c in self.module.cells if c.kind == "$memrd_v2" and c.parameters["CLK_ENABLE"] == "1"]
@@ -108,7 +111,7 @@ class ModuleText:
         for wire in self.module.wires.values():
             if not wire.kind and wire.name not in self.absorbed and wire.width:
                 yield from (f"(* {key} = {value} *)" for key, value in wire.attributes.items())
-                kind = "reg" if self._is_reg(wire.name) else "wire"
+                kind = "reg" if wire.name in self._regs else "wire"
                 yield f"{kind} {span(wire.width)}{written(self.wires[wire.name])};"
         for memory in self.module.memories.values():
             yield from (f"(* {key} = {value} *)" for key, value in memory.attributes.items() if key != CONTENTS)
@@ -239,7 +242,7 @@ class ModuleText:
 
     def _writes(self, cell: Cell) -> Iterator[str]:
         """One line for each run of bits that are written together."""
-        enables = [bit_at(cell.ports["EN"], i) for i in range(cell.integer("WIDTH"))]
+        enables = [chunk.cut(i, 1) for chunk in reversed(cell.ports["EN"]) for i in range(chunk.width)]
         low = 0
         while low < len(enables):
             high = low

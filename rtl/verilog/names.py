@@ -79,14 +79,19 @@ class Names:
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self.taken = set(taken)
+        self._last: dict[tuple[str, bool], int] = {}
 
     def unique(self, name: str, *, numbered: bool = False) -> str:
         """The name, or with the next free number behind it; `numbered` has one in any case."""
         base, number = _plain(name), 1
         text = f"{base}_{number}" if numbered else base
+        if text in self.taken:
+            # All numbers up to the last one that was given are taken.
+            number = self._last.get((base, numbered), 1)
         while text in self.taken:
             number += 1
             text = f"{base}_{number}"
+        self._last[base, numbered] = number
         self.taken.add(text)
         return text
 

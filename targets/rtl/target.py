@@ -54,8 +54,6 @@ PROCESSOR = "processor"
 """The architecture whose cores take images."""
 EMITTING = {"amaranth": "amaranth"}
 """Packages that emitting needs, by module."""
-EMISSION_S = 16.5
-"""Seconds that a megabit of weight memory takes to emit: 347 s were measured for 21 Mbit."""
 ANNOUNCED_S = 20.0
 BoardName = Literal["colorlight-i5", "ecpix5", "hx8k", "icebreaker", "icesugar", "orangecrab", "ulx3s"]
 RUNNING = {"cocotb": "cocotb", "cocotbext": "cocotbext-axi"}
@@ -248,7 +246,7 @@ class RtlPlan(Plan):
     @property
     def stage(self) -> str:
         megabits = self.architecture.memory_bits(self.net) / 1e6
-        seconds = EMISSION_S * megabits
+        seconds = self.architecture.emission_s * megabits
         if seconds < ANNOUNCED_S:
             return "emit"
         return f"emit ({megabits:.1f} Mbit of weights take about {max(1, round(seconds / 60))} min [estimated])"
