@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ...toolchain.ir import Interval, ops
 from ..clike import Shape, contiguous
+from .lanes import MACRO
 from .layout import CType, Field, narrowest, signed
 from .program import Program
 from .region import Region
@@ -74,8 +75,17 @@ def write_map(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) 
         return [f"const {word} delta = {entry};", *test, *inner]
 
     if seen is not None and len(x.shape) == 1 and x.plain and x.shape[0] % RUN == 0:
-        return lines + _runs(x, seen, body, pad)
-    return lines + loops(x.shape, body, pad)
+        added = _runs(x, seen, body, pad)
+    else:
+        added = loops(x.shape, body, pad)
+    update = None
+    if isinstance(op, ops.Linear) and len(x.shape) == 1 and x.plain and not block.dense:
+        update = program.updater(op, narrowest(x.interval), None if seen is None else narrowest(seen.interval))
+    if update is None:
+        program.spare[function] = False
+        return lines + added
+    given = f"&{base}[0], &{x.ref}[0]" + ("" if seen is None else f", &{seen.ref}[0]")
+    return [*lines, f"#ifdef {MACRO}", f"{pad}{update}({given});", "#else", *added, "#endif"]
 
 
 def _dots(block: Region, op: ops.Linear, x: Value, function: str, pad: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ...toolchain.ir import Interval
+from .lanes import FEWEST, Lanes
 from .layout import CType, signed
 from .storage import Constant, Entries, Integers, Matrix, added, least_bytes, lists_of
 
@@ -23,6 +24,8 @@ Pack = Literal["auto", "2bit", "5trit", "int8"]
 TRITS = 5
 PLANES = {2: (8, 4), 3: (16, 5), 4: (8, 2), 5: (16, 3), 6: (32, 5)}
 """Bits of a code: bits of a word, and codes in it. Codes of 7 or 8 bits take a byte each."""
+HALVES = {2: (16, 8), 3: (16, 5), 4: (16, 4), 5: (16, 3)}
+"""The same of words that fill the lanes of vector registers, where a column is made of such."""
 
 
 def matrix_of(name: str, columns: Integers, pack: Pack, data: str) -> Matrix:
@@ -47,9 +50,10 @@ def rows_of(name: str, columns: Integers, pack: Pack, data: str) -> Matrix | Non
     if stored.storage.startswith("int"):
         codes = Constant.of(name, rows, stored.constants[0].type)
         words, terms = rows.shape[1], ["total += x[j] * w[j];"]
-    elif found and rows.shape[1] % PLANES[found][1] == 0:
+    elif found and rows.shape[1] % _layout(found, rows.shape[1])[1] == 0:
         codes, offset, words = _words(name, rows, found)
-        terms = [f"total += x[j + {k * words}] * (T{_code(k, found)} - {offset});" for k in range(PLANES[found][1])]
+        per = rows.shape[1] // words
+        terms = [f"total += x[j + {k * words}] * (T{_code(k, found)} - {offset});" for k in range(per)]
     else:
         return None
 
@@ -103,8 +107,9 @@ def _plain(name: str, columns: Integers, data: str) -> Matrix:
 def _planes(name: str, columns: Integers, bits: int, data: str) -> Matrix:
     """Code `k * words + j` of a column stands in bits `k * bits ..` of word j, plus `2**(bits - 1)`: a loop over j
     touches neighbours in every plane."""
-    per = PLANES[bits][1]
+    per = _layout(bits, columns.shape[1])[1]
     codes, offset, words = _words(name, columns, bits)
+    lanes = Lanes(f"{data}.{name}", words, bits, offset) if codes.type.bits == 16 and words % FEWEST == 0 else None
 
     def body(acc: CType, factor: str) -> list[str]:
         lines = []
@@ -113,12 +118,18 @@ def _planes(name: str, columns: Integers, bits: int, data: str) -> Matrix:
             lines.append(added(acc, f"acc[j + {k * words}]", f"delta * ({code} - {offset})"))
         return [f"    const {codes.type} *w = &{data}.{name}[column * {words}];", *_loop(words, lines)]
 
-    return Matrix(f"{bits}-bit", (codes,), per * words, body)
+    return Matrix(f"{bits}-bit", (codes,), per * words, body, lanes)
+
+
+def _layout(bits: int, length: int) -> tuple[int, int]:
+    """Bits of a word, and codes in it, for vectors of so many codes."""
+    word, per = HALVES.get(bits, (0, 1))
+    return (word, per) if word and length % (per * FEWEST) == 0 else PLANES[bits]
 
 
 def _words(name: str, vectors: Integers, bits: int) -> tuple[Constant, int, int]:
     """Vectors packed in planes, the number that was added to each code, and the words of a vector."""
-    width, per = PLANES[bits]
+    width, per = _layout(bits, vectors.shape[1])
     split, words = _pad(vectors, per)
     # Ternary codes are stored plus 1; others in offset binary.
     offset = 1 if bits == 2 and int(vectors.min()) >= -1 else 1 << (bits - 1)

@@ -47,6 +47,12 @@ class Program:
     functions: dict[str, list[str]] = field(default_factory=dict)
     helpers: set[str] = field(default_factory=set)
     values: dict[str, Value] = field(default_factory=dict)
+    widths: list[int] = field(default_factory=list)
+    """Lanes at most of the matrices whose columns are added in vector registers."""
+    lanes_only: set[str] = field(default_factory=set)
+    """Functions of vector registers."""
+    spare: dict[str, bool] = field(default_factory=dict)
+    """Functions that add a column: whether they are called only where there are no vector registers."""
     clears: list[Field] = field(default_factory=list)
     """Fields that a new sample starts with zeros: accumulators of events and what they have seen."""
 
@@ -147,6 +153,31 @@ class Program:
                 "}",
             ]
         return function, storage, factor
+
+    def updater(self, op: ops.Linear, x: CType, seen: CType | None) -> str | None:
+        """The C function that brings the accumulators of `op` up to an operand of type `x` in vector registers; `seen`:
+        the type of the operand that they have, None if they are zeros. None where registers do not serve."""
+        plain, storage, _ = self.adder(op)
+        lanes = storage.lanes
+        if lanes is None or seen not in (None, x):
+            return None
+        total, _, product = self.accumulator(op)
+        acc, entries, events = signed(total), math.prod(self.shapes[op.x]), seen is not None
+        listed = lanes.listed(acc, product, x, entries)
+        if not listed:
+            return None
+        adder = self.name(f"{op.weight}.add_all.{acc.bits}")
+        if adder not in self.functions:
+            self.widths.append(lanes.width)
+            self.functions[adder] = lanes.adder(adder, acc)
+        function = self.name(f"{op.weight}.{'update' if events else 'start'}.{acc.bits}.{x}.{listed}")
+        if function not in self.functions:
+            self.functions[function] = lanes.updater(
+                function, adder, acc, x, events=events, entries=entries, listed=listed
+            )
+        self.lanes_only |= {adder, function}
+        self.spare.setdefault(plain, True)
+        return function
 
     def dotter(self, op: ops.Linear, x: CType) -> tuple[str, Matrix] | None:
         """The C function that multiplies one row of the weights of `op` with a vector, if they are stored so."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...toolchain.ir import Interval
 from ...toolchain.passes import Taps
+from .lanes import Lanes
 from .layout import CType, narrowest, signed
 
 __all__ = ["Constant", "Entries", "Integers", "Matrix", "added", "least_bytes", "lists_of"]
@@ -65,13 +66,15 @@ def _literals(values: Integers, bits: int) -> Iterator[str]:
 class Matrix:
     """A stored matrix. `padded`: entries of an accumulator, at least the number of outputs; those behind stay 0.
 
-    `body`: lines of the C function that adds a column, from the types of the accumulator and of the factor.
+    `body`: lines of the C function that adds a column, from the types of the accumulator and of the factor. `lanes`:
+    where its columns fill vector registers.
     """
 
     storage: str
     constants: tuple[Constant, ...]
     padded: int
     body: Callable[[CType, str], Sequence[str]]
+    lanes: Lanes | None = None
 
     @property
     def bytes(self) -> int:
