@@ -23,23 +23,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from eqcompile.sim.faults.draw import Draw
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.fast import engine as fast
 from eqcompile.sim.faults.fast.engine import FastEngine
-from eqcompile.sim.faults.gpu import sweep
-from eqcompile.sim.faults.gpu.engine import GpuEngine, GpuSession
-from eqcompile.sim.faults.gpu.sweep import drawn_table
+from eqcompile.sim.faults.gpu import program
+from eqcompile.sim.faults.gpu.engine import GpuEngine
+from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.ir.serial import load
 
 REPEATS, IMAGES, DRAWN, CHECKED, SEED, NEAR = 5, 32, 1 << 28, 100_000, 7, 1
-SHAPES = ((16, 2), (16, 4), (16, 8), (16, 16), (32, 4), (32, 8), (32, 16), (64, 16))
 MUTANTS = (
-    ("tl.where(ever > 0, healed, masked)", "healed"),
-    ("spoilt = tl.maximum(spoilt, tl.max(z, 1))", "pass"),
-    ("(near <= limit)", "(near < limit)"),
-    ("1 << (flip % BITS)", "1 << ((flip + 1) % BITS)"),
-    ("ticks - (t - begin)", "ticks - (t - begin) + 1"),
+    ("found = ever ? healed : masked", "found = healed"),
+    ("found.output |= BALLOT(differs) != 0", ";"),
+    ("off <= near_limit", "off < near_limit"),
+    ("place_mask[L(place)], sample", "place_mask[L(place)] ^ 1, sample"),
+    ("i32 ends = TICKS - (t - begin)", "i32 ends = TICKS - (t - begin) - 1"),
+    ("s > (i32)net->high", "s > 8 + (i32)net->high"),
+    ("total[4 + j] += d", "total[4 + j] -= d"),
 )
 
 
@@ -67,34 +69,35 @@ def part(codes: dict[str, Any], count: int) -> dict[str, Any]:
 
 def differing(net: IntNet, codes: dict[str, Any], state: str, right: Any) -> int:
     """Outcomes of every flip that are not `right`."""
-    found = GpuEngine().open(net, codes, near=NEAR).sweep(state, (0, right.outcome.shape[0]))
+    units, bits = right.outcome.shape[:2]
+    found = GpuEngine().open(net, codes, near=NEAR).sweep(state, (0, units), 1 << np.arange(bits))
     assert found is not None
     return int((found.outcome != right.outcome).sum() + (found.distance != right.distance).sum())
 
 
 def unnoticed(net: IntNet, codes: dict[str, Any], state: str, right: Any) -> list[str]:
     """Wrong kernels that give the right outcomes, or whose text there is not."""
-    loaded, left = sweep.load_kernel, []
+    compiled, left = program._kernel, []
     for good, bad in MUTANTS:
         changed = []
 
-        def mutant(text: str, good: str = good, bad: str = bad, changed: list[bool] = changed) -> object:
+        def mutant(text: str, name: str, good: str = good, bad: str = bad, changed: list[bool] = changed) -> object:
             changed.append(good in text)
-            return loaded(text.replace(good, bad))
+            return compiled(text.replace(good, bad), name)
 
-        sweep.load_kernel = mutant
+        program._kernel = mutant
         if not differing(net, codes, state, right) or not all(changed):
             left.append(good)
-    sweep.load_kernel = loaded
+    program._kernel = compiled
     return left
 
 
-def counted(session: GpuSession, state: str, count: int, seed: int) -> Any:
-    """A campaign on the card: outcomes by unit and bit, on the host."""
-    drawn = session.sweeper.drawn(state, count, seed)
-    _, units, bits = session.sweeper.flips(state)
-    cells = drawn.outcome.int() * (units * bits) + drawn.flip
-    return torch.bincount(cells, minlength=len(Outcome) * units * bits).cpu().numpy().reshape(-1, units, bits)
+def drawn_of(net: IntNet, codes: dict[str, Any], count: int) -> Draw:
+    """Single flips of the states."""
+    model = SeuModel(sites="state")
+    population = model.population(net, codes)
+    masks = tuple(model.masks(site) for site in population.sites)
+    return Draw(population, masks, lambda points: model.faults(net, codes, population, points), count, SEED)
 
 
 def main() -> int:
@@ -112,40 +115,28 @@ def main() -> int:
     session = GpuEngine().open(net, codes, near=NEAR)
     opened = time.perf_counter() - began
     sweeper = session.sweeper
-    _, units, bits = sweeper.flips(state)
+    units, bits = int(np.prod(net.states[0].shape)), net.formats[state].bits
+    masks = 1 << np.arange(bits)
     document: dict[str, Any] = {"card": torch.cuda.get_device_name(), "net": net.name, "digest": net.digest}
     document |= {"samples": sweeper.samples, "ticks": sweeper.ticks, "opened_s": opened}
     few = part(codes, IMAGES)
     host: Any = FastEngine().open(net, few, near=NEAR)
     host.native_wins, fast.MANY = True, 1
-    right = host.sweep(state, (0, units))
+    right = host.sweep(state, (0, units), masks)
     assert right is not None
     document["compared"] = int(right.outcome.size)
     document["differ"] = differing(net, few, state, right)
-    which = np.random.default_rng(SEED).choice(1 << 20, CHECKED, replace=False)
-    drawn = GpuEngine().open(net, few, near=NEAR).sweeper.drawn(state, 1 << 20, SEED)
-    table = drawn_table(state, units, bits, IMAGES, sweeper.ticks, count=1 << 20, seed=SEED, which=which)
-    rows = host.run(table)
+    draw = drawn_of(net, few, 1 << 20)
+    which = np.random.default_rng(SEED).choice(draw.count, CHECKED, replace=False)
+    outcome = GpuEngine().open(net, few, near=NEAR).sweeper.drawn(draw, single=True).outcome.cpu().numpy()
     document["drawn_compared"] = CHECKED
-    document["drawn_differ"] = int((rows["outcome"] != drawn.outcome.cpu().numpy()[which]).sum())
+    document["drawn_differ"] = int((host.run(draw.faults(which))["outcome"] != outcome[which]).sum())
     document["mutants"], document["unnoticed"] = len(MUTANTS), unnoticed(net, part(codes, 2), state, FastEngine().open(
-        net, part(codes, 2), near=NEAR).sweep(state, (0, units)))  # fmt: skip
+        net, part(codes, 2), near=NEAR).sweep(state, (0, units), masks))  # fmt: skip
     say(json.dumps(document))
-    tried = {}
-    for tile, warps in SHAPES:
-        sweep._TILE, sweep._WARPS = tile, warps
-        try:
-            tried[f"{tile} rows, {warps} warps"] = 20_000_000 / seconds(lambda: sweeper.drawn(state, 20_000_000, 3), 3)
-        except Exception as error:  # noqa: BLE001 - a shape that does not compile is no result
-            tried[f"{tile} rows, {warps} warps"] = 0.0
-            say(f"{tile} rows, {warps} warps: {type(error).__name__}")
-    document["tried_per_s"] = tried
-    say(json.dumps(tried))
-    best = max(tried, key=lambda name: tried[name])
-    sweep._TILE, sweep._WARPS = int(best.split()[0]), int(best.split()[2])
     whole = sweeper.samples * (sweeper.ticks + 1) * units * bits
-    document["every"], document["every_s"] = whole, seconds(lambda: sweeper.every(state), 3)
-    outcome, distance = sweeper.every(state)
+    document["every"], document["every_s"] = whole, seconds(lambda: sweeper.every(state, (0, units), masks), 3)
+    outcome, distance = sweeper.every(state, (0, units), masks)
     began = time.perf_counter()
     silent = (outcome == int(Outcome.SDC)) | (outcome == int(Outcome.HANG))
     maps = {
@@ -159,10 +150,10 @@ def main() -> int:
     document["maps_s"] = time.perf_counter() - began
     document["outcomes"] = maps["outcomes"].tolist()
     del outcome, distance, silent
-    took = seconds(lambda: counted(session, state, DRAWN, SEED), 3)
-    document["drawn"], document["campaign_per_s"] = DRAWN, DRAWN / took
-    document["kernel_per_s"] = DRAWN / seconds(lambda: sweeper.drawn(state, DRAWN, SEED), 3)
-    document["drawn_outcomes"] = counted(session, state, DRAWN, SEED).sum(axis=(1, 2)).tolist()
+    draw = drawn_of(net, codes, DRAWN)
+    document["drawn"], document["kernel_per_s"] = DRAWN, DRAWN / seconds(lambda: sweeper.drawn(draw), 3)
+    document["drawn_outcomes"] = sweeper.drawn(draw).counts.sum(dim=(0, 1)).tolist()
+    document["campaign_per_s"] = DRAWN / seconds(lambda: session.tally(drawn_of(net, codes, DRAWN), (Outcome.SDC,)), 3)
     (options.out / "faults_card.json").write_text(json.dumps(document, indent=2) + "\n")
     say(json.dumps(document))
     return 1 if document["differ"] or document["drawn_differ"] or document["unnoticed"] else 0

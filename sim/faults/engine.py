@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 
 from ...toolchain.diagnostics import Diagnostic, UsageError
 from ...toolchain.ir import IntNet
+from .draw import Draw
 from .sites import KINDS
 from .table import Fault, FaultTable
 
-__all__ = ["RESULT", "Engine", "Outcome", "Session", "Sweep"]
+__all__ = ["RESULT", "Engine", "Outcome", "Session", "Sweep", "Tally"]
+
+
+_AT_ONCE = 1 << 20
+"""Faults that are drawn as a table at once."""
 
 
 class Outcome(IntEnum):
@@ -63,12 +68,21 @@ corrected and MASKED or HEALED is repaired; votes repair silently, and their fau
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What became of every flip of one bit of units of a state. `outcome` `[units, bits, ticks, samples]` uint8;
+    """What became of flips of units of a state. `outcome` `[units, flips, ticks, samples]` uint8;
     `distance` `[samples, ticks]` int64: by how many codes any state is off after the last tick, at most. Ticks are 0 to
     T, the readout's."""
 
     outcome: NDArray[np.uint8]
     distance: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What became of drawn faults. `counts` `[ticks, places, outcomes]` int64; `kept` `[n]` int64: numbers of faults
+    with an outcome that was asked for, ascending."""
+
+    counts: NDArray[np.int64]
+    kept: NDArray[np.int64]
 
 
 class Session(ABC):
@@ -83,10 +97,23 @@ class Session(ABC):
         """Results (dtype `RESULT`) in the order of the table. A fault whose `sample` is no input, or that names no word
         of the net, is the caller's mistake (UsageError)."""
 
-    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
-        """Flip every bit of units `units[0]` to `units[1] - 1` of a state, in every tick of every sample; None where
-        the engine has no faster way for that than `run`."""
+    def sweep(self, state: str, units: tuple[int, int], masks: NDArray[np.int64]) -> Sweep | None:
+        """Flip the bits of each of `masks` `[flips]` in units `units[0]` to `units[1] - 1` of a state, in every tick of
+        every sample; None where the engine has no faster way for that than `run`."""
         return None
+
+    def tally(self, draw: Draw, kept: Sequence[Outcome]) -> Tally:
+        """Draw faults, inject them and count what becomes of them; `kept`: of which outcomes the numbers come back."""
+        counts = np.zeros((len(draw.ticks), draw.places, len(Outcome)), np.int64)
+        numbers = []
+        for start in range(0, draw.count, _AT_ONCE):
+            which = np.arange(start, min(start + _AT_ONCE, draw.count))
+            table = draw.faults(which)
+            outcome = self.run(table)["outcome"]
+            tick = np.searchsorted(draw.ticks, table.faults["tick"])
+            np.add.at(counts, (tick, draw.placed(which), outcome), 1)
+            numbers.append(which[np.isin(outcome, kept)])
+        return Tally(counts, np.concatenate(numbers))
 
     @abstractmethod
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:

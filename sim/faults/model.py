@@ -17,6 +17,7 @@ from ...toolchain.ir import IntNet
 from .table import FAULT, UPSET, FaultTable, Place
 
 __all__ = [
+    "Codes",
     "Columns",
     "EnumeratedModel",
     "FaultModel",
@@ -188,6 +189,11 @@ class EnumeratedModel(FaultModel):
     @abstractmethod
     def faults(self, net: IntNet, samples: Samples, population: Population, points: Points) -> FaultTable:
         """The fault at each point."""
+
+    def masks(self, site: Site) -> Codes | None:
+        """Of a site of registers the bits `[site.bits]` that a fault flips in a word, once, by what `Points.bit` says;
+        None where faults are something else."""
+        return None
 
     def draw(self, net: IntNet, n: int, generator: np.random.Generator, samples: Samples) -> FaultTable:
         population = _some(self, self.population(net, samples))

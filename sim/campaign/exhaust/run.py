@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ....toolchain.diagnostics import ArtifactError, Diagnostic
 from ...faults.engine import Engine, Session
 from ...faults.model import EnumeratedModel, Site
-from ...faults.models.seu import SeuModel
 from ...faults.table import Place
 from ..chunks import find_engine
 from ..definition import Campaign, read_campaign, write_campaign
@@ -89,12 +88,12 @@ def outcomes_of(campaign: Campaign, session: Session, block: Block) -> Outcomes:
     """What becomes of the faults of a block, in a session on its samples."""
     site = campaign.population.sites[block.site]
     shape = block.shape(site)
-    if isinstance(campaign.fault_model, SeuModel) and site.place is Place.STATE:
-        swept = session.sweep(site.target, block.units)
-        if swept is not None:
-            return Outcomes(swept.outcome, swept.distance, transient=True)
     model = campaign.fault_model
     assert isinstance(model, EnumeratedModel), "a population is listed for enumerated models alone"
+    if (masks := model.masks(site)) is not None:
+        swept = session.sweep(site.target, block.units, masks)
+        if swept is not None:
+            return Outcomes(swept.outcome, swept.distance, transient=True)
     inputs = _part(campaign.inputs, block.samples)
     table = model.faults(campaign.net, inputs, campaign.population, points_of(block, site))
     rows = session.run(table)

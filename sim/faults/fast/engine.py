@@ -186,8 +186,9 @@ class _FastSession(Session):
 
         return native_of(self.net, self.layout, self.done, self.near)
 
-    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
-        return None if self.native is None else self.native.sweep(state, units)
+    def sweep(self, state: str, units: tuple[int, int], masks: NDArray[np.int64]) -> Sweep | None:
+        bits = 1 << np.arange(self.net.formats[state].bits)
+        return self.native.sweep(state, units) if self.native is not None and np.array_equal(masks, bits) else None
 
 
 def _parted(

@@ -22,11 +22,13 @@ Array = NDArray[np.int64]
 class Clean:
     """`states`: by state, codes that tick t reads, `[T + 1, samples, units]` (the readout reads the last);
     `held`: by value, `[samples, units]`; `lookups`: by lookup of the step, its operand and its result, each
-    `[T, samples, units]`; `outputs`: by output, `[samples, codes]`."""
+    `[T, samples, units]`; `sums`: by map of the step `[T, samples, sums]`, by map of the readout `[samples, sums]`,
+    int32; `outputs`: by output, `[samples, codes]`."""
 
     states: Mapping[str, Array]
     held: Mapping[str, Array]
     lookups: Mapping[str, tuple[Array, Array]]
+    sums: Mapping[str, NDArray[np.int32]]
     outputs: Mapping[str, Array]
 
     @property
@@ -60,17 +62,26 @@ def clean_run(plan: Plan, inputs: Mapping[str, NDArray[np.int64]]) -> Clean:
     states = {name: np.concatenate([start[None], run.states[name]]) for name, start in first.items()}
     read = [op for op in plan.step if isinstance(op, ops.Lookup)]
     rows: dict[str, list[tuple[Array, Array]]] = {op.out: [] for op in read}
+    added: dict[str, list[NDArray[np.int32]]] = {op.out: [] for op in plan.step if op.out in plan.matrices}
     for t in range(net.schedule.steps):
         values |= {name: trajectory[t] for name, trajectory in states.items()}
         machine.evaluate(net.step, values, every)
         for op in read:
             rows[op.out].append((values[op.x], values[op.out]))
+        for name, found in added.items():
+            found.append(values[name].reshape(samples, -1).astype(np.int32))
+    held = {name: values[name].reshape(samples, -1) for name in plan.held}
+    values |= {name: trajectory[-1] for name, trajectory in states.items()}
+    machine.evaluate(net.readout, values, every)
+    last = [op.out for op in plan.readout if op.out in plan.matrices]
     return Clean(
         states={name: v.reshape(*v.shape[:2], -1) for name, v in states.items()},
-        held={name: values[name].reshape(samples, -1) for name in plan.held},
+        held=held,
         lookups={
             name: (_flat([x for x, _ in r], samples), _flat([y for _, y in r], samples)) for name, r in rows.items()
         },
+        sums={name: np.stack(found) for name, found in added.items()}
+        | {name: values[name].reshape(samples, -1).astype(np.int32) for name in last},
         outputs={name: v.reshape(samples, -1) for name, v in run.outputs.items()},
     )
 

@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet
-from ..engine import RESULT, Engine, Session, Sweep
+from ..draw import Draw
+from ..engine import RESULT, Engine, Outcome, Session, Sweep, Tally
 from ..golden_engine import GoldenEngine
 from ..outcome import outcome_table
-from ..table import Fault, FaultTable
+from ..table import Fault, FaultTable, Place
 from .clean import Clean, clean_run
 from .columns import columns_of
 from .plan import Plan, make_plan, refusals
 from .resident import Resident
-from .sweep import Sweeper
+from .sweep import Sweeper, flat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,10 +73,19 @@ class GpuSession(Session):
         """Flips of states, all or drawn, on the device."""
         return Sweeper(self.machine, self.outcomes, self.near)
 
-    def sweep(self, state: str, units: tuple[int, int]) -> Sweep | None:
-        outcome, distance = self.sweeper.every(state, units)
-        part = outcome[:, :, slice(*units)].permute(2, 3, 1, 0).contiguous()
+    def sweep(self, state: str, units: tuple[int, int], masks: NDArray[np.int64]) -> Sweep | None:
+        if not flat(self.plan):
+            return None
+        outcome, distance = self.sweeper.every(state, units, masks)
+        part = outcome.permute(2, 3, 1, 0).contiguous()
         return Sweep(part.cpu().numpy().astype(np.uint8), distance.cpu().numpy().astype(np.int64))
+
+    def tally(self, draw: Draw, kept: Sequence[Outcome]) -> Tally:
+        inside = all(s.place is Place.STATE for s in draw.population.sites) and all(m is not None for m in draw.masks)
+        if not inside or not flat(self.plan) or draw.count >= 1 << 31:
+            return super().tally(draw, kept)
+        found = self.sweeper.drawn(draw, kept=kept)
+        return Tally(found.counts.cpu().numpy().astype(np.int64), found.kept.cpu().numpy())
 
     def trace(self, fault: Fault) -> Mapping[str, NDArray[np.int64]]:
         return self._one(fault.sample).trace(replace(fault, sample=0))
@@ -114,7 +124,7 @@ class GpuSession(Session):
 
 
 class GpuEngine(Engine):
-    """PyTorch and Triton on a CUDA device. `TRITON_INTERPRET=1` runs the same kernel on the CPU, slowly, for tests."""
+    """PyTorch and Triton on a CUDA device. `TRITON_INTERPRET=1` runs the same kernels on the CPU, slowly, for tests."""
 
     name: ClassVar[str] = "gpu"
     install: ClassVar[str] = "pip install 'eqcompile[torch]' on a machine with an NVIDIA GPU; engine fast needs none"

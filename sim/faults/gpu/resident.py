@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ....toolchain.arrays import Array
 from .clean import Clean
+from .follow_source import PANEL
 from .plan import Plan
 from .source import SLOT, kernel_of, padded
 
@@ -48,6 +49,12 @@ class Resident:
             "row": lambda name: _rows(plan.params[name]).astype(np.int32),
             "table": lambda name: plan.params[name].astype(np.int32),
             "output": lambda name: _rows(clean.outputs[name]).astype(np.int32),
+            "answer": lambda name: _narrowest(clean.outputs[name]),
+            "codes": lambda name: _narrowest(clean.states[name]),
+            "sum": lambda name: _narrowest(clean.sums[name]),
+            "fixed": lambda name: _narrowest(clean.held[name]),
+            "packed": lambda name: _packed(plan.matrices[name]),
+            "column": lambda name: plan.matrices[name].T,
         }
         self.held: dict[tuple[str, str], Tensor] = {}
         self.kernels: dict[int, tuple[Any, tuple[tuple[str, str], ...]]] = {}
@@ -105,13 +112,27 @@ def load_kernel(text: str) -> Any:
 def _rows(codes: NDArray[np.int64]) -> Array:
     """Rows padded for the kernel, in the narrowest type that holds the codes."""
     extra = padded(codes.shape[-1]) - codes.shape[-1]
-    wide = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, extra)])
-    lo, hi = int(wide.min(initial=0)), int(wide.max(initial=0))
+    return _narrowest(np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, extra)]))
+
+
+def _narrowest(codes: Array) -> Array:
+    """The codes in the narrowest type that holds them."""
+    lo, hi = int(codes.min(initial=0)), int(codes.max(initial=0))
     kind = next(k for k in (np.int8, np.int16, np.int32) if np.iinfo(k).min <= lo and hi <= np.iinfo(k).max)
-    return wide.astype(kind)
+    return codes.astype(kind)
 
 
 def _matrix(codes: NDArray[np.int8]) -> NDArray[np.int8]:
     """`[padded in, padded out]`."""
     rows, units = codes.shape
     return np.pad(codes.T, [(0, padded(units) - units), (0, padded(rows) - rows)])
+
+
+def _packed(codes: NDArray[np.int8]) -> NDArray[np.int32]:
+    """`[in, words]`: four weights a word as `w0 + 256 w1 + ...`, so that a word times a difference is that of each."""
+    units, inputs = codes.shape
+    columns = np.zeros((inputs, -(-units // PANEL) * PANEL), np.int64)
+    columns[:, :units] = codes.T
+    words = (columns.reshape(inputs, -1, 4) << (8 * np.arange(4))).sum(axis=2)
+    packed: NDArray[np.int32] = words.astype(np.uint32).view(np.int32)
+    return packed

@@ -2,167 +2,180 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..table import FaultTable, Place
-from .philox import below
-from .resident import Resident, load_kernel
-from .sweep_source import sweep_kernel_of
+from ....toolchain.arrays import Array
+from ..draw import Draw
+from ..engine import Outcome
+from .follow_source import PANEL, TASK, flat, text_of
+from .program import THREADS, Program
+from .resident import Resident
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Drawn", "Sweeper", "drawn_table"]
+__all__ = ["Drawn", "Sweeper", "flat"]
 
-_TILE = 16
-"""Rows of a tile, as measured with 256 units: more wait longer for the last row, and their registers spill."""
-_WARPS = 4
+_SHARED = 220 * 1024
+"""Bytes of shared memory of a block."""
+_C = {"int8": "i8", "int16": "i16", "int32": "i32", "uint32": "u32"}
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Drawn flips on the card, those of a sample and a tick side by side. `groups` `[samples * (T + 1)]`: how many each
-    has (on the host); `flip` `[faults]` int32: unit times bits plus bit; `outcome` `[faults]` int8."""
+    """What became of drawn flips, on the card. `counts` `[ticks, places, outcomes]` int32; `kept` `[n]` int64: numbers
+    of faults whose outcome was asked for, ascending; `outcome` `[faults]` int8 of each fault, or empty."""
 
-    groups: NDArray[np.int64]
-    flip: Tensor
+    counts: Tensor
+    kept: Tensor
     outcome: Tensor
 
 
 class Sweeper:
-    """Compiled kernels and what they read; `moving` and `settled` by sample, `outcomes` as `outcome_table`."""
+    """The compiled kernel and what it reads; `outcomes` as `outcome_table`. For plans that are `flat`."""
 
     def __init__(self, machine: Resident, outcomes: Tensor, near: int) -> None:
         import torch
 
-        self.machine, self.near = machine, near
-        self.device = machine.device
-        self.outcomes = outcomes.reshape(-1).to(torch.int8).contiguous()
-        clean, tolerance = machine.clean, machine.plan.net.schedule.tolerance
+        self.machine, self.near, self.device = machine, near, machine.device
+        clean, plan = machine.clean, machine.plan
         self.samples, self.ticks = clean.samples, clean.ticks
         rows = np.concatenate([v.reshape(*v.shape[:2], -1) for v in clean.states.values()], axis=2)
         same = (rows == rows[-1]).all(axis=2)[::-1]
         self.settled = self.ticks + 1 - np.where(same.all(axis=0), len(same), same.argmin(axis=0))
-        moving = (np.abs(rows[-1] - rows[-2]) > tolerance).any(axis=1)
-        self.moving = torch.from_numpy(moving.astype(np.int32)).to(self.device)
-        self.kernels: dict[int, tuple[Any, tuple[tuple[str, str], ...]]] = {}
-        self.ends = torch.from_numpy(self.settled.astype(np.int32)).to(self.device)
+        moving = (np.abs(rows[-1] - rows[-2]) > plan.net.schedule.tolerance).any(axis=1)
+        sizes = [plan.sizes[s.name] for s in plan.net.states]
+        self.first = {s.name: sum(sizes[:k]) for k, s in enumerate(plan.net.states)}
+        """The first element of each state."""
+        self.fixed: list[Tensor | int] = [
+            *(self.there(c) for c in (self.settled, moving, clean.labels(plan))),
+            outcomes.reshape(-1).to(torch.uint8).contiguous(),
+            self.samples,
+        ]
 
-    def flips(self, state: str) -> tuple[int, int, int]:
-        """Number of a state, its units and bits."""
-        names = [s.name for s in self.machine.plan.net.states]
-        return names.index(state), self.machine.plan.sizes[state], self.machine.plan.net.formats[state].bits
-
-    def every(self, state: str, part: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
-        """Outcomes of every flip, `[samples, T + 1, units, bits]` int8, and how far the states of each sample and tick
-        are off at the end, at most, `[samples, T + 1]` int32; on the card. `part`: units `part[0]` to `part[1] - 1`
-        alone, the others have outcome -1."""
+    def there(self, column: Array) -> Tensor:
+        """A column on the device, int32."""
         import torch
 
-        _, units, bits = self.flips(state)
-        first, stop = part or (0, units)
+        return torch.from_numpy(np.ascontiguousarray(column, np.int32)).to(self.device)
+
+    @cached_property
+    def compiled(self) -> tuple[Program, list[Tensor | int], dict[str, int]]:
+        """The program, its last arguments, and how it is launched."""
+        import torch
+
+        machine = self.machine
+        plan = machine.plan
+        arrays = text_of(plan, {}).arrays
+        held = [machine.array(*key) for key in arrays]
+        types = {
+            key: "u32" if key[0] == "packed" else _C[str(tensor.dtype).removeprefix("torch.")]
+            for key, tensor in zip(arrays, held, strict=True)
+        }
+        text = text_of(plan, types)
+        program = Program(text.text, self.device)
+        slack: list[Tensor] = []
+        if text.slack:
+            units = plan.sizes[plan.net.states[0].name]
+            pad = -(-units // PANEL) * PANEL
+            size = self.ticks * self.samples * pad
+            slack = [torch.empty(size, dtype=torch.uint8, device=self.device) for _ in range(4)]
+        arguments: list[Tensor | int] = [*self.fixed, *slack, *held]
+        if text.slack:
+            program.run("slacks", arguments, blocks=4096, threads=256, shared=0)
+        warps = min(THREADS // 32, (_SHARED // 4 - text.shared_words) // text.warp_words)
+        blocks = 1
+        if self.device != "cpu":
+            blocks = torch.cuda.get_device_properties(self.device).multi_processor_count
+        shared = 4 * (text.shared_words + warps * text.warp_words)
+        return program, arguments, {"blocks": blocks, "threads": 32 * warps, "shared": shared}
+
+    def every(self, state: str, units: tuple[int, int], masks: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Outcomes of flipping the bits of each of `masks` `[flips]` in each of the units `units[0]` to `units[1] - 1`
+        of a state: `[samples, T + 1, units, flips]` int8, and how far the states of each sample and tick are off at the
+        end, at most, `[samples, T + 1]` int32."""
+        import torch
+
         counts = self.settled + 1
         samples = np.repeat(np.arange(self.samples), counts)
         ticks = np.arange(len(samples)) - np.repeat(np.cumsum(counts) - counts, counts)
-        shape = (self.samples, self.ticks + 1, units, bits)
+        count = units[1] - units[0]
+        shape = (self.samples, self.ticks + 1, count, len(masks))
         outcome = torch.full(shape, -1, dtype=torch.int8, device=self.device)
         distance = torch.zeros(shape[:2], dtype=torch.int32, device=self.device)
-        ends = np.full(len(samples), first * bits), np.full(len(samples), stop * bits)
-        self._launch(state, samples, ticks, *ends, (outcome, distance, distance), seed=0, drawn=0)
+        none = torch.zeros(1, dtype=torch.int32, device=self.device)
+        ends = np.zeros(len(samples), np.int64), np.full(len(samples), count * len(masks))
+        element = np.repeat(self.first[state] + np.arange(*units), len(masks))
+        places = self.there(element), self.there(np.tile(masks, count))
+        self._launch(samples, ticks, *ends, (outcome, distance, none, none, none), places, drawn=0)
         return outcome, distance
 
-    def drawn(self, state: str, count: int, seed: int) -> Drawn:
-        """Draw `count` flips, uniform over samples, ticks 0 to T, units and bits, and what becomes of each."""
+    def drawn(self, draw: Draw, *, kept: Sequence[Outcome] = (), single: bool = False) -> Drawn:
+        """What becomes of drawn flips of states in the ticks 0 to T. `kept`: of which outcomes the numbers come back;
+        `single`: the outcome of each does, too."""
         import torch
 
-        groups = _groups(self.samples * (self.ticks + 1), count, seed)
-        last = np.cumsum(groups)
-        samples, ticks = np.divmod(np.arange(len(groups)), self.ticks + 1)
-        outcome = torch.full((count,), -1, dtype=torch.int8, device=self.device)
-        flip = torch.empty(count, dtype=torch.int32, device=self.device)
-        none = torch.zeros((self.samples, self.ticks + 1), dtype=torch.int32, device=self.device)
-        self._launch(state, samples, ticks, last - groups, last, (outcome, none, flip), seed=seed, drawn=1)
-        return Drawn(groups, flip, outcome)
+        last = np.cumsum(draw.groups)
+        samples, ticks = np.divmod(np.arange(len(last)), len(draw.ticks))
+        outcome = torch.zeros(draw.count if single else 0, dtype=torch.int8, device=self.device)
+        counts = torch.zeros((self.ticks + 1, draw.places, len(Outcome)), dtype=torch.int32, device=self.device)
+        numbers = torch.empty(draw.count if kept else 1, dtype=torch.int32, device=self.device)
+        listed = torch.zeros(1, dtype=torch.int32, device=self.device)
+        results = outcome, listed, counts, numbers, listed
+        sites = [(s, m) for s, m in zip(draw.population.sites, draw.masks, strict=True) if m is not None]
+        element = [np.repeat(self.first[s.target] + np.arange(s.units), s.bits) for s, _ in sites]
+        mask = [np.tile(m, s.units) for s, m in sites]
+        places = self.there(np.concatenate(element)), self.there(np.concatenate(mask))
+        ends = last - draw.groups, last
+        self._launch(
+            samples, draw.ticks[ticks], *ends, results, places, drawn=2 if single else 1, seed=draw.seed, kept=kept
+        )
+        return Drawn(counts[torch.from_numpy(draw.ticks)], numbers[: int(listed)].long().sort().values, outcome)
 
     def _launch(
         self,
-        state: str,
         samples: NDArray[np.int64],
         ticks: NDArray[np.int64],
         first: NDArray[np.int64],
         last: NDArray[np.int64],
-        results: tuple[Tensor, Tensor, Tensor],
+        results: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+        places: tuple[Tensor, Tensor],
         *,
-        seed: int,
         drawn: int,
+        seed: int = 0,
+        kept: Sequence[Outcome] = (),
     ) -> None:
         """Run the rows `first` to `last - 1` of groups of one sample and tick each."""
         import torch
 
-        number, units, bits = self.flips(state)
-        if number not in self.kernels:
-            made = sweep_kernel_of(self.machine.plan, number)
-            self.kernels[number] = load_kernel(made.text), made.arrays
-        kernel, arrays = self.kernels[number]
-
-        def there(column: NDArray[np.int64]) -> Tensor:
-            return torch.from_numpy(column.astype(np.int32)).to(self.device)
-
-        # Tiles are made on the card: they are many.
-        tiles = there(-(-(last - first) // _TILE)).long()
-        group = torch.repeat_interleave(torch.arange(len(tiles), device=self.device), tiles)
-        within = torch.arange(len(group), device=self.device) - (torch.cumsum(tiles, 0) - tiles)[group]
-        start = (there(first)[group] + within * _TILE).int()
-        kernel[(len(group),)](
-            group.int(),
-            start,
-            there(samples),
-            there(ticks),
-            there(last),
-            self.ends,
-            self.moving,
-            self.machine.clean_label,
-            self.outcomes,
-            *(self.machine.array(*a) for a in arrays),
-            *results,
-            seed,
+        program, arguments, launch = self.compiled
+        # Tasks are made on the card: they are many.
+        tasks = self.there(-(-(last - first) // TASK)).long()
+        group = torch.repeat_interleave(torch.arange(len(tasks), device=self.device), tasks)
+        within = torch.arange(len(group), device=self.device) - (torch.cumsum(tasks, 0) - tasks)[group]
+        start = (self.there(first)[group] + within * TASK).int()
+        counter = torch.zeros(1, dtype=torch.int32, device=self.device)
+        of_groups = [self.there(column) for column in (samples, ticks, last)]
+        columns: list[Tensor | int] = [group.int(), start, len(group), counter, *of_groups]
+        bits = sum(1 << int(o) for o in kept)
+        numbers: list[Tensor | int] = [
+            *places,
+            len(places[0]),
+            _signed(seed),
+            _signed(seed >> 32),
             drawn,
-            self.samples,
-            self.ticks,
+            bits,
             self.near,
-            B=_TILE,
-            UNITS=units,
-            BITS=bits,
-            num_warps=_WARPS,
-            num_stages=1,
-        )
+        ]
+        program.run("follow", [*columns, *results, *numbers, *arguments], **launch)
 
 
-def _groups(groups: int, count: int, seed: int) -> NDArray[np.int64]:
-    """How many of `count` faults fall into each of the groups, which are as large as one another."""
-    return np.random.default_rng(seed).multinomial(count, np.full(groups, 1 / groups))
-
-
-def drawn_table(
-    state: str, units: int, bits: int, samples: int, ticks: int, *, count: int, seed: int, which: NDArray[np.int64]
-) -> FaultTable:
-    """Faults `which` `[n]` int64 of those that `Sweeper.drawn` draws, for any engine: the same, drawn on the CPU."""
-    from ..model import Columns, Points
-
-    last = np.cumsum(_groups(samples * (ticks + 1), count, seed))
-    sample, tick = np.divmod(np.searchsorted(last, which, side="right"), ticks + 1)
-    unit, bit = np.divmod(below(units * bits, seed, which), bits)
-    columns = Columns(
-        owner=np.arange(len(which)),
-        place=Place.STATE,
-        name=0,
-        index=unit,
-        first=tick,
-        last=tick,
-        flip=np.left_shift(np.int64(1), bit),
-    )
-    return columns.table([state], [f"state:{state}"], Points(np.zeros_like(unit), unit, bit, tick, sample))
+def _signed(word: int) -> int:
+    """The lowest 32 bits, as a signed number."""
+    return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ....toolchain.ir import IntNet
 from ..model import Columns, EnumeratedModel, Points, Population, Samples, Site, count_of, ticks_of
 from ..sites import kinds_of, sites_of
-from ..table import FaultTable
+from ..table import FaultTable, Place
 from ..upsets import flips, windows
 
 __all__ = ["PairModel"]
@@ -51,6 +51,11 @@ class PairModel(EnumeratedModel):
         if self.across == "word":
             return replace(site, bits=site.bits * (site.bits - 1) // 2)
         return replace(site, units=site.units - 1, bits=site.bits**2)
+
+    def masks(self, site: Site) -> Codes | None:
+        if self.across != "word" or site.place is not Place.STATE:
+            return None
+        return _masks(np.full(site.bits, site.bits), np.arange(site.bits))
 
     def faults(self, net: IntNet, samples: Samples, population: Population, points: Points) -> FaultTable:
         ticks = ticks_of(net, samples)

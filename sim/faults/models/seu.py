@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ....toolchain.ir import IntNet
-from ..model import EnumeratedModel, Points, Population, Samples, count_of, ticks_of
+from ..model import Codes, EnumeratedModel, Points, Population, Samples, Site, count_of, ticks_of
 from ..sites import kinds_of, sites_of
 from ..storage import Packing
-from ..table import FaultTable
+from ..table import FaultTable, Place
 from ..upsets import flips
 
 __all__ = ["SeuModel"]
@@ -44,6 +44,9 @@ class SeuModel(EnumeratedModel):
     def population(self, net: IntNet, samples: Samples) -> Population:
         ticks = ticks_of(net, samples)
         return Population(sites_of(net, kinds_of(self.sites), ticks, packing=self.packing), count_of(samples))
+
+    def masks(self, site: Site) -> Codes | None:
+        return np.left_shift(np.int64(1), np.arange(site.bits)) if site.place is Place.STATE else None
 
     def faults(self, net: IntNet, samples: Samples, population: Population, points: Points) -> FaultTable:
         masks = np.left_shift(np.int64(1), points.bit)

@@ -1,0 +1,340 @@
+"""The plan as CUDA, one warp for each flip: what a net adds to `follow.cu` and `drive.cu`.
+
+A tick is written where every code of a state follows from sums of states' codes and from codes at the same place. The
+text is also C, for tests where there is no card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from ....toolchain.ir import ops
+from ....toolchain.ir.ops import Op
+from .places import Places
+from .plan import Plan
+
+__all__ = ["PANEL", "TASK", "Text", "flat", "text_of"]
+
+PANEL = 256
+"""Sums that a warp adds at once, eight a lane."""
+_MOST_UNITS = 4096
+_SHARED = 96 * 1024
+"""Bytes of packed matrices that are held in shared memory; larger ones are read through the cache."""
+_QUICK = 64
+"""Sums up to it, and slack below it, stay within 8 bits together."""
+TASK = 64
+"""Flips that a warp takes at a time."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """`arrays`: what `struct net` points at, in the order of the kernel's last arguments: `(kind, name)` as in
+    `resident.py`; `shared_words` of matrices and `warp_words` of each warp in shared memory; `slack`: whether the
+    range is known in which a code stands, so that only units beyond it are computed."""
+
+    text: str
+    arrays: tuple[tuple[str, str], ...]
+    shared_words: int
+    warp_words: int
+    slack: bool
+
+
+def flat(plan: Plan) -> bool:
+    """Whether the plan is written so: maps read states, and all else is computed place by place."""
+    states = {s.name for s in plan.net.states}
+    for op in (*plan.step, *plan.readout):
+        if isinstance(op, ops.Reduce):
+            return False
+        if op.out in plan.matrices and plan.resolve(op.reads[0]) not in states:
+            return False
+    ends = [(plan.step, s.update) for s in plan.net.states] + [(plan.readout, o.value) for o in plan.net.outputs]
+    writer = _Writer(plan, {})
+    alike = all(plan.sizes[op.out] == plan.sizes[end] for block, end in ends for op in writer.slice(end, block))
+    return alike and max(plan.sizes[n] for n in states) <= _MOST_UNITS
+
+
+def text_of(plan: Plan, types: dict[tuple[str, str], str]) -> Text:
+    """The text of a plan that is `flat`. `types`: C types of arrays that are not i32."""
+    return _Writer(plan, types).text()
+
+
+def _panels(units: int) -> int:
+    return -(-units // PANEL)
+
+
+class _Writer(Places):
+    def text(self) -> Text:
+        slices = [self.slice(s.update, self.plan.step) for s in self.plan.net.states]
+        maps = [[op for op in part if op.out in self.plan.matrices] for part in slices]
+        direct = [self.reads_state(s.update, part) for s, part in zip(self.plan.net.states, slices, strict=True)]
+        slack = len(self.states) == 1 and len(maps[0]) == 1 and not any(direct)
+        functions = [
+            *self.codes(),
+            *(self.update(k, slices[k]) for k in range(len(self.states))),
+            *(self.slacks() if slack else ()),
+            self.tick(maps, direct, slack=slack),
+            self.read_out(),
+        ]
+        packed = list(dict.fromkeys(op.out for part in maps for op in part))
+        words = {n: self.plan.matrices[n].shape[1] * _panels(self.plan.sizes[n]) * (PANEL // 4) for n in packed}
+        shared = sum(words.values()) if 4 * sum(words.values()) <= _SHARED else 0
+        sums = max([self.first[-1], *(sum(PANEL * _panels(self.plan.sizes[op.out]) for op in part) for part in maps)])
+        schedule = self.plan.net.schedule
+        numbers = {
+            "STATES": len(self.states),
+            "UNITS": self.first[-1],
+            "TICKS": schedule.steps,
+            "TOLERANCE": schedule.tolerance,
+            "SUMS": sums,
+            "TASK": TASK,
+        }
+        firsts = " : ".join(f"(s) == {k} ? {first}" for k, first in enumerate(self.first[:-1]))
+        lines = [f"#define {name} {value}" for name, value in numbers.items()]
+        lines.append(f"#define FIRST(s) ({firsts} : {self.first[-1]})")
+        lines.append(_resource("follow.cu"))
+        lines += self.structure(words if shared else {}, slack=slack)
+        lines += functions
+        lines.append(_resource("drive.cu"))
+        return Text("\n".join(lines), tuple(self.pointers), shared, 2 * self.first[-1] + sums, slack)
+
+    def structure(self, words: dict[str, int], *, slack: bool) -> list[str]:
+        """`struct net`, the arguments that fill it, and what a warp finds in shared memory."""
+        fixed = [("const i32", n) for n in ("settled", "moving", "label")]
+        fixed += [("const u8", "outcomes"), ("i32", "samples")]
+        fields = [f"{kind} {'*' if n != 'samples' else ''}{n}" for kind, n in fixed]
+        slacks = [f"u8 *{n}" for n in ("low", "high", "low_quick", "high_quick")] if slack else []
+        fields += slacks
+        fields += [f"const {self.types.get(key, 'i32')} *{name}" for key, name in self.pointers.items()]
+        names = [f.rsplit("*", 1)[-1].rsplit(" ", 1)[-1] for f in fields]
+        copies, at = [], 0
+        for name, count in words.items():
+            pointer = self.pointers["packed", name]
+            copies.append(
+                f"for (int k = threadIdx.x; k < {count}; k += blockDim.x) shared[{at} + k] = whole.{pointer}[k];"
+            )
+            copies.append(f"whole.{pointer} = shared + {at};")
+            at += count
+        card = [
+            "extern __shared__ u32 shared[];",
+            *copies,
+            "__syncthreads();",
+            f"i32 *const lists = (i32 *)shared + {at} + (threadIdx.x >> 5) * (2 * UNITS + SUMS);",
+            "i32 *const sums = lists + 2 * UNITS",
+        ]
+        return [
+            f"struct net {{ {'; '.join(fields)}; }};",
+            f"#define NET_ARGUMENTS {', '.join(fields)}",
+            f"#define NET_VALUES {{ {', '.join(names)} }}",
+            "#ifdef CARD",
+            f"#define AREA {' '.join(card)}",
+            "#else",
+            "#define AREA static i32 lists[2 * UNITS + SUMS]; i32 *const sums = lists + 2 * UNITS",
+            "#endif",
+        ]
+
+    # Functions
+
+    def codes(self) -> Iterator[str]:
+        """Codes of the fault-free run of an element of the states, and what a flip changes of one."""
+        yield "DEVICE i32 state_code(const struct net *net, i32 e, i32 sample, i32 t)\n{"
+        for k, name in enumerate(self.states):
+            yield f"    if (e < {self.first[k + 1]}) return {self.state(name, f'e - {self.first[k]}', 't')};"
+        yield "    return 0;\n}"
+        yield "DEVICE i32 flipped(const struct net *net, i32 e, i32 mask, i32 sample, i32 t)\n{"
+        yield "    const i32 code = state_code(net, e, sample, t);"
+        for k, name in enumerate(self.states):
+            fmt = self.plan.net.formats[name]
+            ones, sign = (1 << fmt.bits) - 1, 1 << (fmt.bits - 1)
+            word = f"((code & {ones}) ^ mask)"
+            read = f"({word} ^ {sign}) - {sign}" if fmt.signed else word
+            yield f"    if (e < {self.first[k + 1]}) return {read} - code;"
+        yield "    return 0;\n}"
+
+    def update(self, number: int, part: Sequence[Op]) -> str:
+        """The code that a tick gives unit i of a state; `sum_`: what deviates of each sum, `own_`: of each state."""
+        update = self.plan.net.states[number].update
+        arguments = "".join(f", i32 {a}" for a in self.inputs(update, part))
+        lines = [f"DEVICE i32 update{number}(const struct net *net, i32 sample, i32 t, i32 i{arguments})\n{{"]
+        lines += [f"    {line}" for op in part for line in self.operation(op, "sum", "t")]
+        return "\n".join([*lines, f"    return {self.value(update, 't')};\n}}"])
+
+    def slacks(self) -> Iterator[str]:
+        """For every tick, sample and unit: how far its sum may fall and rise without changing its code."""
+        units = self.plan.sizes[self.states[0]]
+        pad = PANEL * _panels(units)
+        yield "KERNEL slacks(NET_ARGUMENTS)\n{"
+        yield "    const struct net whole = NET_VALUES, *net = &whole;"
+        yield f"    const i64 all = (i64)TICKS * samples * {pad};"
+        yield "    EVERY(index, all) {"
+        yield f"        const i32 i = index % {pad}, sample = index / {pad} % samples, t = index / {pad} / samples;"
+        yield "        i32 down = 0, up = 0;"
+        yield f"        if (i < {units}) {{"
+        yield "            const i32 code = update0(net, sample, t, i, 0);"
+        yield "            while (down < 192 && update0(net, sample, t, i, -down - 1) == code) down++;"
+        yield "            while (up < 192 && update0(net, sample, t, i, up + 1) == code) up++;"
+        yield "        }"
+        yield "        net->low[index] = down; net->high[index] = up;"
+        yield f"        net->low_quick[index] = 128 + (down < {_QUICK - 1} ? down : {_QUICK - 1});"
+        yield f"        net->high_quick[index] = 128 + (up < {_QUICK - 1} ? up : {_QUICK - 1});"
+        yield "    }\n}"
+
+    def tick(self, maps: Sequence[Sequence[Op]], direct: Sequence[bool], *, slack: bool) -> str:
+        lines = ["DEVICE int tick(const struct net *net, i32 sample, i32 t, i32 *sums, const struct deviations *old,"]
+        lines += ["                struct deviations *new_)\n{", "    LANE;", "    int deviates = 0;"]
+        for number, (part, whole) in enumerate(zip(maps, direct, strict=True)):
+            body = self.state_tick(number, part, whole=whole, slack=slack)
+            lines += ["    {", *(f"        {line}" for line in body), "    }"]
+        return "\n".join([*lines, "    SYNC;", "    return deviates;\n}"])
+
+    def state_tick(self, number: int, part: Sequence[Op], *, whole: bool, slack: bool) -> Iterator[str]:
+        size = self.plan.sizes[self.states[number]]
+        panels, words = _panels(size), _panels(size) * PANEL // 4
+        starts = []
+        for k, op in enumerate(part):
+            source = self.states.index(self.plan.resolve(op.reads[0]))
+            pointer = self.pointer("packed", op.out)
+            largest = max(1, abs(self.plan.matrices[op.out].astype(int)).max(initial=0))
+            starts.append(sum(PANEL * _panels(self.plan.sizes[o.out]) for o in part[:k]))
+            yield f"PERS(u32, a{k}, {2 * panels});"
+            yield f"const int quick{k} = (i64)old->mass[{source}] * {largest} <= {_QUICK};"
+            yield f"if (quick{k}) {{"
+            yield f"    LANES {{ UNROLLED for (int p = 0; p < {2 * panels}; p++) LK(a{k}, p) = 0; }}"
+            yield "    UNROLLED_BY_4"
+            yield f"    for (int q = 0; q < old->count[{source}]; q++) {{"
+            yield f"        const i32 entry = old->list[{self.first[source]} + q];"
+            yield f"        const u32 d = DIFFERENCE(entry), *row = net->{pointer} + UNIT(entry) * {words};"
+            yield "        LANES {"
+            yield f"            UNROLLED for (int p = 0; p < {panels}; p++) {{"
+            yield "                const struct pair w = PAIR(row + 64 * p + 2 * lane);"
+            yield f"                LK(a{k}, 2 * p) += d * w.x;"
+            yield f"                LK(a{k}, 2 * p + 1) += d * w.y;"
+            yield "            }\n        }\n    }"
+            yield "} else {"
+            yield "    SYNC;"
+            yield "    LANES {"
+            yield f"        UNROLLED for (int p = 0; p < {panels}; p++) {{"
+            yield "            i32 total[8] = {0, 0, 0, 0, 0, 0, 0, 0};"
+            yield f"            for (int q = 0; q < old->count[{source}]; q++) {{"
+            yield f"                const i32 entry = old->list[{self.first[source]} + q], d = DIFFERENCE(entry);"
+            yield f"                const u32 *row = net->{pointer} + UNIT(entry) * {words};"
+            yield "                const struct pair w = PAIR(row + 64 * p + 2 * lane);"
+            yield "                UNROLLED for (int j = 0; j < 4; j++) {"
+            yield "                    total[j] += d * BYTE(w.x, j);"
+            yield "                    total[4 + j] += d * BYTE(w.y, j);"
+            yield "                }\n            }"
+            yield f"            i32 *const to = sums + {starts[k]} + 256 * p + 8 * lane;"
+            yield "            UNROLLED for (int j = 0; j < 8; j++) to[j] = total[j];"
+            yield "        }\n    }\n    SYNC;\n}"
+        yield "int count = 0;"
+        yield "PER(i32, mass);"
+        yield "LANES L(mass) = 0;"
+        yield "UNROLLED"
+        yield f"for (int p = 0; p < {panels}; p++) {{"
+        yield "    PER(u32, mask);"
+        yield "    LANES {"
+        if whole or not part:
+            yield "        L(mask) = 0;"
+            yield "        UNROLLED for (int j = 0; j < 8; j++)"
+            yield f"            if (256 * p + 8 * lane + j < {size}) L(mask) |= MASK(j);"
+        else:
+            yield "        L(mask) = 0;"
+            if slack:
+                start = f"((i64)t * net->samples + sample) * {PANEL * panels}"
+                yield f"        const i64 at = {start} + 256 * p + 8 * lane;"
+            for k in range(len(part)):
+                yield f"        if (quick{k}) {{"
+                if slack:
+                    yield "            const struct pair below = PAIR(net->low_quick + at);"
+                    yield "            const struct pair above = PAIR(net->high_quick + at);"
+                else:
+                    yield "            const struct pair below = {BIAS, BIAS}, above = {BIAS, BIAS};"
+                for half, field in ((0, "x"), (1, "y")):
+                    word = f"LK(a{k}, 2 * p + {half})"
+                    inside = f"({word} + below.{field}) & (above.{field} - {word})"
+                    yield f"            L(mask) |= (~({inside}) & BIAS) >> {7 - half};"
+                yield "        } else {"
+                yield "            UNROLLED for (int j = 0; j < 8; j++) {"
+                yield f"                const i32 s = sums[{starts[k]} + 256 * p + 8 * lane + j];"
+                beyond = "s < -(i32)net->low[at + j] || s > (i32)net->high[at + j]" if slack else "s != 0"
+                yield f"                if ({beyond}) L(mask) |= MASK(j);"
+                yield "            }\n        }"
+        yield "    }"
+        yield "    for (;;) {"
+        yield "        if (!BALLOT_BITS(mask)) break;"
+        yield "        PER(i32, entry);"
+        yield "        PER(i32, apart);"
+        yield "        LANES {"
+        yield "            L(apart) = 0;"
+        yield "            if (L(mask)) {"
+        yield "                const int bit = FIRST_SET(L(mask)), j = bit >> 3, h = bit & 1;"
+        yield "                const i32 i = 256 * p + 8 * lane + 4 * h + j;"
+        yield "                L(mask) &= L(mask) - 1;"
+        arguments = []
+        for k in range(len(part)):
+            held = f"BYTE(h ? LK(a{k}, 2 * p + 1) : LK(a{k}, 2 * p), j)"
+            yield f"                const i32 s{k} = quick{k} ? {held} : sums[{starts[k]} + i];"
+            arguments.append(f"s{k}")
+        arguments += [f"deviation(old, {self.states.index(n)}, i)" for n in self.own(number)]
+        given = "".join(f", {a}" for a in arguments)
+        following = self.state(self.states[number], "i", "(t + 1)")
+        yield f"                L(apart) = update{number}(net, sample, t, i{given}) - {following};"
+        yield "                L(entry) = ENTRY(L(apart), i);"
+        yield "                L(mass) += magnitude(L(apart));"
+        yield "            }\n        }"
+        yield "        const u32 there = BALLOT(apart);"
+        place = f"{self.first[number]} + count + BITS_SET(there & ((1u << lane) - 1))"
+        yield f"        LANES if (L(apart)) new_->list[{place}] = L(entry);"
+        yield "        count += BITS_SET(there);"
+        yield "    }\n}"
+        yield f"new_->count[{number}] = count;"
+        yield f"new_->mass[{number}] = count ? TOTAL(mass) : 0;"
+        yield "deviates |= count != 0;"
+
+    def read_out(self) -> str:
+        """Whether outputs differ where states deviate, and whether the label does."""
+        lines = ["DEVICE struct verdict read_out(const struct net *net, i32 sample, const struct deviations *old)\n{"]
+        lines += ["    LANE;", "    struct verdict found = {0, 0};", "    const i32 t = TICKS;"]
+        label = self.plan.label
+        for o in self.plan.net.outputs:
+            name, size = self.plan.resolve(o.value), self.plan.sizes[o.value]
+            part = self.slice(o.value, self.plan.readout)
+            lines += ["    {", "        PER(i32, differs);", "        PER(i32, best);", "        PER(i32, index);"]
+            lines.append("        LANES { L(differs) = 0; L(best) = (i32)0x80000000; L(index) = 0x7fffffff; }")
+            lines.append(f"        for (int base = 0; base < {size}; base += 32) LANES if (base + lane < {size}) {{")
+            lines.append("            const i32 i = base + lane;")
+            for op in part:
+                if op.out in self.plan.matrices:
+                    source = self.states.index(self.plan.resolve(op.reads[0]))
+                    outputs = self.plan.sizes[op.out]
+                    lines.append(f"            i32 sum_{self.id(op.out)} = 0;")
+                    lines.append(f"            for (int q = 0; q < old->count[{source}]; q++) {{")
+                    lines.append(f"                const i32 entry = old->list[{self.first[source]} + q];")
+                    weight = f"net->{self.pointer('column', op.out)}[UNIT(entry) * {outputs} + i]"
+                    lines.append(f"                sum_{self.id(op.out)} += DIFFERENCE(entry) * {weight};")
+                    lines.append("            }")
+            lines += [
+                f"            const i32 own_{k} = deviation(old, {k}, i);"
+                for k, n in enumerate(self.states)
+                if self.reads(part, n) or name == n
+            ]
+            lines += [f"            {line}" for op in part for line in self.operation(op, "sum", "t")]
+            lines.append(f"            const i32 code = {self.value(o.value, 't')};")
+            lines.append(
+                f"            L(differs) |= code != net->{self.pointer('answer', o.name)}[sample * {size} + i];"
+            )
+            lines.append("            if (code > L(best)) { L(best) = code; L(index) = i; }")
+            lines.append("        }")
+            lines.append("        found.output |= BALLOT(differs) != 0;")
+            if label is not None and label[0] == name:
+                lines.append("        const i32 most = HIGHEST(best);")
+                lines.append("        LANES if (L(best) != most) L(index) = 0x7fffffff;")
+                lines.append("        found.wrong = LOWEST(index) != net->label[sample];")
+                label = None
+            lines.append("    }")
+        return "\n".join([*lines, "    return found;\n}"])
+
+
+def _resource(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -1,0 +1,132 @@
+"""What a net computes place by place, as C: the code of unit i of a value, from sums, states and constants there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import assert_never
+
+from ....toolchain.ir import ops
+from ....toolchain.ir.ops import Op
+from .plan import Plan
+from .source import REFUSED
+
+__all__ = ["Places"]
+
+
+class Places:
+    """Expressions of a plan. `pointers`: the arrays that they read, each `(kind, name)`, by name in C."""
+
+    def __init__(self, plan: Plan, types: dict[tuple[str, str], str]) -> None:
+        self.plan, self.types = plan, types
+        self.states = [s.name for s in plan.net.states]
+        self.first = [sum(plan.sizes[n] for n in self.states[:k]) for k in range(len(self.states) + 1)]
+        self.pointers: dict[tuple[str, str], str] = {}
+        self.made = {op.out: op for op in (*plan.step, *plan.readout)}
+
+    def slice(self, end: str, block: Sequence[Op]) -> list[Op]:
+        """The operations of a block that a value follows from, in order."""
+        needed, found = {self.plan.resolve(end)}, []
+        for op in reversed(block):
+            if op.out in needed:
+                found.append(op)
+                if op.out not in self.plan.matrices:
+                    needed |= {self.plan.resolve(n) for n in op.reads}
+        return found[::-1]
+
+    def reads(self, part: Sequence[Op], state: str) -> bool:
+        """Whether an operation that is no map reads a state."""
+        return any(state in {self.plan.resolve(n) for n in op.reads} for op in part if op.out not in self.plan.matrices)
+
+    def reads_state(self, update: str, part: Sequence[Op]) -> bool:
+        return any(self.reads(part, n) or self.plan.resolve(update) == n for n in self.states)
+
+    def own(self, number: int) -> list[str]:
+        """States that the update of a state reads code by code."""
+        update = self.plan.net.states[number].update
+        part = self.slice(update, self.plan.step)
+        return [n for n in self.states if self.reads(part, n) or self.plan.resolve(update) == n]
+
+    def inputs(self, update: str, part: Sequence[Op]) -> list[str]:
+        """Arguments of an update: what deviates of its sums and of the states that it reads."""
+        sums = [f"sum_{self.id(op.out)}" for op in part if op.out in self.plan.matrices]
+        states = [n for n in self.states if self.reads(part, n) or self.plan.resolve(update) == n]
+        return [*sums, *(f"own_{self.states.index(n)}" for n in states)]
+
+    def operation(self, op: Op, sums: str, tick: str) -> Iterator[str]:
+        out = self.id(op.out)
+        wide = "i64" if op.out in self.plan.wide else "i32"
+
+        def half_up(product: str, shift: int) -> str:
+            return f"(i32)((({wide})({product}) + {(1 << shift) >> 1}) >> {shift})"
+
+        def value(name: str) -> str:
+            return self.value(name, tick)
+
+        match op:
+            case ops.Linear() | ops.Stencil():
+                yield f"const i32 {out} = {self.sum(op.out, tick)} + {sums}_{out};"
+            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b) | ops.Mul(a=a, b=b) | ops.Greater(a=a, b=b):
+                sign = {"add": "+", "sub": "-", "mul": "*", "greater": ">"}[op.mnemonic]
+                yield f"const i32 {out} = {value(a)} {sign} {value(b)};"
+            case ops.Abs(x=x):
+                yield f"const i32 {out} = magnitude({value(x)});"
+            case ops.Select(condition=condition, a=a, b=b):
+                yield f"const i32 {out} = {value(condition)} ? {value(a)} : {value(b)};"
+            case ops.Rescale(x=x, multiplier=m, shift=shift):
+                yield f"const i32 {out} = {half_up(f'({wide}){value(x)} * {value(m)}', shift)};"
+            case ops.Lookup(x=x, table=t, first=first):
+                top = len(self.plan.params[t]) - 1
+                yield f"i32 e_{out} = {value(x)} - ({first});"
+                yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
+                yield f"const i32 {out} = net->{self.pointer('table', t)}[e_{out}];"
+            case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
+                top = (len(self.plan.params[base]) << shift) - 1
+                yield f"i32 e_{out} = {value(x)} - ({first});"
+                yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
+                rise = (
+                    f"({wide})net->{self.pointer('table', slope)}[e_{out} >> {shift}] * (e_{out} & {(1 << shift) - 1})"
+                )
+                start = f"net->{self.pointer('table', base)}[e_{out} >> {shift}]"
+                yield f"const i32 {out} = {start} + {half_up(rise, shift)};"
+            case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
+                rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
+                yield f"const i32 {out} = {value(old)} + {half_up(rise, shift)};"
+            case ops.Reduce():
+                raise TypeError(f"{op.mnemonic} is not computed place by place")
+            case _ if isinstance(op, REFUSED):
+                raise TypeError(f"{op.mnemonic} is not in the plan")
+            case _:
+                assert_never(op)
+
+    # Names
+
+    def id(self, value: str) -> str:
+        return f"v{list(self.made).index(value)}"
+
+    def pointer(self, kind: str, name: str) -> str:
+        return self.pointers.setdefault((kind, name), f"{kind}{len(self.pointers)}")
+
+    def state(self, name: str, index: str, tick: str) -> str:
+        """A code of the fault-free run."""
+        pointer, size = self.pointer("codes", name), self.plan.sizes[name]
+        return f"net->{pointer}[((i64)({tick}) * net->samples + sample) * {size} + {index}]"
+
+    def sum(self, name: str, tick: str) -> str:
+        """A sum of the fault-free run."""
+        size = self.plan.sizes[name]
+        if any(op.out == name for op in self.plan.step):
+            return f"net->{self.pointer('sum', name)}[((i64)({tick}) * net->samples + sample) * {size} + i]"
+        return f"net->{self.pointer('sum', name)}[(i64)sample * {size} + i]"
+
+    def value(self, name: str, tick: str) -> str:
+        """The code of a value at place i."""
+        name = self.plan.resolve(name)
+        if name in self.states:
+            return f"({self.state(name, 'i', tick)} + own_{self.states.index(name)})"
+        if name in self.plan.params:
+            entries = self.plan.params[name]
+            return f"({int(entries[0])})" if len(entries) == 1 else f"net->{self.pointer('table', name)}[i]"
+        if name in self.plan.held:
+            size = self.plan.sizes[name]
+            return f"net->{self.pointer('fixed', name)}[(i64)sample * {size} + {'i' if size > 1 else '0'}]"
+        return self.id(name)
