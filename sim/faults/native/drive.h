@@ -33,51 +33,56 @@ struct run {
     i64 near;
 };
 
-typedef i8 v32i8 __attribute__((vector_size(32), aligned(1), may_alias));
-typedef i8 v16i8 __attribute__((vector_size(16), aligned(1), may_alias));
-typedef i16 v16i16 __attribute__((vector_size(32), may_alias));
+/* Where a fault-free index may go without another code of the table, by unit, of one row; `row` says which. */
+struct bounds { const i32 *row; i32 low[UNITS], high[UNITS]; };
 
-/* What deviations add to `width` sums, a multiple of 256, from columns of int8 weights up to `largest`. Columns are
- * summed in the narrowest type that holds them: most deviations are by one code. */
+typedef i8 v64i8 __attribute__((vector_size(64), aligned(1), may_alias));
+typedef i8 v32i8 __attribute__((vector_size(32), aligned(1), may_alias));
+typedef i16 v32i16 __attribute__((vector_size(64), may_alias));
+
+/* `width` sums, a multiple of 256: the fault-free ones, and what deviations add from columns of int8 weights up to
+ * `largest`. Columns are summed in the narrowest type that holds them, and by repeated addition where most deviations
+ * are by a few codes. */
 static inline __attribute__((always_inline)) void add_columns(
-    i32 *sums, const i8 *weights, int width, int largest, int count, i32 mass, const i32 *unit, const i32 *difference)
+    i32 *sums, const i32 *usual, const i8 *weights, int width, int largest, int count, i32 mass, const i32 *unit,
+    const i32 *difference)
 {
     for (int panel = 0; panel < width; panel += 256) {
         i32 *out = sums + panel;
-        if ((i64)mass * largest <= 127) {
-            v32i8 a[8];
+        const i32 *plain = usual + panel;
+        if ((i64)mass * largest <= 127 && mass <= 6 * count) {
+            v64i8 a[4];
             memset(a, 0, sizeof a);
             for (int k = 0; k < count; k++) {
-                const v32i8 *w = (const v32i8 *)(weights + (i64)unit[k] * width + panel);
+                const v64i8 *w = (const v64i8 *)(weights + (i64)unit[k] * width + panel);
                 i32 d = difference[k];
                 if (d == 1) {
-                    _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++) a[j] += w[j];
+                    _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) a[j] += w[j];
                 } else if (d == -1) {
-                    _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++) a[j] -= w[j];
+                    _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) a[j] -= w[j];
                 } else {
                     for (i32 n = d < 0 ? -d : d; n > 0; n--) {
-                        _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++) a[j] += d < 0 ? -w[j] : w[j];
+                        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) a[j] += d < 0 ? -w[j] : w[j];
                     }
                 }
             }
             i8 flat[256];
             memcpy(flat, a, sizeof a);
-            for (int i = 0; i < 256; i++) out[i] += flat[i];
+            for (int i = 0; i < 256; i++) out[i] = plain[i] + flat[i];
         } else if ((i64)mass * largest <= 32767) {
             i16 flat[256];
-            for (int half = 0; half < 256; half += 128) {
-                v16i16 a[8];
-                memset(a, 0, sizeof a);
-                for (int k = 0; k < count; k++) {
-                    const v16i8 *w = (const v16i8 *)(weights + (i64)unit[k] * width + panel + half);
-                    i16 d = (i16)difference[k];
-                    _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++)
-                        a[j] += __builtin_convertvector(w[j], v16i16) * d;
-                }
-                memcpy(flat + half, a, sizeof a);
+            v32i16 a[8];
+            memset(a, 0, sizeof a);
+            for (int k = 0; k < count; k++) {
+                const v32i8 *w = (const v32i8 *)(weights + (i64)unit[k] * width + panel);
+                i16 d = (i16)difference[k];
+                _Pragma("GCC unroll 8") for (int j = 0; j < 8; j++)
+                    a[j] += __builtin_convertvector(w[j], v32i16) * d;
             }
-            for (int i = 0; i < 256; i++) out[i] += flat[i];
+            memcpy(flat, a, sizeof a);
+            for (int i = 0; i < 256; i++) out[i] = plain[i] + flat[i];
         } else {
+            for (int i = 0; i < 256; i++) out[i] = plain[i];
             for (int k = 0; k < count; k++) {
                 const i8 *w = weights + (i64)unit[k] * width + panel;
                 for (int i = 0; i < 256; i++) out[i] += w[i] * difference[k];
@@ -107,7 +112,8 @@ static inline __attribute__((always_inline)) int append(
 }
 
 static int net_tick(const struct net *net, const i32 *c, const i32 *next, const i32 *held,
-                    const struct deviations *old, struct deviations *new);
+                    const struct bounds *bounds, const struct deviations *old, struct deviations *new);
+static void net_bounds(const i32 *c, struct bounds *found);
 static void net_read(const struct net *net, const i32 *c, const i32 *held, const i32 *read,
                      const struct deviations *old, struct verdict *found);
 
@@ -138,8 +144,10 @@ static int moves(const i32 *c, const i32 *next, const struct deviations *old, co
     i32 step[UNITS];
     for (int e = 0; e < UNITS; e++) step[e] = next[e] - c[e];
     for (int s = 0; s < STATES; s++) {
-        for (int k = FIRST[s]; old && k < FIRST[s] + old->count[s]; k++) step[FIRST[s] + old->unit[k]] -= old->difference[k];
-        for (int k = FIRST[s]; k < FIRST[s] + new->count[s]; k++) step[FIRST[s] + new->unit[k]] += new->difference[k];
+        for (int k = FIRST[s]; old && k < FIRST[s] + old->count[s]; k++)
+            step[FIRST[s] + old->unit[k]] -= old->difference[k];
+        for (int k = FIRST[s]; k < FIRST[s] + new->count[s]; k++)
+            step[FIRST[s] + new->unit[k]] += new->difference[k];
     }
     int beyond = 0;
     for (int e = 0; e < UNITS; e++) beyond |= abs(step[e]) > TOLERANCE;
@@ -184,10 +192,23 @@ static const i32 *row(const struct run *run, const struct place *p, i64 tick)
     return run->rows + p->row_of[tick] * WIDTH;
 }
 
+/* Bounds of a row, from the SLOTS that a thread keeps: a sample's ticks share them. */
+static const struct bounds *bounds_of(struct bounds *kept, const i32 *c)
+{
+    struct bounds *b = kept + (uintptr_t)c / (sizeof(i32) * WIDTH) % SLOTS;
+    if (b->row != c) {
+        b->row = c;
+        net_bounds(c, b);
+    }
+    return b;
+}
+
+i64 bytes_kept(void) { return SLOTS * (i64)sizeof(struct bounds); }
+
 /* Faults `[first, last)` of a queue (see fast/queue.py), those that flip bits of one state once; `bounds` [samples + 1]
- * says where those of each sample are. */
-void relax(const struct net *net, const struct run *run, i64 first, i64 last, const i64 *queue, const i64 *bounds,
-           struct result *results)
+ * says where those of each sample are; `kept` [SLOTS] is zero. */
+void relax(const struct net *net, const struct run *run, struct bounds *kept, i64 first, i64 last, const i64 *queue,
+           const i64 *bounds, struct result *results)
 {
     struct deviations lists[2];
     i64 sample = 0;
@@ -208,7 +229,7 @@ void relax(const struct net *net, const struct run *run, i64 first, i64 last, co
         flipped(&lists[0], element, (code ^ (i32)q[1]) - code);
         while (tick < TICKS) {
             const i32 *c = row(run, &p, tick), *next = row(run, &p, tick + 1);
-            int deviates = net_tick(net, c, next, p.held, &lists[old], &lists[1 - old]);
+            int deviates = net_tick(net, c, next, p.held, bounds_of(kept, c), &lists[old], &lists[1 - old]);
             if (!deviates) break;
             end = farthest(&lists[1 - old]);
             far = end > far ? end : far;
@@ -242,8 +263,8 @@ void relax(const struct net *net, const struct run *run, i64 first, i64 last, co
 
 /* One trajectory of flips in the ticks `begin` to `final`, in which the fault-free run stands still if there are
  * several: what becomes of each, `stride` apart, and how far its states are off at the end. */
-static void follow(const struct net *net, const struct run *run, const struct place *p, i64 begin, i64 final,
-                   int element, i32 difference, u8 *outcome, i64 stride, i32 *distance, u8 masked, u8 healed)
+static void follow(const struct net *net, const struct run *run, struct bounds *kept, const struct place *p, i64 begin,
+                   i64 final, int element, i32 difference, u8 *outcome, i64 stride, i32 *distance, u8 masked, u8 healed)
 {
     struct deviations lists[2];
     int old = 0;
@@ -261,7 +282,7 @@ static void follow(const struct net *net, const struct run *run, const struct pl
     for (i64 tick = begin; tick < TICKS; tick++) {
         const i32 *c = row(run, p, tick), *next = row(run, p, tick + 1);
         i64 ends = TICKS - (tick + 1 - begin);
-        int deviates = net_tick(net, c, next, p->held, &lists[old], &lists[1 - old]);
+        int deviates = net_tick(net, c, next, p->held, bounds_of(kept, c), &lists[old], &lists[1 - old]);
         if (!deviates) {
             u8 found = tick == begin ? masked : healed;
             for (i64 t = begin; t <= (ends < final ? ends : final); t++) outcome[t * stride] = found;
@@ -287,8 +308,8 @@ static void follow(const struct net *net, const struct run *run, const struct pl
 
 /* Every flip of elements `[first, last)` of one state of `bits` bits, in samples `[from, to)` of `samples`:
  * `outcome` [elements][bits][TICKS + 1][samples], `distance` [samples][TICKS + 1]. */
-void sweep(const struct net *net, const struct run *run, i64 from, i64 to, i64 samples, i64 first, i64 last, i64 bits,
-           i64 is_signed, u8 *outcome, i32 *distance)
+void sweep(const struct net *net, const struct run *run, struct bounds *kept, i64 from, i64 to, i64 samples, i64 first,
+           i64 last, i64 bits, i64 is_signed, u8 *outcome, i32 *distance)
 {
     struct verdict none = {0, 0, 0};
     u8 masked = outcome_of(run, &none, 0, 0, 1), healed = outcome_of(run, &none, 0, 1, 1);
@@ -304,8 +325,8 @@ void sweep(const struct net *net, const struct run *run, i64 from, i64 to, i64 s
                     i32 change = c[e] >> bit & 1 ? -(1 << bit) : 1 << bit;
                     if (is_signed && bit == bits - 1) change = -change;
                     u8 *at = outcome + ((e - first) * bits + bit) * (TICKS + 1) * samples + sample;
-                    follow(net, run, &p, tick, tick == settled ? TICKS : tick, (int)e, change, at, samples, off, masked,
-                           healed);
+                    follow(net, run, kept, &p, tick, tick == settled ? TICKS : tick, (int)e, change, at, samples, off,
+                           masked, healed);
                 }
             }
         }

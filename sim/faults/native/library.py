@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,10 @@ class Native:
         self.run = (ctypes.c_void_p * 8)(*(a.ctypes.data for a in arrays), near)
         self.net = (ctypes.c_void_p * max(1, len(source.matrices)))(*(m.ctypes.data for m in source.matrices))
 
+    def kept(self) -> Array:
+        """A thread's `struct bounds`, empty."""
+        return np.zeros(self.library.bytes_kept(), np.uint8)
+
     def relax(self, queue: NDArray[np.int64], bounds: NDArray[np.int64], results: NDArray[np.void]) -> None:
         """Write the rows of `results` (dtype `RESULT`, of faults that change nothing) of those faults of a queue that
         flip bits of one state in one tick; see `fast.queue` for it, `bounds` `[samples + 1]` is where each sample's
@@ -73,8 +78,8 @@ class Native:
         bounds = np.ascontiguousarray(bounds, np.int64)
 
         def work(first: int, last: int) -> None:
-            arrays = _pointer(queue), _pointer(bounds), _pointer(results)
-            self.library.relax(self.net, self.run, *_longs(first, last), *arrays)
+            arrays, kept = (_pointer(queue), _pointer(bounds), _pointer(results)), self.kept()
+            self.library.relax(self.net, self.run, _pointer(kept), *_longs(first, last), *arrays)
 
         _shared(len(queue), work)
 
@@ -86,9 +91,11 @@ class Native:
         distance = np.zeros((self.samples, ticks), np.int32)
 
         def work(start: int, stop: int) -> None:
+            kept = self.kept()
             self.library.sweep(
                 self.net,
                 self.run,
+                _pointer(kept),
                 *_longs(start, stop, self.samples, first + units[0], first + units[1], fmt.bits, int(fmt.signed)),
                 _pointer(outcome),
                 _pointer(distance),
@@ -99,8 +106,10 @@ class Native:
 
 
 def native_of(net: IntNet, layout: Layout, done: CleanRun, near: int) -> Native | None:
-    """The compiled code of a net, None for a net that is not written in C, or without a compiler."""
-    if net.schedule.frames or done.rows.dtype != np.int32 or shutil.which(COMPILER) is None or refusals(net):
+    """The compiled code of a net, None for a net that is not written in C, or on a machine that is not meant."""
+    if sys.byteorder != "little" or shutil.which(COMPILER) is None:
+        return None
+    if net.schedule.frames or done.rows.dtype != np.int32 or refusals(net):
         return None
     return Native(make_plan(net), layout, done, near)
 

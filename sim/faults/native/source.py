@@ -1,12 +1,13 @@
 """The C of a net: its tick and its readout on deviations, before and behind what `drive.h` has for every net.
 
 Sums follow from the columns of the elements that deviate, everything else is computed for all units at once. A table is
-read only in groups of units of which an index differs from the fault-free run's.
+read only where an index leaves the entries around the fault-free one that hold the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, assert_never
@@ -24,17 +25,20 @@ __all__ = ["Place", "Source", "source_of"]
 _FEW = 64
 """Up to so many sums are not summed in panels of `_PANEL`."""
 _PANEL = 256
-_GROUP = 16
-"""Units whose tables are read together."""
+_FLAGS = 8
+"""Units whose flags are looked at together."""
 _TYPES: Final[dict[type[np.signedinteger[Any]], str]] = {
     np.int8: "i8",
     np.int16: "i16",
     np.int32: "i32",
     np.int64: "i64",
 }
+_DECLARES = re.compile(r"(i32|u8) \w+\[\d+\];").fullmatch
+"""Whether a statement declares an array, and no more."""
 _HEAD = """\
 #include <stdint.h>
 typedef int8_t i8; typedef uint8_t u8; typedef int16_t i16; typedef int32_t i32; typedef int64_t i64;
+typedef uint64_t u64;
 """
 
 
@@ -44,6 +48,14 @@ class Place:
 
     kind: str
     first: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A statement for each unit `i` of `size`, which reads of other loops' results that of its own unit alone."""
+
+    size: int
+    body: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class _Writer:
         self.declared: list[str] = []
 
     def source(self) -> Source:
-        tick, read = list(self.tick()), list(self.readout())
+        tick, read, bounds = list(_merged(self.tick())), list(_merged(self.readout())), list(_merged(self.bounds()))
         steps = self.plan.net.schedule
         numbers = {
             "STATES": len(self.states),
@@ -80,6 +92,7 @@ class _Writer:
             "WIDTH": self.widths["tick"],
             "HELD": self.widths["held"],
             "READ": self.widths["read"],
+            "SLOTS": min(64, steps.steps + 1),
         }
         lines = [_HEAD, *(f"#define {name} {value}" for name, value in numbers.items())]
         lines.append(f"static const i32 FIRST[STATES + 1] = {{{', '.join(map(str, self.first))}}};")
@@ -89,35 +102,66 @@ class _Writer:
         lines += self.declared
         lines.append(
             "static int net_tick(const struct net *net, const i32 *c, const i32 *next, const i32 *held,\n"
-            "                    const struct deviations *old, struct deviations *new)\n{"
+            "                    const struct bounds *bounds, const struct deviations *old, struct deviations *new)\n{"
         )
         lines += [*(f"    {line}" for line in tick), "}"]
         lines.append(
             "static void net_read(const struct net *net, const i32 *c, const i32 *held, const i32 *read,\n"
             "                     const struct deviations *old, struct verdict *found)\n{"
         )
-        lines += [*(f"    {line}" for line in read), "}", ""]
+        lines += [*(f"    {line}" for line in read), "}"]
+        lines.append("static void net_bounds(const i32 *c, struct bounds *found)\n{")
+        lines += [*(f"    {line}" for line in bounds), "}", ""]
         return Source("\n".join(lines), tuple(matrix for _, matrix, _ in self.matrices))
 
     # Blocks
 
-    def tick(self) -> Iterator[str]:
-        updates = {self.plan.resolve(s.update) for s in self.plan.net.states}
-        read = [n for op in self.plan.step for n in op.reads] + [s.update for s in self.plan.net.states]
-        fused: dict[str, ops.Lookup] = {}
+    def tick(self) -> Iterator[str | Loop]:
+        fused = self.fused()
         yield from self.whole(self.plan.step, [s.update for s in self.plan.net.states])
         for op in self.plan.step:
-            once = sum(self.plan.resolve(n) == op.out for n in read) == 1
-            if isinstance(op, ops.Lookup) and op.out in updates and once and self.plan.resolve(op.x) in self.moving():
-                fused[op.out] = op
-            else:
+            if op.out not in fused:
                 yield from self.operation(op)
+        for number, s in enumerate(self.plan.net.states):
+            lookup = fused.get(self.plan.resolve(s.update))
+            if lookup is not None:
+                first, size, index = self.first[number], self.plan.sizes[s.name], self.value(lookup.x, "i")
+                padded = -(-size // _FLAGS) * _FLAGS
+                yield f"u8 f{number}[{padded}];"
+                if padded > size:
+                    yield f"memset(f{number} + {size}, 0, {padded - size});"
+                low, high = f"bounds->low[{first} + i]", f"bounds->high[{first} + i]"
+                yield Loop(size, f"f{number}[i] = ({index} < {low}) | ({index} > {high});")
         yield "int deviates = 0;"
         for number, s in enumerate(self.plan.net.states):
             yield from self.latch(number, s.update, fused.get(self.plan.resolve(s.update)))
         yield "return deviates;"
 
-    def readout(self) -> Iterator[str]:
+    def fused(self) -> dict[str, ops.Lookup]:
+        """Tables whose codes nothing reads but a state that latches them, by what they write."""
+        updates = {self.plan.resolve(s.update) for s in self.plan.net.states}
+        read = [n for op in self.plan.step for n in op.reads] + [s.update for s in self.plan.net.states]
+        return {
+            op.out: op
+            for op in self.plan.step
+            if isinstance(op, ops.Lookup)
+            and op.out in updates
+            and sum(self.plan.resolve(n) == op.out for n in read) == 1
+            and self.plan.resolve(op.x) in self.moving()
+        }
+
+    def bounds(self) -> Iterator[str | Loop]:
+        """The first and the last index with the code of the fault-free one, of all units whose table is fused."""
+        fused = self.fused()
+        for number, s in enumerate(self.plan.net.states):
+            lookup = fused.get(self.plan.resolve(s.update))
+            if lookup is not None:
+                first, index = self.first[number], self.usual(lookup.x, "i")
+                low, high = self.runs(lookup)
+                found = (f"found->{name}[{first} + i] = {run}[e];" for name, run in (("low", low), ("high", high)))
+                yield Loop(self.plan.sizes[s.name], f"{{ {self.entry(lookup, index)} {' '.join(found)} }}")
+
+    def readout(self) -> Iterator[str | Loop]:
         yield from self.whole(self.plan.readout, [o.value for o in self.plan.net.outputs])
         for op in self.plan.readout:
             yield from self.operation(op)
@@ -154,8 +198,7 @@ class _Writer:
 
     def latch(self, number: int, update: str, lookup: ops.Lookup | None) -> Iterator[str]:
         """List what deviates of a state."""
-        name, first = self.states[number], self.first[number]
-        size = self.plan.sizes[name]
+        first, size = self.first[number], self.plan.sizes[self.states[number]]
         yield "{"
         yield f"    int count = {first};"
         yield "    i32 mass = 0;"
@@ -163,23 +206,14 @@ class _Writer:
             yield f"    for (int i = 0; i < {size}; i++)"
             yield f"        {self.appended(first, self.value(update, 'i'), 'i')}"
         else:
-            index, usual = self.value(lookup.x, "i"), self.usual(lookup.x, "i")
-            table, top = self.param(lookup.table), len(self.plan.params[lookup.table]) - 1
-            whole = size // _GROUP * _GROUP
-            yield f"    for (int g = 0; g < {whole}; g += {_GROUP}) {{"
-            yield "        i32 any = 0;"
-            yield f"        for (int i = g; i < g + {_GROUP}; i++) any |= {index} ^ {usual};"
-            yield "        if (!any) continue;"
-            yield f"        for (int i = g; i < g + {_GROUP}; i++) {{"
-            yield f"            i32 e = {index} - ({lookup.first});"
-            yield f"            e = e < 0 ? 0 : e > {top} ? {top} : e;"
-            yield f"            {self.appended(first, f'{table}[e]', 'i')}"
+            code = f"{self.param(lookup.table)}[e]"
+            yield f"    for (int g = 0; g < {size}; g += {_FLAGS}) {{"
+            yield "        u64 flags;"
+            yield f"        for (memcpy(&flags, f{number} + g, {_FLAGS}); flags; flags &= flags - 1) {{"
+            yield "            int i = g + (__builtin_ctzll(flags) >> 3);"
+            yield f"            {self.entry(lookup, self.value(lookup.x, 'i'))}"
+            yield f"            {self.appended(first, code, 'i')}"
             yield "        }"
-            yield "    }"
-            yield f"    for (int i = {whole}; i < {size}; i++) {{"
-            yield f"        i32 e = {index} - ({lookup.first});"
-            yield f"        e = e < 0 ? 0 : e > {top} ? {top} : e;"
-            yield f"        {self.appended(first, f'{table}[e]', 'i')}"
             yield "    }"
         yield f"    new->count[{number}] = count - {first};"
         yield f"    new->mass[{number}] = mass;"
@@ -192,7 +226,7 @@ class _Writer:
 
     # Operations
 
-    def operation(self, op: Op) -> Iterator[str]:
+    def operation(self, op: Op) -> Iterator[str | Loop]:
         """Statements that compute an operation."""
         out, size = self.name(op.out), self.plan.sizes[op.out]
         wide = "i64" if op.out in self.plan.wide else "i32"
@@ -203,9 +237,9 @@ class _Writer:
         def value(name: str) -> str:
             return self.value(name, "i")
 
-        def each(code: str) -> Iterator[str]:
+        def each(code: str, before: str = "") -> Iterator[str | Loop]:
             yield f"i32 {out}[{size}];"
-            yield f"for (int i = 0; i < {size}; i++) {out}[i] = {code};"
+            yield Loop(size, f"{{ {before} {out}[i] = {code}; }}" if before else f"{out}[i] = {code};")
 
         match op:
             case ops.Linear(x=x) | ops.Stencil(x=x):
@@ -224,22 +258,13 @@ class _Writer:
                 yield f"for (int i = 1; i < {self.plan.sizes[x]}; i++) {total if kind == 'sum' else most};"
             case ops.Rescale(x=x, multiplier=m, shift=shift):
                 yield from each(half_up(f"({wide}){value(x)} * {value(m)}", shift))
-            case ops.Lookup(x=x, table=t, first=first):
-                top = len(self.plan.params[t]) - 1
-                yield f"i32 {out}[{size}];"
-                yield f"for (int i = 0; i < {size}; i++) {{"
-                yield f"    i32 e = {value(x)} - ({first});"
-                yield f"    {out}[i] = {self.param(t)}[e < 0 ? 0 : e > {top} ? {top} : e];"
-                yield "}"
+            case ops.Lookup(x=x, table=t):
+                yield from each(f"{self.param(t)}[e]", self.entry(op, value(x)))
             case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
                 top = (len(self.plan.params[base]) << shift) - 1
-                yield f"i32 {out}[{size}];"
-                yield f"for (int i = 0; i < {size}; i++) {{"
-                yield f"    i32 e = {value(x)} - ({first});"
-                yield f"    e = e < 0 ? 0 : e > {top} ? {top} : e;"
                 rise = f"({wide}){self.param(slope)}[e >> {shift}] * (e & {(1 << shift) - 1})"
-                yield f"    {out}[i] = {self.param(base)}[e >> {shift}] + {half_up(rise, shift)};"
-                yield "}"
+                entry = f"i32 e = {value(x)} - ({first}); e = e < 0 ? 0 : e > {top} ? {top} : e;"
+                yield from each(f"{self.param(base)}[e >> {shift}] + {half_up(rise, shift)}", entry)
             case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
                 rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
                 yield from each(f"{value(old)} + {half_up(rise, shift)}")
@@ -260,8 +285,10 @@ class _Writer:
         self.matrices.append((pointer, padded, width))
         operand = self.plan.resolve(operand)
         yield f"i32 {out}[{width}];"
-        usual = self.usual(name, "i")
-        yield f"for (int i = 0; i < {size}; i++) {out}[i] = {usual};"
+        plain = f"&{self.usual(name, '0')}"
+        if width > size or few:
+            yield f"memcpy({out}, {plain}, {4 * size});"
+            plain = out
         if width > size:
             yield f"memset({out} + {size}, 0, {4 * (width - size)});"
         if operand in self.states:
@@ -281,7 +308,8 @@ class _Writer:
             yield f"add_few({out}, net->{pointer}, {width}, {count}, {unit}, {difference});"
         else:
             largest = max(1, int(np.abs(matrix.astype(np.int64)).max(initial=0)))
-            yield f"add_columns({out}, net->{pointer}, {width}, {largest}, {count}, {mass}, {unit}, {difference});"
+            where = f"{out}, {plain}, net->{pointer}, {width}, {largest}"
+            yield f"add_columns({where}, {count}, {mass}, {unit}, {difference});"
 
     # Names
 
@@ -297,6 +325,26 @@ class _Writer:
             values = ", ".join(map(str, entries.tolist()))
             self.declared.append(f"static const {_TYPES[kind]} {self.params[name]}[{len(entries)}] = {{{values}}};")
         return self.params[name]
+
+    def entry(self, lookup: ops.Lookup, index: str) -> str:
+        """The declaration of `e`, the entry that an index reads."""
+        top = len(self.plan.params[lookup.table]) - 1
+        return f"i32 e = {index} - ({lookup.first}); e = e < 0 ? 0 : e > {top} ? {top} : e;"
+
+    def runs(self, lookup: ops.Lookup) -> tuple[str, str]:
+        """Arrays of the first and the last index with the code of each entry."""
+        key = f"{lookup.table} {lookup.first}"
+        if key not in self.params:
+            entries = self.plan.params[lookup.table]
+            starts = np.flatnonzero(np.diff(entries, prepend=entries[0] + 1))
+            lengths = np.diff(starts, append=len(entries))
+            low, high = starts + lookup.first, starts + lengths - 1 + lookup.first
+            low[0], high[-1] = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+            self.params[key] = f"p{len(self.params)}"
+            for name, ends in (("low", low), ("high", high)):
+                values = ", ".join(map(str, np.repeat(ends, lengths).tolist()))
+                self.declared.append(f"static const i32 {self.params[key]}_{name}[{len(entries)}] = {{{values}}};")
+        return f"{self.params[key]}_low", f"{self.params[key]}_high"
 
     def value(self, name: str, index: str) -> str:
         """The code of a unit in the disturbed run."""
@@ -320,6 +368,28 @@ class _Writer:
         row = {"tick": "c", "held": "held", "read": "read"}[place.kind]
         at = index if self.plan.sizes[name] != 1 else "0"
         return f"{row}[{place.first} + {at}]"
+
+
+def _merged(statements: Iterable[str | Loop]) -> Iterator[str]:
+    """Lines, those of loops over as many units in one: declarations between them come first."""
+    loops: list[Loop] = []
+    for statement in statements:
+        ends = isinstance(statement, Loop) and loops and statement.size != loops[0].size
+        if ends or not (isinstance(statement, Loop) or _DECLARES(statement)):
+            yield from _one(loops)
+            loops = []
+        if isinstance(statement, Loop):
+            loops.append(statement)
+        else:
+            yield statement
+    yield from _one(loops)
+
+
+def _one(loops: Sequence[Loop]) -> Iterator[str]:
+    if loops:
+        yield f"for (int i = 0; i < {loops[0].size}; i++) {{"
+        yield from (f"    {loop.body}" for loop in loops)
+        yield "}"
 
 
 def _fits(entries: Array, kind: type[np.signedinteger[Any]]) -> bool:
