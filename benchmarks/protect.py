@@ -3,6 +3,7 @@
     python benchmarks/protect.py cells [--shares none,0,0.1,0.25,0.5,1] [--net digits_ternary] [--out DIR]
     python benchmarks/protect.py upsets [--simulated 0.25] [--faults 4000]
     python benchmarks/protect.py table
+    python benchmarks/protect.py every --counts FOLDER [--net digits_layered] [--shares none,0,0.25,1]
 
 A campaign of upsets of states (`--campaign` faults, engine fast, simulated) ranks the units. `cells`: of a core without
 hardening and with `--harden tmr` and each share of the units, by Yosys alone for ECP5 (estimated, no place and route,
@@ -16,6 +17,11 @@ The core without votes, and those of `--simulated`, are simulated. For other sha
 of the first one's disturbed trajectories and wrong outputs if upsets of protected registers did nothing, as they do in
 the simulated ones (`voted`: disturbed by upsets of copies, of how many). Each run adds to
 build/bench/protect.json row by row, and records what is there.
+
+`every` chooses by the exact counts of `eqfault exhaust` in FOLDER (model seu, sites state) instead: what is left of all
+silent corruption of states if flips in protected registers do nothing, as the tests of votes show; beside it the same
+number of units by random choice (exact mean, and the range of 90 % of 10,000 draws). Cells as above, one run of Yosys
+for each of `--shares`; recorded as protect_every, with every net that was measured.
 """
 
 from __future__ import annotations
@@ -62,6 +68,9 @@ SEEN = ("", "seen_")
 BARE = "no votes"
 SHARES = (0.0, 0.1, 0.25, 0.5, 1.0)
 """What is left is told of these."""
+LEFT = (0.1, 0.25, 0.5, 0.75, 1.0)
+"""The same of exact counts."""
+DRAWS = 10_000
 
 
 def ranked(net: IntNet, codes: Mapping[str, Any], folder: Path, count: int, seed: int) -> Path:
@@ -194,8 +203,9 @@ def _rate(count: int, faults: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cells", "upsets", "table"))
-    parser.add_argument("--net", default="digits_ternary")
+    parser.add_argument("what", choices=("cells", "upsets", "table", "every"))
+    parser.add_argument("--net", help="default: digits_ternary, for every digits_layered")
+    parser.add_argument("--counts", type=Path, metavar="FOLDER", help="of eqfault exhaust, for every")
     parser.add_argument("--shares", default="none,0,0.1,0.25,0.5,1", help="of cells; none is no hardening")
     parser.add_argument("--simulated", default="0.25", help="shares whose core is simulated too")
     parser.add_argument("--campaign", type=int, default=20000, metavar="N")
@@ -203,8 +213,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     results.add_folder(parser)
     given = parser.parse_args()
-    file = Path("build/bench/protect.json")
+    given.net = given.net or ("digits_layered" if given.what == "every" else "digits_ternary")
+    file = Path(f"build/bench/protect_every-{given.net}.json" if given.what == "every" else "build/bench/protect.json")
     file.parent.mkdir(parents=True, exist_ok=True)
+    if given.what == "every":
+        return every(given, file)
     if given.what != "table":
         net, data = digits(given.net)
         with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
@@ -227,7 +240,7 @@ def cells(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, fil
 
 
 def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, file: Path) -> None:
-    bare = simulated(net, codes, {}, given)
+    bare = simulated(net, codes, Parallel(), given)
     _add(file, given, None, {"upsets": {kind: flips.to_json() for kind, flips in bare.items()}})
     for share in SHARES:
         protect = architecture_of(net, campaign, share).units
@@ -237,16 +250,80 @@ def rates(net: IntNet, codes: Mapping[str, Any], campaign: Path, given: Any, fil
         _add(file, given, share, {"upsets": {kind: flips.to_json() for kind, flips in found.items()}})
 
 
+def every(given: Any, file: Path) -> int:
+    """Choice by exact counts, by chance and of everything: what is left, and cells."""
+    if given.counts is None:
+        raise SystemExit("error: give --counts, a folder of eqfault exhaust")
+    net = digits(given.net)[0]
+    report = json.loads((given.counts / "report.json").read_text(encoding="utf-8"))
+    for share in _shares(given.shares):
+        core = architecture_of(net, given.counts, share)
+        if "cells" not in _read(file)["rows"].get(_name(share), {}):
+            with tempfile.TemporaryDirectory(prefix="eqcompile-protect-") as name:
+                _add(file, given, share, {"cells": cells_of(written(net, core, Path(name)))})
+    counts = {s["site"].removeprefix("state:"): np.array(s["silent_map"]).sum(axis=1) for s in report["sites"]}
+    flat, draw = np.concatenate([*counts.values()]), np.random.default_rng(given.seed)
+    for share in LEFT:
+        chosen = architecture_of(net, given.counts, share).units
+        number, left = sum(map(len, chosen.values())), int(flat.sum())
+        left -= sum(int(counts[name][list(units)].sum()) for name, units in chosen.items())
+        drawn = [int(flat.sum() - draw.choice(flat, number, replace=False).sum()) for _ in range(DRAWS)]
+        low, high = np.quantile(drawn, (0.05, 0.95))
+        mean = float(flat.sum()) * (1 - number / len(flat))
+        _add(file, given, share, {"units": number, "left": left, "random": [mean, float(low), float(high)]})
+    found = {"silent": int(flat.sum()), "faults": report["faults"], "samples": report["samples"]}
+    file.write_text(json.dumps(_read(file) | found, indent=1) + "\n", encoding="utf-8")
+    documents = {path.stem.partition("-")[2]: _read(path) for path in sorted(file.parent.glob("protect_every-*.json"))}
+    blocks = [block for name, document in documents.items() for block in chosen_tables(name, document)]
+    sys.stdout.write("\n\n".join(table(b["head"], b["rows"]) for b in blocks if "head" in b) + "\n")
+    title, facts = "Protection chosen by every fault", [results.net_facts(n, digits(n)[0]) for n in documents]
+    results.record("protect_every", title, blocks, data=documents, nets=facts, folder=given.out)
+    return 0
+
+
+def chosen_tables(net: str, document: Mapping[str, Any]) -> list[results.Block]:
+    """What is left and what it costs, by share of the units."""
+    rows, silent = document["rows"], document["silent"]
+    least = rows.get(_name(0.0), {}).get("cells", {}).get("LUT4")
+    cost = ("LUT4", "flip-flops", "block RAMs")
+    shown = []
+    for share in (None, *sorted({*LEFT, 0.0})):
+        row = rows.get(_name(share), {})
+        cells = row.get("cells", {})
+        number, left = row.get("units", 0), row.get("left", silent)
+        mean, low, high = row.get("random", [silent] * 3)
+        price = (cells["LUT4"] - least) / number if cells and number and least is not None else None
+        shown.append(
+            [_name(share), number, f"{left:,} ({left / silent:.1%})", f"{mean / silent:.1%}"]
+            + [f"{low / silent:.1%} to {high / silent:.1%}", *(f"{cells[k]:,}" if cells else "-" for k in cost)]
+            + ["-" if price is None else f"{price:.0f}"]
+        )
+    head = {"protected": "", "units": "computed", "left of silent corruption": "simulated"}
+    head |= {"left by random choice, mean": "computed", "90 % of draws": "computed"}
+    head |= dict.fromkeys((*cost, "LUT4 a protected unit"), "estimated")
+    words = (
+        f"{net}: of {document['faults']:,} flips, each bit of each state in each tick of "
+        f"{document['samples']} inputs, {silent:,} end in silent corruption (`eqfault exhaust`: all there are). Left: "
+        "if flips of the units with most of it are voted away; random choice is of as many units. Cells: of the "
+        "parallel core, by Yosys for ECP5, buses included, no place and route (-: not run). `benchmarks/protect.py`"
+    )
+    return [results.text(words), results.table(head, shown)]
+
+
 def _shares(text: str) -> list[float | None]:
-    return [None if part == "none" else float(part) for part in text.split(",")]
+    return [None if part == "none" else float(part) for part in text.split(",") if part]
 
 
 def _add(file: Path, given: Any, share: float | None, row: Mapping[str, Any]) -> None:
     document = _read(file)
     document |= {"net": given.net, "tools": tool_versions("amaranth", "verilator"), "seed": given.seed}
-    document["rows"].setdefault(BARE if share is None else f"{100 * share:g} %", {}).update(row)
+    document["rows"].setdefault(_name(share), {}).update(row)
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     sys.stderr.write(f"{share}: {json.dumps(row)}\n")
+
+
+def _name(share: float | None) -> str:
+    return BARE if share is None else f"{100 * share:g} %"
 
 
 def _read(file: Path) -> dict[str, Any]:

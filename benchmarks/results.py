@@ -55,7 +55,7 @@ SECTIONS = {
             "faults_cross_parallel",
             "faults_cross_lattice",
         ),
-        *("harden", "protect", "reclamp", "recovery", "healing", "exactness", "recurrence", "balance"),
+        *("harden", "protect", "protect_every", "reclamp", "recovery", "healing", "exactness", "recurrence", "balance"),
     ),
     "The tests": ("mutants",),
 }

@@ -43,14 +43,21 @@ class Parallel(Architecture):
     protect: str | None = option(
         None,
         metavar="CAMPAIGN",
-        help="with --harden tmr: folder or report.json of a campaign; the states of the units that it ranks highest "
-        "are triplicated; or the units themselves, as h=3,17",
+        help="with --harden tmr: folder or report.json of a campaign, or of eqfault exhaust; the states of the units "
+        "that it ranks highest are triplicated; or the units themselves, as h=3,17",
     )
     protect_share: float | None = option(
         None,
         metavar="SHARE",
         bounds=Bounds(0, 1, above=True),
         help=f"of the units, for --protect CAMPAIGN (default: {PROTECT_SHARE:g})",
+    )
+    protect_silent: float | None = option(
+        None,
+        metavar="SHARE",
+        bounds=Bounds(0, 1, above=True),
+        help="instead of --protect-share, with a folder of eqfault exhaust: the fewest units that carry this share of "
+        "the silent corruption of states",
     )
 
     @classmethod
@@ -59,9 +66,16 @@ class Parallel(Architecture):
 
     def option_faults(self, parts: Collection[str] = ()) -> Sequence[Diagnostic]:
         diagnostics = [*super().option_faults(parts), *faults(chosen(self.harden))]
-        if self.protect_share is not None and (self.protect is None or named_units(self.protect)):
-            what = "a share of the units is to be protected, and no campaign ranks them"
-            diagnostics.append(Diagnostic("rtl-option", what, "protect_share", "add --protect CAMPAIGN"))
+        for name, value, what in (
+            ("protect_share", self.protect_share, "a share of the units"),
+            ("protect_silent", self.protect_silent, "a share of silent corruption"),
+        ):
+            if value is not None and (self.protect is None or named_units(self.protect)):
+                text = f"{what} is to be protected, and no campaign ranks the units"
+                diagnostics.append(Diagnostic("rtl-option", text, name, "add --protect CAMPAIGN"))
+        if self.protect_share is not None and self.protect_silent is not None:
+            text = f"{self.protect_share:g} of the units and {self.protect_silent:g} of silent corruption are asked for"
+            diagnostics.append(Diagnostic("rtl-option", text, "protect_silent", "give one of the two shares"))
         if self.protect is not None and "tmr" not in chosen(self.harden):
             what = "units are to be protected, and no mechanism does it"
             diagnostics.append(Diagnostic("rtl-option", what, "protect", "add --harden tmr"))
@@ -72,8 +86,9 @@ class Parallel(Architecture):
         named = replace(self, harden=",".join(chosen(self.harden)))
         if self.protect is None or named_units(self.protect):
             return named
-        units = ranked_units(Path(self.protect), net, self.protect_share or PROTECT_SHARE)
-        return replace(named, protect=written_units(units), protect_share=None)
+        share = self.protect_share or PROTECT_SHARE
+        units = ranked_units(Path(self.protect), net, share, silent=self.protect_silent)
+        return replace(named, protect=written_units(units), protect_share=None, protect_silent=None)
 
     @property
     def hardened(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from emitting import emitted, refused, write_core
 from fault_sessions import core_faults
 from rtl_engines import differences, simulate
-from strategies import random_inputs, small_net
+from strategies import random_inputs, small_net, with_formats
 
 from eqcompile.app.report.campaign import write
 from eqcompile.rtl.harden import tmr
@@ -20,11 +21,13 @@ from eqcompile.rtl.parallel.engine import ParallelEngine
 from eqcompile.rtl.parallel.options import Parallel
 from eqcompile.rtl.parallel.protect import ranked_units
 from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign.exhaust import begin, document_of, exhaust
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.rtl.engine import RtlSession
 from eqcompile.sim.faults.table import FaultTable
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.diagnostics import UnsupportedError, UsageError
+from eqcompile.toolchain.ir import IntNet, Output, Param, ops
 
 # A table long enough for block RAM.
 NET = small_net(
@@ -135,6 +138,70 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
     with pytest.raises(UsageError, match="cannot read") as error:
         refused(RtlTarget.of(harden="tmr", protect=str(tmp_path)), NET)
     assert "eqfault report" in str(error.value)
+    with pytest.raises(UsageError, match="by a sample"):
+        refused(RtlTarget.of(harden="tmr", protect=str(campaign), protect_silent=0.5), NET)
+
+
+def counted_net() -> IntNet:
+    """A loop of three units that tells classes, so that upsets can corrupt silently."""
+    read = Param("R", np.array([[1, 0, -1], [-1, 1, 0]]), "test")
+    base = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[i // 3 for i in range(-90, 90)], first=-90, steps=4)
+    readout = (ops.Linear(out="r", x="h", weight="R"),)
+    outputs = (Output("o", "r", "classes", 1.0),)
+    return with_formats(replace(base, params=(*base.params, read), readout=readout, outputs=outputs))
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over every upset of a state, with its report."""
+    folder = tmp_path_factory.mktemp("counted") / "every"
+    plan = {"count": "exhaustive", "seed": 0, "margin": 0.01, "confidence": 0.95, "stop_at_margin": None, "notes": {}}
+    given = {"x": np.array([[20, 0, -19], [50, -33, 1], [2, 3, 2]])}
+    made = api.define(counted_net(), given, model="seu", options={"sites": "state"}, engine="golden", near=1, **plan)
+    begin(made, folder, force=False)
+    exhaust(folder)
+    (folder / "report.json").write_text(json.dumps(document_of(folder, proved=0)))
+    return folder
+
+
+def test_every_fault_says_which_units_carry_what(every: Path, tmp_path: Path) -> None:
+    """Units by another order than their exact counts, one more or fewer than carry the share, or ties by chance."""
+    net, report = counted_net(), json.loads((every / "report.json").read_text())
+    counts = np.array(report["sites"][0]["silent_map"]).sum(axis=1)
+    assert counts.sum() == report["outcomes"]["sdc"] > 0
+    first, second, _ = np.argsort(-counts, kind="stable").tolist()
+    assert ranked_units(every, net, 1 / 3) == {"h": (first,)}
+    assert ranked_units(every, net, 0.5) == {"h": tuple(sorted((first, second)))}
+    core = Parallel(harden="tmr", protect=str(every), protect_silent=1.0).resolved(net, ())
+    assert core.units == {"h": tuple(np.flatnonzero(counts).tolist())}
+    assert core.protect_silent is None
+    for silent_map, silent, units in (
+        ([[1, 1], [0, 6], [2, 0]], 0.6, (1,)),
+        ([[1, 1], [0, 6], [2, 0]], 0.61, (0, 1)),
+        ([[1, 1], [0, 6], [2, 0]], 0.8, (0, 1)),
+        ([[1, 1], [0, 6], [2, 0]], 1.0, (0, 1, 2)),
+        ([[0, 0], [0, 6], [0, 0]], 1.0, (1,)),
+    ):
+        report["sites"][0]["silent_map"] = silent_map
+        (tmp_path / "report.json").write_text(json.dumps(report))
+        assert ranked_units(tmp_path, net, silent=silent) == {"h": units}
+
+
+def test_every_fault_of_something_else_is_refused(every: Path, tmp_path: Path) -> None:
+    """Would break if units were chosen by another net's counts, by a part of them, or where nothing is corrupted."""
+    net, good = counted_net(), json.loads((every / "report.json").read_text())
+    (site,) = good["sites"]
+    for change, what in (
+        ({"ir_digest": "another"}, "of the net another"),
+        ({"finished": False, "faults": 3}, r"3 of [\d,]+ faults are there"),
+        ({"sites": [{**site, "silent_map": [[0]] * site["units"]}]}, "ranks 0 units"),
+        ({"sites": [{**site, "site": "weight:w"}]}, "none of a state"),
+        ({"sites": [{}]}, "is no report"),
+    ):
+        (tmp_path / "report.json").write_text(json.dumps(good | change))
+        with pytest.raises(UsageError, match=what) as error:
+            refused(RtlTarget.of(harden="tmr", protect=str(tmp_path), protect_silent=0.5), net)
+        assert error.value.diagnostics[0].hint
 
 
 @pytest.mark.parametrize(
@@ -143,8 +210,11 @@ def test_a_report_that_says_nothing_is_refused(campaign: Path, tmp_path: Path) -
         ({"protect": "x"}, "no mechanism does it"),
         ({"protect": "x", "harden": "tmr", "arch": "serial"}, "the architecture serial has no protect"),
         ({"protect": "x", "harden": "tmr", "protect_share": 0.0}, "must be a finite number above 0 and of at most 1"),
-        ({"harden": "tmr", "protect_share": 0.5}, "no campaign ranks them"),
-        ({"harden": "tmr", "protect": "h=1", "protect_share": 0.5}, "no campaign ranks them"),
+        ({"harden": "tmr", "protect_share": 0.5}, "no campaign ranks the units"),
+        ({"harden": "tmr", "protect": "h=1", "protect_share": 0.5}, "no campaign ranks the units"),
+        ({"harden": "tmr", "protect": "h=1", "protect_silent": 0.5}, "no campaign ranks the units"),
+        ({"protect": "x", "harden": "tmr", "protect_silent": 0.0}, "must be a finite number above 0 and of at most 1"),
+        ({"protect": "x", "harden": "tmr", "protect_share": 0.5, "protect_silent": 0.5}, "one of the two shares"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], what: str) -> None:
