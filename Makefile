@@ -55,6 +55,10 @@ $(VENV)/.installed: $(VENV)/.demo
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "== installing $$tool with apt-get"; apt-get update -qq && apt-get install -y -qq $$tool; \
 	  else echo "The RTL simulators need $$tool. Install it first: sudo apt-get install $$tool" >&2; exit 1; fi; done
+	@[ -e /usr/include/lz4.h ] || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== installing liblz4-dev with apt-get (Verilator's writer of waves includes it)"; \
+	  apt-get update -qq && apt-get install -y -qq liblz4-dev zlib1g-dev; \
+	else echo "no headers of lz4: the test of Verilator's waves is skipped. To run it: sudo apt-get install liblz4-dev"; fi
 	@command -v ccache >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "== installing ccache with apt-get (Verilator's own sources are compiled once, not for every core)"; \
 	  apt-get update -qq && apt-get install -y -qq ccache; \

@@ -25,7 +25,7 @@ from .documents import Candidates, InjectionDocument, Inspection, TargetState
 from .family_package import new_family
 from .inspection import inspect_path
 from .installation import Installation, families, injection, installation, refusals, targets
-from .options import ModelOptions
+from .options import InspectOptions
 from .report.comparison import write_comparison
 from .stages.build import Build, VerifiedBuild, compile, open, target
 from .stages.campaign import Campaign, Replay, campaign, open_campaign, plan_campaign
@@ -111,10 +111,10 @@ def inspect(source: str | Path, **options: Any) -> Inspection | Candidates:
     """What a checkpoint, a saved net or an artifact folder holds, as JSON values; of a checkpoint whose family is open,
     the families that fit.
 
-    `options`: those of `load` for a file. Raises UsageError for options of an import where there is a net already, and
-    what opening and importing raise.
+    `options`: those of `load` for a file, and `part`, as `ecp5-25k`: what a core of the net takes of its block RAM.
+    Raises UsageError for options of an import where there is a net already, and what opening and importing raise.
     """
-    return inspect_path(Path(source), keyword_options(ModelOptions, options, "eq.inspect"))
+    return inspect_path(Path(source), keyword_options(InspectOptions, options, "eq.inspect"))
 
 
 def available_targets(model: Model | None = None, **options: Any) -> list[TargetState]:

@@ -13,8 +13,10 @@ from eqcompile.sim.simulators import NativeSimulator
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.data import Inputs, encode, read_inputs
 from eqcompile.toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
-from eqcompile.toolchain.interfaces import ClockedRun
+from eqcompile.toolchain.interfaces import ClockedRun, StageProgress
 from eqcompile.toolchain.ir import IntNet
+
+from .progress import of_simulator
 
 __all__ = ["MAX_INPUTS", "InputCodes", "bench_inputs", "count_clocks"]
 
@@ -53,10 +55,13 @@ def bench_inputs(artifact: Artifact) -> InputCodes:
     return InputCodes(codes, "the bench's vectors, which are no data of the net")
 
 
-def count_clocks(artifact: Artifact, inputs: InputCodes, *, timeout_s: float) -> ClockedRun:
+def count_clocks(
+    artifact: Artifact, inputs: InputCodes, *, timeout_s: float, progress: StageProgress | None = None
+) -> ClockedRun:
     """Run the core with every sample timed alone. Raises SimulatorError if it does not run."""
+    tell = None if progress is None else of_simulator(progress, "clocks")
     try:
-        run = NativeSimulator(clocks=True).run(artifact, inputs.codes, trace=False, timeout_s=timeout_s)
+        run = NativeSimulator(clocks=True).run(artifact, inputs.codes, trace=False, timeout_s=timeout_s, progress=tell)
     except MissingToolError as error:
         notes = tuple(f"clocks not simulated: {d.what}; {d.hint}" for d in error.diagnostics)
         return ClockedRun(inputs.source, None, notes)

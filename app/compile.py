@@ -186,10 +186,8 @@ def compile_model(request: CompileRequest, *, progress: StageProgress | None = N
         )
         clocks = None
         if plan.counts_clocks:
-            report("clocks", 0, 1)
             inputs = InputCodes.of(net, *users.first(MAX_INPUTS)) if users else bench_inputs(emitted)
-            clocks = count_clocks(emitted, inputs, timeout_s=request.timeout_s)
-            report("clocks", 1, 1)
+            clocks = count_clocks(emitted, inputs, timeout_s=request.timeout_s, progress=report)
         finished = plan.finish(emitted, vectors, clocks, report)
         manifest = replace(
             describe(plan, request.target, emission, finished),

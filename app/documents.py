@@ -223,7 +223,7 @@ class WeightDocument(TypedDict):
 
 @final
 class Inspection(TypedDict):
-    """What `eqcompile inspect` says of a net; `manifest` of an artifact alone."""
+    """What `eqcompile inspect` says of a net; `manifest` of an artifact alone, `core_memory` where a part was named."""
 
     warnings: list[str]
     file: str
@@ -240,6 +240,7 @@ class Inspection(TypedDict):
     certificate: JsonObject
     text: str
     manifest: NotRequired[JsonObject]
+    core_memory: NotRequired[JsonObject]
 
 
 @final

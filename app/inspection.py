@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from eqcompile.targets.rtl.synth.parts import part_named
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.diagnostics import Diagnostic, ImportFileError, UsageError
@@ -22,8 +23,9 @@ from eqcompile.toolchain.ir.serial import is_saved_net, load
 from eqcompile.toolchain.passes import Analysis
 from eqcompile.toolchain.typed_json import encode
 
+from .core_memory import with_memory
 from .documents import Candidates, FamilyDocument, Inspection, SettingDocument
-from .options import ModelOptions
+from .options import InspectOptions, ModelOptions
 from .report.data import plain, settings_of
 from .report.schema import Setting
 from .weights import weights_of
@@ -33,28 +35,31 @@ __all__ = ["describe_family", "describe_model", "describe_net", "inspect_path"]
 _GRAPHS = {NIR.key: "NIR graph", QONNX.key: "ONNX graph of one step"}
 
 
-def inspect_path(path: Path, model: ModelOptions) -> Inspection | Candidates:
+def inspect_path(path: Path, options: InspectOptions) -> Inspection | Candidates:
     """Describe one file or folder; of a checkpoint whose family is open, the families that fit.
 
     Raises UsageError for options of an import where there is a net already, and what opening and importing raise.
     """
+    part = None if options.part is None else part_named(options.part)
+    model = ModelOptions(**{f.name: getattr(options, f.name) for f in fields(ModelOptions)})
     if path.is_dir():
         artifact = Artifact.open(path)
         what = f"artifact for {artifact.manifest.target}"
         document: Inspection = {**describe_net(path, what, artifact.net), "manifest": encode(artifact.manifest)}
         _demand_no_options(model, path, "an artifact")
-        return document
+        return with_memory(document, artifact, part)
     if path.suffix == ".onnx" and is_saved_net(path):
-        document = describe_net(path, "saved net", load(path))
+        net = load(path)
+        document = describe_net(path, "saved net", net)
         _demand_no_options(model, path, "a saved net")
-        return document
+        return with_memory(document, net, part)
     try:
         imported = import_model(path, family=model.family, settings=model.settings, config=model.config, map=model.map)
     except ImportFileError as error:
         if any(d.code == "family-ambiguous" for d in error.diagnostics):
             return _candidates(path, model.map)
         raise
-    return describe_model(imported, path)
+    return with_memory(describe_model(imported, path), imported.net, part)
 
 
 def _demand_no_options(model: ModelOptions, path: Path, what: str) -> None:

@@ -12,6 +12,7 @@ from eqcompile.toolchain.options import Bounds, option
 __all__ = [
     "ForceOption",
     "InputsOption",
+    "InspectOptions",
     "LimitOption",
     "ModelOptions",
     "SeedsOption",
@@ -45,6 +46,15 @@ class ModelOptions:
         {}, metavar="OWN=NAME", help="read the tensors OWN of the file as NAME, as fc_rec=W_rec (may be given again)"
     )
     assume: bool = option(False, help="take the source code's defaults for settings that nothing states")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(ModelOptions):
+    """What `inspect` looks at beside the net."""
+
+    part: str | None = option(
+        None, metavar="PART", help="say how much block RAM of a part, as ecp5-25k, a core of the net takes at least"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

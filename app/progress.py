@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Progress", "progress_if", "stage_progress"]
+__all__ = ["Progress", "of_simulator", "progress_if", "stage_progress"]
 
 Progress = Callable[[str, int, int], None]
 _QUIET_S = 10.0
@@ -21,6 +21,12 @@ def stage_progress(unit: str = "it") -> Iterator[Progress]:
     a stage begins does not count for its speed."""
     with contextlib.closing(_Bars(unit) if sys.stderr.isatty() or _in_notebook() else _Lines()) as view:
         yield view.show
+
+
+def of_simulator(progress: Progress, name: str) -> Callable[[int, int], None]:
+    """Progress of a simulator, called by its samples, as that of the stage `name`; what it compiles first is a stage of
+    its own."""
+    return lambda done, total: progress(name if total else f"{name} compiles the artifact", done, total)
 
 
 @contextlib.contextmanager
@@ -68,12 +74,21 @@ class _Bars:
 class _Lines:
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._stage = ""
+        self._begun = 0.0
+        self._before = 0
 
     def show(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._begun, self._before = stage, now, done
         if now - self._last >= _QUIET_S:
             self._last = now
-            sys.stderr.write(f"{stage}: {done:,} of {total:,}\n" if total else f"{stage}\n")
+            spent = now - self._begun
+            rate = (done - self._before) / spent if spent > 0 else 0.0
+            # A rate of nothing is one that nobody knows yet; routing can even go backwards.
+            speed = f", {rate:,.3g} a second" if rate > 0 else ""
+            sys.stderr.write(f"{stage}: {done:,} of {total:,}{speed}\n" if total else f"{stage}, {spent:,.0f} s\n")
             sys.stderr.flush()
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import target_class
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
+from .progress import of_simulator
+
 __all__ = ["first_able", "shortages", "simulators_for", "verify_artifact"]
 
 
@@ -144,14 +146,13 @@ def _verify(
 ) -> tuple[Verification, Run | None]:
     """What is recorded, and the run unless its tool is absent."""
     net, start, samples = artifact.net, time.perf_counter(), len(golden.steps)
-    progress(name, 0, samples)
     try:
         run = simulator().run(
             artifact,
             codes,
             trace=True,
             timeout_s=timeout_s,
-            progress=lambda done, total: progress(name, done, total),
+            progress=of_simulator(progress, name),
         )
     except MissingToolError as error:
         hints = [d.hint for d in error.diagnostics if d.hint]
@@ -163,7 +164,7 @@ def _verify(
         )
         return missing, None
     seconds = time.perf_counter() - start
-    # A simulator that runs as one process reports nothing by itself.
+    # Some report nothing by themselves, and none is watched to its very end.
     progress(name, samples, samples)
     comparison = compare(golden, run, states=bool(net.states))
     comparison.require()

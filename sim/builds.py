@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -35,12 +35,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eqcompile" / "verilator"
 
 
-def built_core(folder: Path, *, variant: Literal["delivered", "trace", "saboteurs"], timeout_s: float) -> Path:
+def built_core(
+    folder: Path,
+    *,
+    variant: Literal["delivered", "trace", "saboteurs"],
+    timeout_s: float,
+    watch: Callable[[], None] | None = None,
+) -> Path:
     """The folder with the program of an artifact of the target `rtl`, for `bench/native.py --built --build`.
 
     `variant`: the core as it is delivered, with its trace port, or with saboteurs. Several processes that ask for the
     same core build it once. It is renamed into place when it is whole: a build that is killed leaves nothing that
-    anybody would run. Raises SimulatorError if it does not compile,
+    anybody would run. `watch` is called each second while it compiles. Raises SimulatorError if it does not compile,
     BuildTimeoutError if not in `timeout_s` seconds.
     """
     cache = cache_folder()
@@ -55,7 +61,7 @@ def built_core(folder: Path, *, variant: Literal["delivered", "trace", "saboteur
             option = [] if variant == "delivered" else [f"--{variant}"]
             argv = [sys.executable, "-I", "-B", "bench/native.py", "--build-only", *option, "--build", name]
             try:
-                run_process(argv, cwd=folder, timeout_s=timeout_s, env={**os.environ, "TMPDIR": name})
+                run_process(argv, cwd=folder, timeout_s=timeout_s, env={**os.environ, "TMPDIR": name}, watch=watch)
             except SimulatorError as error:
                 if error.diagnostics[0].code == "simulator-timeout":
                     raise BuildTimeoutError(error.diagnostics) from None

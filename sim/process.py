@@ -14,7 +14,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -47,16 +47,22 @@ def usable_processors() -> int:
 
 
 def run_process(
-    argv: Sequence[str], *, cwd: Path, timeout_s: float, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> ProcessResult:
-    """Run `argv` in the folder `cwd` with no standard input; `env` replaces the environment if given.
+    """Run `argv` in the folder `cwd` with no standard input; `env` replaces the environment if given. `watch` is called
+    each second until it ends.
 
     Raises SimulatorError, with the last lines of stderr, when the program cannot be started, ends with another status
     than 0, or still runs after `timeout_s` seconds.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            status = run_group(argv, cwd=cwd, timeout_s=timeout_s, out=out, err=err, env=env)
+            status = run_group(argv, cwd=cwd, timeout_s=timeout_s, out=out, err=err, env=env, watch=watch)
         except OSError as error:
             raise SimulatorError(
                 Diagnostic("simulator-start", f"cannot start {argv[0]}: {error.strerror}", str(cwd))

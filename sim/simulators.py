@@ -15,7 +15,7 @@ from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Progress, Run, Simulator
 
 from .builds import VERILATOR, built_core
-from .script_runner import ScriptSimulator
+from .script_runner import ScriptSimulator, Watch
 
 __all__ = [
     "LAVA",
@@ -82,7 +82,9 @@ class _LavaSimulator(ScriptSimulator):
     configuration: ClassVar[str]
     grace_s: ClassVar[float] = 5.0
 
-    def arguments(self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float) -> Sequence[str]:
+    def arguments(
+        self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float, watch: Watch
+    ) -> Sequence[str]:
         return ("run.py", "--sim-cfg", self.configuration, "--timeout", str(timeout_s))
 
 
@@ -157,7 +159,9 @@ class VerilatorSimulator(_BenchSimulator):
         cycles = run.details.get("cycles")
         return cycles / len(run.steps) / self.clocks_per_second if isinstance(cycles, int) else None
 
-    def arguments(self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float) -> Sequence[str]:
+    def arguments(
+        self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float, watch: Watch
+    ) -> Sequence[str]:
         return ("bench/run.py", "--sim", self.sim, "--quiet", "--build", str(work / "build"))
 
 
@@ -187,7 +191,11 @@ class NativeSimulator(_BenchSimulator):
 
     def __init__(self, *, clocks: bool = False) -> None:
         self.clocks = clocks
+        self.passes = 2 if clocks else 1
 
-    def arguments(self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float) -> Sequence[str]:
-        build = built_core(artifact.folder, variant="trace" if trace else "delivered", timeout_s=timeout_s)
+    def arguments(
+        self, artifact: Artifact, work: Path, *, trace: bool, timeout_s: float, watch: Watch
+    ) -> Sequence[str]:
+        variant: Literal["trace", "delivered"] = "trace" if trace else "delivered"
+        build = built_core(artifact.folder, variant=variant, timeout_s=timeout_s, watch=watch)
         return ("bench/native.py", "--built", "--build", str(build), *(["--clocks"] if self.clocks else []))

@@ -333,6 +333,7 @@ class Simulator(ABC):
         progress: Progress | None = None,
     ) -> Run:
         """Run input codes `[batch, (frame,) *shape]` through the artifact; nothing is written to its folder.
+        `progress`: samples done and all of them; of a total of 0 the artifact is compiled first.
 
         Raises SimulatorError when it dies, hangs past `timeout_s`, or cannot be read; MissingToolError when a tool is
         absent.

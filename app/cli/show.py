@@ -144,10 +144,27 @@ def inspection(d: Inspection) -> str:
         "nonzero: measured; spectral norm: measured (SVD of the deployed operator)",
         f"certificate {first}",
         *(f"            {line}" for line in more),
+        *_core_memory(d.get("core_memory")),
         "",
         d["text"],
     ]
     return "\n".join(lines)
+
+
+def _core_memory(memory: JsonObject | None) -> list[str]:
+    """What a core takes of a part's block RAM."""
+    if memory is None:
+        return []
+    usage, memories = memory["usage"], memory["memories"]
+    assert isinstance(usage, Mapping)
+    assert isinstance(memories, Sequence)
+    names = {"bram": "block RAMs", "spram": "single-port RAMs"}
+    parts = [f"{u['needed']} of {u['available']} {names[key]}" for key, u in usage.items() if isinstance(u, Mapping)]
+    which = f"architecture {memory['architecture']}, {len(memories)} memories"
+    least = (
+        f"at least {', '.join(parts)} of {memory['part']} [estimated]" if parts else "nobody counts those of the part"
+    )
+    return [f"memory      {least}: {memory['basis']} ({which})"]
 
 
 def simulation(d: RunDocument) -> str:

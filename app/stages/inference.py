@@ -25,7 +25,7 @@ from eqcompile.toolchain.reference import run_reference
 from ..accuracy import deviations, warnings_of
 from ..documents import RunDocument
 from ..files import replacing
-from ..progress import progress_if, stage_progress
+from ..progress import of_simulator, progress_if, stage_progress
 from ..report import panels
 from ..report.data import deviation_document, histogram, number, plain_object
 from ..report.figure import BLUE, RED, Curve, curves
@@ -224,7 +224,7 @@ class Inference(Display):
 def relax_floats(imported: Imported, x: SampleSource, *, limit: int | None, trace: bool) -> Inference:
     """Samples `[samples, (frame,) *shape]` of real numbers through the float64 reference."""
     inputs = samples_of(x, imported.net, limit=limit)
-    with stage_progress() as progress:
+    with stage_progress("sample") as progress:
         start = time.perf_counter()
         run = run_reference(imported.net, inputs, trace=trace, progress=lambda d, t: progress("reference", d, t))
         seconds = time.perf_counter() - start
@@ -283,9 +283,9 @@ def _relaxed(
     inputs = samples_of(x, net, limit=limit)
     codes, saturated = data.encode(net, inputs)
     name, run = runner
-    with progress_if(show) as progress:
+    with progress_if(show, "sample") as progress:
         start = time.perf_counter()
-        result = run(codes, lambda done, total: progress(name, done, total))
+        result = run(codes, of_simulator(progress, name))
         seconds = time.perf_counter() - start
     return Inference(net, result, inputs, name_of(x), name, seconds, origin, saturated)
 

@@ -300,7 +300,7 @@ def synthesise(
             seeds=range(1, seeds + 1),
             timeout_s=timeout_s,
             clock_mhz=clock_mhz,
-            clocks=count_clocks(build.artifact, codes, timeout_s=timeout_s),
+            clocks=count_clocks(build.artifact, codes, timeout_s=timeout_s, progress=report),
             progress=report,
         )
     return Synthesis(result)

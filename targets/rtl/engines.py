@@ -12,7 +12,7 @@ from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.registry import find_class, load_classes, names
 from eqcompile.toolchain.requirements import Requirements
 
-from .synth.fit import early_shortfalls, memory_shortfalls
+from .synth.fit import early_shortfalls, memory_shortfalls, weight_memory
 from .synth.parts import PARTS
 
 __all__ = ["AUTO", "Choice", "architecture", "architectures", "candidates", "choose", "foresee"]
@@ -130,6 +130,10 @@ def _cost(net: IntNet, architecture: Architecture, parts: Collection[str]) -> st
     """What is known of its cost, of the parts if there are any."""
     least = [f"{count:,} {key}" for key, count in architecture.resources(net).items() if count]
     bits = architecture.memory_bits(net)
-    least += [f"{bits:,} bits of memory for weights"] if bits else []
+    if bits:
+        known = [PARTS[name] for name in sorted({*parts} & {*PARTS})]
+        blocks = [weight_memory(bits, part, single_port=not architecture.preloaded) for part in known]
+        shares = f" ({', '.join(filter(None, blocks))})" if any(blocks) else ""
+        least.append(f"{bits:,} bits of memory for weights{shares}")
     of = f" on {', '.join(sorted(parts))}" if parts else ""
     return f"; it needs at least {', '.join(least)}{of} [estimated]" if least else ""

@@ -14,7 +14,7 @@ from eqcompile.app.campaign_options import BaselineOptions, CampaignOptions, Env
 from eqcompile.app.cli.commands import COMMANDS
 from eqcompile.app.cli.eqfault import COMMANDS as FAULT_COMMANDS
 from eqcompile.app.exhaust import ExhaustOptions
-from eqcompile.app.options import ModelOptions
+from eqcompile.app.options import InspectOptions
 from eqcompile.app.reference.commands import parser_of
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.interfaces import Target
@@ -26,7 +26,7 @@ Calls = tuple[tuple[Callable[..., Any], ...], tuple[Any, ...]]
 
 WAYS: dict[tuple[str, ...], Calls] = {
     (): ((eq.load, eq.quantize, eq.compile, eq.Build.report), (QuantizeOptions,)),
-    ("inspect",): ((eq.inspect,), (ModelOptions,)),
+    ("inspect",): ((eq.inspect,), (InspectOptions,)),
     ("run",): ((eq.load, eq.Model.run, eq.Build.run, eq.Inference.save), ()),
     ("verify",): ((eq.open, eq.Build.verify), ()),
     ("compare",): ((eq.compare_builds,), ()),

@@ -11,7 +11,7 @@ import pytest
 from strategies import small_net
 
 from eqcompile.app import compile as pipeline
-from eqcompile.app.progress import stage_progress
+from eqcompile.app.progress import of_simulator, stage_progress
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.bench import bench_vectors
@@ -44,7 +44,25 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
     with stage_progress() as progress:
         for done in (1, 2000, 3000, 4000):
             progress("golden", done, 4000)
-    assert log.getvalue() == "golden: 2,000 of 4,000\ngolden: 4,000 of 4,000\n"
+    assert log.getvalue() == "golden: 2,000 of 4,000, 250 a second\ngolden: 4,000 of 4,000, 148 a second\n"
+
+
+def test_a_rate_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling for minutes is no part of how fast samples are simulated, and what was there before is none of it."""
+    log, clock = io.StringIO(), iter([0.0, 100.0, 100.0, 120.0, 140.0])
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr("eqcompile.app.progress.time.monotonic", lambda: next(clock))
+    with stage_progress() as progress:
+        tell = of_simulator(progress, "verilator")
+        tell(0, 0)
+        for done in (5, 25, 35):
+            tell(done, 100)
+    lines = [
+        "verilator compiles the artifact, 0 s",
+        "verilator: 25 of 100, 1 a second",
+        "verilator: 35 of 100, 0.75 a second",
+    ]
+    assert log.getvalue().splitlines() == lines
 
 
 def test_a_stage_of_unknown_length_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,13 +54,49 @@ def bench(core: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedPr
     return subprocess.run(argv, cwd=core, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
 
 
+def lz4() -> bool:
+    """Whether the compiler finds what Verilator's writer of waves includes."""
+    argv = ["g++", "-fsyntax-only", "-x", "c++", "-include", "lz4.h", os.devnull]
+    return shutil.which("g++") is not None and subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def unpacked(block: bytes) -> bytes:
+    """What a block of LZ4 holds: sequences of literals and of bytes that stand further up."""
+    out, at = bytearray(), 0
+
+    def length(first: int) -> int:
+        nonlocal at
+        total = first
+        while first == 15:
+            total += block[at]
+            at += 1
+            if block[at - 1] < 255:
+                break
+        return total
+
+    while at < len(block):
+        token = block[at]
+        at += 1
+        literals = length(token >> 4)
+        out += block[at : at + literals]
+        at += literals
+        if at < len(block):
+            back = int.from_bytes(block[at : at + 2], "little")
+            at += 2
+            for _ in range(length(token & 15) + 4):
+                out.append(out[-back])
+    return bytes(out)
+
+
 def names_of(path: Path) -> bytes:
-    """The names of scopes and signals in an FST file: what is in its compressed block of type 4."""
+    """The names of scopes and signals in an FST file: what is in its block of type 4 (gzip) or 6 (LZ4)."""
     content, at = path.read_bytes(), 0
     while at < len(content):
         end = at + 1 + int.from_bytes(content[at + 1 : at + 9], "big")
         if content[at] == 4:
             return gzip.decompress(content[at + 17 : end])
+        if content[at] == 6:
+            return unpacked(content[at + 17 : end])
         at = end
     raise AssertionError("no block of names")
 
@@ -94,6 +130,37 @@ def test_the_bench_fails_on_a_wrong_vector(core: Path, tmp_path: Path) -> None:
     assert b"trace_end" in names_of(waves)
 
 
+@pytest.mark.parametrize("core", ["serial"], indirect=True)
+def test_waves_of_verilator_are_refused_at_once_without_their_headers(
+    core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing header was found by the compiler, after a minute, in words that name no package."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "g++").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tools / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tools), os.environ["PATH"]]))
+    done = bench(core, tmp_path, "--sim", "verilator", "--waves", str(tmp_path / "core.fst"))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "apt-get install liblz4-dev zlib1g-dev" in done.stderr
+    assert not list((tmp_path / "build").glob("*.v"))
+
+
+@pytest.mark.skipif(not lz4(), reason="no headers of lz4: apt-get install liblz4-dev")
+@pytest.mark.parametrize("core", ["serial"], indirect=True)
+def test_verilator_writes_every_signal(core: Path, tmp_path: Path) -> None:
+    """The fast simulator was the one without waves. The writer closes its file: blocks fill it to its last byte."""
+    waves = tmp_path / "core.fst"
+    options = ["--sim", "verilator", "--quiet", "--test", "back_to_back", "--waves", str(waves)]
+    done = bench(core, tmp_path, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = waves.read_bytes()
+    assert content[:9] == bytes(1) + (329).to_bytes(8, "big")
+    start, end = (int.from_bytes(content[at : at + 8], "big") for at in (9, 17))
+    assert (start, end > 1000) == (0, True)
+    assert b"trace_end" in names_of(waves)
+
+
 @pytest.mark.parametrize("simulator", [VerilatorSimulator, NativeSimulator])
 def test_a_simulator_agrees_with_golden(simulator: type[Simulator], core: Path) -> None:
     """Every state of every tick of many samples, not of the vectors alone."""
@@ -101,6 +168,23 @@ def test_a_simulator_agrees_with_golden(simulator: type[Simulator], core: Path) 
     got = simulator().run(unchecked(core), inputs, trace=True, timeout_s=TIMEOUT_S)
     compare(run(plain(), inputs), got).require()
     assert got.details["cycles"] > 100 * 3
+
+
+@pytest.mark.parametrize("core", ["serial"], indirect=True)
+@pytest.mark.parametrize("simulator", [IcarusSimulator, VerilatorSimulator, NativeSimulator])
+def test_a_simulator_tells_how_far_it_is(simulator: type[Simulator], core: Path) -> None:
+    """A bar that stands at nothing until the end tells nobody whether to wait."""
+    inputs = {"x": np.random.default_rng(3).integers(-6, 7, (20000 if simulator is NativeSimulator else 400, 3))}
+    samples = len(inputs["x"])
+    told: list[tuple[int, int]] = []
+    tell = lambda done, total: told.append((done, total))  # noqa: E731
+    simulator().run(unchecked(core), inputs, trace=False, timeout_s=TIMEOUT_S, progress=tell)
+    running = [done for done, total in told if total]
+    assert {total for _, total in told} <= {0, samples}
+    assert running == sorted(running)
+    assert any(0 < done < samples for done in running), told
+    if simulator.compiler:
+        assert told[0] == (0, 0)
 
 
 def test_the_clocks_of_a_sample_are_counted_alone(core: Path) -> None:

@@ -223,7 +223,7 @@ def bitstream(
         for file in (f"{top}.v", constraints, *(p.name for p in folder.glob("*.hex"))):
             shutil.copyfile(folder / file, shop.folder / file)
         tell("mapping", 0, 0)
-        shop.yosys(script, top)
+        shop.yosys(script, top, lambda: tell("mapping", 0, 0))
         usage, timing = shop.place(placing, top, clock=clock, progress=tell)
         tell("packing the bitstream", 0, 0)
         shop.run(family.packer, [placed, bits], top)

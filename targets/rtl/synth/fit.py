@@ -17,7 +17,16 @@ from eqcompile.toolchain.typed_json import JsonObject, decode_as
 
 from .parts import PARTS, Part, Resource
 
-__all__ = ["SPRAM_HINT", "Needs", "block_rams", "early_shortfalls", "hint_for", "known_shortfalls", "memory_shortfalls"]
+__all__ = [
+    "SPRAM_HINT",
+    "Needs",
+    "block_rams",
+    "early_shortfalls",
+    "hint_for",
+    "known_shortfalls",
+    "memory_shortfalls",
+    "weight_memory",
+]
 
 SPRAM_BITS = 1 << 18
 """Of one single-port RAM of the UP5K."""
@@ -47,6 +56,11 @@ class Needs:
     multipliers: int = 0
     loads: bool = False
 
+    @property
+    def spram(self) -> int:
+        """Instances of the UP5K's single-port RAM."""
+        return (self.primitives or {}).get(_SPRAM, 0)
+
     @classmethod
     def of(cls, engine: JsonObject) -> Needs:
         """From what the engine says of itself; what it leaves out counts as nothing."""
@@ -70,6 +84,17 @@ def block_rams(memory: BlockMemory, part: Part) -> int:
     return min(-(-memory.width // w) * -(-memory.depth // d) for w, d in part.family.block_ram)
 
 
+def weight_memory(bits: int, part: Part, *, single_port: bool) -> str:
+    """How many blocks of a part so many bits of weights take at least, whatever their shape, and how many it has; empty
+    for a part that nobody counts. `single_port`: in the UP5K's single-port RAM."""
+    each = SPRAM_BITS if single_port else max((w * d for w, d in part.family.block_ram), default=0)
+    key = "spram" if single_port else "bram"
+    if not each or key not in part.has:
+        return ""
+    label = next(r.label for r in part.family.resources if r.key == key)
+    return f"{-(-bits // each)} of {part.has[key]} {label} of {part.name}"
+
+
 def known_shortfalls(engine: JsonObject, part: Part) -> list[Diagnostic]:
     """What `part` cannot hold of a core: needed, available, and what would help; empty where nothing is known.
 
@@ -78,7 +103,7 @@ def known_shortfalls(engine: JsonObject, part: Part) -> list[Diagnostic]:
     if not part.has:
         return []
     core = Needs.of(engine)
-    spram = (core.primitives or {}).get(_SPRAM, 0)
+    spram = core.spram
     needed = {"bram": sum(block_rams(m, part) for m in core.memories), "spram": spram, "dsp": core.multipliers}
     faults = []
     for r in part.family.resources:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,15 +67,16 @@ class Workshop:
         """A file that a tool wrote."""
         return (self.folder / name).read_text(encoding="utf-8")
 
-    def run(self, tool: str, arguments: Sequence[str], top: str) -> None:
-        """Run a tool; SynthesisError if it fails or is too slow."""
-        status, log = run_tool(tool, arguments, cwd=self.folder, deadline=self.deadline)
+    def run(self, tool: str, arguments: Sequence[str], top: str, progress: Callable[[], None] | None = None) -> None:
+        """Run a tool, calling `progress` each second; SynthesisError if it fails or is too slow."""
+        watch = None if progress is None else lambda log: progress()
+        status, log = run_tool(tool, arguments, cwd=self.folder, deadline=self.deadline, watch=watch)
         if status != 0:
             raise SynthesisError(Diagnostic("synthesis-failed", f"{tool}: {last_lines(log)}", top))
 
-    def yosys(self, script: str, top: str) -> None:
+    def yosys(self, script: str, top: str, progress: Callable[[], None] | None = None) -> None:
         """Run a script of Yosys; as `run`."""
-        self.run("yosys", ["-q", "-p", script], top)
+        self.run("yosys", ["-q", "-p", script], top, progress)
 
     def place(
         self,
@@ -152,18 +153,22 @@ def synthesise(
         shop = Workshop(Path(name), chosen, Deadline.after(timeout_s))
         contents = {file.name: file.read_text(encoding="utf-8") for file in verilog.parent.glob("*.hex")}
         shop.write({"core.v": verilog.read_text(encoding="utf-8"), **contents})
-        tell("mapping", 0, 0)
-        shop.yosys("read_verilog -lib core.v; write_json ports.json", top)
+
+        def mapping() -> None:
+            tell("mapping", 0, 0)
+
+        mapping()
+        shop.yosys("read_verilog -lib core.v; write_json ports.json", top, mapping)
         ports = core_ports(json.loads(shop.read("ports.json")), top)
         usage: tuple[Usage, ...] = ()
         timings: dict[int, Timing] = {}
         if not family.placer:
-            shop.yosys(f"read_verilog core.v; {family.synth} -top {top}; tee -q -o stat.json stat -json", top)
+            shop.yosys(f"read_verilog core.v; {family.synth} -top {top}; tee -q -o stat.json stat -json", top, mapping)
         else:
             shop.write({"harness.v": harness(top, ports, clock)})
             keep = f"setattr -mod -set keep_hierarchy 1 {top}"
             mapped = f"{family.synth} -top {NAME} -json design.json; tee -q -o stat.json stat -json"
-            shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top)
+            shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top, mapping)
             around = cell_counts(shop.read("stat.json"), NAME)
             asked = ["--freq", f"{max(chosen.freq_mhz, clock_mhz or 0):g}"]
             for number, seed in enumerate(seeds, 1):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import cocotb
@@ -168,14 +170,17 @@ class Driver:
         return self.layout.codes(frame.tdata), int(users.pop())
 
     async def run(self, frames: Sequence[Sequence[int]], ticks: int, *, sent: int = 0) -> Results:
-        """Send all frames back to back and gather their results, after those of the `sent` before."""
+        """Send all frames back to back and gather their results, after those of the `sent` before. The file that
+        $EQCOMPILE_PROGRESS names, if it is set, grows by a byte with each."""
         for codes in frames:
             self.send(codes)
         y, rows = [], []
-        for _ in range(sent + len(frames)):
-            codes, made = await self.receive()
-            y.append(codes)
-            rows.append(await self.taken(made))
+        with Path(os.environ.get("EQCOMPILE_PROGRESS", os.devnull)).open("ab", buffering=0) as progress:
+            for _ in range(sent + len(frames)):
+                codes, made = await self.receive()
+                y.append(codes)
+                rows.append(await self.taken(made))
+                progress.write(b".")
         return self.layout.gathered(rows, y, ticks)
 
     async def taken(self, made: int) -> list[Codes]:

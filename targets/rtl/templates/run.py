@@ -1,7 +1,7 @@
 """Run the bench, or given samples, on the core under cocotb.
 
 python bench/run.py [--sim verilator|icarus] [--standard ...]    the whole bench
-python bench/run.py --sim icarus --waves a.fst --junit r.xml     the same, with every signal and results for a CI server
+python bench/run.py [...] --waves a.fst --junit r.xml            the same, with every signal and results for a CI server
 python bench/run.py [--sim ...] -i x.npz -o y.npz                samples under `codes.NAME`, states if asked
 python bench/run.py [--sim ...] -i ... -o ... --deposits f.json  upsets by the simulator (deposits.py)
 """
@@ -36,6 +36,10 @@ STANDARDS = {
 
 DEPOSIT_ARGS = {"icarus": [], "verilator": ["--public-flat-rw"]}
 
+WAVES_ARGS = {"icarus": [], "verilator": ["--trace-fst"]}
+WAVES = {"icarus": "core.fst", "verilator": "dump.fst"}
+"""The file that the simulator writes."""
+
 
 def run(
     sim: str,
@@ -52,13 +56,15 @@ def run(
 ) -> int:
     """Build the core and run the bench, or one of its tests; how many failed; 1 if it cannot be run.
 
-    `waves`: where every signal goes, as FST (icarus); `junit`: where the results go, as JUnit's XML. Both are there
+    `waves`: where every signal goes, as FST; `junit`: where the results go, as JUnit's XML. Both are there
     after a failed run too.
     """
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
     os.environ.update(tools.verilator() if sim == "verilator" else tools.icarus())
+    if waves is not None and sim == "verilator":
+        tools.demand_fst()
     log = None if verbose else build / "run.log"
     results = junit or build / "results.xml"
     build.mkdir(parents=True, exist_ok=True)
@@ -74,6 +80,7 @@ def run(
                 *STANDARDS[sim][standard],
                 *BUILD_ARGS[sim],
                 *(DEPOSIT_ARGS[sim] if module == "deposits" else []),
+                *(WAVES_ARGS[sim] if waves is not None else []),
             ],
             waves=waves is not None,
             timescale=("1ns", "1ps"),
@@ -106,8 +113,8 @@ def run(
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
-        if waves is not None and (build / "core.fst").exists():
-            shutil.copyfile(build / "core.fst", waves)
+        if waves is not None and (build / WAVES[sim]).exists():
+            shutil.copyfile(build / WAVES[sim], waves)
     if failed or not tests:
         show(log)
     sys.stdout.write(f"{tests} tests, {failed} failed\n")
@@ -130,14 +137,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, help="where their results go")
     parser.add_argument("--deposits", type=Path, help="with samples: upsets, each of one of them")
     parser.add_argument("--trace", action="store_true", help="with samples: write the states after every tick too")
-    parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="with icarus: write every signal")
+    parser.add_argument("--waves", type=Path, metavar="FILE.fst", help="write every signal")
     parser.add_argument("--junit", type=Path, metavar="FILE.xml", help="write the results, for a CI server")
     parser.add_argument("--quiet", action="store_true", help="warnings and failures only")
     options = parser.parse_args(argv)
     if (options.input is None) != (options.output is None):
         parser.error("--input and --output go together")
-    if options.waves is not None and options.sim != "icarus":
-        parser.error("--waves goes with --sim icarus: FST from Verilator needs the headers of lz4")
     env, test, trace = {}, options.test, True
     if options.input is not None:
         env = {"CORE_INPUTS": str(options.input.resolve()), "CORE_RESULTS": str(options.output.resolve())}

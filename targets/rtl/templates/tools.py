@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["MissingTool", "copied", "icarus", "plain", "verilator"]
+__all__ = ["MissingTool", "copied", "demand_fst", "icarus", "plain", "verilator"]
 
 
 class MissingTool(RuntimeError):
@@ -40,6 +41,17 @@ def verilator() -> dict[str, str]:
     # core that is large enough to be split over several files compiles.
     env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
     return env
+
+
+def demand_fst() -> None:
+    """Raise MissingTool, with the packages, unless the compiler finds what Verilator's writer of FST files includes."""
+    packages = []
+    for header, library, package in (("lz4.h", "-llz4", "liblz4-dev"), ("zlib.h", "-lz", "zlib1g-dev")):
+        argv = ["g++", "-x", "c++", "-include", header, "-", library, "-o", os.devnull]
+        if subprocess.run(argv, input="int main() {}", text=True, capture_output=True, check=False).returncode:
+            packages.append(package)
+    if packages:
+        raise MissingTool(f"Waves of Verilator need headers and libraries: apt-get install {' '.join(packages)}")
 
 
 def icarus() -> dict[str, str]:
