@@ -40,6 +40,7 @@ from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import EqNet
+from eqcompile.toolchain.options import MOST_BITS
 from eqcompile.toolchain.reference import run_reference
 
 PLAIN = {0: "8 bits", 2: "8 bits and 2 guard bits"}
@@ -229,6 +230,17 @@ def main() -> int:
     return 0
 
 
+def unmet(rows: list[Row]) -> str:
+    """Of which nets the search found no widths, and why it stopped; empty if there are none."""
+    listed = ", ".join(f"{r['net']} ({r['search trials']})" for r in rows if not r.get("search met", True))
+    if not listed:
+        return ""
+    return (
+        f" The search stopped below 99 of 100 of the calibration labels of {listed} (settings tried): no width of all "
+        f"states up to {MOST_BITS} bits kept them, and the most that were kept were sought instead."
+    )
+
+
 def finish(rows: list[Row], folder: Path) -> None:
     """Record the table of these rows."""
     cells = [shown(figures) for figures in rows]
@@ -240,7 +252,7 @@ def finish(rows: list[Row], folder: Path) -> None:
         "on 64 of their test inputs. Bits of states and inputs at which the integers give the label of "
         f"float64 for 99 of 100, and how many nets: {listed}. A chaotic net's own floats give other labels for "
         "more than 1 in 100 images when inputs move by 2^-9 up or down; `states moved by` is how far its last states "
-        "are then from where they were. Tokens cannot be moved."
+        f"are then from where they were. Tokens cannot be moved.{unmet(rows)}"
     )
     blocks = [results.text(words), results.table(COLUMNS, cells)]
     results.record("labels", "Labels of every family", blocks, data=rows, folder=folder)

@@ -90,8 +90,10 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
     """One of `choices` (empty: every architecture) for a verified net and the parts that the core must run on.
 
     It is the first by rank that takes the net and needs no more of the parts than they have, by the lower bounds that
-    are known before it is built; else the first that takes the net. If none does, what `serial` says, which takes most,
-    or else the first. Raises UsageError: an option names a file that says nothing of the net.
+    are known before it is built; else the first that takes the net, with these options if one does. If none does, what
+    `serial` says, which takes most, or else the first.
+
+    Raises UsageError: an option names a file that says nothing of the net.
     """
     tried = sorted(choices or [kind() for kind in architectures().values()], key=lambda a: a.rank(net))
     reasons: list[str] = []
@@ -105,7 +107,7 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
             reasons.append(f"{resolved.name} does not take the net: {refusals[0].what}")
             continue
         taking.append(Choice(resolved, refusals))
-        short = [] if refusals else list(_short(net, resolved, parts))
+        short = refusals or tuple(_short(net, resolved, parts))
         if short:
             reasons.append(f"{resolved.name} does not fit: {short[0].what}")
             continue
@@ -116,7 +118,7 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
         reasons.append(f"{resolved.name} is taken, the first that is left{cost}")
         return Choice(resolved, refusals, tuple(reasons) if len(tried) > 1 else ())
     if taking:
-        return taking[0]
+        return next((answer for answer in taking if not answer.refusals), taking[0])
     return next((answer for answer in refusing if answer.architecture.name == "serial"), refusing[0])
 
 

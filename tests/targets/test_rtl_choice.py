@@ -15,6 +15,7 @@ from eqcompile.targets.rtl.engines import architecture, choose
 from eqcompile.targets.rtl.finish import Requests, block_ram_estimates
 from eqcompile.targets.rtl.synth.parts import PARTS
 from eqcompile.targets.rtl.target import RtlPlan, RtlTarget
+from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.ir import IntNet
 
 
@@ -53,6 +54,20 @@ def test_where_none_fits_the_first_that_takes_the_net_says_what_is_too_few(monke
     found = choose(cube_net(3), (), {"ecp5-25k"})
     assert found.architecture.name == "lattice"
     assert found.refusals == ()
+
+
+def test_where_none_fits_an_engine_that_holds_the_weights_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a user were sent on to `--arch serial`, which has too little memory: 784-1024-10 was."""
+    monkeypatch.setattr("eqcompile.rtl.interface.MAX_TAPS", 1)
+    monkeypatch.setattr(type(architecture("parallel")), "rank", lambda self, net: -1)
+    larger = choose(linear(), (), ())
+    assert larger.architecture.name == "serial"
+    assert larger.reasons[0].startswith("parallel does not fit: the weights are")
+    monkeypatch.setattr(engines, "_short", lambda net, choice, parts: [Diagnostic("does-not-fit", "less", "", "")])
+    found = choose(linear(), (), ())
+    assert (found.architecture.name, found.refusals) == ("serial", ())
+    only = choose(linear(), (architecture("parallel"),), ())
+    assert [d.code for d in only.refusals] == ["rtl-capacity"]
 
 
 def test_reasons_and_block_ram_are_told_with_the_core(tmp_path: Path) -> None:
