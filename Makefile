@@ -11,7 +11,7 @@ JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help claims oldest-onnxruntime artifacts docs site results demo test test-fast test-quick lint browser bench rtl families cifar examples mutants packages clean
+.PHONY: help claims oldest-onnxruntime artifacts docs site results demo test test-fast test-quick lint browser bench rtl boards families cifar examples mutants packages clean
 
 help:
 	@echo "make demo        set up, compile trained digits checkpoints to numpy and loihi, run them, compare with golden"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-quick  the tests of the IR, golden, importers and diagnostics, and the laws: a first look at any change"
 	@echo "make bench       measure speed, as ratios against named peers in the same run"
 	@echo "make rtl         what the cores cost on FPGAs, their clocks, and every state of every step against golden (hours)"
+	@echo "make boards      place and route a trained net on every board, and record what it takes and the day (half an hour)"
 	@echo "make families    every family to every target: steps, mismatches, refusals and why; labels of floats and integers"
 	@echo "make cifar       convolutional nets on images of CIFAR-10's shape: every state of every step against golden"
 	@echo "make claims      the claims of the field that matter to hardware, each beside a measurement and a verdict"
@@ -111,6 +112,10 @@ rtl: $(VENV)/.installed
 	@$(BIN)/python benchmarks/rtl_equal.py
 	@$(BIN)/python benchmarks/rtl_speed.py
 	@$(BIN)/python benchmarks/rtl_da4ml.py
+
+# BOARDS='--board ulx3s' for one of them.
+boards: $(VENV)/.installed
+	@$(BIN)/python benchmarks/boards.py $(BOARDS)
 
 # FAMILIES=--keep goes on with a run that was ended.
 families: $(VENV)/.installed

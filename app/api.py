@@ -19,6 +19,7 @@ from eqcompile.sim.campaign.environment.summary import RateDocument, load_orbit,
 from eqcompile.toolchain.diagnostics import EqcompileError
 from eqcompile.toolchain.options import QuantizeOptions
 
+from .campaign_options import EnvironmentOptions
 from .comparison import BuildComparison
 from .comparison import compare_builds as comparison_of
 from .documents import Candidates, InjectionDocument, Inspection, TargetState
@@ -93,18 +94,23 @@ def golden(net: Quantization | Build, x: SampleSource, *, limit: int | None = No
     return net.run(x, limit=limit, trace=trace)
 
 
-def upset_rates(file: str | Path, *, mission_s: float | None = None, devices: int = 1) -> RateDocument:
+def upset_rates(
+    file: str | Path, *, mission: float | str | None = None, mission_s: float | None = None, devices: int = 1
+) -> RateDocument:
     """Upset rates of an orbit by kind of memory cell, as `eqfault rate` tells them (docs/how-to/rate-from-an-orbit.md).
 
     Args:
         file: a TOML file with spectra and cross-sections.
-        mission_s: length of a mission in seconds, for the upsets expected in it.
+        mission: length of a mission in seconds, or as `5y`, for the upsets expected in it; `mission_s`: in seconds.
         devices: devices in the mission.
 
     Raises:
-        UsageError: the file cannot be read. ImportFileError: it or a spectrum is not as it must be, with every fault.
+        UsageError: the file cannot be read, or the mission is no positive time. ImportFileError: it or a spectrum is
+            not as it must be, with every fault.
     """
-    return summary(load_orbit(Path(file)), mission_s=mission_s, devices=devices)
+    times = {name: value for name, value in {"mission": mission, "mission_s": mission_s}.items() if value is not None}
+    length = keyword_options(EnvironmentOptions, times, "eq.upset_rates").mission_s
+    return summary(load_orbit(Path(file)), mission_s=length, devices=devices)
 
 
 def inspect(source: str | Path, **options: Any) -> Inspection | Candidates:

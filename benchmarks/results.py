@@ -42,7 +42,16 @@ SECTIONS = {
         "hls_equal",
     ),
     "Quantization of nets that were not trained for it": ("quantize", "tune", "mnist"),
-    "The relaxation core": ("rtl", "rtl_equal", "processor", "rtl_mutants", "mnist_rtl", "rtl_speed", "rtl_da4ml"),
+    "The relaxation core": (
+        "rtl",
+        "boards",
+        "rtl_equal",
+        "processor",
+        "rtl_mutants",
+        "mnist_rtl",
+        "rtl_speed",
+        "rtl_da4ml",
+    ),
     "Claims of the field": ("claims",),
     "Faults": (
         *(

@@ -189,7 +189,8 @@ def campaign(
         seed: of everything that is drawn.
         progress: whether progress is shown.
         options: the fields of `CampaignOptions` (such as `margin`), of `BaselineOptions`, `EnvironmentOptions` and
-            `WorkerOptions`, and of the model.
+            `WorkerOptions`, and of the model; times in seconds (`mission_s=3600.0`) or as the command line has them
+            (`mission="5y"`).
 
     Raises:
         UsageError: everything that is wrong with the options. UnsupportedError: what model and engine say against the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import option_faults, plain_type
 
+from ..cli.numbers import duration
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["keyword_groups", "keyword_options"]
+__all__ = ["in_seconds", "keyword_groups", "keyword_options"]
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -24,7 +27,8 @@ def keyword_options(kind: type[T], keywords: Mapping[str, Any], where: str) -> T
     Raises UsageError with every keyword that is no field, naming the nearest one, and every value out of its bounds.
     """
     names = [f.name for f in fields(kind)]
-    faults = unknown_keywords([name for name in keywords if name not in names], names, where)
+    keywords, faults = in_seconds([kind], keywords)
+    faults += unknown_keywords([name for name in keywords if name not in names], names, where)
     hints = get_type_hints(kind)
     fit = {}
     for name, value in keywords.items():
@@ -48,7 +52,8 @@ def keyword_groups(kinds: Sequence[type[DataclassInstance]], keywords: Mapping[s
     Raises UsageError as `keyword_options`, with all that is wrong with all of them.
     """
     known = {f.name for kind in kinds for f in fields(kind)}
-    faults = unknown_keywords([name for name in keywords if name not in known], sorted(known), where)
+    keywords, faults = in_seconds(kinds, keywords)
+    faults += unknown_keywords([name for name in keywords if name not in known], sorted(known), where)
     made = []
     for kind in kinds:
         own = {f.name for f in fields(kind)}
@@ -59,6 +64,28 @@ def keyword_groups(kinds: Sequence[type[DataclassInstance]], keywords: Mapping[s
     if faults:
         raise UsageError(faults)
     return made
+
+
+def in_seconds(
+    kinds: Sequence[type[DataclassInstance]], keywords: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Diagnostic]]:
+    """The keywords with times under the names of their fields and in seconds, and what is wrong with them. A time may
+    be given as on the command line too: `mission="5y"` for `mission_s=157788000.0`."""
+    found, faults = dict(keywords), []
+    known = {f.name for kind in kinds for f in fields(kind)}
+    for f in (f for kind in kinds for f in fields(kind) if f.metadata.get("unit") == "s"):
+        word = (f.metadata.get("flag") or f"--{f.name}").removeprefix("--").replace("-", "_")
+        if word in found and word not in known:
+            if f.name in found:
+                faults.append(Diagnostic("option-value", f"{word} and {f.name} are the same, both are given", word))
+            found[f.name] = found.pop(word)
+        if isinstance(found.get(f.name), str):
+            try:
+                found[f.name] = duration(found[f.name])
+            except ArgumentTypeError as error:
+                faults.append(Diagnostic("option-value", f"{word}: {error}", word))
+                del found[f.name]
+    return found, faults
 
 
 def unknown_keywords(unknown: Sequence[str], known: Sequence[str], where: str) -> list[Diagnostic]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from eqcompile.app.cli.eqfault import COMMANDS as FAULT_COMMANDS
 from eqcompile.app.exhaust import ExhaustOptions
 from eqcompile.app.options import InspectOptions
 from eqcompile.app.reference.commands import parser_of
+from eqcompile.app.stages.keywords import in_seconds, keyword_groups
 from eqcompile.toolchain import registry
+from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.interfaces import Target
 from eqcompile.toolchain.options import QuantizeOptions, TuneOptions
 
@@ -99,6 +102,25 @@ def test_each_option_has_its_keyword(words: tuple[str, ...]) -> None:
 def test_an_option_without_a_keyword_is_found() -> None:
     """The test above could otherwise not fail."""
     assert "--timeout" in lacking(("verify",), ((eq.open,), ()))
+
+
+def test_a_time_is_given_as_on_the_command_line() -> None:
+    """`mission=` was unknown, beside `--mission`; both ways to one number, and never two of them."""
+    kinds = (*CAMPAIGN, ExhaustOptions)
+    times = [f for kind in kinds for f in fields(kind) if f.metadata.get("unit") == "s"]
+    assert {"mission_s", "scrub_s"} <= {f.name for f in times}
+    for f in times:
+        word = f.metadata["flag"].removeprefix("--")
+        for given in ({word: "2min"}, {f.name: "2min"}, {word: 120.0}, {f.name: 120.0}):
+            assert in_seconds(kinds, given) == ({f.name: 120.0}, [])
+    (environment,) = keyword_groups([EnvironmentOptions], {"mission": "5y"}, "eq.campaign")
+    assert environment.mission_s == 5 * 365.25 * 86400
+    orbit = Path(__file__).parents[2] / "examples" / "orbit_kinds.toml"
+    assert eq.upset_rates(orbit, mission="5y") == eq.upset_rates(orbit, mission_s=5 * 365.25 * 86400)
+    with pytest.raises(UsageError, match="are the same, both are given"):
+        keyword_groups([EnvironmentOptions], {"mission": 1.0, "mission_s": 2.0}, "eq.campaign")
+    with pytest.raises(UsageError, match="mission: .*5 fortnights"):
+        keyword_groups([EnvironmentOptions], {"mission": "5 fortnights"}, "eq.campaign")
 
 
 @pytest.mark.parametrize("name", registry.names("targets"))
