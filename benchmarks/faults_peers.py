@@ -1,4 +1,4 @@
-"""The MNIST net in PyTorch, and the same state upsets by PyTorch alone and by three fault injectors.
+"""A looped net in PyTorch, and the same state upsets by PyTorch alone and by three fault injectors.
 
 Codes are float32, in which every one of them is exact (the readout's last sum is made in integers); a tick's register
 is a module of its own, so that an injector can name the tick.
@@ -94,7 +94,6 @@ class Network(nn.Module):
         assert isinstance(add, ops.Add)
         assert isinstance(linear, ops.Linear)
         assert isinstance(widen, ops.Rescale)
-        assert widen.shift == 0
         assert isinstance(lookup, ops.Lookup)
         assert isinstance(read, ops.Linear)
         assert isinstance(scale, ops.Rescale)
@@ -104,10 +103,11 @@ class Network(nn.Module):
         self.w_in, self.w_rec, self.w_out = (self.floats(net, op.weight) for op in (drive, linear, read))
         self.table = torch.from_numpy(net.param(lookup.table).astype(np.float32))
         self.first, self.last = lookup.first, lookup.first + len(self.table) - 1
-        self.rescale = int(net.param(rescale.multiplier)), rescale.shift
+        self.rescale = torch.from_numpy(net.param(rescale.multiplier).copy()), rescale.shift
         self.bias = torch.from_numpy(net.param(add.b).copy())
-        self.widen = float(net.param(widen.multiplier))
-        self.scale, self.out_bias = int(net.param(scale.multiplier)), torch.from_numpy(net.param(bias.b).copy())
+        self.widen = torch.from_numpy(net.param(widen.multiplier).astype(np.int32)), widen.shift
+        self.scale = torch.from_numpy(net.param(scale.multiplier).copy())
+        self.out_bias = torch.from_numpy(net.param(bias.b).copy())
         self.registers = nn.ModuleList(Register() for _ in range(self.ticks + 1))
         self.armed = nn.Parameter(torch.ones(self.ticks + 1, len(self.w_rec)), requires_grad=False)
         self.bit: int | None = None
@@ -121,7 +121,13 @@ class Network(nn.Module):
         return ((((x @ self.w_in).long() * multiplier + ((1 << shift) >> 1)) >> shift) + self.bias).float()
 
     def tick(self, h: Tensor, drive: Tensor) -> Tensor:
-        pre = drive + (h @ self.w_rec) * self.widen
+        multiplier, shift = self.widen
+        total = h @ self.w_rec
+        if shift:
+            total = ((total.int() * multiplier + ((1 << shift) >> 1)) >> shift).float()
+        else:
+            total = total * multiplier
+        pre = drive + total
         return self.table[(pre.clamp(self.first, self.last) - self.first).long()]
 
     def read(self, h: Tensor) -> Tensor:
