@@ -57,6 +57,7 @@ SECTIONS = {
         *(
             "campaigns",
             "faults",
+            "faults_cost",
             "faults_gpu",
             "exhaust",
             "faults_cross",
