@@ -1,6 +1,6 @@
 """Does recurrence pay in hardware: mnist_layered beside a two-layer net with as many weights, on the same architecture.
 
-    python benchmarks/recurrence.py --data mnist.npz [--images 100] [--lanes 4 16]
+    python benchmarks/recurrence.py --data mnist.npz [--images 200] [--lanes 4]
 
 The serial core takes no net whose step reads its input, so both nets are programs of the processor, each on a core that
 was sized for it. Clocks of an image are stated by the simulator of instructions, which the core's clocks equal; every
@@ -88,8 +88,8 @@ def blocks(rows: list[Row]) -> Iterator[results.Block]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
-    parser.add_argument("--images", type=int, default=100, help="of the test set (default %(default)s)")
-    parser.add_argument("--lanes", type=int, nargs="+", default=[4, 16], help="of the cores (default 4 and 16)")
+    parser.add_argument("--images", type=int, default=200, help="of the test set (default %(default)s)")
+    parser.add_argument("--lanes", type=int, nargs="+", default=[4], help="of the cores (default 4)")
     results.add_folder(parser)
     options = parser.parse_args()
     nets = {name: mnist_net(name) for name in NETS}

@@ -1,11 +1,11 @@
 """The trained nets as integers on their whole test sets: how much they recur, whether they contract, what they know.
 
-    python benchmarks/trained.py --data mnist.npz
+    python benchmarks/trained.py --data mnist.npz [--only digits_holding ...]
 
 Eight-bit states; weights as the files hold them if they are ternary, int8 otherwise. `without W_rec`: the same integers
 with their recurrent weights zero. `ticks until settled`: the last tick that moved a state, in the mean over the images.
 The first rows recur densely and contract; those behind them hardly recur, or contract by no more than a hundredth.
-README.md shows rows of this table.
+README.md shows rows of this table. Nets that do not run keep the rows that they have in the record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTRACTING = tuple(
     f"{data}_{kind}.npz"
     for kind in ("layered", "certified", "eqprop", "eqprop_layered")
     for data in ("mnist", "digits")
-)
+) + ("digits_holding.npz", "digits_eqprop_cube.npz")
 SPARSE = ("mnist_ternary.npz", "digits_ternary.pt", "mnist_looped.npz", "digits_looped.pt", "mnist_two_layer.npz")
 BATCH = 500
 
@@ -94,22 +94,26 @@ def table(rows: list[Row]) -> results.Block:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
+    files = {Path(file).stem: file for file in (*CONTRACTING, *SPARSE)}
+    parser.add_argument("--only", action="append", choices=files, help="only this net (may be repeated)")
     results.add_folder(parser)
     options = parser.parse_args()
-    measured = [measure(name, options.data) for name in tqdm([*CONTRACTING, *SPARSE], unit="net")]
-    rows = [row for _, row in measured]
+    measured = [measure(files[name], options.data) for name in tqdm(options.only or files, unit="net")]
+    every = {row["net"]: row for row in results.joined("trained", [row for _, row in measured], ("net",), options.out)}
+    rows, others = ([every[n] for f in group if (n := Path(f).stem) in every] for group in (CONTRACTING, SPARSE))
     results.record(
         "trained",
         "The trained nets",
         [
             results.text("Whole test sets: 10,000 images of MNIST, 360 of the digits."),
-            table(rows[: len(CONTRACTING)]),
+            table(rows),
             results.text(
                 "Nets that hardly recur, or contract by about a hundredth at most, and one of two layers without W_rec:"
             ),
-            table(rows[len(CONTRACTING) :]),
+            table(others),
         ],
-        data=rows,
+        data=[*rows, *others],
+        note=results.origins([*rows, *others]),
         folder=options.out,
     )
 
