@@ -1,10 +1,11 @@
-"""Time of an inference of the C target here, batch 1, one thread, beside ONNX Runtime int8 and PyTorch eager.
+"""Time of an inference of the C target here, one thread, beside ONNX Runtime int8 and PyTorch eager.
 
-    python benchmarks/c.py [--data mnist.npz] [--out DIR]
+    python benchmarks/c.py [--data mnist.npz] [--only mnist_layered.npz] [--out DIR]
 
 `mnist.npz` holds x_test and y_test as Keras distributes it; without it the images are random pixels. Peers run the same
 net for all its ticks: PyTorch float32 eager, and the net unrolled in ONNX with dynamically quantized int8 weights. C
-stops when no state moves, which cannot change its result; `every tick` is the same code held to all of them.
+stops when no state moves, which cannot change its result; `every tick` is the same code held to all of them. Peers are
+timed with one input at a time and with 64 (time an input); C takes one at a time always.
 
 All programs of a net are timed in turn, round after round, in CPU time of the process, and the best pass of each
 counts: other work on the machine makes a pass slower, never faster. It evicts caches, which slows peers more than C:
@@ -49,6 +50,8 @@ MODELS = ("mnist_layered.npz", "digits_layered.npz", "digits_ternary.pt", "digit
 KERNELS = (("event", "auto"), ("event", "2bit"), ("event", "5trit"), ("dense", "2bit"), ("dense", "int8"))
 FLAGS = ("-std=c99", "-O3", "-march=native")
 PEERS = ("PyTorch eager float32", "ONNX Runtime int8")
+BATCHES = (1, 64)
+TIMED = [f"{peer}{f', batch {batch}' if batch > 1 else ''}" for batch in BATCHES for peer in PEERS]
 SAMPLES = 200
 ROUNDS = 5
 PASSES = 5
@@ -59,35 +62,36 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="mnist.npz")
+    parser.add_argument("--only", action="append", choices=MODELS, help="only this net (may be repeated)")
     results.add_folder(parser)
     options = parser.parse_args()
-    rows: list[Row] = []
+    fresh: list[Row] = []
     facts: list[Row] = []
-    for name in MODELS:
+    for name in options.only or MODELS:
         found, fact = measured(name, samples(name, options.data))
-        rows += found
+        fresh += found
         facts.append(fact)
+    rows = results.joined("c", fresh, ("model", "title"), options.out)
+    rows.sort(key=lambda row: MODELS.index(row["model"]))
+    nets = results.joined_nets("c", facts, options.out)
     columns = {"net": "", "program": "", "ticks": "simulated", "us": "measured", "floor: cache, us": "measured"}
-    columns |= {"floor: adders, us": "measured"} | {f"times {peer}": "measured" for peer in PEERS}
+    columns |= {"floor: adders, us": "measured"} | {f"times {peer}": "measured" for peer in TIMED}
     columns |= {"RAM, bytes": "computed", "flash, bytes": "computed"}
     cells = [
         [r["model"], r["title"], f"{r['ticks']:.1f}", *(f"{r[k] * 1e6:.2f}" for k in ("seconds", "cache", "adders"))]
-        + [f"{r[peer] / r['seconds']:.1f}" for peer in PEERS]
+        + [f"{r[peer] / r['seconds']:.1f}" if peer in r else "-" for peer in TIMED]
         + [r["ram_bytes"], r["flash_bytes"]]
         for r in rows
     ]
     compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
     words = (
-        f"`benchmarks/c.py`: batch 1, one thread, {compiler}, {' '.join(FLAGS)}; CPU time of the best pass over "
-        f"{SAMPLES} "
-        f"inputs, {ROUNDS} rounds in turn. Peers make all ticks: `every tick` compares the same work, the other rows "
-        "gain "
-        "by stopping when nothing moves, which changes no bit. Floors: reading the weights that are used from cache, "
-        "and "
-        "adding them in vector registers."
+        f"`benchmarks/c.py`: one thread, {compiler}, {' '.join(FLAGS)}; CPU time an input of the best pass over "
+        f"{SAMPLES} inputs, {ROUNDS} rounds in turn; C one at a time, peers so too and 64 at a time. Peers make all "
+        "ticks: `every tick` compares the same work, the other rows gain by stopping when nothing moves, which changes "
+        "no bit. Floors: reading the weights that are used from cache, and adding them in vector registers."
     )
-    blocks = [results.text(words), results.table(columns, cells)]
-    results.record("c", "The C target, beside its peers", blocks, data=rows, nets=facts, folder=options.out)
+    blocks, note = [results.text(words), results.table(columns, cells)], results.origins(rows, "model")
+    results.record("c", "The C target, beside its peers", blocks, data=rows, nets=nets, note=note, folder=options.out)
 
 
 def say(text: str) -> None:
@@ -119,11 +123,11 @@ def measured(model: str, x: Floats) -> tuple[list[Row], Row]:
         PEERS[0]: torch_call(layers, float_net.schedule.steps),
         PEERS[1]: onnx_call(layers, float_net.schedule.steps),
     }
-    given = [row[None] for row in x]
+    given = {batch: [x[i : i + batch] for i in range(0, len(x) - batch + 1, batch)] for batch in BATCHES}
     say(f"\n{model}: {len(x)} inputs, settled after {told.steps.mean():.1f} of {net.schedule.steps} ticks on average")
     best: dict[str, float] = {}
     for peer, call in peers.items():
-        equal = int(sum(call(row).argmax() == label for row, label in zip(given, labels, strict=True)))
+        equal = int(sum(call(row).argmax() == label for row, label in zip(given[1], labels, strict=True)))
         say(f"  {peer}: labels as golden {equal}/{len(x)}")
         if equal < 0.9 * len(x):
             sys.exit(f"{peer} gives {equal} of {len(x)} labels of golden: the comparison would be void")
@@ -140,8 +144,8 @@ def measured(model: str, x: Floats) -> tuple[list[Row], Row]:
                 rows.append(row(model, title, details, made / len(codes), additions(net, codes, told)))
         floor = compiled(Path(name) / "floor", "c_floor.c")
         for _ in range(ROUNDS):
-            for peer, call in peers.items():
-                keep(best, peer, min(one_pass(call, given) for _ in range(PASSES)))
+            for title, (batch, peer) in zip(TIMED, ((b, p) for b in BATCHES for p in PEERS), strict=True):
+                keep(best, title, min(one_pass(peers[peer], given[batch]) for _ in range(PASSES)))
             for title, (program, made) in programs.items():
                 keep(best, title, run_c(program, codes, told, made))
             for r in rows:
@@ -149,11 +153,11 @@ def measured(model: str, x: Floats) -> tuple[list[Row], Row]:
                 reading, adding = map(float, subprocess.run(argv, check=True, capture_output=True).stdout.split())
                 keep(r, "cache", reading * 1e-12 * r["bytes_read_dense"] / r["weight_bytes"])
                 keep(r, "adders", adding * 1e-12 * r["additions"])
-    for peer in peers:
+    for peer in TIMED:
         say(f"  {peer:44} {best[peer] * 1e6:8.2f} us")
     for r in rows:
-        r |= {"seconds": best[r["title"]], **{peer: best[peer] for peer in peers}}
-        shown = "  ".join(f"{best[peer] / r['seconds']:6.1f}x" for peer in peers)
+        r |= {"seconds": best[r["title"]], **{peer: best[peer] for peer in TIMED}}
+        shown = "  ".join(f"{best[peer] / r['seconds']:6.1f}x" for peer in TIMED)
         floors = f"cache {r['cache'] * 1e6:.2f} us, adders {r['adders'] * 1e6:.2f} us"
         say(f"  {r['title']:44} {r['seconds'] * 1e6:8.2f} us  {shown}  {floors}")
     return rows, results.net_facts(model, net, told)
@@ -218,11 +222,11 @@ def additions(net: IntNet, codes: NDArray[np.int64], told: Any) -> float:
 
 
 def one_pass(call: Callable[[Floats], object], given: list[Floats]) -> float:
-    """Seconds an inference, one at a time."""
+    """Seconds an input, of calls with the same number of them each."""
     start = time.process_time()
     for row in given:
         call(row)
-    return (time.process_time() - start) / len(given)
+    return (time.process_time() - start) / sum(map(len, given))
 
 
 def weights_of(net: EqNet) -> list[tuple[Floats, Floats]]:
@@ -276,7 +280,7 @@ def onnx_call(layers: list[tuple[Floats, Floats]], steps: int) -> Callable[[Floa
     ]
     sizes = (layers[0][0].shape[1], len(layers[2][0]))
     given, result = (
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in zip("xy", sizes, strict=True)
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", k]) for n, k in zip("xy", sizes, strict=True)
     )
     graph = helper.make_graph(nodes, "unrolled", [given], [result], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

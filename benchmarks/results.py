@@ -38,6 +38,7 @@ SECTIONS = {
         "speed",
         "size",
         "c",
+        "c_cortex",
         "equal",
         "hls_equal",
     ),

@@ -1,11 +1,12 @@
-"""Columns of packed weights that are added many at a time, in vector registers of 16-bit lanes.
-
-The types are those of GCC and Clang (`vector_size`). Where a compiler lacks them, or its processor has no such
-registers (a Cortex-M), the code beside this one adds column by column. The choice is the compiler's; the sums are the
-same: lanes count modulo 2**16, and whatever they bring to an accumulator is proved to fit 16 bits.
+"""Columns of packed weights that are added many at a time: sums stay in registers over a list of columns.
 
     operand ──► list of the entries that changed, by how much ──► for each part of the outputs: sums in registers,
-                (or are not 0)                                    over the whole list, then once to memory
+                (or are not 0, or all)                            over the whole list, then once to memory
+
+Where compiler and processor have vector registers, a sum is one of them, of 16-bit lanes; the types are those of GCC
+and Clang (`vector_size`). Elsewhere, as on a Cortex-M, it is a word. The choice is the compiler's; the sums are the
+same: lanes count modulo 2**16 and what they bring to an accumulator is proved to fit 16 bits; words are proved to hold
+every sum on the way.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...toolchain.ir import Interval
-from .layout import CType
+from .layout import CType, signed
 
-__all__ = ["MACRO", "Lanes", "prelude"]
+__all__ = ["FEWEST", "MACRO", "Lanes", "Update", "prelude"]
 
 MACRO = "EQ_LANES"
 """How many lanes a register has; not defined without such registers."""
 FEWEST, MOST = 8, 32
 LISTED = 128
 """Entries of a list at most: it lies on the stack."""
+SHORT = 32
+"""The same where sums are words: there stacks are small too."""
 EIGHT = 64
 """Bits of the operand that are compared at once."""
 HALF = (1 << 15) - 1
@@ -44,15 +47,42 @@ class Lanes:
         """Lanes of a register at most: they divide the words."""
         return math.gcd(self.words, MOST)
 
-    def listed(self, acc: CType, product: Interval, x: CType, entries: int) -> int:
-        """Entries of a list at most, for sums of type `acc` and products in `product` of an operand of `entries` of
-        type `x`; 0 where lanes do not hold them, or the operand is not made of whole runs."""
-        fits = {16: LISTED, 32: min(LISTED, HALF // max(product.magnitude, 1))}.get(acc.bits, 0)
+    def listed(self, total: Interval, delta: Interval, product: Interval, x: CType, entries: int) -> int:
+        """Entries of a list at most where registers have lanes, for sums in `total`, changes in `delta` and products
+        in `product` of an operand of `entries` of type `x`; 0 where lanes or words do not hold the sums, or the operand
+        is not made of whole runs."""
+        fits = {16: LISTED, 32: min(LISTED, HALF // max(product.magnitude, 1))}.get(signed(total).bits, 0)
         run = EIGHT // x.bits
-        return fits if entries % run == 0 and fits >= run and entries < 1 << 16 else 0
+        held = total.magnitude + SHORT * (delta.magnitude << (self.bits + 1)) < 1 << 31 and delta.magnitude <= HALF
+        return fits if held and entries % run == 0 and fits >= run and entries < 1 << 16 else 0
 
-    def adder(self, name: str, acc: CType) -> list[str]:
-        """The C function that adds the columns of a list."""
+    def functions(self, name: str, acc: CType) -> list[str]:
+        """The C function that adds the columns of a list, with lanes and without."""
+        return [f"#ifdef {MACRO}", *self._lanes(name, acc), "#else", *self._words(name, acc), "#endif"]
+
+    def _words(self, name: str, acc: CType) -> list[str]:
+        planes = range(16 // self.bits)
+        mask = (1 << self.bits) - 1
+        lines = [
+            f"static void {name}({acc} *acc, const uint16_t *column, const int16_t *delta, size_t count)",
+            "{",
+            "    int32_t offset = 0;",
+            "    for (size_t k = 0; k < count; k++) {",
+            "        offset += delta[k];",
+            "    }",
+            *([] if self.offset == 1 else [f"    offset *= {self.offset};"]),
+            f"    for (size_t j = 0; j < {self.words}; j++) {{",
+            *(f"        int32_t sum{k} = acc[j + {k * self.words}] - offset;" for k in planes),
+            "        for (size_t k = 0; k < count; k++) {",
+            "            const int32_t d = delta[k];",
+            f"            const uint32_t w = {self.array}[(size_t)column[k] * {self.words} + j];",
+            *(f"            sum{k} += d * (int32_t)((w >> {k * self.bits}) & {mask}u);" for k in planes),
+            "        }",
+            *(f"        acc[j + {k * self.words}] = ({acc})sum{k};" for k in planes),
+        ]
+        return [*lines, "    }", "}"]
+
+    def _lanes(self, name: str, acc: CType) -> list[str]:
         planes = range(16 // self.bits)
         mask = (1 << self.bits) - 1
         wide = acc.bits > 16
@@ -89,40 +119,79 @@ class Lanes:
             lines += [f"        *(eq_lanes_at *)&acc[j + {k * self.words}] = sum{k};" for k in planes]
         return [*lines, "    }", "}"]
 
-    def updater(
-        self, name: str, adder: str, acc: CType, x: CType, *, events: bool, entries: int, listed: int
-    ) -> list[str]:
-        """The C function that brings sums up to an operand: what changed since `seen`, or what is not 0 without it."""
-        run, word = EIGHT // x.bits, "int64_t" if x.bits > 16 else "int32_t"
-        same = "0" if not events else "*(const eq_eight_at *)&seen[run]"
-        value = f"({word})x[i]" if not events else f"({word})x[i] - ({word})seen[i]"
-        given = "" if not events else f", {x} *seen"
+
+@dataclass(frozen=True)
+class Update:
+    """Brings accumulators of type `acc` up to an operand of `entries` of type `x` with the function `adder`: with what
+    changed since they saw it (`events`), or from zeros with what is not 0, or with all of it (`every`); with lanes
+    `listed` entries at a time."""
+
+    adder: str
+    acc: CType
+    x: CType
+    entries: int
+    listed: int
+    events: bool
+    every: bool
+
+    def function(self, name: str) -> list[str]:
+        """The C function."""
+        seen = f", {self.x} *seen" if self.events else ""
+        head = [f"static void {name}({self.acc} *acc, const {self.x} *x{seen})", "{"]
+        return [*head, f"#ifdef {MACRO}", *self._lanes(), "#else", *self._words(), "#endif", *self._rest(), "}"]
+
+    def _moved(self) -> str:
+        word = "int64_t" if self.x.bits > 16 else "int32_t"
+        return f"const {word} moved = ({word})x[i]{f' - ({word})seen[i]' if self.events else ''};"
+
+    def _lanes(self) -> list[str]:
+        run = EIGHT // self.x.bits
+        same = "*(const eq_eight_at *)&seen[run]" if self.events else "0"
+        passed = [f"        if (*(const eq_eight_at *)&x[run] == {same}) {{", "            continue;", "        }"]
         return [
-            f"static void {name}({acc} *acc, const {x} *x{given})",
-            "{",
-            f"    uint16_t column[{listed}], delta[{listed}];",
+            f"    uint16_t column[{self.listed}], delta[{self.listed}];",
             "    size_t count = 0;",
-            f"    for (size_t run = 0; run < {entries}; run += {run}) {{",
-            f"        if (*(const eq_eight_at *)&x[run] == {same}) {{",
-            "            continue;",
-            "        }",
+            f"    for (size_t run = 0; run < {self.entries}; run += {run}) {{",
+            *([] if self.every else passed),
             f"        for (size_t i = run; i < run + {run}; i++) {{",
-            f"            const {word} moved = {value};",
+            f"            {self._moved()}",
             "            column[count] = (uint16_t)i;",
             "            delta[count] = (uint16_t)moved;",
-            "            count += moved != 0;",
-            *([] if not events else ["            seen[i] = x[i];"]),
+            f"            count{'++' if self.every else ' += moved != 0'};",
+            *(["            seen[i] = x[i];"] if self.events else []),
             "        }",
-            f"        if (count > {listed - run}) {{",
-            f"            {adder}(acc, column, delta, count);",
+            f"        if (count > {self.listed - run}) {{",
+            f"            {self.adder}(acc, column, delta, count);",
             "            count = 0;",
             "        }",
             "    }",
-            "    if (count != 0) {",
-            f"        {adder}(acc, column, delta, count);",
-            "    }",
+        ]
+
+    def _words(self) -> list[str]:
+        listing = [
+            *(["seen[i] = x[i];"] if self.events else []),
+            "column[count] = (uint16_t)i;",
+            "delta[count] = (int16_t)moved;",
+            "count++;",
+            f"if (count == {SHORT}) {{",
+            f"    {self.adder}(acc, column, delta, count);",
+            "    count = 0;",
             "}",
         ]
+        if not self.every:
+            listing = ["if (moved != 0) {", *(f"    {line}" for line in listing), "}"]
+        return [
+            f"    uint16_t column[{SHORT}];",
+            f"    int16_t delta[{SHORT}];",
+            "    size_t count = 0;",
+            f"    for (size_t i = 0; i < {self.entries}; i++) {{",
+            f"        {self._moved()}",
+            *(f"        {line}" for line in listing),
+            "    }",
+        ]
+
+    def _rest(self) -> list[str]:
+        return ["    if (count != 0) {", f"        {self.adder}(acc, column, delta, count);", "    }"]
 
 
 def prelude(widths: Sequence[int]) -> str:
@@ -143,7 +212,7 @@ def prelude(widths: Sequence[int]) -> str:
         [
             "",
             "/* Vector registers of 16-bit lanes, where compiler and processor have them: many columns of weights",
-            " * at a time. Without them the code takes column by column. Either gives the same bits. */",
+            " * at a time. Without them sums are words. Either gives the same bits. */",
             *tests,
             "#endif",
             f"#ifdef {MACRO}",

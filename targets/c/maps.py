@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from ...toolchain.ir import Interval, ops
 from ..clike import Shape, contiguous
-from .lanes import MACRO
 from .layout import CType, Field, narrowest, signed
 from .program import Program
 from .region import Region
@@ -36,7 +35,7 @@ def write_map(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) 
         dotter = program.dotter(op, narrowest(x.interval))
         if dotter is not None:
             return _dots(block, op, x, dotter[0], pad)
-    function, storage, factor = program.adder(op)
+    storage = program.storage(op)
     total, _, _ = program.accumulator(op)
     acc_type = signed(total)
     rows, view, outputs = _places(op, program.shapes[op.out], storage.padded)
@@ -54,6 +53,13 @@ def write_map(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) 
         lines += loops((size,), lambda i: [f"{base}[{i[0]}] = 0;"], pad)
     seen = _seen(block, op, x) if block.events else None
 
+    if isinstance(op, ops.Linear) and len(x.shape) == 1 and x.plain:
+        types = narrowest(x.interval), None if seen is None else narrowest(seen.interval)
+        update = program.updater(op, *types, every=block.dense)
+        if update is not None:
+            taken = "" if seen is None else f", &{seen.ref}[0]"
+            return [*lines, f"{pad}{update}(&{base}[0], &{x.ref}[0]{taken});"]
+    function, factor = program.adder(op)
     word = "int64_t" if factor.bits == 64 else "int32_t"
 
     def body(index: Sequence[str]) -> list[str]:
@@ -75,17 +81,8 @@ def write_map(block: Region, op: ops.Linear | ops.Stencil | ops.Conv, pad: str) 
         return [f"const {word} delta = {entry};", *test, *inner]
 
     if seen is not None and len(x.shape) == 1 and x.plain and x.shape[0] % RUN == 0:
-        added = _runs(x, seen, body, pad)
-    else:
-        added = loops(x.shape, body, pad)
-    update = None
-    if isinstance(op, ops.Linear) and len(x.shape) == 1 and x.plain and not block.dense:
-        update = program.updater(op, narrowest(x.interval), None if seen is None else narrowest(seen.interval))
-    if update is None:
-        program.spare[function] = False
-        return lines + added
-    given = f"&{base}[0], &{x.ref}[0]" + ("" if seen is None else f", &{seen.ref}[0]")
-    return [*lines, f"#ifdef {MACRO}", f"{pad}{update}({given});", "#else", *added, "#endif"]
+        return lines + _runs(x, seen, body, pad)
+    return lines + loops(x.shape, body, pad)
 
 
 def _dots(block: Region, op: ops.Linear, x: Value, function: str, pad: str) -> list[str]:

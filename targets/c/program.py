@@ -16,6 +16,7 @@ from ...toolchain.ir.ops import Op
 from ...toolchain.passes import Analysis, linear_taps
 from ...toolchain.passes import narrowest as compact
 from ..clike import Shape, contiguous
+from .lanes import Update
 from .layout import CType, Field, Group, narrowest, signed
 from .matrix import Pack, matrix_of, rows_of
 from .scalar import HELPERS
@@ -48,11 +49,7 @@ class Program:
     helpers: set[str] = field(default_factory=set)
     values: dict[str, Value] = field(default_factory=dict)
     widths: list[int] = field(default_factory=list)
-    """Lanes at most of the matrices whose columns are added in vector registers."""
-    lanes_only: set[str] = field(default_factory=set)
-    """Functions of vector registers."""
-    spare: dict[str, bool] = field(default_factory=dict)
-    """Functions that add a column: whether they are called only where there are no vector registers."""
+    """Lanes at most of the matrices whose columns are added many at a time."""
     clears: list[Field] = field(default_factory=list)
     """Fields that a new sample starts with zeros: accumulators of events and what they have seen."""
 
@@ -127,8 +124,20 @@ class Program:
         span = max(x.hi, 0) - min(x.lo, 0)
         return Interval(-bound, bound), Interval(-span, span), Interval(-span * top, span * top)
 
-    def adder(self, op: Op) -> tuple[str, Matrix, CType]:
-        """The C function that adds a column of the weights of `op`, their storage, and the type of its accumulator."""
+    def storage(self, op: Op) -> Matrix:
+        """How the columns of the weights of `op` are stored."""
+        assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
+        key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
+        if key not in self.storages:
+            if isinstance(op, ops.Stencil):
+                made = lists_of(self.name(key), Entries.of_taps(linear_taps(self.net, op)), DATA)
+            else:
+                made = matrix_of(self.name(key), columns_of(op, self.net), self.pack, DATA)
+            self._store(key, made)
+        return self.storages[key]
+
+    def adder(self, op: Op) -> tuple[str, CType]:
+        """The C function that adds a column of the weights of `op`, and the type of the factor."""
         assert isinstance(op, (ops.Linear, ops.Stencil, ops.Conv))
         total, delta, product = self.accumulator(op)
         acc = signed(total)
@@ -137,46 +146,37 @@ class Program:
             wide = Interval(-max(found.magnitude for found in (total, delta, product)), 0)
             factor = signed(Interval(min(wide.lo, -(1 << 15) - 1), 0))
         key = op.weight if not isinstance(op, ops.Stencil) else f"{op.weight}.{op.index}"
-        if key not in self.storages:
-            if isinstance(op, ops.Stencil):
-                made = lists_of(self.name(key), Entries.of_taps(linear_taps(self.net, op)), DATA)
-            else:
-                made = matrix_of(self.name(key), columns_of(op, self.net), self.pack, DATA)
-            self._store(key, made)
-        storage = self.storages[key]
         function = self.name(f"{key}.add.{acc.bits}.{factor.bits}")
         if function not in self.functions:
             self.functions[function] = [
                 f"static void {function}({acc} *acc, size_t column, {factor} delta)",
                 "{",
-                *storage.body(acc, str(factor)),
+                *self.storage(op).body(acc, str(factor)),
                 "}",
             ]
-        return function, storage, factor
+        return function, factor
 
-    def updater(self, op: ops.Linear, x: CType, seen: CType | None) -> str | None:
-        """The C function that brings the accumulators of `op` up to an operand of type `x` in vector registers; `seen`:
-        the type of the operand that they have, None if they are zeros. None where registers do not serve."""
-        plain, storage, _ = self.adder(op)
-        lanes = storage.lanes
+    def updater(self, op: ops.Linear, x: CType, seen: CType | None, *, every: bool) -> str | None:
+        """The C function that brings the accumulators of `op` up to an operand of type `x`, many columns at a time;
+        `seen`: the type of the operand that they have, None if they are zeros; `every`: entries that are 0 too. None
+        where columns are not stored for it."""
+        lanes = self.storage(op).lanes
         if lanes is None or seen not in (None, x):
             return None
-        total, _, product = self.accumulator(op)
-        acc, entries, events = signed(total), math.prod(self.shapes[op.x]), seen is not None
-        listed = lanes.listed(acc, product, x, entries)
+        total, delta, product = self.accumulator(op)
+        acc, entries = signed(total), math.prod(self.shapes[op.x])
+        listed = lanes.listed(total, delta, product, x, entries)
         if not listed:
             return None
         adder = self.name(f"{op.weight}.add_all.{acc.bits}")
         if adder not in self.functions:
             self.widths.append(lanes.width)
-            self.functions[adder] = lanes.adder(adder, acc)
-        function = self.name(f"{op.weight}.{'update' if events else 'start'}.{acc.bits}.{x}.{listed}")
+            self.functions[adder] = lanes.functions(adder, acc)
+        update = Update(adder, acc, x, entries, listed, events=seen is not None, every=every)
+        kind = "update" if update.events else "start_all" if every else "start"
+        function = self.name(f"{op.weight}.{kind}.{acc.bits}.{x}.{listed}")
         if function not in self.functions:
-            self.functions[function] = lanes.updater(
-                function, adder, acc, x, events=events, entries=entries, listed=listed
-            )
-        self.lanes_only |= {adder, function}
-        self.spare.setdefault(plain, True)
+            self.functions[function] = update.function(function)
         return function
 
     def dotter(self, op: ops.Linear, x: CType) -> tuple[str, Matrix] | None:

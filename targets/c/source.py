@@ -12,7 +12,7 @@ from ...toolchain.ir import Input, IntNet, ops
 from ...toolchain.ir.ops import Op
 from ...toolchain.passes import reads
 from .block import Block, copy
-from .lanes import MACRO, prelude
+from .lanes import prelude
 from .layout import CType, Field, Group, narrowest
 from .matrix import Pack
 from .program import DATA, SCRATCH, Kernel, Program
@@ -72,7 +72,7 @@ class _Writer:
         ram = program.kept.bytes + max((g.bytes for g in used.values()), default=0)
         data, flash = self.data()
         helpers = [text for name, text in HELPERS.items() if name in program.helpers]
-        functions = [*helpers, *("\n".join(self._guarded(name, lines)) for name, lines in program.functions.items())]
+        functions = [*helpers, *("\n".join(lines) for lines in program.functions.values())]
         common = {"prefix": self.prefix, "guard": self.guard, "title": json.dumps(net.name)}
         framed = net.schedule.frames
         header = fill(
@@ -111,12 +111,6 @@ class _Writer:
         return Source(header, chain([before], data, [after]), ram, flash, io, self.io_names, matrices)
 
     # The functions
-
-    def _guarded(self, name: str, lines: Sequence[str]) -> Sequence[str]:
-        """A function that is called only where there are vector registers, or only where there are none."""
-        if name in self.program.lanes_only:
-            return [f"#ifdef {MACRO}", *lines, "#endif"]
-        return [f"#ifndef {MACRO}", *lines, "#endif"] if self.program.spare.get(name) else lines
 
     def clamp(self) -> list[str]:
         net, program = self.net, self.program
