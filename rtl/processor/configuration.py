@@ -26,6 +26,8 @@ class Core:
     number their group. `column_words`: rows of the column table. `lists`: words of each list of events. `width`:
     entries that a wide instruction takes in a clock, a power of two, no more than `lanes`. `forwards`: a sum may be
     changed in clocks that follow each other. `digits`: bits of what is divided, or has its root taken.
+    `difference_bits`: of the difference of an event, 0 for what any bank may give. `lowest`: some code of a weight is
+    the lowest of its bits, which has no opposite.
     """
 
     axes: int
@@ -45,3 +47,5 @@ class Core:
     width: int = 1
     forwards: bool = False
     digits: int = 2
+    difference_bits: int = 0
+    lowest: bool = True

@@ -29,7 +29,8 @@ __all__ = ["Features"]
 
 @dataclass(frozen=True)
 class Features:
-    """Sets of what occurs; `banks`: of each stream a, b, c, d.
+    """Sets of what occurs; `banks`: of each stream a, b, c, d. `held`: banks of which it matters what a word held that
+    is written.
 
     `partial`, `scalars`: some instruction leaves lanes idle, or takes one entry a clock and writes a bank. `spreads`:
     banks of each stream of which an instruction takes a word for each lane; `broadcasts`: one word for all; `singles`:
@@ -50,6 +51,7 @@ class Features:
     kernels: bool
     places: bool
     banks: dict[str, frozenset[int]]
+    held: frozenset[int]
     cleared: frozenset[int]
     gated: frozenset[int]
     repeats: frozenset[Repeats]
@@ -88,6 +90,7 @@ class Features:
                 "c": banks([i.c for i in v]),
                 "d": banks([i.d for i in v]),
             },  # fmt: skip
+            held=banks([i.d for i in v if _asks(i)]),
             cleared=frozenset(i.word.bank for i in program if isinstance(i, Clear)),
             gated=frozenset(i.word.bank for i in program if isinstance(i, Gate)),
             partial=any(not i.wide or i.counts[-1] % width for i in v),
@@ -111,7 +114,8 @@ class Features:
 
     def reads(self, stream: str) -> tuple[int, ...]:
         """Banks of memory that a stream reads."""
-        return tuple(sorted(b for b in self.banks[stream] if b < CONSTANT - 1))
+        banks = self.held if stream == "d" else self.banks[stream]
+        return tuple(sorted(b for b in banks if b < CONSTANT - 1))
 
 
 def _one_word(i: Vector, name: str) -> bool:
@@ -121,6 +125,11 @@ def _one_word(i: Vector, name: str) -> bool:
     if stream is None or stream.bank >= PORT:
         return False
     if name == "d":
-        asks = i.state or i.events is not None or (i.damping is not None and i.damping.old is Old.D)
-        return not i.wide and asks and stream.fresh is not Fresh.ALWAYS
+        return not i.wide and _asks(i)
     return not i.wide or stream.strides[-1] == 0
+
+
+def _asks(i: Vector) -> bool:
+    """Whether it matters what a written word held."""
+    asks = i.state or i.events is not None or (i.damping is not None and i.damping.old is Old.D)
+    return asks and i.d.bank < PORT and i.d.fresh is not Fresh.ALWAYS

@@ -31,6 +31,7 @@ WORDS: Mapping[str, str] = {
     "table_words": "entries of tables",
     "table_bits": "bits of an entry of a table",
     "program_words": "instructions",
+    "difference_bits": "bits of a difference",
 }
 HINT = "take a core with more, or build one for both nets: --also CORE"
 
@@ -70,6 +71,8 @@ def _misfits(needs: Description, core: Description) -> Iterator[str]:
     for name, words in WORDS.items():
         if getattr(mine, name) > getattr(its, name):
             yield f"it needs {getattr(mine, name)} {words}, the core has {getattr(its, name)}"
+    if mine.lowest and not its.lowest and mine.code_bits == its.code_bits:
+        yield f"it has the weight code {-(1 << mine.code_bits - 1)}, the core has those above it"
     for k, (a, b) in enumerate(zip_longest(mine.lists, its.lists, fillvalue=0)):
         if a > b:
             yield f"list {k} needs {a} events, the core has {b}"

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from amaranth import ClockDomain, DomainRenamer, Module, Signal, signed
 from amaranth.sim import Simulator
+from conformance_nets import example
 from processor_runs import core_differences, differences, frames_of, mutated
 from rtl_engines import differences as engine_differences
 from rtl_engines import simulate
@@ -25,6 +27,7 @@ from eqcompile.rtl.processor.isa import Apply
 from eqcompile.rtl.processor.profile import profile
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.interfaces import QuantizeOptions
+from eqcompile.toolchain.ir import Param
 
 SEEDS = {
     "vector with a gate": 2,
@@ -58,6 +61,19 @@ def test_streams_that_stall(name: str) -> None:
     net = random_net(rng)
     codes = random_inputs(net, rng, batch=2)
     assert core_differences(net, codes, width=2, stall=waits(1)) == []
+
+
+@pytest.mark.parametrize("least", [-1, -2])
+def test_codes_of_two_bits_with_and_without_the_lowest(least: int) -> None:
+    """Ternary weights need no shift; a core for them that took -2 for 0 would be wrong where one stands."""
+    net, _ = example("plain")
+    maps = {op.weight for op in net.all_ops() if op.mnemonic == "linear"}  # type: ignore[union-attr]
+    codes_of = {p.name: np.where(p.value < 0, least, p.value.clip(0, 1)) for p in net.params if p.name in maps}
+    params = [Param(p.name, codes_of.get(p.name, p.value), p.source) for p in net.params]
+    narrow = replace(net, params=tuple(params))
+    core = compile_net(narrow).image.core
+    assert (core.code_bits, core.lowest) == (2, least == -2)
+    assert core_differences(narrow, random_inputs(narrow, random.Random(0), batch=2)) == []
 
 
 @pytest.mark.parametrize("name", ["windows", "limited", "layered", "board"])

@@ -64,10 +64,16 @@ def compile_net(net: IntNet, *, lanes: int = 4, width: int = 1) -> Program:
     made = _Assembly(draft, places, lists, packed)
     instructions = widened([made.instruction(item) for item in draft.items], width)
     held = {name: 0 for name in lists}
+    # A difference of two words of one buffer, each proved to fit its bits, or of one word and 0.
+    bits = [
+        draft.buffers[i.target.buffer].bits + 1
+        for i in draft.items
+        if isinstance(i, Pass) and i.listing is not None and i.target is not None
+    ]
     for item, instruction in zip(draft.items, instructions, strict=True):
         if isinstance(item, Pass) and item.listing is not None and isinstance(instruction, Vector):
             held[item.listing.list] = max(held[item.listing.list], list_words(instruction, width))
-    core = _core(instructions, places.banks, packed, tuple(held.values()), (lanes, width))
+    core = _core(instructions, places.banks, packed, tuple(held.values()), (lanes, width), max(bits, default=2))
     records = tuple(encode(core, i) for i in instructions)
     words = {places.of[name]: codes for name, codes in draft.params.items() if name in places.of}
     image = Image(core, records, tuple(packed.weights), packed.columns, packed.tables, words)
@@ -82,6 +88,7 @@ def _core(
     packed: _Packed,
     lists: tuple[int, ...],
     sizes: tuple[int, int],
+    difference_bits: int,
 ) -> Core:
     """The smallest core that runs a program."""
     vectors = [i for i in instructions if isinstance(i, Vector)]
@@ -113,6 +120,8 @@ def _core(
         width=width,
         forwards=packed.single,
         digits=max([2, *(_digits(i, banks) for i in vectors)]),
+        difference_bits=difference_bits,
+        lowest=packed.lowest,
     )
 
 
@@ -132,6 +141,7 @@ class _Packed:
         maps = {i.weights.name: i.weights for i in draft.items if isinstance(i, Application)}
         codes = [c for w in maps.values() for column in w.columns for group in column.values() for c in group]
         self.code_bits = Format.holding(min([-1, *codes]), max([1, *codes])).bits
+        self.lowest = min(codes, default=0) == -(1 << self.code_bits - 1)
         groups = max((g for w in maps.values() for column in w.columns for g in column), default=0)
         self.single = groups == 0
         self.group_bits = max(groups.bit_length(), 1)

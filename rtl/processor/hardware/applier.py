@@ -159,7 +159,8 @@ class Applier:
     def _product(self, code: Value, change: Value) -> Value:
         if self.core.code_bits > 2:
             return code.as_signed() * change
-        return Mux(code[0], Mux(code[1], -change, change), Mux(code[1], -(change << 1), 0))
+        twice: Value = Mux(code[1], -(change << 1), 0) if self.core.lowest else Const(0)
+        return Mux(code[0], Mux(code[1], -change, change), twice)
 
     def drive(self, number: int, clear: Value, clear_address: Value, vector: Value, vector_reads: Value) -> None:
         """Ports of a bank of sums."""

@@ -64,7 +64,9 @@ class Logic:
                     vector,
                 )
                 enable = enable | self.looking
-            clear = self.clearing & (self.clear_bank == number)
+            clear: Value = self.clearing
+            if self.features.cleared != {number}:
+                clear = clear & (self.clear_bank == number)
             if bank.sums:
                 self.applier.drive(number, clear, self.clear_address, vector, enable)
                 continue

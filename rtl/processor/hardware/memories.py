@@ -26,7 +26,7 @@ class Memories:
         self.width = core.width
         self.width_bits, self.lane_bits = (core.width - 1).bit_length(), (core.lanes - 1).bit_length()
         self.banks = [self._bank(m, number) for number in range(len(core.banks))]
-        bits = max((b.bits for b in core.banks if not b.sums), default=1) + 1
+        bits = core.difference_bits or max((b.bits for b in core.banks if not b.sums), default=1) + 1
         self.difference = Shape(bits, signed=True)
         self.place_bits = core.address_bits if features.places else 0
         self.column_bits = max(core.column_words - 1, 1).bit_length()
@@ -109,17 +109,20 @@ class Memories:
         return chosen
 
     def is_sums(self, number: Value) -> Value:
-        """Whether a bank holds sums."""
+        """Whether a bank that is cleared holds sums."""
+        cleared = self.features.cleared
+        sums = [n for n in sorted(cleared) if self.core.banks[n].sums]
+        if len(sums) == len(cleared):
+            return Const(1)
         chosen: Value = Const(0, 1)
-        for n, bank in enumerate(self.core.banks):
-            if bank.sums:
-                chosen = chosen | (number == n)
+        for n in sums:
+            chosen = chosen | (number == n)
         return chosen
 
     def grouped(self, number: Value, value: Value) -> Value:
-        """An address of the bank of that number as its memory counts."""
+        """An address of a bank that is cleared as its memory counts."""
         return Mux(self.is_sums(number), value >> self.lane_bits, value >> self.width_bits)
 
     def groups(self, number: Value, words: Value) -> Value:
-        """How many words of its memory so many words of a bank are."""
+        """How many words of its memory so many words of a bank that is cleared are."""
         return Mux(self.is_sums(number), words >> self.lane_bits, words + (self.width - 1) >> self.width_bits)

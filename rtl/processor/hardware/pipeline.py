@@ -204,18 +204,17 @@ class Pipeline(Stages):
         x, units, field = t[f"value.{lane}"], self.features.units, self.field
         forms: dict[int, Value] = {}
         if {Unit.SCALE, Unit.MULTIPLY} & units:
-            factor: Value = field("immediate")
-            if Unit.MULTIPLY in units:
-                factor = t[f"b.{lane}"]
-                if Unit.SCALE in units:
-                    factor = Mux(field("unit") == Unit.MULTIPLY, factor, field("immediate"))
-            forms = dict.fromkeys((int(Unit.SCALE), int(Unit.MULTIPLY)), x * factor)
+            # What is not scaled is multiplied by 1: a choice of factors is narrower than one of products.
+            factors: dict[int, Value] = {int(Unit.MULTIPLY): t[f"b.{lane}"]} if Unit.MULTIPLY in units else {}
+            factors |= {int(Unit.SCALE): field("immediate")} if Unit.SCALE in units else {}
+            factors |= {int(Unit.NONE): Const(1)} if Unit.NONE in units else {}
+            forms = dict.fromkeys(factors, x * choose(field("unit"), factors))
         if Unit.DIVIDE in units and lane == 0:
             dividend = choose(field("shift"), {s: x << s for s in self.features.division_shifts}) + (t["b.0"] >> 1)
             forms[int(Unit.DIVIDE)] = self._iterated(t, Unit.DIVIDE, Divider(dividend, t["b.0"], self.core.digits))
         if Unit.ROOT in units and lane == 0:
             forms[int(Unit.ROOT)] = self._iterated(t, Unit.ROOT, Root(x, self.core.digits))
-        if Unit.NONE in units or not forms:
+        if int(Unit.NONE) not in forms and (Unit.NONE in units or not forms):
             forms[int(Unit.NONE)] = x
         return choose(field("unit"), forms)
 

@@ -36,7 +36,10 @@ def without(t: Token, *names: str) -> Token:
 
 def rounded(x: Value, shift: Value, shifts: Sequence[int]) -> Value:
     """`(x + (1 << shift - 1)) >> shift`, for the shifts that occur."""
-    return choose(shift, {s: (x + (1 << s - 1)) >> s if s else x for s in shifts} or {0: x})
+    if not any(shifts):
+        return x
+    up = x + choose(shift, {s: Const(1 << s - 1 if s else 0) for s in shifts})
+    return choose(shift, {s: up >> s for s in shifts})
 
 
 class Stages:
