@@ -22,6 +22,7 @@ from eqcompile.app import report
 from eqcompile.app.accuracy import Accuracy, Judgement
 from eqcompile.app.report.data import histogram
 from eqcompile.app.report.details import facts
+from eqcompile.app.report.formats import format_tables
 from eqcompile.app.report.panels import overall, sample_panels, settling_panel
 from eqcompile.app.report.relaxation import relaxation
 from eqcompile.app.report.write import _overview
@@ -141,6 +142,15 @@ def test_each_column_of_the_overview_has_its_head(document: dict[str, Any]) -> N
     assert "92.5%" in shown["accuracy int"]
     del changed["results"][0]["accuracy"]
     assert len(_overview(changed["results"])["head"]) == len(row) - 2
+
+
+def test_each_column_of_the_formats_has_its_head() -> None:
+    """Would break if a column that has no words of its own had no head at all."""
+    rows = [{"what": "state", "name": "h", "frac": 7, "saturates_high": True}]
+    [(title, head, cells)] = format_tables(rows)
+    assert title == "States"
+    assert head == ["name", "fraction bits", "saturates high"]
+    assert cells == [["h", "7", "yes"]]
 
 
 def test_a_mismatch_is_shown_as_bad(document: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from browser import CHROMIUM, WIDTHS, legible, seen
 
 from eqcompile.app.report.campaign import write
 from eqcompile.app.report.campaign.headline import AT_ITS_END, environment_rows
-from eqcompile.app.report.campaign.page import render
+from eqcompile.app.report.campaign.page import _cube, render
 from eqcompile.app.report.campaign.recovery import proved_bound
 from eqcompile.app.report.figure import Curve, curves, shade
 from eqcompile.quantization.lower import lower
@@ -97,16 +97,15 @@ def test_counts_are_those_of_the_store(folder: Path) -> None:
     assert found["environment"]["total"]["bits"] == sum(r["bits"] for r in found["environment"]["sites"])
 
 
-def test_a_cell_of_a_cube_is_the_unit_that_it_names(folder: Path) -> None:
+def test_a_cell_of_a_cube_is_the_unit_that_it_names() -> None:
     """Planes would be drawn in the order of other axes, or mirrored."""
-    found = report_of(folder)["cube"]
-    cells = re.findall(
-        r"unit (\d+) \(z (\d+), y (\d+), x (\d+)\): (\d+) of (\d+)", (folder / "report.html").read_text()
-    )
-    assert len(cells) >= found["edge"] ** 3
+    found = {"edge": 3, "state": "h", "measure": "label", "wrong": [0] * 27}
+    found |= {"hits": list(range(27)), "faults": [100 - k for k in range(27)]}
+    cells = re.findall(r"unit (\d+) \(z (\d+), y (\d+), x (\d+)\): (\d+) of (\d+)", _cube({"cube": found}))
+    assert {int(cell[0]) for cell in cells} == set(range(27))
     for unit, z, y, x, hits, faults in (map(int, cell) for cell in cells):
-        assert (z, y, x) == np.unravel_index(unit, (found["edge"],) * 3)
-        assert (hits, faults) == (found["hits"][unit], found["faults"][unit])
+        assert (z, y, x) == np.unravel_index(unit, (3, 3, 3))
+        assert (hits, faults) == (unit, 100 - unit)
 
 
 def test_every_result_says_its_kind(folder: Path) -> None:
