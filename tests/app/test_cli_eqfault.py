@@ -151,6 +151,7 @@ def test_the_terminal_tells_the_mean_time_to_failure(place: Path, capsys: pytest
     assert " FIT, " in out
 
 
+@pytest.mark.slow
 def test_a_baseline_is_run_and_compared(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Would break if the control were another campaign than the one asked for, or were left out of a resume."""
     said = eqfault(capsys, *RUN, "--baseline", "net.onnx", "--faults", "200")

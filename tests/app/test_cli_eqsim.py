@@ -38,6 +38,7 @@ def arrays(path: Path) -> dict[str, NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("simulator", ["golden", "numpy", None])
+@pytest.mark.slow
 def test_an_artifact_gives_goldens_codes(simulator: str | None, artifact: Path, tmp_path: Path) -> None:
     """Would break if eqsim wrote other codes, labels, steps or states than the definition of right."""
     net = load(artifact / "net.onnx")

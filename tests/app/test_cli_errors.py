@@ -306,6 +306,7 @@ def _ended(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_ends_the_simulator_too(tmp_path: Path, number: signal.Signals) -> None:
     """Would break if Ctrl-C or a termination left a simulator running or a hidden folder behind."""
     program = textwrap.dedent("""

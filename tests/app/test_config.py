@@ -44,6 +44,7 @@ def configurations(draw: st.DrawFn) -> tuple[eq.Model, dict[str, Any]]:
 
 @settings(deadline=None, max_examples=20)
 @given(configurations())
+@pytest.mark.slow
 def test_a_configuration_handed_back_is_the_same(drawn: tuple[eq.Model, dict[str, Any]]) -> None:
     """An entry that is lost or read as another one changes bits that nobody asked for."""
     net, config = drawn

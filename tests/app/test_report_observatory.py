@@ -120,6 +120,7 @@ def nudged_by_autograd(
     return states, pushes, losses
 
 
+@pytest.mark.slow
 def test_a_nudged_phase_is_that_of_equilibrium_propagation() -> None:
     """Every state, push and loss of every tick. Would break with another sign, a nudge behind the nonlinearity, the
     loss of another label, or one of the state before."""

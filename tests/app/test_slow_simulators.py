@@ -83,6 +83,7 @@ def verified(artifact: Artifact, *simulators: type[Simulator], named: bool = Fal
 
 
 @pytest.mark.parametrize(("each", "samples"), [(100.0, 2), (151.0, 1), (600.0, 1), (601.0, 0)])
+@pytest.mark.slow
 def test_a_slow_simulator_runs_what_fits_in_its_limit(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, each: float, samples: int
 ) -> None:

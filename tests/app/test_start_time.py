@@ -45,6 +45,7 @@ def test_a_usage_error_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("argv", [["targets"], ["families"], ["--target", "loihi", "--help"]])
+@pytest.mark.slow
 def test_listing_imports_no_framework(argv: list[str]) -> None:
     """Would break if listing what is installed loaded it: PyTorch takes seconds, Lava changes global state."""
     code, names = modules_after("main", argv)

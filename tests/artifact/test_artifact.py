@@ -110,6 +110,7 @@ def test_arrays_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["eqsim", "inspect", "synth", "fault"])
+@pytest.mark.slow
 def test_one_changed_bit_stops_every_command(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

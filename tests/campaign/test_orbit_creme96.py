@@ -68,6 +68,7 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.slow
 def test_mutants_miss_the_rates_of_creme96(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison could otherwise not fail: each mutant moves a rate by more than the 0.5 % that it allows."""
     MUTANTS[name](monkeypatch)

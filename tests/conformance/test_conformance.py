@@ -94,6 +94,7 @@ def fuzzed(source: random.Random, *, large: bool) -> tuple[IntNet, Codes]:
 
 
 @pytest.mark.parametrize(("target", "simulator"), marked(PAIRS))
+@pytest.mark.slow
 def test_random_nets_compute_what_golden_computes(target: str, simulator: str, tmp_path: Path) -> None:
     """A combination of sizes and operations that nobody thought of. The nets are the same in every run."""
     backend = target_of(target)
@@ -120,6 +121,7 @@ def test_random_nets_compute_what_golden_computes(target: str, simulator: str, t
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_a_target_takes_the_nets_that_it_declares(target: str) -> None:
     """A refusal would make the equality above pass with no code compared; so would a declaration of nothing."""
     patterns = registry.target_class(target).conformance

@@ -38,6 +38,7 @@ def test_an_architecture_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.slow
 def test_an_architecture_takes_the_nets_that_it_declares(name: str) -> None:
     """A refusal would make the equality below pass with no code compared; so would a declaration of nothing."""
     assert declared(name)

@@ -137,6 +137,7 @@ def test_no_name_changes_what_is_computed(target: str, simulator: str, seed: int
 @pytest.mark.parametrize("target", under_test("targets"))
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
 def test_every_target_writes_files_that_can_be_read(target: str, seed: int) -> None:
     """No target dies of a name; the Python that it writes is Python, and the saved net loads again."""
     made = registry.target_class(target)()

@@ -89,6 +89,7 @@ def marked(cases: list[tuple[str, str, str]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("target", "simulator", "name"), marked(PAIRS))
+@pytest.mark.slow
 def test_targets_equal_golden(target: str, simulator: str, name: str, tmp_path: Path) -> None:
     """A target that computes another state at any step of any of these nets; and a comparison that would not see it."""
     backend, runner = registry.target_class(target)(), registry.find_class("simulators", simulator, Simulator)()

@@ -152,6 +152,7 @@ def test_the_readme_compares_the_rules_as_recorded() -> None:
         assert f"| {name} | {' | '.join(rules)} |" in text
 
 
+@pytest.mark.slow
 def test_training_writes_a_net_of_the_norm_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -251,6 +251,7 @@ def short_run(name: str, rule: str, lr_factor: float = 1.0) -> tuple[float, floa
 
 
 @pytest.mark.parametrize(("name", "rule"), RULES)
+@pytest.mark.slow
 def test_a_short_training_lowers_the_loss(name: str, rule: str) -> None:
     """A rule whose gradients do not reach the parameters."""
     before, after = short_run(name, rule)

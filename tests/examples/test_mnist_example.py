@@ -154,6 +154,7 @@ def write_set(path: Path, **change: Any) -> Path:
 
 
 @pytest.mark.usefixtures("_small")
+@pytest.mark.slow
 def test_training_writes_what_it_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A checkpoint that is not the trained network, or that cannot be imported, wastes the training."""
     source = write_set(tmp_path / "mnist.npz")

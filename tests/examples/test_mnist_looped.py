@@ -38,6 +38,7 @@ def test_the_file_is_a_spectrally_normalised_float_net() -> None:
     assert CHECKPOINT.stat().st_size < 600_000
 
 
+@pytest.mark.slow
 def test_training_writes_what_it_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ def differing(net: IntNet, codes: Any, seed: int, count: int = 60) -> int:
 
 @interpreted
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.slow
 def test_results_are_goldens(seed: int) -> None:
     """Cutting a fault short where it rejoins the clean run must not change a column of its result."""
     source_of = random.Random(seed)

@@ -63,6 +63,7 @@ def test_every_setting_matters(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_integers_equal_the_scalar_interpreter(name: str) -> None:
     """A class whose composition the quantizer refuses, or whose integers golden computes in another way than they are
     defined."""

@@ -290,6 +290,7 @@ COMPOSITIONS: dict[str, EqNet] = {
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
 @pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.slow
 def test_every_composition_follows_the_reference(name: str, bits: int) -> None:
     """Operations that no plain loop has: a wrong scale or axis would be an error of order one."""
     made = COMPOSITIONS[name]

@@ -38,6 +38,7 @@ def code_of(folder: Path) -> list[str]:
     return [line for line in (folder / "core.v").read_text(encoding="utf-8").splitlines() if line[:2] != "//"]
 
 
+@pytest.mark.slow
 def test_another_net_is_other_files_beside_the_same_verilog(tmp_path: Path) -> None:
     """Weights that stand in the Verilog make it grow with the net, and every change a synthesis."""
     net, _ = example("plain")
@@ -53,6 +54,7 @@ def test_another_net_is_other_files_beside_the_same_verilog(tmp_path: Path) -> N
     assert changed == {"weights.hex"}
 
 
+@pytest.mark.slow
 def test_no_wire_is_a_function_of_itself(tmp_path: Path) -> None:
     """Bits of one signal that follow from each other are a loop to Icarus, which came to rest in it wrongly."""
     net, _ = example("roots")

@@ -61,6 +61,7 @@ def test_forms_of_the_waist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ZOO)
+@pytest.mark.slow
 def test_families(name: str) -> None:
     assert_equal(*zoo_net(name))
 

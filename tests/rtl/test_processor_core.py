@@ -56,6 +56,7 @@ def test_random_nets(name: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["division and root", "frames, a result after each", "repeat"])
+@pytest.mark.slow
 def test_streams_that_stall(name: str) -> None:
     rng = random.Random(SEEDS[name])
     net = random_net(rng)
@@ -77,6 +78,7 @@ def test_codes_of_two_bits_with_and_without_the_lowest(least: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["windows", "limited", "layered", "board"])
+@pytest.mark.slow
 def test_forms_of_the_waist(name: str) -> None:
     """Two entries a clock, and in one group of lanes all sums, which are then changed in every clock."""
     net, samples = form(name)

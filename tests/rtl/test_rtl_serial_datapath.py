@@ -137,6 +137,7 @@ def draw(rng: random.Random, kind: type[Op]) -> tuple[IntNet, dict[str, Array]]:
 @pytest.mark.parametrize("kind", ELEMENTWISE)
 @settings(max_examples=12, deadline=None)
 @given(rng=st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_an_operation_equals_golden(kind: type[Op], rng: random.Random) -> None:
     """A wrong rounding, a wrong clamp, a lost sign or a misaligned clock in any operation."""
     net, codes = draw(rng, kind)

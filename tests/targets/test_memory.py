@@ -25,6 +25,7 @@ def dense_net(side: int) -> IntNet:
 
 
 @pytest.mark.parametrize(("name", "most"), [("numpy", 6), ("c", 8), ("onnx", 2), ("nir", 27), ("loihi", 22)])
+@pytest.mark.slow
 def test_an_emission_holds_few_bytes_a_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int
 ) -> None:

@@ -232,6 +232,7 @@ def test_the_folder_needs_numpy_alone(tmp_path: Path) -> None:
         ({"codes": np.zeros((0, 3), np.int64)}, r"shape \(0, 3\)"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_input_is_explained(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     """A user who gives the wrong file gets one line and exit status 2, not a traceback."""
     folder = compiled(two_states(), tmp_path / "out")
@@ -256,6 +257,7 @@ def test_what_the_target_refuses() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_the_runner_returns_every_state(tmp_path: Path, seed: int) -> None:
     """Through the file interface: keys, shapes and dtypes survive the way to the process and back."""
     source = random.Random(seed)

@@ -121,6 +121,7 @@ def reshaped(value: Array, shape: str, rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize("name", NETS)
+@pytest.mark.slow
 def test_the_bounds_hold_for_every_family(name: str) -> None:
     """Would break if a form of network were foreseen otherwise than it lowers: sequences, convolutions, pools."""
     needs, net = both(name)

@@ -163,6 +163,7 @@ def run_tcl(folder: Path, work: Path, script: str) -> Packaged:
 
 
 @needs_tcl
+@pytest.mark.slow
 def test_the_script_packages_the_ports_of_the_verilog(core: Path, tmp_path: Path) -> None:
     """Would break if a port were in no interface or in a wrong one, a register moved, or a command were no Tcl."""
     script = (core / "ip" / "package.tcl").read_text(encoding="utf-8")

@@ -306,6 +306,7 @@ def test_without_trace_the_core_has_no_trace_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", ["serial", "parallel", "processor"])
+@pytest.mark.slow
 def test_the_core_has_no_latch_and_one_clock(arch: str, tmp_path: Path) -> None:
     """A latch or a second clock would make timing analysis, and the equality proved here, worth nothing."""
     written(tmp_path / "core", arch=arch)
