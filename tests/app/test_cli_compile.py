@@ -24,7 +24,8 @@ def test_labels_of_the_inputs_become_an_accuracy(tmp_path: Path, capsys: pytest.
     document = json.loads(capsys.readouterr().out)
     assert document["accuracy"]["samples"]["value"] == 360
     assert document["accuracy"]["integer"]["value"] > 0.95
-    assert document["settling"]["not_settled"]["value"] > 0
+    lost = document["settling"]["not_settled"]["value"]
+    assert 0 < lost == sum(column["not_settled"] for column in document["settling"]["histogram"]["bins"])
     with np.load(TEST) as file:
         np.savez(tmp_path / "plain.npz", x=file["x"])
     assert main([*argv, "--inputs", str(tmp_path / "plain.npz"), "--force"]) == 0

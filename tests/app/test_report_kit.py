@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import pytest
 from markupsafe import Markup
 
 from eqcompile.app.report import kit
+from eqcompile.app.report.campaign.document import _ranking
 from eqcompile.app.report.figure import Bar, bars, raster
 from eqcompile.sim.campaign.statistics import rank
 from eqcompile.toolchain.diagnostics import ArtifactError
@@ -55,6 +57,15 @@ def test_a_rate_of_one_fault_does_not_lead() -> None:
     ranked = rank(np.array([1, 90, 5]), np.array([1, 100, 100]), confidence=0.95)
     assert [r.index for r in ranked] == [1, 2, 0] or [r.index for r in ranked] == [1, 0, 2]
     assert ranked[0].hits == 90
+
+
+def test_the_ranking_of_a_report_goes_by_the_lower_end() -> None:
+    """Would break if the page sorted by the rate itself what the test above has ranked."""
+    counts = SimpleNamespace(keys=[("w", 0), ("w", 1)], counts={"hits": np.array([1, 90])}, faults=np.array([1, 100]))
+    store: Any = SimpleNamespace(grouped=lambda *_: counts)
+    campaign: Any = SimpleNamespace(plan=SimpleNamespace(confidence=0.95))
+    rows = _ranking(campaign, store, "unit", (), "silent")["rows"]
+    assert [(row["number"], row["hits"]) for row in rows] == [(1, 90), (0, 1)]
 
 
 def test_a_report_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

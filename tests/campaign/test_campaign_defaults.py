@@ -15,8 +15,11 @@ from fault_sessions import instrumented
 from strategies import small_net
 
 from eqcompile.app import campaign as campaign_args
+from eqcompile.app.campaign_options import EnvironmentOptions
+from eqcompile.app.cli.console import Parser
 from eqcompile.app.cli.main import eqfault
 from eqcompile.app.cli.numbers import duration
+from eqcompile.app.cli.options import add_field_options, build
 from eqcompile.app.report.campaign import write
 from eqcompile.sim.campaign import api, chunks
 from eqcompile.toolchain.diagnostics import UsageError
@@ -162,6 +165,14 @@ def test_old_options_name_the_new_ones(old: str, new: str, tmp_path: Path, capsy
 def test_times_take_units(text: str, seconds: float) -> None:
     """A mission is a year to everybody but a parser."""
     assert duration(text) == seconds
+
+
+def test_a_mission_takes_a_unit_on_the_command_line() -> None:
+    """Would break if the option had a parser of numbers alone."""
+    parser = Parser(prog="eqfault run", description="", examples="")
+    add_field_options(parser, EnvironmentOptions, None)
+    options = build(EnvironmentOptions, parser.parse_all(["--mission", "365d", "--scrub", "5min"]))
+    assert (options.mission_s, options.scrub_s) == (365 * 86_400, 300)
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "0", "1w", "inf"])

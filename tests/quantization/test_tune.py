@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -260,6 +261,28 @@ def test_the_command_is_installed() -> None:
     (found,) = entry_points(group="console_scripts", name="eqtune")
     assert found.load() is eqtune
     assert "torch" in sys.modules  # by this test module alone: see test_start_time for the commands
+
+
+def test_a_training_is_watched_by_the_estimate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The words of the test below would reach nobody if the training were given another callback."""
+
+    class EndedError(Exception):
+        """After the first epoch."""
+
+    def trained(*_: object, progress: Callable[[str, int, int], None], **__: object) -> None:
+        progress("tune", 10, 1500)
+        raise EndedError
+
+    clock = iter([0.0, 0.0, 20.0])
+    monkeypatch.setattr("eqcompile.app.tuning.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("eqcompile.app.tuning.tune", trained)
+    options: Any = SimpleNamespace(epochs=150)
+    unread: Any = None
+    with pytest.raises(EndedError):
+        tuning.tune_checkpoint(unread, unread, options, tmp_path / "o.pt", test=None, data="x", force=False, show=False)
+    assert "150 epochs take about 50 minutes" in capsys.readouterr().err
 
 
 def test_the_first_epoch_tells_how_long_all_take(
