@@ -285,7 +285,7 @@ def chosen_tables(net: str, document: Mapping[str, Any]) -> list[results.Block]:
     """What is left and what it costs, by share of the units."""
     rows, silent = document["rows"], document["silent"]
     least = rows.get(_name(0.0), {}).get("cells", {}).get("LUT4")
-    cost = ("LUT4", "flip-flops", "block RAMs")
+    cost = ("LUT4", "flip-flops", "block RAMs") if any("cells" in row for row in rows.values()) else ()
     shown = []
     for share in (None, *sorted({*LEFT, 0.0})):
         row = rows.get(_name(share), {})
@@ -296,17 +296,18 @@ def chosen_tables(net: str, document: Mapping[str, Any]) -> list[results.Block]:
         shown.append(
             [_name(share), number, f"{left:,} ({left / silent:.1%})", f"{mean / silent:.1%}"]
             + [f"{low / silent:.1%} to {high / silent:.1%}", *(f"{cells[k]:,}" if cells else "-" for k in cost)]
-            + ["-" if price is None else f"{price:.0f}"]
+            + (["-" if price is None else f"{price:.0f}"] if cost else [])
         )
     head = {"protected": "", "units": "computed", "left of silent corruption": "simulated"}
     head |= {"left by random choice, mean": "computed", "90 % of draws": "computed"}
-    head |= dict.fromkeys((*cost, "LUT4 a protected unit"), "estimated")
+    head |= dict.fromkeys((*cost, "LUT4 a protected unit"), "estimated") if cost else {}
     words = (
-        f"{net}: of {document['faults']:,} flips, each bit of each state in each tick of "
-        f"{document['samples']} inputs, {silent:,} end in silent corruption (`eqfault exhaust`: all there are). Left: "
-        "if flips of the units with most of it are voted away; random choice is of as many units. Cells: of the "
-        "parallel core, by Yosys for ECP5, buses included, no place and route (-: not run). `benchmarks/protect.py`"
+        f"{net}: of {document['faults']:,} flips, each bit of each state in each tick of {document['samples']} inputs: "
+        f"{silent:,} end in silent corruption (`eqfault exhaust`, all there are). Left: if flips of the units with "
+        "most of it are voted away; random choice is of as many units (`benchmarks/protect.py every`)."
     )
+    if cost:
+        words += " Cells: of the parallel core, by Yosys for ECP5, buses included, no place and route (-: not run)."
     return [results.text(words), results.table(head, shown)]
 
 

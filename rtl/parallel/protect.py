@@ -107,6 +107,9 @@ def _counted(report: Any, file: Path) -> tuple[str, Ranking]:
     if not report["finished"]:
         what = f"{int(report['faults']):,} of {int(report['population']):,} faults are there"
         raise _refusal(what, file, "the command that began the run goes on with it")
+    if report["options"].get("across") == "neighbours":
+        what = "counts faults of two words each: votes over one of them do not mask such a fault"
+        raise _refusal(what, file, "eqfault exhaust --model seu --sites state counts those of one")
     counts = {
         (str(site["site"]), unit): sum(map(int, bits))
         for site in report["sites"]

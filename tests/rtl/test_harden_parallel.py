@@ -197,6 +197,7 @@ def test_every_fault_of_something_else_is_refused(every: Path, tmp_path: Path) -
         ({"sites": [{**site, "silent_map": [[0]] * site["units"]}]}, "ranks 0 units"),
         ({"sites": [{**site, "site": "weight:w"}]}, "none of a state"),
         ({"sites": [{}]}, "is no report"),
+        ({"options": {"across": "neighbours"}}, "two words each"),
     ):
         (tmp_path / "report.json").write_text(json.dumps(good | change))
         with pytest.raises(UsageError, match=what) as error:
