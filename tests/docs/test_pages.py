@@ -21,6 +21,9 @@ from eqcompile.app.cli.commands import run_command
 from eqcompile.app.cli.console import Parser
 from eqcompile.app.cli.main import eqfault, eqsim, eqtune, main
 from eqcompile.app.reference import commands, files
+from eqcompile.rtl.boards.pins import BOARDS
+from eqcompile.rtl.boards.top import TOP
+from eqcompile.targets.rtl.synth.parts import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -65,8 +68,10 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     original = Parser.parse
 
     def parse_and_end(self: Parser, argv: Any) -> Any:
-        faults = original(self, argv)[1]
+        namespace, faults = original(self, argv)
         assert faults == []
+        # No choice of the parser's: a part that there is not has a diagnostic of its own.
+        assert self.prog != "eqcompile synth" or namespace.part in PARTS
         raise Parsed
 
     with monkeypatch.context() as patch:
@@ -85,7 +90,8 @@ def test_command_lines_are_read_by_their_command(page: Path, monkeypatch: pytest
 
 def test_an_option_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above could otherwise not fail."""
-    for line in ("eqfault run out --faultz 3", "eqcompile model.pt --target rtl -o out --lames 3"):
+    wrong = ("eqfault run out --faultz 3", "eqcompile model.pt --target rtl -o out --lames 3")
+    for line in (*wrong, "eqcompile synth core --part ecp5-25k,up5k"):
         with pytest.raises(AssertionError):
             parse(shlex.split(line), monkeypatch)
 
@@ -110,6 +116,13 @@ def test_the_commands_of_a_page_run(
     assert typed
     for words in typed:
         assert PROGRAMS[words[0]](words[1:]) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+
+
+def test_the_bitstream_has_the_name_that_the_page_says() -> None:
+    """The line that loads the board named a file that no command writes."""
+    text = (DOCS / "how-to" / "bitstream.md").read_text(encoding="utf-8")
+    board = BOARDS["ulx3s"]
+    assert board.program.format(file=f"core/board/{TOP}.{PARTS[board.part].family.bitstream}") in text
 
 
 def test_links_lead_somewhere() -> None:
