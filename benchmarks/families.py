@@ -7,7 +7,8 @@ quantized (8-bit states, int8 or ternary weights), emitted for each target and r
 samples; every state at every step is compared with golden. A family that is refused is listed with what it would
 need. Cores of `rtl` are compiled by Verilator: the serial core, whose weights are in a memory, whatever their number;
 cores that have hardware for each weight if the net has at most N. A simulator that has not ended after S seconds,
-its compilation included, is ended, and the row says so. Steps and mismatches are simulated.
+its compilation included, is ended, and the row says so; with `--limit 0` none is run, and the row says whether the
+target takes the net. Steps and mismatches are simulated.
 
 What is measured is recorded after each net: `--keep` goes on from there, and measures what is not recorded.
 """
@@ -49,6 +50,7 @@ COLUMNS = {"target": "", "simulators": "", "nets": "simulated", **COUNTS, "refus
 LIMIT_S = 600.0
 SAMPLES = 2
 MOST_WEIGHTS = 26000
+NOT_TRIED = "not tried"
 NAME = re.compile(r"\W+")
 
 
@@ -97,6 +99,9 @@ def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int, limi
             if column != MEMORY_CORE and weights(lowered) > most_weights:
                 yield row | {"not simulated": f"{weights(lowered):,} weights"}
                 continue
+        if not limit_s:
+            yield row | {"not simulated": NOT_TRIED}
+            continue
         place = folder / f"{NAME.sub('_', name)}-{NAME.sub('_', column)}"
         place.mkdir()
         artifact = emit_artifact(target, lowered, place)

@@ -46,11 +46,10 @@ compared, over all samples and simulators, and in how many codes they differ: `1
 nothing to compare:
 
 - `no: ...`: the target refuses the net before it emits anything; what stands here is the first of its reasons.
-- `takes it; not simulated: ...`: the core takes the net, and nobody waited for Verilator to compile it. Cores with
-  hardware for each weight (`rtl parallel`) take long: either the net has too many weights to try
-  (`benchmarks/families.py --most-weights`), or compiling and simulating had not ended after so many seconds
-  (`--limit`).
-- `not run`: the target takes the net, or was not asked, and nobody has run it here.
+- `takes it; not simulated: ...`: the target takes the net, and nobody waited for its simulator, which compiles hardware
+  for each weight (`hls4ml`, `rtl parallel`): the net has too many weights to try (`benchmarks/families.py
+  --most-weights`), or compiling and simulating had not ended after so many seconds (`--limit`), or it was not tried.
+- `not run`: nobody has asked the target.
 
 All figures are simulated: c on the host and on an emulated Cortex-M, Loihi by Lava as Loihi 1 and 2, hls4ml by its C
 simulation, cores by Verilator. `make families` records them, `make docs` writes this page.
