@@ -132,6 +132,7 @@ def define(
         confidence=options.confidence,
         stop_at_margin=options.stop_at_margin,
         strata=options.stratify,
+        counted=options.counted,
         notes={"source": origin, "samples": samples, **notes},
         core=core,
         target=origin["target"],

@@ -51,6 +51,11 @@ class CampaignOptions(InputsOption, LimitOption):
         bounds=_SHARE,
         help="look at a few points that are fixed beforehand, and stop once every outcome is known to +/- M",
     )
+    counted: bool = option(
+        False,
+        help="draw by a counter where faults are injected, and store how many ended so, and faults with a wrong label "
+        "alone: for many flips of states, as on a GPU",
+    )
     stratify: Literal["site", "bit", "tick"] | None = option(
         None,
         help="draw as many faults from every site, from every bit of each, or from every tick of that; rates weigh "

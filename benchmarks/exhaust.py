@@ -1,8 +1,8 @@
 """What every flip of the states of a net shows: read from a finished `eqfault exhaust`, with the card's time beside it.
 
     eqcompile examples/checkpoints/mnist_layered.npz --set steps=20 --target numpy -o net --calibrate calibration.npz
-    eqfault exhaust net --model seu --sites state --inputs test.npz --proved 10000 -o every
-    python benchmarks/faults_card.py --net net/net.onnx --codes codes.npz --out card    (on a machine with a GPU)
+    eqfault exhaust net --model seu --sites state --engine gpu --inputs test.npz -o every    (or another engine)
+    python benchmarks/faults_card.py --net net/net.onnx --codes codes.npz --inputs test.npz --out card    (with a GPU)
     python benchmarks/exhaust.py --folder every [--card card/faults_card.json] [--seconds S]
 
 `--seconds`: the wall-clock of the second command. Protected words are words whose flips are voted away; nothing is run
@@ -21,6 +21,7 @@ import numpy as np
 import results
 
 from eqcompile.sim.campaign.definition import read_campaign
+from eqcompile.sim.faults.engine import Outcome
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
@@ -47,20 +48,49 @@ def blocks_of(document: dict[str, Any], card: dict[str, Any] | None, seconds: fl
     time = [f"{size / 1e6:.1f} MB of outcomes on disk ({size / faults:.3f} bytes a fault)."]
     if seconds:
         rate = faults / seconds
-        time.append(f"{seconds:,.0f} s on two cores that were shared with other work, {rate:,.0f} a second.")
+        time.append(
+            f"`eqfault exhaust` with engine {document['engine']}: {seconds:,.0f} s from start to end, {rate:,.0f} a "
+            "second."
+        )
     if card:
         rate = card["every"] / card["every_s"] / 1e6
         time.append(
-            f"{card['every_s']:.2f} s on one {card['card']} ({rate:.0f} M a second), {card['maps_s']:.2f} s for the "
-            f"maps; campaigns that draw, inject, classify and count there {card['campaign_per_s'] / 1e6:.0f} M a "
-            f"second, the kernel alone {card['kernel_per_s'] / 1e6:.0f} M; {card['differ']} of {card['compared']:,} "
-            f"outcomes and {card['drawn_differ']} of {card['drawn_compared']:,} drawn ones differ from the CPU's."
+            f"The kernel alone: {card['every_s']:.2f} s on one {card['card']} ({rate:,.0f} M a second); "
+            f"{card['differ']} of {card['compared']:,} outcomes and {card['drawn_differ']} of "
+            f"{card['drawn_compared']:,} drawn ones differ from the CPU's."
         )
     bound = document["bound"]
     proved = (
         f"Certificate, {bound['samples']:,} samples: {bound['violations']} faults beyond what is proved; with 10 ticks "
         f"left {bound['rows'][9]['proved']} codes off at most are proved, {bound['rows'][9]['simulated']} is the worst."
     )
+    drawn = []
+    if card and (command := card.get("command")):
+        wall, inside, count = command["wall_s"], command["injection_s"], command["faults"]
+        kernel, pairs = card["kernel_per_s"] / 1e6, sum(card["pairs"])
+        ended = [(o.name.lower(), n) for o, n in zip(Outcome, card["pairs"], strict=True) if n]
+        drawn = [
+            results.text("Drawn on the card by Philox, which the CPU replays, and counted there:"),
+            results.table(
+                {"what": "", "faults": "computed", "s": "measured", "M a second": "measured"},
+                [
+                    ["kernel", f"{card['drawn']:,}", f"{card['drawn'] / kernel / 1e6:.2f}", f"{kernel:.0f}"],
+                    ["command `eqfault run --counted`", f"{count:,}", f"{wall:.1f}", f"{count / wall / 1e6:.0f}"],
+                    ["of it injection", f"{count:,}", f"{inside:.1f}", f"{count / inside / 1e6:.0f}"],
+                    [
+                        "every pair of bits of a word",
+                        f"{pairs:,}",
+                        f"{card['pairs_s']:.2f}",
+                        f"{pairs / card['pairs_s'] / 1e6:,.0f}",
+                    ],
+                ],
+            ),
+            results.text("What every pair of bits of a word of the state shows:"),
+            results.table(
+                {"outcome": "", "pairs": "simulated", "share": "simulated"},
+                [[name, f"{n:,}", f"{n / pairs:.4%}"] for name, n in ended],
+            ),
+        ]
     images = f"{document['samples']:,} images, ticks 0 to {document['ticks']}"
     what = f"Every flip of one bit of a state, {images}: {faults:,} faults, exact counts."
     share = {"share": "computed", "words": "computed", "of silent corruption in these words": "simulated"}
@@ -73,6 +103,7 @@ def blocks_of(document: dict[str, Any], card: dict[str, Any] | None, seconds: fl
         results.text("What protecting the worst words, or single bits, of the state would take away of it:"),
         results.table(share, hardened),
         results.text(proved),
+        *drawn,
     ]  # fmt: skip
 
 

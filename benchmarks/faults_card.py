@@ -1,12 +1,14 @@
 """Flips of states on a card: every one of every image, and many that are drawn and counted there.
 
-    PYTHONPATH=src python benchmarks/faults_card.py --net net.onnx --codes codes.npz [--out DIR]
+    PYTHONPATH=src python benchmarks/faults_card.py --net net.onnx --codes codes.npz [--inputs X.npz] [--out DIR]
 
 `net.onnx` is the saved integer net, `codes.npz` its input codes. Before anything is timed the card's outcomes are
 compared with those of engine `fast`, flip by flip for some images and drawn fault by drawn fault; then wrong kernels
 are tried, each of which must give another outcome. Ends with 1 if an outcome differs or a wrong kernel is not noticed.
-Seconds are by the host's clock, the card synchronised, in the median; `campaign` draws, injects, classifies and counts
-outcomes by unit and bit, `kernel` injects and classifies alone.
+Seconds are by the host's clock, the card synchronised, in the median; `kernel` draws places, injects, classifies and
+counts on the card, `campaign` also draws how many faults each sample and tick has and brings the counts and the numbers
+of wrong labels back. With the samples `--inputs` the command `eqfault run --counted` is run, and its whole wall-clock
+and its time of injection are taken.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +33,13 @@ from eqcompile.sim.faults.fast import engine as fast
 from eqcompile.sim.faults.fast.engine import FastEngine
 from eqcompile.sim.faults.gpu import program
 from eqcompile.sim.faults.gpu.engine import GpuEngine
+from eqcompile.sim.faults.models.pair import PairModel
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.ir.serial import load
 
 REPEATS, IMAGES, DRAWN, CHECKED, SEED, NEAR = 5, 32, 1 << 28, 100_000, 7, 1
+COMMANDED = 1 << 35
 MUTANTS = (
     ("found = ever ? healed : masked", "found = healed"),
     ("found.output |= BALLOT(differs) != 0", ";"),
@@ -100,10 +106,27 @@ def drawn_of(net: IntNet, codes: dict[str, Any], count: int) -> Draw:
     return Draw(population, masks, lambda points: model.faults(net, codes, population, points), count, SEED)
 
 
+def commanded(net: Path, inputs: Path, folder: Path) -> dict[str, Any]:
+    """A campaign by the command alone: faults, seconds from start to end, and those of injection."""
+    words = [str(net), "--model", "seu", "--sites", "state", "--engine", "gpu", "--counted", "--faults", str(COMMANDED)]
+    code = "from eqcompile.app.cli.main import eqfault; raise SystemExit(eqfault())"
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", code, "run", *words, "--inputs", str(inputs), "-o", str(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    took = time.perf_counter() - began
+    report = json.loads((folder / "report.json").read_text())
+    outcomes = {row["outcome"]: row["faults"] for row in report["outcomes"]}
+    return {"faults": COMMANDED, "wall_s": took, "injection_s": report["seconds"]["value"], "outcomes": outcomes}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", type=Path, required=True)
     parser.add_argument("--codes", type=Path, required=True)
+    parser.add_argument("--inputs", type=Path)
     parser.add_argument("--out", type=Path, default=Path())
     options = parser.parse_args()
     net = load(options.net)
@@ -150,10 +173,23 @@ def main() -> int:
     document["maps_s"] = time.perf_counter() - began
     document["outcomes"] = maps["outcomes"].tolist()
     del outcome, distance, silent
+    pairs = PairModel()
+    flips = pairs.masks(pairs.population(net, codes).sites[0])
+    assert flips is not None
+    began = time.perf_counter()
+    outcome, _ = sweeper.every(state, (0, units), flips)
+    document["pairs"] = torch.bincount(outcome.reshape(-1), minlength=len(Outcome)).tolist()
+    document["pairs_s"] = time.perf_counter() - began
+    del outcome
     draw = drawn_of(net, codes, DRAWN)
     document["drawn"], document["kernel_per_s"] = DRAWN, DRAWN / seconds(lambda: sweeper.drawn(draw), 3)
     document["drawn_outcomes"] = sweeper.drawn(draw).counts.sum(dim=(0, 1)).tolist()
     document["campaign_per_s"] = DRAWN / seconds(lambda: session.tally(drawn_of(net, codes, DRAWN), (Outcome.SDC,)), 3)
+    if options.inputs is not None:
+        del draw, session, sweeper
+        torch.cuda.empty_cache()
+        with tempfile.TemporaryDirectory() as folder:
+            document["command"] = commanded(options.net, options.inputs, Path(folder) / "campaign")
     (options.out / "faults_card.json").write_text(json.dumps(document, indent=2) + "\n")
     say(json.dumps(document))
     return 1 if document["differ"] or document["drawn_differ"] or document["unnoticed"] else 0

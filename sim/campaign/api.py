@@ -14,8 +14,9 @@ from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, UnsupportedError, UsageError
 from ...toolchain.ir import IntNet
 from ...toolchain.typed_json import JsonObject
+from ..faults.draw import same_ticks
 from ..faults.engine import Outcome
-from ..faults.model import EnumeratedModel, FaultModel
+from ..faults.model import EnumeratedModel, FaultModel, Population
 from ..faults.table import Fault, parse_fault
 from .chunks import open_engine, usable_engine
 from .defaults import Hardware, filled_clocks, filled_options
@@ -91,6 +92,7 @@ def define(
     confidence: float,
     stop_at_margin: float | None,
     strata: Stratification | None = None,
+    counted: bool = False,
     notes: Notes,
     core: JsonObject | None = None,
     target: str | None = None,
@@ -123,6 +125,8 @@ def define(
     population = chosen.population(net, inputs)
     if "environment" in notes and (absent := unassigned(notes["environment"], [s.name for s in population.sites])):
         raise UsageError(absent)
+    if counted:
+        _require_counted(chosen, population)
     plan = make_plan(
         population.size,
         count,
@@ -132,6 +136,7 @@ def define(
         confidence=confidence,
         stop_at_margin=stop_at_margin,
         strata=strata,
+        counted=counted,
         stratum_count=0 if strata is None else count_strata(population, strata),
     )
     return Campaign(
@@ -146,6 +151,16 @@ def define(
         artifact=artifact,
         notes={**notes, "choices": choices} if choices else notes,
     )
+
+
+def _require_counted(model: FaultModel, population: Population) -> None:
+    """Refuse faults that are no flips of registers, which a reset or a count by place would need more of."""
+    masks = [model.masks(site) if isinstance(model, EnumeratedModel) else None for site in population.sites]
+    if any(m is None for m in masks) or not same_ticks(population):
+        what = f"faults of model {model.name} at these sites are not counted: they are more than flips of one register"
+        raise UsageError(
+            Diagnostic("counted-model", what, "--counted", "--model seu --sites state, or leave --counted out")
+        )
 
 
 def create(campaign: Campaign, folder: Path, *, baselines: Sequence[Campaign] = (), force: bool) -> None:
@@ -275,4 +290,4 @@ def _fault(campaign: Campaign, text: str) -> Fault:
     if int(chunk) >= plan.chunks or int(number) >= plan.faults_in(int(chunk)):
         what = f"the campaign has {plan.chunks} chunks of {plan.chunk} faults"
         raise UsageError(Diagnostic("fault-number", what, text))
-    return campaign.faults(int(chunk))[int(number)]
+    return campaign.named([(int(chunk), int(number))])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,23 +14,51 @@ from numpy.typing import NDArray
 from ...toolchain import registry
 from ...toolchain.diagnostics import Diagnostic, MissingToolError, UnsupportedError
 from ...toolchain.ir import IntNet
-from ..faults.engine import Engine, Session
+from ..faults.draw import Draw
+from ..faults.engine import Engine, Outcome, Session, Tally
 from ..faults.table import FaultTable
 from .curves import Curve, curves_of, has_curves
 from .definition import Campaign, Content
 from .reset import left_after_reset
 
-__all__ = ["NOT_RUN", "ChunkResult", "find_engine", "open_engine", "run_chunk", "table_digest", "usable_engine"]
+__all__ = [
+    "NOT_RUN",
+    "ChunkResult",
+    "Counts",
+    "chunk_digest",
+    "find_engine",
+    "open_engine",
+    "run_chunk",
+    "table_digest",
+    "usable_engine",
+]
 
+KEPT = (Outcome.SDC, Outcome.HANG)
+"""Outcomes whose faults are listed by counted campaigns."""
+_CURVED, _DIGESTED = 100, 1_000
 NOT_RUN = 255
 """`after_reset` of a fault of which a reset leaves nothing: the new run is the clean one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """How many faults ended so, by column `[cells]`: the name of the site (object), `unit`, `bit`, `tick`, `outcome`
+    and `faults`, int64."""
+
+    site: NDArray[np.object_]
+    unit: NDArray[np.int64]
+    bit: NDArray[np.int64]
+    tick: NDArray[np.int64]
+    outcome: NDArray[np.int64]
+    faults: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ChunkResult:
     """The rows of one chunk. `faults` and `sites` are those of the table, `results` of dtype `RESULT`, `after_reset`
     outcomes `[faults]` uint8; `digest` tells the drawn faults apart from any others; `mechanisms` are the session's;
-    `curves` of a few faults, in some chunks."""
+    `curves` of a few faults, in some chunks. Of a counted campaign `counts` is of all faults, and the rows are those of
+    the numbers `which` `[faults]`."""
 
     number: int
     sites: tuple[str, ...]
@@ -41,6 +69,13 @@ class ChunkResult:
     seconds: float
     mechanisms: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
+    which: NDArray[np.int64] | None = None
+    counts: Counts | None = None
+
+    @property
+    def size(self) -> int:
+        """Faults that were injected."""
+        return len(self.faults) if self.counts is None else int(self.counts.faults.sum())
 
 
 def usable_engine(name: str, net: IntNet, artifact: Path | None) -> Engine:
@@ -76,6 +111,8 @@ def run_chunk(content: Content, number: int) -> ChunkResult:
     """Inject chunk `number`; the campaign is opened once a process."""
     campaign, session = _opened(content)
     start = time.perf_counter()
+    if campaign.plan.counted:
+        return _counted(campaign, session, number, start)
     table = campaign.faults(number)
     results = session.run(table)
     after = np.full(len(table), NOT_RUN, np.uint8)
@@ -93,6 +130,51 @@ def run_chunk(content: Content, number: int) -> ChunkResult:
         mechanisms=session.mechanisms,
         curves=curves_of(session, table, results) if has_curves(campaign.plan, number) else (),
     )
+
+
+def _counted(campaign: Campaign, session: Session, number: int, start: float) -> ChunkResult:
+    """Count a chunk, and inject again what is worth a row: faults with a wrong label, and those that have curves."""
+    draw = campaign.drawn(number)
+    tally = session.tally(draw, KEPT)
+    curved = has_curves(campaign.plan, number)
+    which = np.union1d(tally.kept, np.arange(min(draw.count, _CURVED) if curved else 0))
+    table = draw.faults(which)
+    results = session.run(table)
+    listed = which[np.isin(results["outcome"], KEPT)]
+    assert np.array_equal(listed, tally.kept), "what was counted as a wrong label has none when it is injected again"
+    curves = curves_of(session, table, results) if curved else ()
+    return ChunkResult(
+        number=number,
+        sites=table.sites,
+        faults=table.faults,
+        results=results,
+        after_reset=np.full(len(table), NOT_RUN, np.uint8),
+        digest=chunk_digest(campaign, number),
+        seconds=time.perf_counter() - start,
+        mechanisms=session.mechanisms,
+        curves=tuple(replace(curve, number=int(which[curve.number])) for curve in curves),
+        which=which,
+        counts=_cells(draw, tally),
+    )
+
+
+def _cells(draw: Draw, tally: Tally) -> Counts:
+    """The counts that are not 0."""
+    tick, place, outcome = np.nonzero(tally.counts)
+    sites = draw.population.sites
+    names = np.array([s.name for s in sites], object)
+    site = np.repeat(np.arange(len(sites)), [s.units * s.bits for s in sites])
+    unit = np.concatenate([np.repeat(np.arange(s.units), s.bits) for s in sites])
+    bit = np.concatenate([np.tile(np.arange(s.bits), s.units) for s in sites])
+    faults = tally.counts[tick, place, outcome]
+    return Counts(names[site[place]], unit[place], bit[place], draw.ticks[tick], outcome, faults)
+
+
+def chunk_digest(campaign: Campaign, number: int) -> str:
+    """What tells the faults of a chunk apart from others; of a counted one the first thousand stand for all."""
+    count = campaign.plan.faults_in(number)
+    which = range(min(count, _DIGESTED)) if campaign.plan.counted else None
+    return table_digest(campaign.faults(number, which))
 
 
 def table_digest(table: FaultTable) -> str:

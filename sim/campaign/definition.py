@@ -24,8 +24,9 @@ from ...toolchain.diagnostics import ArtifactError, Diagnostic, UsageError, Veri
 from ...toolchain.ir import IntNet
 from ...toolchain.ir.serial import load, save
 from ...toolchain.typed_json import JsonObject
+from ..faults.draw import Draw
 from ..faults.model import EnumeratedModel, FaultModel, Population
-from ..faults.table import FaultTable
+from ..faults.table import Fault, FaultTable
 from .notes import CampaignDocument, Notes
 from .plan import Plan
 from .strata import draw_numbers
@@ -97,8 +98,36 @@ class Campaign:
         drawn: NDArray[np.int64] = np.random.default_rng(self.plan.seed).permutation(self.plan.population)
         return drawn[: self.plan.size]
 
-    def faults(self, number: int) -> FaultTable:
-        """The faults of chunk `number`: the same ones whenever and wherever they are asked for."""
+    def drawn(self, number: int) -> Draw:
+        """How the faults of chunk `number` of a counted campaign are drawn."""
+        model, population = self._enumerated, self.population
+        seed = np.random.SeedSequence(self.plan.seed, spawn_key=(number,)).generate_state(1, np.uint64)[0]
+        return Draw(
+            population=population,
+            masks=tuple(model.masks(site) for site in population.sites),
+            table=lambda points: model.faults(self.net, self.inputs, population, points),
+            count=self.plan.faults_in(number),
+            seed=int(seed),
+        )
+
+    def named(self, pairs: Sequence[tuple[int, int]]) -> list[Fault]:
+        """Faults by chunk and number, in their order."""
+        numbers: dict[int, list[int]] = {}
+        for chunk, number in pairs:
+            numbers.setdefault(chunk, []).append(number)
+        tables = {chunk: iter(self.faults(chunk, which)) for chunk, which in numbers.items()}
+        return [next(tables[chunk]) for chunk, _ in pairs]
+
+    def faults(self, number: int, which: Sequence[int] | None = None) -> FaultTable:
+        """The faults of chunk `number`, or those of the numbers `which`: the same ones whenever and wherever they are
+        asked for."""
+        if self.plan.counted:
+            count = self.plan.faults_in(number)
+            return self.drawn(number).faults(np.arange(count) if which is None else np.asarray(which, np.int64))
+        table = self._chunk(number)
+        return table if which is None else table.take(np.asarray(which, np.intp))
+
+    def _chunk(self, number: int) -> FaultTable:
         first, count = number * self.plan.chunk, self.plan.faults_in(number)
         match self.plan.method:
             case "exhaustive":
@@ -114,9 +143,13 @@ class Campaign:
                 seeds = np.random.SeedSequence(self.plan.seed, spawn_key=(number,))
                 return self.fault_model.draw(self.net, count, np.random.default_rng(seeds), self.inputs)
 
-    def _at(self, numbers: NDArray[np.int64]) -> FaultTable:
+    @property
+    def _enumerated(self) -> EnumeratedModel:
         assert isinstance(self.fault_model, EnumeratedModel), "the plan lists the faults of enumerated models alone"
-        return self.fault_model.faults(self.net, self.inputs, self.population, self.population.points(numbers))
+        return self.fault_model
+
+    def _at(self, numbers: NDArray[np.int64]) -> FaultTable:
+        return self._enumerated.faults(self.net, self.inputs, self.population, self.population.points(numbers))
 
     def to_json(self) -> CampaignDocument:
         """What `campaign.json` holds."""

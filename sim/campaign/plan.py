@@ -21,6 +21,8 @@ a fault is seldom drawn twice."""
 FEWEST = 20
 """Faults of a stratum that tell a rate."""
 _CHUNKS, _SMALLEST, _LARGEST = 100, 200, 20_000
+_COUNTED_CHUNKS, _MOST_COUNTED = 4, 1 << 30
+"""A chunk of a counted campaign costs a tenth of a second beside its faults."""
 
 
 class PlanDocument(TypedDict):
@@ -37,6 +39,7 @@ class PlanDocument(TypedDict):
     stop_at_margin: float | None
     looks: list[int]
     strata: Stratification | None
+    counted: bool
     how: str
 
 
@@ -46,6 +49,7 @@ class Plan:
 
     Chunk k depends on `seed` and k alone. `looks`: with `stop_at_margin`, the numbers of chunks after which the
     campaign may stop; empty without. `strata`: by what faults are stratified, None without.
+    `counted`: faults are drawn by a counter (`faults.draw`), and counted where they are injected.
     """
 
     population: int
@@ -58,6 +62,7 @@ class Plan:
     stop_at_margin: float | None = None
     looks: tuple[int, ...] = ()
     strata: Stratification | None = None
+    counted: bool = False
 
     @property
     def chunks(self) -> int:
@@ -90,6 +95,7 @@ class Plan:
             "stop_at_margin": self.stop_at_margin,
             "looks": list(self.looks),
             "strata": self.strata,
+            "counted": self.counted,
             "how": self.how,
         }
 
@@ -137,6 +143,7 @@ def make_plan(
     confidence: float,
     stop_at_margin: float | None = None,
     strata: Stratification | None = None,
+    counted: bool = False,
     stratum_count: int = 0,
 ) -> Plan:
     """Choose the method and the number of faults.
@@ -144,13 +151,14 @@ def make_plan(
     `auto` takes the number that knows any rate to +/- `margin`; the whole population where that is no more. Faults that
     can be numbered (`enumerated`) are drawn without replacement and the finite formula holds; else each is drawn anew
     and the number is the one of an infinite population. With `strata`, of which there are `stratum_count`, each gets as
-    many faults, at least `FEWEST` by `auto`; a campaign of all faults needs none. Raises UsageError if there is nothing
-    to inject, and for strata that cannot be drawn from or get fewer than two faults.
+    many faults, at least `FEWEST` by `auto`; a campaign of all faults needs none. With `counted` faults are
+    drawn with replacement, in few large chunks. Raises UsageError if there is nothing to inject, for strata that cannot
+    be drawn from or get fewer than two faults, and for counted faults that are not drawn all alike.
     """
     if population < 1:
         what = "this fault model has 0 faults in this net"
         raise UsageError(Diagnostic("no-faults", what, "--model", "choose another model, or other sites"))
-    listed = enumerated and population <= LISTED
+    listed = enumerated and population <= LISTED and not counted
     wanted = count if isinstance(count, int) else None
     looks_most = None
     if stop_at_margin is not None:
@@ -166,12 +174,17 @@ def make_plan(
         method = EXHAUSTIVE if size == population else "without replacement"
     else:
         size, method = wanted or _needed(None, margin, confidence), "with replacement"
+    if counted and (method == EXHAUSTIVE or strata is not None or stop_at_margin is not None):
+        what = "a counted campaign draws a number of faults that is fixed beforehand, all alike"
+        hint = "leave --counted out; eqfault exhaust injects every fault"
+        raise UsageError(Diagnostic("counted", what, "--counted", hint))
     if strata is not None and method != EXHAUSTIVE:
         _require_strata(enumerated, stop_at_margin, stratum_count, wanted)
         size, method = wanted or max(size, FEWEST * stratum_count), "stratified"
     else:
         strata = None
-    chunk = min(_LARGEST, max(_SMALLEST, -(-size // _CHUNKS)))
+    share, most = (_COUNTED_CHUNKS, _MOST_COUNTED) if counted else (_CHUNKS, _LARGEST)
+    chunk = min(most, max(_SMALLEST, -(-size // share)))
     chunks = -(-size // chunk)
     stops = looks_most is not None and method != EXHAUSTIVE
     return Plan(
@@ -185,6 +198,7 @@ def make_plan(
         stop_at_margin=stop_at_margin if stops else None,
         looks=statistics.look_schedule(chunks, max(1, chunks // 32)) if stops else (),
         strata=strata,
+        counted=counted,
     )
 
 

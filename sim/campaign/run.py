@@ -10,7 +10,7 @@ from pathlib import Path
 from ...toolchain.diagnostics import ArtifactError, Diagnostic
 from ..faults.engine import Outcome
 from ..process import usable_processors
-from .chunks import find_engine, table_digest
+from .chunks import chunk_digest, find_engine
 from .definition import STORE, Campaign, Content, read_content
 from .plan import Plan
 from .scheduler import LOCAL, make_pool
@@ -53,8 +53,8 @@ def run_campaign(
     campaign = content.open()
     plan = campaign.plan
     count = min(workers or usable_processors(), plan.chunks)
-    if scheduler == LOCAL:
-        find_engine(campaign)
+    if scheduler == LOCAL and find_engine(campaign).alone:
+        count = 1
     with open_store(folder / STORE, write=True) as store:
         _demand_same(campaign, store, folder)
         state = state_of(plan, store)
@@ -98,7 +98,7 @@ def state_of(plan: Plan, store: Store) -> State:
 def _demand_same(campaign: Campaign, store: Store, folder: Path) -> None:
     """Refuse to go on with results of other faults: a changed fault model would mix two campaigns in one."""
     for number, digest in list(store.chunks().items())[:1]:
-        found = table_digest(campaign.faults(number))
+        found = chunk_digest(campaign, number)
         if found != digest:
             what = f"chunk {number} was drawn as {digest[:12]}, this eqcompile draws {found[:12]}"
             raise ArtifactError(Diagnostic("campaign-changed", what, str(folder), "run the campaign anew"))

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ...toolchain.diagnostics import ArtifactError, Diagnostic, MissingToolError
 from ..faults.engine import RESULT
-from .chunks import ChunkResult
+from .chunks import NOT_RUN, ChunkResult
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["COLUMNS", "Store", "Strata", "open_store"]
+__all__ = ["COLUMNS", "Store", "Strata", "counted", "open_store"]
 
 Table: TypeAlias = dict[str, NDArray[Any]]
 """Columns by name, `[rows]` each, of the dtypes that DuckDB gives: integers, float64, bool, and object for text."""
@@ -49,6 +49,16 @@ COLUMNS = {
 """The columns of table `results`; a fault is named by (chunk, number). `found_by`: the mechanisms that reported it,
 with commas."""
 
+_COUNTS = {
+    "site": "VARCHAR",
+    "unit": "INTEGER",
+    "bit": "SMALLINT",
+    "tick": "INTEGER",
+    "outcome": "UTINYINT",
+    "faults": "BIGINT",
+}
+"""The columns of table `counts` of counted campaigns, whose `results` are a few of their faults."""
+
 
 @dataclass(frozen=True)
 class Strata:
@@ -74,10 +84,15 @@ class Store:
         try:
             self._db.execute(
                 "INSERT INTO chunks VALUES (?, ?, ?, ?)",
-                [chunk.number, len(chunk.faults), chunk.digest, chunk.seconds],
+                [chunk.number, chunk.size, chunk.digest, chunk.seconds],
             )
             self._db.register("arriving", rows)
             self._db.execute(f"INSERT INTO results ({names}) SELECT {names} FROM arriving")
+            if chunk.counts is not None:
+                self._db.register("counted", vars(chunk.counts))
+                columns = ", ".join(_COUNTS)
+                self._db.execute(f"INSERT INTO counts SELECT {chunk.number}, {columns} FROM counted")
+                self._db.unregister("counted")
             for curve in chunk.curves:
                 row = [chunk.number, curve.number, list(curve.distance), curve.norm]
                 self._db.execute("INSERT INTO curves VALUES (?, ?, ?, ?)", row)
@@ -100,7 +115,8 @@ class Store:
     def outcomes(self, below: int | None = None) -> dict[int, int]:
         """How many faults had each outcome, of the chunks below a number or of all."""
         where = "" if below is None else f"WHERE chunk < {int(below)}"
-        return dict(self._db.execute(f"SELECT outcome, count(*) FROM results {where} GROUP BY outcome").fetchall())
+        sql = f"SELECT outcome, {counted()} FROM tally {where} GROUP BY outcome"
+        return dict(self._db.execute(sql).fetchall())
 
     def curves(self) -> list[tuple[int, int, int, list[int], float]]:
         """Chunk, number, outcome, distance and norm of each fault whose curve is stored (`curves.Curve`), in order."""
@@ -119,11 +135,8 @@ class Store:
         """Strata by `keys`, in order: their faults, and under each name of `counts` how many ended with one of its
         outcomes. `where` is SQL with a `?` for each of `values`."""
         by = ", ".join(keys)
-        columns = [
-            f"count(*) FILTER (outcome IN ({', '.join(str(int(o)) for o in outcomes)})) AS {name}"
-            for name, outcomes in counts.items()
-        ]
-        sql = f"SELECT {', '.join([by, 'count(*) AS faults', *columns])} FROM results WHERE {where}"
+        columns = [f"{counted(f'outcome IN ({_codes(outcomes)})')} AS {name}" for name, outcomes in counts.items()]
+        sql = f"SELECT {', '.join([by, f'{counted()} AS faults', *columns])} FROM tally WHERE {where}"
         table = self.query(f"{sql} GROUP BY {by} ORDER BY {by}", values)
         rows = list(zip(*(table[key].tolist() for key in keys), strict=True))
         return Strata(rows, table["faults"].astype(np.int64), {name: table[name].astype(np.int64) for name in counts})
@@ -139,12 +152,32 @@ class Store:
         return self.query("SELECT * FROM results ORDER BY chunk, number")
 
 
+def counted(condition: str = "TRUE") -> str:
+    """SQL of the number of faults of `tally` for which a condition holds."""
+    return f"CAST(coalesce(sum(faults) FILTER (WHERE {condition}), 0) AS BIGINT)"
+
+
+def _codes(outcomes: Sequence[int]) -> str:
+    return ", ".join(str(int(o)) for o in outcomes)
+
+
+def _tally(connection: DuckDBPyConnection) -> str:
+    """SQL of the faults by what tells them apart: those of a counted campaign stand for many, and have no other
+    columns."""
+    one = "SELECT *, 1 AS faults FROM results"
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if "counts" not in tables:
+        return one
+    many = f"SELECT chunk, site, unit, bit, tick, outcome, {NOT_RUN} AS after_reset, faults FROM counts"
+    return f"{one} WHERE NOT EXISTS (SELECT 1 FROM counts) UNION ALL BY NAME {many}"
+
+
 def _rows(chunk: ChunkResult) -> Table:
     count = len(chunk.faults)
     sites = np.array(chunk.sites or ("",), dtype=object)
     rows: Table = {
         "chunk": np.full(count, chunk.number, np.int32),
-        "number": np.arange(count, dtype=np.int32),
+        "number": (np.arange(count) if chunk.which is None else chunk.which).astype(np.int32),
         "site": sites[chunk.faults["site"]],
         "after_reset": chunk.after_reset,
         **{key: chunk.faults[key] for key in ("sample", "unit", "bit", "tick")},
@@ -186,12 +219,15 @@ def open_store(path: Path, *, write: bool) -> Iterator[Store]:
             columns = ", ".join(f"{name} {kind} NOT NULL" for name, kind in COLUMNS.items())
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS chunks "
-                "(chunk INTEGER PRIMARY KEY, rows INTEGER NOT NULL, digest VARCHAR NOT NULL, seconds DOUBLE NOT NULL)"
+                "(chunk INTEGER PRIMARY KEY, rows BIGINT NOT NULL, digest VARCHAR NOT NULL, seconds DOUBLE NOT NULL)"
             )
             connection.execute(f"CREATE TABLE IF NOT EXISTS results ({columns})")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS curves (chunk INTEGER, number INTEGER, distance INTEGER[], norm DOUBLE)"
             )
+            counts = ", ".join(f"{name} {kind} NOT NULL" for name, kind in _COUNTS.items())
+            connection.execute(f"CREATE TABLE IF NOT EXISTS counts (chunk INTEGER NOT NULL, {counts})")
+        connection.execute(f"CREATE TEMP VIEW tally AS {_tally(connection)}")
         yield Store(connection)
     except (duckdb.IOException, duckdb.FatalException) as error:
         what = f"cannot write the results: {str(error).splitlines()[0]}"

@@ -128,14 +128,15 @@ class Engine(ABC):
     """Abstract; registered by entry point (`eqcompile.engines`).
 
     `instrument`: the target whose instrumented artifact this engine runs, empty for one that computes the net alone;
-    `sites`: the kinds of sites whose upsets it takes. `artifact` is the folder of the instrumented artifact: whoever
-    creates a campaign builds it, an engine never does.
+    `sites`: the kinds of sites whose upsets it takes; `alone`: one process uses all of its device. `artifact` is
+    the folder of the instrumented artifact: whoever creates a campaign builds it, an engine never does.
     """
 
     name: ClassVar[str]
     install: ClassVar[str] = ""
     instrument: ClassVar[str] = ""
     sites: ClassVar[tuple[str, ...]] = KINDS
+    alone: ClassVar[bool] = False
 
     def __init__(self, artifact: Path | None = None) -> None:
         self.artifact = artifact

@@ -40,8 +40,11 @@ MUTANTS = (
 LARGE = (
     ("s > (i32)net->high", "s > 8 + (i32)net->high"),
     ("total[4 + j] += d", "total[4 + j] -= d"),
-    ("row + 64 * p", "row + 32 * p"),
+    ("UNIT(four.entry[n]) * 128 + 64 * p", "UNIT(four.entry[n]) * 128 + 32 * p"),
     ("<= 64;", "<= 640;"),
+    ("x = y = 0;", ";"),
+    ("x += d * w.x", "x -= d * w.x"),
+    ("lane < (-count & 3)", "lane < 0"),
 )
 INPUTS = {"x": np.array([[20, 0, -19], [50, -33, 1], [2, 0, -1]])}
 ONE = {"x": INPUTS["x"][:1]}

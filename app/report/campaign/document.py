@@ -16,7 +16,7 @@ from eqcompile.sim.campaign.estimates import rate_of
 from eqcompile.sim.campaign.plan import FEWEST
 from eqcompile.sim.campaign.run import state_of
 from eqcompile.sim.campaign.statistics import Interval, Ranked, rank, stratified, wilson_bounds
-from eqcompile.sim.campaign.store import Store, open_store
+from eqcompile.sim.campaign.store import Store, counted, open_store
 from eqcompile.sim.campaign.strata import shares
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.toolchain import artifact
@@ -201,7 +201,7 @@ def _plain(campaign: Campaign, hits: int, faults: int) -> Interval:
 
 def _reset(campaign: Campaign, store: Store) -> list[OutcomeRow]:
     """Outcomes of the network started anew; a fault of which a reset leaves nothing counts as masked."""
-    table = store.query("SELECT after_reset, count(*) AS faults FROM results GROUP BY after_reset")
+    table = store.query(f"SELECT after_reset, {counted()} AS faults FROM tally GROUP BY after_reset")
     counts = dict.fromkeys(Outcome, 0)
     for code, faults in zip(table["after_reset"].tolist(), table["faults"].tolist(), strict=True):
         counts[Outcome.MASKED if code == NOT_RUN else Outcome(code)] += faults
@@ -321,8 +321,7 @@ def _ids(campaign: Campaign, store: Store) -> list[str]:
         f"ORDER BY chunk, number LIMIT {_SHOWN_IDS}"
     )
     chunks, numbers = table["chunk"].tolist(), table["number"].tolist()
-    tables = {chunk: campaign.faults(chunk) for chunk in set(chunks)}
-    return [str(tables[chunk][k]) for chunk, k in zip(chunks, numbers, strict=True)]
+    return [str(fault) for fault in campaign.named(list(zip(chunks, numbers, strict=True)))]
 
 
 def _cube(campaign: Campaign, store: Store) -> Cube | None:

@@ -25,10 +25,10 @@ def recovery(campaign: Campaign, store: Store) -> Recovery | None:
     stored = store.curves()
     if not stored:
         return None
-    tables = {chunk: campaign.faults(chunk) for chunk in {row[0] for row in stored}}
+    faults = campaign.named([(chunk, number) for chunk, number, *_ in stored])
     curves: list[RecoveryCurve] = [
-        {"id": str(tables[chunk][number]), "outcome": Outcome(outcome).name.lower(), "distance": distance}
-        for chunk, number, outcome, distance, _ in stored
+        {"id": str(fault), "outcome": Outcome(outcome).name.lower(), "distance": distance}
+        for fault, (_, _, outcome, distance, _) in zip(faults, stored, strict=True)
     ]
     longest = max(len(c["distance"]) for c in curves)
     rows = np.full((len(curves), longest), np.nan)

@@ -7,7 +7,7 @@ DEVICE int same(const struct deviations *a, const struct deviations *b)
     UNROLLED
     for (int s = 0; s < STATES; s++) {
         if (a->count[s] != b->count[s]) return 0;
-        LANES for (int k = lane; k < a->count[s]; k += 32) L(apart) |= a->list[FIRST(s) + k] != b->list[FIRST(s) + k];
+        LANES for (int k = lane; k < a->count[s]; k += 32) L(apart) |= ENTRY_OF(a, s, k) != ENTRY_OF(b, s, k);
     }
     return BALLOT(apart) == 0;
 }
@@ -20,34 +20,34 @@ DEVICE i32 farthest(const struct deviations *a)
     UNROLLED
     for (int s = 0; s < STATES; s++)
         LANES for (int k = lane; k < a->count[s]; k += 32) {
-            i32 d = magnitude(DIFFERENCE(a->list[FIRST(s) + k]));
+            i32 d = magnitude(DIFFERENCE(ENTRY_OF(a, s, k)));
             L(far) = d > L(far) ? d : L(far);
         }
     return HIGHEST(far);
 }
 
 /* Every code's deviation, dense. */
-DEVICE void spread(const struct deviations *a, i32 *dense, int sign)
+DEVICE void spread(const struct deviations *a, i32 dense, int sign)
 {
     LANE;
     UNROLLED
     for (int s = 0; s < STATES; s++)
         LANES for (int k = lane; k < a->count[s]; k += 32) {
-            i32 entry = a->list[FIRST(s) + k];
-            dense[FIRST(s) + UNIT(entry)] += sign * DIFFERENCE(entry);
+            i32 entry = ENTRY_OF(a, s, k);
+            WORD(dense + FIRST(s) + UNIT(entry)) += sign * DIFFERENCE(entry);
         }
     SYNC;
 }
 
-DEVICE void cleared(i32 *dense)
+DEVICE void cleared(i32 dense)
 {
     LANE;
-    LANES for (int e = lane; e < UNITS; e += 32) dense[e] = 0;
+    LANES for (int e = lane; e < UNITS; e += 32) WORD(dense + e) = 0;
     SYNC;
 }
 
 /* Whether tick t moved a state beyond the tolerance. What counts is what ticks latch: of the flip itself, `old` is null. */
-DEVICE int moves(const struct net *net, i32 sample, i32 t, i32 *dense, const struct deviations *old,
+DEVICE int moves(const struct net *net, i32 sample, i32 t, i32 dense, const struct deviations *old,
                  const struct deviations *new_)
 {
     LANE;
@@ -58,7 +58,7 @@ DEVICE int moves(const struct net *net, i32 sample, i32 t, i32 *dense, const str
     LANES {
         L(beyond) = 0;
         for (int e = lane; e < UNITS; e += 32)
-            L(beyond) |= magnitude(dense[e] + state_code(net, e, sample, t + 1) - state_code(net, e, sample, t)) > TOLERANCE;
+            L(beyond) |= magnitude(WORD(dense + e) + state_code(net, e, sample, t + 1) - state_code(net, e, sample, t)) > TOLERANCE;
     }
     int found = BALLOT(beyond) != 0;
     SYNC;
@@ -107,13 +107,13 @@ KERNEL follow(const i32 *task_group, const i32 *task_first, i32 tasks, i32 *coun
             const i32 end = stop - base < 32 ? stop - base : 32;
             for (i32 q = 0; q < end; q++) {
                 const i32 at = FROM(place, q), e = FROM(element, q), d = FROM(change, q);
-                struct deviations old = {lists}, new_ = {lists + UNITS};
+                struct deviations old = {lists}, new_ = {lists + LISTED};
                 UNROLLED
                 for (int s = 0; s < STATES; s++) {
                     const int here = e >= FIRST(s) && e < FIRST(s + 1);
                     old.count[s] = here;
                     old.mass[s] = here ? magnitude(d) : 0;
-                    LANES if (here && lane == 0) old.list[FIRST(s)] = ENTRY(d, e - FIRST(s));
+                    LANES if (here && lane < 4) ENTRY_OF(&old, s, lane) = lane ? 0 : ENTRY(d, e - FIRST(s));
                 }
                 SYNC;
                 u8 found = masked;

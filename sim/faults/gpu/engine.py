@@ -129,6 +129,7 @@ class GpuEngine(Engine):
     name: ClassVar[str] = "gpu"
     install: ClassVar[str] = "pip install 'eqcompile[torch]' on a machine with an NVIDIA GPU; engine fast needs none"
     sites: ClassVar[tuple[str, ...]] = ("state",)
+    alone: ClassVar[bool] = True
 
     def missing(self) -> Sequence[str]:
         absent = [package for package in ("torch", "triton") if find_spec(package) is None]

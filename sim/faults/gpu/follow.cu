@@ -29,11 +29,11 @@ typedef unsigned int u32; typedef long long i64; typedef unsigned long long u64;
 #define ADD(pointer, value) atomicAdd(pointer, value)
 #define HIGHER(pointer, value) atomicMax(pointer, value)
 #define UNROLLED _Pragma("unroll")
-#define UNROLLED_BY_4 _Pragma("unroll 4")
 #define BALLOT_BITS(name) BALLOT(name)
 #define EVERY(index, count) \
     for (i64 index = (i64)blockIdx.x * blockDim.x + threadIdx.x; index < count; index += (i64)gridDim.x * blockDim.x)
 struct __align__(8) pair { u32 x, y; };
+struct __align__(16) quad { i32 entry[4]; };
 #else
 #include <stdint.h>
 #include <stdlib.h>
@@ -53,10 +53,10 @@ typedef uint32_t u32; typedef int64_t i64; typedef uint64_t u64;
 #define FIRST_SET(x) __builtin_ctz(x)
 #define BITS_SET(x) __builtin_popcount(x)
 #define UNROLLED
-#define UNROLLED_BY_4
 #define BALLOT_BITS(name) BALLOT((const i32 *)(name))
 #define EVERY(index, count) for (i64 index = 0; index < count; index++)
 struct pair { u32 x, y; };
+struct quad { i32 entry[4]; };
 static u32 BALLOT(const i32 *x) { u32 m = 0; LANES m |= (u32)(x[lane] != 0) << lane; return m; }
 static i32 TOTAL(const i32 *x) { i32 m = 0; LANES m += x[lane]; return m; }
 static i32 HIGHEST(const i32 *x) { i32 m = x[0]; LANES m = x[lane] > m ? x[lane] : m; return m; }
@@ -69,14 +69,28 @@ static void HIGHER(i32 *p, i32 value) { if (value > *p) *p = value; }
 #define DIFFERENCE(entry) ((entry) >> 12)
 #define ENTRY(difference, unit) ((i32)((u32)(difference) << 12) | (unit))
 #define BIAS 0x80808080u
+#define EMPTIED(total, x, y) do { \
+        UNROLLED \
+        for (int j = 0; j < 4; j++) { total[j] += BYTE(x, j); total[4 + j] += BYTE(y, j); } \
+        x = y = 0; \
+    } while (0)
 /* Of the eight units of a lane, which begin with those of one word, the bit of unit j. */
 #define MASK(j) (1u << (8 * ((j) & 3) + ((j) >> 2)))
 #define PAIR(pointer) (*(const struct pair *)(pointer))
 /* Four sums of a word are `s0 + 256 s1 + ...`, so that words add as numbers while each is within 8 bits. */
 #define BYTE(word, j) ((i32)(i8)((((word) + BIAS) ^ BIAS) >> 8 * (j)))
 
-/* What a warp keeps: deviations by state, from FIRST[state] on, and sums that 8 bits do not hold. */
-struct deviations { i32 *list; i32 count[STATES], mass[STATES]; };
+/* What a warp keeps in words of shared memory, named by their number: deviations by state, from START(state) on, with
+ * entries of 0 behind them up to a multiple of four, and sums that 8 bits do not hold. */
+#ifdef CARD
+extern __shared__ i32 memory[];
+#else
+static i32 memory[2 * LISTED + SUMS] __attribute__((aligned(16)));
+#endif
+#define WORD(k) memory[k]
+#define ENTRY_OF(a, state, k) WORD((a)->list + START(state) + (k))
+#define QUAD(a, state, k) (*(const struct quad *)&ENTRY_OF(a, state, k))
+struct deviations { i32 list, count[STATES], mass[STATES]; };
 
 struct verdict { i32 output, wrong; };
 
@@ -103,6 +117,6 @@ DEVICE i32 magnitude(i32 x) { return x < 0 ? -x : x; }
 DEVICE i32 deviation(const struct deviations *a, int state, i32 unit)
 {
     for (int k = 0; k < a->count[state]; k++)
-        if (UNIT(a->list[FIRST(state) + k]) == unit) return DIFFERENCE(a->list[FIRST(state) + k]);
+        if (UNIT(ENTRY_OF(a, state, k)) == unit) return DIFFERENCE(ENTRY_OF(a, state, k));
     return 0;
 }

@@ -55,9 +55,9 @@ def flat(plan: Plan) -> bool:
     return alike and max(plan.sizes[n] for n in states) <= _MOST_UNITS
 
 
-def text_of(plan: Plan, types: dict[tuple[str, str], str]) -> Text:
+def text_of(plan: Plan, types: dict[tuple[str, str], str], samples: int) -> Text:
     """The text of a plan that is `flat`. `types`: C types of arrays that are not i32."""
-    return _Writer(plan, types).text()
+    return _Writer(plan, types).text(samples)
 
 
 def _panels(units: int) -> int:
@@ -65,7 +65,7 @@ def _panels(units: int) -> int:
 
 
 class _Writer(Places):
-    def text(self) -> Text:
+    def text(self, samples: int) -> Text:
         slices = [self.slice(s.update, self.plan.step) for s in self.plan.net.states]
         maps = [[op for op in part if op.out in self.plan.matrices] for part in slices]
         direct = [self.reads_state(s.update, part) for s, part in zip(self.plan.net.states, slices, strict=True)]
@@ -80,24 +80,34 @@ class _Writer(Places):
         packed = list(dict.fromkeys(op.out for part in maps for op in part))
         words = {n: self.plan.matrices[n].shape[1] * _panels(self.plan.sizes[n]) * (PANEL // 4) for n in packed}
         shared = sum(words.values()) if 4 * sum(words.values()) <= _SHARED else 0
-        sums = max([self.first[-1], *(sum(PANEL * _panels(self.plan.sizes[op.out]) for op in part) for part in maps)])
+        panels = [sum(_panels(self.plan.sizes[op.out]) for op in part) for part in maps]
+        sums = PANEL * max([_panels(self.first[-1]), *panels])
         schedule = self.plan.net.schedule
         numbers = {
             "STATES": len(self.states),
             "UNITS": self.first[-1],
             "TICKS": schedule.steps,
             "TOLERANCE": schedule.tolerance,
+            "LISTED": self.start[-1],
             "SUMS": sums,
             "TASK": TASK,
         }
-        firsts = " : ".join(f"(s) == {k} ? {first}" for k, first in enumerate(self.first[:-1]))
         lines = [f"#define {name} {value}" for name, value in numbers.items()]
-        lines.append(f"#define FIRST(s) ({firsts} : {self.first[-1]})")
+        for name, ends in (("FIRST", self.first), ("START", self.start)):
+            choices = " : ".join(f"(s) == {k} ? {first}" for k, first in enumerate(ends[:-1]))
+            lines.append(f"#define {name}(s) ({choices} : {ends[-1]})")
+        rows = [*self.states, *self.made, *self.plan.held]
+        largest = (schedule.steps + 1) * samples * PANEL * max(_panels(self.plan.sizes[n]) for n in rows)
+        lines.append(f"#define INDEX {'u32' if largest < 1 << 32 else 'i64'}")
         lines.append(_resource("follow.cu"))
         lines += self.structure(words if shared else {}, slack=slack)
         lines += functions
         lines.append(_resource("drive.cu"))
-        return Text("\n".join(lines), tuple(self.pointers), shared, 2 * self.first[-1] + sums, slack)
+        return Text("\n".join(lines), tuple(self.pointers), shared, 2 * self.start[-1] + sums, slack)
+
+    def row(self, name: str, unit: str, words: int) -> str:
+        """Eight weights of a lane in the column of a unit."""
+        return f"PAIR(COLUMN_{self.pointer('packed', name)} + {unit} * {words} + 64 * p + 2 * lane)"
 
     def structure(self, words: dict[str, int], *, slack: bool) -> list[str]:
         """`struct net`, the arguments that fill it, and what a warp finds in shared memory."""
@@ -108,29 +118,30 @@ class _Writer(Places):
         fields += slacks
         fields += [f"const {self.types.get(key, 'i32')} *{name}" for key, name in self.pointers.items()]
         names = [f.rsplit("*", 1)[-1].rsplit(" ", 1)[-1] for f in fields]
+        columns = {name: f"net->{name}" for (kind, _), name in self.pointers.items() if kind == "packed"}
+        plain = [f"#define COLUMN_{name} ({place})" for name, place in columns.items()]
         copies, at = [], 0
         for name, count in words.items():
             pointer = self.pointers["packed", name]
-            copies.append(
-                f"for (int k = threadIdx.x; k < {count}; k += blockDim.x) shared[{at} + k] = whole.{pointer}[k];"
-            )
-            copies.append(f"whole.{pointer} = shared + {at};")
+            each = f"for (int k = threadIdx.x; k < {count}; k += blockDim.x)"
+            copies.append(f"{each} memory[{at} + k] = whole.{pointer}[k];")
+            columns[pointer] = f"memory + {at}"
             at += count
         card = [
-            "extern __shared__ u32 shared[];",
             *copies,
             "__syncthreads();",
-            f"i32 *const lists = (i32 *)shared + {at} + (threadIdx.x >> 5) * (2 * UNITS + SUMS);",
-            "i32 *const sums = lists + 2 * UNITS",
+            f"const i32 lists = {at} + (threadIdx.x >> 5) * (2 * LISTED + SUMS), sums = lists + 2 * LISTED",
         ]
         return [
             f"struct net {{ {'; '.join(fields)}; }};",
             f"#define NET_ARGUMENTS {', '.join(fields)}",
             f"#define NET_VALUES {{ {', '.join(names)} }}",
             "#ifdef CARD",
+            *(f"#define COLUMN_{name} ({place})" for name, place in columns.items()),
             f"#define AREA {' '.join(card)}",
             "#else",
-            "#define AREA static i32 lists[2 * UNITS + SUMS]; i32 *const sums = lists + 2 * UNITS",
+            *plain,
+            "#define AREA const i32 lists = 0, sums = 2 * LISTED",
             "#endif",
         ]
 
@@ -181,7 +192,7 @@ class _Writer(Places):
         yield "    }\n}"
 
     def tick(self, maps: Sequence[Sequence[Op]], direct: Sequence[bool], *, slack: bool) -> str:
-        lines = ["DEVICE int tick(const struct net *net, i32 sample, i32 t, i32 *sums, const struct deviations *old,"]
+        lines = ["DEVICE int tick(const struct net *net, i32 sample, i32 t, i32 sums, const struct deviations *old,"]
         lines += ["                struct deviations *new_)\n{", "    LANE;", "    int deviates = 0;"]
         for number, (part, whole) in enumerate(zip(maps, direct, strict=True)):
             body = self.state_tick(number, part, whole=whole, slack=slack)
@@ -194,38 +205,50 @@ class _Writer(Places):
         starts = []
         for k, op in enumerate(part):
             source = self.states.index(self.plan.resolve(op.reads[0]))
-            pointer = self.pointer("packed", op.out)
             largest = max(1, abs(self.plan.matrices[op.out].astype(int)).max(initial=0))
             starts.append(sum(PANEL * _panels(self.plan.sizes[o.out]) for o in part[:k]))
             yield f"PERS(u32, a{k}, {2 * panels});"
             yield f"const int quick{k} = (i64)old->mass[{source}] * {largest} <= {_QUICK};"
             yield f"if (quick{k}) {{"
             yield f"    LANES {{ UNROLLED for (int p = 0; p < {2 * panels}; p++) LK(a{k}, p) = 0; }}"
-            yield "    UNROLLED_BY_4"
-            yield f"    for (int q = 0; q < old->count[{source}]; q++) {{"
-            yield f"        const i32 entry = old->list[{self.first[source]} + q];"
-            yield f"        const u32 d = DIFFERENCE(entry), *row = net->{pointer} + UNIT(entry) * {words};"
-            yield "        LANES {"
-            yield f"            UNROLLED for (int p = 0; p < {panels}; p++) {{"
-            yield "                const struct pair w = PAIR(row + 64 * p + 2 * lane);"
-            yield f"                LK(a{k}, 2 * p) += d * w.x;"
-            yield f"                LK(a{k}, 2 * p + 1) += d * w.y;"
-            yield "            }\n        }\n    }"
+            yield f"    for (int q = 0; q < old->count[{source}]; q += 4) {{"
+            yield f"        const struct quad four = QUAD(old, {source}, q);"
+            yield "        UNROLLED"
+            yield "        for (int n = 0; n < 4; n++) {"
+            yield "            const u32 d = DIFFERENCE(four.entry[n]);"
+            yield "            LANES {"
+            yield f"                UNROLLED for (int p = 0; p < {panels}; p++) {{"
+            yield f"                    const struct pair w = {self.row(op.out, 'UNIT(four.entry[n])', words)};"
+            yield f"                    LK(a{k}, 2 * p) += d * w.x;"
+            yield f"                    LK(a{k}, 2 * p + 1) += d * w.y;"
+            yield "                }\n            }\n        }\n    }"
             yield "} else {"
             yield "    SYNC;"
             yield "    LANES {"
             yield f"        UNROLLED for (int p = 0; p < {panels}; p++) {{"
-            yield "            i32 total[8] = {0, 0, 0, 0, 0, 0, 0, 0};"
+            # Words of four sums as above, emptied into sums of 32 bits before 8 bits do not hold them.
+            yield "            i32 total[8] = {0, 0, 0, 0, 0, 0, 0, 0}, held = 0;"
+            yield "            u32 x = 0, y = 0;"
             yield f"            for (int q = 0; q < old->count[{source}]; q++) {{"
-            yield f"                const i32 entry = old->list[{self.first[source]} + q], d = DIFFERENCE(entry);"
-            yield f"                const u32 *row = net->{pointer} + UNIT(entry) * {words};"
-            yield "                const struct pair w = PAIR(row + 64 * p + 2 * lane);"
-            yield "                UNROLLED for (int j = 0; j < 4; j++) {"
-            yield "                    total[j] += d * BYTE(w.x, j);"
-            yield "                    total[4 + j] += d * BYTE(w.y, j);"
-            yield "                }\n            }"
-            yield f"            i32 *const to = sums + {starts[k]} + 256 * p + 8 * lane;"
-            yield "            UNROLLED for (int j = 0; j < 8; j++) to[j] = total[j];"
+            yield f"                const i32 entry = ENTRY_OF(old, {source}, q), d = DIFFERENCE(entry);"
+            yield f"                const struct pair w = {self.row(op.out, 'UNIT(entry)', words)};"
+            yield f"                const i32 reach = magnitude(d) * {largest};"
+            yield f"                if (reach > {_QUICK}) {{"
+            yield "                    UNROLLED for (int j = 0; j < 4; j++) {"
+            yield "                        total[j] += d * BYTE(w.x, j);"
+            yield "                        total[4 + j] += d * BYTE(w.y, j);"
+            yield "                    }\n                    continue;\n                }"
+            yield f"                if (held + reach > {_QUICK}) {{"
+            yield "                    EMPTIED(total, x, y);"
+            yield "                    held = 0;"
+            yield "                }"
+            yield "                held += reach;"
+            yield "                x += d * w.x;"
+            yield "                y += d * w.y;"
+            yield "            }"
+            yield "            EMPTIED(total, x, y);"
+            yield f"            const i32 to = sums + {starts[k]} + 256 * p + 8 * lane;"
+            yield "            UNROLLED for (int j = 0; j < 8; j++) WORD(to + j) = total[j];"
             yield "        }\n    }\n    SYNC;\n}"
         yield "int count = 0;"
         yield "PER(i32, mass);"
@@ -241,8 +264,8 @@ class _Writer(Places):
         else:
             yield "        L(mask) = 0;"
             if slack:
-                start = f"((i64)t * net->samples + sample) * {PANEL * panels}"
-                yield f"        const i64 at = {start} + 256 * p + 8 * lane;"
+                start = f"((INDEX)t * net->samples + sample) * {PANEL * panels}"
+                yield f"        const INDEX at = {start} + 256 * p + 8 * lane;"
             for k in range(len(part)):
                 yield f"        if (quick{k}) {{"
                 if slack:
@@ -256,7 +279,7 @@ class _Writer(Places):
                     yield f"            L(mask) |= (~({inside}) & BIAS) >> {7 - half};"
                 yield "        } else {"
                 yield "            UNROLLED for (int j = 0; j < 8; j++) {"
-                yield f"                const i32 s = sums[{starts[k]} + 256 * p + 8 * lane + j];"
+                yield f"                const i32 s = WORD(sums + {starts[k]} + 256 * p + 8 * lane + j);"
                 beyond = "s < -(i32)net->low[at + j] || s > (i32)net->high[at + j]" if slack else "s != 0"
                 yield f"                if ({beyond}) L(mask) |= MASK(j);"
                 yield "            }\n        }"
@@ -274,7 +297,7 @@ class _Writer(Places):
         arguments = []
         for k in range(len(part)):
             held = f"BYTE(h ? LK(a{k}, 2 * p + 1) : LK(a{k}, 2 * p), j)"
-            yield f"                const i32 s{k} = quick{k} ? {held} : sums[{starts[k]} + i];"
+            yield f"                const i32 s{k} = quick{k} ? {held} : WORD(sums + {starts[k]} + i);"
             arguments.append(f"s{k}")
         arguments += [f"deviation(old, {self.states.index(n)}, i)" for n in self.own(number)]
         given = "".join(f", {a}" for a in arguments)
@@ -284,10 +307,11 @@ class _Writer(Places):
         yield "                L(mass) += magnitude(L(apart));"
         yield "            }\n        }"
         yield "        const u32 there = BALLOT(apart);"
-        place = f"{self.first[number]} + count + BITS_SET(there & ((1u << lane) - 1))"
-        yield f"        LANES if (L(apart)) new_->list[{place}] = L(entry);"
+        place = "count + BITS_SET(there & ((1u << lane) - 1))"
+        yield f"        LANES if (L(apart)) ENTRY_OF(new_, {number}, {place}) = L(entry);"
         yield "        count += BITS_SET(there);"
         yield "    }\n}"
+        yield f"LANES if (lane < (-count & 3)) ENTRY_OF(new_, {number}, count + lane) = 0;"
         yield f"new_->count[{number}] = count;"
         yield f"new_->mass[{number}] = count ? TOTAL(mass) : 0;"
         yield "deviates |= count != 0;"
@@ -310,7 +334,7 @@ class _Writer(Places):
                     outputs = self.plan.sizes[op.out]
                     lines.append(f"            i32 sum_{self.id(op.out)} = 0;")
                     lines.append(f"            for (int q = 0; q < old->count[{source}]; q++) {{")
-                    lines.append(f"                const i32 entry = old->list[{self.first[source]} + q];")
+                    lines.append(f"                const i32 entry = ENTRY_OF(old, {source}, q);")
                     weight = f"net->{self.pointer('column', op.out)}[UNIT(entry) * {outputs} + i]"
                     lines.append(f"                sum_{self.id(op.out)} += DIFFERENCE(entry) * {weight};")
                     lines.append("            }")

@@ -20,6 +20,7 @@ class Places:
         self.plan, self.types = plan, types
         self.states = [s.name for s in plan.net.states]
         self.first = [sum(plan.sizes[n] for n in self.states[:k]) for k in range(len(self.states) + 1)]
+        self.start = [sum(-(-plan.sizes[n] // 4) * 4 for n in self.states[:k]) for k in range(len(self.states) + 1)]
         self.pointers: dict[tuple[str, str], str] = {}
         self.made = {op.out: op for op in (*plan.step, *plan.readout)}
 
@@ -78,15 +79,14 @@ class Places:
                 top = len(self.plan.params[t]) - 1
                 yield f"i32 e_{out} = {value(x)} - ({first});"
                 yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
-                yield f"const i32 {out} = net->{self.pointer('table', t)}[e_{out}];"
+                yield f"const i32 {out} = net->{self.pointer('entries', t)}[e_{out}];"
             case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
                 top = (len(self.plan.params[base]) << shift) - 1
                 yield f"i32 e_{out} = {value(x)} - ({first});"
                 yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
-                rise = (
-                    f"({wide})net->{self.pointer('table', slope)}[e_{out} >> {shift}] * (e_{out} & {(1 << shift) - 1})"
-                )
-                start = f"net->{self.pointer('table', base)}[e_{out} >> {shift}]"
+                steep = f"net->{self.pointer('entries', slope)}[e_{out} >> {shift}]"
+                rise = f"({wide}){steep} * (e_{out} & {(1 << shift) - 1})"
+                start = f"net->{self.pointer('entries', base)}[e_{out} >> {shift}]"
                 yield f"const i32 {out} = {start} + {half_up(rise, shift)};"
             case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
                 rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
@@ -109,14 +109,14 @@ class Places:
     def state(self, name: str, index: str, tick: str) -> str:
         """A code of the fault-free run."""
         pointer, size = self.pointer("codes", name), self.plan.sizes[name]
-        return f"net->{pointer}[((i64)({tick}) * net->samples + sample) * {size} + {index}]"
+        return f"net->{pointer}[((INDEX)({tick}) * net->samples + sample) * {size} + {index}]"
 
     def sum(self, name: str, tick: str) -> str:
         """A sum of the fault-free run."""
         size = self.plan.sizes[name]
         if any(op.out == name for op in self.plan.step):
-            return f"net->{self.pointer('sum', name)}[((i64)({tick}) * net->samples + sample) * {size} + i]"
-        return f"net->{self.pointer('sum', name)}[(i64)sample * {size} + i]"
+            return f"net->{self.pointer('sum', name)}[((INDEX)({tick}) * net->samples + sample) * {size} + i]"
+        return f"net->{self.pointer('sum', name)}[(INDEX)sample * {size} + i]"
 
     def value(self, name: str, tick: str) -> str:
         """The code of a value at place i."""
@@ -125,8 +125,8 @@ class Places:
             return f"({self.state(name, 'i', tick)} + own_{self.states.index(name)})"
         if name in self.plan.params:
             entries = self.plan.params[name]
-            return f"({int(entries[0])})" if len(entries) == 1 else f"net->{self.pointer('table', name)}[i]"
+            return f"({int(entries[0])})" if len(entries) == 1 else f"net->{self.pointer('entries', name)}[i]"
         if name in self.plan.held:
             size = self.plan.sizes[name]
-            return f"net->{self.pointer('fixed', name)}[(i64)sample * {size} + {'i' if size > 1 else '0'}]"
+            return f"net->{self.pointer('fixed', name)}[(INDEX)sample * {size} + {'i' if size > 1 else '0'}]"
         return self.id(name)

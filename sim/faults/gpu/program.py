@@ -46,6 +46,7 @@ def _c(argument: Tensor | int) -> ctypes.c_void_p | ctypes.c_int32:
     return ctypes.c_int32(argument) if isinstance(argument, int) else ctypes.c_void_p(argument.data_ptr())
 
 
+@lru_cache(maxsize=16)
 def _kernel(text: str, name: str) -> Any:
     """Compiled by NVRTC, which PyTorch brings along."""
     import torch

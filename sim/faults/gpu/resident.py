@@ -52,6 +52,7 @@ class Resident:
             "answer": lambda name: _narrowest(clean.outputs[name]),
             "codes": lambda name: _narrowest(clean.states[name]),
             "sum": lambda name: _narrowest(clean.sums[name]),
+            "entries": lambda name: _narrowest(plan.params[name]),
             "fixed": lambda name: _narrowest(clean.held[name]),
             "packed": lambda name: _packed(plan.matrices[name]),
             "column": lambda name: plan.matrices[name].T,

@@ -72,13 +72,13 @@ class Sweeper:
 
         machine = self.machine
         plan = machine.plan
-        arrays = text_of(plan, {}).arrays
+        arrays = text_of(plan, {}, self.samples).arrays
         held = [machine.array(*key) for key in arrays]
         types = {
             key: "u32" if key[0] == "packed" else _C[str(tensor.dtype).removeprefix("torch.")]
             for key, tensor in zip(arrays, held, strict=True)
         }
-        text = text_of(plan, types)
+        text = text_of(plan, types, self.samples)
         program = Program(text.text, self.device)
         slack: list[Tensor] = []
         if text.slack:

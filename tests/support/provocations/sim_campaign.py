@@ -125,6 +125,8 @@ def other_faults(case: Case) -> Any:
 CAMPAIGNS: Provocations = {
     "campaign-changed": other_net,
     "campaign-version": other_version,
+    "counted": lambda case: plan(9, "auto", enumerated=True, counted=True, stop_at_margin=0.1),
+    "counted-model": lambda case: made(case.folder / "c", model="stuck", engine="golden", options={}, counted=True),
     "environment-file": lambda case: rate(case.file("env.toml", "title = 'x'\n[rate]\nsource = 'y'\n")),
     "environment-kind": lambda case: unrated(case),
     "environment-part": lambda case: rate("sealevel"),
