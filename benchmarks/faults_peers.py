@@ -145,6 +145,10 @@ class Network(nn.Module):
         return self.read(h)
 
 
+MOST = BATCH * ROUNDS
+"""Faults that a peer takes at the most."""
+
+
 def batches(size: int, count: int) -> Iterator[slice]:
     return (slice(i, i + size) for i in range(0, size * count, size))
 
@@ -265,10 +269,9 @@ faultinject:
 """
     network = copy.deepcopy(network)  # it takes a model once
     model = MRFI(network, EasyConfig.load_string(text))
-    selectors = [model.get_activation_configs("selector", module_fullname=f"registers.{t}", is_out=True, strict=True)
-                 for t in range(network.ticks + 1)]  # fmt: skip
-    modes = [model.get_activation_configs("error_mode", module_fullname=f"registers.{t}", is_out=True, strict=True)
-             for t in range(network.ticks + 1)]  # fmt: skip
+    ticks = [{"module_fullname": f"registers.{t}", "is_out": True, "strict": True} for t in range(network.ticks + 1)]
+    selectors = [model.get_activation_configs("selector.args", **tick) for tick in ticks]
+    modes = [model.get_activation_configs("error_mode.args", **tick) for tick in ticks]
     found, clock = [], Clock()
     with torch.no_grad():
         for part in batches(size, count):
