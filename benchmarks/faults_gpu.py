@@ -2,9 +2,11 @@
 
     python benchmarks/faults_gpu.py --mnist mnist.npz [--images 10000] [--faults 64e6] [--out DIR]
 
-Upsets of one bit of one state code, drawn uniformly over images, ticks, units and bits of the ternary MNIST net at 20
-steps, and of the same net with random recurrent weights of other densities. Before anything is timed, the kernel's
-results are compared with the CPU's on random faults, every column of every row; the program ends with 1 if one differs.
+Upsets of one bit of one state code, drawn uniformly over images, ticks, units and bits of MNIST nets at 20 ticks: two
+that recur densely and contract, one that hardly recurs, and this one with random recurrent weights of other densities.
+The kernel is that for any faults; benchmarks/faults_card.py has that for flips alone. Before anything is timed, the
+kernel's results are compared with the CPU's on random faults, every column of every row; the program ends with 1 if one
+differs.
 
 Rows: `relax` runs faults whose columns lie on the card, sorted; `draw` also draws and sorts them there and counts the
 outcomes by bit; `table` takes a FaultTable from the host and gives results back. PyTorch runs the whole net from the
@@ -26,17 +28,18 @@ from typing import Any
 import numpy as np
 import results
 import torch
-from mnist import images
-from mnist_rtl import mnist_net
+from healing import Case, load
 
 from eqcompile.sim.faults.fast.engine import FastEngine
 from eqcompile.sim.faults.gpu.engine import GpuEngine, GpuSession
 from eqcompile.sim.faults.table import FAULT, UPSET, FaultTable, Place
-from eqcompile.toolchain import data
+from eqcompile.toolchain.certificate import recurrent_weights
 from eqcompile.toolchain.ir import IntNet, verify
 
 STEPS = 20
 BITS = 8
+SPARSE = "mnist_ternary"
+NETS, DENSITIES = ("mnist_layered", "mnist_certified", SPARSE), (0.1, 0.33)
 CHECKED = 20_000
 NEAR = 1
 REPEATS = 5
@@ -186,7 +189,8 @@ def measure(name: str, net: IntNet, codes: dict[str, Any], count: int, rate: flo
     left = session.clean_codes.ticks - columns["tick"]
     ticks = torch.where(found["rejoin"] < 0, left, found["rejoin"]).double().mean().item()
     share = {int(k): int((found["outcome"] == k).sum()) for k in found["outcome"].unique()}
-    floor = 1 / (net.param("W_rec_ternary").size * (session.clean_codes.ticks + 1) / 2 / rate)
+    [weight] = recurrent_weights(net, [s.name for s in net.states])
+    floor = 1 / (net.param(weight).size * (session.clean_codes.ticks + 1) / 2 / rate)
 
     def relaxed() -> None:
         session.classified(columns, 1)
@@ -202,7 +206,7 @@ def measure(name: str, net: IntNet, codes: dict[str, Any], count: int, rate: flo
         ("draw", count / timed(tallied)),
         ("table", len(few) / by_clock(lambda: session.run(few))),
     ]
-    if name == "trained":
+    if name == SPARSE:
         rows.append(("PyTorch, all ticks", len(part["tick"]) / timed(lambda: plain(session, part))))
     card = torch.cuda.get_device_name()
     return [
@@ -219,29 +223,31 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=64e6)
     results.add_folder(parser)
     chosen = parser.parse_args()
-    whole = mnist_net("mnist_ternary")
-    net = replace(whole, schedule=replace(whole.schedule, steps=STEPS))
-    codes = dict(data.encode(net, {"x": images(chosen.mnist)[0][: chosen.images]})[0])
     rate = int8_rate()
     say(f"{torch.cuda.get_device_name()}: int8 matrix units {rate / 1e12:.0f} T multiply-adds a second (measured)")
-    rows, wrong = [], 0
-    for name, made in (("trained", net), ("10 % dense", denser(net, 0.1)), ("33 % dense", denser(net, 0.33))):
-        found, differ = measure(name, made, codes, int(chosen.faults), rate)
+    cases = {}
+    for name in NETS:
+        net, codes, _ = load(Case(f"{name}.npz", ticks=STEPS), chosen.mnist, chosen.images)
+        cases[name] = net, dict(codes)
+    sparse, codes = cases[SPARSE]
+    cases |= {f"random, {density:.0%}": (denser(sparse, density), codes) for density in DENSITIES}
+    rows, facts, wrong = [], [], 0
+    for name, (net, codes) in cases.items():
+        facts.append(results.net_facts(name, net))
+        found, differ = measure(name, net, codes, int(chosen.faults), rate)
         rows += found
         wrong += differ
         for r in found:
             floor, off = r["floor_dense_int8"] / 1e6, r["mean_ticks_off"]
             limit = f"every tick at the int8 rate would be {floor:.0f} M/s; off the clean run for {off:.2f} ticks"
-            say(f"{r['net']:>10} {r['row']:>20}: {r['per_second'] / 1e6:8.1f} M/s ({limit})")
+            say(f"{r['net']:>16} {r['row']:>20}: {r['per_second'] / 1e6:8.1f} M/s ({limit})")
     columns = {"net": "", "what": "", "M upsets/s": "measured", "every tick at the int8 rate, M/s": "computed"}
     cells = [[r["net"], r["row"], f"{r['per_second'] / 1e6:.1f}", f"{r['floor_dense_int8'] / 1e6:.0f}"] for r in rows]
     words = (
-        f"`benchmarks/faults_gpu.py` on {torch.cuda.get_device_name()}: upsets of one bit of a state of the ternary "
-        "MNIST "
-        f"net at {STEPS} ticks, and of nets with random recurrent weights; {wrong} results differ from the CPU's."
+        f"`benchmarks/faults_gpu.py` on {torch.cuda.get_device_name()}: upsets of one bit of a state at {STEPS} ticks, "
+        f"engine `gpu` with its kernel for any faults; {wrong} results differ from the CPU's."
     )
     blocks = [results.text(words), results.table(columns, cells)]
-    facts = [results.net_facts("mnist_ternary", net)]
     results.record("faults_gpu", "Upsets a second on a GPU", blocks, data=rows, nets=facts, folder=chosen.out)
     return 1 if wrong else 0
 
