@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from quantize_nets import inputs_of, loop
@@ -36,6 +36,7 @@ def error_of(weights: Array, importance: Array, scale: float, top: int) -> float
 
 
 @given(seed=seeds, top=st.sampled_from([1, 3, 7, 15]), n=st.integers(1, 12), weighted=st.booleans())
+@example(seed=581678496, top=15, n=1, weighted=False)
 @PROFILE
 def test_no_scale_is_better(seed: int, top: int, n: int, weighted: bool) -> None:
     """The sweep claims the optimum over all scales: a fine grid of them must find nothing better."""
@@ -46,7 +47,8 @@ def test_no_scale_is_better(seed: int, top: int, n: int, weighted: bool) -> None
     found = error_of(weights, importance, scale, top)
     for other in np.linspace(1e-3, 2.0 * np.abs(weights).max(), 700):
         assert found <= error_of(weights, importance, float(other), top) * (1 + 1e-9) + 1e-15
-    assert error_of(weights, importance, 1.3 * scale, top) > found
+    # A weight that is alone has many scales of which it is a multiple.
+    assert n == 1 or error_of(weights, importance, 1.3 * scale, top) > found
 
 
 def test_ternary_is_the_exact_optimum() -> None:
