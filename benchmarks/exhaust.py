@@ -3,10 +3,11 @@
     eqcompile examples/checkpoints/mnist_layered.npz --set steps=20 --target numpy -o net --calibrate calibration.npz
     eqfault exhaust net --model seu --sites state --engine gpu --inputs test.npz -o every    (or another engine)
     python benchmarks/faults_card.py --net net/net.onnx --codes codes.npz --inputs test.npz --out card    (with a GPU)
-    python benchmarks/exhaust.py --folder every [--card card/faults_card.json] [--seconds S]
+    python benchmarks/exhaust.py --folder every [--card card/faults_card.json] [--seconds S] [--card-seconds C]
 
-`--seconds`: the wall-clock of the second command. Protected words are words whose flips are voted away; nothing is run
-anew for them: what is left follows from the counts. Random choice is the mean over all choices, a share of the whole.
+`--seconds`: the wall-clock of the second command, `--card-seconds` that of it with engine gpu. Protected words are words
+whose flips are voted away; nothing is run anew for them: what is left follows from the counts. Random choice is the
+mean over all choices, a share of the whole.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def cut(cells: Any, share: float) -> tuple[int, float]:
     return count, float(flat[:count].sum() / flat.sum())
 
 
-def blocks_of(document: dict[str, Any], card: dict[str, Any] | None, seconds: float | None) -> list[results.Block]:
+def blocks_of(
+    document: dict[str, Any], card: dict[str, Any] | None, seconds: float | None, card_seconds: float | None
+) -> list[results.Block]:
     site = document["sites"][0]
     outcomes = [[name, f"{n:,}", f"{n / document['faults']:.4%}"] for name, n in document["outcomes"].items() if n]
     cells = np.array(site["silent_map"])
@@ -52,6 +55,8 @@ def blocks_of(document: dict[str, Any], card: dict[str, Any] | None, seconds: fl
             f"`eqfault exhaust` with engine {document['engine']}: {seconds:,.0f} s from start to end, {rate:,.0f} a "
             "second."
         )
+    if card_seconds:
+        time.append(f"The same with engine gpu: {card_seconds:,.0f} s, the same counts.")
     if card:
         rate = card["every"] / card["every_s"] / 1e6
         time.append(
@@ -112,6 +117,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--card", type=Path)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--card-seconds", type=float)
     results.add_folder(parser)
     options = parser.parse_args()
     document = json.loads((options.folder / "report.json").read_text(encoding="utf-8"))
@@ -122,9 +128,9 @@ def main() -> int:
     if card is not None and (card["digest"] != document["ir_digest"] or card["outcomes"][:6] != counted):
         sys.exit(f"error: the card counted {card['outcomes']}, the folder {counted}: another net, or a defect")
     facts = [results.net_facts("mnist_layered", read_campaign(options.folder).net)]
-    blocks = blocks_of(document, card, options.seconds)
+    blocks = blocks_of(document, card, options.seconds, options.card_seconds)
     kept = {k: v for k, v in document.items() if k not in ("sites", "silent_ids")}
-    data = {"document": kept, "card": card, "seconds": options.seconds}
+    data = {"document": kept, "card": card, "seconds": options.seconds, "card_seconds": options.card_seconds}
     results.record("exhaust", "Every flip of every state", blocks, data=data, nets=facts, folder=options.out)
     return 0
 
