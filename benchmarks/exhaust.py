@@ -5,7 +5,7 @@
     python benchmarks/faults_card.py --net net/net.onnx --codes codes.npz --inputs test.npz --out card    (with a GPU)
     python benchmarks/exhaust.py --folder every [--card card/faults_card.json] [--seconds S] [--card-seconds C]
 
-`--seconds`: the wall-clock of the second command, `--card-seconds` that of it with engine gpu. Protected words are words
+`--seconds`: the wall-clock of the second command, `--card-seconds` that with engine gpu. Protected words are words
 whose flips are voted away; nothing is run anew for them: what is left follows from the counts. Random choice is the
 mean over all choices, a share of the whole.
 """

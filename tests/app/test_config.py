@@ -85,7 +85,7 @@ def test_every_wrong_entry_is_told_in_one_run() -> None:
     """One run per mistake would be needed."""
     wrong = {
         "weights": {"W_rec_weight": "int9", "nothing": "int4"},
-        "states": {"h": {"bits": 99, "width": 3}, "g": {"bits": 3}},
+        "states": {"h": {"bits": 99, "width": 3, "guard_bits": 1.5}, "g": {"bits": 3}},
         "values": {"h": {"bits": 3}, "pre": 4},
         "inputs": {"bits": True, "range": [1]},
         "per_row": "yes",
@@ -98,6 +98,7 @@ def test_every_wrong_entry_is_told_in_one_run() -> None:
     assert places >= {
         ("config-entry", "weights.W_rec_weight"),
         ("config-unknown", "states.h.width"),
+        ("config-entry", "states.h.guard_bits"),
         ("config-unknown", "states.g"),
         ("config-unknown", "values.h"),
         ("config-entry", "values.pre"),
