@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance_nets import plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from eqcompile.toolchain import golden
 from eqcompile.toolchain.certificate import certify
 from eqcompile.toolchain.certificate.certificate import Block
 from eqcompile.toolchain.certificate.gates import hold
+from eqcompile.toolchain.certificate.norm import NoBoundError
 from eqcompile.toolchain.certificate.norms import Contraction, contractions
 from eqcompile.toolchain.certificate.spread import spread_of
 from eqcompile.toolchain.importers.api import import_model
@@ -291,3 +293,13 @@ def test_a_block_whose_weights_are_all_zero_has_every_norm() -> None:
         bounds = contractions(integers(silent), ["h"])
     assert len(bounds) == 3
     assert all(b.bound < 1e-300 for b in bounds)
+
+
+def test_more_units_than_a_matrix_may_have_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the limit the certificate of a large net takes all memory."""
+    net, _ = plain()
+    names = [s.name for s in net.states]
+    assert spread_of(net, names).terms
+    monkeypatch.setattr(importlib.import_module("eqcompile.toolchain.certificate.spread"), "_LARGEST_MATRIX", 1)
+    with pytest.raises(NoBoundError, match="units: matrices of more than 1 entries"):
+        spread_of(net, names)

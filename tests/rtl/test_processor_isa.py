@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from processor_programs import CORE, OUT, A, column, emitted, value
 from eqcompile.rtl.processor import isa
 from eqcompile.rtl.processor.encoding import Opcode, decode, encode, layout, record_bits
 from eqcompile.rtl.processor.isa import Alu, Apply, Begin, Damping, Done, Events, Loop, Old, Repeats, Stream, Vector
+from eqcompile.rtl.processor.timing import root_digits
 
 PAGE = Path(isa.__file__).with_name("ISA.md")
 NAMES = {
@@ -81,3 +83,9 @@ def test_a_list_that_is_full_is_an_error() -> None:
     listed = Vector(counts=(17,), a=A, d=Stream(1, 0, (1,)), events=Events(0, Stream(0), Stream(0, 0, (1,))))
     with pytest.raises(OverflowError, match="17 words"):
         emitted(listed, banks={0: [1] * 17, 1: [0] * 17})
+
+
+@pytest.mark.parametrize("digits", range(2, 65))
+def test_a_root_has_as_many_digits_as_are_counted(digits: int) -> None:
+    """The clocks of a root, and the bits that the core makes of it; a sign is one of the digits."""
+    assert math.isqrt((1 << digits - 1) - 1).bit_length() == root_digits(digits)

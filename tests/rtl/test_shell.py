@@ -143,3 +143,8 @@ def test_bit_0_alone_drops_the_sample_at_hand(name: str) -> None:
         assert await read(context, dut, Register.STATUS) == (0, 0)
 
     simulated(dut, bench)
+
+
+def test_registers_are_words_one_behind_the_other() -> None:
+    """A driver reads words: a register between two of them would give half of each."""
+    assert sorted(Register) == [4 * number for number in range(len(Register))]

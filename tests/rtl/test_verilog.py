@@ -186,6 +186,16 @@ endmodule
     assert rows == [[7, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 5], [0, 5], [0, 5]]
 
 
+def test_a_read_that_shows_what_is_being_written_is_refused() -> None:
+    """Written as another read, it would give the word before."""
+    m, shown = Module(), Signal(4, name="shown")
+    m.submodules.words = words = Memory(shape=unsigned(4), depth=4, init=[])
+    write = words.write_port()
+    m.d.comb += shown.eq(words.read_port(transparent_for=[write]).data)
+    with pytest.raises(NotImplementedError, match="what is being written"):
+        emit_verilog(m, ports=[write.addr, write.data, write.en, shown])
+
+
 @pytest.mark.parametrize("arch", ["serial", "parallel", "lattice"])
 def test_no_core_reads_past_the_end_of_a_memory(arch: str) -> None:
     """The law above, on whole cores: their counters stand past the last word in clocks in which nobody reads it."""

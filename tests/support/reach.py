@@ -111,7 +111,8 @@ def forked(work: Callable[[], int], limit_s: float) -> int | None:
         status = 3
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s) + 1, int(limit_s) + 10))
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            # Of what may be written: browsers and WebAssembly reserve far more.
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
             os.chdir(TREE)
             sys.path[:0] = [str(TREE / "src"), str(TREE / "tests" / "support")]
             os.environ["PYTHONPATH"] = str(TREE / "src")
