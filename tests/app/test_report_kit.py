@@ -52,6 +52,12 @@ def test_no_line_of_a_grid_crosses_an_image() -> None:
     assert all(m["x1"] == m["x2"] and m["y2"] - m["y1"] == 4.0 for m in marks)
 
 
+def test_a_colour_says_how_large_a_code_is() -> None:
+    """Small codes would look like the largest ones, or all alike."""
+    drawn = {str(raster("a", [[code]], (-8, 7), title="", unit="")).partition("base64,")[2][:120] for code in (1, 4, 7)}
+    assert len(drawn) == 3
+
+
 def test_a_rate_of_one_fault_does_not_lead() -> None:
     """One hit of one fault is a rate of 100 %, of which nothing is known."""
     ranked = rank(np.array([1, 90, 5]), np.array([1, 100, 100]), confidence=0.95)

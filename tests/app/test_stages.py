@@ -58,6 +58,12 @@ NAMES = (
 
 
 @pytest.mark.slow
+def test_a_build_says_what_verified_it(objects: dict[str, Any]) -> None:
+    """A build that nothing checked would look like one that was."""
+    assert ("verified by numpy", "equal, 4 samples") in objects["build"].rows()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_object_shows_itself(objects: dict[str, Any], name: str) -> None:
     """A cell of a notebook would show the address of an object."""
