@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from eqcompile.quantization.lower import lower
-from eqcompile.targets.rtl.synth.flow import engine_of
 from eqcompile.targets.rtl.synth.parts import Part
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.ir import EqNet, IntNet, Net
@@ -24,7 +22,9 @@ def with_memory(document: Inspection, source: Artifact | Net, part: Part | None)
     """
     if part is None:
         return document
+    from eqcompile.quantization.lower import lower
     from eqcompile.targets.rtl.estimate import memory_estimate, memory_of_core
+    from eqcompile.targets.rtl.synth.flow import engine_of
 
     if isinstance(source, Artifact) and source.manifest.target == "rtl":
         arch = str(source.manifest.details.get("arch"))

@@ -224,7 +224,7 @@ def of_net(name: str, net: IntNet, codes: dict[str, NDArray[np.int64]], count: i
 
 def verdicts(rows: Sequence[Row]) -> str:
     """Which limits are met, net by net."""
-    found = []
+    lines = []
     for name in dict.fromkeys(row["net"] for row in rows):
         of = [row for row in rows if row["net"] == name]
         batched = next(row["times_wall"] for row in of if row["name"] == BATCHED)
@@ -236,8 +236,8 @@ def verdicts(rows: Sequence[Row]) -> str:
             checks += [(f"{rate:,.0f}/s of {BAR:,}", rate >= BAR), (f"aim {AIM:,}", rate >= AIM)]
         if injectors:
             checks.append((f"{min(injectors):,.0f} times the best injector", min(injectors) >= TIMES))
-        found.append(f"{name}: " + ", ".join(f"{words} ({'met' if met else 'not met'})" for words, met in checks))
-    return "; ".join(found)
+        lines.append(f"{name}: " + ", ".join(f"{words} ({'met' if met else 'not met'})" for words, met in checks))
+    return "; ".join(lines)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 Random looped nets of 64 inputs and ternary recurrent weights, scaled to a norm of 0.6, so that they contract, on 200
 random samples and 20 ticks: 64 to 4,096 units at 45 %, and 1 to 100 % at 256 and at 1,024 units. Single bits of states
 flip, drawn uniformly; the engine is `fast`. Times are seconds of the processor, of injecting alone. `columns`: how many
-columns of recurrent weights a flip adds in the mean of the first 200 flips, by golden: what it costs at the least.
+columns of recurrent weights a flip adds in the mean of the first 200 flips, by their traces: the least that it costs.
 `exponent`: the slope of log(time) over log(units), or over log(density), by least squares. Pictures are
 written beside the record.
 """
@@ -108,7 +108,7 @@ def pictures(series: Sequence[tuple[str, str, Sequence[Row]]]) -> dict[str, str]
     times = [r["ns"] / 1e3 for _, _, rows in series for r in rows]
     marks = [v for v in (0.0, 1.0, 10.0, 100.0, 1000.0) if v <= 1.1 * max(times)]
     y = Axis("us of a processor", 0.0, 1.1 * max(times), marks, log=True)
-    found = {}
+    svgs = {}
     for varies, label, scale in (("units", "units", 1.0), ("density", "recurrent weights that are not 0, %", 100.0)):
         chosen = [s for s in series if s[1] == varies]
         places = sorted({scale * r[varies] for _, _, rows in chosen for r in rows})
@@ -123,8 +123,8 @@ def pictures(series: Sequence[tuple[str, str, Sequence[Row]]]) -> dict[str, str]
             f"{name}: {rows[0]['ns'] / 1e3:.2g} to {rows[-1]['ns'] / 1e3:.2g} us" for name, _, rows in chosen
         )
         drawn = with_legend(f"cost-{varies}", lines, keys, f"Microseconds a flip over {label}. {alt}")
-        found[varies] = str(drawn).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return found
+        svgs[varies] = str(drawn).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return svgs
 
 
 def main() -> None:
@@ -137,9 +137,9 @@ def main() -> None:
         (f"{USUAL:.0%} of the weights", "units", [(units, USUAL) for units in UNITS]),
         *((f"{units:,} units", "density", [(units, density) for density in DENSITIES]) for units in SIZES),
     ):
-        found = [measure(*case, options.faults) for case in cases]
-        series.append((label, key, [row for row, _ in found]))
-        every += [facts for _, facts in found]
+        pairs = [measure(*case, options.faults) for case in cases]
+        series.append((label, key, [row for row, _ in pairs]))
+        every += [facts for _, facts in pairs]
     head = {"net": "computed", "L": "proved", "columns a flip": "simulated", "us a flip": "measured"}
     cells = [
         [f["net"], f"{row['L']:.3f}", f"{row['columns']:.1f}", f"{row['ns'] / 1e3:.2f}"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import plain_type
 
-from .numbers import DURATIONS, duration, number
+from ..numbers import DURATIONS, duration, number
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -17,12 +17,12 @@ from eqcompile.toolchain.importers.api import import_model
 from eqcompile.toolchain.kept_labels import kept_labels
 
 from ..files import replacing
+from ..numbers import fraction, integer
 from ..options import ForceOption, ModelOptions
 from ..report.pareto import picture
 from ..width_words import width_words
 from . import show
 from .console import TARGET_MISSED, Parser, Reply
-from .numbers import fraction, integer
 from .options import add_field_options, build
 from .widths import NO_WIDTHS, add_integers, integers_of
 

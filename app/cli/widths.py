@@ -11,7 +11,7 @@ from typing import Any
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import FLOAT_WEIGHTS, QuantizeOptions
 
-from .numbers import number
+from ..numbers import number
 from .options import Faults, add_field_options, field_options
 
 __all__ = ["NO_WIDTHS", "add_integers", "integers_of", "weights"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.options import option_faults, plain_type
 
-from ..cli.numbers import duration
+from ..numbers import duration
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -154,7 +154,7 @@ def define(
 
 
 def _require_counted(model: FaultModel, population: Population) -> None:
-    """Refuse faults that are no flips of registers, which a reset or a count by place would need more of."""
+    """Refuse faults that do more than flip bits of one register once: they are not counted by unit, bit and tick."""
     masks = [model.masks(site) if isinstance(model, EnumeratedModel) else None for site in population.sites]
     if any(m is None for m in masks) or not same_ticks(population):
         what = f"faults of model {model.name} at these sites are not counted: they are more than flips of one register"

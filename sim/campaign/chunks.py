@@ -36,6 +36,7 @@ __all__ = [
 KEPT = (Outcome.SDC, Outcome.HANG)
 """Outcomes whose faults are listed by counted campaigns."""
 _CURVED, _DIGESTED = 100, 1_000
+"""Of a chunk of a counted campaign: faults that may have curves, and those that stand for all in its digest."""
 NOT_RUN = 255
 """`after_reset` of a fault of which a reset leaves nothing: the new run is the clean one."""
 

@@ -17,8 +17,8 @@ import pytest
 
 from eqcompile.app.cli import console
 from eqcompile.app.cli.main import main
-from eqcompile.app.cli.numbers import number
 from eqcompile.app.cli.options import add_target_options, build_target, parse_settings
+from eqcompile.app.numbers import number
 from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact

@@ -18,8 +18,8 @@ from eqcompile.app import campaign as campaign_args
 from eqcompile.app.campaign_options import EnvironmentOptions
 from eqcompile.app.cli.console import Parser
 from eqcompile.app.cli.main import eqfault
-from eqcompile.app.cli.numbers import duration
 from eqcompile.app.cli.options import add_field_options, build
+from eqcompile.app.numbers import duration
 from eqcompile.app.report.campaign import write
 from eqcompile.sim.campaign import api, chunks
 from eqcompile.toolchain.diagnostics import UsageError

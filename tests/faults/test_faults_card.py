@@ -7,6 +7,7 @@ import importlib.util
 import os
 import random
 import signal
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -118,6 +119,8 @@ def noticed(work: Callable[[], bool]) -> bool:
             faulthandler.disable()
             signal.alarm(300)
             status = int(not work())
+        except BaseException:  # noqa: BLE001 - the child must end here
+            traceback.print_exc()
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import assert_never
 
-from ....toolchain.ir import ops
 from ....toolchain.ir.ops import Op
+from .expressions import expression
 from .plan import Plan
-from .source import REFUSED
 
 __all__ = ["Places"]
 
@@ -54,49 +52,21 @@ class Places:
         return [*sums, *(f"own_{self.states.index(n)}" for n in states)]
 
     def operation(self, op: Op, sums: str, tick: str) -> Iterator[str]:
+        """Statements that compute an operation at place i; `sums`: how what deviates of sums is named."""
         out = self.id(op.out)
-        wide = "i64" if op.out in self.plan.wide else "i32"
-
-        def half_up(product: str, shift: int) -> str:
-            return f"(i32)((({wide})({product}) + {(1 << shift) >> 1}) >> {shift})"
-
-        def value(name: str) -> str:
-            return self.value(name, tick)
-
-        match op:
-            case ops.Linear() | ops.Stencil():
-                yield f"const i32 {out} = {self.sum(op.out, tick)} + {sums}_{out};"
-            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b) | ops.Mul(a=a, b=b) | ops.Greater(a=a, b=b):
-                sign = {"add": "+", "sub": "-", "mul": "*", "greater": ">"}[op.mnemonic]
-                yield f"const i32 {out} = {value(a)} {sign} {value(b)};"
-            case ops.Abs(x=x):
-                yield f"const i32 {out} = magnitude({value(x)});"
-            case ops.Select(condition=condition, a=a, b=b):
-                yield f"const i32 {out} = {value(condition)} ? {value(a)} : {value(b)};"
-            case ops.Rescale(x=x, multiplier=m, shift=shift):
-                yield f"const i32 {out} = {half_up(f'({wide}){value(x)} * {value(m)}', shift)};"
-            case ops.Lookup(x=x, table=t, first=first):
-                top = len(self.plan.params[t]) - 1
-                yield f"i32 e_{out} = {value(x)} - ({first});"
-                yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
-                yield f"const i32 {out} = net->{self.pointer('entries', t)}[e_{out}];"
-            case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
-                top = (len(self.plan.params[base]) << shift) - 1
-                yield f"i32 e_{out} = {value(x)} - ({first});"
-                yield f"e_{out} = e_{out} < 0 ? 0 : e_{out} > {top} ? {top} : e_{out};"
-                steep = f"net->{self.pointer('entries', slope)}[e_{out} >> {shift}]"
-                rise = f"({wide}){steep} * (e_{out} & {(1 << shift) - 1})"
-                start = f"net->{self.pointer('entries', base)}[e_{out} >> {shift}]"
-                yield f"const i32 {out} = {start} + {half_up(rise, shift)};"
-            case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
-                rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
-                yield f"const i32 {out} = {value(old)} + {half_up(rise, shift)};"
-            case ops.Reduce():
-                raise TypeError(f"{op.mnemonic} is not computed place by place")
-            case _ if isinstance(op, REFUSED):
-                raise TypeError(f"{op.mnemonic} is not in the plan")
-            case _:
-                assert_never(op)
+        if op.out in self.plan.matrices:
+            yield f"const i32 {out} = {self.sum(op.out, tick)} + {sums}_{out};"
+            return
+        before, code = expression(
+            op,
+            self.plan,
+            lambda name: self.value(name, tick),
+            lambda table: f"net->{self.pointer('entries', table)}",
+            entry=f"e_{out}",
+        )
+        if before:
+            yield before
+        yield f"const i32 {out} = {code};"
 
     # Names
 

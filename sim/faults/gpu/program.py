@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...process import run_process
+from ...c_library import load_c
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +16,6 @@ __all__ = ["THREADS", "Program"]
 
 THREADS = 1024
 """Threads of a block, at most: a multiprocessor runs one, whose warps share what is in shared memory."""
-_COMPILER = "gcc"
-_FLAGS = ("-O1", "-x", "c", "-shared", "-fPIC", "-std=gnu11", "-fno-strict-aliasing", "-w")
-_LIMIT_S = 600.0
 
 
 class Program:
@@ -57,9 +52,5 @@ def _kernel(text: str, name: str) -> Any:
 
 @lru_cache(maxsize=16)
 def _loaded(text: str) -> ctypes.CDLL:
-    """The same text as C; files are gone once it is loaded. Raises SimulatorError as `run_process`."""
-    with tempfile.TemporaryDirectory(prefix="eqcompile-gpu-") as folder:
-        source, library = Path(folder) / "net.c", Path(folder) / "net.so"
-        source.write_text(text, encoding="utf-8")
-        run_process([_COMPILER, *_FLAGS, "-o", str(library), str(source)], cwd=Path(folder), timeout_s=_LIMIT_S)
-        return ctypes.CDLL(str(library))
+    """The same text as C."""
+    return load_c(text, ("-O1", "-fno-strict-aliasing"))

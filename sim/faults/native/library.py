@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 from ....toolchain.arrays import Array
 from ....toolchain.ir import IntNet, State
 from ....toolchain.ir.ops import Op
-from ...process import run_process, usable_processors
+from ...c_library import COMPILER, load_c
+from ...process import usable_processors
 from ..engine import RESULT, Sweep
 from ..fast.clean import CleanRun
 from ..fast.graph import Layout
@@ -26,12 +25,9 @@ from ..gpu.plan import Plan, make_plan, refusals
 from ..outcome import outcome_table
 from .source import Place, source_of
 
-__all__ = ["COMPILER", "Native", "native_of"]
+__all__ = ["Native", "native_of"]
 
-COMPILER = "gcc"
-_FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-std=gnu11", "-w")
-_LIMIT_S = 600.0
-"""For the compiler, which needs seconds."""
+_FLAGS = ("-O3", "-march=native")
 _PIECES = 4
 """Pieces of work for each thread: a slow one delays the end little."""
 
@@ -161,9 +157,4 @@ def _columns(plan: Plan, op: Op) -> NDArray[np.bool_] | np.bool_:
 
 @lru_cache(maxsize=8)
 def _loaded(text: str) -> ctypes.CDLL:
-    """Compile and load a library; its files are gone once it is loaded. Raises SimulatorError as `run_process`."""
-    with tempfile.TemporaryDirectory(prefix="eqcompile-faults-") as folder:
-        source, library = Path(folder) / "net.c", Path(folder) / "net.so"
-        source.write_text(text, encoding="utf-8")
-        run_process([COMPILER, *_FLAGS, "-o", str(library), str(source)], cwd=Path(folder), timeout_s=_LIMIT_S)
-        return ctypes.CDLL(str(library))
+    return load_c(text, _FLAGS)

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import numpy as np
 
 from ....toolchain.arrays import Array
 from ....toolchain.ir import ops
 from ....toolchain.ir.ops import Op
+from ..gpu.expressions import clamped, expression
 from ..gpu.plan import Plan
-from ..gpu.source import REFUSED
 
 __all__ = ["Place", "Source", "source_of"]
 
@@ -229,49 +229,19 @@ class _Writer:
     def operation(self, op: Op) -> Iterator[str | Loop]:
         """Statements that compute an operation."""
         out, size = self.name(op.out), self.plan.sizes[op.out]
-        wide = "i64" if op.out in self.plan.wide else "i32"
-
-        def half_up(product: str, shift: int) -> str:
-            return f"(i32)((({wide})({product}) + {(1 << shift) >> 1}) >> {shift})"
-
-        def value(name: str) -> str:
-            return self.value(name, "i")
-
-        def each(code: str, before: str = "") -> Iterator[str | Loop]:
-            yield f"i32 {out}[{size}];"
-            yield Loop(size, f"{{ {before} {out}[i] = {code}; }}" if before else f"{out}[i] = {code};")
-
         match op:
             case ops.Linear(x=x) | ops.Stencil(x=x):
                 yield from self.sums(op.out, x)
-            case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b) | ops.Mul(a=a, b=b) | ops.Greater(a=a, b=b):
-                sign = {"add": "+", "sub": "-", "mul": "*", "greater": ">"}[op.mnemonic]
-                yield from each(f"{value(a)} {sign} {value(b)}")
-            case ops.Abs(x=x):
-                yield from each(f"abs({value(x)})")
-            case ops.Select(condition=condition, a=a, b=b):
-                yield from each(f"{value(condition)} ? {value(a)} : {value(b)}")
             case ops.Reduce(x=x, kind=kind):
+                code = self.value(x, "i")
                 yield f"i32 {out}[1] = {{{self.value(x, '0')}}};"
-                total = f"{out}[0] += {value(x)}"
-                most = f"{out}[0] = {value(x)} > {out}[0] ? {value(x)} : {out}[0]"
+                total = f"{out}[0] += {code}"
+                most = f"{out}[0] = {code} > {out}[0] ? {code} : {out}[0]"
                 yield f"for (int i = 1; i < {self.plan.sizes[x]}; i++) {total if kind == 'sum' else most};"
-            case ops.Rescale(x=x, multiplier=m, shift=shift):
-                yield from each(half_up(f"({wide}){value(x)} * {value(m)}", shift))
-            case ops.Lookup(x=x, table=t):
-                yield from each(f"{self.param(t)}[e]", self.entry(op, value(x)))
-            case ops.Interpolate(x=x, base=base, slope=slope, first=first, shift=shift):
-                top = (len(self.plan.params[base]) << shift) - 1
-                rise = f"({wide}){self.param(slope)}[e >> {shift}] * (e & {(1 << shift) - 1})"
-                entry = f"i32 e = {value(x)} - ({first}); e = e < 0 ? 0 : e > {top} ? {top} : e;"
-                yield from each(f"{self.param(base)}[e >> {shift}] + {half_up(rise, shift)}", entry)
-            case ops.DampFixed(old=old, new=new, multiplier=multiplier, shift=shift):
-                rise = f"({wide})({value(new)} - {value(old)}) * {multiplier}"
-                yield from each(f"{value(old)} + {half_up(rise, shift)}")
-            case _ if isinstance(op, REFUSED):
-                raise TypeError(f"{op.mnemonic} is not in the plan")
             case _:
-                assert_never(op)
+                before, code = expression(op, self.plan, lambda name: self.value(name, "i"), self.param)
+                yield f"i32 {out}[{size}];"
+                yield Loop(size, f"{{ {before} {out}[i] = {code}; }}" if before else f"{out}[i] = {code};")
 
     def sums(self, name: str, operand: str) -> Iterator[str]:
         """Sums of a matrix: the fault-free ones, and what deviations of the operand add."""
@@ -328,8 +298,7 @@ class _Writer:
 
     def entry(self, lookup: ops.Lookup, index: str) -> str:
         """The declaration of `e`, the entry that an index reads."""
-        top = len(self.plan.params[lookup.table]) - 1
-        return f"i32 e = {index} - ({lookup.first}); e = e < 0 ? 0 : e > {top} ? {top} : e;"
+        return clamped("e", index, lookup.first, len(self.plan.params[lookup.table]))
 
     def runs(self, lookup: ops.Lookup) -> tuple[str, str]:
         """Arrays of the first and the last index with the code of each entry."""

@@ -1,4 +1,4 @@
-"""Parsers of numbers on the command line, each with its bounds in the message."""
+"""Parsers of numbers and times that are given as text, each with its bounds in the message."""
 
 from __future__ import annotations
 
