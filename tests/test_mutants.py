@@ -172,6 +172,23 @@ def test_a_limit_is_of_the_processor_not_of_the_clock(tmp_path: Path, monkeypatc
     assert in_child(tmp_path, monkeypatch, wait, 5.0) is None
 
 
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A product of one function, `f(x) = x`."""
+    tree = tmp_path / "tree"
+    (tree / "src").mkdir(parents=True)
+    (tree / "src/product_of_a_test.py").write_text("def f(x):\n    return x\n")
+    monkeypatch.setattr(reach, "TREE", tree)
+    return tree
+
+
+def verdict_of(tree: Path, body: str, new: str) -> tuple[str, str]:
+    """Of a test of `f`, where `f` becomes `new`."""
+    (tree / "test_f.py").write_text(f"from product_of_a_test import f\ndef test_f():\n    f(0)\n    {body}\n")
+    mutant = Mutant("src/product_of_a_test.py", 2, 14, 22, "", "return x", new)
+    return mutants.judged(mutant, [["test_f.py::test_f"]], 60.0, 0, {"test_f.py::test_f"})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "verdict"),
@@ -182,16 +199,23 @@ def test_a_limit_is_of_the_processor_not_of_the_clock(tmp_path: Path, monkeypatc
         ("raise RuntimeError from TimeoutError()", "not judged"),
     ],
 )
-def test_a_clock_that_runs_out_kills_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, verdict: str
-) -> None:
-    """Would break if a test that gives up on a loaded machine were counted as one that sees the mutant."""
-    tree = tmp_path / "tree"
-    (tree / "src").mkdir(parents=True)
-    (tree / "src/product_of_a_test.py").write_text("def f(x):\n    return x\n")
-    (tree / "test_f.py").write_text(f"from product_of_a_test import f\ndef test_f():\n    f(0)\n    {body}\n")
-    monkeypatch.setattr(reach, "TREE", tree)
-    # A change that changes nothing: only the test decides.
-    mutant = Mutant("src/product_of_a_test.py", 2, 14, 22, "", "return x", "return x")
-    name = "test_f.py::test_f"
-    assert mutants.judged(mutant, [[name]], 60.0, 0, {name}) == (verdict, name if verdict == "killed" else "")
+def test_a_clock_that_runs_out_kills_nothing(tree: Path, body: str, verdict: str) -> None:
+    """Would break if a test that gives up on a loaded machine were counted as one that sees the mutant. The change
+    changes nothing: only the test decides."""
+    assert verdict_of(tree, body, "return x") == (verdict, "test_f.py::test_f" if verdict == "killed" else "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body", "new", "verdict"),
+    [
+        ("pass", "__import__('os').abort()", "killed"),
+        ("pass", "__import__('ctypes').string_at(0)", "killed"),
+        ("pass", "__import__('os').kill(0, 9)", "not judged"),
+        ("__import__('os').abort()", "return x", "not judged"),
+    ],
+)
+def test_a_crash_kills_where_there_is_none_without_the_mutant(tree: Path, body: str, new: str, verdict: str) -> None:
+    """Would break if code that writes beyond its arrays passed for code that no test sees, or a process that the
+    machine ended for one that a test did."""
+    assert verdict_of(tree, body, new) == (verdict, "")

@@ -54,8 +54,8 @@ def write_whole(scope: Scope, op: Op, pad: str) -> Lines:
 
 
 def _plain(scope: Scope, name: str, value: View, pad: str) -> tuple[View, Lines]:
-    """The value in C order, copied if it is not."""
-    if value.plain or (value.strides is None and math.prod(value.shape) == 1):
+    """The value in C order, copied if it is neither that nor a constant."""
+    if value.plain or value.strides is None:
         return value, []
     whole, lines = scope.array(f"{name}_x", value.shape, value.format, pad)
     return whole, [*lines, *scope.copy(value, whole, pad)]

@@ -363,6 +363,15 @@ def test_every_fault_is_injected_and_counted(place: Path, capsys: pytest.Capture
     assert eqfault(capsys, "replay", "every", "0/state:h.0.3/state:h[0]^8@2")["engine"] == "golden"
 
 
+def test_at_a_distance_of_0_other_ends_are_told_apart(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Then only faults of the readout, which leave all states as they should be, count as near."""
+    argv = ("exhaust", "net.onnx", "--model", "seu", "--sites", "state", "--inputs", "x.npz", "--engine", "golden")
+    near, exact = (eqfault(capsys, *argv, "-o", k, "--near-lsb", k)["outcomes"] for k in ("90", "0"))
+    assert near["near"] > exact["near"] == 3 * 3 * 8
+    left = ("near", "other", "unsettled")
+    assert {k: n for k, n in near.items() if k not in left} == {k: n for k, n in exact.items() if k not in left}
+
+
 def test_a_fault_beyond_a_proof_is_exit_code_8(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

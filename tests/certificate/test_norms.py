@@ -278,6 +278,15 @@ def test_the_certificate_says_within_how_many_codes_or_that_it_says_nothing() ->
     assert words[1].startswith("vacuous for a single unit")
 
 
+def test_what_an_upset_leaves_is_stated_from_the_first_tick_on() -> None:
+    """A net of one tick has no other; that of three has fewer codes to state the later it is."""
+    for steps in (1, 3):
+        made = loop(np.random.default_rng(0), units=3, steps=steps, gain=0.5).net
+        for bound in contractions(integers(made, 8), ["h"]):
+            assert list(bound.codes) == list(range(1, steps + 1))
+            assert sorted(bound.codes.values(), reverse=True) == list(bound.codes.values())
+
+
 def test_a_block_without_norms_is_as_it_was() -> None:
     """Norms are made where they are asked for."""
     block = Block(("h",), 4, bound=0.5, slack=0.25, lsb=1.0, diameter=100.0)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from fast_kernel import plain_kernel
 from fault_cases import random_faults
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -278,7 +275,6 @@ def test_a_net_that_is_too_large_is_refused_with_both_numbers(monkeypatch: pytes
     assert "8832 taps, the fast engine lists at most 1000" in found[0].what
 
 
-SOURCES = ("elements", "operations", "latches", "units", "dense", "queue", "kernel")
 MUTANTS = {
     "no wrap of values": ("operations", "value = wrap(value, bits, signed)", "value = value + 0 * (bits + signed)"),
     "stops one tick early": (
@@ -342,24 +338,6 @@ MUTANTS = {
 }
 
 
-def kernel(monkeypatch: pytest.MonkeyPatch, module: str, old: str, new: str) -> None:
-    """Take the kernel as plain Python for this test, with `old`, which stands once, replaced by `new`."""
-    plain = ModuleType("numba")
-    plain.njit = lambda **_: lambda function: function  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "numba", plain)
-    for name in SOURCES:
-        text = (files("eqcompile.sim.faults.fast") / f"{name}.py").read_text(encoding="utf-8")
-        if name == module:
-            assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}.py"
-            text = text.replace(old, new)
-        spec = importlib.util.spec_from_loader(f"eqcompile.sim.faults.fast.{name}", loader=None)
-        assert spec is not None
-        made = importlib.util.module_from_spec(spec)
-        made.__package__ = "eqcompile.sim.faults.fast"
-        monkeypatch.setitem(sys.modules, spec.name, made)
-        exec(compile(text, name, "exec"), made.__dict__)
-
-
 SEEDS = range(60)
 
 
@@ -375,7 +353,7 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 def test_the_kernel_as_plain_python_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the unchanged source failed here, every mutant would count as caught."""
-    kernel(monkeypatch, "kernel", "w[facts + K.FRESH] = 0", "w[facts + K.FRESH] = 0")
+    plain_kernel(monkeypatch)
     for found in cases(monkeypatch):
         assert differing(fast.FastEngine(), found) == []
 
@@ -384,7 +362,7 @@ def test_the_kernel_as_plain_python_survives(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of this kind in the engine that random nets and faults would not show."""
-    kernel(monkeypatch, *MUTANTS[name])
+    plain_kernel(monkeypatch, *MUTANTS[name])
     for found in cases(monkeypatch):
         try:
             if differing(fast.FastEngine(), found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from zoo_nets import zoo_net
 
 from eqcompile.quantization.lower import lower
 from eqcompile.rtl.processor.compiler import Program, allocate, compile_net
+from eqcompile.rtl.processor.compiler.maps import map_of
 from eqcompile.rtl.processor.compiler.views import View, contiguous
 from eqcompile.rtl.processor.isa import (
     PORT,
@@ -32,7 +34,7 @@ from eqcompile.rtl.processor.isa import (
 )
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.interfaces import QuantizeOptions
-from eqcompile.toolchain.ir import EqNet, IntNet
+from eqcompile.toolchain.ir import EqNet, IntNet, ops
 
 Runs = tuple[IntNet, dict[str, NDArray[np.int64]]]
 ZOO = ("LoopedMLP_release_sn", "LazyEqProp_release_sn", "NeuralCube_release", "TemporalResonanceEqProp_release_sn",
@@ -81,6 +83,22 @@ def test_a_listing_names_the_value_of_each_instruction() -> None:
     assert len(lines) == len(program.instructions)
     assert all(line.split(maxsplit=1)[0] == str(at) for at, line in enumerate(lines))
     assert any("table" in line and line.endswith("; h") for line in lines)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(3, 2), (3, 5), (2, 4), (1, 3)])
+def test_entries_that_no_kernel_reaches_are_in_no_list(stride: int, size: int) -> None:
+    """Where a stride steps over entries, looking at them would cost clocks and change nothing."""
+    op = ops.Conv(out="y", x="x", weight="W", stride=stride, padding=0)
+    weight = np.ones((1, 1, 2, 2), np.int64)
+    found = map_of(op, (1, size, size), {"W": weight}, 4)
+    listed = [
+        tuple(s + k * n for s, k, n in zip(part.start, part.step, at, strict=True))
+        for part in found.parts
+        for at in product(*map(range, part.counts))
+    ]
+    lines = sorted({stride * p + k for p in range((size - 2) // stride + 1) for k in range(2)})
+    assert sorted(listed) == [(0, *at) for at in product(lines, lines)]
+    assert all(part.weights.columns for part in found.parts)
 
 
 def mutants_of(program: Program) -> Iterator[tuple[int, str, Instruction]]:

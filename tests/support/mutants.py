@@ -12,7 +12,8 @@ does not shrink.
 
 The load of the machine kills nothing: limits are seconds of the processor, a failure because a clock ran out does not
 count, one of a test that starts processes has to repeat itself, and what a last guard by the clock ends is `stalled`, a
-survivor. A test that fails on the unchanged tree judges nothing: it is measured there, or runs there at the end.
+survivor. Tests that crash kill if they pass on the unchanged tree; any other signal kills nothing. A test that fails on
+the unchanged tree judges nothing: it is measured there, or runs there at the end.
 
 The draw is a hash of seed and line, so it hardly changes when the product does. tests/support/mutants.json holds the
 last runs and the mutants that were judged equivalent, with reasons.
@@ -27,6 +28,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +76,8 @@ change that no test can see is equivalent; [mutants.json](../tests/support/mutan
 NO_TESTS = 5
 """Pytest's exit status where no test was collected."""
 KILLED = ("killed", "timeout")
+CRASHES = tuple(-int(s) for s in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT))
+"""Statuses of a process that its own instructions ended: compiled code that reads or writes beyond its arrays."""
 
 
 def copy_tree() -> None:
@@ -134,7 +138,8 @@ def judged(
     if status == 0:
         return "survived", ""
     # It failed otherwise: by a clock, by a signal, or before pytest had a test. Without the mutant, too?
-    return ("not judged" if status < 0 or beside(".clock").exists() or run(batches) != 0 else "killed"), ""
+    ended = status < 0 and status not in CRASHES
+    return ("not judged" if ended or beside(".clock").exists() or run(batches) != 0 else "killed"), ""
 
 
 def unsound(killers: Sequence[str]) -> set[str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from strategies import int_runs, op_counts, random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim.simulators import NumpySimulator
+from eqcompile.targets.numpy import kernel
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.toolchain import golden
 from eqcompile.toolchain.compare import compare
@@ -251,6 +252,13 @@ def test_what_the_target_refuses() -> None:
     assert [d.code for d in refused(NumpyTarget(), wide)] == ["numpy-width"]
     illegal = replace(net, step=(*net.step[:2], ops.Activation(out="y", x="a", kind="tanh")))
     assert [d.code for d in refused(NumpyTarget(), illegal)] == ["ir-illegal"]
+
+
+def test_an_operation_of_floats_is_no_line_of_a_kernel() -> None:
+    """It would be written as the name of nothing: `y = None` is a kernel that starts."""
+    source = kernel._Source(two_states())
+    with pytest.raises(TypeError, match="^activation is not an integer operation$"):
+        source.expression(ops.Activation(out="y", x="h", kind="tanh"))
 
 
 # The runner

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx_run import execute, whole
+from quantize_nets import inputs_of, loop
 from strategies import int_runs, random_net, small_net, with_formats
 from zoo_nets import zoo_net
 
@@ -29,7 +30,7 @@ from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.diagnostics import SimulatorError, UsageError
 from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Run
-from eqcompile.toolchain.ir import Encoding, Format, IntNet
+from eqcompile.toolchain.ir import Encoding, Format, IntNet, ops
 from eqcompile.toolchain.reference import run_reference
 
 Codes = dict[str, NDArray[np.int64]]
@@ -219,6 +220,21 @@ def test_the_float_form_is_the_reference_up_to_rounding(tmp_path: Path, name: st
     for o in net.outputs:
         np.testing.assert_allclose(found[o.name], want.outputs[o.name], atol=bound)
     assert int(found["steps"]) == want.steps[0]
+
+
+def test_names_of_results_are_free_inside_the_loop(tmp_path: Path) -> None:
+    """A parameter that is called as a result of the model is renamed wherever it is read, in the loop's body too."""
+    rng = np.random.default_rng(0)
+    net = loop(rng).net
+    named = tuple(replace(p, name="steps") if p.name == "W" else p for p in net.params)
+    step = tuple(replace(op, weight="steps") if isinstance(op, ops.Linear) else op for op in net.step)
+    model = whole(float_model(replace(net, params=named, step=step), single=False))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, tmp_path / "m.onnx")
+    inputs = inputs_of(rng, net, 3)
+    found = execute(tmp_path / "m.onnx", inputs)
+    np.testing.assert_allclose(found["out"], run_reference(net, inputs).outputs["out"], atol=1e-9)
+    assert int(found["steps"]) == net.schedule.steps
 
 
 def test_refusals() -> None:
