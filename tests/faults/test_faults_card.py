@@ -29,7 +29,7 @@ from eqcompile.sim.faults.model import EnumeratedModel
 from eqcompile.sim.faults.models.pair import PairModel
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.sim.faults.philox import below, philox
-from eqcompile.toolchain.ir import IntNet, Output, Param, ops
+from eqcompile.toolchain.ir import IntNet, Output, Param, Schedule, ops
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "triton")), reason="Triton is not installed"
@@ -138,6 +138,21 @@ def test_every_flip_of_a_large_net_is_golden_s() -> None:
     """Would break for units behind the first 256, or sums that a byte does not hold."""
     net, codes = large()
     assert wrong(net, codes) == 0
+
+
+def test_every_flip_of_a_large_net_of_two_maps_is_golden_s() -> None:
+    """Would break if sums of one map lay where those of the other do: each is longer than what a warp adds at once."""
+    net, codes = large()
+    more = Param("V", np.roll(net.param("W"), 7, axis=0), "test")
+    step = (
+        net.step[0],
+        ops.Linear(out="v", x="h", weight="V"),
+        ops.Sub(out="u", a="w", b="v"),
+        ops.Add(out="a", a="u", b="x"),
+        net.step[2],
+    )
+    net = replace(net, params=(*net.params, more), step=step, formats={"h": net.formats["h"]}, schedule=Schedule(2))
+    assert wrong(with_formats(net), codes) == 0
 
 
 def test_a_part_of_the_units_is_that_part_of_all() -> None:

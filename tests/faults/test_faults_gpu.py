@@ -14,7 +14,7 @@ from strategies import random_inputs, small_net, with_formats
 
 from eqcompile.sim.faults.engine import Outcome, Session
 from eqcompile.sim.faults.golden_engine import GoldenEngine
-from eqcompile.sim.faults.gpu import plan, source
+from eqcompile.sim.faults.gpu import plan, resident, source
 from eqcompile.sim.faults.gpu.engine import GpuEngine
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
 from eqcompile.toolchain.diagnostics import UsageError
@@ -187,3 +187,12 @@ def test_one_unit_is_no_product_of_matrices() -> None:
     net = small_net([[2]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     assert "tl.dot" not in source.kernel_of(plan.make_plan(net), slots=1).text
     assert differing(net, {"x": np.array([[1], [5], [-3]])}, seed=0) == 0
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32])
+def test_the_codes_of_a_type_lie_in_that_type(kind: type[np.signedinteger[Any]]) -> None:
+    """One type further would take twice the memory of a card for a state that saturates, or would not be there."""
+    ends = np.array([np.iinfo(kind).min, np.iinfo(kind).max], np.int64)
+    found = resident._narrowest(ends)
+    assert found.dtype == kind
+    assert (found == ends).all()
