@@ -218,6 +218,7 @@ def main() -> int:
     recorded = json.loads(path.read_text(encoding="utf-8"))["data"] if path.exists() else []
     rows = {figures["net"]: figures for figures in recorded}
     everything = (*NAMES, *NETS)
+    measured: list[str] = []
     for k, name in enumerate(everything, 1):
         if (options.only is not None and options.only not in name) or (options.keep and name in rows):
             continue
@@ -225,7 +226,8 @@ def main() -> int:
         figures = row(name)
         if figures is not None:
             rows[name] = figures
-            finish([rows[n] for n in everything if n in rows], options.out)
+            measured.append(name)
+            finish([rows[n] for n in everything if n in rows], options.out, measured)
     sys.stdout.write(table(tuple(COLUMNS), [shown(rows[n]) for n in everything if n in rows]) + "\n")
     return 0
 
@@ -241,8 +243,8 @@ def unmet(rows: list[Row]) -> str:
     )
 
 
-def finish(rows: list[Row], folder: Path) -> None:
-    """Record the table of these rows."""
+def finish(rows: list[Row], folder: Path, measured: list[str]) -> None:
+    """Record the table of these rows, of which those called `measured` are of now."""
     cells = [shown(figures) for figures in rows]
     counts = {v: sum(r["verdict"] == v for r in rows) for v in sorted({r["verdict"] for r in rows}, key=_rank)}
     listed = "; ".join(f"{verdict}: {n}" for verdict, n in counts.items())
@@ -255,7 +257,8 @@ def finish(rows: list[Row], folder: Path) -> None:
         f"are then from where they were. Tokens cannot be moved.{unmet(rows)}"
     )
     blocks = [results.text(words), results.table(COLUMNS, cells)]
-    results.record("labels", "Labels of every family", blocks, data=rows, folder=folder)
+    note = "" if len(measured) == len(rows) else f"Only {', '.join(measured)} at this commit, the others before."
+    results.record("labels", "Labels of every family", blocks, data=rows, note=note, folder=folder)
 
 
 if __name__ == "__main__":
