@@ -11,9 +11,8 @@ inputs and C order within each, relaxes, and writes the output codes in the orde
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from math import prod
 from typing import ClassVar
 
@@ -33,15 +32,10 @@ from .harden.mechanisms import FLAGS
 from .harden.tmr import merge_control
 
 __all__ = [
-    "HARDENED",
-    "ID",
-    "IMAGES",
-    "LOADING",
     "MAX_SCHEDULE",
     "Engine",
     "EngineSignature",
     "Port",
-    "Register",
     "port_of",
     "refusals",
     "schedule_refusals",
@@ -52,9 +46,6 @@ __all__ = [
     "unknown_operations",
 ]
 
-ID = 0x45514331
-"""`EQC1`, what register ID reads."""
-
 MAX_SCHEDULE = (1 << 16) - 1
 """What the registers of steps and tolerance hold at most."""
 
@@ -64,49 +55,6 @@ million LUTs of large FPGAs."""
 
 MASK_BITS = 64
 """Bits of what an injection port does to a word."""
-
-
-class Register(IntEnum):
-    """AXI4-Lite byte addresses; all registers have 32 bits.
-
-    CONTROL bit 0: soft reset (the engine drops the sample at hand; reads 1 until a result that was cut off has ended).
-    STATUS bit 0: busy; bit 1: at least one result was written. STEPS and TOLERANCE: read and write, reset to the net's
-    schedule, sampled when a sample starts. MADE: ticks made for the last result. RESULTS: results written. STALLS:
-    clocks in which a result waited for the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS:
-    of the next weight word; LOAD_DATA: writing it stores the word and adds one to the address.
-
-    Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
-    it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
-    found that is not repaired. A soft reset leaves them alone.
-
-    Cores that hold images have IMAGE: bit 0: it holds one and runs; bit 1: one is being loaded; bits 8 to 10: why the
-    last one was refused; and IMAGE_CRC: its CRC-32.
-    """
-
-    ID = 0x00
-    CONTROL = 0x04
-    STATUS = 0x08
-    STEPS = 0x0C
-    TOLERANCE = 0x10
-    MADE = 0x14
-    RESULTS = 0x18
-    STALLS = 0x1C
-    ERRORS = 0x20
-    LOAD_ADDRESS = 0x24
-    LOAD_DATA = 0x28
-    FAULTS = 0x2C
-    CORRECTED = 0x30
-    DETECTED = 0x34
-    IMAGE = 0x38
-    IMAGE_CRC = 0x3C
-
-
-HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
-"""Registers of cores with hardening."""
-IMAGES = (Register.IMAGE, Register.IMAGE_CRC)
-"""Registers of cores that hold images."""
-LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
-"""Registers of cores whose weights are in a memory."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +115,8 @@ class EngineSignature(wiring.Signature):
     `image_status`, `image_crc`: as the registers of the bus shell say. In a clock with `image_begins` an image is
     there, whose schedule is `image_steps` and `image_tolerance`.
 
-    `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends.
+    `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends,
+    which belongs to frame number `trace_frame` where there are frames.
 
     `inject_*` exist with `inject`, for benches: while `inject_enable`, a sample makes all `steps` ticks. A clock with
     `inject_arm`, between two samples, says what becomes of element `inject_unit` of word `inject_word` (numbers by the
@@ -223,6 +172,7 @@ class EngineSignature(wiring.Signature):
             members |= {"harden_faults": Out(len(FLAGS)), "harden_noticed": Out(len(FLAGS))}
         if traced:
             members |= {"trace_codes": Out(trace_layout(states)), "trace_end": Out(1)}
+            members |= {"trace_frame": Out(16)} if frames else {}
         super().__init__(members)
 
 
@@ -240,9 +190,16 @@ def _unknown(kind: type[Op], name: str, architecture: str, hint: str) -> Diagnos
     return Diagnostic("rtl-operation", f"{kind.mnemonic} is no operation of the {architecture} engine", name, hint)
 
 
-def foreseen_refusals(needs: Requirements, known: Sequence[type[Op]], architecture: str) -> Iterator[Diagnostic]:
-    """As `refusals` and `unknown_operations`, as far as they are certain before quantization."""
-    yield from refusals(replace(needs.net, schedule=replace(needs.net.schedule, tolerance=needs.tolerance)))
+def foreseen_refusals(
+    needs: Requirements,
+    known: Sequence[type[Op]],
+    architecture: str,
+    refused: Callable[[Net], Iterator[Diagnostic]] | None = None,
+) -> Iterator[Diagnostic]:
+    """As `refused` (`refusals` without it) and `unknown_operations`, as far as they are certain before
+    quantization."""
+    net = replace(needs.net, schedule=replace(needs.net.schedule, tolerance=needs.tolerance))
+    yield from (refused or refusals)(net)
     hint = f"it takes {', '.join(sorted(op.mnemonic for op in known))}"
     for _, name, kind in needs.operations():
         if not issubclass(kind, tuple(known)):
@@ -268,10 +225,11 @@ def refusals(net: Net) -> Iterator[Diagnostic]:
     """Why no engine of one circuit for a net can run it; nothing if one may."""
     for i in net.inputs:
         if i.kind == "index":
-            yield Diagnostic("rtl-index", f"input {i.name} is a token; a core reads numbers", i.name)
+            what = f"input {i.name} is a token; a circuit of one net reads numbers"
+            yield Diagnostic("rtl-index", what, i.name, "use --arch processor")
     if net.schedule.frames:
-        what = "the net takes a sequence of frames, the core starts every sample anew"
-        yield Diagnostic("rtl-frames", what, net.name, "compile to the numpy target")
+        what = "the net takes a sequence of frames, a circuit of one net starts every sample anew"
+        yield Diagnostic("rtl-frames", what, net.name, "use --arch processor")
     yield from schedule_refusals(net)
 
 
@@ -314,9 +272,11 @@ class Engine(wiring.Component):
         load_bits: int = 0,
         harden: bool = False,
         image: bool = False,
+        frames: bool = False,
         formats: tuple[Format, Format] | None = None,
     ) -> None:
-        """The ports of an engine for `net`. `formats`: of codes that enter and leave, wider than the net's own."""
+        """The ports of an engine for `net`. `formats`: of codes that enter and leave, wider than the net's own.
+        `frames`: it takes sequences, whether the net does or not."""
         self.net = net
         sizes = Analysis.of(net).sizes
         inputs = [(i.name, prod(i.shape)) for i in net.inputs]
@@ -334,7 +294,7 @@ class Engine(wiring.Component):
                 load_bits=load_bits,
                 inject=inject,
                 harden=harden,
-                frames=net.schedule.frames,
+                frames=frames or net.schedule.frames,
                 image=image,
             )
         )

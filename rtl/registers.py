@@ -1,16 +1,64 @@
-"""The register map in words: the one source of README, C header and core.json of a folder with a core.
-
-Addresses and what the hardware does are in `interface.Register` and the shell, which is built from it.
-"""
+"""The registers of a core, and what they say in words: the one source of README, C header and core.json of a folder
+with a core. The shell is built from the same addresses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
-from .interface import HARDENED, IMAGES, LOADING, Register
+__all__ = ["HARDENED", "ID", "IMAGES", "LOADING", "SEQUENCES", "Register", "Row", "rows"]
 
-__all__ = ["Row", "rows"]
+ID = 0x45514331
+"""`EQC1`, what register ID reads."""
+
+
+class Register(IntEnum):
+    """AXI4-Lite byte addresses; all registers have 32 bits.
+
+    CONTROL bit 0: soft reset (the engine drops the sample at hand; reads 1 until a result that was cut off has ended).
+    STATUS bit 0: busy; bit 1: at least one result was written. STEPS and TOLERANCE: read and write, reset to the net's
+    schedule, sampled when a sample starts. MADE: ticks made for the last result. RESULTS: results written. STALLS:
+    clocks in which a result waited for the reader. ERRORS: input frames whose TLAST came early or late. LOAD_ADDRESS:
+    of the next weight word; LOAD_DATA: writing it stores the word and adds one to the address.
+
+    Cores with hardening have FAULTS: a bit for each of `harden.mechanisms.FLAGS` that was found, cleared by writing
+    it as 1; CORRECTED: clocks in which a word of the weight memory was repaired; DETECTED: clocks in which an error was
+    found that is not repaired. A soft reset leaves them alone.
+
+    Cores that hold images have IMAGE: bit 0: it holds one and runs; bit 1: one is being loaded; bits 8 to 10: why the
+    last one was refused; and IMAGE_CRC: its CRC-32.
+
+    Cores that take sequences have FRAMES: how many frames of input a sequence has, sampled when its first one starts.
+    """
+
+    ID = 0x00
+    CONTROL = 0x04
+    STATUS = 0x08
+    STEPS = 0x0C
+    TOLERANCE = 0x10
+    MADE = 0x14
+    RESULTS = 0x18
+    STALLS = 0x1C
+    ERRORS = 0x20
+    LOAD_ADDRESS = 0x24
+    LOAD_DATA = 0x28
+    FAULTS = 0x2C
+    CORRECTED = 0x30
+    DETECTED = 0x34
+    IMAGE = 0x38
+    IMAGE_CRC = 0x3C
+    FRAMES = 0x40
+
+
+HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
+"""Registers of cores with hardening."""
+IMAGES = (Register.IMAGE, Register.IMAGE_CRC)
+"""Registers of cores that hold images."""
+SEQUENCES = (Register.FRAMES,)
+"""Registers of cores that take sequences of frames."""
+LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
+"""Registers of cores whose weights are in a memory."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +97,7 @@ _MEANINGS: Mapping[Register, tuple[str, str]] = {
     Register.DETECTED: (_READ, "clocks in which an error was found that is not repaired"),
     Register.IMAGE: (_READ, _IMAGE),
     Register.IMAGE_CRC: (_READ, "CRC-32 of the image that is held, its last word"),
+    Register.FRAMES: (_BOTH, "input frames of a sequence, 1 to 65535, after reset 1; taken when a sequence starts"),
 }
 
 _OF_IMAGES: Mapping[Register, tuple[str, str]] = {
@@ -58,11 +107,19 @@ _OF_IMAGES: Mapping[Register, tuple[str, str]] = {
 
 
 def rows(
-    *, identity: int, steps: int, tolerance: int, loads: bool, image: bool, flags: Sequence[str] | None
+    *,
+    identity: int,
+    steps: int,
+    tolerance: int,
+    loads: bool,
+    image: bool,
+    flags: Sequence[str] | None,
+    frames: bool = False,
 ) -> tuple[Row, ...]:
     """The registers of a core, by address. `loads`: whether weights can be loaded; `image`: as images; `flags`: what
-    the bits of FAULTS say, None for a core that has no such registers."""
-    absent = (*(() if flags is not None else HARDENED), *(() if loads else LOADING), *(() if image else IMAGES))
+    the bits of FAULTS say, None for a core that has no such registers; `frames`: whether it takes sequences."""
+    there = ((HARDENED, flags is not None), (LOADING, loads), (IMAGES, image), (SEQUENCES, frames))
+    absent = [register for registers, has in there if not has for register in registers]
     meanings = {**_MEANINGS, **(_OF_IMAGES if image else {})}
     bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(flags or ()))
     values = {"id": identity, "steps": steps, "tolerance": tolerance, "flags": bits}

@@ -17,13 +17,15 @@ from eqcompile.toolchain.ir import Schedule
 
 from .harden.guard import Guard
 from .harden.tmr import merge_control
-from .interface import ID, Engine, Port, Register
+from .interface import Engine, Port
+from .registers import ID, Register
 
 __all__ = ["SLVERR", "Shell"]
 
 SLVERR = 0b10
 """Response to what the registers do not take: an unknown address, a write to a read-only register, strobes that do not
-cover the word, an address between two registers, zero or too many steps, a weight word while the engine is busy."""
+cover the word, an address between two registers, zero or too many steps or frames, a weight word while the engine is
+busy."""
 
 ADDRESS_BITS = 8
 COUNTER_BITS = 32
@@ -43,6 +45,9 @@ class Shell(wiring.Component):
     beat of a frame has beyond `Port.count` codes is not read, and written as zeros. A frame whose TLAST comes early is
     filled up with zeros, one whose TLAST comes late is cut off; either adds one to ERRORS, and the next frame is whole
     again. TUSER of the result: ticks made.
+
+    An engine that takes sequences takes FRAMES input frames for each; it gives one result frame for all of them, or one
+    for each, whose TUSER counts from the first on.
 
     A soft reset drops the sample at hand, in both directions, and leaves registers and weights alone. It waits until a
     beat that is offered on the result side is taken; a result frame that has begun is then filled up with zeros, with
@@ -224,6 +229,7 @@ class Shell(wiring.Component):
         engine = self.engine
         steps = Signal(TICK_BITS, init=self.schedule.steps, name="steps")
         tolerance = Signal(TICK_BITS, init=self.schedule.tolerance, name="tolerance")
+        frames = Signal(TICK_BITS, init=1, name="frames")
         written = Signal(name="written")
         asked = Signal(name="asked")
         # Not while a beat is offered: AXI takes no offer back.
@@ -254,6 +260,9 @@ class Shell(wiring.Component):
             readable[Register.LOAD_ADDRESS] = load_address
         if engine.signature.image:
             readable |= {Register.IMAGE: engine.image_status, Register.IMAGE_CRC: engine.image_crc}
+        if engine.signature.frames:
+            readable[Register.FRAMES] = frames
+            m.d.comb += engine.frames.eq(frames)
         if self.guard is not None:
             readable[Register.FAULTS] = self.guard.flags
             readable |= {Register.CORRECTED: self.guard.corrected_count, Register.DETECTED: self.guard.detected_count}
@@ -293,6 +302,10 @@ class Shell(wiring.Component):
                 with m.Case(Register.TOLERANCE), m.If(fits):
                     m.d.sync += accepted
                     m.d.control += tolerance.eq(data)
+                if engine.signature.frames:
+                    with m.Case(Register.FRAMES), m.If(fits & (data != 0)):
+                        m.d.sync += accepted
+                        m.d.control += frames.eq(data)
                 if self.loads:
                     with m.Case(Register.LOAD_ADDRESS), m.If(data[len(load_address) :] == 0):
                         m.d.sync += accepted

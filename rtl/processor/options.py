@@ -23,11 +23,13 @@ __all__ = ["Processor"]
 
 @dataclass(frozen=True, kw_only=True)
 class Processor(Architecture):
-    """A core whose net is a program of vector instructions; `lanes` weights in one clock. No tokens and no frames."""
+    """A core whose net is a program of vector instructions; `lanes` weights in one clock."""
 
     name: ClassVar[str] = "processor"
-    summary: ClassVar[str] = "runs nets as programs, but for tokens and frames; larger than the serial core"
-    conformance: ClassVar[tuple[str, ...]] = ("plain", "unsigned", "Looped*")
+    summary: ClassVar[str] = "runs every net as a program, tokens and frames too; larger than the serial core"
+    conformance: ClassVar[tuple[str, ...]] = (
+        *("plain", "unsigned", "roots", "random*", "Looped*", "Temporal*", "EqPropAttention*"),
+    )
     emission_s: ClassVar[float] = 0.7
     """Words stand in a file: 14 s were measured for 19 Mbit."""
 

@@ -13,7 +13,7 @@ from eqcompile.rtl.architecture import Architecture
 from eqcompile.rtl.harden.mechanisms import FLAGS, MECHANISMS
 from eqcompile.toolchain.artifact import tool_versions, write_arrays, write_json
 from eqcompile.toolchain.interfaces import Emission, Progress, Vectors, quiet
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import Input, IntNet
 from eqcompile.toolchain.passes import Analysis, output_keys
 from eqcompile.toolchain.typed_json import JSON, JsonObject, encode
 
@@ -104,6 +104,7 @@ def write_folder(
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
     layout |= {"configuration": shell.engine.configuration}
+    layout |= {"sequence": net.schedule.emit if net.schedule.frames else None}
     contents = sorted(path.name for path in folder.glob("*.hex"))
     layout |= {"contents": contents}
     layout |= {"inject": _write_saboteurs(net, architecture, folder, steps) if saboteurs else None}
@@ -188,7 +189,7 @@ def saboteur_sites(net: IntNet, architecture: Architecture) -> list[dict[str, JS
 
 def _constants(shell: Shell, words: Sequence[int] | None) -> dict[str, int]:
     """Numbers of the core that a driver needs."""
-    from eqcompile.rtl.interface import ID
+    from eqcompile.rtl.registers import ID
 
     x, y = shell.x_port, shell.y_port
     return {
@@ -252,7 +253,7 @@ def _port(port: Port) -> JsonObject:
 
 def _layout(net: IntNet, shell: Shell, traced: str) -> dict[str, JSON]:
     """core.json: what the bench knows about the core, its memories left out."""
-    from eqcompile.rtl.interface import ID
+    from eqcompile.rtl.registers import ID
 
     signature = shell.engine.signature
     shapes = {s.name: list(s.shape) for s in net.states}
@@ -308,6 +309,17 @@ def _loads(architecture: Architecture, words: Sequence[int] | None, *, image: bo
     )
 
 
+def _sample(net: IntNet) -> str:
+    """What the README says of samples and frames."""
+    if not net.schedule.frames:
+        return "one frame is one sample"
+    return "one frame is one of the sequence of FRAMES frames that a sample is"
+
+
+def _tokens(i: Input) -> str:
+    return f", tokens {i.limits[0]} to {i.limits[1]}: another number reads another row of a table" * (i.kind == "index")
+
+
 def _hardening(engine: Engine, *, flags: bool) -> str:
     """The README's section on hardening; empty without any. `flags`: whether registers count what it detects."""
     if not engine.harden:
@@ -329,9 +341,11 @@ def _readme(
         digest=net.digest,
         arch=architecture.name,
         figures=_line(details),
+        sample=_sample(net),
+        result="a frame of a sequence" if net.schedule.emit == "every" else "a sample",
         x=f"{x.count} codes of {x.format}, {8 * x.bytes} bits of TDATA each, {x.beat} a beat",
         y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
-        inputs="\n".join(f"- `{i.name}` {list(i.shape)}" for i in net.inputs),
+        inputs="\n".join(f"- `{i.name}` {list(i.shape)}{_tokens(i)}" for i in net.inputs),
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
         loads=_loads(architecture, words, image=shell.engine.signature.image),
         registers=readme_table(register_rows(shell)),

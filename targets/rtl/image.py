@@ -123,24 +123,32 @@ class ImagePlan(Plan):
         from eqcompile.rtl.processor.loadable import image_of
         from eqcompile.rtl.processor.simulator import Processor
 
-        ticks: list[dict[str, NDArray[np.int64]]] = []
-        places = self.program.states
+        ticks: list[tuple[int, dict[str, NDArray[np.int64]]]] = []
+        places, schedule = self.program.states, self.net.schedule
 
         def watch(processor: Processor) -> None:
-            ticks.append({s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in places.items()})
+            held = {s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in places.items()}
+            ticks.append((processor.frame, held))
 
         processor, run = Processor(image_of(self.words, self.description), watch), vectors.run
         for k, steps in enumerate(run.steps):
             ticks.clear()
-            row = np.concatenate([vectors.inputs[i.name][k].ravel() for i in self.net.inputs])
-            sample = processor.run([row])
+            given = [vectors.inputs[i.name][k] if schedule.frames else vectors.inputs[i.name][k : k + 1]
+                     for i in self.net.inputs]  # fmt: skip
+            sample = processor.run(
+                [np.concatenate([codes.ravel() for codes in frame]) for frame in zip(*given, strict=True)]
+            )
             if len(ticks) != steps:
                 yield f"sample {k} makes {len(ticks)} ticks, golden {steps}"
                 continue
-            for t, states in enumerate(ticks):
+            for t, (frame, states) in enumerate(ticks):
+                # Ticks that a frame did not make have rows in golden's states all the same.
+                row = frame * schedule.steps + sum(number == frame for number, _ in ticks[:t])
                 for name, codes in states.items():
-                    if not np.array_equal(codes, run.states[name][t, k].ravel()):
+                    if not np.array_equal(codes, run.states[name][row, k].ravel()):
                         yield f"state {name} of sample {k} after tick {t}"
-            outputs = np.concatenate([run.outputs[o.name][k].ravel() for o in self.net.outputs])
+            results = [run.outputs[o.name][k] if schedule.emit == "every" else run.outputs[o.name][k][None]
+                       for o in self.net.outputs]  # fmt: skip
+            outputs = np.concatenate([codes.ravel() for frame in zip(*results, strict=True) for codes in frame])
             if not np.array_equal(sample.emitted, outputs):
                 yield f"outputs of sample {k} are {sample.emitted}, golden {outputs}"

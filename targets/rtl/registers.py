@@ -16,8 +16,7 @@ __all__ = ["c_header", "readme_table", "register_rows"]
 def register_rows(shell: Shell) -> tuple[Row, ...]:
     """The registers of a core, by address."""
     from eqcompile.rtl.harden.mechanisms import FLAGS
-    from eqcompile.rtl.interface import ID
-    from eqcompile.rtl.registers import rows
+    from eqcompile.rtl.registers import ID, rows
 
     schedule = shell.schedule
     return rows(
@@ -27,6 +26,7 @@ def register_rows(shell: Shell) -> tuple[Row, ...]:
         loads=shell.loads,
         image=shell.engine.signature.image,
         flags=FLAGS if shell.guard is not None else None,
+        frames=shell.engine.signature.frames,
     )
 
 

@@ -157,6 +157,7 @@ class RtlTarget(Target):
         choice = choose(net, self.arch, self.requests.devices)
         architecture = choice.architecture
         faults = [*choice.refusals] or [*self._shortfalls(net, architecture), *self._no_saboteurs(architecture)]
+        faults += self._no_sequences(net)
         return Refusals(tuple(faults)) if faults else RtlPlan(net, self, architecture, choice.reasons)
 
     def _shortfalls(self, net: IntNet, architecture: Architecture) -> Iterator[Diagnostic]:
@@ -165,6 +166,11 @@ class RtlTarget(Target):
             yield from early_shortfalls(net, architecture, PARTS[device])
         bits = architecture.memory_bits(net)
         yield from memory_shortfalls(bits, architecture, self.requests.devices, net.name)
+
+    def _no_sequences(self, net: IntNet) -> Iterator[Diagnostic]:
+        if self.board is not None and net.schedule.frames:
+            what = "the net takes a sequence of frames, the UART of a board sends one frame a sample"
+            yield Diagnostic("rtl-frames", what, net.name, "leave --board out")
 
     def _no_saboteurs(self, architecture: Architecture) -> Iterator[Diagnostic]:
         if self.saboteurs and not architecture.saboteurs:

@@ -17,13 +17,15 @@ __all__ = ["bench_inputs", "expected", "thinned", "tolerant"]
 Codes = NDArray[np.int64]
 SEED = 0
 RANDOM = 3
+FRAMES = 3
+"""Of a sequence."""
 THINNED_SHARE = 0.5
 
 
 def bench_inputs(net: IntNet) -> dict[str, Codes]:
-    """Input codes `[samples, *shape]`: all zero, all at the upper end, all at the lower, both ends mixed, uniform ones
-    and, last, a sparse one."""
-    return example_codes(net, uniform=RANDOM, mixed=True)
+    """Input codes `[samples, (frames,) *shape]`: all zero, all at the upper end, all at the lower, both ends mixed,
+    uniform ones and, last, a sparse one."""
+    return example_codes(net, uniform=RANDOM, mixed=True, frames=FRAMES if net.schedule.frames else None)
 
 
 def expected(net: IntNet, inputs: Mapping[str, Codes], run: Run) -> dict[str, Codes]:

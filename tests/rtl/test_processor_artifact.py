@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import re
+import subprocess
+import sys
 from math import prod
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from conformance_nets import agree, example, simulated, skip_without_tools
 from emitting import emitted, refused
+from strategies import random_inputs, random_net
 
 from eqcompile.rtl.memory import ContentFiles, Ram
 from eqcompile.rtl.processor.compiler import compile_net
@@ -77,6 +81,24 @@ def test_simulators_run_the_files_and_notice_another_word(tmp_path: Path) -> Non
     lines[0] = "".join(f"{15 - int(digit, 16):x}" if k else digit for k, digit in enumerate(lines[0]))
     weights.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert not agree(net, inputs, simulated("cocotb-icarus", core, inputs)).ok
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("seed", [4, 11, 15])
+def test_tokens_and_frames_go_through_the_buses(seed: int, tmp_path: Path) -> None:
+    """A token that is read as a signed number, a sequence that ends a frame early or late, results of frames that run
+    together: every state of every tick of every frame differs then, in the emitted bench or here."""
+    rng = random.Random(seed)
+    net = random_net(rng)
+    kinds = {11: ("index", False, "last"), 15: ("number", True, "every"), 4: ("number", True, "last")}
+    assert (net.inputs[0].kind, net.schedule.frames, net.schedule.emit) == kinds[seed]
+    skip_without_tools(RtlTarget.of(arch="processor"))
+    inputs = random_inputs(net, rng, batch=3)
+    core = artifact(net, tmp_path / "core")
+    agree(net, inputs, simulated("verilator-native", core, inputs)).require()
+    argv = [sys.executable, "-B", "bench/run.py", "--sim", "icarus", "--build", str(tmp_path / "build"), "--quiet"]
+    done = subprocess.run(argv, cwd=core.folder, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("14 tests, 0 failed\n"), done.stdout + done.stderr
 
 
 def test_two_memories_never_share_a_file_with_different_words() -> None:

@@ -8,8 +8,8 @@ import pytest
 from amaranth.sim import Simulator
 from strategies import small_net
 
-from eqcompile.rtl.interface import Register
 from eqcompile.rtl.parallel.engine import ParallelEngine
+from eqcompile.rtl.registers import Register
 from eqcompile.rtl.serial.engine import SerialEngine
 from eqcompile.rtl.shell import SLVERR, Shell
 

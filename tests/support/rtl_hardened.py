@@ -13,7 +13,7 @@ from amaranth.sim import Simulator
 from rtl_engines import Pins
 from strategies import small_net, with_formats
 
-from eqcompile.rtl.interface import Register
+from eqcompile.rtl.registers import Register
 from eqcompile.rtl.serial.options import Serial
 from eqcompile.rtl.shell import Shell
 from eqcompile.targets.rtl.emit import shell_of

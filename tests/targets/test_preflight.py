@@ -180,20 +180,27 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "code"),
+    ("name", "target", "options", "code"),
     [
-        ("EqPropAttentionOnlyLM_release", "loihi", "loihi-unsupported"),
-        ("EqPropAttentionOnlyLM_release", "nir", "nir-operation"),
-        ("EqPropAttentionOnlyLM_release", "rtl", "rtl-index"),
-        ("ModernEqProp_archive_sn", "nir", "nir-operation"),
-        ("TemporalResonanceEqProp_release_sn", "rtl", "rtl-frames"),
-        ("TemporalResonanceEqProp_release_sn", "hls4ml", "hls-frames"),
+        ("EqPropAttentionOnlyLM_release", "loihi", {}, "loihi-unsupported"),
+        ("EqPropAttentionOnlyLM_release", "nir", {}, "nir-operation"),
+        ("EqPropAttentionOnlyLM_release", "rtl", {"arch": "serial"}, "rtl-index"),
+        ("ModernEqProp_archive_sn", "nir", {}, "nir-operation"),
+        ("TemporalResonanceEqProp_release_sn", "rtl", {"arch": "serial"}, "rtl-frames"),
+        ("TemporalResonanceEqProp_release_sn", "hls4ml", {}, "hls-frames"),
     ],
 )
-def test_operations_are_refused_before_quantization(name: str, target: str, code: str) -> None:
+def test_operations_are_refused_before_quantization(name: str, target: str, options: Any, code: str) -> None:
     """Would break if an operation that a target has not were told of after the quantization alone."""
     needs, _ = both(name)
-    assert code in {d.code for d in registry.target_class(target).of().preflight(needs)}
+    assert code in {d.code for d in registry.target_class(target).of(**options).preflight(needs)}
+
+
+@pytest.mark.parametrize("name", ["EqPropAttentionOnlyLM_release", "TemporalResonanceEqProp_release_sn"])
+def test_a_net_that_one_architecture_takes_is_not_refused_for_what_others_lack(name: str) -> None:
+    """The processor takes tokens and frames; `auto` tries it last."""
+    needs, _ = both(name)
+    assert not RtlTarget.of().preflight(needs)
 
 
 def test_sizes_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

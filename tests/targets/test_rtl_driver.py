@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import small_net
 
-from eqcompile.rtl.interface import Register
-from eqcompile.rtl.registers import rows
+from eqcompile.rtl.registers import Register, rows
 from eqcompile.targets.rtl.registers import c_header
 from eqcompile.targets.rtl.target import RtlTarget
 from eqcompile.toolchain.golden import run
@@ -90,12 +89,12 @@ def test_one_register_map_for_readme_c_and_json(core: Path, tmp_path: Path) -> N
 
 def test_every_register_of_the_hardware_has_a_row() -> None:
     """Would break if a register were added to the shell and to no document."""
-    whole = rows(identity=1, steps=2, tolerance=3, loads=True, image=True, flags=("a", "b"))
+    whole = rows(identity=1, steps=2, tolerance=3, loads=True, image=True, flags=("a", "b"), frames=True)
     assert [(row.name, row.address) for row in whole] == [(r.name, int(r)) for r in Register]
     assert "bit 1: b" in whole[Register.FAULTS // 4].meaning
     bare = rows(identity=1, steps=2, tolerance=3, loads=False, image=False, flags=None)
     assert {r.name for r in whole} - {r.name for r in bare} == {
-        *("LOAD_ADDRESS", "LOAD_DATA", "FAULTS", "CORRECTED", "DETECTED", "IMAGE", "IMAGE_CRC")
+        *("LOAD_ADDRESS", "LOAD_DATA", "FAULTS", "CORRECTED", "DETECTED", "IMAGE", "IMAGE_CRC", "FRAMES")
     }
     assert "{" not in c_header(bare, {}, "x").split("static inline")[0]
 
@@ -154,6 +153,51 @@ def test_the_driver_computes_what_golden_computes(core: Path) -> None:
     assert (ticks == expected.steps).all()
     device.configure(steps=9, tolerance=2)
     assert (model.words[Register.STEPS], model.words[Register.TOLERANCE]) == (9, 2)
+
+
+class Sequences:
+    """Registers, and a DMA engine whose other end gives the sum of every frame, or of the last one."""
+
+    def __init__(self, kind: str) -> None:
+        port = {"count": 2, "beat": 1, "bytes": 2, "signed": True}
+        registers = {"ID": Register.ID, "STATUS": Register.STATUS, "MADE": Register.MADE, "FRAMES": Register.FRAMES}
+        self.description = {"id": 5, "registers": registers, "x": port, "y": {**port, "count": 1}, "sequence": kind}
+        self.words = {Register.ID: 5, Register.STATUS: 0, Register.MADE: 0, Register.FRAMES: 1}
+        self.taken, self.answers = 0, list[NDArray[np.uint8]]()
+        self.sendchannel, self.recvchannel = self, self
+
+    def read(self, offset: int) -> int:
+        return self.words[Register(offset)]
+
+    def write(self, offset: int, value: int) -> None:
+        self.words[Register(offset)] = value
+
+    def transfer(self, buffer: NDArray[np.uint8]) -> None:
+        if len(buffer) == 2:
+            self.answers.append(buffer)
+            return
+        self.taken += 1
+        self.words[Register.MADE] = 3 * ((self.taken - 1) % self.words[Register.FRAMES] + 1)
+        if self.description["sequence"] == "every" or self.taken % self.words[Register.FRAMES] == 0:
+            total = linux().unpack(buffer, self.description["x"]).sum(keepdims=True)
+            self.answers.pop()[:] = linux().pack(total, self.description["y"])
+
+    def wait(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["every", "last"])
+def test_the_driver_sends_sequences_frame_by_frame(kind: str) -> None:
+    """Would break if FRAMES were not written, or a result were asked for after a frame that gives none."""
+    model = Sequences(kind)
+    samples = np.random.default_rng(2).integers(-99, 99, (4, 3, 2))
+    results, ticks = linux().Core(model, model.description).run(model, samples, allocate=np.zeros)
+    sums = samples.sum(axis=2, keepdims=True)
+    assert (results == (sums if kind == "every" else sums[:, -1])).all()
+    assert ticks.tolist() == [9] * 4
+    assert not model.answers
+    with pytest.raises(ValueError, match=r"must be \[batch, frames, 2\]"):
+        linux().Core(model, model.description).run(model, samples[0], allocate=np.zeros)
 
 
 def test_wrong_hardware_is_refused(core: Path) -> None:

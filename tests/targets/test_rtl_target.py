@@ -253,7 +253,7 @@ def test_a_missing_tool_of_synthesis_is_said_before_anything_is_written(
 )
 def test_a_schedule_that_the_registers_cannot_hold_is_refused(schedule: Schedule, code: str) -> None:
     """A step count cut to 16 bits would end a sample early, without a word."""
-    found = refused(RtlTarget(), dataclasses.replace(plain(), schedule=schedule))
+    found = refused(RtlTarget.of(arch="serial"), dataclasses.replace(plain(), schedule=schedule))
     assert [d.code for d in found] == [code]
     assert all(d.what for d in found)
 
@@ -262,7 +262,7 @@ def test_emit_refuses_what_check_refuses(tmp_path: Path) -> None:
     """Emitting without a check must not write half a folder and break inside."""
     framed = dataclasses.replace(plain(), schedule=Schedule(5, frames=True))
     with pytest.raises(UnsupportedError, match="rtl-frames"):
-        emitted(RtlTarget(), framed, tmp_path)
+        emitted(RtlTarget.of(arch="serial"), framed, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -118,9 +118,12 @@ class Logic:
         still = Signal(name="still")
         m.d.comb += still.eq(pipeline.idle & applier.idle & ~self.clearing)
         ended: Value = still
-        if framed and engine.net.schedule.emit == "every":
-            m.d.comb += pipeline.last_result.eq(lefts[0] == 1)
+        if framed:
+            # A net that emits a result for each frame does so in the loop of frames, others behind all loops.
+            m.d.comb += pipeline.last_result.eq((level == 0) | (lefts[0] == 1))
             ended = still & ~engine.y.valid
+            if engine.signature.traced:
+                m.d.comb += engine.trace_frame.eq(frames_kept - lefts[0])
         with m.FSM(domain="control", name="sequencer_state") as machine:
             with m.State("fetch"):
                 m.next = "take"

@@ -16,10 +16,11 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from ...control import restarted
 from ...harden.tmr import merge_control
-from ...interface import Engine, foreseen_refusals, refusals, schedule_refusals
+from ...interface import Engine, foreseen_refusals, schedule_refusals
 from ..costs import listing
 from ..description import Description, program_of
 from ..fit import fit
+from ..isa import Repeats
 from ..loadable import Layout, words_of
 from .core import Logic
 from .loader import Loader
@@ -28,10 +29,9 @@ __all__ = ["ProcessorEngine", "check", "foresee"]
 
 
 def check(net: IntNet, lanes: int, width: int, also: Sequence[Description] = ()) -> Iterator[Diagnostic]:
-    """What stands against a net behind the bus shell, which passes on no frames and no tokens, on a core of `lanes` and
-    `width` that runs the nets of the cores `also` as well."""
-    faults = list(refusals(net))
-    yield from faults
+    """What stands against a net behind the bus shell, on a core of `lanes` and `width` that runs the nets of the cores
+    `also` as well."""
+    yield from schedule_refusals(net)
     for core in also:
         for name, mine, its in (("lanes", lanes, core.core.lanes), ("width", width, core.core.width)):
             if mine != its:
@@ -41,7 +41,7 @@ def check(net: IntNet, lanes: int, width: int, also: Sequence[Description] = ())
 
 def foresee(needs: Requirements) -> list[Diagnostic]:
     """What is certain of `check` before quantization."""
-    return list(foreseen_refusals(needs, get_args(SharedOp | IntegerOp), "processor"))
+    return list(foreseen_refusals(needs, get_args(SharedOp | IntegerOp), "processor", schedule_refusals))
 
 
 class ProcessorEngine(Engine):
@@ -70,6 +70,7 @@ class ProcessorEngine(Engine):
             inject=False,
             load_bits=layout.most.bit_length(),
             image=True,
+            frames=Repeats.FRAMES in self.description.features.repeats,
             formats=(Format.holding(x.lo, x.hi), Format.holding(y.lo, y.hi)),
         )
         self.loader = Loader(self.description, self.load_words(net))

@@ -64,11 +64,11 @@ async def strike(dut: Core, upset: Upset) -> None:
 async def deposits(dut: Core) -> None:
     layout = Layout.read()
     driver = await Driver.started(dut, layout)
-    frames = layout.frames(load_arrays(Path(os.environ["CORE_INPUTS"])))
+    given = layout.samples(load_arrays(Path(os.environ["CORE_INPUTS"])))
     driver.limit = PATIENCE
     units = sum(s["units"] for s in layout.states)
     y: list[list[int]] = []
-    rows: list[list[Codes]] = []
+    rows: list[list[tuple[int, Codes]]] = []
     steps: list[int] = []
     start = time.perf_counter()
     upsets: list[Upset] = json.loads(Path(os.environ["CORE_DEPOSITS"]).read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ async def deposits(dut: Core) -> None:
         clear(dut, layout)
         await driver.reset()
         striking = cocotb.start_soon(strike(dut, upset))
-        driver.send(frames[upset["sample"]])
+        driver.send(given[upset["sample"]])
         try:
             codes, ticks = await driver.receive()
             # The last tick's trace may stand at the very clock of the last code.
@@ -89,7 +89,7 @@ async def deposits(dut: Core) -> None:
         y.append(codes)
         steps.append(ticks)
         # A core that was disturbed may make more ticks than it should, or fewer than it says: the last one counts.
-        rows.append([*states[: layout.steps - 1], states[-1]] if states else [np.zeros(units, np.int64)])
+        rows.append([*states[: layout.steps - 1], states[-1]] if states else [(0, np.zeros(units, np.int64))])
         striking.cancel()
     results = layout.gathered(rows, y, layout.steps)
     results.steps[:] = steps

@@ -49,6 +49,7 @@ class Core(Protocol):
     m_axis_tuser: LogicArrayObject
     trace_end: LogicObject
     trace_codes: LogicArrayObject
+    trace_frame: LogicArrayObject
 
 
 def stalls(probability: float) -> Iterator[bool]:
@@ -72,7 +73,8 @@ class Driver:
         units = sum(s["units"] for s in layout.states)
         # Every weight of a dense net in a clock of its own, and streams that stall most of the time.
         self.limit = 20_000 + 4 * layout.steps * units * (units + layout.x["count"])
-        self.ticks: list[Codes] = []
+        self.ticks: list[tuple[int, Codes]] = []
+        self.frames = 1
         self.stalled = 0
         self.clocks = 0
 
@@ -152,43 +154,59 @@ class Driver:
                 offer = shown if waits else None
                 self.stalled += waits
             if traced and dut.trace_end.value:
-                self.ticks.append(self.layout.traced(int(dut.trace_codes.value)))
+                frame = int(dut.trace_frame.value) if self.layout.sequence else 0
+                self.ticks.append((frame, self.layout.traced(int(dut.trace_codes.value))))
 
-    def send(self, codes: Sequence[int]) -> None:
-        """Queue one input frame."""
-        self.send_words(self.layout.words(codes))
+    async def take_frames(self, frames: int) -> None:
+        """From the next sample on each has so many frames."""
+        self.frames = frames
+        if self.layout.sequence:
+            await self.write("FRAMES", frames)
+
+    def send(self, sample: Sequence[Sequence[int]]) -> None:
+        """Queue the input frames of one sample."""
+        for codes in sample:
+            self.send_words(self.layout.words(codes))
 
     def send_words(self, words: Sequence[int]) -> None:
         """Queue one input frame, given as the TDATA of its beats."""
         self.source.send_nowait(AxiStreamFrame(words))
 
     async def receive(self) -> tuple[list[int], int]:
-        """Codes of one result and its TUSER."""
-        frame = await with_timeout(self.sink.recv(compact=False), self.limit * CLOCK_NS, "ns")
-        users = set(frame.tuser)
-        assert len(users) == 1, f"TUSER changes within a result: {sorted(users)}"
-        return self.layout.codes(frame.tdata), int(users.pop())
+        """Codes of all results of one sample, and TUSER of the last."""
+        codes: list[int] = []
+        made = 0
+        for _ in range(self.layout.results(self.frames)):
+            frame = await with_timeout(self.sink.recv(compact=False), self.frames * self.limit * CLOCK_NS, "ns")
+            users = set(frame.tuser)
+            assert len(users) == 1, f"TUSER changes within a result: {sorted(users)}"
+            codes += self.layout.codes(frame.tdata)
+            made = int(users.pop())
+        return codes, made
 
-    async def run(self, frames: Sequence[Sequence[int]], ticks: int, *, sent: int = 0) -> Results:
-        """Send all frames back to back and gather their results, after those of the `sent` before. The file that
-        $EQCOMPILE_PROGRESS names, if it is set, grows by a byte with each."""
-        for codes in frames:
-            self.send(codes)
+    async def run(self, samples: Codes, ticks: int, *, sent: int = 0) -> Results:
+        """Send all samples `[samples, frames, codes]` back to back and gather their results, after those of the `sent`
+        before; `ticks`: of a frame. The file that $EQCOMPILE_PROGRESS names, if it is set, grows by a byte with
+        each."""
+        if len(samples):
+            await self.take_frames(len(samples[0]))
+        for sample in samples:
+            self.send(sample)
         y, rows = [], []
         with Path(os.environ.get("EQCOMPILE_PROGRESS", os.devnull)).open("ab", buffering=0) as progress:
-            for _ in range(sent + len(frames)):
+            for _ in range(sent + len(samples)):
                 codes, made = await self.receive()
                 y.append(codes)
                 rows.append(await self.taken(made))
                 progress.write(b".")
-        return self.layout.gathered(rows, y, ticks)
+        return self.layout.gathered(rows, y, ticks, self.frames)
 
-    async def taken(self, made: int) -> list[Codes]:
-        """States after each of the `made` oldest ticks traced."""
+    async def taken(self, made: int) -> list[tuple[int, Codes]]:
+        """States after each of the `made` oldest ticks traced, with the number of the frame."""
         # The last tick's trace may stand at the very clock of the last code.
         await FallingEdge(self.dut.clk)
         if not self.layout.trace:
-            return [np.zeros(0, np.int64)] * made
+            return [(0, np.zeros(0, np.int64))] * made
         assert made <= len(self.ticks), f"TUSER says {made} ticks, {len(self.ticks)} were traced"
         oldest, self.ticks = self.ticks[:made], self.ticks[made:]
         return oldest

@@ -11,7 +11,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FOLDER", "Codes", "Layout", "Results", "load_arrays", "pattern"]
+__all__ = ["FOLDER", "Codes", "Layout", "Results", "held", "load_arrays", "pattern"]
 
 FOLDER = Path(__file__).resolve().parents[1]
 """The folder with core.v and core.json."""
@@ -93,10 +93,20 @@ def _value(word: int, code: Code) -> int:
     return value - (1 << code["bits"]) if code["signed"] and value >> (code["bits"] - 1) else value
 
 
+def held(rows: Sequence[tuple[int, Codes]], ticks: int, frames: int) -> list[Codes]:
+    """States `[units]` after each of `ticks` ticks of every frame: those after the last tick of a frame stand to its
+    end, and to the end of frames that made none."""
+    every, mine = [], [rows[0][1]]
+    for frame in range(frames):
+        mine = [codes for number, codes in rows if number == frame] or mine[-1:]
+        every += [mine[min(tick, len(mine) - 1)] for tick in range(ticks)]
+    return every
+
+
 @dataclass(frozen=True)
 class Results:
     """`states[name]`: `[ticks, samples, units]`, a sample that settled keeps its codes; `y`: `[samples, codes]` in the
-    order of the stream; `steps`: ticks made, `[samples]`."""
+    order of the stream, those of all results of a sample one after the other; `steps`: ticks made, `[samples]`."""
 
     states: Mapping[str, Codes]
     y: Codes
@@ -108,7 +118,8 @@ class Layout:
     """core.json. `verilog`: the file to simulate; `trace`: it has a trace port, which is read; `models`: files with
     models of vendor primitives; `contents`: files that memories start with; `configuration`: by which images for the
     core are made; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is a core with
-    saboteurs; `injects`: it is the one to simulate."""
+    saboteurs; `injects`: it is the one to simulate. `sequence`: a sample is a sequence of frames, with a result after
+    the "last" or after "every" one; without it a sample is one frame."""
 
     name: str
     digest: str
@@ -128,6 +139,7 @@ class Layout:
     configuration: object
     load_words: bool
     preloaded: bool
+    sequence: str | None
     inject: Saboteurs | None
     injects: bool = False
 
@@ -152,12 +164,12 @@ class Layout:
         """Files with the first words of memories, which a simulator reads where it runs."""
         return [FOLDER / name for name in self.contents]
 
-    def frames(self, arrays: Mapping[str, Codes]) -> Codes:
-        """Input codes `[samples, codes]` in the order of the stream, from arrays `codes.NAME`."""
-        parts = []
+    def samples(self, arrays: Mapping[str, Codes]) -> Codes:
+        """Input codes `[samples, frames, codes]` in the order of the stream, from arrays `codes.NAME`."""
+        parts, lead = [], 2 if self.sequence else 1
         for i in self.inputs:
             value = arrays[f"codes.{i['name']}"]
-            if list(value.shape[1:]) != i["shape"] or not len(value) or value.dtype.kind not in "iu":
+            if list(value.shape[lead:]) != i["shape"] or not value.size or value.dtype.kind not in "iu":
                 raise ValueError(
                     f"codes.{i['name']} is {value.dtype} {list(value.shape)}, must be integers {i['shape']}"
                 )
@@ -165,19 +177,24 @@ class Layout:
                 raise ValueError(
                     f"codes.{i['name']} has {value.min()} to {value.max()}, must be {i['lo']} to {i['hi']}"
                 )
-            parts.append(value.reshape(len(value), -1).astype(np.int64))
-        if len({len(p) for p in parts}) != 1:
-            raise ValueError(f"inputs differ in samples: {[len(p) for p in parts]}")
-        return np.concatenate(parts, axis=1)
+            frames = value.shape[1] if self.sequence else 1
+            parts.append(value.reshape(len(value), frames, -1).astype(np.int64))
+        if len({p.shape[:2] for p in parts}) != 1:
+            raise ValueError(f"inputs differ in samples or frames: {[p.shape[:2] for p in parts]}")
+        return np.concatenate(parts, axis=2)
+
+    def results(self, frames: int) -> int:
+        """Result frames of a sample of so many input frames."""
+        return frames if self.sequence == "every" else 1
 
     def expected(self, arrays: Mapping[str, Codes]) -> Results:
         """The results that a vector file holds."""
         states = {s["name"]: arrays[f"state.{s['name']}"] for s in self.states}
+        samples, outputs = len(arrays["steps"]), [arrays[f"output.{o['name']}"] for o in self.outputs]
+        parts = [o.reshape(samples, self.results(o.shape[1] if o.ndim > 1 else 1), -1) for o in outputs]
         return Results(
             {name: a.reshape(*a.shape[:2], -1) for name, a in states.items()},
-            np.concatenate(
-                [arrays[f"output.{o['name']}"].reshape(len(arrays["steps"]), -1) for o in self.outputs], axis=1
-            ),
+            np.concatenate(parts, axis=2).reshape(samples, -1),
             arrays["steps"],
         )
 
@@ -189,10 +206,10 @@ class Layout:
         for s in self.states if results.states else ():
             rows = results.states[s["name"]]
             arrays[f"state.{s['name']}"] = rows.reshape(*rows.shape[:2], *s["shape"])
-        at = 0
+        at, y = 0, results.y.reshape(len(results.y), -1, self.y["count"])
         for o in self.outputs:
-            size = int(np.prod(o["shape"]))
-            arrays[o["name"]] = results.y[:, at : at + size].reshape(-1, *o["shape"])
+            size, lead = int(np.prod(o["shape"])), y.shape[: 2 if self.sequence == "every" else 1]
+            arrays[o["name"]] = y[:, :, at : at + size].reshape(*lead, *o["shape"])
             at += size
         with path.open("wb") as file:
             np.savez(file, **arrays)
@@ -225,11 +242,14 @@ class Layout:
                 word >>= s["bits"]
         return np.array(codes, np.int64)
 
-    def gathered(self, rows: Sequence[Sequence[Codes]], y: Sequence[Sequence[int]], ticks: int) -> Results:
-        """Results of samples whose states after each tick made are `rows`; the last row is kept to the end."""
+    def gathered(
+        self, rows: Sequence[Sequence[tuple[int, Codes]]], y: Sequence[Sequence[int]], ticks: int, frames: int = 1
+    ) -> Results:
+        """Results of samples whose states after each tick made are `rows`, with the number of its frame; the last row
+        of a frame is kept to the end of its `ticks`."""
         states = {}
         if self.trace and rows:
-            filled = np.array([[r[min(t, len(r) - 1)] for r in rows] for t in range(ticks)], np.int64)
+            filled = np.array([held(r, ticks, frames) for r in rows], np.int64).swapaxes(0, 1)
             at = 0
             for s in self.states:
                 states[s["name"]] = filled[:, :, at : at + s["units"]]

@@ -5,7 +5,8 @@
     results, ticks = core.run(overlay.axi_dma_0, samples)      # PYNQ: one AXI DMA with both channels
 
 Needs NumPy, and PYNQ for `run` on its DMA engine. `samples`: codes `[batch, count]` of every input of a sample in the
-order of core.json, results `[batch, count]` likewise; `ticks` `[batch]`. One sample is under way at a time.
+order of core.json, results `[batch, count]` likewise; `ticks` `[batch]`. One sample is under way at a time. Where a
+sample is a sequence, samples are `[batch, frames, count]`, and results too if there is one after every frame.
 """
 
 from __future__ import annotations
@@ -121,33 +122,44 @@ class Core:
 
         Args:
             dma: with `sendchannel` and `recvchannel`, each with `transfer(buffer)` and `wait()`, as PYNQ's.
-            samples: codes `[batch, count]`.
+            samples: codes `[batch, (frames,) count]`.
             allocate: of buffers that the engine reaches, by default PYNQ's.
 
         Returns:
-            Codes `[batch, count]` and ticks made `[batch]`, both int64. Raises CoreError if the core stays busy.
+            Codes `[batch, (frames,) count]` and ticks made `[batch]`, both int64. Raises CoreError if the core stays
+            busy.
         """
         if allocate is None:
             from pynq import allocate as pynq_allocate  # type: ignore[import-not-found]
 
             allocate = pynq_allocate
-        x, y = self.description["x"], self.description["y"]
+        x, y, sequence = self.description["x"], self.description["y"], self.description.get("sequence")
         rows = np.asarray(samples, np.int64)
-        if rows.ndim != 2 or rows.shape[1] != x["count"]:
-            raise ValueError(f"samples are {list(rows.shape)}, must be [batch, {x['count']}]")
+        if rows.ndim != 2 + bool(sequence) or rows.shape[-1] != x["count"]:
+            wanted = f"[batch, {'frames, ' * bool(sequence)}{x['count']}]"
+            raise ValueError(f"samples are {list(rows.shape)}, must be {wanted}")
+        if sequence:
+            self.write("FRAMES", rows.shape[1])
+        rows = rows.reshape(len(rows), -1, x["count"])
+        last = rows.shape[1] - 1
         request = allocate(shape=(frame_bytes(x),), dtype=np.uint8)
         answer = allocate(shape=(frame_bytes(y),), dtype=np.uint8)
-        results = np.empty((len(rows), y["count"]), np.int64)
+        results = np.empty((len(rows), len(rows[0]) if sequence == "every" else 1, y["count"]), np.int64)
         ticks = np.empty(len(rows), np.int64)
         for k, row in enumerate(rows):
-            request[:] = pack(row, x)
-            dma.recvchannel.transfer(answer)
-            dma.sendchannel.transfer(request)
-            dma.sendchannel.wait()
-            dma.recvchannel.wait()
+            for n, codes in enumerate(row):
+                answered = sequence == "every" or n == last
+                request[:] = pack(codes, x)
+                if answered:
+                    dma.recvchannel.transfer(answer)
+                dma.sendchannel.transfer(request)
+                dma.sendchannel.wait()
+                if answered:
+                    dma.recvchannel.wait()
+                    results[k, n if sequence == "every" else 0] = unpack(np.asarray(answer), y)
             self._wait()
-            results[k], ticks[k] = unpack(np.asarray(answer), y), self.read("MADE")
-        return results, ticks
+            ticks[k] = self.read("MADE")
+        return results if sequence == "every" else results[:, 0], ticks
 
     def _wait(self) -> None:
         end = time.monotonic() + self.timeout_s

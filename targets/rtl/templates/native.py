@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
 import tools  # type: ignore[import-not-found]  # noqa: E402
-from layout import FOLDER, Codes, Layout, Results, load_arrays  # type: ignore[import-not-found]  # noqa: E402
+from layout import FOLDER, Codes, Layout, Results, held, load_arrays  # type: ignore[import-not-found]  # noqa: E402
 
 VERILATOR_ARGS = (
     *("--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing"),
@@ -44,6 +44,7 @@ def header(layout: Layout) -> str:
     states = [f"{{{s['units']}, {s['bits']}, {int(s['signed'])}}}" for s in layout.states]
     defines = "#define TRACED" if layout.trace else ""
     defines += "\n#define INJECTS" if layout.injects else ""
+    defines += "\n#define SEQUENCES" if layout.sequence else ""
     hardened = ""
     if layout.injects and layout.inject is not None and (flags := layout.inject["flags"]):
         defines += "\n#define HARDENED"
@@ -63,11 +64,13 @@ constexpr State kStates[] = {{{", ".join(states) or "{0, 1, 0}"}}};
 constexpr size_t kXCount = {layout.x["count"]}, kYCount = {layout.y["count"]};
 constexpr size_t kXBeat = {layout.x["beat"]}, kYBeat = {layout.y["beat"]};
 constexpr size_t kXBeats = (kXCount + kXBeat - 1) / kXBeat;
+constexpr bool kEvery = {str(layout.sequence == "every").lower()};
 constexpr int kXBits = {8 * layout.x["bytes"]};
 constexpr int kYBits = {8 * layout.y["bytes"]};
 constexpr bool kYSigned = {str(layout.y["signed"]).lower()};
 constexpr int64_t kIdleLimit = {IDLE_LIMIT};
 constexpr uint32_t kStepsRegister = {layout.registers["STEPS"]};
+constexpr uint32_t kFramesRegister = {layout.registers.get("FRAMES", 0)};
 constexpr uint32_t kLoadAddressRegister = {layout.registers.get("LOAD_ADDRESS", 0)};
 constexpr uint32_t kLoadDataRegister = {layout.registers.get("LOAD_DATA", 0)};
 {hardened}"""
@@ -126,7 +129,7 @@ class Measured:
 def run(
     program: Path,
     layout: Layout,
-    frames: Codes,
+    samples: Codes,
     words: Sequence[int],
     *,
     pause: int,
@@ -134,16 +137,17 @@ def run(
     alone: bool = False,
     faults: Codes | None = None,
 ) -> tuple[Results, Measured]:
-    """Results of input frames (a core that was disturbed may give none: -1 steps) and what was measured. `alone`: a
-    sample is sent when the result of the one before has come. `faults`: what native.cpp reads, a row for each
-    sample."""
+    """Results of samples `[samples, frames, codes]` (a core that was disturbed may give none: -1 steps) and what was
+    measured. `alone`: a sample is sent when the result of the one before has come. `faults`: what native.cpp reads, a
+    row for each sample."""
+    frames = samples.shape[1]
     # Not beside the program: several processes may run it at once.
     with tempfile.TemporaryDirectory(prefix="core-") as name:
         entering, leaving, disturbing = (Path(name) / f"{part}.bin" for part in ("in", "out", "faults"))
         with entering.open("wb") as file:
-            np.array([len(frames), len(words)], np.int64).tofile(file)
+            np.array([len(samples), len(words), frames], np.int64).tofile(file)
             np.asarray(words, np.int64).tofile(file)
-            np.asarray(frames, np.int64).tofile(file)
+            np.asarray(samples, np.int64).tofile(file)
         argv = [str(program), str(entering), str(leaving), str(layout.steps), str(pause), str(int(trace))]
         argv.append(str(int(alone)))
         if faults is not None:
@@ -154,14 +158,15 @@ def run(
         if ended.returncode:
             sys.stderr.write(ended.stderr)
             raise SystemExit(1)
-        return read_runs(leaving, layout, len(frames), trace=trace)
+        return read_runs(leaving, layout, len(samples), frames, trace=trace)
 
 
-def read_runs(path: Path, layout: Layout, samples: int, *, trace: bool) -> tuple[Results, Measured]:
+def read_runs(path: Path, layout: Layout, samples: int, frames: int, *, trace: bool) -> tuple[Results, Measured]:
     """What native.cpp has written of so many samples, as `run` returns it."""
     units = sum(s["units"] for s in layout.states)
-    steps, y = np.zeros(samples, np.int64), np.zeros((samples, layout.y["count"]), np.int64)
-    states = np.zeros((layout.steps if trace else 0, samples, units), np.int64)
+    steps = np.zeros(samples, np.int64)
+    y = np.zeros((samples, layout.results(frames) * layout.y["count"]), np.int64)
+    states = np.zeros((frames * layout.steps if trace else 0, samples, units), np.int64)
     clocks = np.zeros((samples, 6), np.int64)
     with path.open("rb") as file:
         cycles, nanoseconds = np.fromfile(file, np.int64, 2)
@@ -170,11 +175,10 @@ def read_runs(path: Path, layout: Layout, samples: int, *, trace: bool) -> tuple
             clocks[sample] = np.fromfile(file, np.int64, clocks.shape[1])
             y[sample] = np.fromfile(file, np.int64, y.shape[1])
             if rows:
-                traced = np.fromfile(file, np.int32, rows * units).reshape(rows, units)
-                states[:rows, sample] = traced[: layout.steps]
+                traced = np.fromfile(file, np.int32, rows * (units + 1)).reshape(rows, units + 1)
+                states[:, sample] = held([(row[0], row[1:]) for row in traced], layout.steps, frames)
                 # A core that was disturbed may make more ticks than it should: the last one counts.
-                states[min(rows, layout.steps) :, sample] = traced[-1]
-                states[-1, sample] = traced[-1]
+                states[-1, sample] = traced[-1, 1:]
     ends = np.cumsum([s["units"] for s in layout.states])[:-1]
     named = zip((s["name"] for s in layout.states), np.split(states, ends, axis=2), strict=True) if trace else ()
     first_in, last_in, first_out, last_out, flags, corrected = clocks.T
@@ -202,7 +206,7 @@ def compared(layout: Layout, program: Path, words: Sequence[int]) -> int:
     want = layout.expected(arrays)
     differ = 0
     for pause in (0, 128):
-        got, measured = run(program, layout, layout.frames(arrays), words, pause=pause, trace=layout.trace)
+        got, measured = run(program, layout, layout.samples(arrays), words, pause=pause, trace=layout.trace)
         pairs = [(want.y, got.y), (want.steps, got.steps), *((want.states[n], a) for n, a in got.states.items())]
         differ += sum(int((a != b).sum()) for a, b in pairs)
         codes = sum(a.size for a, _ in pairs)
@@ -261,19 +265,19 @@ def main(argv: Sequence[str]) -> int:
 
 def run_samples(options: argparse.Namespace, layout: Layout, program: Path, words: Sequence[int]) -> None:
     """Run the samples of --input and write --output."""
-    frames, faults = layout.frames(load_arrays(options.input)), None
+    samples, faults = layout.samples(load_arrays(options.input)), None
     if options.faults is not None:
         arrays = load_arrays(options.faults)
-        frames, faults = frames[arrays["samples"]], fault_rows(arrays)
+        samples, faults = samples[arrays["samples"]], fault_rows(arrays)
     disturbed = faults is not None
     results, measured = run(
-        program, layout, frames, words, pause=options.pause, trace=options.trace, alone=disturbed, faults=faults
+        program, layout, samples, words, pause=options.pause, trace=options.trace, alone=disturbed, faults=faults
     )
     details = measured.chosen("cycles", "seconds")
     if disturbed:
         details |= measured.chosen("latency", "flags", "corrected")
     elif options.clocks:
-        _, timed = run(program, layout, frames, words, pause=0, trace=False, alone=True)
+        _, timed = run(program, layout, samples, words, pause=0, trace=False, alone=True)
         details |= timed.chosen("latency", "relaxing")
     layout.write(options.output, results, details)
 
