@@ -5,10 +5,10 @@
 A net of every family (tests/support/family_nets.py: trained, or with random weights where there is no file) is
 quantized (8-bit states, int8 or ternary weights), emitted for each target and run by each of its simulators on two
 samples; every state at every step is compared with golden. A family that is refused is listed with what it would
-need. Cores of `rtl` are compiled by Verilator: the serial core, whose weights are in a memory, whatever their number;
-cores that have hardware for each weight if the net has at most N. A simulator that has not ended after S seconds,
-its compilation included, is ended, and the row says so; with `--limit 0` none is run, and the row says whether the
-target takes the net. Steps and mismatches are simulated.
+need. Cores of `rtl` are compiled by Verilator: serial core and processor, whose weights are in a memory, whatever
+their number; cores that have hardware for each weight if the net has at most N. A simulator that has not ended after S
+seconds, its compilation included, is ended, and the row says so; with `--limit 0` none is run, and the row says whether
+the target takes the net. Steps and mismatches are simulated.
 
 What is measured is recorded after each net: `--keep` goes on from there, and measures what is not recorded.
 """
@@ -43,9 +43,9 @@ from eqcompile.toolchain.golden import run as run_golden
 from eqcompile.toolchain.interfaces import QuantizeOptions, Refusals, Target
 from eqcompile.toolchain.ir import IntNet, ops
 
-CORES = ("serial", "lattice", "parallel")
-MEMORY_CORE = "rtl serial"
-"""The core that compiles in the same time whatever its weights."""
+CORES = ("serial", "lattice", "parallel", "processor")
+MEMORY_CORES = ("rtl serial", "rtl processor")
+"""Cores that compile in the same time whatever their weights."""
 COLUMNS = {"target": "", "simulators": "", "nets": "simulated", **COUNTS, "refused": "computed"}
 LIMIT_S = 600.0
 SAMPLES = 2
@@ -96,7 +96,7 @@ def rows(name: str, wanted: Sequence[str], folder: Path, most_weights: int, limi
             yield row | refusal(column, plan.diagnostics)
             continue
         if target.name == "rtl":
-            if column != MEMORY_CORE and weights(lowered) > most_weights:
+            if column not in MEMORY_CORES and weights(lowered) > most_weights:
                 yield row | {"not simulated": f"{weights(lowered):,} weights"}
                 continue
         if not limit_s:

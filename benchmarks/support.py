@@ -14,7 +14,8 @@ from eqcompile.toolchain.importers.detect import all_families
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "reference" / "support.md"
-COLUMNS = ("numpy", "c", "onnx", "nir", "hls4ml", "loihi", "rtl serial", "rtl parallel", "rtl lattice")
+CORES = ("rtl serial", "rtl parallel", "rtl lattice", "rtl processor")
+COLUMNS = ("numpy", "c", "onnx", "nir", "hls4ml", "loihi", *CORES)
 NOT_RUN = "not run"
 REASONS = (
     (r"input .* is (an index|a token)", "lacks tokens"),
