@@ -48,6 +48,7 @@ SECTIONS = {
         "boards",
         "rtl_equal",
         "processor",
+        "processor_route",
         "rtl_mutants",
         "mnist_rtl",
         "rtl_speed",

@@ -48,13 +48,14 @@ Step = Callable[["Processor", int], None]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What one sample gave: the codes that it emitted int64, ticks, how often each instruction ran, and the clocks that
-    a core spends in it (`timing.Timing`)."""
+    """What one sample gave: the codes that it emitted int64, ticks, how often each instruction ran, the clocks that a
+    core spends in it and the words of weights that it reads (`timing.Timing`)."""
 
     emitted: Codes
     ticks: int
     runs: Counter[int]
     clocks: Counter[int]
+    words: Counter[int]
 
 
 class Processor:
@@ -132,7 +133,7 @@ class Processor:
             at += 1
         emitted = np.concatenate(self._emitted) if self._emitted else np.zeros(0, np.int64)
         self.timing.end()
-        return Sample(emitted, self.ticks, runs, self.timing.clocks)
+        return Sample(emitted, self.ticks, runs, self.timing.clocks, self.timing.words)
 
     def _again(self, start: int, made: int) -> bool:
         loop = self.program[start]

@@ -28,7 +28,7 @@ SUM = 4
 
 class Timing:
     """When each instruction starts. `clocks`: from its start to that of the next one, summed over its runs; all of them
-    together are the clocks from the first code of a sample to its last result."""
+    together are the clocks from the first code of a sample to its last result. `words`: of weights that it reads."""
 
     def __init__(self, core: Core, program: Sequence[Instruction]) -> None:
         self.core = core
@@ -39,6 +39,7 @@ class Timing:
     def begin(self) -> None:
         """A sample begins."""
         self.clocks: Counter[int] = Counter()
+        self.words: Counter[int] = Counter()
         self.start = self.ready = self.pipeline = self.applier = self.clearing = self.last = 0
         self.at: int | None = None
         self.emitted = False
@@ -93,6 +94,7 @@ class Timing:
         """`events`: the clock in which each is visible, the same for those of one word, and the number of weight words
         of each kernel offset."""
         self._start(at, max(self.ready, self.applier, self.clearing, 0 if early else self.pipeline))
+        self.words[at] += sum(sum(runs) for _, runs in events)
         taken = more = free = 0
         done = self.start + 1
         for first, (visible, word) in enumerate(groupby(events, key=lambda event: event[0])):

@@ -25,6 +25,7 @@ from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.hardware.iterative import Divider, Root
 from eqcompile.rtl.processor.isa import Apply
 from eqcompile.rtl.processor.profile import profile
+from eqcompile.toolchain import golden
 from eqcompile.toolchain.data import encode
 from eqcompile.toolchain.interfaces import QuantizeOptions
 from eqcompile.toolchain.ir import Param
@@ -101,6 +102,22 @@ def test_a_profile_states_the_clocks_of_each_instruction() -> None:
     at = next(k for k, (i, j) in enumerate(zip(late, program.instructions, strict=True)) if i != j)
     slower = profile(mutated(program, at, late[at]), samples)
     assert sum(slower.totals) > sum(stated.totals)
+
+
+def test_a_profile_counts_the_work() -> None:
+    """Words of weights that are not all 0, of each state that moved in a tick before the last one; and table reads."""
+    net, _ = example("plain")
+    codes = random_inputs(net, random.Random(0), batch=1)
+    program = compile_net(net, lanes=2)
+    stated = profile(program, [frames_of(net, codes, 0)])
+    run = golden.run(net, codes)
+    ticks = int(run.steps[0])
+    moved = np.diff(run.states["h"][:ticks, 0], axis=0, prepend=0)[:-1] != 0
+    weights = next(net.param(op.weight) for op in net.all_ops() if op.mnemonic == "linear")  # type: ignore[union-attr]
+    columns = np.pad(weights, ((0, len(weights) % 2), (0, 0))).reshape(-1, 2, weights.shape[1])
+    words = int((moved * (columns != 0).any(axis=1).sum(axis=0)).sum())
+    assert (sum(stated.words), stated.additions, stated.lookups) == (words, 2 * words, ticks * moved.shape[1])
+    assert 0 < words
 
 
 def test_a_restart_drops_the_sample_at_hand() -> None:

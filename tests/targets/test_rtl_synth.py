@@ -274,6 +274,31 @@ def test_xilinx_gives_cell_counts_and_says_that_it_is_synthesis_only(counter: Pa
 
 
 @pytest.mark.simulator
+def test_a_kept_netlist_is_taken_while_its_sources_are_the_same(counter: Path, tmp_path: Path) -> None:
+    """Would break if a changed design got the figures of the one before."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    def made() -> tuple[int, list[str]]:
+        stages: list[str] = []
+        report = synthesise(
+            counter,
+            "counter",
+            "xilinx",
+            seeds=(),
+            timeout_s=LIMIT_S,
+            kept=kept,
+            progress=lambda s, *_: stages.append(s),
+        )
+        return report.flip_flops, sorted(set(stages))
+
+    assert made() == (16, ["mapping"])
+    assert made() == (16, [])
+    counter.write_text(COUNTER.replace("[15:0]", "[11:0]"), encoding="utf-8")
+    assert made() == (12, ["mapping"])
+
+
+@pytest.mark.simulator
 def test_an_unknown_top_names_the_modules_there_are(counter: Path) -> None:
     """Would break if a mistyped top gave a message of Yosys."""
     with pytest.raises(UsageError, match="no module 'core', found counter"):

@@ -50,9 +50,10 @@ class Applier:
         end = choose(self.field("list"), {k: c + memories.bases[k] for k, c in enumerate(memories.counts)})
         word, bits = memories.events.read_data, memories.difference.width
         changes = [word[k * bits : (k + 1) * bits].as_signed() for k in range(core.width)]
-        where = word[bits * core.width :]
+        # That an entry changed is told by a bit of its own: the address of its column waits for nothing else.
+        flags, where = word[bits * core.width :][: memories.flag_bits], word[bits * core.width + memories.flag_bits :]
         column, place = where[: memories.column_bits], where[memories.column_bits :]
-        waiting = Cat(change.any() & ~gone[k] for k, change in enumerate(changes)) if core.width > 1 else Const(1)
+        waiting = flags & ~gone if core.width > 1 else Const(1)
         chosen, lane = waiting & ~(waiting - 1)[: core.width], Const(0)
         change = changes[-1]
         for k in reversed(range(core.width - 1)):

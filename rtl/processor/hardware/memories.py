@@ -16,9 +16,9 @@ __all__ = ["Memories"]
 
 class Memories:
     """`banks`: one memory each, a word of which is `width` words of the bank, of sums that of all lanes. `counts`: of
-    words in each list, which stand from `bases` on: differences of `width` entries, column and place. `difference`:
-    shape of what an event adds. `tables`, `slopes`: a copy for each entry that is taken in a clock. `run_words`:
-    of one column of weights, at most."""
+    words in each list, which stand from `bases` on: differences of `width` entries, a bit for each of several that says
+    whether it changed, column and place. `difference`: shape of what an event adds. `tables`, `slopes`: a copy for each
+    entry that is taken in a clock. `run_words`: of one column of weights, at most."""
 
     def __init__(self, m: Module, image: Image, features: Features, run_words: int) -> None:
         self.m, self.image, self.core, self.features = m, image, image.core, features
@@ -32,7 +32,8 @@ class Memories:
         self.column_bits = max(core.column_words - 1, 1).bit_length()
         self.bases = [sum(core.lists[:k]) for k in range(len(core.lists))]
         self.counts = [Signal(range(n + 1), name=f"events_{k}") for k, n in enumerate(core.lists)]
-        event_bits = bits * core.width + self.column_bits + self.place_bits
+        self.flag_bits = core.width if core.width > 1 else 0
+        event_bits = bits * core.width + self.flag_bits + self.column_bits + self.place_bits
         self.events = self._ram(m, "events", event_bits, sum(core.lists), holds=True)
         words = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
         self.tables = self._tables(m, "table", words) if features.tables else []

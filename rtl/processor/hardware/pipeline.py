@@ -288,12 +288,15 @@ class Pipeline(Stages):
             m.d.sync += change.eq(Mux(live[k], values[k] - t.get(f"old.{k}", Const(0)), 0))
         self.valids.append(changed)
         number = self.field("list")
-        push = Signal(name="push")
-        m.d.comb += push.eq(changed & Cat(*changes).any() & (number != 0))
+        push, flags = Signal(name="push"), Cat(change.any() for change in changes)
+        m.d.comb += push.eq(changed & flags.any() & (number != 0))
         if memories.counts:
             ends = {k + 1: c + b for k, (c, b) in enumerate(zip(memories.counts, memories.bases, strict=True))}
             m.d.comb += memories.events.write_address.eq(choose(number, ends))
-        m.d.comb += [memories.events.write_enable.eq(push), memories.events.write_data.eq(Cat(*changes, held))]
+        m.d.comb += [
+            memories.events.write_enable.eq(push),
+            memories.events.write_data.eq(Cat(*changes, flags[: memories.flag_bits], held)),
+        ]
         for k, count in enumerate(memories.counts):
             with m.If(push & (number == k + 1)):
                 m.d.control += count.eq(count + 1)

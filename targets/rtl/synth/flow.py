@@ -8,6 +8,7 @@ measurements of silicon. For `xilinx` there are Yosys' 7-series cell counts and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 _SAFE = re.compile(r"[A-Za-z_]\w*")
+_MARK = "mapped.txt"
+"""Says of which sources the netlist is; written when it is whole."""
 _FLIP_FLOPS = re.compile(r"SB_DFF\w*|TRELLIS_FF|FD[RSCP]E")
 
 
@@ -66,6 +69,10 @@ class Workshop:
     def read(self, name: str) -> str:
         """A file that a tool wrote."""
         return (self.folder / name).read_text(encoding="utf-8")
+
+    def holds(self, mark: str) -> bool:
+        """Whether the netlist in the folder is that of the sources with this mark."""
+        return (self.folder / _MARK).is_file() and self.read(_MARK) == mark
 
     def run(self, tool: str, arguments: Sequence[str], top: str, progress: Callable[[], None] | None = None) -> None:
         """Run a tool, calling `progress` each second; SynthesisError if it fails or is too slow."""
@@ -124,12 +131,15 @@ def synthesise(
     clock_mhz: float | None = None,
     progress: StageProgress | None = None,
     clock: str = "clk",
+    kept: Path | None = None,
 ) -> SynthReport:
     """Map module `top` of the file `verilog` to `part` (a name of `PARTS`) and place and route it once a seed. Files
     `*.hex` beside it hold the contents of its memories.
 
     The design is measured inside a harness that needs three pins (see `harness`); its cells are taken off. `clock` is
-    the one clock input, `clock_mhz` the frequency that the report compares with. `timeout_s` limits the whole job.
+    the one clock input, `clock_mhz` the frequency that the report compares with. `timeout_s` limits the whole job. A
+    folder `kept` keeps what the tools write: while it has the netlist of the same files, a call places further seeds
+    without mapping the design again.
 
     Raises UsageError (unknown part, module or clock, no seeds, a frequency of a part without any), MissingToolError
     with the install command, DoesNotFitError (resource, needed, available, and what would help), SynthesisError (a tool
@@ -150,25 +160,18 @@ def synthesise(
         raise UsageError(faults)
     tell = progress or (lambda stage, done, total: None)
     with tempfile.TemporaryDirectory(prefix="eqcompile-synth-") as name:
-        shop = Workshop(Path(name), chosen, Deadline.after(timeout_s))
+        shop = Workshop(kept or Path(name), chosen, Deadline.after(timeout_s))
         contents = {file.name: file.read_text(encoding="utf-8") for file in verilog.parent.glob("*.hex")}
-        shop.write({"core.v": verilog.read_text(encoding="utf-8"), **contents})
-
-        def mapping() -> None:
-            tell("mapping", 0, 0)
-
-        mapping()
-        shop.yosys("read_verilog -lib core.v; write_json ports.json", top, mapping)
-        ports = core_ports(json.loads(shop.read("ports.json")), top)
+        sources = {"core.v": verilog.read_text(encoding="utf-8"), **contents}
+        said = json.dumps([sources, top, clock, family.synth, tool_version("yosys")])
+        mark = hashlib.sha256(said.encode()).hexdigest()
+        if not shop.holds(mark):
+            shop.write({**sources, _MARK: ""})
+            _map(shop, top, clock, lambda: tell("mapping", 0, 0))
+            shop.write({_MARK: mark})
         usage: tuple[Usage, ...] = ()
         timings: dict[int, Timing] = {}
-        if not family.placer:
-            shop.yosys(f"read_verilog core.v; {family.synth} -top {top}; tee -q -o stat.json stat -json", top, mapping)
-        else:
-            shop.write({"harness.v": harness(top, ports, clock)})
-            keep = f"setattr -mod -set keep_hierarchy 1 {top}"
-            mapped = f"{family.synth} -top {NAME} -json design.json; tee -q -o stat.json stat -json"
-            shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top, mapping)
+        if family.placer:
             around = cell_counts(shop.read("stat.json"), NAME)
             asked = ["--freq", f"{max(chosen.freq_mhz, clock_mhz or 0):g}"]
             for number, seed in enumerate(seeds, 1):
@@ -188,6 +191,21 @@ def synthesise(
         tools=tuple(tool_version(t) for t in family.tools),
         clock_mhz=clock_mhz,
     )
+
+
+def _map(shop: Workshop, top: str, clock: str, progress: Callable[[], None]) -> None:
+    """Write `design.json`, the netlist of `core.v` in its harness, where the part has a placer, and `stat.json`."""
+    family = shop.part.family
+    progress()
+    shop.yosys("read_verilog -lib core.v; write_json ports.json", top, progress)
+    ports = core_ports(json.loads(shop.read("ports.json")), top)
+    if not family.placer:
+        shop.yosys(f"read_verilog core.v; {family.synth} -top {top}; tee -q -o stat.json stat -json", top, progress)
+        return
+    shop.write({"harness.v": harness(top, ports, clock)})
+    keep = f"setattr -mod -set keep_hierarchy 1 {top}"
+    mapped = f"{family.synth} -top {NAME} -json design.json; tee -q -o stat.json stat -json"
+    shop.yosys(f"read_verilog core.v harness.v; {keep}; {mapped}", top, progress)
 
 
 def within(progress: StageProgress, where: str) -> StageProgress:
