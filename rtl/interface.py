@@ -115,6 +115,9 @@ class EngineSignature(wiring.Signature):
     `image_status`, `image_crc`: as the registers of the bus shell say. In a clock with `image_begins` an image is
     there, whose schedule is `image_steps` and `image_tolerance`.
 
+    `read_*` exist with `readback`: while `read_memory` is not 0 the engine stands still, as in a restart, and two
+    clocks after each of its inputs `read_data` is 32 bits of a word of that memory (`read_part`, `read_address`).
+
     `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends,
     which belongs to frame number `trace_frame` where there are frames.
 
@@ -144,9 +147,10 @@ class EngineSignature(wiring.Signature):
         harden: bool = False,
         frames: bool = False,
         image: bool = False,
+        readback: bool = False,
     ) -> None:
         self.x_port, self.y_port, self.traced, self.states = x, y, traced, tuple(states)
-        self.frames, self.image = frames, image
+        self.frames, self.image, self.readback = frames, image, readback
         members: dict[str, In | Out] = {
             "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
             "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
@@ -163,6 +167,8 @@ class EngineSignature(wiring.Signature):
         if image:
             members |= {"image_status": Out(16), "image_crc": Out(32), "image_begins": Out(1)}
             members |= {"image_steps": Out(16), "image_tolerance": Out(16)}
+        if readback:
+            members |= {"read_memory": In(8), "read_part": In(16), "read_address": In(32), "read_data": Out(32)}
         if inject:
             members |= {"inject_enable": In(1), "inject_event": In(1), "inject_arm": In(1)}
             members |= {"inject_word": In(16), "inject_unit": In(16), "inject_tick": In(16)}
@@ -272,6 +278,7 @@ class Engine(wiring.Component):
         load_bits: int = 0,
         harden: bool = False,
         image: bool = False,
+        readback: bool = False,
         frames: bool = False,
         formats: tuple[Format, Format] | None = None,
     ) -> None:
@@ -296,6 +303,7 @@ class Engine(wiring.Component):
                 harden=harden,
                 frames=frames or net.schedule.frames,
                 image=image,
+                readback=readback,
             )
         )
 
@@ -319,6 +327,11 @@ class Engine(wiring.Component):
     @property
     def configuration(self) -> JsonObject | None:
         """What core.json says for those who compile other nets for this core; None if it runs its own alone."""
+        return None
+
+    @property
+    def memory_map(self) -> JsonObject | None:
+        """What core.json says for those who read memories back, once the engine is built; None if nobody can."""
         return None
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["HARDENED", "ID", "IMAGES", "LOADING", "SEQUENCES", "Register", "Row", "rows"]
+__all__ = ["HARDENED", "ID", "IMAGES", "LOADING", "READING", "SEQUENCES", "Register", "Row", "rows"]
 
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
@@ -30,6 +30,9 @@ class Register(IntEnum):
     last one was refused; and IMAGE_CRC: its CRC-32.
 
     Cores that take sequences have FRAMES: how many frames of input a sequence has, sampled when its first one starts.
+
+    Cores whose memories can be read back have READ_MEMORY: which memory, and which 32 bits of its words; while it is
+    not 0 the core takes no sample. READ_ADDRESS: of the next word; READ_DATA: reading it adds one to the address.
     """
 
     ID = 0x00
@@ -49,6 +52,9 @@ class Register(IntEnum):
     IMAGE = 0x38
     IMAGE_CRC = 0x3C
     FRAMES = 0x40
+    READ_MEMORY = 0x44
+    READ_ADDRESS = 0x48
+    READ_DATA = 0x4C
 
 
 HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
@@ -57,6 +63,8 @@ IMAGES = (Register.IMAGE, Register.IMAGE_CRC)
 """Registers of cores that hold images."""
 SEQUENCES = (Register.FRAMES,)
 """Registers of cores that take sequences of frames."""
+READING = (Register.READ_MEMORY, Register.READ_ADDRESS, Register.READ_DATA)
+"""Registers of cores whose memories can be read back."""
 LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
 """Registers of cores whose weights are in a memory."""
 
@@ -79,6 +87,9 @@ bit 0: busy, from the first code of a sample until its result was read; bit 1: a
 _IMAGE = """\
 bit 0: an image is held, without one the core takes no sample; bit 1: one is being loaded; bits 8 to 10: why the last \
 one was refused: 1 no image, 2 another version, 3 for another core, 4 too long, 5 damaged (nothing is held then)"""
+_READ_MEMORY = """\
+bits 0 to 7: memory to read (`readback` in core.json), 0: none, and the core runs; bits 8 to 23: which 32 bits of its \
+words; refused while busy; meanwhile the core takes no sample"""
 _READ, _WRITE, _BOTH = "read", "write", "read, write"
 _MEANINGS: Mapping[Register, tuple[str, str]] = {
     Register.ID: (_READ, "0x{id:08X}"),
@@ -98,6 +109,9 @@ _MEANINGS: Mapping[Register, tuple[str, str]] = {
     Register.IMAGE: (_READ, _IMAGE),
     Register.IMAGE_CRC: (_READ, "CRC-32 of the image that is held, its last word"),
     Register.FRAMES: (_BOTH, "input frames of a sequence, 1 to 65535, after reset 1; taken when a sequence starts"),
+    Register.READ_MEMORY: (_BOTH, _READ_MEMORY),
+    Register.READ_ADDRESS: (_BOTH, "of the word that is read next"),
+    Register.READ_DATA: (_READ, "32 bits of that word; adds one to READ_ADDRESS"),
 }
 
 _OF_IMAGES: Mapping[Register, tuple[str, str]] = {
@@ -115,11 +129,13 @@ def rows(
     image: bool,
     flags: Sequence[str] | None,
     frames: bool = False,
+    readback: bool = False,
 ) -> tuple[Row, ...]:
     """The registers of a core, by address. `loads`: whether weights can be loaded; `image`: as images; `flags`: what
-    the bits of FAULTS say, None for a core that has no such registers; `frames`: whether it takes sequences."""
-    there = ((HARDENED, flags is not None), (LOADING, loads), (IMAGES, image), (SEQUENCES, frames))
-    absent = [register for registers, has in there if not has for register in registers]
+    the bits of FAULTS say, None for a core that has no such registers; `frames`: whether it takes sequences;
+    `readback`: whether its memories can be read."""
+    has = {HARDENED: flags is not None, LOADING: loads, IMAGES: image, SEQUENCES: frames, READING: readback}
+    absent = [register for registers, there in has.items() if not there for register in registers]
     meanings = {**_MEANINGS, **(_OF_IMAGES if image else {})}
     bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(flags or ()))
     values = {"id": identity, "steps": steps, "tolerance": tolerance, "flags": bits}

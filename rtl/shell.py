@@ -37,6 +37,37 @@ def _codes(tdata: Value, port: Port) -> Value:
     return Cat(tdata[8 * port.bytes * i :][: port.format.bits] for i in range(port.beat))
 
 
+class _Reading:
+    """The registers through which a host reads memories: a word is there two clocks after its address, and no read is
+    taken before."""
+
+    def __init__(self, m: Module, engine: Engine) -> None:
+        self.m = m
+        self.memory, self.address = Signal(24, name="read_memory"), Signal(32, name="read_address")
+        self.moved, waits = Signal(), Signal(2, name="read_waits")
+        m.d.control += waits.eq(Cat(self.moved, waits[0]))
+        m.d.comb += [
+            Cat(engine.read_memory, engine.read_part).eq(self.memory),
+            engine.read_address.eq(self.address),
+        ]
+        self.ready = ~waits.any()
+        self.registers: dict[Register, Value] = {
+            Register.READ_MEMORY: self.memory,
+            Register.READ_ADDRESS: self.address,
+            Register.READ_DATA: engine.read_data,
+        }
+
+    def choose(self, data: Value) -> None:
+        """Another memory, or other bits of its words."""
+        self.m.d.comb += self.moved.eq(1)
+        self.m.d.control += self.memory.eq(data)
+
+    def goto(self, address: Value) -> None:
+        """Another word."""
+        self.m.d.comb += self.moved.eq(1)
+        self.m.d.control += self.address.eq(address)
+
+
 class Shell(wiring.Component):
     """The core: `engine` behind its buses. Registers as in `Register`, reset to `schedule`.
 
@@ -263,10 +294,14 @@ class Shell(wiring.Component):
         if engine.signature.frames:
             readable[Register.FRAMES] = frames
             m.d.comb += engine.frames.eq(frames)
+        reading = _Reading(m, engine) if engine.signature.readback else None
+        if reading is not None:
+            readable |= reading.registers
         if self.guard is not None:
             readable[Register.FAULTS] = self.guard.flags
             readable |= {Register.CORRECTED: self.guard.corrected_count, Register.DETECTED: self.guard.detected_count}
-        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        free = ~self.s_axil_rvalid
+        m.d.comb += self.s_axil_arready.eq(free if reading is None else free & reading.ready)
         with m.If(self.s_axil_rvalid & self.s_axil_rready):
             m.d.sync += self.s_axil_rvalid.eq(0)
         with m.If(self.s_axil_arvalid & self.s_axil_arready):
@@ -275,6 +310,8 @@ class Shell(wiring.Component):
                 for register, value in readable.items():
                     with m.Case(register):
                         m.d.sync += [self.s_axil_rdata.eq(value), self.s_axil_rresp.eq(0)]
+                        if reading is not None and register is Register.READ_DATA:
+                            reading.goto(reading.address + 1)
 
         if engine.signature.image:
             with m.If(engine.image_begins):
@@ -306,6 +343,13 @@ class Shell(wiring.Component):
                     with m.Case(Register.FRAMES), m.If(fits & (data != 0)):
                         m.d.sync += accepted
                         m.d.control += frames.eq(data)
+                if reading is not None:
+                    with m.Case(Register.READ_MEMORY), m.If((data[24:] == 0) & ~engine.busy):
+                        m.d.sync += accepted
+                        reading.choose(data)
+                    with m.Case(Register.READ_ADDRESS):
+                        m.d.sync += accepted
+                        reading.goto(data)
                 if self.loads:
                     with m.Case(Register.LOAD_ADDRESS), m.If(data[len(load_address) :] == 0):
                         m.d.sync += accepted

@@ -38,6 +38,7 @@ class Processor(Architecture):
     also: str = option(
         "", metavar="FILE[,FILE]", help="core.json of other cores: this one has room and units for their nets as well"
     )
+    readback: bool = option(False, help="let a host read back what program, weights, tables and parameters hold")
 
     @property
     def saboteurs(self) -> bool:
@@ -81,7 +82,9 @@ class Processor(Architecture):
     def engine(self, net: IntNet, *, trace: bool, inject: bool = False) -> Engine:
         from .hardware import ProcessorEngine
 
-        return ProcessorEngine(net, trace=trace, lanes=self.lanes, width=self.width, also=_others(self.also))
+        return ProcessorEngine(
+            net, trace=trace, lanes=self.lanes, width=self.width, also=_others(self.also), readback=self.readback
+        )
 
 
 def _others(files: str) -> tuple[Description, ...]:

@@ -104,6 +104,7 @@ def write_folder(
     layout = _layout(net, shell, "core.v" if trace else TRACED)
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
     layout |= {"configuration": shell.engine.configuration}
+    layout |= {"readback": shell.engine.memory_map}
     layout |= {"sequence": net.schedule.emit if net.schedule.frames else None}
     contents = sorted(path.name for path in folder.glob("*.hex"))
     layout |= {"contents": contents}

@@ -27,6 +27,7 @@ def register_rows(shell: Shell) -> tuple[Row, ...]:
         image=shell.engine.signature.image,
         flags=FLAGS if shell.guard is not None else None,
         frames=shell.engine.signature.frames,
+        readback=shell.engine.signature.readback,
     )
 
 

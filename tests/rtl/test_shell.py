@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from amaranth.sim import Simulator
+from bus_hosts import read, write
 from strategies import small_net
 
 from eqcompile.rtl.parallel.engine import ParallelEngine
@@ -19,40 +20,6 @@ ENGINES = {"serial": SerialEngine, "parallel": ParallelEngine}
 def shell_of(name: str) -> Shell:
     net = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80], first=-2, steps=6)
     return Shell(ENGINES[name](net, trace=False), schedule=net.schedule)
-
-
-async def write(context: Any, dut: Shell, address: int, value: int, strobes: int = 0xF) -> int:
-    """The response to one write; address and data are held until they are taken, as AXI demands."""
-    for signal, code in (
-        (dut.s_axil_awaddr, address),
-        (dut.s_axil_wdata, value),
-        (dut.s_axil_wstrb, strobes),
-        (dut.s_axil_awvalid, 1),
-        (dut.s_axil_wvalid, 1),
-        (dut.s_axil_bready, 1),
-    ):
-        context.set(signal, code)
-    while not context.get(dut.s_axil_awready):
-        await context.tick()
-    await context.tick()
-    context.set(dut.s_axil_awvalid, 0)
-    context.set(dut.s_axil_wvalid, 0)
-    assert context.get(dut.s_axil_bvalid)
-    response = int(context.get(dut.s_axil_bresp))
-    await context.tick()
-    return response
-
-
-async def read(context: Any, dut: Shell, address: int) -> tuple[int, int]:
-    """Data and response of one read."""
-    context.set(dut.s_axil_araddr, address)
-    context.set(dut.s_axil_arvalid, 1)
-    context.set(dut.s_axil_rready, 1)
-    await context.tick()
-    context.set(dut.s_axil_arvalid, 0)
-    answer = int(context.get(dut.s_axil_rdata)), int(context.get(dut.s_axil_rresp))
-    await context.tick()
-    return answer
 
 
 def simulated(dut: Shell, bench: Any) -> None:

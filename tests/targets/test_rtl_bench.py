@@ -106,7 +106,7 @@ def test_the_bench_passes_where_eqcompile_is_not_installed(core: Path, tmp_path:
     """The folder is given to people who have nothing but it."""
     done = bench(core, tmp_path, "--sim", "icarus")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "TESTS=14 PASS=14 FAIL=0" in done.stdout + done.stderr
+    assert "TESTS=15 PASS=15 FAIL=0" in done.stdout + done.stderr
 
 
 def test_the_bench_fails_on_a_wrong_vector(core: Path, tmp_path: Path) -> None:

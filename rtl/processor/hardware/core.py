@@ -16,6 +16,7 @@ from .applier import Applier
 from .loader import Loader
 from .memories import Memories
 from .pipeline import Pipeline
+from .readback import Readback
 from .record import Record
 from .tokens import choose
 
@@ -24,9 +25,16 @@ __all__ = ["Logic"]
 
 class Logic:
     """Builds the module `m` of an engine that starts with a program, on the core of a description, and whose memories
-    `loader` writes."""
+    `loader` writes, and `readback` reads."""
 
-    def __init__(self, engine: Engine, program: Program, description: Description, loader: Loader) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        program: Program,
+        description: Description,
+        loader: Loader,
+        readback: Readback | None = None,
+    ) -> None:
         image, features = program.image, description.features
         self.engine, self.core, self.features = engine, image.core, features
         self.states, self.nesting = program.states, description.nesting
@@ -47,6 +55,8 @@ class Logic:
         if engine.signature.traced:
             self._trace()
         self._sequencer(self.core.program_words)
+        if readback is not None:
+            readback.connect(m, self.memories)
 
     def _banks(self) -> None:
         """Who reads and writes each bank."""

@@ -24,6 +24,7 @@ from ..isa import Repeats
 from ..loadable import Layout, words_of
 from .core import Logic
 from .loader import Loader
+from .readback import Readback
 
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
@@ -54,7 +55,14 @@ class ProcessorEngine(Engine):
     architecture = "processor"
 
     def __init__(
-        self, net: IntNet, *, trace: bool = False, lanes: int = 4, width: int = 1, also: Sequence[Description] = ()
+        self,
+        net: IntNet,
+        *,
+        trace: bool = False,
+        lanes: int = 4,
+        width: int = 1,
+        also: Sequence[Description] = (),
+        readback: bool = False,
     ) -> None:
         self.refuse(list(schedule_refusals(net)))
         program, own = program_of(net, lanes, width)
@@ -70,10 +78,12 @@ class ProcessorEngine(Engine):
             inject=False,
             load_bits=layout.most.bit_length(),
             image=True,
+            readback=readback,
             frames=Repeats.FRAMES in self.description.features.repeats,
             formats=(Format.holding(x.lo, x.hi), Format.holding(y.lo, y.hi)),
         )
         self.loader = Loader(self.description, self.load_words(net))
+        self.readback = Readback(self.description) if readback else None
 
     @property
     def lasts(self) -> tuple[Value, Value]:
@@ -89,6 +99,10 @@ class ProcessorEngine(Engine):
         return self.description.to_json()
 
     @property
+    def memory_map(self) -> JsonObject | None:
+        return None if self.readback is None else self.readback.to_json(self.logic.memories)
+
+    @property
     def listing(self) -> str:
         return listing(self.program)
 
@@ -98,7 +112,7 @@ class ProcessorEngine(Engine):
         return words_of(fitted.image, self.description, net.schedule, needs.x.beats, needs.y.beats)
 
     def build(self) -> Module:
-        self.logic = Logic(self, self.program, self.description, self.loader)
+        self.logic = Logic(self, self.program, self.description, self.loader, self.readback)
         m, loader = self.logic.m, self.loader
         m.d.comb += [
             loader.enable.eq(self.load_enable),
@@ -115,5 +129,14 @@ class ProcessorEngine(Engine):
         m = Module()
         m.submodules.loader = self.loader
         # Without an image the core is held in reset: it takes no code and gives none.
-        m.submodules.logic = restarted(self.build(), self.restart | ~self.loader.held)
+        stopped: Value = self.restart | ~self.loader.held
+        if self.readback is not None:
+            m.d.comb += [
+                Cat(self.readback.memory, self.readback.part).eq(Cat(self.read_memory, self.read_part)),
+                self.readback.address.eq(self.read_address),
+                self.read_data.eq(self.readback.word),
+            ]
+            m.d.sync += self.readback.word.eq(self.readback.chosen)
+            stopped = stopped | self.readback.holds
+        m.submodules.logic = restarted(self.build(), stopped)
         return merge_control(m, voted=False)

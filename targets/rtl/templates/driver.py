@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,7 @@ from cocotbext.axi import (
     AxiStreamSink,
     AxiStreamSource,
 )
-from layout import Codes, Layout, Results  # type: ignore[import-not-found]
+from layout import FOLDER, Codes, Layout, Results  # type: ignore[import-not-found]
 
 __all__ = ["CLOCK_NS", "Core", "Driver", "stalls"]
 
@@ -221,6 +222,21 @@ class Driver:
         """Write a register and require the response `want`."""
         response = await self.axil.write(self.layout.registers[register], value.to_bytes(4, "little"))
         assert response.resp == want, f"writing {value} to {register}: {response.resp!r}, must be {want!r}"
+
+    async def held(self, words: Sequence[int]) -> list[int]:
+        """The words of an image as the memories of the core hold them."""
+        sys.path.insert(0, str(FOLDER / "driver"))
+        from linux import places  # type: ignore[import-not-found]
+
+        found = list(words)
+        for memory, address, number in places(words, self.layout.readback):
+            await self.write("READ_MEMORY", memory)
+            await self.write("READ_ADDRESS", address)
+            word = await self.read("READ_DATA")
+            if word != words[number]:
+                found[number] = word
+        await self.write("READ_MEMORY", 0)
+        return found
 
     async def load(self, words: Sequence[int]) -> None:
         """Write all weight words."""

@@ -119,7 +119,8 @@ class Layout:
     models of vendor primitives; `contents`: files that memories start with; `configuration`: by which images for the
     core are made; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is a core with
     saboteurs; `injects`: it is the one to simulate. `sequence`: a sample is a sequence of frames, with a result after
-    the "last" or after "every" one; without it a sample is one frame."""
+    the "last" or after "every" one; without it a sample is one frame. `readback`: which memory holds what of an image
+    (`places` of driver/linux.py), if a host can read them."""
 
     name: str
     digest: str
@@ -139,6 +140,7 @@ class Layout:
     configuration: object
     load_words: bool
     preloaded: bool
+    readback: object
     sequence: str | None
     inject: Saboteurs | None
     injects: bool = False

@@ -15,6 +15,7 @@ import json
 import mmap
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,6 +116,40 @@ class Core:
         if "IMAGE" in self.registers and (state := self.read("IMAGE")) & HELD_AND_REFUSED != 1:
             raise CoreError(f"the core refuses the image: {REFUSALS[state >> 8 & 7]}")
 
+    def read_back(self, words: Sequence[int]) -> list[int]:
+        """The words of an image as the memories of the core hold them: header, addresses and CRC as in `words`, the
+        rest read. Of several copies of a table one that differs is taken, if there is one. The core must be idle.
+
+        Raises CoreError: the memories of this core cannot be read.
+        """
+        if not self.description.get("readback"):
+            raise CoreError("the memories of this core cannot be read: compile with --readback")
+        held, chosen, following = list(words), 0, -1
+        try:
+            for memory, address, number in places(words, self.description["readback"]):
+                if memory != chosen:
+                    self.write("READ_MEMORY", memory)
+                if (memory, address) != (chosen, following):
+                    self.write("READ_ADDRESS", address)
+                chosen, following = memory, address + 1
+                word = self.read("READ_DATA")
+                if word != words[number]:
+                    held[number] = word
+        finally:
+            self.write("READ_MEMORY", 0)
+        return held
+
+    def check(self, words: Sequence[int]) -> None:
+        """Read back what the core holds of an image and count the CRC-32 of it. Raises CoreError: it holds another
+        image, or a memory another word."""
+        if (crc := self.read("IMAGE_CRC")) != words[-1]:
+            raise CoreError(f"the core holds the image 0x{crc:08X}, not 0x{words[-1]:08X}")
+        held = self.read_back(words)
+        if zlib.crc32(np.array(held[:-1], "<u4").tobytes()) != crc:
+            wrong = [number for number, (a, b) in enumerate(zip(held, words, strict=True)) if a != b]
+            what = f"{len(wrong)} words of the image are wrong in the core's memories, the first is {wrong[0]}"
+            raise CoreError(what)
+
     def run(
         self, dma: Any, samples: Codes, *, allocate: Callable[..., Any] | None = None
     ) -> tuple[Codes, NDArray[np.int64]]:
@@ -166,6 +201,29 @@ class Core:
         while self.read("STATUS") & BUSY:
             if time.monotonic() > end:
                 raise CoreError(f"the core is still busy after {self.timeout_s:g} s")
+
+
+HEADER, COUNTS = 11, 6
+"""Words of the header of an image, and where the numbers of entries begin in it."""
+
+
+def places(words: Sequence[int], readback: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Where the words of an image lie in a core: READ_MEMORY, READ_ADDRESS and the number of the word, in an order in
+    which the address mostly goes on by itself. `readback`: of core.json."""
+    found, at = list[tuple[int, int, int]](), HEADER
+    *counts, codes = words[COUNTS:HEADER]
+    for section, count in zip(readback["sections"], counts, strict=True):
+        step = section["words"]
+        for memory in section["memories"]:
+            found += [(part << 8 | memory, e, at + e * step + part) for part in range(step) for e in range(count)]
+        at += step * count
+    for entry in range(codes):
+        first = at + entry * readback["entry"]
+        bank, address = words[first] >> 24, words[first] & 0xFFFFFF
+        memory, size, width = (readback["banks"][str(bank)][key] for key in ("memory", "words", "width"))
+        row, lane = divmod(address, width)
+        found += [((lane * size + part) << 8 | memory, row, first + 1 + part) for part in range(size)]
+    return sorted(found)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

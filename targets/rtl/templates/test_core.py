@@ -313,3 +313,38 @@ async def weight_reload(dut: Core) -> None:
     driver.sink.pause = False
     await driver.taken((await driver.receive())[1])
     must_equal(want, await driver.run(given, TICKS))
+
+
+@cocotb.test()
+async def read_back(dut: Core) -> None:
+    """The memories hold every word of the image that was loaded last; while they are read no sample is taken, and after
+    that the core runs. Reading is refused while a sample runs."""
+    if not LAYOUT.readback:
+        return
+    driver = await started(dut)
+    given, want = vectors()
+    first = load_arrays(FOLDER / "weights.npz")["words"].tolist()
+    other = load_arrays(VECTORS / "reloaded.npz")["words"].tolist()
+    assert await driver.held(first) == first
+    if other != first:
+        assert await driver.held(other) != other
+        await driver.load(other)
+        assert await driver.held(other) == other
+        await driver.load(first)
+    await driver.write("READ_MEMORY", 1)
+    driver.send(given[0])
+    await ClockCycles(dut.clk, 50)
+    assert not dut.s_axis_tready.value
+    await driver.write("READ_MEMORY", 0)
+    driver.source.pause = driver.sink.pause = True
+    must_equal(want, await started_sample(driver), slice(1))
+
+
+async def started_sample(driver: Driver) -> Results:
+    """The sample that was sent; while it runs memories cannot be read."""
+    driver.source.pause = False
+    while not await driver.read("STATUS") & 1:
+        pass
+    await driver.write("READ_MEMORY", 1, want=AxiResp.SLVERR)
+    driver.sink.pause = False
+    return await driver.run(vectors()[0][:0], TICKS, sent=1)
