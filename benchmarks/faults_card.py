@@ -44,7 +44,7 @@ MUTANTS = (
     ("found = ever ? healed : masked", "found = healed"),
     ("found.output |= BALLOT(differs) != 0", ";"),
     ("off <= near_limit", "off < near_limit"),
-    ("place_mask[L(place)], sample", "place_mask[L(place)] ^ 1, sample"),
+    ("place_mask[L(place)], 0", "place_mask[L(place)] ^ 1, 0"),
     ("i32 ends = TICKS - (t - begin)", "i32 ends = TICKS - (t - begin) - 1"),
     ("s > (i32)net->high", "s > 8 + (i32)net->high"),
     ("total[4 + j] += d", "total[4 + j] -= d"),

@@ -62,6 +62,7 @@ SECTIONS = {
             "faults_cost",
             "faults_gpu",
             "exhaust",
+            "faults_hold",
             "faults_cross",
             "faults_cross_serial",
             "faults_cross_parallel",

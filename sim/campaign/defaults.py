@@ -66,13 +66,16 @@ def filled_options(
             _demand(kinds_of(str(options["sites"])), usable, engine, hardware)
         else:
             kinds = kinds_of(str(defaults["sites"]))
-            chosen = [kind for kind in kinds if kind in usable and kind in hardware.stored]
+            usual = [kind for kind in usable if not engine.usual or kind in engine.usual]
+            chosen = [kind for kind in kinds if kind in usual and kind in hardware.stored]
             if not chosen:
                 _demand(kinds, usable, engine, hardware)
             if tuple(chosen) != kinds:
                 filled["sites"] = ",".join(chosen)
                 stores = f", {hardware.name} stores {_list(hardware.stored)}" if hardware.stored != KINDS else ""
-                reasons.append(f"sites {filled['sites']}: engine {engine.name} takes {_list(engine.sites)}{stores}")
+                rest = ", others where --sites asks for them" if engine.usual else ""
+                taken = _list(engine.usual or engine.sites)
+                reasons.append(f"sites {filled['sites']}: engine {engine.name} takes {taken}{rest}{stores}")
     if "accumulators" in defaults and "accumulators" not in options and hardware.increments:
         filled["accumulators"] = "event"
         reasons.append(f"accumulators event: {hardware.name} stores its sums and increments them")

@@ -68,7 +68,7 @@ corrected and MASKED or HEALED is repaired; votes repair silently, and their fau
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What became of flips of units of a state. `outcome` `[units, flips, ticks, samples]` uint8;
+    """What became of faults in every sample. `outcome` `[units, flips, ticks, samples]` uint8 of flips of a state;
     `distance` `[samples, ticks]` int64: by how many codes any state is off after the last tick, at most. Ticks are 0 to
     T, the readout's."""
 
@@ -102,6 +102,12 @@ class Session(ABC):
         every sample; None where the engine has no faster way for that than `run`."""
         return None
 
+    def everywhere(self, table: FaultTable) -> Sweep | None:
+        """Inject each fault of a table in every sample, whatever sample it names: `outcome` `[faults, samples]`,
+        `distance` `[samples, T + 1]` by the first tick of the fault; None where the engine has no faster way for that
+        than `run`."""
+        return None
+
     def tally(self, draw: Draw, kept: Sequence[Outcome]) -> Tally:
         """Draw faults, inject them and count what becomes of them; `kept`: of which outcomes the numbers come back."""
         counts = np.zeros((len(draw.ticks), draw.places, len(Outcome)), np.int64)
@@ -128,7 +134,8 @@ class Engine(ABC):
     """Abstract; registered by entry point (`eqcompile.engines`).
 
     `instrument`: the target whose instrumented artifact this engine runs, empty for one that computes the net alone;
-    `sites`: the kinds of sites whose upsets it takes; `alone`: one process uses all of its device. `artifact` is
+    `sites`: the kinds of sites whose upsets it takes; `usual`: those that are meant where none are asked for, empty for
+    all of them; `alone`: one process uses all of its device. `artifact` is
     the folder of the instrumented artifact: whoever creates a campaign builds it, an engine never does.
     """
 
@@ -136,6 +143,7 @@ class Engine(ABC):
     install: ClassVar[str] = ""
     instrument: ClassVar[str] = ""
     sites: ClassVar[tuple[str, ...]] = KINDS
+    usual: ClassVar[tuple[str, ...]] = ()
     alone: ClassVar[bool] = False
 
     def __init__(self, artifact: Path | None = None) -> None:

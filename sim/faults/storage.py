@@ -25,7 +25,18 @@ from ...toolchain.diagnostics import Diagnostic, UnsupportedError
 from ...toolchain.ir import Format, IntNet, ops
 from .table import Upset
 
-__all__ = ["Packing", "Store", "Word", "boolean", "changed", "param_words", "store_of", "weight_names", "wrap"]
+__all__ = [
+    "Packing",
+    "Store",
+    "Word",
+    "boolean",
+    "changed",
+    "param_words",
+    "read_back",
+    "store_of",
+    "weight_names",
+    "wrap",
+]
 
 Codes = NDArray[np.int64]
 Code = TypeVar("Code", int, Codes)
@@ -62,17 +73,17 @@ def changed(code: int, upset: Upset, word: Word, *, saturate: bool) -> int:
     read = code
     # A constant may hold a code that its word cannot (`add` put it there): without bits to change it stays.
     if upset.flip or upset.one or upset.zero:
-        bits = ((code & ((1 << fmt.bits) - 1)) ^ upset.flip | upset.one) & ~upset.zero
-        read = _weight(bits) if word.ternary else wrap(bits, fmt)
+        read = read_back(((code & ((1 << fmt.bits) - 1)) ^ upset.flip | upset.one) & ~upset.zero, word)
     total = read + upset.add
     if word.exact:
         return total
     return min(max(total, fmt.lo), fmt.hi) if saturate else wrap(total, fmt)
 
 
-def _weight(bits: int) -> int:
-    """As the serial core reads a 2-bit weight: the low bit says that there is one, the high bit its sign."""
-    return (-1 if bits & 2 else 1) if bits & 1 else 0
+def read_back(bits: Code, word: Word) -> Code:
+    """The code of a stored word, or of an array of them `[...]` int64. The serial core reads a 2-bit weight so: the low
+    bit says that there is one, the high bit its sign."""
+    return (bits & 1) * (1 - (bits & 2)) if word.ternary else wrap(bits, word.format)
 
 
 def weight_names(net: IntNet) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def test_sites_are_those_that_the_engine_takes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("eqcompile.sim.faults.gpu.engine.GpuEngine.missing", lambda self: [])
     campaign = define(engine="gpu")
     assert campaign.options == {"sites": "state"}
-    assert campaign.notes["choices"] == ["sites state: engine gpu takes state"]
+    assert campaign.notes["choices"] == ["sites state: engine gpu takes state, others where --sites asks for them"]
     assert define(engine="gpu", model="mbu").options == {"sites": "state"}
     with pytest.raises(UsageError, match="engine gpu takes no upsets of table"):
         define(engine="gpu", options={"sites": "state,table"})

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import faulthandler
 import importlib.util
-import os
 import random
-import signal
-import traceback
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from gpu_faults import drawn_net
-from strategies import random_inputs, small_net, with_formats
+from gpu_faults import INPUTS, drawn_net, large, loop, noticed, opened
+from strategies import random_inputs, with_formats
 
 from eqcompile.sim.faults.draw import Draw
 from eqcompile.sim.faults.engine import Outcome
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.gpu import program
-from eqcompile.sim.faults.gpu.engine import GpuEngine, GpuSession
+from eqcompile.sim.faults.gpu.engine import GpuEngine
 from eqcompile.sim.faults.gpu.plan import make_plan
 from eqcompile.sim.faults.gpu.sweep import flat
 from eqcompile.sim.faults.model import EnumeratedModel
 from eqcompile.sim.faults.models.pair import PairModel
 from eqcompile.sim.faults.models.seu import SeuModel
 from eqcompile.sim.faults.philox import below, philox
-from eqcompile.toolchain.ir import IntNet, Output, Param, Schedule, ops
+from eqcompile.toolchain.ir import IntNet, Param, Schedule, ops
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "triton")), reason="Triton is not installed"
@@ -37,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 MUTANTS = (
     ("found = ever ? healed : masked", "found = healed"),
     ("off <= near_limit", "off < near_limit"),
-    ("place_mask[L(place)], sample", "place_mask[L(place)] ^ 1, sample"),
+    ("place_mask[L(place)], 0", "place_mask[L(place)] ^ 1, 0"),
     ("found.output |= BALLOT(differs) != 0", ";"),
     ("i32 ends = TICKS - (t - begin)", "i32 ends = TICKS - (t - begin) - 1"),
     ("above.x - LK(a0", "above.x + LK(a0"),
@@ -52,44 +46,8 @@ LARGE = (
     ("x += d * w.x", "x -= d * w.x"),
     ("lane < (-count & 3)", "lane < 0"),
 )
-INPUTS = {"x": np.array([[20, 0, -19], [50, -33, 1], [2, 0, -1]])}
 ONE = {"x": INPUTS["x"][:1]}
 SINGLE = SeuModel(sites="state")
-
-
-def loop(tolerance: int = 0, steps: int = 6) -> IntNet:
-    """A loop of three units that settles, with classes."""
-    weight = [[1, -1, 0], [0, 1, 1], [-1, 0, 1]]
-    base = small_net(weight, table=[i // 3 for i in range(-90, 90)], first=-90, steps=steps)
-    read = Param("R", np.array([[1, 0, -1], [-1, 1, 0]]), "test")
-    net = replace(
-        base,
-        params=(*base.params, read),
-        readout=(ops.Linear(out="r", x="h", weight="R"),),
-        outputs=(Output("o", "r", "classes", 1.0),),
-        schedule=replace(base.schedule, tolerance=tolerance),
-    )
-    return with_formats(net)
-
-
-def large() -> tuple[IntNet, Any]:
-    """A loop of more units than a warp adds at once, whose codes stand in wide ranges of their sums, and one input."""
-    source = np.random.default_rng(3)
-    units = 260
-    weight = source.integers(-1, 2, (units, units)) * (source.random((units, units)) < 0.1)
-    base = small_net(weight.tolist(), table=[i // 12 for i in range(-400, 400)], first=-400, steps=3)
-    read = Param("R", source.integers(-1, 2, (40, units)), "test")
-    net = replace(
-        base,
-        params=(*base.params, read),
-        readout=(ops.Linear(out="r", x="h", weight="R"),),
-        outputs=(Output("o", "r", "classes", 1.0),),
-    )
-    return with_formats(net), {"x": source.integers(-100, 100, (1, units))}
-
-
-def opened(net: IntNet, codes: Any) -> GpuSession:
-    return GpuEngine().open(net, codes, near=1)
 
 
 def wrong(net: IntNet, codes: Any, model: EnumeratedModel = SINGLE) -> int:
@@ -106,26 +64,6 @@ def wrong(net: IntNet, codes: Any, model: EnumeratedModel = SINGLE) -> int:
         count += int((found.outcome != mine["outcome"]).sum())
         count += int((found.distance != mine["distance_end"].max(axis=(0, 1)).T).sum())
     return count
-
-
-def noticed(work: Callable[[], bool]) -> bool:
-    """Whether `work` says so, in a child: a wrong kernel may write anywhere, and one that dies of it is noticed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: of threads, which wait
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            faulthandler.disable()
-            signal.alarm(300)
-            status = int(not work())
-        except BaseException:  # noqa: BLE001 - the child must end here
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status != -signal.SIGALRM
-    return status <= 0
 
 
 @pytest.mark.parametrize("tolerance", [0, 2])

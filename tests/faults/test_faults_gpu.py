@@ -137,7 +137,7 @@ def test_without_a_gpu_the_engine_says_so(monkeypatch: pytest.MonkeyPatch, inter
         (Upset(Place.STATE, "h", 3, 1, 1, flip=1), "outside its state"),
         (Upset(Place.STATE, "h", 0, 2, 2, flip=0x200), "bit that its word has not"),
         (Upset(Place.STATE, "h", 0, 2, 2, flip=1, held=True), "holds a state"),
-        (Upset(Place.STATE, "h", 0, 1, 2, flip=1), "more than one tick"),
+        (Upset(Place.STATE, "h", 0, 1, 2, add=1), "more than one tick"),
         (Upset(Place.STATE, "h", 0, 7, 7, flip=1), "later than tick 6"),
     ],
 )

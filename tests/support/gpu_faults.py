@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import random
-from collections.abc import Iterator, Mapping
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from strategies import random_net
+from strategies import random_net, small_net, with_formats
 
 from eqcompile.sim.faults.golden_engine import GoldenEngine
 from eqcompile.sim.faults.gpu import resident
-from eqcompile.sim.faults.gpu.engine import GpuEngine
+from eqcompile.sim.faults.gpu.engine import GpuEngine, GpuSession
 from eqcompile.sim.faults.table import Fault, FaultTable, Place, Upset
-from eqcompile.toolchain.ir import IntNet
+from eqcompile.toolchain.ir import IntNet, Output, Param, ops
 
-__all__ = ["MUTANTS", "Comparison", "compared", "drawn_net", "faults", "mutated"]
+__all__ = [
+    "INPUTS",
+    "MUTANTS",
+    "Comparison",
+    "compared",
+    "drawn_net",
+    "faults",
+    "large",
+    "loop",
+    "mutated",
+    "noticed",
+    "opened",
+]
 
 MUTANTS = (
     ("t < ticks) & ((latest", "t < ticks - 1) & ((latest"),
@@ -27,6 +45,8 @@ MUTANTS = (
     ("tick == t", "tick == t + 1"),
 )
 """Text of the kernel, and what a wrong kernel has in its place."""
+INPUTS = {"x": np.array([[20, 0, -19], [50, -33, 1], [2, 0, -1]])}
+"""Of `loop`."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +114,62 @@ def mutated(right: str, wrong: str) -> Iterator[list[str]]:
         yield changed
     finally:
         resident.load_kernel = loaded
+
+
+def loop(tolerance: int = 0, steps: int = 6) -> IntNet:
+    """A loop of three units that settles, with classes."""
+    weight = [[1, -1, 0], [0, 1, 1], [-1, 0, 1]]
+    base = small_net(weight, table=[i // 3 for i in range(-90, 90)], first=-90, steps=steps)
+    read = Param("R", np.array([[1, 0, -1], [-1, 1, 0]]), "test")
+    net = replace(
+        base,
+        params=(*base.params, read),
+        readout=(ops.Linear(out="r", x="h", weight="R"),),
+        outputs=(Output("o", "r", "classes", 1.0),),
+        schedule=replace(base.schedule, tolerance=tolerance),
+    )
+    return with_formats(net)
+
+
+def large() -> tuple[IntNet, Any]:
+    """A loop of more units than a warp adds at once, whose codes stand in wide ranges of their sums, and one input."""
+    source = np.random.default_rng(3)
+    units = 260
+    weight = source.integers(-1, 2, (units, units)) * (source.random((units, units)) < 0.1)
+    base = small_net(weight.tolist(), table=[i // 12 for i in range(-400, 400)], first=-400, steps=3)
+    read = Param("R", source.integers(-1, 2, (40, units)), "test")
+    net = replace(
+        base,
+        params=(*base.params, read),
+        readout=(ops.Linear(out="r", x="h", weight="R"),),
+        outputs=(Output("o", "r", "classes", 1.0),),
+    )
+    return with_formats(net), {"x": source.integers(-100, 100, (1, units))}
+
+
+def opened(net: IntNet, codes: Any) -> GpuSession:
+    return GpuEngine().open(net, codes, near=1)
+
+
+def noticed(work: Callable[[], bool]) -> bool:
+    """Whether `work` says so, in a child: a wrong kernel may write anywhere, and one that dies of it is noticed."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: of threads, which wait
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            faulthandler.disable()
+            signal.alarm(300)
+            # A team of threads that PyTorch has made is not in the child, which would wait for it.
+            torch.set_num_threads(1)
+            status = int(not work())
+        except BaseException:  # noqa: BLE001 - the child must end here
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status != -signal.SIGALRM
+    return status <= 0

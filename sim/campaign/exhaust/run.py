@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def outcomes_of(campaign: Campaign, session: Session, block: Block) -> Outcomes:
         if swept is not None:
             return Outcomes(swept.outcome, swept.distance, transient=True)
     inputs = _part(campaign.inputs, block.samples)
+    once = points_of(replace(block, samples=(0, 1)), site)
+    table = model.faults(campaign.net, inputs, campaign.population, once)
+    swept = session.everywhere(table)
+    if swept is not None:
+        ticks = slice(site.first, site.first + site.stride * site.ticks, site.stride)
+        return Outcomes(swept.outcome.reshape(shape), swept.distance[:, ticks], _transient(table.upsets, site))
     table = model.faults(campaign.net, inputs, campaign.population, points_of(block, site))
     rows = session.run(table)
     distance = rows["distance_end"].reshape(shape).max(axis=(0, 1)).T

@@ -21,12 +21,13 @@ Array = NDArray[np.int64]
 @dataclass(frozen=True, eq=False)
 class Clean:
     """`states`: by state, codes that tick t reads, `[T + 1, samples, units]` (the readout reads the last);
-    `held`: by value, `[samples, units]`; `lookups`: by lookup of the step, its operand and its result, each
-    `[T, samples, units]`; `sums`: by map of the step `[T, samples, sums]`, by map of the readout `[samples, sums]`,
-    int32; `outputs`: by output, `[samples, codes]`."""
+    `held`: by value, `[samples, units]`; `drive`: by input and value of the drive, the same, int32;
+    `lookups`: by lookup of the step, its operand and its result, each `[T, samples, units]`; `sums`: by map of the step
+    `[T, samples, sums]`, by map of the readout `[samples, sums]`, int32; `outputs`: by output, `[samples, codes]`."""
 
     states: Mapping[str, Array]
     held: Mapping[str, Array]
+    drive: Mapping[str, NDArray[np.int32]]
     lookups: Mapping[str, tuple[Array, Array]]
     sums: Mapping[str, NDArray[np.int32]]
     outputs: Mapping[str, Array]
@@ -58,6 +59,7 @@ def clean_run(plan: Plan, inputs: Mapping[str, NDArray[np.int64]]) -> Clean:
     machine, every = golden.Machine(net, samples, "dense"), np.arange(samples)
     values: golden.Scope = {name: code[:, 0] for name, code in codes.items()}
     machine.evaluate(net.drive, values, every)
+    drive = {name: np.asarray(code).reshape(samples, -1).astype(np.int32) for name, code in values.items()}
     first = machine.initial(values)
     states = {name: np.concatenate([start[None], run.states[name]]) for name, start in first.items()}
     read = [op for op in plan.step if isinstance(op, ops.Lookup)]
@@ -77,6 +79,7 @@ def clean_run(plan: Plan, inputs: Mapping[str, NDArray[np.int64]]) -> Clean:
     return Clean(
         states={name: v.reshape(*v.shape[:2], -1) for name, v in states.items()},
         held=held,
+        drive=drive,
         lookups={
             name: (_flat([x for x, _ in r], samples), _flat([y for _, y in r], samples)) for name, r in rows.items()
         },

@@ -14,6 +14,7 @@ __all__ = ["Columns", "columns_of"]
 
 _LARGE = (1 << 31) - 1
 """Beyond every code that the kernel holds: states have at most 16 bits, and `add` saturates."""
+_ELSEWHERE = "is no upset of a state, nor of a matrix's weight for the whole run"
 
 Columns = dict[str, NDArray[np.int32]]
 """`sample`, `tick` `[rows]` and the fields of `SLOT` `[rows, slots]`, int32."""
@@ -33,7 +34,7 @@ def columns_of(table: FaultTable, net: IntNet, samples: int, ticks: int) -> tupl
     bits = np.array([net.formats[s.name].bits for s in net.states])
     reach = upsets["flip"] | upsets["one"] | upsets["zero"]
     wrong = [
-        _fault("is no upset of a state", upsets["place"] != Place.STATE, table, owner),
+        _fault(_ELSEWHERE, upsets["place"] != Place.STATE, table, owner),
         _fault("names no state of the net", (upsets["place"] == Place.STATE) & (state < 0), table, owner),
         _fault("is outside its state", (state >= 0) & (upsets["index"] >= sizes[state]), table, owner),
         _fault("disturbs a bit that its word has not", (state >= 0) & (reach >> bits[state] != 0), table, owner),

@@ -1,73 +1,11 @@
-/* Whether two lists are the same, entry by entry: the same sums are evaluated in the same order. */
-DEVICE int same(const struct deviations *a, const struct deviations *b)
-{
-    LANE;
-    PER(i32, apart);
-    LANES L(apart) = 0;
-    UNROLLED
-    for (int s = 0; s < STATES; s++) {
-        if (a->count[s] != b->count[s]) return 0;
-        LANES for (int k = lane; k < a->count[s]; k += 32) L(apart) |= ENTRY_OF(a, s, k) != ENTRY_OF(b, s, k);
-    }
-    return BALLOT(apart) == 0;
-}
-
-DEVICE i32 farthest(const struct deviations *a)
-{
-    LANE;
-    PER(i32, far);
-    LANES L(far) = 0;
-    UNROLLED
-    for (int s = 0; s < STATES; s++)
-        LANES for (int k = lane; k < a->count[s]; k += 32) {
-            i32 d = magnitude(DIFFERENCE(ENTRY_OF(a, s, k)));
-            L(far) = d > L(far) ? d : L(far);
-        }
-    return HIGHEST(far);
-}
-
-/* Every code's deviation, dense. */
-DEVICE void spread(const struct deviations *a, i32 dense, int sign)
-{
-    LANE;
-    UNROLLED
-    for (int s = 0; s < STATES; s++)
-        LANES for (int k = lane; k < a->count[s]; k += 32) {
-            i32 entry = ENTRY_OF(a, s, k);
-            WORD(dense + FIRST(s) + UNIT(entry)) += sign * DIFFERENCE(entry);
-        }
-    SYNC;
-}
-
-DEVICE void cleared(i32 dense)
-{
-    LANE;
-    LANES for (int e = lane; e < UNITS; e += 32) WORD(dense + e) = 0;
-    SYNC;
-}
-
-/* Whether tick t moved a state beyond the tolerance. What counts is what ticks latch: of the flip itself, `old` is null. */
+/* Whether tick t moved a state. What counts is what ticks latch: of the flip itself, `old` is null. */
 DEVICE int moves(const struct net *net, i32 sample, i32 t, i32 dense, const struct deviations *old,
                  const struct deviations *new_)
 {
-    LANE;
     cleared(dense);
     if (old) spread(old, dense, -1);
     spread(new_, dense, 1);
-    PER(i32, beyond);
-    LANES {
-        L(beyond) = 0;
-        for (int e = lane; e < UNITS; e += 32)
-            L(beyond) |= magnitude(WORD(dense + e) + state_code(net, e, sample, t + 1) - state_code(net, e, sample, t)) > TOLERANCE;
-    }
-    int found = BALLOT(beyond) != 0;
-    SYNC;
-    return found;
-}
-
-DEVICE u8 outcome_of(const struct net *net, int wrong, int output, int moving, int rejoin, int near)
-{
-    return net->outcomes[(((wrong * 2 + output) * 2 + moving) * 3 + rejoin + 1) * 2 + near];
+    return beyond(net, sample, t, dense);
 }
 
 /* Flips of states in groups that share sample and tick: tasks of at most TASK flips, taken one behind the other.
@@ -102,7 +40,7 @@ KERNEL follow(const i32 *task_group, const i32 *task_first, i32 tasks, i32 *coun
                 const i32 number = base + lane < stop ? base + lane : stop - 1;
                 L(place) = drawn ? (i32)((u64)philox(seed_low, seed_high, number) * places >> 32) : number;
                 L(element) = place_element[L(place)];
-                L(change) = flipped(net, L(element), place_mask[L(place)], sample, begin);
+                L(change) = changed(net, L(element), 0, place_mask[L(place)], 0, 0, sample, begin);
             }
             const i32 end = stop - base < 32 ? stop - base : 32;
             for (i32 q = 0; q < end; q++) {

@@ -1,4 +1,4 @@
-"""Engine `gpu`: transient upsets of states, many millions a second, on an NVIDIA GPU.
+"""Engine `gpu`: upsets and stuck bits of states and wrong weights, many millions a second, on an NVIDIA GPU.
 
 To cut a transient upset short is lossless: once every state is on the clean run again, so is all that follows. So a
 tile of faults stops when its last row has rejoined.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import Diagnostic
 from ....toolchain.ir import IntNet
+from ..circuit import Circuit
 from ..draw import Draw
 from ..engine import RESULT, Engine, Outcome, Session, Sweep, Tally
 from ..golden_engine import GoldenEngine
@@ -26,9 +27,12 @@ from ..outcome import outcome_table
 from ..table import Fault, FaultTable, Place
 from .clean import Clean, clean_run
 from .columns import columns_of
+from .hold import Holder
 from .plan import Plan, make_plan, refusals
+from .reached import reached
 from .resident import Resident
 from .sweep import Sweeper, flat
+from .wounds import Wounds, lasting, takes, wounds_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +56,50 @@ class GpuSession(Session):
         self.machine = Resident(plan, clean, device)
 
     def run(self, table: FaultTable) -> NDArray[np.void]:
+        held = lasting(table)
+        if not held.any() or self.holder is None:
+            return self._upsets(table)
+        self.check(table)
+        held &= self.takes(table)
+        results = np.zeros(len(table), RESULT)
+        if not held.all():
+            results[~held] = self._upsets(table.take(np.flatnonzero(~held)))
+        if held.any():
+            results[held] = self.holder.rows(self.wounds(table.take(np.flatnonzero(held))))
+        return results
+
+    def everywhere(self, table: FaultTable) -> Sweep | None:
+        if self.holder is None:
+            return None
+        self.check(table)
+        return self.holder.every(self.wounds(table)) if self.takes(table).all() else None
+
+    def check(self, table: FaultTable) -> None:
+        """Raise UsageError for faults that the net has not."""
+        clean = self.clean_codes
+        Circuit.of(self.plan.net).check(table, samples=clean.samples, ticks=clean.ticks)
+
+    def takes(self, table: FaultTable) -> NDArray[np.bool_]:
+        """Which faults the kernel of faults that last takes."""
+        return takes(table, self.plan, self.weights, self.clean_codes.ticks)
+
+    def wounds(self, table: FaultTable) -> Wounds:
+        """Their columns."""
+        return wounds_of(table, self.plan, self.weights)
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """Numbers of the parameters that may be wrong."""
+        return {} if self.holder is None else self.holder.reached.weights
+
+    @cached_property
+    def holder(self) -> Holder | None:
+        """Faults that last, on the device; None for a net that is not written so."""
+        found = reached(self.plan) if flat(self.plan) else None
+        return None if found is None else Holder(self.sweeper, found)
+
+    def _upsets(self, table: FaultTable) -> NDArray[np.void]:
+        """Results of upsets of states in one tick each."""
         import torch
 
         columns, order, slots = columns_of(table, self.plan.net, self.clean_codes.samples, self.clean_codes.ticks)
@@ -128,7 +176,8 @@ class GpuEngine(Engine):
 
     name: ClassVar[str] = "gpu"
     install: ClassVar[str] = "pip install 'eqcompile[torch]' on a machine with an NVIDIA GPU; engine fast needs none"
-    sites: ClassVar[tuple[str, ...]] = ("state",)
+    sites: ClassVar[tuple[str, ...]] = ("state", "weight")
+    usual: ClassVar[tuple[str, ...]] = ("state",)
     alone: ClassVar[bool] = True
 
     def missing(self) -> Sequence[str]:

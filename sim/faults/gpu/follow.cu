@@ -92,7 +92,7 @@ static i32 memory[2 * LISTED + SUMS] __attribute__((aligned(16)));
 #define QUAD(a, state, k) (*(const struct quad *)&ENTRY_OF(a, state, k))
 struct deviations { i32 list, count[STATES], mass[STATES]; };
 
-struct verdict { i32 output, wrong; };
+struct verdict { i32 output, wrong, label; };
 
 /* Philox 4x32 of ten rounds (philox.py): the first word of a counter. */
 DEVICE u32 philox(u32 low, u32 high, u32 counter)

@@ -1,4 +1,4 @@
-"""The plan as CUDA, one warp for each flip: what a net adds to `follow.cu` and `drive.cu`.
+"""The plan as CUDA, one warp for each fault: what a net adds to `follow.cu` and, of flips, to `drive.cu`.
 
 A tick is written where every code of a state follows from sums of states' codes and from codes at the same place. The
 text is also C, for tests where there is no card.
@@ -15,7 +15,7 @@ from ....toolchain.ir.ops import Op
 from .places import Places
 from .plan import Plan
 
-__all__ = ["PANEL", "TASK", "Text", "flat", "text_of"]
+__all__ = ["PANEL", "TASK", "FollowWriter", "Text", "flat", "text_of"]
 
 PANEL = 256
 """Sums that a warp adds at once, eight a lane."""
@@ -50,21 +50,27 @@ def flat(plan: Plan) -> bool:
         if op.out in plan.matrices and plan.resolve(op.reads[0]) not in states:
             return False
     ends = [(plan.step, s.update) for s in plan.net.states] + [(plan.readout, o.value) for o in plan.net.outputs]
-    writer = _Writer(plan, {})
+    writer = FollowWriter(plan, {})
     alike = all(plan.sizes[op.out] == plan.sizes[end] for block, end in ends for op in writer.slice(end, block))
     return alike and max(plan.sizes[n] for n in states) <= _MOST_UNITS
 
 
 def text_of(plan: Plan, types: dict[tuple[str, str], str], samples: int) -> Text:
     """The text of a plan that is `flat`. `types`: C types of arrays that are not i32."""
-    return _Writer(plan, types).text(samples)
+    return FollowWriter(plan, types).text(samples)
 
 
 def _panels(units: int) -> int:
     return -(-units // PANEL)
 
 
-class _Writer(Places):
+class FollowWriter(Places):
+    """What else deviates than states, and how, says a class below this one (`hold_source.py`)."""
+
+    driver = "drive.cu"
+    wound = ""
+    """A parameter more of functions that compute."""
+
     def text(self, samples: int) -> Text:
         slices = [self.slice(s.update, self.plan.step) for s in self.plan.net.states]
         maps = [[op for op in part if op.out in self.plan.matrices] for part in slices]
@@ -73,8 +79,8 @@ class _Writer(Places):
         functions = [
             *self.codes(),
             *(self.update(k, slices[k]) for k in range(len(self.states))),
-            *(self.slacks() if slack else ()),
-            self.tick(maps, direct, slack=slack),
+            *(self.slacks(slices[0]) if slack else ()),
+            self.tick(slices, direct, slack=slack),
             self.read_out(),
         ]
         packed = list(dict.fromkeys(op.out for part in maps for op in part))
@@ -86,12 +92,11 @@ class _Writer(Places):
         numbers = {
             "STATES": len(self.states),
             "UNITS": self.first[-1],
-            "TICKS": schedule.steps,
-            "TOLERANCE": schedule.tolerance,
             "LISTED": self.start[-1],
             "SUMS": sums,
             "TASK": TASK,
         }
+        numbers |= {"TICKS": schedule.steps, "TOLERANCE": schedule.tolerance}
         lines = [f"#define {name} {value}" for name, value in numbers.items()]
         for name, ends in (("FIRST", self.first), ("START", self.start)):
             choices = " : ".join(f"(s) == {k} ? {first}" for k, first in enumerate(ends[:-1]))
@@ -99,11 +104,33 @@ class _Writer(Places):
         rows = [*self.states, *self.made, *self.plan.held]
         largest = (schedule.steps + 1) * samples * PANEL * max(_panels(self.plan.sizes[n]) for n in rows)
         lines.append(f"#define INDEX {'u32' if largest < 1 << 32 else 'i64'}")
-        lines.append(_resource("follow.cu"))
-        lines += self.structure(words if shared else {}, slack=slack)
-        lines += functions
-        lines.append(_resource("drive.cu"))
+        lines += [resource("follow.cu"), *self.head(), *self.structure(words if shared else {}, slack=slack)]
+        lines += [*functions, resource("lists.cu"), resource(self.driver)]
         return Text("\n".join(lines), tuple(self.pointers), shared, 2 * self.start[-1] + sums, slack)
+
+    def head(self) -> Iterator[str]:
+        """What stands between `follow.cu` and the functions of the net."""
+        yield from ()
+
+    def struck(self, number: int, part: Sequence[Op]) -> Iterator[str]:
+        """Declarations in the tick of a state: `hot`, a unit that is computed in any case, and what `summed` reads."""
+        yield from ()
+
+    def hot(self, number: int, part: Sequence[Op]) -> str:
+        """Whether the unit of a bit of `mask` is computed in any case: a statement."""
+        return ""
+
+    def summed(self, k: int, op: Op) -> str:
+        """What is added to what deviates of sum k at unit i."""
+        return ""
+
+    def read_struck(self, op: Op) -> Iterator[str]:
+        """Statements behind the sum of a map of the readout at unit i."""
+        yield from ()
+
+    def beside(self, part: Sequence[Op], unit: str) -> list[tuple[str, str]]:
+        """More arguments of an update: their names, and what they are at a unit."""
+        return []
 
     def row(self, name: str, unit: str, words: int) -> str:
         """Eight weights of a lane in the column of a unit."""
@@ -148,17 +175,17 @@ class _Writer(Places):
     # Functions
 
     def codes(self) -> Iterator[str]:
-        """Codes of the fault-free run of an element of the states, and what a flip changes of one."""
+        """Codes of the fault-free run of an element of the states, and by how much upsets put off one that is `off`."""
         yield "DEVICE i32 state_code(const struct net *net, i32 e, i32 sample, i32 t)\n{"
         for k, name in enumerate(self.states):
             yield f"    if (e < {self.first[k + 1]}) return {self.state(name, f'e - {self.first[k]}', 't')};"
         yield "    return 0;\n}"
-        yield "DEVICE i32 flipped(const struct net *net, i32 e, i32 mask, i32 sample, i32 t)\n{"
-        yield "    const i32 code = state_code(net, e, sample, t);"
+        yield "DEVICE i32 changed(const struct net *net, i32 e, i32 off, i32 flip, i32 one, i32 zero,"
+        yield "                   i32 sample, i32 t)\n{\n    const i32 code = state_code(net, e, sample, t);"
         for k, name in enumerate(self.states):
             fmt = self.plan.net.formats[name]
             ones, sign = (1 << fmt.bits) - 1, 1 << (fmt.bits - 1)
-            word = f"((code & {ones}) ^ mask)"
+            word = f"(((((code + off) & {ones}) ^ flip) | one) & ~zero)"
             read = f"({word} ^ {sign}) - {sign}" if fmt.signed else word
             yield f"    if (e < {self.first[k + 1]}) return {read} - code;"
         yield "    return 0;\n}"
@@ -166,15 +193,16 @@ class _Writer(Places):
     def update(self, number: int, part: Sequence[Op]) -> str:
         """The code that a tick gives unit i of a state; `sum_`: what deviates of each sum, `own_`: of each state."""
         update = self.plan.net.states[number].update
-        arguments = "".join(f", i32 {a}" for a in self.inputs(update, part))
+        arguments = "".join(f", i32 {a}" for a in [*self.inputs(update, part), *(a for a, _ in self.beside(part, "i"))])
         lines = [f"DEVICE i32 update{number}(const struct net *net, i32 sample, i32 t, i32 i{arguments})\n{{"]
         lines += [f"    {line}" for op in part for line in self.operation(op, "sum", "t")]
-        return "\n".join([*lines, f"    return {self.value(update, 't')};\n}}"])
+        return "\n".join([*lines, f"    return {self.latched(number, self.value(update, 't'))};\n}}"])
 
-    def slacks(self) -> Iterator[str]:
+    def slacks(self, part: Sequence[Op]) -> Iterator[str]:
         """For every tick, sample and unit: how far its sum may fall and rise without changing its code."""
         units = self.plan.sizes[self.states[0]]
         pad = PANEL * _panels(units)
+        rest = ", 0" * len(self.beside(part, "i"))
         yield "KERNEL slacks(NET_ARGUMENTS)\n{"
         yield "    const struct net whole = NET_VALUES, *net = &whole;"
         yield f"    const i64 all = (i64)TICKS * samples * {pad};"
@@ -182,24 +210,25 @@ class _Writer(Places):
         yield f"        const i32 i = index % {pad}, sample = index / {pad} % samples, t = index / {pad} / samples;"
         yield "        i32 down = 0, up = 0;"
         yield f"        if (i < {units}) {{"
-        yield "            const i32 code = update0(net, sample, t, i, 0);"
-        yield "            while (down < 192 && update0(net, sample, t, i, -down - 1) == code) down++;"
-        yield "            while (up < 192 && update0(net, sample, t, i, up + 1) == code) up++;"
+        yield f"            const i32 code = update0(net, sample, t, i, 0{rest});"
+        yield f"            while (down < 192 && update0(net, sample, t, i, -down - 1{rest}) == code) down++;"
+        yield f"            while (up < 192 && update0(net, sample, t, i, up + 1{rest}) == code) up++;"
         yield "        }"
         yield "        net->low[index] = down; net->high[index] = up;"
         yield f"        net->low_quick[index] = 128 + (down < {_QUICK - 1} ? down : {_QUICK - 1});"
         yield f"        net->high_quick[index] = 128 + (up < {_QUICK - 1} ? up : {_QUICK - 1});"
         yield "    }\n}"
 
-    def tick(self, maps: Sequence[Sequence[Op]], direct: Sequence[bool], *, slack: bool) -> str:
+    def tick(self, slices: Sequence[Sequence[Op]], direct: Sequence[bool], *, slack: bool) -> str:
         lines = ["DEVICE int tick(const struct net *net, i32 sample, i32 t, i32 sums, const struct deviations *old,"]
-        lines += ["                struct deviations *new_)\n{", "    LANE;", "    int deviates = 0;"]
-        for number, (part, whole) in enumerate(zip(maps, direct, strict=True)):
+        lines += [f"                struct deviations *new_{self.wound})\n{{", "    LANE;", "    int deviates = 0;"]
+        for number, (part, whole) in enumerate(zip(slices, direct, strict=True)):
             body = self.state_tick(number, part, whole=whole, slack=slack)
             lines += ["    {", *(f"        {line}" for line in body), "    }"]
         return "\n".join([*lines, "    SYNC;", "    return deviates;\n}"])
 
-    def state_tick(self, number: int, part: Sequence[Op], *, whole: bool, slack: bool) -> Iterator[str]:
+    def state_tick(self, number: int, whole_part: Sequence[Op], *, whole: bool, slack: bool) -> Iterator[str]:
+        part = [op for op in whole_part if op.out in self.plan.matrices]
         size = self.plan.sizes[self.states[number]]
         panels, words = _panels(size), _panels(size) * PANEL // 4
         starts = []
@@ -250,6 +279,7 @@ class _Writer(Places):
             yield f"            const i32 to = sums + {starts[k]} + 256 * p + 8 * lane;"
             yield "            UNROLLED for (int j = 0; j < 8; j++) WORD(to + j) = total[j];"
             yield "        }\n    }\n    SYNC;\n}"
+        yield from self.struck(number, whole_part)
         yield "int count = 0;"
         yield "PER(i32, mass);"
         yield "LANES L(mass) = 0;"
@@ -283,6 +313,7 @@ class _Writer(Places):
                 beyond = "s < -(i32)net->low[at + j] || s > (i32)net->high[at + j]" if slack else "s != 0"
                 yield f"                if ({beyond}) L(mask) |= MASK(j);"
                 yield "            }\n        }"
+            yield self.hot(number, whole_part)
         yield "    }"
         yield "    for (;;) {"
         yield "        if (!BALLOT_BITS(mask)) break;"
@@ -298,8 +329,9 @@ class _Writer(Places):
         for k in range(len(part)):
             held = f"BYTE(h ? LK(a{k}, 2 * p + 1) : LK(a{k}, 2 * p), j)"
             yield f"                const i32 s{k} = quick{k} ? {held} : WORD(sums + {starts[k]} + i);"
-            arguments.append(f"s{k}")
+            arguments.append(f"s{k}{self.summed(k, part[k])}")
         arguments += [f"deviation(old, {self.states.index(n)}, i)" for n in self.own(number)]
+        arguments += [there for _, there in self.beside(whole_part, "i")]
         given = "".join(f", {a}" for a in arguments)
         following = self.state(self.states[number], "i", "(t + 1)")
         yield f"                L(apart) = update{number}(net, sample, t, i{given}) - {following};"
@@ -318,8 +350,9 @@ class _Writer(Places):
 
     def read_out(self) -> str:
         """Whether outputs differ where states deviate, and whether the label does."""
-        lines = ["DEVICE struct verdict read_out(const struct net *net, i32 sample, const struct deviations *old)\n{"]
-        lines += ["    LANE;", "    struct verdict found = {0, 0};", "    const i32 t = TICKS;"]
+        lines = ["DEVICE struct verdict read_out(const struct net *net, i32 sample, const struct deviations *old"]
+        lines += [f"                                {self.wound})\n{{", "    LANE;", "    const i32 t = TICKS;"]
+        lines.append("    struct verdict found = {0, 0, net->label[sample]};")
         label = self.plan.label
         for o in self.plan.net.outputs:
             name, size = self.plan.resolve(o.value), self.plan.sizes[o.value]
@@ -338,6 +371,8 @@ class _Writer(Places):
                     weight = f"net->{self.pointer('column', op.out)}[UNIT(entry) * {outputs} + i]"
                     lines.append(f"                sum_{self.id(op.out)} += DIFFERENCE(entry) * {weight};")
                     lines.append("            }")
+                    lines += [f"            {line}" for line in self.read_struck(op)]
+            lines += [f"            const i32 {held} = {there};" for held, there in self.beside(part, "i")]
             lines += [
                 f"            const i32 own_{k} = deviation(old, {k}, i);"
                 for k, n in enumerate(self.states)
@@ -345,20 +380,20 @@ class _Writer(Places):
             ]
             lines += [f"            {line}" for op in part for line in self.operation(op, "sum", "t")]
             lines.append(f"            const i32 code = {self.value(o.value, 't')};")
-            lines.append(
-                f"            L(differs) |= code != net->{self.pointer('answer', o.name)}[sample * {size} + i];"
-            )
+            usual = f"net->{self.pointer('answer', o.name)}[sample * {size} + i]"
+            lines.append(f"            L(differs) |= code != {usual};")
             lines.append("            if (code > L(best)) { L(best) = code; L(index) = i; }")
             lines.append("        }")
             lines.append("        found.output |= BALLOT(differs) != 0;")
             if label is not None and label[0] == name:
                 lines.append("        const i32 most = HIGHEST(best);")
                 lines.append("        LANES if (L(best) != most) L(index) = 0x7fffffff;")
-                lines.append("        found.wrong = LOWEST(index) != net->label[sample];")
+                lines.append("        found.label = LOWEST(index);")
+                lines.append("        found.wrong = found.label != net->label[sample];")
                 label = None
             lines.append("    }")
         return "\n".join([*lines, "    return found;\n}"])
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")

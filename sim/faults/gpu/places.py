@@ -55,7 +55,7 @@ class Places:
         """Statements that compute an operation at place i; `sums`: how what deviates of sums is named."""
         out = self.id(op.out)
         if op.out in self.plan.matrices:
-            yield f"const i32 {out} = {self.sum(op.out, tick)} + {sums}_{out};"
+            yield f"const i32 {out} = {self.stated(op, f'{self.sum(op.out, tick)} + {sums}_{out}')};"
             return
         before, code = expression(
             op,
@@ -66,7 +66,15 @@ class Places:
         )
         if before:
             yield before
-        yield f"const i32 {out} = {code};"
+        yield f"const i32 {out} = {self.stated(op, code)};"
+
+    def stated(self, op: Op, code: str) -> str:
+        """The code of a result; here no disturbance takes one out of the range that is proved."""
+        return code
+
+    def latched(self, number: int, code: str) -> str:
+        """The code that a state takes from that of its update; the same holds of it."""
+        return code
 
     # Names
 

@@ -18,16 +18,16 @@ from ....toolchain.ir import Interval, IntNet, ops, verify
 from ....toolchain.ir.ops import Op
 from ....toolchain.passes import Analysis, linear_taps
 
-__all__ = ["ELEMENTWISE", "Plan", "make_plan", "refusals"]
+__all__ = ["ELEMENTWISE", "INT32", "WORD", "Plan", "make_plan", "reach", "refusals"]
 
 ELEMENTWISE = (
     *(ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Greater, ops.Select),
     *(ops.Rescale, ops.Lookup, ops.Interpolate, ops.DampFixed),
 )
-_WORD = 1 << 62
+WORD = 1 << 62
 """Products stay below it, so that a rounding constant fits beside them in 64 bits."""
 _INT8 = 127
-_INT32 = (1 << 31) - 1
+INT32 = (1 << 31) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class _Planner:
                     return f"its weights reach {largest}, the matrix units take 8 bits"
                 if isinstance(op, ops.Linear) and len(self.types[x].shape) != 1:
                     return f"its operand has {len(self.types[x].shape)} axes, this engine takes 1"
-                if ranges[op.out].magnitude > _INT32:
+                if ranges[op.out].magnitude > INT32:
                     return f"its sums reach {ranges[op.out].magnitude}, the matrix units hold 32 bits"
             case ops.Reduce(x=x, kind=kind):
                 if self.sizes[op.out] != 1 or kind == "mean":
@@ -125,8 +125,8 @@ class _Planner:
                 wrong = [n for n in op.reads if self.is_operand(op, n) and self.sizes[n] not in entries]
                 if wrong:
                     return f"operand {wrong[0]} has {self.sizes[wrong[0]]} codes beside {self.sizes[op.out]}"
-                if _reach(self.net, op, self.ranges) > _WORD:
-                    return f"it reaches {_reach(self.net, op, self.ranges)} inside, a word holds {_WORD}"
+                if reach(self.net, op, self.ranges) > WORD:
+                    return f"it reaches {reach(self.net, op, self.ranges)} inside, a word holds {WORD}"
             case _:
                 return "this engine has no such operation"
         return ""
@@ -150,7 +150,7 @@ class _Planner:
             held=tuple(dict.fromkeys(n for n in reads if n not in made)),
             matrices={op.out: linear_taps(net, op).dense().astype(np.int8) for op in (*step, *readout) if _is_map(op)},
             sizes=self.sizes,
-            wide=frozenset(op.out for op in (*step, *readout) if _reach(net, op, self.ranges) > _INT32),
+            wide=frozenset(op.out for op in (*step, *readout) if reach(net, op, self.ranges) > INT32),
         )
 
 
@@ -158,7 +158,7 @@ def _is_map(op: Op) -> bool:
     return isinstance(op, (ops.Linear, ops.Stencil))
 
 
-def _reach(net: IntNet, op: Op, ranges: Mapping[str, Interval]) -> int:
+def reach(net: IntNet, op: Op, ranges: Mapping[str, Interval]) -> int:
     """The largest number that computing an elementwise operation meets."""
     match op:
         case ops.Rescale(x=x, multiplier=m, shift=k):

@@ -53,6 +53,7 @@ class Resident:
             "codes": lambda name: _narrowest(clean.states[name]),
             "sum": lambda name: _narrowest(clean.sums[name]),
             "entries": lambda name: _narrowest(plan.params[name]),
+            "origin": lambda name: _narrowest(clean.drive[name]),
             "fixed": lambda name: _narrowest(clean.held[name]),
             "packed": lambda name: _packed(plan.matrices[name]),
             "column": lambda name: plan.matrices[name].T,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from ....toolchain.arrays import Array
 from ..draw import Draw
 from ..engine import Outcome
-from .follow_source import PANEL, TASK, flat, text_of
+from .follow_source import PANEL, TASK, Text, flat, text_of
 from .program import THREADS, Program
 from .resident import Resident
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Drawn", "Sweeper", "flat"]
+__all__ = ["Drawn", "Prepared", "Sweeper", "flat"]
 
 _SHARED = 220 * 1024
 """Bytes of shared memory of a block."""
+Prepared = tuple[Program, "list[Tensor | int]", dict[str, int]]
+"""A program, its last arguments, and how it is launched."""
 _C = {"int8": "i8", "int16": "i16", "int32": "i32", "uint32": "u32"}
 
 
@@ -58,6 +60,7 @@ class Sweeper:
             outcomes.reshape(-1).to(torch.uint8).contiguous(),
             self.samples,
         ]
+        self.filled = False
 
     def there(self, column: Array) -> Tensor:
         """A column on the device, int32."""
@@ -66,29 +69,35 @@ class Sweeper:
         return torch.from_numpy(np.ascontiguousarray(column, np.int32)).to(self.device)
 
     @cached_property
-    def compiled(self) -> tuple[Program, list[Tensor | int], dict[str, int]]:
-        """The program, its last arguments, and how it is launched."""
+    def compiled(self) -> Prepared:
+        """The program of flips."""
+        return self.prepared(lambda types: text_of(self.machine.plan, types, self.samples))
+
+    @cached_property
+    def slack(self) -> list[Tensor]:
+        """Of each tick, sample and unit how far its sum may fall and rise, which the kernel `slacks` fills in."""
         import torch
 
-        machine = self.machine
-        plan = machine.plan
-        arrays = text_of(plan, {}, self.samples).arrays
-        held = [machine.array(*key) for key in arrays]
+        units = self.machine.plan.sizes[self.machine.plan.net.states[0].name]
+        size = self.ticks * self.samples * (-(-units // PANEL) * PANEL)
+        return [torch.empty(size, dtype=torch.uint8, device=self.device) for _ in range(4)]
+
+    def prepared(self, write: Callable[[dict[tuple[str, str], str]], Text]) -> Prepared:
+        """The program that `write` writes of C types of arrays, ready to be launched."""
+        import torch
+
+        arrays = write({}).arrays
+        held = [self.machine.array(*key) for key in arrays]
         types = {
             key: "u32" if key[0] == "packed" else _C[str(tensor.dtype).removeprefix("torch.")]
             for key, tensor in zip(arrays, held, strict=True)
         }
-        text = text_of(plan, types, self.samples)
+        text = write(types)
         program = Program(text.text, self.device)
-        slack: list[Tensor] = []
-        if text.slack:
-            units = plan.sizes[plan.net.states[0].name]
-            pad = -(-units // PANEL) * PANEL
-            size = self.ticks * self.samples * pad
-            slack = [torch.empty(size, dtype=torch.uint8, device=self.device) for _ in range(4)]
-        arguments: list[Tensor | int] = [*self.fixed, *slack, *held]
-        if text.slack:
+        arguments: list[Tensor | int] = [*self.fixed, *(self.slack if text.slack else ()), *held]
+        if text.slack and not self.filled:
             program.run("slacks", arguments, blocks=4096, threads=256, shared=0)
+            self.filled = True
         warps = min(THREADS // 32, (_SHARED // 4 - text.shared_words) // text.warp_words)
         blocks = 1
         if self.device != "cpu":
