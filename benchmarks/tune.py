@@ -13,6 +13,7 @@ in the loss and without, beside the same training without the bound: what each c
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -106,8 +107,8 @@ def measure(task: Task, weights: str, state_bits: int) -> dict[str, Any]:
     }
 
 
-def price(file: str) -> list[list[str]]:
-    """Rows of COSTS: a ternary training under the bound and the margin, and what leaves out one or both."""
+def price(file: str) -> list[dict[str, Any]]:
+    """A ternary training under the bound and the margin, and what leaves out one or both: a row each."""
     _, imported, train, test, options = digits(file)
     asked = TuneOptions(
         quantize=QuantizeOptions(weights="ternary"), max_lipschitz=BOUND, margin=MARGIN, skip_cost=False, **options
@@ -122,15 +123,27 @@ def price(file: str) -> list[list[str]]:
     )
     say("")
     before = lower(imported.net, asked.quantize, calibration=train.arrays).net
-    rows = {"before training": Alternative({"test": tuned.accuracy["test"]["before"]}, certify(before).bound)}
-    rows[f"L at most {BOUND}, margin {MARGIN:g}"] = Alternative({"test": tuned.accuracy["test"]["after"]}, tuned.bound)
-    rows |= tuned.others
-    accuracies = ("diverged" if "test" not in r.accuracy else f"{r.accuracy['test']:.4f}" for r in rows.values())
+    trainings = {"before training": Alternative({"test": tuned.accuracy["test"]["before"]}, certify(before).bound)}
+    kept = Alternative({"test": tuned.accuracy["test"]["after"]}, tuned.bound)
+    trainings |= {f"L at most {BOUND}, margin {MARGIN:g}": kept, **tuned.others}
     facts = results.net_facts(name, tuned.net)
     return [
-        [name, f"{facts['density']:.1%}", title, f"{r.bound:.4f}", accuracy]
-        for (title, r), accuracy in zip(rows.items(), accuracies, strict=True)
+        {
+            "net": name,
+            "training": title,
+            "density": facts["density"],
+            "L": t.bound if math.isfinite(t.bound) else None,
+            "test": t.accuracy.get("test"),
+        }
+        for title, t in trainings.items()
     ]
+
+
+def costs(r: Mapping[str, Any]) -> list[str]:
+    """A row of `price` as COSTS has it."""
+    bound = "none" if r["L"] is None else f"{r['L']:.4f}"
+    accuracy = "diverged" if r["test"] is None else f"{r['test']:.4f}"
+    return [r["net"], f"{r['density']:.1%}", r["training"], bound, accuracy]
 
 
 def cells(r: Mapping[str, Any]) -> list[str]:
@@ -148,6 +161,23 @@ def say(line: str, end: str = "\n") -> None:
     sys.stderr.flush()
 
 
+def record(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Record rows of `measure` and of `price`, and those of earlier runs that they do not replace."""
+    every = results.joined("tune", rows, ("net", "weights", "state_bits", "training"), folder)
+    words = (
+        "`benchmarks/tune.py`: accuracy of the integers before and after `eqtune`, on whole test sets; the options "
+        "were chosen on training images alone:"
+    )
+    blocks = [
+        results.text(words),
+        results.table(COLUMNS, [cells(r) for r in every if "training" not in r]),
+        results.text(COSTS_TEXT),
+        results.table(COSTS, [costs(r) for r in every if "training" in r]),
+    ]
+    older = results.older("tune", folder)
+    results.record("tune", "Fine-tuning", blocks, data=every, older=older, folder=folder)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, metavar="MNIST.npz", help="x_train, x_test, y_train, y_test, as Keras's")
@@ -157,19 +187,10 @@ def main() -> int:
     chosen = parser.parse_args()
     tasks = [digits()] if chosen.mnist is None else [digits(), mnist(chosen.mnist)]
     rows = [measure(task, *row) for task in tasks for row in ROWS if chosen.only in row[0]]
-    shown = [cells(row) for row in rows]
-    sys.stdout.write(table(tuple(COLUMNS), shown) + "\n")
-    words = (
-        "`benchmarks/tune.py`: accuracy of the integers before and after `eqtune`, on whole test sets; the options "
-        "were "
-        "chosen on training images alone:"
-    )
-    blocks = [results.text(words), results.table(COLUMNS, shown)]
-    if not chosen.skip_bounds:
-        costs = [row for file in BOUNDED for row in price(file)]
-        sys.stdout.write(table(tuple(COSTS), costs) + "\n")
-        blocks += [results.text(COSTS_TEXT), results.table(COSTS, costs)]
-    results.record("tune", "Fine-tuning", blocks, data=rows, folder=chosen.out)
+    prices = [] if chosen.skip_bounds else [row for file in BOUNDED for row in price(file)]
+    sys.stdout.write(table(tuple(COLUMNS), [cells(row) for row in rows]) + "\n")
+    sys.stdout.write(table(tuple(COSTS), [costs(row) for row in prices]) + "\n")
+    record([*rows, *prices], chosen.out)
     return 0 if all(row["met"] for row in rows) else 1
 
 
