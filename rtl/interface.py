@@ -33,9 +33,11 @@ from .harden.tmr import merge_control
 
 __all__ = [
     "MAX_SCHEDULE",
+    "MEMORY_PAGE",
     "Engine",
     "EngineSignature",
     "Port",
+    "memory_pins",
     "port_of",
     "refusals",
     "schedule_refusals",
@@ -55,6 +57,9 @@ million LUTs of large FPGAs."""
 
 MASK_BITS = 64
 """Bits of what an injection port does to a word."""
+
+MEMORY_PAGE = 4096
+"""Bytes: no AXI burst crosses a multiple of it, and weights in a memory outside begin at one."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,14 @@ def trace_layout(states: Sequence[tuple[str, int, Format]]) -> data.StructLayout
     )
 
 
+def memory_pins(bits: int) -> dict[str, In | Out]:
+    """Signals of an AXI4 read master with `bits` bits of data and 32 of an address, by name without a prefix."""
+    address = {"arid": 1, "araddr": 32, "arlen": 8, "arsize": 3, "arburst": 2, "arcache": 4, "arprot": 3, "arvalid": 1}
+    answer = {"rid": 1, "rdata": bits, "rresp": 2, "rlast": 1, "rvalid": 1}
+    pins: dict[str, In | Out] = {name: Out(width) for name, width in address.items()}
+    return pins | {"arready": In(1), "rready": Out(1)} | {name: In(width) for name, width in answer.items()}
+
+
 class EngineSignature(wiring.Signature):
     """Ports of an engine.
 
@@ -117,6 +130,10 @@ class EngineSignature(wiring.Signature):
 
     `read_*` exist with `readback`: while `read_memory` is not 0 the engine stands still, as in a restart, and two
     clocks after each of its inputs `read_data` is 32 bits of a word of that memory (`read_part`, `read_address`).
+
+    `m_axi_*` exist with `memory_bits`: an AXI4 read master (`memory_pins`) for weights in a memory outside, which begin
+    at page `weights_base`. `weights_crc`: CRC-32 of those that the image is for. `memory_failed`: RRESP of a beat that
+    was an error, 0 while there is none; the engine then stands still until `restart`.
 
     `trace_*` exist if `traced`: in a clock with `trace_end`, `trace_codes` holds every state after the tick that ends,
     which belongs to frame number `trace_frame` where there are frames.
@@ -148,9 +165,10 @@ class EngineSignature(wiring.Signature):
         frames: bool = False,
         image: bool = False,
         readback: bool = False,
+        memory_bits: int = 0,
     ) -> None:
         self.x_port, self.y_port, self.traced, self.states = x, y, traced, tuple(states)
-        self.frames, self.image, self.readback = frames, image, readback
+        self.frames, self.image, self.readback, self.memory_bits = frames, image, readback, memory_bits
         members: dict[str, In | Out] = {
             "x": In(stream.Signature(unsigned(x.format.bits * x.beat))),
             "y": Out(stream.Signature(unsigned(y.format.bits * y.beat))),
@@ -169,6 +187,9 @@ class EngineSignature(wiring.Signature):
             members |= {"image_steps": Out(16), "image_tolerance": Out(16)}
         if readback:
             members |= {"read_memory": In(8), "read_part": In(16), "read_address": In(32), "read_data": Out(32)}
+        if memory_bits:
+            members |= {"weights_base": In(20), "weights_crc": Out(32), "memory_failed": Out(2)}
+            members |= {f"m_axi_{name}": pin for name, pin in memory_pins(memory_bits).items()}
         if inject:
             members |= {"inject_enable": In(1), "inject_event": In(1), "inject_arm": In(1)}
             members |= {"inject_word": In(16), "inject_unit": In(16), "inject_tick": In(16)}
@@ -280,10 +301,11 @@ class Engine(wiring.Component):
         image: bool = False,
         readback: bool = False,
         frames: bool = False,
+        memory_bits: int = 0,
         formats: tuple[Format, Format] | None = None,
     ) -> None:
         """The ports of an engine for `net`. `formats`: of codes that enter and leave, wider than the net's own.
-        `frames`: it takes sequences, whether the net does or not."""
+        `frames`: it takes sequences, whether the net does or not. `memory_bits`: of a beat of the memory outside."""
         self.net = net
         sizes = Analysis.of(net).sizes
         inputs = [(i.name, prod(i.shape)) for i in net.inputs]
@@ -304,6 +326,7 @@ class Engine(wiring.Component):
                 frames=frames or net.schedule.frames,
                 image=image,
                 readback=readback,
+                memory_bits=memory_bits,
             )
         )
 
@@ -342,6 +365,10 @@ class Engine(wiring.Component):
     @abstractmethod
     def describe(self) -> dict[str, JSON]:
         """Figures of the engine, `arch` the first."""
+
+    def memory_bytes(self, net: IntNet) -> bytes:
+        """What the memory outside holds for `net`; empty for an engine without one."""
+        return b""
 
     def load_words(self, net: IntNet) -> list[int]:
         """The 32-bit words of all weights in the order of `load_address` from 0.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["HARDENED", "ID", "IMAGES", "LOADING", "READING", "SEQUENCES", "Register", "Row", "rows"]
+__all__ = ["EXTERNAL", "HARDENED", "ID", "IMAGES", "LOADING", "READING", "SEQUENCES", "Register", "Row", "rows"]
 
 ID = 0x45514331
 """`EQC1`, what register ID reads."""
@@ -33,6 +33,11 @@ class Register(IntEnum):
 
     Cores whose memories can be read back have READ_MEMORY: which memory, and which 32 bits of its words; while it is
     not 0 the core takes no sample. READ_ADDRESS: of the next word; READ_DATA: reading it adds one to the address.
+
+    Cores with weights in a memory outside have WEIGHTS_BASE: the address where they begin, a multiple of 4096, which
+    stays as it is while a sample runs; and WEIGHTS_CRC: CRC-32 of the bytes that must be there. STATUS bit 2: the
+    memory has answered with an error, bits 4 and 5: with which (RRESP); the core takes no sample until a soft reset or
+    an image.
     """
 
     ID = 0x00
@@ -55,6 +60,8 @@ class Register(IntEnum):
     READ_MEMORY = 0x44
     READ_ADDRESS = 0x48
     READ_DATA = 0x4C
+    WEIGHTS_BASE = 0x50
+    WEIGHTS_CRC = 0x54
 
 
 HARDENED = (Register.FAULTS, Register.CORRECTED, Register.DETECTED)
@@ -65,6 +72,8 @@ SEQUENCES = (Register.FRAMES,)
 """Registers of cores that take sequences of frames."""
 READING = (Register.READ_MEMORY, Register.READ_ADDRESS, Register.READ_DATA)
 """Registers of cores whose memories can be read back."""
+EXTERNAL = (Register.WEIGHTS_BASE, Register.WEIGHTS_CRC)
+"""Registers of cores whose weights are in a memory outside."""
 LOADING = (Register.LOAD_ADDRESS, Register.LOAD_DATA)
 """Registers of cores whose weights are in a memory."""
 
@@ -112,12 +121,21 @@ _MEANINGS: Mapping[Register, tuple[str, str]] = {
     Register.READ_MEMORY: (_BOTH, _READ_MEMORY),
     Register.READ_ADDRESS: (_BOTH, "of the word that is read next"),
     Register.READ_DATA: (_READ, "32 bits of that word; adds one to READ_ADDRESS"),
+    Register.WEIGHTS_BASE: (_BOTH, "address of the weights in memory, a multiple of 4096; not while a sample runs"),
+    Register.WEIGHTS_CRC: (
+        _READ,
+        "CRC-32 of weights.bin of the image that is held; the memory is not checked",
+    ),
 }
 
 _OF_IMAGES: Mapping[Register, tuple[str, str]] = {
     Register.LOAD_ADDRESS: (_BOTH, "of the next word of an image; an image begins with word 0"),
     Register.LOAD_DATA: (_WRITE, "takes a word of an image and adds one to the address"),
 }
+
+_FAILS = """\
+; bit 2: the memory of the weights has answered with an error, and the core takes no sample until a soft reset or an \
+image; bits 4, 5: with which, RRESP: 2 SLVERR, 3 DECERR"""
 
 
 def rows(
@@ -130,13 +148,17 @@ def rows(
     flags: Sequence[str] | None,
     frames: bool = False,
     readback: bool = False,
+    external: bool = False,
 ) -> tuple[Row, ...]:
     """The registers of a core, by address. `loads`: whether weights can be loaded; `image`: as images; `flags`: what
     the bits of FAULTS say, None for a core that has no such registers; `frames`: whether it takes sequences;
-    `readback`: whether its memories can be read."""
+    `readback`: whether its memories can be read; `external`: whether it reads weights from a memory outside."""
     has = {HARDENED: flags is not None, LOADING: loads, IMAGES: image, SEQUENCES: frames, READING: readback}
+    has[EXTERNAL] = external
     absent = [register for registers, there in has.items() if not there for register in registers]
     meanings = {**_MEANINGS, **(_OF_IMAGES if image else {})}
+    if external:
+        meanings[Register.STATUS] = (_READ, _BUSY + _FAILS)
     bits = ", ".join(f"bit {i}: {flag}" for i, flag in enumerate(flags or ()))
     values = {"id": identity, "steps": steps, "tolerance": tolerance, "flags": bits}
     return tuple(

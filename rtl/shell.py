@@ -9,12 +9,13 @@ inject_* ───────────► engine     (absent without saboteu
 
 from __future__ import annotations
 
-from amaranth import Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from eqcompile.toolchain.ir import Schedule
 
+from .failure import MemoryFailure
 from .harden.guard import Guard
 from .harden.tmr import merge_control
 from .interface import Engine, Port
@@ -89,6 +90,10 @@ class Shell(wiring.Component):
     idle again. So the engine's run ends within the bound of `harden.watchdog` whatever the reader does, and its frame
     with the last of `Port.beats` beats that the reader takes.
 
+    An engine that reads weights from a memory outside gives up a sample when that answers with an error: what was
+    offered is taken, the result frame ends with zeros and TUSER 0, what is left of the input frame is dropped, and no
+    sample begins until a soft reset or an image.
+
     No READY depends on a VALID of the same clock: address and data of a write are taken together, one clock after both
     are there.
     """
@@ -131,6 +136,8 @@ class Shell(wiring.Component):
         members |= {name: inner.members[name] for name in self.traced}
         self.injected = tuple(name for name in inner.members if name.startswith("inject_"))
         members |= {name: inner.members[name] for name in self.injected}
+        self.streamed = tuple(name for name in inner.members if name.startswith("m_axi_"))
+        members |= {name: inner.members[name] for name in self.streamed}
         self.loads = "load_data" in inner.members
         self.guard = Guard(span=engine.watched_span) if "harden_idle" in inner.members else None
         self.restart = Signal(name="restart")
@@ -138,6 +145,7 @@ class Shell(wiring.Component):
         self.stalled = Signal(name="stalled")
         self.closing = Signal(name="closing")
         """A result waits for its reader; a soft reset has cut off a result, whose frame is being filled up."""
+        self.failure = MemoryFailure() if self.streamed else None
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -156,6 +164,9 @@ class Shell(wiring.Component):
             m.d.comb += Value.cast(getattr(self, name)).eq(Value.cast(getattr(self.engine, name)))
         for name in self.injected:
             m.d.comb += getattr(self.engine, name).eq(getattr(self, name))
+        for name in self.streamed:
+            mine, its = getattr(self, name), getattr(self.engine, name)
+            m.d.comb += its.eq(mine) if self.signature.members[name].flow == In else mine.eq(its)
         return merge_control(m, voted=self.engine.voted)
 
     def _input(self, m: Module, errors: Signal) -> None:
@@ -167,6 +178,8 @@ class Shell(wiring.Component):
         passing = ~(filling | cutting | self.engine.restart)
         if self.guard is not None:
             passing &= ~self.guard.closing
+        if self.failure is not None:
+            passing &= ~self.failure.any
         last = Signal()
         m.d.comb += [
             last.eq(index == last_index),
@@ -185,8 +198,11 @@ class Shell(wiring.Component):
             m.d.control += cutting.eq(0)
         with m.If(self.engine.restart):
             m.d.control += [index.eq(0), filling.eq(0), cutting.eq(0)]
+        inside = (index != 0) & ~filling & ~cutting
+        if self.failure is not None:
+            with m.If(self.failure.spoils):
+                m.d.control += cutting.eq(inside | cutting)
         if self.guard is not None:
-            inside = (index != 0) & ~filling & ~cutting
             m.d.comb += self.guard.begins.eq(index == 0)
             with m.If(self.guard.abort):
                 m.d.control += cutting.eq(inside | cutting)
@@ -218,7 +234,10 @@ class Shell(wiring.Component):
                     m.d.sync += results.eq(results + 1)
                     m.d.control += made.eq(self.m_axis_tuser)
         # What a soft reset cut off.
-        with m.If(self.restart & (index != 0)):
+        cuts_off = self.restart & (index != 0)
+        if self.failure is not None:
+            cuts_off = cuts_off | self.failure.spoils
+        with m.If(cuts_off):
             m.d.control += self.closing.eq(1)
         with m.Elif(ended):
             m.d.control += self.closing.eq(0)
@@ -265,6 +284,8 @@ class Shell(wiring.Component):
         asked = Signal(name="asked")
         # Not while a beat is offered: AXI takes no offer back.
         acts = asked & ~self.stalled
+        if self.failure is not None:
+            acts = acts | self.failure.watch(m, engine, asked, self.restart, self.stalled)
         load_address = Signal(len(engine.load_address) if self.loads else 0, name="load_address")
         m.d.comb += [engine.steps.eq(steps), engine.tolerance.eq(tolerance), engine.restart.eq(self.restart)]
         if self.guard is not None:
@@ -289,6 +310,12 @@ class Shell(wiring.Component):
         }
         if self.loads:
             readable[Register.LOAD_ADDRESS] = load_address
+        base = Signal(20, name="weights_base")
+        if self.failure is not None:
+            failed = self.failure.any, Const(0, 1), self.failure.response
+            readable[Register.STATUS] = Cat(readable[Register.STATUS], *failed)
+            readable |= {Register.WEIGHTS_BASE: Cat(Const(0, 12), base), Register.WEIGHTS_CRC: engine.weights_crc}
+            m.d.comb += engine.weights_base.eq(base)
         if engine.signature.image:
             readable |= {Register.IMAGE: engine.image_status, Register.IMAGE_CRC: engine.image_crc}
         if engine.signature.frames:
@@ -350,6 +377,10 @@ class Shell(wiring.Component):
                     with m.Case(Register.READ_ADDRESS):
                         m.d.sync += accepted
                         reading.goto(data)
+                if self.failure is not None:
+                    with m.Case(Register.WEIGHTS_BASE), m.If(~engine.busy & (data[:12] == 0)):
+                        m.d.sync += accepted
+                        m.d.control += base.eq(data[12:])
                 if self.loads:
                     with m.Case(Register.LOAD_ADDRESS), m.If(data[len(load_address) :] == 0):
                         m.d.sync += accepted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import zip_longest
 from math import prod
@@ -54,7 +54,7 @@ class Port:
 @dataclass(frozen=True)
 class Description:
     """`features`: what the pipeline has. `nesting`: loops that are open at once. `run_words`: of one column of weights.
-    `preset`: banks with parameters."""
+    `preset`: banks with parameters. `external`: weights are read from a memory outside, `beat_bytes` for a word."""
 
     core: Core
     features: Features
@@ -63,6 +63,7 @@ class Description:
     preset: tuple[int, ...]
     x: Port
     y: Port
+    external: bool = False
 
     @classmethod
     def of(cls, program: Program, net: IntNet) -> Description:
@@ -99,6 +100,7 @@ class Description:
             tuple(sorted({*mine.preset, *other.preset})),
             mine.x.joined(other.x),
             mine.y.joined(other.y),
+            mine.external,
         )
 
     def renumbered(self, places: Mapping[int, int]) -> Description:
@@ -118,7 +120,14 @@ class Description:
                 features[name] = moved(getattr(self.features, name))
         core = Core(**{**vars(self.core), "banks": tuple(banks)})
         preset = tuple(sorted(places[n] for n in self.preset))
-        return Description(core, _features(features), self.nesting, self.run_words, preset, self.x, self.y)
+        parts = {"features": _features(features), "preset": preset}
+        return replace(self, core=core, **parts)  # type: ignore[arg-type]
+
+    @property
+    def beat_bytes(self) -> int:
+        """A power of two, 4 at least: one beat of the bus holds one word of weights."""
+        bits = self.core.lanes * self.core.code_bits + self.core.group_bits
+        return max(4, 1 << (-(-bits // 8) - 1).bit_length())
 
     @property
     def digest(self) -> int:
@@ -129,6 +138,7 @@ class Description:
         """As a JSON object."""
         features: dict[str, JSON] = {n: _plain(getattr(self.features, n)) for n in _names()}
         others: dict[str, JSON] = {"nesting": self.nesting, "run_words": self.run_words, "preset": list(self.preset)}
+        others |= {"external": True} if self.external else {}
         return {"core": encode(self.core), "features": features, **others, "x": encode(self.x), "y": encode(self.y)}
 
     @classmethod
@@ -136,7 +146,7 @@ class Description:
         """Raises ReadError: it is not what `to_json` writes."""
         parts = decode_as(Mapping[str, JSON], value, where)
         names = {f.name for f in fields(cls)}
-        if set(parts) != names:
+        if set(parts) | {"external"} != names:
             raise ReadError(f"{where} has the fields {', '.join(sorted(parts))}, must have {', '.join(sorted(names))}")
         known = decode_as(Mapping[str, JSON], parts["features"], f"{where}.features")
         hints = get_type_hints(Features)
@@ -154,6 +164,7 @@ class Description:
             tuple(decode_as(int, n, f"{where}.preset") for n in parts["preset"]),  # type: ignore[union-attr]
             decode_as(Port, parts["x"], f"{where}.x"),
             decode_as(Port, parts["y"], f"{where}.y"),
+            decode_as(bool, parts.get("external", False), f"{where}.external"),
         )
 
 

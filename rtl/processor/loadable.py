@@ -12,6 +12,8 @@
 | last | CRC-32 (as in zlib, of little-endian words) of all before it |
 
 An entry of a parameter begins with a word of its own: the bank in the upper 8 bits, the address in the others.
+
+A core with weights in a memory outside has one entry of weights, the CRC-32 of what that memory holds (`memory_of`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .encoding import record_bits
 from .image import Image
 from .isa import VERSION
 
-__all__ = ["MAGIC", "Fault", "Header", "Layout", "Section", "image_of", "words_of"]
+__all__ = ["MAGIC", "Fault", "Header", "Layout", "Section", "image_of", "memory_of", "words_of"]
 
 MAGIC = 0x45515049
 BANK_SHIFT = 24
@@ -94,12 +96,13 @@ class Layout:
         preset = [core.banks[n] for n in description.preset]
         bits = (
             record_bits(core),
-            core.lanes * core.code_bits + core.group_bits,
+            32 if description.external else core.lanes * core.code_bits + core.group_bits,
             weight_bits + run_bits,
             core.table_bits,
             max((b.bits for b in preset), default=1),
         )
-        room = core.program_words, core.weight_words, core.column_words, core.table_words, sum(b.words for b in preset)
+        weights = 1 if description.external else core.weight_words
+        room = core.program_words, weights, core.column_words, core.table_words, sum(b.words for b in preset)
         return cls(bits, room, weight_bits)
 
     def words(self, section: Section) -> int:
@@ -115,7 +118,7 @@ class Layout:
 def words_of(image: Image, description: Description, schedule: Schedule, inputs: int, outputs: int) -> list[int]:
     """The words of an image for the core of a description. `inputs`, `outputs`: beats of a sample."""
     layout = Layout.of(description)
-    sections = _sections(image, layout)
+    sections = _sections(image, layout, description)
     head = [MAGIC, VERSION, description.digest, schedule.steps | schedule.tolerance << 16, inputs, outputs]
     head += [len(entries) for entries in sections]
     body = b"".join(
@@ -127,15 +130,22 @@ def words_of(image: Image, description: Description, schedule: Schedule, inputs:
     return [*words, crc_of(words)]
 
 
+def memory_of(image: Image, description: Description) -> bytes:
+    """What the memory outside holds from its base on: the weight words of an image, each in a beat, little-endian."""
+    size = description.beat_bytes
+    return b"".join(word.to_bytes(size, "little") for word in image.weights)
+
+
 def crc_of(words: Sequence[int]) -> int:
     """CRC-32 of words."""
     return zlib.crc32(np.array(words, "<u4").tobytes())
 
 
-def _sections(image: Image, layout: Layout) -> list[list[int]]:
+def _sections(image: Image, layout: Layout, description: Description) -> list[list[int]]:
     tables = [int(code) & (1 << layout.bits[Section.TABLES]) - 1 for code in image.tables]
     rows = [int(first) | int(count) - 1 << layout.weight_bits for first, count in image.columns]
-    return [list(image.program), list(image.weights), rows, tables, list(_parameters(image))]
+    weights = [zlib.crc32(memory_of(image, description))] if description.external else list(image.weights)
+    return [list(image.program), weights, rows, tables, list(_parameters(image))]
 
 
 def _parameters(image: Image) -> Iterator[int]:
@@ -146,8 +156,9 @@ def _parameters(image: Image) -> Iterator[int]:
             yield bank << BANK_SHIFT | base + k | (int(code) & mask) << 32
 
 
-def image_of(words: Sequence[int], description: Description) -> Image:
-    """The image that words hold, as a core reads them. Raises ValueError: they are no image for it."""
+def image_of(words: Sequence[int], description: Description, memory: bytes = b"") -> Image:
+    """The image that words hold, as a core reads them, with the contents of a `memory` outside. Raises ValueError: they
+    are no image for it, or the memory is another one's."""
     layout, core = Layout.of(description), description.core
     head = [int(w) for w in words[: len(Header)]]
     if head[:3] != [MAGIC, VERSION, description.digest] or crc_of(words[:-1]) != words[-1]:
@@ -159,6 +170,12 @@ def image_of(words: Sequence[int], description: Description) -> Image:
         runs = [words[at + k * step : at + (k + 1) * step] for k in range(count)]
         entries.append([sum(int(w) << 32 * k for k, w in enumerate(run)) for run in runs])
         at += step * count
+    if description.external:
+        if entries[Section.WEIGHTS] != [zlib.crc32(memory)]:
+            raise ValueError("the memory does not hold the weights of the image")
+        size, mask = description.beat_bytes, (1 << core.lanes * core.code_bits + core.group_bits) - 1
+        beats = (memory[k : k + size] for k in range(0, len(memory), size))
+        entries[Section.WEIGHTS] = [int.from_bytes(beat, "little") & mask for beat in beats]
     columns = [(row & (1 << layout.weight_bits) - 1, (row >> layout.weight_bits) + 1) for row in entries[2]]
     held = {}
     for entry in entries[4]:

@@ -28,6 +28,7 @@ def register_rows(shell: Shell) -> tuple[Row, ...]:
         flags=FLAGS if shell.guard is not None else None,
         frames=shell.engine.signature.frames,
         readback=shell.engine.signature.readback,
+        external=shell.engine.signature.memory_bits > 0,
     )
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from rtl_mutants import rewritten
 
-__all__ = ["ALLOCATION", "CORE", "LOADER", "SIMULATOR", "Change", "changed"]
+__all__ = ["ALLOCATION", "CORE", "LOADER", "READER", "SIMULATOR", "Change", "changed"]
 
 
 @dataclass(frozen=True)
@@ -150,3 +150,14 @@ LOADER = of(
     ("an entry too few", "self.index.eq(self.place)", "self.index.eq(self.place - 1)"),
 )
 """What takes images; judged by images of two nets, foreign ones and damaged ones."""
+
+READER = of(
+    "hardware.reader",
+    ("bursts over a page", "whole.eq(BURST - at[:size])", "whole.eq(BURST)"),
+    ("offers taken back", 'with m.If(pins["arready"]):', "with m.If(1):"),
+    ("lengths too large", "beats.eq(length - 1)", "beats.eq(length)"),
+    ("words of before a restart", "dropping.eq(1)]", "dropping.eq(0)]"),
+    ("base left out", "(self.base << 12 - shift) + at", "at"),
+    ("errors unseen", 'self.failed.eq(pins["rresp"])', "self.failed.eq(0)"),
+)
+"""What reads weights from a memory outside; judged by codes, the rules of its bus, and errors."""

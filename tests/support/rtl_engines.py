@@ -146,9 +146,12 @@ def simulate(
     restart_at: int | None = None,
     limit: int = 20000,
     timed: bool = False,
+    beside: Callable[[Any], Any] | None = None,
+    base: int = 0,
 ) -> Seen:
     """Feed all samples, read all results; `stall` says for each clock and port whether it waits. With `restart_at` the
-    engine is restarted in that clock and everything is fed again."""
+    engine is restarted in that clock and everything is fed again. `beside`: a process that runs along, of
+    a memory whose weights begin at `base`."""
     samples = len(next(iter(inputs.values())))
     frames = next(iter(inputs.values())).shape[1] if net.schedule.frames else 1
     codes = np.concatenate([inputs[i.name].reshape(samples * frames, -1) for i in net.inputs], axis=1)
@@ -167,6 +170,8 @@ def simulate(
         ctx.set(engine.tolerance, net.schedule.tolerance if tolerance is None else tolerance)
         if net.schedule.frames:
             ctx.set(engine.frames, frames)
+        if base:
+            ctx.set(engine.weights_base, base >> 12)
         sent, pins = 0, Pins(ctx)
         padded = np.pad(codes, ((0, 0), (0, -given.count % given.beat)), constant_values=-1) & mask
         beats = padded.reshape(-1, given.beat).tolist()
@@ -217,6 +222,8 @@ def simulate(
     simulator = Simulator(engine)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
+    if beside is not None:
+        simulator.add_testbench(beside, background=True)
     simulator.run()
     split, at = [], 0
     for count in made:

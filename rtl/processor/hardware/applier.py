@@ -1,30 +1,43 @@
 """Adds weight columns times differences to sums: a word of all lanes a clock.
 
 word of a list ──► event ──► row of the column table ──► words of the column ──► word of the sums += products
+                                                         └──► (a memory outside) ──┘
 """
 
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
 
+from ...memory import Ram
 from ..encoding import Opcode
 from .memories import Memories
 from .nest import LoopNest
 from .pipeline import Pipeline
+from .reader import Reader
 from .record import Record
 from .tokens import choose
 
 __all__ = ["Applier"]
 
+RUNS = 32
+"""Columns whose words are asked for, and that wait for them."""
 STAGES = 3
 """Clocks from the address of a weight to its sum."""
 
 
 class Applier:
     """Runs the apply instruction whose record is there in a clock with `start`; `idle` when its last sum is written. An
-    event that the pipeline lists meanwhile counts."""
+    event that the pipeline lists meanwhile counts. `reader`: of weights in a memory outside."""
 
-    def __init__(self, m: Module, memories: Memories, pipeline: Pipeline, word: Value, kernels: bool) -> None:
+    def __init__(
+        self,
+        m: Module,
+        memories: Memories,
+        pipeline: Pipeline,
+        word: Value,
+        kernels: bool,
+        reader: Reader | None = None,
+    ) -> None:
         self.m, self.memories, self.core = m, memories, memories.core
         self.start, self.idle, self.busy = Signal(name="apply_start"), Signal(), Signal()
         register = Signal(len(word), name="apply_record")
@@ -35,7 +48,7 @@ class Applier:
         self.next_base = Signal(self.core.address_bits, name="next_base")
         self.next_change = Signal(memories.difference, name="next_change")
         self._fetch(pipeline, Record(self.core, word).of(Opcode.APPLY, "list"), kernels)
-        self._add()
+        self._add(*(self._resident() if reader is None else self._streamed(reader)))
 
     def field(self, name: str) -> Value:
         return self.record.of(Opcode.APPLY, name)
@@ -111,7 +124,9 @@ class Applier:
             m.d.control += [offset.eq(offset + 1), known.eq(~kernel.last)]
         return offset, known, kernel.last
 
-    def _add(self) -> None:
+    def _resident(self) -> tuple[Value, Value, Value, Value | None]:
+        """Words of the runs from the weight memory: whether there is one, the sums and the difference that it is for,
+        and whether more may come."""
         m, core, memories = self.m, self.core, self.memories
         active = Signal(name="active")
         address, more = Signal(memories.weight_bits, name="weight"), Signal(memories.run_bits, name="more")
@@ -129,6 +144,65 @@ class Applier:
             row = memories.columns.read_data
             m.d.control += [active.eq(1), address.eq(row[: memories.weight_bits]), more.eq(row[memories.weight_bits :])]
             m.d.control += [base.eq(self.next_base), change.eq(self.next_change)]
+        return active, base, change, None
+
+    def _streamed(self, reader: Reader) -> tuple[Value, Value, Value, Value]:
+        """The same from a memory outside: runs are asked for as long as there is room, and wait in a queue until their
+        words come."""
+        m, core, memories = self.m, self.core, self.memories
+        bits = len(self.next_change)
+        queue = Ram(width=memories.run_bits + core.address_bits + bits, depth=RUNS, holds=True)
+        m.submodules.runs = queue
+        waiting, head, active = (
+            Signal(range(RUNS + 1), name="runs_waiting"),
+            Signal(name="run_next"),
+            Signal(name="active"),
+        )
+        come, gone = Signal(range(RUNS), name="run_in"), Signal(range(RUNS), name="run_out")
+        more, single = Signal(memories.run_bits, name="more"), Signal(name="run_single")
+        base, change = Signal(core.address_bits, name="base"), Signal(memories.difference, name="difference")
+        row, word = memories.columns.read_data, Signal(name="word_goes")
+        first, length = row[: memories.weight_bits], row[memories.weight_bits :]
+        begins, moves, ended = Signal(), Signal(), word & (more == 0)
+        if not core.forwards:
+            # A run of one word ends with the group that the next one begins with.
+            ended = ended & ~single
+        m.d.comb += [
+            self.taken.eq(self.ready & reader.free & (waiting != RUNS)),
+            reader.start.eq(self.taken),
+            reader.first.eq(first),
+            reader.more.eq(length),
+            queue.write_enable.eq(self.taken),
+            queue.write_address.eq(come),
+            queue.write_data.eq(Cat(length, self.next_base, self.next_change)),
+            begins.eq(head & (~active | ended)),
+            moves.eq((waiting != 0) & (~head | begins)),
+            queue.read_address.eq(gone),
+            queue.read_enable.eq(moves),
+            word.eq(active & reader.available),
+            reader.take.eq(word),
+            memories.weights.read_address.eq(reader.read_address),
+            memories.weights.write_address.eq(reader.write_address),
+            memories.weights.write_data.eq(reader.write_data),
+            memories.weights.write_enable.eq(reader.write_enable),
+        ]
+        m.d.control += [
+            waiting.eq(waiting + self.taken - moves),
+            come.eq(come + self.taken),
+            gone.eq(gone + moves),
+            head.eq(moves | (head & ~begins)),
+        ]
+        with m.If(word):
+            m.d.control += [more.eq(more - 1), active.eq(more != 0)]
+        with m.If(begins):
+            run = queue.read_data
+            count, place = run[: memories.run_bits], run[memories.run_bits : memories.run_bits + core.address_bits]
+            m.d.control += [active.eq(1), more.eq(count), single.eq(count == 0), base.eq(place)]
+            m.d.control += change.eq(run[memories.run_bits + core.address_bits :].as_signed())
+        return word, base, change, active | head | (waiting != 0) | reader.going
+
+    def _add(self, active: Value, base: Value, change: Value, coming: Value | None) -> None:
+        m, core, memories = self.m, self.core, self.memories
         live, bases, changes = [Value.cast(active)], [Value.cast(base)], [Value.cast(change)]
         for k in range(STAGES):
             flag, later = Signal(name=f"applies_{k}"), Signal(core.address_bits, name=f"base_{k}")
@@ -155,7 +229,7 @@ class Applier:
         self.follows = Signal(name="group_follows")
         if core.forwards:
             m.d.control += self.follows.eq(self.reads & self.writes & (self.group == self.write_group))
-        m.d.comb += self.busy.eq(Cat(*live).any())
+        m.d.comb += self.busy.eq(Cat(*live, *([] if coming is None else [coming])).any())
 
     def _product(self, code: Value, change: Value) -> Value:
         if self.core.code_bits > 2:

@@ -17,6 +17,7 @@ from .loader import Loader
 from .memories import Memories
 from .pipeline import Pipeline
 from .readback import Readback
+from .reader import BUFFER, Reader
 from .record import Record
 from .tokens import choose
 
@@ -25,7 +26,7 @@ __all__ = ["Logic"]
 
 class Logic:
     """Builds the module `m` of an engine that starts with a program, on the core of a description, and whose memories
-    `loader` writes, and `readback` reads."""
+    `loader` writes, and `readback` reads; `reader`: of weights in a memory outside, None where the core has them."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Logic:
         description: Description,
         loader: Loader,
         readback: Readback | None = None,
+        reader: Reader | None = None,
     ) -> None:
         image, features = program.image, description.features
         self.engine, self.core, self.features = engine, image.core, features
@@ -42,9 +44,9 @@ class Logic:
         self.schedule = Schedule(m, engine)
         self.word = Signal(record_bits(self.core), name="record")
         self.record = Record(self.core, self.word)
-        self.memories = Memories(m, image, features, description.run_words)
+        self.memories = Memories(m, image, features, description.run_words, 0 if reader is None else BUFFER)
         self.pipeline = Pipeline(m, engine, self.memories, features, self.word, self.schedule.tolerance)
-        self.applier = Applier(m, self.memories, self.pipeline, self.word, features.kernels)
+        self.applier = Applier(m, self.memories, self.pipeline, self.word, features.kernels, reader)
         self.clearing = Signal(name="clearing")
         self.clear_bank = Signal(4, name="clear_bank")
         self.clear_address = Signal(self.core.address_bits, name="clear_address")

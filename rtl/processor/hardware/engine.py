@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import get_args
 
@@ -17,14 +18,16 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 from ...control import restarted
 from ...harden.tmr import merge_control
 from ...interface import Engine, foreseen_refusals, schedule_refusals
+from ..compiler import Program
 from ..costs import listing
 from ..description import Description, program_of
 from ..fit import fit
 from ..isa import Repeats
-from ..loadable import Layout, words_of
+from ..loadable import Layout, memory_of, words_of
 from .core import Logic
 from .loader import Loader
 from .readback import Readback
+from .reader import Reader
 
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
@@ -47,7 +50,7 @@ def foresee(needs: Requirements) -> list[Diagnostic]:
 
 class ProcessorEngine(Engine):
     """One net on a processor that is sized for it and for the cores `also`; it starts with the net's image, and takes
-    others at run time.
+    others at run time. `external`: weights are read from a memory outside.
 
     Raises UnsupportedError: the net has a schedule beyond the registers, or a core has other lanes.
     """
@@ -63,13 +66,15 @@ class ProcessorEngine(Engine):
         width: int = 1,
         also: Sequence[Description] = (),
         readback: bool = False,
+        external: bool = False,
     ) -> None:
         self.refuse(list(schedule_refusals(net)))
         program, own = program_of(net, lanes, width)
+        own = replace(own, external=external)
         self.description = reduce(Description.joined, also, own)
         self.program = fit(program, own, self.description, net.name) if also else program
         x, y = self.description.x, self.description.y
-        layout = Layout.of(self.description)
+        layout, external = Layout.of(self.description), self.description.external
         super().__init__(
             net,
             beat=x.beat,
@@ -80,8 +85,10 @@ class ProcessorEngine(Engine):
             image=True,
             readback=readback,
             frames=Repeats.FRAMES in self.description.features.repeats,
+            memory_bits=8 * self.description.beat_bytes if external else 0,
             formats=(Format.holding(x.lo, x.hi), Format.holding(y.lo, y.hi)),
         )
+        self.reader = Reader(self.description) if external else None
         self.loader = Loader(self.description, self.load_words(net))
         self.readback = Readback(self.description) if readback else None
 
@@ -92,6 +99,8 @@ class ProcessorEngine(Engine):
     def describe(self) -> dict[str, JSON]:
         core = self.description.core
         sizes: dict[str, JSON] = {"lanes": core.lanes, "width": core.width, "axes": core.axes, "banks": len(core.banks)}
+        if self.description.external:
+            sizes |= {"memory_bus_bits": self.signature.memory_bits, "memory_words": core.weight_words}
         return {"arch": self.architecture, **sizes}
 
     @property
@@ -107,12 +116,18 @@ class ProcessorEngine(Engine):
         return listing(self.program)
 
     def load_words(self, net: IntNet) -> list[int]:
-        program, needs = program_of(net, self.description.core.lanes, self.description.core.width)
-        fitted = fit(program, needs, self.description, net.name)
+        fitted, needs = self._fitted(net)
         return words_of(fitted.image, self.description, net.schedule, needs.x.beats, needs.y.beats)
 
+    def memory_bytes(self, net: IntNet) -> bytes:
+        return memory_of(self._fitted(net)[0].image, self.description) if self.description.external else b""
+
+    def _fitted(self, net: IntNet) -> tuple[Program, Description]:
+        program, needs = program_of(net, self.description.core.lanes, self.description.core.width)
+        return fit(program, needs, self.description, net.name), needs
+
     def build(self) -> Module:
-        self.logic = Logic(self, self.program, self.description, self.loader, self.readback)
+        self.logic = Logic(self, self.program, self.description, self.loader, self.readback, self.reader)
         m, loader = self.logic.m, self.loader
         m.d.comb += [
             loader.enable.eq(self.load_enable),
@@ -139,4 +154,12 @@ class ProcessorEngine(Engine):
             m.d.sync += self.readback.word.eq(self.readback.chosen)
             stopped = stopped | self.readback.holds
         m.submodules.logic = restarted(self.build(), stopped)
+        if (reader := self.reader) is not None:
+            # Beside it: the bus goes on, whatever was dropped.
+            m.submodules.reader = reader
+            m.d.comb += [reader.flush.eq(stopped), reader.base.eq(self.weights_base)]
+            m.d.comb += [self.memory_failed.eq(reader.failed), self.weights_crc.eq(self.loader.weights_crc)]
+            for name, pin in reader.pins.items():
+                port, given = getattr(self, f"m_axi_{name}"), self.signature.members[f"m_axi_{name}"].flow.name == "In"
+                m.d.comb += pin.eq(port) if given else port.eq(pin)
         return merge_control(m, voted=False)

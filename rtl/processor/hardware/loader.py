@@ -36,7 +36,7 @@ class Loader(Elaboratable):
     `held`: the core has a whole image and may run; from the last word of a good header up to a right CRC it has none.
     `fault`: why the last image was refused (`loadable.Fault`). `crc`: of the image that is held. `x_last`, `y_last`:
     numbers of the last code that enters and leaves in a sample. `begins`: an image is held from the next clock on, with
-    `steps` and `tolerance`.
+    `steps` and `tolerance`. `weights_crc`: of what a memory outside must hold, None where the core has the weights.
 
     The core starts with an image of `words`.
     """
@@ -56,6 +56,8 @@ class Loader(Elaboratable):
         self.y_last = Signal(range(max(description.y.beats, 2)), init=words[Header.OUTPUTS] - 1, name="y_last")
         self.begins = Signal(name="image_begins")
         self.steps, self.tolerance = Signal(16, name="image_steps"), Signal(16, name="image_tolerance")
+        preset_crc = words[len(Header) + self.layout.words(Section.PROGRAM) * words[Header.PROGRAM]]
+        self.weights_crc = Signal(32, init=preset_crc, name="weights_crc") if description.external else None
         self.write, self.section = Signal(name="write"), Signal(range(len(Section)), name="section")
         self.index = Signal(range(max(self.layout.room) + 1), name="index")
         self.codes = description.x.beats, description.y.beats
@@ -156,7 +158,12 @@ class Loader(Elaboratable):
 
     def connect(self, m: Module, memories: Memories) -> None:
         """Write the memories from here; to be called when everything else that writes them is there."""
-        targets = [(Section.PROGRAM, memories.program), (Section.WEIGHTS, memories.weights)]
+        targets = [(Section.PROGRAM, memories.program)]
+        if self.weights_crc is None:
+            targets.append((Section.WEIGHTS, memories.weights))
+        else:
+            with m.If(self.write & (self.section == Section.WEIGHTS)):
+                m.d.sync += self.weights_crc.eq(self.of(Section.WEIGHTS))
         targets += [(Section.COLUMNS, memories.columns)]
         targets += [(Section.TABLES, ram) for ram in (*memories.tables, *memories.slopes)]
         for section, ram in targets:

@@ -18,9 +18,10 @@ class Memories:
     """`banks`: one memory each, a word of which is `width` words of the bank, of sums that of all lanes. `counts`: of
     words in each list, which stand from `bases` on: differences of `width` entries, a bit for each of several that says
     whether it changed, column and place. `difference`: shape of what an event adds. `tables`, `slopes`: a copy for each
-    entry that is taken in a clock. `run_words`: of one column of weights, at most."""
+    entry that is taken in a clock. `run_words`: of one column of weights, at most. `buffer`: words that `weights` holds
+    of a memory outside; 0 where it holds all of them."""
 
-    def __init__(self, m: Module, image: Image, features: Features, run_words: int) -> None:
+    def __init__(self, m: Module, image: Image, features: Features, run_words: int, buffer: int = 0) -> None:
         self.m, self.image, self.core, self.features = m, image, image.core, features
         core = self.core
         self.width = core.width
@@ -35,15 +36,16 @@ class Memories:
         self.flag_bits = core.width if core.width > 1 else 0
         event_bits = bits * core.width + self.flag_bits + self.column_bits + self.place_bits
         self.events = self._ram(m, "events", event_bits, sum(core.lists), holds=True)
-        words = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
-        self.tables = self._tables(m, "table", words) if features.tables else []
-        self.slopes = self._tables(m, "slopes", words) if features.slopes else []
+        entries = [int(w) & (1 << core.table_bits) - 1 for w in image.tables]
+        self.tables = self._tables(m, "table", entries) if features.tables else []
+        self.slopes = self._tables(m, "slopes", entries) if features.slopes else []
         self.weight_bits = max((core.weight_words - 1).bit_length(), 1)
         self.run_bits = max(run_words - 1, 1).bit_length()
         rows = [int(first) | int(count) - 1 << self.weight_bits for first, count in image.columns]
         self.columns = self._ram(m, "columns", self.weight_bits + self.run_bits, core.column_words, rows, holds=True)
         width = core.lanes * core.code_bits + core.group_bits
-        self.weights = self._ram(m, "weights", width, core.weight_words, image.weights)
+        words = () if buffer else image.weights
+        self.weights = self._ram(m, "weights", width, buffer or core.weight_words, words)
         self.program = self._ram(m, "program", record_bits(core), core.program_words, image.program)
 
     def _ram(

@@ -73,9 +73,10 @@ class Readback:
 
     def to_json(self, memories: Memories) -> JsonObject:
         """What a host needs to compare memories with an image: for each section but the last its memories (all hold the
-        same) and the words of an entry; for each bank with parameters its memory, the words of a code, and how many
-        entries stand in a word."""
-        copies = [[1], [2], [3], [4 + k for k in range(len(memories.tables) + len(memories.slopes))]]
+        same; none of weights in a memory outside) and the words of an entry; for each bank with parameters its memory,
+        the words of a code, and how many entries stand in a word."""
+        weights = [] if self.description.external else [2]
+        copies = [[1], weights, [3], [4 + k for k in range(len(memories.tables) + len(memories.slopes))]]
         sections: list[JSON] = [
             {"memories": [*numbers], "words": self.layout.words(section)}
             for section, numbers in zip(Section, copies, strict=False)
