@@ -1,13 +1,15 @@
 """Faults that last, on a card: every wrong weight bit and every stuck bit with every image, and upsets of neighbours.
 
     PYTHONPATH=src python benchmarks/faults_hold.py card --net net.onnx --codes codes.npz [--out DIR]
-    python benchmarks/faults_hold.py record --net net.onnx --card faults_hold.json
+    eqfault exhaust net.onnx --model seu --sites weight --engine gpu --inputs test.npz --limit 500 -o weights
+    python benchmarks/faults_hold.py record --net net.onnx --card faults_hold.json \\
+        [--report weights/report.json --seconds S]
 
 `net.onnx` is the saved integer net, `codes.npz` its input codes. `card` needs a CUDA device. Before anything is timed,
 `--checked` drawn faults of each population are compared with engine `fast`, every column; then wrong kernels are tried,
 each of which must give another row. Ends with 1 if a row differs or a wrong kernel is not noticed. Seconds are by the
 host's clock, the card synchronised, of one run after one of 64 faults: injection, classification and counting on the
-card. `record` writes the rows of RESULTS from what `card` wrote.
+card. `record` writes the rows of RESULTS from what `card` wrote; `--seconds` is the wall-clock of the second command.
 """
 
 from __future__ import annotations
@@ -176,12 +178,20 @@ def recorded(options: argparse.Namespace) -> int:
         first = found["worst"][0]
         places = f"{found['silent_places']:,} of {found['places']:,}", f"{found['half']:,}"
         speed = f"{found['seconds']:.2f} s", f"{rate:,.0f} M/s"
-        worst.append([name, *speed, *places, f"`{first['fault']}`", f"{first['images']:,}"])
+        worst.append([name, *speed, *places, f"`{first['fault']}`".replace("|", "\\|"), f"{first['images']:,}"])
     what = (
-        f"Every wrong weight bit and every stuck bit of {card['net']} with every image, on one {card['card']}. Before, "
+        f"Every wrong weight bit and every stuck bit of mnist_layered with every image, on one {card['card']}. Before, "
         f"{card['compared']:,} drawn faults were compared with engine fast, all columns: {card['differ']} differ; of "
         f"{card['mutants']} wrong kernels {len(card['unnoticed'])} went unnoticed."
     )
+    if options.report is not None:
+        report = json.loads(options.report.read_text(encoding="utf-8"))
+        what += (
+            f" `eqfault exhaust` of the weights with engine {report['engine']} and {report['samples']:,} images: "
+            f"{report['faults']:,} faults in {options.seconds:.0f} s from start to end, {report['bytes'] / 1e6:.1f} MB."
+        )
+        card["command"] = {key: report[key] for key in ("engine", "samples", "faults", "outcomes", "bytes")}
+        card["command"]["seconds"] = options.seconds
     seen = {"a fault": "", "site": "", "images": "", "faults": "simulated"} | dict.fromkeys(
         ("masked", "healed", "near", "silent", "silent share"), "simulated"
     )
@@ -204,6 +214,8 @@ def main() -> int:
     card.add_argument("--checked", type=int, default=CHECKED)
     card.add_argument("--out", type=Path, default=Path())
     record.add_argument("--card", type=Path, required=True)
+    record.add_argument("--report", type=Path)
+    record.add_argument("--seconds", type=float)
     record.add_argument("--folder", type=Path, default=results.FOLDER)
     options = parser.parse_args()
     return on_card(options) if options.mode == "card" else recorded(options)
