@@ -199,16 +199,19 @@ def begin(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
 def resume(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
     """Run what a campaign in `folder` and its baselines still lack, and write the report; `show`: progress."""
     from eqcompile.sim.campaign import api
+    from eqcompile.sim.campaign.run import State
 
     from .report.campaign import write
 
     with progress_if(show, "fault") as progress:
-        api.resume(
-            folder,
-            scheduler=workers.scheduler,
-            workers=workers.workers,
-            progress=lambda name, state: progress(name or "faults", state.faults, state.plan.size),
-        )
+
+        def tell(name: str, state: State) -> None:
+            if state.preparing:
+                progress(f"engine {state.preparing} is compiled, once for this machine", 0, 0)
+            else:
+                progress(name or "faults", state.faults, state.plan.size)
+
+        api.resume(folder, scheduler=workers.scheduler, workers=workers.workers, progress=tell)
     write(folder)
 
 

@@ -14,6 +14,9 @@ Progress = Callable[[str, int, int], None]
 _QUIET_S = 10.0
 """Seconds between two lines where standard error is no terminal; a command that is shorter says nothing."""
 
+_MINUTE_S, _LONG_S = 100.0, 5400.0
+"""Seconds from which on what is left is told in minutes, and in hours."""
+
 
 @contextlib.contextmanager
 def stage_progress(unit: str = "it") -> Iterator[Progress]:
@@ -44,6 +47,15 @@ def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
+
+
+def _left(seconds: float) -> str:
+    """How long a stage takes on, as `about 2 min left`."""
+    if seconds < _MINUTE_S:
+        return f"about {seconds:.0f} s left"
+    if seconds < _LONG_S:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"
 
 
 class _Bars:
@@ -87,7 +99,7 @@ class _Lines:
             spent = now - self._begun
             rate = (done - self._before) / spent if spent > 0 else 0.0
             # A rate of nothing is one that nobody knows yet; routing can even go backwards.
-            speed = f", {rate:,.3g} a second" if rate > 0 else ""
+            speed = f", {rate:,.3g} a second, {_left((total - done) / rate)}" if rate > 0 and done < total else ""
             sys.stderr.write(f"{stage}: {done:,} of {total:,}{speed}\n" if total else f"{stage}, {spent:,.0f} s\n")
             sys.stderr.flush()
 

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import Diagnostic
-from eqcompile.toolchain.interfaces import Progress, Run, Simulator
+from eqcompile.toolchain.interfaces import Progress, Run, Simulator, quiet
 from eqcompile.toolchain.ir import IntNet
 from eqcompile.toolchain.passes import Analysis
 from eqcompile.toolchain.typed_json import JSON, JsonObject
 
 from .exchange import demand, unreadable
 from .process import run_process
+from .script_runner import Watch
 
 __all__ = ["CortexMSimulator", "HostSimulator"]
 
@@ -50,6 +51,26 @@ def _input(names: Sequence[str], inputs: Mapping[str, NDArray[np.int64]], *, fra
     rows = np.concatenate([np.reshape(inputs[name], (samples * frames, -1)) for name in names], axis=1)
     lines = (" ".join(map(str, row)) for row in rows.tolist())
     return "\n".join([f"{samples} {frames} {int(trace)}", *lines, ""])
+
+
+def _watch(results: Path, samples: int, tell: Progress) -> Watch:
+    """Tells how many samples the program has written to `results`; until that file is there, it is being compiled."""
+    done, read = 0, 0
+
+    def watch() -> None:
+        nonlocal done, read
+        if not results.exists():
+            tell(0, 0)
+            return
+        with results.open("rb") as file:
+            file.seek(read)
+            # A line that is not whole yet is read the next time.
+            whole, end, _ = file.read().rpartition(b"\n")
+        done += sum(line.startswith(b"steps ") for line in whole.split(b"\n"))
+        read += len(whole) + len(end)
+        tell(done, samples)
+
+    return watch
 
 
 class _Built(Simulator):
@@ -83,12 +104,15 @@ class _Built(Simulator):
             build = Path(name)
             given = _input([i.name for i in artifact.net.inputs], inputs, framed=framed, trace=trace)
             (build / "in.txt").write_text(given, encoding="utf-8")
+            samples = len(next(iter(inputs.values())))
+            watch = _watch(build / "out.txt", samples, progress or quiet)
+            watch()
             for argv in self.goals(build):
-                run_process(argv, cwd=folder, timeout_s=timeout_s)
+                run_process(argv, cwd=folder, timeout_s=timeout_s, watch=watch)
             with unreadable(folder):
                 lines = (build / "out.txt").read_text(encoding="utf-8").splitlines()
                 frames = next(iter(inputs.values())).shape[1] if framed else 1
-                run = _read(iter(lines), artifact.net, len(next(iter(inputs.values()))), frames, trace=trace)
+                run = _read(iter(lines), artifact.net, samples, frames, trace=trace)
                 return replace(run, details=self.memory(artifact, build))
 
     def memory(self, artifact: Artifact, build: Path) -> JsonObject:

@@ -9,12 +9,14 @@ Whatever it started dies with it (`toolchain.process`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,7 +24,7 @@ from typing import IO
 from eqcompile.toolchain.diagnostics import Diagnostic, SimulatorError
 from eqcompile.toolchain.process import run_group
 
-__all__ = ["SHARE", "ProcessResult", "run_process", "usable_processors"]
+__all__ = ["SHARE", "ProcessResult", "each_second", "run_process", "usable_processors"]
 
 SHARE = "EQCOMPILE_PROCESSORS"
 """Environment variable of a worker process: how many processors are its share."""
@@ -44,6 +46,24 @@ def usable_processors() -> int:
     if share is not None:
         return int(share)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def each_second(tell: Callable[[], object]) -> Iterator[None]:
+    """Call `tell` once a second, from another thread, while the body runs; never if that takes less."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            tell()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def run_process(

@@ -1,7 +1,7 @@
 """Artifacts that run by a Python script of their own: `run.py -i codes.npz -o results.npz [--trace]`.
 
 A script that takes long tells how far it is: the file whose path is in the environment variable `EQCOMPILE_PROGRESS`
-grows by a byte with each result. One that knows nothing of it is none the worse.
+grows by a byte with each sample. One that knows nothing of it is none the worse.
 """
 
 from __future__ import annotations

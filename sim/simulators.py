@@ -65,6 +65,7 @@ class Hls4mlSimulator(ScriptSimulator):
     target: ClassVar[str] = "hls4ml"
     suite: ClassVar[Literal["all", "small", "few"]] = "few"
     capacity: ClassVar[str] = COMPILED
+    compiler: ClassVar[str] = "g++"
     packages: ClassVar[Mapping[str, str]] = {"hls4ml": "pip install 'eqcompile[hls4ml]'"}
     programs: ClassVar[Mapping[str, str]] = {"g++": "apt-get install g++"}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...toolchain.diagnostics import ArtifactError, Diagnostic
 from ..faults.engine import Outcome
-from ..process import usable_processors
+from ..process import each_second, usable_processors
 from .chunks import chunk_digest, find_engine
 from .definition import STORE, Campaign, Content, read_content
 from .plan import Plan
@@ -22,13 +22,14 @@ __all__ = ["Progress", "State", "run_campaign", "state_of"]
 @dataclass(frozen=True)
 class State:
     """Where a campaign stands. `outcomes`: faults by outcome, of all rows. `finished`: every chunk is there, or it
-    stopped at a look; `stopped` says the latter."""
+    stopped at a look; `stopped` says the latter. `preparing`: the engine that is being compiled, if one is."""
 
     plan: Plan
     faults: int
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     finished: bool = False
     stopped: bool = False
+    preparing: str = ""
 
     @property
     def margin(self) -> float:
@@ -46,14 +47,16 @@ def run_campaign(
     one for each processor.
 
     The rows are the same whoever runs them and in whatever order: a look is taken only when all chunks before it are
-    there, and none after it was begun. Raises ArtifactError if the folder is no campaign or its results are of other
+    there, and none after it was begun. What an engine compiles for the machine is compiled here, before local workers
+    that would each do so. Raises ArtifactError if the folder is no campaign or its results are of other
     faults, and what the engine, the scheduler and the store raise; all rows stored before stay.
     """
     content = read_content(folder)
     campaign = content.open()
     plan = campaign.plan
     count = min(workers or usable_processors(), plan.chunks)
-    if scheduler == LOCAL and find_engine(campaign).alone:
+    engine = find_engine(campaign)
+    if scheduler == LOCAL and engine.alone:
         count = 1
     with open_store(folder / STORE, write=True) as store:
         _demand_same(campaign, store, folder)
@@ -62,6 +65,11 @@ def run_campaign(
             progress(state)
         if state.finished:
             return state
+        if scheduler == LOCAL:
+            with each_second(lambda: progress and progress(replace(state, preparing=engine.name))):
+                engine.prepare(campaign.net)
+            if progress is not None:
+                progress(state)
         return _inject(content, store, state, scheduler, count, progress)
 
 

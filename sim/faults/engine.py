@@ -164,6 +164,11 @@ class Engine(ABC):
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         """Every reason why this engine cannot run this net."""
 
+    def prepare(self, net: IntNet) -> None:
+        """What the first session on a machine would wait for and later ones find done, such as compiling this engine;
+        by default nothing."""
+        return None
+
     @abstractmethod
     def open(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], *, near: int) -> Session:
         """Run the clean inferences of input codes `[samples, (frame,) *shape]` and keep what injections need."""

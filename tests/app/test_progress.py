@@ -44,7 +44,7 @@ def test_progress_is_a_line_now_and_then_in_a_log(monkeypatch: pytest.MonkeyPatc
     with stage_progress() as progress:
         for done in (1, 2000, 3000, 4000):
             progress("golden", done, 4000)
-    assert log.getvalue() == "golden: 2,000 of 4,000, 250 a second\ngolden: 4,000 of 4,000, 148 a second\n"
+    assert log.getvalue() == "golden: 2,000 of 4,000, 250 a second, about 8 s left\ngolden: 4,000 of 4,000\n"
 
 
 def test_a_rate_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +59,24 @@ def test_a_rate_is_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
             tell(done, 100)
     lines = [
         "verilator compiles the artifact, 0 s",
-        "verilator: 25 of 100, 1 a second",
-        "verilator: 35 of 100, 0.75 a second",
+        "verilator: 25 of 100, 1 a second, about 75 s left",
+        "verilator: 35 of 100, 0.75 a second, about 87 s left",
     ]
     assert log.getvalue().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("total", "left"), [(110, "10 s"), (199, "99 s"), (220, "2 min"), (5400, "88 min"), (9100, "2.5 h")]
+)
+def test_what_is_left_is_told_in_a_unit_of_its_size(monkeypatch: pytest.MonkeyPatch, total: int, left: str) -> None:
+    """A log that says how many were done leaves the division to who waits; 9,000 s would leave another."""
+    log, clock = io.StringIO(), iter([0.0, 0.0, 100.0])
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr("eqcompile.app.progress.time.monotonic", lambda: next(clock))
+    with stage_progress() as progress:
+        progress("golden", 0, total)
+        progress("golden", 100, total)
+    assert log.getvalue() == f"golden: 100 of {total:,}, 1 a second, about {left} left\n"
 
 
 def test_a_stage_of_unknown_length_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from queue import Empty, Queue
 from types import SimpleNamespace
@@ -21,11 +22,14 @@ import pytest
 from fault_toys import installed_toys
 from toy_campaigns import define, made, rows
 
+from eqcompile.app import campaign as app
+from eqcompile.app.campaign_options import WorkerOptions
 from eqcompile.sim.campaign import api, scheduler
 from eqcompile.sim.campaign.chunks import table_digest
 from eqcompile.sim.campaign.definition import CAMPAIGN, INPUTS, STORE, read_campaign
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.sim.campaign.store import open_store
+from eqcompile.sim.faults.engine import Engine
 from eqcompile.sim.process import SHARE
 from eqcompile.toolchain.diagnostics import ArtifactError, SimulatorError, UsageError
 
@@ -66,6 +70,46 @@ def test_two_workers_give_the_same_rows_as_one(tmp_path: Path) -> None:
     assert (one.stopped, one.faults) == (two.stopped, two.faults)
     run_campaign(made(tmp_path / "other", **options, seed=4), workers=1)
     assert rows(tmp_path / "other") != rows(tmp_path / "one")
+
+
+def test_an_engine_is_compiled_before_the_workers_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker compiled the kernel for itself, without a word, and the bar took that minute for the speed of
+    faults."""
+    seen: list[str] = []
+
+    def prepare(self: Engine, net: object) -> None:
+        while "compiling" not in seen:
+            time.sleep(0.01)
+        seen.append("compiled")
+
+    def pool(*arguments: Any) -> Any:
+        seen.append("pool")
+        return plain(*arguments)
+
+    plain = scheduler.make_pool
+    monkeypatch.setattr(Engine, "prepare", prepare)
+    monkeypatch.setattr("eqcompile.sim.campaign.run.make_pool", pool)
+
+    def tell(state: State) -> None:
+        seen.append("compiling" if state.preparing else f"{state.faults}")
+
+    run_campaign(made(tmp_path / "c"), workers=1, progress=tell)
+    assert [word for k, word in enumerate(seen) if word not in seen[:k]][:4] == ["0", "compiling", "compiled", "pool"]
+    assert seen[seen.index("compiled") + 1 : seen.index("pool")] == ["0"], "the speed of faults counts from there on"
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_compiles_is_named(finished: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A bar of faults that stands at nothing for a minute looks like one that hangs."""
+    plan = read_campaign(made(tmp_path / "c")).plan
+    shown: list[tuple[str, int, int]] = []
+    state = State(plan, 3, preparing="" if finished else "fast")
+    monkeypatch.setattr(api, "resume", lambda *_, progress, **__: progress("", state))
+    monkeypatch.setattr(app, "progress_if", lambda *_: nullcontext(lambda *now: shown.append(now)))
+    monkeypatch.setattr("eqcompile.app.report.campaign.write", lambda _: None)
+    app.resume(tmp_path / "c", workers=WorkerOptions(), show=True)
+    compiled = ("engine fast is compiled, once for this machine", 0, 0)
+    assert shown == [("faults", 3, plan.size) if finished else compiled]
 
 
 @pytest.mark.slow

@@ -351,6 +351,24 @@ def cases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
     yield from map(case, SEEDS)
 
 
+def test_a_prepared_engine_compiles_no_more() -> None:
+    """A type that differs from those of a session would compile the kernel twice, the second time without a word."""
+    from eqcompile.sim.faults.fast import kernel, queue
+
+    net, inputs, table, _ = by_hand()
+    engine, compiled = fast.FastEngine(), (kernel.relax_many, queue.survey, queue.enqueue)
+    engine.prepare(net)
+    known = [len(function.signatures) for function in compiled]
+    engine.open(net, inputs, near=1).run(table)
+    assert [len(function.signatures) for function in compiled] == known
+
+
+def test_the_kernel_is_prepared_by_no_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled, it would read beyond its arrays without an error."""
+    plain_kernel(monkeypatch)
+    fast.FastEngine().prepare(by_hand()[0])
+
+
 def test_the_kernel_as_plain_python_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the unchanged source failed here, every mutant would count as caught."""
     plain_kernel(monkeypatch)

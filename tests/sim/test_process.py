@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from living import alive
 
 from eqcompile.sim.process import run_process
 from eqcompile.toolchain import process
@@ -35,14 +36,6 @@ signal.signal(signal.SIGTERM, end)
 pathlib.Path("ready").write_text("yes")
 time.sleep(600)
 """
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and waits for its parent does not."""
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        return False
-    return not any(line.startswith("State:") and "Z" in line for line in status.read_text().splitlines())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from eqcompile.toolchain import golden
 from ....toolchain.ir import IntNet
 from .graph import Layout
 
-__all__ = ["CleanRun", "clean_run"]
+__all__ = ["CleanRun", "clean_run", "code_type", "without_tolerance"]
 
 Codes = NDArray[np.int64]
 BATCH = 128
@@ -47,9 +47,8 @@ def clean_run(net: IntNet, inputs: Mapping[str, Codes], layout: Layout, toleranc
     """Every value of every tick of `net`, which has no repeats and no tolerance, on codes `[batch, (frame,) *shape]`. A
     tick that repeats another of its frame shares its row."""
     codes, samples, frames = golden.clamped_codes(net, inputs)
-    dtype = np.int32 if all(f.bits < 32 for f in net.formats.values()) else np.int64
     parts = [
-        _batch(net, {n: v[i : i + BATCH] for n, v in codes.items()}, frames, layout, tolerance, dtype)
+        _batch(net, {n: v[i : i + BATCH] for n, v in codes.items()}, frames, layout, tolerance, code_type(net))
         for i in range(0, samples, BATCH)
     ]
     offset = 0
@@ -58,6 +57,11 @@ def clean_run(net: IntNet, inputs: Mapping[str, Codes], layout: Layout, toleranc
         offset += len(part.rows)
     fields = ("rows", "row_of", "held", "read", "far", "label")
     return CleanRun(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
+
+
+def code_type(net: IntNet) -> type[np.int32 | np.int64]:
+    """Of every code of a net: 32 bits where all fit."""
+    return np.int32 if all(f.bits < 32 for f in net.formats.values()) else np.int64
 
 
 def _batch(

@@ -24,7 +24,7 @@ from ..engine import RESULT, Engine, Outcome, Session, Sweep
 from ..outcome import outcome_table
 from ..table import Fault, FaultTable, Place
 from . import codes
-from .clean import clean_run, without_tolerance
+from .clean import clean_run, code_type, without_tolerance
 from .graph import Layout, compile_net
 from .memory import Memory
 from .unroll import unroll
@@ -56,6 +56,11 @@ class FastEngine(Engine):
 
     def check(self, net: IntNet) -> Sequence[Diagnostic]:
         return check(net) or [*unbounded(net), *_large(net)]
+
+    def prepare(self, net: IntNet) -> None:
+        from .prepare import prepare
+
+        prepare(code_type(net))
 
     def open(self, net: IntNet, inputs: Mapping[str, NDArray[np.int64]], *, near: int) -> Session:
         return _FastSession(net, inputs, near)

@@ -63,7 +63,7 @@ def execute(
     plan = plan_of(net, passes, frames)
     lava_compat.prepare()
     with tempfile.TemporaryDirectory(prefix="loihi-") as folder:
-        shared = {"lanes": lanes, "plan": plan, "trace": trace}
+        shared = {"lanes": lanes, "plan": plan, "trace": trace, "batch": batch}
         processes = _build(net, _padded(net, codes, lanes * passes), shared, Path(folder), faults)
         _run(next(iter(processes.values())), sim_cfg, len(plan), timeout_s)
         probes = {path.stem: dict(np.load(path)) for path in sorted(Path(folder).glob("*.npz"))}
@@ -97,6 +97,7 @@ def _build(
         module = importlib.import_module(f"processes.{p['package']}.process")
         mine = [f for f in faults if f.get("state") in p.get("states", ()) or f.get("synapse") == p.get("weights", "")]
         common = {**shared, "probe": str(folder / f"{name}.npz"), "faults": mine, "injected": bool(faults)}
+        common["tells"] = not processes
         if kind == "population":
             params = {q: stored[f"param.{q}"][np.newaxis] for q in p["params"]}
             clamped = {i: codes[i] for i in p["clamped"]}
