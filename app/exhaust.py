@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eqcompile.sim.campaign.exhaust.document import ExhaustDocument
@@ -14,7 +15,7 @@ from eqcompile.toolchain.typed_json import JsonObject
 
 from .campaign import define
 from .campaign_options import CampaignOptions
-from .options import InputsOption, LimitOption
+from .options import COUNT, InputsOption, LimitOption
 from .progress import progress_if
 
 __all__ = ["ExhaustOptions", "begin", "go_on", "report"]
@@ -29,6 +30,8 @@ class ExhaustOptions(InputsOption, LimitOption):
     near_lsb: int = option(
         1, metavar="K", bounds=Bounds(0), unit="LSB", help="distance of the states within which an end counts as near"
     )
+    scheduler: str = option("local", metavar="S", help="local, or HOST:PORT of a dask scheduler")
+    workers: int = option(1, bounds=COUNT, help="local processes; engine fast uses all processors in one")
     proved: int = option(
         100,
         metavar="N",
@@ -67,13 +70,15 @@ def begin(
         begin_in(campaign, folder, force=force)
 
 
-def go_on(folder: Path, *, proved: int, show: bool) -> ExhaustDocument:
-    """Inject what the folder lacks, and write the report; `show`: progress."""
+def go_on(folder: Path, options: ExhaustOptions, *, show: bool) -> ExhaustDocument:
+    """Inject what the folder lacks, and write the report; `show`: progress. Raises as
+    `sim.campaign.exhaust.exhaust`."""
     from eqcompile.sim.campaign.exhaust import exhaust
 
     with progress_if(show, "fault") as progress:
-        exhaust(folder, lambda done, total: progress("faults", done, total))
-    return report(folder, proved=proved)
+        told = partial(progress, "faults")
+        exhaust(folder, told, scheduler=options.scheduler, workers=options.workers)
+    return report(folder, proved=options.proved)
 
 
 def report(folder: Path, *, proved: int) -> ExhaustDocument:

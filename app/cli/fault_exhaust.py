@@ -51,7 +51,7 @@ def command(argv: Sequence[str]) -> Reply:
     )
     interrupted = False
     try:
-        document = exhaust.go_on(folder, proved=options.proved, show=True)
+        document = exhaust.go_on(folder, options, show=True)
     except KeyboardInterrupt:
         document, interrupted = exhaust.report(folder, proved=0), True
     from ..report.exhaust import summary_lines

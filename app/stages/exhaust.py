@@ -126,5 +126,5 @@ def exhaust(
     (chosen,), model_options, source, samples = read_groups([ExhaustOptions], net, inputs, keywords, "eq.exhaust")
     folder = Path(out)
     begin(chosen, model_options, source, samples, folder, command=f"eq.exhaust, model {model}", force=force)
-    go_on(folder, proved=chosen.proved, show=progress)
+    go_on(folder, chosen, show=progress)
     return Exhaust(folder, chosen.proved)

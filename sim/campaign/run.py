@@ -10,7 +10,7 @@ from pathlib import Path
 from ...toolchain.diagnostics import ArtifactError, Diagnostic
 from ..faults.engine import Outcome
 from ..process import each_second, usable_processors
-from .chunks import chunk_digest, find_engine
+from .chunks import chunk_digest, find_engine, run_chunk
 from .definition import STORE, Campaign, Content, read_content
 from .plan import Plan
 from .scheduler import LOCAL, make_pool
@@ -77,7 +77,7 @@ def _inject(
     content: Content, store: Store, state: State, scheduler: str, workers: int, progress: Progress | None
 ) -> State:
     plan = state.plan
-    with closing(make_pool(content, scheduler, workers)) as pool:
+    with closing(make_pool(content, run_chunk, scheduler, workers)) as pool:
         for end in plan.looks or (plan.chunks,):
             there = store.chunks()
             missing = [number for number in range(end) if number not in there]

@@ -18,7 +18,7 @@ from strategies import small_net
 from tqdm import tqdm
 
 from eqcompile.app.cli.main import eqfault as main
-from eqcompile.sim.campaign import scheduler
+from eqcompile.sim.campaign import run as campaign_run
 from eqcompile.targets.rtl.synth.flow import SynthReport, Usage
 from eqcompile.toolchain.artifact import CoreDescription, manifest_of, seal
 from eqcompile.toolchain.ir.serial import save
@@ -232,14 +232,14 @@ def test_ctrl_c_leaves_a_campaign_that_resumes(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would break if an interrupted campaign lost its rows or did not say how to go on."""
-    true_run = scheduler.run_chunk
+    true_run = campaign_run.run_chunk
 
     def interrupted(content: Any, number: int) -> Any:
         if number == 2:
             raise KeyboardInterrupt
         return true_run(content, number)
 
-    monkeypatch.setattr(scheduler, "run_chunk", interrupted)
+    monkeypatch.setattr(campaign_run, "run_chunk", interrupted)
     said = eqfault(capsys, *RUN, "--faults", "450", want=130)
     assert said["interrupted"]
     assert said["campaign"]["faults"] == 400

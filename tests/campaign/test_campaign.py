@@ -25,7 +25,7 @@ from toy_campaigns import define, made, rows
 from eqcompile.app import campaign as app
 from eqcompile.app.campaign_options import WorkerOptions
 from eqcompile.sim.campaign import api, scheduler
-from eqcompile.sim.campaign.chunks import table_digest
+from eqcompile.sim.campaign.chunks import run_chunk, table_digest
 from eqcompile.sim.campaign.definition import CAMPAIGN, INPUTS, STORE, read_campaign
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.sim.campaign.store import open_store
@@ -139,13 +139,15 @@ def test_a_worker_lives_as_long_as_its_parent(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("os._exit", statuses.put)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    monkeypatch.setattr(scheduler, "_content", None)
+    monkeypatch.setattr(scheduler, "_given_work", None)
     monkeypatch.setenv(SHARE, "1")
     ours, parents = multiprocessing.Pipe()
     monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(sentinel=ours))
     content: Any = object()
-    scheduler._begin(content, 3)
-    assert (scheduler._content, os.environ["NUMBA_NUM_THREADS"], os.environ[SHARE]) == (content, "1", "3")
+    scheduler._begin(content, run_chunk, 3)
+    given = scheduler._given_work
+    assert given == (content, run_chunk)
+    assert (os.environ["NUMBA_NUM_THREADS"], os.environ[SHARE]) == ("1", "3")
     with pytest.raises(Empty):
         statuses.get(timeout=0.2)
     parents.close()
@@ -197,7 +199,6 @@ def test_a_store_refuses_a_chunk_that_it_has(tmp_path: Path) -> None:
     """Would break if a chunk that was run twice were counted twice."""
     import duckdb
 
-    from eqcompile.sim.campaign.chunks import run_chunk
     from eqcompile.sim.campaign.definition import read_content
 
     folder = made(tmp_path / "c", count=450)

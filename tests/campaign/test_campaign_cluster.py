@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fault_toys import installed_toys
-from toy_campaigns import made, rows
+from toy_campaigns import define, made, rows
 
+from eqcompile.sim.campaign.exhaust import begin, exhaust
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.toolchain.diagnostics import UsageError
 
@@ -56,6 +58,42 @@ def test_a_cluster_gives_the_same_rows_also_when_a_worker_is_killed(
     assert state.finished
     run_campaign(made(tmp_path / "here", **OPTIONS), workers=1)
     assert rows(tmp_path / "far") == rows(tmp_path / "here")
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """The file of each block."""
+    return {path.name: path.read_bytes() for path in (folder / "outcomes").iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_fault_is_the_same_on_a_cluster_also_when_a_worker_is_killed(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would break if a block were lost with its worker, were another one there, or a run begun there did not go on
+    here."""
+    codes = {"x": np.random.default_rng(0).integers(-5, 6, (300, 3))}
+    killed: list[int] = []
+    for place in ("far", "half", "here"):
+        begin(define(codes, count="exhaustive"), tmp_path / place, force=False)
+
+    def kill_one(done: int, total: int) -> None:
+        if done and not killed:
+            killed.append(next(iter(cluster.workers.values())).pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    exhaust(tmp_path / "far", kill_one, scheduler=address(cluster))
+    assert killed
+    with pytest.raises(KeyboardInterrupt):
+        exhaust(tmp_path / "half", stop, scheduler=address(cluster))
+    assert 0 < len(stored(tmp_path / "half")) < 5
+    exhaust(tmp_path / "half", workers=2)
+    exhaust(tmp_path / "here")
+    assert len(stored(tmp_path / "here")) == 5
+    assert stored(tmp_path / "far") == stored(tmp_path / "here") == stored(tmp_path / "half")
 
 
 @pytest.mark.filterwarnings("ignore")

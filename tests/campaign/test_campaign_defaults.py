@@ -141,7 +141,7 @@ def test_a_campaign_that_no_engine_takes_leaves_no_folder(
     def refuse(*_: Any) -> Any:
         raise UsageError("no")
 
-    monkeypatch.setattr("eqcompile.sim.campaign.scheduler.run_chunk", refuse)
+    monkeypatch.setattr("eqcompile.sim.campaign.run.run_chunk", refuse)
     argv = ["run", "net.onnx", "--model", "seu", "--faults", "20", "--workers", "1", "-o", "c"]
     assert eqfault(argv) == 2
     assert not (tmp_path / "c").exists()

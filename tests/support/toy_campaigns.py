@@ -16,7 +16,7 @@ NET = small_net([[1, -1, 0], [0, 1, 1], [-1, 0, 1]], table=[-90, -40, 0, 30, 80]
 CODES = {"x": np.array([[1, 0, -1], [5, -3, 0], [0, 0, 0], [2, 2, 2]])}
 
 
-def define(**changes: Any) -> api.Campaign:
+def define(codes: Any = CODES, **changes: Any) -> api.Campaign:
     given: dict[str, Any] = {
         "model": "toy",
         "options": {},
@@ -29,7 +29,7 @@ def define(**changes: Any) -> api.Campaign:
         "stop_at_margin": None,
         "notes": {},
     }
-    return api.define(NET, CODES, **{**given, **changes})
+    return api.define(NET, codes, **{**given, **changes})
 
 
 def made(folder: Path, **changes: Any) -> Path:

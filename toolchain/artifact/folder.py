@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +77,9 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_arrays(path: Path, arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
-    """An .npz file, compressed, whose bytes depend on the arrays alone: `numpy.savez` stores the time.
+def write_arrays(path: Path | IO[bytes], arrays: Iterable[tuple[str, NDArray[np.generic]]]) -> None:
+    """An .npz file at a path or in an open one, compressed, whose bytes depend on the arrays alone: `numpy.savez`
+    stores the time.
 
     Keys with arrays of any shape and dtype, each of which may be made as it is written.
     """

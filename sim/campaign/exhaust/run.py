@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
-from itertools import groupby
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....toolchain.diagnostics import ArtifactError, Diagnostic
-from ...faults.engine import Engine, Session
+from ...faults.engine import Session
 from ...faults.model import EnumeratedModel, Site
 from ...faults.table import Place
 from ..chunks import find_engine
-from ..definition import Campaign, read_campaign, write_campaign
+from ..definition import Campaign, Content, read_campaign, read_content, write_campaign
+from ..scheduler import LOCAL, make_pool
 from .blocks import Block, blocks_of, points_of
-from .store import OUTCOMES, Outcomes, stored, write_block
+from .store import OUTCOMES, Outcomes, packed, stored, write_block
 
-__all__ = ["begin", "exhaust", "is_exhaustive", "outcomes_of"]
+__all__ = ["begin", "exhaust", "is_exhaustive", "outcomes_of", "run_block"]
 
 Progress = Callable[[int, int], None]
 
@@ -52,33 +54,51 @@ def _definition(campaign: Campaign) -> Mapping[str, object]:
     return {key: said[key] for key in ("net", "ir_digest", "inputs", "model", "options", "near", "schedule")}
 
 
-def exhaust(folder: Path, progress: Progress | None = None) -> None:
-    """Inject every fault that a folder still lacks. `progress(done, all)`: faults.
+def exhaust(folder: Path, progress: Progress | None = None, *, scheduler: str = LOCAL, workers: int = 1) -> None:
+    """Inject every fault that a folder still lacks, with local processes or a dask scheduler as `run_campaign`; what a
+    block holds depends on its number alone. `progress(done, all)`: faults.
 
-    Raises ArtifactError if the folder is none of `begin`, and as the engine; what was stored before stays.
+    Raises ArtifactError if the folder is none of `begin`, and as the engine and the scheduler; what was stored before
+    stays.
     """
     if not is_exhaustive(folder):
         what = f"the folder has no {OUTCOMES}/: it is no run over every fault"
         raise ArtifactError(Diagnostic("exhaust-none", what, str(folder), "eqfault exhaust makes one"))
-    campaign = read_campaign(folder)
-    engine = find_engine(campaign)
+    content, campaign = read_content(folder), read_campaign(folder)
+    if scheduler == LOCAL and find_engine(campaign).alone:
+        workers = 1
     blocks, sites = blocks_of(campaign.population), campaign.population.sites
     sizes = [int(np.prod(block.shape(sites[block.site]))) for block in blocks]
-    left = [block for block in blocks if not stored(folder, block)]
-    done = sum(sizes) - sum(sizes[block.number] for block in left)
+    left = [block.number for block in blocks if not stored(folder, block)]
+    done = sum(sizes) - sum(sizes[number] for number in left)
     if progress is not None:
         progress(done, sum(sizes))
-    for samples, group in groupby(left, key=lambda block: block.samples):
-        session = _opened(campaign, engine, samples)
-        for block in group:
-            write_block(folder, block, outcomes_of(campaign, session, block))
-            done += sizes[block.number]
+    with closing(make_pool(content, run_block, scheduler, min(workers, max(1, len(left))))) as pool:
+        for number, file in pool.run(left):
+            write_block(folder, blocks[number], file)
+            done += sizes[number]
             if progress is not None:
                 progress(done, sum(sizes))
+    _session.cache_clear()
 
 
-def _opened(campaign: Campaign, engine: Engine, samples: tuple[int, int]) -> Session:
-    return engine.open(campaign.net, _part(campaign.inputs, samples), near=campaign.near)
+def run_block(content: Content, number: int) -> tuple[int, bytes]:
+    """Inject a block: its number, and the bytes of its file. The campaign, and a session for the same samples, are
+    opened once a process."""
+    campaign = _campaign(content)
+    block = blocks_of(campaign.population)[number]
+    return number, packed(block, outcomes_of(campaign, _session(content, block.samples), block))
+
+
+@lru_cache(maxsize=1)
+def _campaign(content: Content) -> Campaign:
+    return content.open()
+
+
+@lru_cache(maxsize=1)
+def _session(content: Content, samples: tuple[int, int]) -> Session:
+    campaign = _campaign(content)
+    return find_engine(campaign).open(campaign.net, _part(campaign.inputs, samples), near=campaign.near)
 
 
 def _part(inputs: Mapping[str, NDArray[np.int64]], samples: tuple[int, int]) -> dict[str, NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from ..definition import Campaign
 from .blocks import Block, blocks_of, points_of
 from .totals import Totals
 
-__all__ = ["OUTCOMES", "Outcomes", "ids", "read_block", "stored", "totals_of", "write_block"]
+__all__ = ["OUTCOMES", "Outcomes", "ids", "packed", "read_block", "stored", "totals_of", "write_block"]
 
 OUTCOMES = "outcomes"
 """The folder of the files, in that of the campaign."""
@@ -44,19 +45,26 @@ def stored(folder: Path, block: Block) -> bool:
     return _file(folder, block).is_file()
 
 
-def write_block(folder: Path, block: Block, found: Outcomes) -> None:
-    """Store a block. ArtifactError on a disk that refuses; nothing half-written is left under its name."""
-    path = _file(folder, block)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+def packed(block: Block, found: Outcomes) -> bytes:
+    """The bytes of a block's file, compressed where they are made: that takes longer than to write them."""
     bounds = np.array([block.site, *block.units, *block.samples, found.transient], np.int64)
     arrays: dict[str, NDArray[Any]] = {
         "bounds": bounds,
         "outcome": found.outcome,
         "distance": found.distance.astype(np.int32),
     }
+    file = io.BytesIO()
+    write_arrays(file, arrays.items())
+    return file.getvalue()
+
+
+def write_block(folder: Path, block: Block, file: bytes) -> None:
+    """Store the bytes of a block. ArtifactError on a disk that refuses; nothing half-written is left under its name."""
+    path = _file(folder, block)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(exist_ok=True)
-        write_arrays(temporary, arrays.items())
+        temporary.write_bytes(file)
         temporary.replace(path)
     except OSError as error:
         what = f"cannot write: {error.strerror}"

@@ -14,6 +14,7 @@ from strategies import small_net
 from toy_campaigns import made
 
 from eqcompile.sim.campaign import api
+from eqcompile.sim.campaign.chunks import run_chunk
 from eqcompile.sim.campaign.definition import CAMPAIGN, NET, Campaign, read_campaign
 from eqcompile.sim.campaign.environment import rates
 from eqcompile.sim.campaign.environment.spectra import read_let
@@ -82,7 +83,7 @@ def unreachable(case: Case) -> Any:
         raise OSError("Connection refused")
 
     case.patch.setitem(sys.modules, "distributed", SimpleNamespace(Client=refuse))
-    return make_pool(None, "localhost:9", 1)  # type: ignore[arg-type]
+    return make_pool(None, run_chunk, "localhost:9", 1)  # type: ignore[arg-type]
 
 
 def no_store(case: Case) -> Any:
@@ -142,7 +143,7 @@ CAMPAIGNS: Provocations = {
     "no-scheduler": unreachable,
     "not-a-campaign": lambda case: read_campaign(case.folder),
     "not-exhaustive": lambda case: plan(9, "exhaustive"),
-    "scheduler": lambda case: make_pool(None, "localhost", 1),  # type: ignore[arg-type]
+    "scheduler": lambda case: make_pool(None, run_chunk, "localhost", 1),  # type: ignore[arg-type]
     "simulator-died": lambda case: program(case, "echo 3 of 4 >&2; exit 3"),
     "simulator-output": no_output,
     "simulator-start": lambda case: run_process(["no-such-program"], cwd=case.folder, timeout_s=1.0),
