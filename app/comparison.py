@@ -18,10 +18,12 @@ from eqcompile.toolchain.typed_json import JSON, encode
 
 from .clocks import InputCodes
 
-__all__ = ["BuildComparison", "Fact", "Neighbourhood", "RunComparison", "compare_builds"]
+__all__ = ["BuildComparison", "Fact", "Neighbourhood", "RunComparison", "compare_builds", "plain_name"]
 
 _LEFT_OUT = ("files", "verification", "ir_digest", "summary", "interface")
 """Told otherwise, or as one figure."""
+_FOR_PEOPLE = ("lines", "summary")
+"""Keys of texts that say again what other fields have."""
 _TICKS, _UNITS = 2, 3
 """Ticks and units shown around the first divergence, to each side."""
 
@@ -92,6 +94,11 @@ def compare_builds(first: Path, second: Path, inputs: Path | None, *, limit: int
     return document
 
 
+def plain_name(name: str) -> str:
+    """Words for keys of the manifest; names of the net's own values stay as they are."""
+    return name if name.startswith(("parameter ", "state ")) else name.replace("_", " ")
+
+
 def _facts(build: Artifact) -> Iterator[tuple[str, JSON]]:
     net = build.net
     yield "IR digest", net.digest
@@ -100,8 +107,9 @@ def _facts(build: Artifact) -> Iterator[tuple[str, JSON]]:
         yield f"state {state.name}", f"{list(state.shape)} {state.format}, frac {state.frac}"
     for param in net.params:
         codes = param.value
-        ends = f"codes {codes.min()} to {codes.max()}" if codes.size else "no codes"
-        yield f"parameter {param.name}", f"{list(codes.shape)}, {ends}, sum {codes.sum()}"
+        ends = f"codes {codes.min():,} to {codes.max():,}" if codes.size else "no codes"
+        text = f"{list(codes.shape)}, {ends}, sum {codes.sum():,}" if codes.ndim else f"{codes.sum():,}"
+        yield f"parameter {param.name}", text
     manifest = encode(build.manifest)
     yield from _flat("", {name: value for name, value in manifest.items() if name not in _LEFT_OUT})
 
@@ -110,7 +118,8 @@ def _flat(path: str, value: JSON) -> Iterator[tuple[str, JSON]]:
     """Plain values by their path; lists of objects are left out."""
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _flat(f"{path} {key}".strip(), part)
+            if key not in _FOR_PEOPLE:
+                yield from _flat(f"{path} {key}".strip(), part)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         if not any(isinstance(part, Mapping) for part in value):
             yield path, list(value)

@@ -24,6 +24,7 @@ PAGES = BUILD / "pages"
 WORK = BUILD / "work"
 DECISIONS = "toolchain/decisions"
 TUTORIAL = "docs/tutorial/digits.md"
+STYLE = "docs/site.css"
 LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 PICTURE = re.compile(r"^<!-- picture: (\w+) -->$", re.MULTILINE)
 SIZES = {"compilation": (1280, 1900), "campaign": (1280, 2600)}
@@ -60,6 +61,7 @@ def gather() -> None:
                 text = text.replace(f"]({target})", f"]({target.rstrip('/')}/README.md)")
         write(page, text)
     write(Path(DECISIONS, "README.md"), decisions())
+    shutil.copyfile(ROOT / STYLE, PAGES / STYLE)
 
 
 def write(page: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import InputsOption, LimitOption
+from ..wording import shown
 from . import show
 from .console import Parser, Reply
 from .options import add_field_options, build
@@ -37,14 +38,14 @@ def command(argv: Sequence[str]) -> Reply:
     add_field_options(parser, _Options, "samples")
     namespace = parser.parse_all(argv)
     options = build(_Options, namespace)
-    from ..comparison import compare_builds
+    from ..comparison import compare_builds, plain_name
 
     document = compare_builds(namespace.first, namespace.second, options.inputs, limit=options.limit)
     if namespace.report is not None:
         from ..report.comparison import write_comparison
 
         write_comparison(document, namespace.report)
-    rows = [[f["name"], *map(_short, f["values"])] for f in document["facts"] if not f["same"]]
+    rows = [[plain_name(f["name"]), *map(_short, f["values"])] for f in document["facts"] if not f["same"]]
     lines = ["the integers are the same to the bit" if document["same_net"] else "the integers are not the same"]
     lines += [show.table(["what differs", *document["builds"]], rows)] if rows else ["no field differs"]
     if "run" in document:
@@ -56,5 +57,5 @@ def command(argv: Sequence[str]) -> Reply:
 
 
 def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
+    text = "none" if value is None else shown(value)
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"

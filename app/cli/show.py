@@ -176,11 +176,16 @@ def simulation(d: RunDocument) -> str:
             *warnings(d.get("warnings", ())),
             f"{d['source']}: {labelled(d['samples'])} through {d['simulator']} in {labelled(d['seconds'])}",
             f"steps: {shown(steps['smallest']['value'])} to {labelled(steps['largest'])}; {spent}",
-            *([f"labels: {labelled(d['right'])}, {d['right']['how']}"] if "right" in d else []),
+            *([_right(d["right"])] if "right" in d else []),
             *deviations(d.get("deviations", ())),
             f"written: {d['output']} ({', '.join(d['keys'])})",
         ]
     )
+
+
+def _right(right: Number) -> str:
+    """How many labels are right, of how many."""
+    return f"labels: {shown(right['value'])} {right['how']} right [{right['kind']}]"
 
 
 def _labels(agreement: AgreementDocument) -> str:

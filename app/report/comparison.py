@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ..comparison import BuildComparison, Neighbourhood
+from ..comparison import BuildComparison, Neighbourhood, plain_name
 from ..wording import shown
 from .kit import marked, remark, render, section, table, write
 
@@ -41,7 +41,7 @@ def comparison_page(document: BuildComparison) -> str:
         facts = [
             f for f in document["facts"] if f["same"] is same and any(v not in (None, [], "") for v in f["values"])
         ]
-        rows = [[_plain(f["name"]), *map(_cell, f["values"])] for f in facts]
+        rows = [[_breakable(plain_name(f["name"])), *map(_cell, f["values"])] for f in facts]
         values = ["value"] if same else [first, second]
         body = table(["what", *values], [row[: 1 + len(values)] for row in rows], range(3))
         parts.append(section(title, "measured", body))
@@ -73,9 +73,9 @@ def _neighbourhood(around: Neighbourhood, first: str, second: str) -> Markup:
     return remark(marked(title, "simulated")) + table(head, rows)
 
 
-def _plain(name: str) -> str:
-    """Words for keys of the manifest; names of the net's own values stay as they are."""
-    return name if name.startswith(("parameter ", "state ")) else name.replace("_", " ")
+def _breakable(name: str) -> Markup:
+    """A name that a narrow screen may break after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _cell(value: object) -> str | Markup:

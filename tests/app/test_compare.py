@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ def test_the_command_tells_and_writes_it(place: Path, tmp_path: Path, capsys: py
     said = capsys.readouterr().out
     assert "the integers are not the same" in said
     assert "first difference: state h" in said
+    told = [line for line in said.splitlines() if line.startswith(("bytes", "contraction", "parameter"))]
+    assert re.search(r"\d,\d{3} +\d{2,3},\d{3}$", told[0]), "bytes of the folder"
+    assert any(re.search(r" 0\.\d{4} +0\.\d{4}$", line) for line in told), "a bound has the digits that are read"
+    assert not any("['" in line or "[], " in line or " lines" in line for line in told)
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert json.loads((tmp_path / "page" / "report.json").read_text()) == document
@@ -109,4 +114,4 @@ def test_nothing_of_the_page_is_cut(place: Path, tmp_path: Path) -> None:
     assert f'<th class="t">{place.name}' not in page
     assert '<th class="t">a</th><th class="t">b</th>' in page
     assert "source assumed" not in page
-    assert "parameter W_in_weight" in page
+    assert "parameter W_<wbr>in_<wbr>weight" in page

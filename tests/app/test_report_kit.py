@@ -37,6 +37,20 @@ def test_figures_say_what_they_show() -> None:
     assert ElementTree.fromstring(drawn).attrib["aria-label"] == "Bars: <site> 25%"
 
 
+def test_a_long_label_has_a_line_of_its_own() -> None:
+    """A measure that is cut in the middle of its name could be any of two; one below another would cover it."""
+    long, note = "healed exactly, of faults that disturbed", "83.97% [79.49%, 87.63%]"
+    drawn = ElementTree.fromstring(bars("x", [Bar(long, 0.8, 0.7, 0.9, "#123456", note) for _ in range(2)]))
+    texts = [(float(t.attrib["y"]), t.text) for t in drawn.iter("text") if t.text in (long, note)]
+    assert [text for _, text in texts] == [long, note] * 2
+    heights = [y for y, _ in texts]
+    assert all(lower - upper >= 14 for upper, lower in zip(heights, heights[1:], strict=False))
+    short = ElementTree.fromstring(bars("x", [Bar("healed", 0.8, 0.7, 0.9, "#123456", note)]))
+    [[y, _], [other, _]] = [(t.attrib["y"], t.text) for t in short.iter("text") if t.text in ("healed", note)]
+    assert y == other
+    assert float(drawn.attrib["viewBox"].split()[3]) >= max(heights) + 40
+
+
 def test_a_number_bears_the_mark_of_its_kind() -> None:
     """Would break if an estimate read like a measurement, or its text were lost."""
     texts = {name: kit.marked("<3 s>", name) for name in ("measured", "simulated", "estimated", "proved")}

@@ -58,6 +58,8 @@ def test_a_pack_holds_all_that_repeats_the_campaign(place: Path, capsys: pytest.
     assert {"campaign.json", "inputs.npz", "net.onnx", "report.html", "report.json", "results.duckdb"} <= set(names)
     heads = [line for line in text.splitlines() if line.startswith("## ")]
     assert heads[:4] == ["## What is not covered", "## Assumptions", "## Result", "## How to repeat it"]
+    assert "- options of the model: sites state\n" in text
+    assert "{" not in text
     for part in ("--seed 7", "seed 7", NET.digest, "numpy ", "made up, by the test", "Total ionizing dose"):
         assert part in text
     capsys.readouterr()

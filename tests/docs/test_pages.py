@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -209,6 +211,42 @@ def test_the_album_of_a_page_has_each_width_in_light_and_dark_and_a_pdf(tmp_path
             assert image.width == max(int(name.split("-")[1]), 500)
             assert image.height >= 1500
             assert sum(image.convert("RGB").getpixel((10, 1400))) == (0 if "dark" in name else 3 * 255)  # type: ignore[arg-type]
+
+
+ONE_LINE = """<script>addEventListener('load', () => {
+  const names = [...document.querySelectorAll('td:first-child code')];
+  const broken = names.filter(n => n.getClientRects().length > 1).map(n => n.innerText);
+  document.title = JSON.stringify([names.length, broken]);
+})</script></body>"""
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_names_of_boards_stay_in_one_piece_on_a_telephone(tmp_path: Path) -> None:
+    """A name broken in two is copied with a blank in it, or read as two."""
+    pytest.importorskip("material")
+    builder = site()
+    style = (DOCS / "mkdocs.yml").read_text(encoding="utf-8").partition("extra_css: [")[2].partition("]")[0]
+    assert style == builder.STYLE
+    (tmp_path / "pages" / "docs").mkdir(parents=True)
+    (tmp_path / "pages" / "index.md").write_text((DOCS / "how-to" / "bitstream.md").read_text(encoding="utf-8"))
+    (tmp_path / "pages" / style).write_text((ROOT / style).read_text(encoding="utf-8"))
+    form = "site_name: s\ndocs_dir: pages\nsite_dir: html\ntheme: {name: material, font: false}\n"
+    (tmp_path / "mkdocs.yml").write_text(f"{form}markdown_extensions: [tables]\nextra_css: [{style}]\n")
+    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file", str(tmp_path / "mkdocs.yml")]
+    subprocess.run(words, check=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, timeout=120)
+    page = tmp_path / "html" / "index.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", ONE_LINE), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        import pictures
+    frame = tmp_path / "html" / "frame.html"
+    telling = 'onload="document.title = this.contentDocument.title"'
+    frame.write_text(f'<iframe width="390" height="900" src="index.html" {telling}></iframe>', encoding="utf-8")
+    told = pictures.chromium(tmp_path / "profile", "--allow-file-access-from-files", "--dump-dom", frame.as_uri())
+    count, broken = json.loads(re.findall(r"<title>(.*?)</title>", told)[0])
+    assert count == len(BOARDS)
+    assert broken == []
 
 
 def test_pages_install_from_the_clone() -> None:

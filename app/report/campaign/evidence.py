@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from eqcompile.toolchain.typed_json import JsonObject
+
 from ...files import replacing
+from ...wording import shown
 from ..kit import HTML, JSON
 from . import write
 from .headline import assumptions, exclusions, headline_rows
@@ -63,8 +65,14 @@ def evidence_page(report: CampaignReport, sums: Mapping[str, str]) -> str:
         f"- inputs: {c['inputs']['samples']:,} samples, digest {c['inputs']['digest']}",
         "- versions, of the run: " + ", ".join(f"{name} {version}" for name, version in c["tools"].items()),
         "- versions, of the report: " + ", ".join(f"{name} {version}" for name, version in report["tools"].items()),
-        f"- options: {json.dumps(c['options'], sort_keys=True)}; core: {json.dumps(c['core'], sort_keys=True)}",
+        f"- options of the model: {_words(c['options'])}",
+        *([f"- core: {_words(c['core'])}"] if c["core"] else []),
     ]
     lines += ["", f"## Files ({_SUMS} has them for `sha256sum -c`)", "", "| file | SHA-256 |", "|---|---|"]
     lines += [f"| {name} | `{value}` |" for name, value in sums.items()]
     return "\n".join(lines) + "\n"
+
+
+def _words(options: JsonObject) -> str:
+    """Options as words; none chosen: those of the model itself."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in sorted(options.items())) or "as by default"

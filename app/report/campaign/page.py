@@ -71,7 +71,7 @@ def _intro(report: CampaignReport) -> Markup:
         f"engine {c['engine']}; model {c['model']} ({options}); inputs: {inputs}",
         *([f"core: {core}"] if c["core"] or c["engine"] == "rtl" else []),
         *(f"chosen: {choice}" for choice in c.get("choices", ())),
-        marked(f"{report['faults']['value']:,} faults, {report['seconds']['value']:.1f} s of injection", "measured"),
+        marked(f"{report['faults']['value']:,} faults, {shown(report['seconds']['value'])} s of injection", "measured"),
         c["plan"]["how"],
         f"{tools}. Figures are measured on this machine, simulated by the engine, or estimated from these.",
     )
@@ -149,7 +149,7 @@ def _baseline(report: CampaignReport, found: Baseline) -> Markup:
     steps = report["campaign"]["schedule"]["steps"], c["schedule"]["steps"]
     note = (
         f"Model {c['model']} with seed {c['plan']['seed']} in {theirs} ({c['family']}{core}): {count:,} faults. Rates "
-        f"are of faults, each somewhere in one inference: {steps[0]:,} step(s) here, {steps[1]:,} there."
+        f"are of faults, each somewhere in one inference: steps {steps[0]:,} here, {steps[1]:,} there."
     )
     if steps[1] == 1:
         note += " A net of one step has nothing to settle: none of its faults is unsettled."

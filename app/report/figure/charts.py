@@ -94,18 +94,21 @@ class Level:
 
 
 def bars(name: str, rows: Sequence[Bar], *, limit: float | None = None) -> Markup:
-    """Bars below their labels, with whiskers; the scale ends at `limit`, by default at a round number above all."""
-    top, step, left, right = 4, 34, 8, 24
-    bottom = top + step * len(rows)
+    """Bars below their labels, with whiskers; the scale ends at `limit`, by default at a round number above all. A
+    label that leaves no room for its note beside it has a line of its own."""
+    top, step, line_of, left, right = 4, 34, 16, 8, 24
+    room = int((WIDTH - left - right) / GLYPH) - 2
+    long = [len(row.label) + len(row.note) > room for row in rows]
+    bottom = top + step * len(rows) + line_of * sum(long)
     most = limit or min(1.0, round_up(max((r.value if r.high is None else r.high for r in rows), default=1.0)))
     x = Axis("", 0.0, most, ()).scale(left, WIDTH - right)
     parts = [line(x(mark), top, x(mark), bottom) for mark in spread(0.0, most)]
     parts += [text(x(mark), bottom + 15, percent(mark), "middle", MUTED) for mark in spread(0.0, most)[1:]]
     for k, row in enumerate(rows):
-        y = top + step * k + 24
-        room = int((WIDTH - left - right) / GLYPH) - len(row.note) - 2
+        y = top + step * k + line_of * sum(long[: k + 1]) + 24
         label = row.label if len(row.label) <= room else row.label[: room - 1] + "…"
-        parts += [text(left, y - 10, label), text(WIDTH - right + 16, y - 10, row.note, "end", MUTED)]
+        parts.append(text(left, y - 10 - line_of * long[k], label))
+        parts.append(text(WIDTH - right + 16, y - 10, row.note, "end", MUTED))
         alt = f"{row.label}: {_interval(row.value, row.low, row.high)}"
         parts.append(
             rect(
