@@ -7,62 +7,36 @@ A synapse lies where its sums are used: each core holds the rows of its own unit
   weight that tells the core's neurons apart; on a chip with shared memory also registers of 32 bits and tables;
 - in-axons: the distinct source units that reach it; out-axons: for each of its units, the cores that it reaches.
 
+Units are taken as they are numbered, channel after channel of an image, or site by site where that needs less (decision
+0049).
+
 Host, routing tables, microcode and the padding of real memory formats are not modelled.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eqcompile.toolchain.arrays import Codes
-from eqcompile.toolchain.ir import Format, IntNet, ops
-from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, tap_count
-from eqcompile.toolchain.requirements import MapNeeds
+from eqcompile.toolchain.ir import ops
+from eqcompile.toolchain.passes import Taps
 from eqcompile.toolchain.typed_json import JSON, encode
 
+from .capacity import WORD_BITS, Connectivity, stored_as, weight_bits
 from .chips import Chip
+from .packing import Core, Feed, Packing, Piece, by_sites
 from .partition import Partition, Population, Stream
 
-__all__ = [
-    "Connectivity",
-    "Core",
-    "Placement",
-    "Route",
-    "Shortage",
-    "foreseen_cores",
-    "least_cores",
-    "place",
-    "stored_as",
-    "weight_bits",
-]
+__all__ = ["Core", "Placement", "Route", "Shortage", "place"]
 
-Connectivity = Literal["auto", "dense", "sparse"]
-WORD_BITS = 32
+NEUROCORES = "neurocores"
 CORES_PER_TILE = 4
 TILES_PER_ROW = 8
 """Loihi's 32 tiles of four cores as 8 columns by 4 rows, filled row by row: this model's choice of a layout."""
-
-
-@dataclass(frozen=True)
-class Core:
-    """Units `[first, last)` of a population on one neurocore and what they need there."""
-
-    population: str
-    first: int
-    last: int
-    memory_bits: int
-    in_axons: int
-    out_axons: int
-    synapses: Mapping[str, int]
-    """Stored weights by synapse."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +62,9 @@ class Shortage:
 
 @dataclass(frozen=True)
 class Placement:
-    """The cores of a net, or why it does not fit. `storage`: "dense" or "sparse" for each synapse."""
+    """The cores of a net, or why it does not fit. `storage`: "dense" or "sparse" for each synapse. `sites`: populations
+    whose places are taken site by site, with their `[channels, height, width]`: place p is the unit of channel
+    `p % channels` at site `p // channels`, row by row."""
 
     chip: Chip
     chips: int
@@ -97,6 +73,7 @@ class Placement:
     cores: tuple[Core, ...]
     routes: tuple[Route, ...]
     storage: Mapping[str, str]
+    sites: Mapping[str, tuple[int, int, int]]
     shortages: tuple[Shortage, ...]
     notes: tuple[str, ...]
 
@@ -105,96 +82,59 @@ class Placement:
         return encode(self)
 
 
-@dataclass(frozen=True)
-class _Feed:
-    """What feeds a population: a synapse, or the identity for a stream that it mirrors."""
-
-    name: str
-    source: Stream
-    matrix: Taps[np.int64]
-    bits: int
-    dense: bool
-
-
-def weight_bits(matrix: Taps[np.int64]) -> int:
-    """Bits of one stored weight: 2 if ternary, else the narrowest signed format."""
-    return _code_bits(matrix.weight) if matrix.count else 1
-
-
-def _code_bits(codes: NDArray[np.int16] | Codes) -> int:
-    return max(Format.holding(min(int(codes.min()), -1), int(codes.max())).bits, 2)
-
-
-def least_cores(net: IntNet, chip: Chip, connectivity: Connectivity) -> tuple[int, int]:
-    """A lower bound of the neurocores of a net without `repeat`, and the bits of all its synapses: counted from shapes
-    and weights, before anything is placed."""
-    analysis, total = Analysis.of(net), 0
-    for op in net.all_ops():
-        if isinstance(op, LINEAR) and op.out in analysis.live:
-            count, embeds = tap_count(net, op), isinstance(op, ops.Embedding)
-            codes = analysis.codes[op.table if isinstance(op, ops.Embedding) else op.weight]
-            bits = _code_bits(codes) if count else 1
-            entries = analysis.sizes[op.out] * analysis.sizes[op.x] * (len(codes) if embeds else 1)
-            total += _stored_bits(entries, count, bits, chip, connectivity)
-    return -(-total // chip.memory_bits), total
-
-
-def foreseen_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectivity) -> tuple[int, int, int]:
-    """As `least_cores`, of maps whose weights have no codes yet; and the most bits of vectors that the cores of one
-    population have a copy of each, where neurons and synapses share the memory.
-
-    A core holds one population, which is no smaller than a group of maps, and all of its vectors: with `room` bits left
-    beside those of a group, its synapses take at least a part `bits / room` of a core.
-    """
-    total, parts, most = 0, Fraction(0), 0
-    copies: dict[str, int] = {}
-    for m in maps:
-        copies[m.group] = copies.get(m.group, 0) + (m.vectors * WORD_BITS if chip.shared_memory else 0)
-    for m in maps:
-        bits = max(Format.holding(min(m.low, -1), m.high).bits, 2) if m.taps else 1
-        stored = _stored_bits(m.entries, m.taps, bits, chip, connectivity)
-        total, most = total + stored, max(most, copies[m.group])
-        # Vectors that leave no room are told of by the placement, population by population.
-        parts += Fraction(stored, max(chip.memory_bits - copies[m.group], 1))
-    return math.ceil(parts), total, most
-
-
-def _stored_bits(entries: int, taps: int, bits: int, chip: Chip, connectivity: Connectivity) -> int:
-    dense, sparse = entries * bits, taps * (bits + _index_bits(chip))
-    return {"dense": dense, "sparse": sparse, "auto": min(dense, sparse)}[connectivity]
-
-
-def stored_as(matrix: Taps[np.int64], chip: Chip, connectivity: Connectivity) -> Literal["dense", "sparse"]:
-    """`auto` takes what needs fewer bits."""
-    if connectivity != "auto":
-        return connectivity
-    bits = weight_bits(matrix)
-    return "dense" if prod(matrix.shape) * bits <= matrix.count * (bits + _index_bits(chip)) else "sparse"
-
-
 def place(net: Partition, chip: Chip, *, connectivity: Connectivity = "auto", chips: int = 1) -> Placement:
     """Put every population on cores of `chips` chips; shortages are listed, not raised."""
-    return _Placer(net, chip, connectivity, chips).result()
+    flat = _Placer(net, chip, connectivity, chips, {})
+    images = {p.name: shape for p in net.populations if (shape := _image(net, p)) is not None}
+    if not images:
+        return flat.result()
+    by_site = _Placer(net, chip, connectivity, chips, images).result()
+    if _cost(by_site) < (0, flat.least()):
+        return by_site
+    return min(flat.result(), by_site, key=_cost)
 
 
-def _index_bits(chip: Chip) -> int:
-    return (chip.neurons - 1).bit_length()
+def _image(net: Partition, p: Population) -> tuple[int, int, int] | None:
+    """The shape of a population that is an image of several channels, `[channels, height, width]`."""
+    values = [s.name for s in p.states] + [i.name for i in p.clamped] + list(p.receives) + [s.value for s in p.mirrors]
+    for shape in (net.types[value].shape for value in values):
+        if len(shape) == 3 and prod(shape) == p.units and 1 < shape[0] < p.units:
+            return shape
+    return None
+
+
+def _cost(placement: Placement) -> tuple[int, ...]:
+    """What is better is less: units that fit no core, cores, axons."""
+    cores = [s.needed for s in placement.shortages if s.resource == NEUROCORES] or [len(placement.cores)]
+    axons = sum(core.in_axons + core.out_axons for core in placement.cores)
+    return sum(s.resource != NEUROCORES for s in placement.shortages), max(cores), axons
 
 
 class _Placer:
-    def __init__(self, net: Partition, chip: Chip, connectivity: Connectivity, chips: int) -> None:
-        self.net, self.chip, self.chips = net, chip, chips
+    def __init__(
+        self,
+        net: Partition,
+        chip: Chip,
+        connectivity: Connectivity,
+        chips: int,
+        sites: Mapping[str, tuple[int, int, int]],
+    ) -> None:
+        self.net, self.chip, self.chips, self.sites = net, chip, chips, sites
         self.storage = {s.name: stored_as(s.matrix, chip, connectivity) for s in net.synapses}
-        self.feeds = {p.name: tuple(self.feeds_of(p)) for p in net.populations}
         self.registers = {p.name: self.registers_of(p) for p in net.populations}
-        self.cap = {p.name: chip.neurons for p in net.populations}
+        self.packings = {p.name: self.packing(p) for p in net.populations}
+        self.pieces: dict[str, list[Piece]] = {}
 
-    def feeds_of(self, p: Population) -> Iterator[_Feed]:
+    def packing(self, p: Population) -> Packing:
+        unit = by_sites(self.sites[p.name]) if p.name in self.sites else None
+        return Packing(p.name, p.units, tuple(self.feeds_of(p)), self.chip, *self.registers[p.name], unit)
+
+    def feeds_of(self, p: Population) -> Iterator[Feed]:
         for s in self.net.synapses:
             if p.name in s.targets:
-                yield _Feed(s.name, s.source, s.matrix, weight_bits(s.matrix), self.storage[s.name] == "dense")
+                yield Feed(s.name, s.source, s.matrix, weight_bits(s.matrix), self.storage[s.name] == "dense")
         for stream in p.mirrors:
-            yield _Feed(f"mirror_{stream}", stream, Taps.identity(self.net.elements(stream.value)), 2, False)
+            yield Feed(f"mirror_{stream}", stream, Taps.identity(self.net.elements(stream.value)), 2, False)
 
     def registers_of(self, p: Population) -> tuple[int, int]:
         """32-bit words of state of all units, and words of tables that each core of the population holds."""
@@ -209,128 +149,89 @@ class _Placer:
         """State of one unit, rounded up."""
         return -(-self.registers[p.name][0] * WORD_BITS // (8 * p.units))
 
+    def pack(self, cap: Mapping[str, int]) -> None:
+        """Runs of units; those of a population that are all within a smaller cap stay as they are."""
+        for name, packing in self.packings.items():
+            if name not in self.pieces or max(_units(piece.core) for piece in self.pieces[name]) > cap[name]:
+                self.pieces[name] = list(packing.pieces(cap[name]))
+
+    def least(self) -> int:
+        """The fewest cores in this order: out-axons only ask for more."""
+        self.pack({name: self.chip.neurons for name in self.packings})
+        return sum(len(found) for found in self.pieces.values())
+
     def result(self) -> Placement:
-        shortages: list[Shortage] = []
+        cap = {p.name: self.chip.neurons for p in self.net.populations}
+        placed: list[Piece] = []
         cores: list[Core] = []
         while True:
-            parts = [self.split(p) for p in self.net.populations]
-            shortages = [shortage for _, shortage in parts if shortage is not None]
+            self.pack(cap)
+            shortages = [s for p in self.net.populations for s in self.lacks(p, self.pieces[p.name])]
             if shortages:
                 break
-            cores = [core for placed, _ in parts for core in placed]
-            cores, over = self.with_out_axons(cores)
+            placed = [piece for found in self.pieces.values() for piece in found]
+            cores, over = self.with_out_axons(placed)
             if not over:
                 break
             # Smaller pieces send from more cores, each with fewer edges, but reach no fewer cores with a unit. A piece
             # at least halves, as more is needed than there is.
-            shortages = [s for s in over if self.cap[s.where] == 1]
+            shortages = [s for s in over if cap[s.where] == 1]
             if shortages:
                 break
             for s in over:
-                self.cap[s.where] = max(1, self.cap[s.where] * s.available // (s.needed + s.available))
+                cap[s.where] = max(1, cap[s.where] * s.available // (s.needed + s.available))
         available = self.chip.cores * self.chips
         if not shortages and len(cores) > available:
-            shortages = [Shortage("neurocores", f"{self.chips} chip(s)", len(cores), available)]
+            shortages = [Shortage(NEUROCORES, f"{self.chips} chip(s)", len(cores), available)]
         return Placement(
             chip=self.chip,
             chips=self.chips,
             depth=self.net.depth,
             steps=self.net.net.schedule.steps,
             cores=() if shortages else tuple(cores),
-            routes=() if shortages else tuple(self.routes(cores)),
+            routes=() if shortages else tuple(self.routes(placed)),
             storage=self.storage,
+            sites=dict(self.sites),
             shortages=tuple(shortages),
-            notes=tuple(self.notes()),
+            notes=tuple(self.notes(() if shortages else cores)),
         )
 
-    # Needs of units [first, last) of a population
-
-    def rows(self, p: Population, matrix: Taps[np.int64], first: int, last: int) -> tuple[int, int]:
-        """Rows of a matrix whose sums belong to these units; row r belongs to unit `r * units // rows`."""
-        count = matrix.shape[0]
-        return -(-first * count // p.units), -(-last * count // p.units)
-
-    def columns(self, p: Population, feed: _Feed, first: int, last: int) -> tuple[int, Codes]:
-        """Stored weights, and the source units that reach these units."""
-        low, high = self.rows(p, feed.matrix, first, last)
-        start, stop = (int(feed.matrix.row_start[row]) for row in (low, high))
-        if feed.dense:
-            return (high - low) * feed.matrix.shape[1], np.arange(feed.matrix.shape[1] if high > low else 0)
-        reached = np.zeros(feed.matrix.shape[1], bool)
-        reached[feed.matrix.column[start:stop]] = True
-        return stop - start, np.flatnonzero(reached)
-
-    def needs(self, p: Population, first: int, last: int) -> Core:
-        bits, axons = 0, 0
-        stored: dict[str, int] = {}
-        sources: dict[Stream, list[Codes]] = {}
-        for feed in self.feeds[p.name]:
-            count, reached = self.columns(p, feed, first, last)
-            stored[feed.name] = count
-            bits += count * (feed.bits + (0 if feed.dense else _index_bits(self.chip)))
-            sources.setdefault(feed.source, []).append(reached)
-        axons = sum(np.unique(np.concatenate(parts)).size for parts in sources.values())
-        if self.chip.shared_memory:
-            words, tables = self.registers[p.name]
-            bits += (-(-words * (last - first) // p.units) + tables) * WORD_BITS
-        return Core(p.name, first, last, bits, axons, 0, stored)
-
-    def over(self, p: Population, core: Core) -> Shortage | None:
-        units = core.last - core.first
+    def lacks(self, p: Population, pieces: Sequence[Piece]) -> Iterator[Shortage]:
+        """Why a unit does not fit any core."""
+        if self.chip.shared_memory and self.bytes_of(p) > self.chip.state_bytes:
+            yield Shortage("state bytes of a neuron", p.name, self.bytes_of(p), self.chip.state_bytes)
+            return
+        core = pieces[-1].core
         for resource, needed, available in (
-            ("neurons", units, self.chip.neurons),
             ("memory bits", core.memory_bits, self.chip.memory_bits),
             ("in-axons", core.in_axons, self.chip.in_axons),
         ):
             if available is not None and needed > available:
-                return Shortage(resource, p.name, needed, available)
-        return None
-
-    def split(self, p: Population) -> tuple[list[Core], Shortage | None]:
-        """The longest runs of units that fit, one after another, or why a unit does not fit any core."""
-        if self.chip.shared_memory and self.bytes_of(p) > self.chip.state_bytes:
-            return [], Shortage("state bytes of a neuron", p.name, self.bytes_of(p), self.chip.state_bytes)
-        cores: list[Core] = []
-        first = 0
-        while first < p.units:
-            low, high = first + 1, min(p.units, first + self.cap[p.name])
-            while low < high:
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if self.over(p, self.needs(p, first, middle)) is None else (low, middle - 1)
-            cores.append(self.needs(p, first, low))
-            shortage = self.over(p, cores[-1])
-            if shortage is not None:
-                return [], shortage
-            first = low
-        return cores, None
+                yield Shortage(resource, p.name, needed, available)
+                return
 
     # Messages between cores
 
-    def reaches(self, cores: Sequence[Core]) -> Iterator[tuple[Stream, int, int, int]]:
+    def reaches(self, pieces: Sequence[Piece]) -> Iterator[tuple[Stream, int, int, int]]:
         """`(stream, source core, target core, how many units of the source reach it)`."""
-        by_name = {p.name: p for p in self.net.populations}
-        at: dict[str, list[int]] = {}
-        for number, core in enumerate(cores):
-            at.setdefault(core.population, []).append(number)
-        for target, core in enumerate(cores):
-            merged: dict[Stream, list[Codes]] = {}
-            for feed in self.feeds[core.population]:
-                _, reached = self.columns(by_name[core.population], feed, core.first, core.last)
-                merged.setdefault(feed.source, []).append(reached)
-            for stream, parts in merged.items():
-                sender = by_name[self.net.sender[stream]]
-                elements = self.net.elements(stream.value)
-                unit = np.unique(np.concatenate(parts)) * sender.units // elements
-                for source in at[sender.name]:
-                    inside = (unit >= cores[source].first) & (unit < cores[source].last)
-                    if inside.any():
-                        yield stream, source, target, int(inside.sum())
+        holder: dict[str, list[Codes]] = {}
+        for number, piece in enumerate(pieces):
+            holder.setdefault(piece.core.population, []).append(np.full(_units(piece.core), number))
+        core_at = {name: np.concatenate(parts) for name, parts in holder.items()}
+        for target, piece in enumerate(pieces):
+            for stream, entries in piece.reached.items():
+                sender = self.packings[self.net.sender[stream]]
+                unit = entries * sender.units // self.net.elements(stream.value)
+                sources = core_at[sender.population][sender.place[unit]]
+                first = int(sources.min(initial=len(pieces)))
+                count = np.bincount(sources - first)
+                yield from ((stream, first + int(at), target, int(count[at])) for at in np.flatnonzero(count))
 
-    def with_out_axons(self, cores: Sequence[Core]) -> tuple[list[Core], list[Shortage]]:
-        count = [0] * len(cores)
-        for _, source, _, units in self.reaches(cores):
+    def with_out_axons(self, pieces: Sequence[Piece]) -> tuple[list[Core], list[Shortage]]:
+        count = [0] * len(pieces)
+        for _, source, _, units in self.reaches(pieces):
             count[source] += units
-        filled = [Core(**{**vars(core), "out_axons": n}) for core, n in zip(cores, count, strict=True)]
+        filled = [replace(piece.core, out_axons=n) for piece, n in zip(pieces, count, strict=True)]
         limit = self.chip.out_axons
         if limit is None:
             return filled, []
@@ -340,9 +241,9 @@ class _Placer:
                 worst[core.population] = max(worst.get(core.population, 0), core.out_axons)
         return filled, [Shortage("out-axons", name, n, limit) for name, n in worst.items()]
 
-    def routes(self, cores: Sequence[Core]) -> Iterator[Route]:
+    def routes(self, pieces: Sequence[Piece]) -> Iterator[Route]:
         total: dict[Stream, Codes] = {}
-        for stream, source, target, units in self.reaches(cores):
+        for stream, source, target, units in self.reaches(pieces):
             a, b = (n % self.chip.cores // CORES_PER_TILE for n in (source, target))
             across = abs(a % TILES_PER_ROW - b % TILES_PER_ROW)
             along = abs(a // TILES_PER_ROW - b // TILES_PER_ROW)
@@ -351,8 +252,20 @@ class _Placer:
             mean = [float(v) / self.net.elements(stream.value) for v in sums]
             yield Route(str(stream), self.net.sender[stream], mean[0], mean[1], mean[2])
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, cores: Sequence[Core]) -> Iterator[str]:
         chip = self.chip
+        for name, (channels, height, width) in self.sites.items():
+            yield (
+                f"{name}: cores hold its units site by site, all {channels} channels of a site together. Place p is "
+                f"channel p % {channels} of site p // {channels}, row by row of {height} x {width}."
+            )
+        split = {core.population for core in cores if core.first}
+        reduced = [p.name for p in self.net.populations if p.name in split and _reduces(p)]
+        if reduced:
+            yield (
+                f"Sums or maxima over units of several cores ({', '.join(reduced)}): the messages between these cores "
+                "are not counted."
+            )
         if chip.payload_bits == 0:
             yield (
                 "Loihi 1 silicon sends binary spikes; this network sends graded ones. The simulation runs under Lava's "
@@ -374,3 +287,11 @@ class _Placer:
             yield f"Not checked, because no limit is published: {', '.join(unknown)}."
         if self.chips > 1:
             yield "Messages between chips are counted as if all cores were on one."
+
+
+def _units(core: Core) -> int:
+    return core.last - core.first
+
+
+def _reduces(p: Population) -> bool:
+    return any(isinstance(action.op, ops.Reduce) for script in p.scripts.values() for action in script)

@@ -16,10 +16,11 @@ from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.passes import LINEAR, unroll
 from eqcompile.toolchain.requirements import Requirements
 
+from .capacity import Connectivity, foreseen_cores, least_cores
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import write_folder
-from .mapping import Connectivity, Placement, foreseen_cores, least_cores, place
+from .mapping import Placement, place
 from .partition import Partition, partition
 
 __all__ = ["LoihiTarget"]

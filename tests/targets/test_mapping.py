@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from placed_nets import image, placed
 from strategies import with_formats
 
 from eqcompile.targets.loihi import energy
+from eqcompile.targets.loihi.capacity import least_cores, weight_bits
 from eqcompile.targets.loihi.chips import CHIPS
-from eqcompile.targets.loihi.mapping import Placement, least_cores, place, weight_bits
-from eqcompile.targets.loihi.partition import partition
 from eqcompile.targets.loihi.report import mapping_text
 from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.toolchain.interfaces import Refusals
@@ -64,10 +64,6 @@ def loop(size: int, top: int) -> IntNet:
             formats={"h": Format(4, True)},
         )
     )
-
-
-def placed(net: IntNet, chip: Any = "loihi1", **options: Any) -> Placement:
-    return place(partition(net), CHIPS[chip], **options)
 
 
 @pytest.mark.parametrize(
@@ -162,33 +158,6 @@ def test_shortage_of_cores() -> None:
     assert (found.resource, found.available, found.needed) == ("neurocores", 128, 133)
     assert placed(net, chips=2).shortages == ()
     assert "DOES NOT FIT" in mapping_text(placed(net))
-
-
-def image(channels: int, side: int) -> IntNet:
-    """A 3 x 3 convolution of `channels` states on `side` x `side` sites, weights of 1."""
-    i8, shape = Format(8, True), (channels, side, side)
-    return with_formats(
-        IntNet(
-            name="image",
-            family="test",
-            inputs=(Input("x", shape, encoding=Encoding(i8, 1.0)),),
-            params=(
-                Param("w", np.ones((channels, channels, 3, 3), np.int64), "test"),
-                Param("table", np.arange(-128, 128), "test"),
-            ),
-            states=(State("h", shape, update="new", frac=0),),
-            drive=(),
-            step=(
-                ops.Conv(out="near", x="h", weight="w", stride=1, padding=1),
-                ops.Add(out="sum", a="near", b="x"),
-                ops.Lookup(out="new", x="sum", table="table", first=-128),
-            ),
-            readout=(),
-            outputs=(Output("y", "h", "values", 1.0),),
-            schedule=Schedule(5),
-            formats={"h": i8},
-        )
-    )
 
 
 def test_cores_are_counted_before_anything_is_placed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""Nets for the placement on neurocores."""
+
+from typing import Any
+
+import numpy as np
+from strategies import with_formats
+
+from eqcompile.targets.loihi.chips import CHIPS
+from eqcompile.targets.loihi.mapping import Placement, place
+from eqcompile.targets.loihi.partition import partition
+from eqcompile.toolchain.ir import Encoding, Format, Input, IntNet, Output, Param, Schedule, State, ops
+
+__all__ = ["image", "placed"]
+
+
+def placed(net: IntNet, chip: Any = "loihi1", **options: Any) -> Placement:
+    return place(partition(net), CHIPS[chip], **options)
+
+
+def image(channels: int, side: int) -> IntNet:
+    """A 3 x 3 convolution of `channels` states on `side` x `side` sites, weights of 1."""
+    i8, shape = Format(8, True), (channels, side, side)
+    return with_formats(
+        IntNet(
+            name="image",
+            family="test",
+            inputs=(Input("x", shape, encoding=Encoding(i8, 1.0)),),
+            params=(
+                Param("w", np.ones((channels, channels, 3, 3), np.int64), "test"),
+                Param("table", np.arange(-128, 128), "test"),
+            ),
+            states=(State("h", shape, update="new", frac=0),),
+            drive=(),
+            step=(
+                ops.Conv(out="near", x="h", weight="w", stride=1, padding=1),
+                ops.Add(out="sum", a="near", b="x"),
+                ops.Lookup(out="new", x="sum", table="table", first=-128),
+            ),
+            readout=(),
+            outputs=(Output("y", "h", "values", 1.0),),
+            schedule=Schedule(5),
+            formats={"h": i8},
+        )
+    )
