@@ -53,7 +53,9 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_broken_family_breaks_no_import() -> None:
     """One family that could not be imported broke the import of every checkpoint."""
+    assert "broken.Raises" in registry.names("families")
     assert import_model(CHECKPOINT).family == "models.TernaryEqProp"
+    assert import_model(CHECKPOINT.with_name("digits_ternary.pt")).family == "models.TernaryEqProp"
 
 
 def test_each_broken_entry_is_listed_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import CHROMIUM
 from markupsafe import Markup
+from PIL import Image
 
 from eqcompile.app.report import kit
 from eqcompile.app.report.campaign.document import _ranking
@@ -28,6 +30,22 @@ def test_a_page_fits_a_telephone_and_a_dark_room() -> None:
     assert '<div class="wide"><table>' in page
     assert '<td class="t">&lt;b&gt;</td>' in page
     assert kit.table(["a"], []) == '<p class="note">none</p>'
+
+
+@pytest.mark.simulator
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_a_page_is_dark_in_a_dark_room(tmp_path: Path) -> None:
+    """A rule that no browser applies is a page that blinds, and dark ink on dark paper one that nobody reads."""
+    (tmp_path / "page.html").write_text(kit.render("page.html", title="t", heading="h", intro="", body="<p>█</p>"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "docs")
+        import pictures
+    for scheme, paper, ink in (("light", 255, 60), ("dark", 30, 220)):
+        pictures.picture(tmp_path / "page.html", tmp_path / f"{scheme}.png", 500, 300, scheme)
+        with Image.open(tmp_path / f"{scheme}.png") as image:
+            grey = np.asarray(image.convert("L")).astype(int)
+        assert abs(grey[-1, -1] - paper) < 15, scheme
+        assert np.abs(grey - grey[-1, -1]).max() > abs(paper - ink) - 15, scheme
 
 
 def test_figures_say_what_they_show() -> None:

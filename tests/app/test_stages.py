@@ -71,6 +71,7 @@ def test_an_object_shows_itself(objects: dict[str, Any], name: str) -> None:
     html = shown._repr_html_()
     for row in ET.fromstring(f"<a>{html}</a>").iter("tr"):
         assert "".join(row.itertext()).strip()
+    assert html.count("<tr") >= len(shown.rows()) > 0
     for label, _ in shown.rows():
         assert label in str(shown)
     picture = shown.plot()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from eqcompile.sim import script_runner
 from eqcompile.sim.simulators import NumpySimulator
 from eqcompile.targets.numpy.target import NumpyTarget
 from eqcompile.targets.rtl.target import RtlTarget
+from eqcompile.toolchain import registry
 from eqcompile.toolchain.artifact import Artifact
 from eqcompile.toolchain.diagnostics import Diagnostic, MissingToolError
 from eqcompile.toolchain.interfaces import Run
@@ -74,8 +77,11 @@ def test_a_changed_file_stops_it(folder: Path, capsys: pytest.CaptureFixture[str
     content = bytearray((folder / "weights.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "weights.npz").write_bytes(content)
-    assert main(["verify", str(folder)]) == 6
-    assert "weights.npz has SHA-256" in capsys.readouterr().err
+    np.savez(folder.parent / "x.npz", x=np.zeros((2, 2)))
+    run = ["run", str(folder), "-i", str(folder.parent / "x.npz"), "-o", str(folder.parent / "y.npz")]
+    for argv in (["verify", str(folder)], run):
+        assert main(argv) == 6
+        assert "weights.npz has SHA-256" in capsys.readouterr().err
 
 
 def test_without_the_tool_nothing_is_verified(
@@ -107,6 +113,19 @@ def test_the_rtl_target_without_its_extra_names_the_command(monkeypatch: pytest.
     assert caught.value.exit_code == 7
 
 
+@pytest.mark.slow
+def test_a_bare_installation_refuses_the_rtl_target(tmp_path: Path) -> None:
+    """Anything that the command imports before the target is asked would end in a ModuleNotFoundError."""
+    argv = [str(LOOPED), "--target", "rtl", "-o", str(tmp_path / "out")]
+    lines = ("import sys", "sys.modules['amaranth'] = None", "from eqcompile.app.cli.main import main")
+    code = "\n".join([*lines, "sys.exit(main(sys.argv[1:]))"])
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert "pip install 'eqcompile[rtl]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_slow_simulator_runs_a_few_samples_unless_it_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,3 +135,5 @@ def test_a_slow_simulator_runs_a_few_samples_unless_it_is_named(
         assert main(["verify", str(folder), *options, "--json"]) == 0
         (check,) = json.loads(capsys.readouterr().out)["verification"]
         assert (check["samples"]["value"], check["status"]) == (samples, "equal")
+    few = {name: simulator.few for name, simulator in registry.simulators_of("rtl").items()}
+    assert few == {"cocotb-icarus": 2, "cocotb-verilator": 2, "verilator-native": None}

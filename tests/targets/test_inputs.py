@@ -69,7 +69,7 @@ def test_every_script_ends_with_status_2_and_a_message(target: str, tmp_path: Pa
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("target", ["numpy", "onnx", "nir"])
+@pytest.mark.parametrize("target", ["numpy", "onnx", "nir", pytest.param("hls4ml", marks=pytest.mark.simulator)])
 def test_real_values_are_encoded_by_the_script(target: str, tmp_path: Path) -> None:
     """Would break if one target's script wanted codes where the others take real values."""
     if find_spec(SCRIPTS[target]) is None:
