@@ -1,4 +1,4 @@
-"""Faults that last, on a card: every wrong weight bit and every stuck bit with every image, and upsets of neighbours.
+"""Faults that last, on a card: every wrong weight bit and every stuck bit with every image, and of neighbours.
 
     PYTHONPATH=src python benchmarks/faults_hold.py card --net net.onnx --codes codes.npz [--out DIR]
     eqfault exhaust net.onnx --model seu --sites weight --engine gpu --inputs test.npz --limit 500 -o weights
@@ -45,6 +45,8 @@ POPULATIONS: dict[str, tuple[EnumeratedModel, int]] = {
     "a weight bit sticks at 1": (StuckModel(sites="weight", at=1), 0),
     "a state bit sticks at 0": (StuckModel(sites="state", at=0), 0),
     "a state bit sticks at 1": (StuckModel(sites="state", at=1), 0),
+    "a bit of a sum or of the drive sticks at 0": (StuckModel(sites="accumulator,drive", at=0), 0),
+    "a bit of a sum or of the drive sticks at 1": (StuckModel(sites="accumulator,drive", at=1), 0),
     "a bit each of neighbouring states flips, once": (PairModel(across="neighbours"), 500),
 }
 """Models, and how many images (0: all)."""
@@ -56,6 +58,7 @@ MUTANTS = (
     ("t > settled && (over", "t > 1 && (over"),
     ("latest + 1 - begin", "latest + 2"),
     ("if (i == wound->row) sum_", "if (i == wound->row + 1) sum_"),
+    ("if (struck_v0) v0 =", "if (struck_v0) v0 = 1 +"),
 )
 
 

@@ -36,9 +36,10 @@ pytestmark = pytest.mark.skipif(
 )
 MODELS = (
     SeuModel(sites="weight"),
-    StuckModel(sites="state,weight", at=0),
+    StuckModel(sites="state,weight,accumulator,drive", at=0),
     StuckModel(sites="state", at=1),
-    StuckModel(sites="state", at=1, duration=2),
+    StuckModel(sites="state,accumulator,drive", at=1, duration=2),
+    SeuModel(sites="accumulator,drive"),
     PairModel(across="neighbours"),
 )
 MUTANTS = (
@@ -54,6 +55,8 @@ MUTANTS = (
     ("if (i == wound->row) sum_", "if (i == wound->row + 1) sum_"),
     ("(L(delta) && (any || !OF_DRIVE(L(weight))))", "(L(delta) && any)"),
     ("(i32)((u32)(code) << (32 - (bits))) >> (32 - (bits))", "(i32)(code)"),
+    ("&& t <= wound->last", "&& t < wound->last"),
+    ("if (struck_v0) v0 =", "if (struck_v0) v0 = 1 +"),
     ("wound.held[h] = FROM", "wound.held[h] = 0 * FROM"),
 )
 
@@ -122,7 +125,7 @@ def test_a_wrong_kernel_is_noticed(right: str, bad: str, monkeypatch: pytest.Mon
         return loaded(text.replace(right, bad))
 
     monkeypatch.setattr(program, "_loaded", mutant)
-    assert noticed(lambda: any(wrong(model) > 0 for model in MODELS[:4]) and all(changed))
+    assert noticed(lambda: any(wrong(model) > 0 for model in MODELS[:5]) and all(changed))
 
 
 def test_faults_of_a_large_net_are_golden_s() -> None:
@@ -146,7 +149,7 @@ def test_faults_of_random_nets_are_golden_s() -> None:
         if session is None or session.holder is None:
             continue
         right = GoldenEngine().open(net, codes, near=1)
-        for model in MODELS[:4]:
+        for model in MODELS[:5]:
             table = model.draw(net, 60, np.random.default_rng(0), codes)
             table = table.take(np.flatnonzero(session.takes(table)))
             assert (session.run(table) == right.run(table)).all()
@@ -180,9 +183,9 @@ def test_several_words_at_once_are_golden_s() -> None:
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ("seu", {"sites": "weight"}),
+        ("seu", {"sites": "weight,accumulator,drive"}),
         ("pair", {"across": "neighbours"}),
-        ("stuck", {"sites": "state,weight", "at": 1}),
+        ("stuck", {"sites": "state,weight,accumulator,drive", "at": 1}),
         ("stuck", {"sites": "state", "at": 0, "duration": 2}),
     ],
 )
@@ -221,11 +224,11 @@ def test_parts_of_a_launch_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(whole.distance, parts.distance)
 
 
-@pytest.mark.parametrize("fault", ["0/value:d.0.0/value:d[0]^1@0", "0/table:T.0.0/param:T[3]^1@0-8"])
+@pytest.mark.parametrize("fault", ["0/value:a.0.0/value:a[0]^1@0", "0/table:T.0.0/param:T[3]^1@0-8"])
 def test_other_faults_are_refused(fault: str) -> None:
     """Would break if what the card has no code for were taken for something else, beside faults that it takes."""
     table = FaultTable.of([parse_fault("0/weight:W.0.0/param:W[0]^1@0-8"), parse_fault(fault)])
-    with pytest.raises(UsageError, match="nor of a matrix's weight"):
+    with pytest.raises(UsageError, match="nor one of a matrix's weight"):
         opened(driven(), CODES).run(table)
 
 
@@ -241,8 +244,12 @@ def test_a_weight_that_reaches_other_places_is_not_taken() -> None:
         replace(net, outputs=(*net.outputs, Output("p", "s", "values", 1.0))),
     ):
         session = opened(with_formats(changed), CODES)
-        assert set(session.weights) == {"W", "R"}
-    assert set(opened(net, CODES).weights) == {"V", "W", "R"}
+        assert session.holder is not None
+        assert set(session.holder.reached.weights) == {"W", "R"}
+    whole = opened(net, CODES).holder
+    assert whole is not None
+    assert set(whole.reached.weights) == {"V", "W", "R"}
+    assert (set(whole.reached.sums), set(whole.reached.drive)) == ({"w", "r"}, {"s"})
 
 
 @pytest.mark.parametrize(("factor", "fits"), [(2**23, True), (2**24, False)])
@@ -268,5 +275,5 @@ def test_where_disturbed_codes_do_not_fit_nothing_lasts(factor: int, fits: bool)
     if fits:
         assert (session.run(table) == GoldenEngine().open(wide, CODES, near=1).run(table)).all()
     else:
-        with pytest.raises(UsageError, match="nor of a matrix's weight"):
+        with pytest.raises(UsageError, match="nor one of a matrix's weight"):
             session.run(table)

@@ -14,7 +14,7 @@ __all__ = ["Columns", "columns_of"]
 
 _LARGE = (1 << 31) - 1
 """Beyond every code that the kernel holds: states have at most 16 bits, and `add` saturates."""
-_ELSEWHERE = "is no upset of a state, nor of a matrix's weight for the whole run"
+_ELSEWHERE = "is no upset of a state, nor one of a matrix's weight or sum or of the drive"
 
 Columns = dict[str, NDArray[np.int32]]
 """`sample`, `tick` `[rows]` and the fields of `SLOT` `[rows, slots]`, int32."""

@@ -81,16 +81,13 @@ class GpuSession(Session):
 
     def takes(self, table: FaultTable) -> NDArray[np.bool_]:
         """Which faults the kernel of faults that last takes."""
-        return takes(table, self.plan, self.weights, self.clean_codes.ticks)
+        assert self.holder is not None
+        return takes(table, self.holder.reached, self.clean_codes.ticks)
 
     def wounds(self, table: FaultTable) -> Wounds:
         """Their columns."""
-        return wounds_of(table, self.plan, self.weights)
-
-    @property
-    def weights(self) -> Mapping[str, int]:
-        """Numbers of the parameters that may be wrong."""
-        return {} if self.holder is None else self.holder.reached.weights
+        assert self.holder is not None
+        return wounds_of(table, self.holder.reached, self.clean_codes.ticks)
 
     @cached_property
     def holder(self) -> Holder | None:
@@ -176,7 +173,7 @@ class GpuEngine(Engine):
 
     name: ClassVar[str] = "gpu"
     install: ClassVar[str] = "pip install 'eqcompile[torch]' on a machine with an NVIDIA GPU; engine fast needs none"
-    sites: ClassVar[tuple[str, ...]] = ("state", "weight")
+    sites: ClassVar[tuple[str, ...]] = ("state", "accumulator", "drive", "weight")
     usual: ClassVar[tuple[str, ...]] = ("state",)
     alone: ClassVar[bool] = True
 

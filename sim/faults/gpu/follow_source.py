@@ -129,7 +129,7 @@ class FollowWriter(Places):
         yield from ()
 
     def beside(self, part: Sequence[Op], unit: str) -> list[tuple[str, str]]:
-        """More arguments of an update: their names, and what they are at a unit."""
+        """More arguments of an update: their declarations, and what they are at a unit."""
         return []
 
     def row(self, name: str, unit: str, words: int) -> str:
@@ -193,7 +193,8 @@ class FollowWriter(Places):
     def update(self, number: int, part: Sequence[Op]) -> str:
         """The code that a tick gives unit i of a state; `sum_`: what deviates of each sum, `own_`: of each state."""
         update = self.plan.net.states[number].update
-        arguments = "".join(f", i32 {a}" for a in [*self.inputs(update, part), *(a for a, _ in self.beside(part, "i"))])
+        arguments = "".join(f", i32 {a}" for a in self.inputs(update, part))
+        arguments += "".join(f", {a}" for a, _ in self.beside(part, "i"))
         lines = [f"DEVICE i32 update{number}(const struct net *net, i32 sample, i32 t, i32 i{arguments})\n{{"]
         lines += [f"    {line}" for op in part for line in self.operation(op, "sum", "t")]
         return "\n".join([*lines, f"    return {self.latched(number, self.value(update, 't'))};\n}}"])
@@ -372,7 +373,7 @@ class FollowWriter(Places):
                     lines.append(f"                sum_{self.id(op.out)} += DIFFERENCE(entry) * {weight};")
                     lines.append("            }")
                     lines += [f"            {line}" for line in self.read_struck(op)]
-            lines += [f"            const i32 {held} = {there};" for held, there in self.beside(part, "i")]
+            lines += [f"            {held} = {there};" for held, there in self.beside(part, "i")]
             lines += [
                 f"            const i32 own_{k} = deviation(old, {k}, i);"
                 for k, n in enumerate(self.states)

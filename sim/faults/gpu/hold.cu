@@ -27,8 +27,8 @@ DEVICE i32 upset(const struct net *net, struct deviations *a, i32 e, i32 flip, i
     return moved;
 }
 
-/* Faults that may last: a weight that is wrong in the whole run, or upsets of up to SLOTS words of states in each of the
- * ticks `place_first` to `place_last`. One warp follows one.
+/* Faults that may last: a wrong weight, sum or value of the drive (`struct wound`), or upsets of up to SLOTS words of states
+ * in each of the ticks `place_first` to `place_last`. One warp follows one.
  *
  * Tasks are chunks of TASK places of a sample. Without `single` every place is injected in every sample: `outcome`
  * [samples][places] and `distance` [samples][TICKS + 1], by the first tick, are stored. With it each place has its sample,
@@ -68,7 +68,9 @@ KERNEL hold(i32 tasks, i32 chunks, i32 *counter, i32 places, i32 single, const i
                 i32 any = 0;
                 UNROLLED
                 for (int h = 0; h < HELDS; h++) {
-                    LK(held, h) = dive(net, h, L(weight), L(row), L(column), L(delta), sample);
+                    LK(held, h) = dive(net, h, L(weight), L(row), L(column), L(delta),
+                                       place_flip[L(at) * SLOTS], place_one[L(at) * SLOTS], place_zero[L(at) * SLOTS],
+                                       sample);
                     any |= LK(held, h);
                 }
                 /* A weight that is what it was, or whose input is 0, changes nothing. */
@@ -86,7 +88,8 @@ KERNEL hold(i32 tasks, i32 chunks, i32 *counter, i32 places, i32 single, const i
                 const int q = FIRST_SET(left);
                 const i32 number = FROM(at, q), begin = place_first[number], last = place_last[number];
                 const i32 sample = single ? place_sample[number] : task / chunks, settled = net->settled[sample];
-                struct wound wound = {FROM(weight, q), FROM(row, q), FROM(column, q), FROM(delta, q)};
+                struct wound wound = {FROM(weight, q), FROM(row, q), FROM(column, q), FROM(delta, q), last,
+                                      place_flip[number * SLOTS], place_one[number * SLOTS], place_zero[number * SLOTS]};
                 UNROLLED
                 for (int h = 0; h < HELDS; h++) wound.held[h] = FROM(held[h], q);
                 struct deviations old = {lists}, new_ = {lists + LISTED};

@@ -1,7 +1,8 @@
 """The plan as CUDA for faults that last, one warp for each: what a net adds to `wound.cu` and `hold.cu`.
 
 A wrong weight is a sum that is off by the difference times the code that the weight meets, at one unit: that unit is
-computed in every tick. A value that leaves its format wraps, as golden's do.
+computed in every tick. So is the unit of a wrong sum, or of a wrong value of the drive. A value that leaves its format
+wraps, as golden's do.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ class _HoldWriter(FollowWriter):
     def head(self) -> Iterator[str]:
         maps = [op for readers in self.reached.maps.values() for op in readers]
         step = self.reached.codes([op for op in maps if op in self.plan.step])
-        drive = self.reached.codes([op for op in maps if op.out not in self.plan.matrices])
-        rest = set(self.reached.weights.values())
+        step += [k for name, k in self.reached.sums.items() if any(op.out == name for op in self.plan.step)]
+        held = set(self.reached.drive.values())
+        drive = {*self.reached.codes([op for op in maps if op.out not in self.plan.matrices]), *held}
+        rest = {*self.reached.weights.values(), *self.reached.sums.values()}
         yield f"#define SLOTS {self.slots}"
         yield f"#define HELDS {max(1, len(self.dives))}"
-        yield f"#define OF_DRIVE(weight) ({_among('weight', rest - set(self.reading(maps, drive=False)))})"
+        elsewhere = {*self.reading(maps, drive=False), *self.reached.sums.values()}
+        yield f"#define OF_DRIVE(weight) ({_among('weight', (rest | held) - elsewhere)})"
         yield f"#define OF_READOUT(weight) ({_among('weight', rest - {*step, *drive})})"
         yield resource("wound.cu")
 
@@ -53,12 +57,15 @@ class _HoldWriter(FollowWriter):
     # What the tick and the readout compute besides
 
     def stated(self, op: Op, code: str) -> str:
-        fmt = self.plan.net.formats.get(op.out)
-        return code if fmt is None else f"{'SIGNED' if fmt.signed else 'UNSIGNED'}({code}, {fmt.bits})"
+        return self.read_as(op.out, code)
 
     def latched(self, number: int, code: str) -> str:
-        fmt = self.plan.net.formats[self.states[number]]
-        return f"{'SIGNED' if fmt.signed else 'UNSIGNED'}({code}, {fmt.bits})"
+        return self.read_as(self.states[number], code)
+
+    def read_as(self, name: str, code: str) -> str:
+        """The code that the word of a value holds of one; that of a boolean is in no format."""
+        fmt = self.plan.net.formats.get(name)
+        return code if fmt is None else f"{'SIGNED' if fmt.signed else 'UNSIGNED'}({code}, {fmt.bits})"
 
     def value(self, name: str, tick: str) -> str:
         code = super().value(name, tick)
@@ -68,24 +75,47 @@ class _HoldWriter(FollowWriter):
     def beside(self, part: Sequence[Op], unit: str) -> list[tuple[str, str]]:
         read = {self.plan.resolve(n) for op in part for n in op.reads}
         return [
-            (f"held_{k}", f"({unit} == wound->row ? wound->held[{k}] : 0)")
-            for k, name in enumerate(self.dives)
-            if name in read
+            *(
+                (f"const i32 held_{k}", f"({unit} == wound->row ? wound->held[{k}] : 0)")
+                for k, name in enumerate(self.dives)
+                if name in read
+            ),
+            *(
+                (
+                    f"const struct wound *struck_{self.id(op.out)}",
+                    f"({unit} == wound->row && {self.struck_sum(op)} ? wound : 0)",
+                )
+                for op in part
+                if op.out in self.reached.sums
+            ),
         ]
+
+    def operation(self, op: Op, sums: str, tick: str) -> Iterator[str]:
+        if op.out not in self.reached.sums:
+            yield from super().operation(op, sums, tick)
+            return
+        out, bits = self.id(op.out), self.plan.net.formats[op.out].bits
+        yield f"i32 {out} = {self.stated(op, f'{self.sum(op.out, tick)} + {sums}_{out}')};"
+        wrong = f"UPSET({out}, {bits}, struck_{out}->flip, struck_{out}->one, struck_{out}->zero)"
+        yield f"if (struck_{out}) {out} = {self.stated(op, wrong)};"
+
+    def struck_sum(self, op: Op) -> str:
+        """Whether the wound is of the results of a map, and not over."""
+        return f"wound->weight == {self.reached.sums[op.out]} && t <= wound->last"
 
     def struck(self, number: int, part: Sequence[Op]) -> Iterator[str]:
         maps = [op for op in part if op.out in self.plan.matrices]
-        there = {*self.reached.codes(maps), *self.drives(part)}
+        there = {*self.reached.codes(maps), *self.drives(part), *(self.reached.sums[op.out] for op in maps)}
         yield f"const i32 hot = {_among('wound->weight', there)} ? wound->row : -1;"
         for k, op in enumerate(maps):
             if self.reached.number(op):
                 yield f"const i32 extra{k} = {self.extra(op, 'sought', 't')};"
 
     def drives(self, part: Sequence[Op]) -> list[int]:
-        """Numbers of weights of the drive that values reach which `part` reads."""
+        """Numbers of values of the drive that `part` reads, and of weights that reach one."""
         read = {self.plan.resolve(n) for op in part for n in op.reads}
         chains = [op for name, chain in self.reached.dives.items() if name in read for op in chain]
-        return self.reached.codes(chains)
+        return [*self.reached.codes(chains), *(k for name, k in self.reached.drive.items() if name in read)]
 
     def extra(self, op: Op, deviation: str, tick: str) -> str:
         """By how much a wrong weight puts its sum off."""
@@ -108,9 +138,17 @@ class _HoldWriter(FollowWriter):
     def codes(self) -> Iterator[str]:
         yield from super().codes()
         for k, (name, chain) in enumerate(self.reached.dives.items()):
-            yield self.drive(k, name, chain)
-        yield "DEVICE i32 dive(const struct net *net, int h, i32 weight, i32 row, i32 column, i32 delta, i32 sample)\n{"
-        for k, chain in enumerate(self.reached.dives.values()):
+            if chain:
+                yield self.drive(k, name, chain)
+        yield "DEVICE i32 dive(const struct net *net, int h, i32 weight, i32 row, i32 column, i32 delta,"
+        yield "                i32 flip, i32 one, i32 zero, i32 sample)\n{"
+        for k, (name, chain) in enumerate(self.reached.dives.items()):
+            if name in self.reached.drive:
+                code = self.origin(name, "row")
+                wrong = self.read_as(name, f"UPSET({code}, {self.plan.net.formats[name].bits}, flip, one, zero)")
+                yield f"    if (h == {k} && weight == {self.reached.drive[name]}) return {wrong} - {code};"
+            if not chain:
+                continue
             given = []
             for op in chain:
                 if self.reached.number(op):

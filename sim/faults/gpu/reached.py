@@ -1,9 +1,10 @@
-"""What faults that last reach in a plan: weights that the card disturbs, and how wide what they disturb may become."""
+"""What faults that last reach in a plan: weights, sums and values of the drive that the card disturbs, and how wide
+what they disturb may become."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ....toolchain.ir import IntNet, ops
 from ....toolchain.ir.ops import Op
@@ -22,17 +23,26 @@ _BITS = 32
 class Reached:
     """`plan` with `wide` as disturbed codes need it; `weights`: the number, from 1 on, of each parameter that may be
     wrong; `maps`: of each, the linear operations that read it; `dives`: by held value that such an operation of the
-    drive reaches, the operations that it follows from, in order, the maps first met as sums."""
+    drive reaches, the operations that it follows from, in order, the maps first met as sums. `sums`, `drive`: the
+    numbers, behind those of weights, of maps of step and readout whose results may be wrong, and of held values of the
+    drive; these are in `dives` too, with no operation if no such weight reaches them."""
 
     plan: Plan
     weights: Mapping[str, int]
     maps: Mapping[str, tuple[ops.Linear, ...]]
     dives: Mapping[str, tuple[Op, ...]]
+    sums: Mapping[str, int] = field(default_factory=dict)
+    drive: Mapping[str, int] = field(default_factory=dict)
 
     def codes(self, maps: Sequence[Op]) -> list[int]:
         """Numbers of the weights that one of `maps` reads."""
         names = {op.out for op in maps}
         return sorted({self.weights[w] for w, readers in self.maps.items() if any(op.out in names for op in readers)})
+
+    @property
+    def values(self) -> Mapping[str, int]:
+        """`sums` and `drive`."""
+        return {**self.sums, **self.drive}
 
     def number(self, op: Op) -> int:
         """The number of the weight of a map, 0 if it is never wrong."""
@@ -49,11 +59,26 @@ def reached(plan: Plan) -> Reached | None:
         if len(linear) == len(readers) and all(_takes(plan, op, after) for op in linear):
             maps[name] = linear
     drive = [op for readers in maps.values() for op in readers if op.out not in plan.matrices]
-    dives = {h: _chain(plan.net, h, drive) for h in plan.held if any(h in after[op.out] for op in drive)}
+    alone = [h for h in plan.held if _alone(plan, h, after)]
+    dives = {h: _chain(plan.net, h, drive) for h in plan.held if h in alone or any(h in after[op.out] for op in drive)}
     wide = _wide(plan, [op for chain in dives.values() for op in chain])
     if wide is None:
         return None
-    return Reached(replace(plan, wide=wide), {name: k + 1 for k, name in enumerate(maps)}, maps, dives)
+    named = [*maps, *(op.out for op in (*plan.step, *plan.readout) if op.out in plan.matrices), *alone]
+    number = {name: k + 1 for k, name in enumerate(named)}
+    sums = {name: k for name, k in number.items() if name in plan.matrices}
+    of_maps, of_drive = ({name: number[name] for name in names} for names in (maps, alone))
+    return Reached(replace(plan, wide=wide), of_maps, maps, dives, sums, of_drive)
+
+
+def _alone(plan: Plan, name: str, after: Mapping[str, set[str]]) -> bool:
+    """Whether a held value is one of the drive, of several units, that ticks and readout alone read, place by place."""
+    formats = plan.net.formats
+    if name not in after or plan.sizes[name] == 1 or name not in formats or formats[name].bits > _BITS:
+        return False
+    moving = {o.out for o in (*plan.step, *plan.readout)} | set(plan.alias)
+    ends = {s.init for s in plan.net.states} | {plan.resolve(n) for n in _ends(plan.net)}
+    return after[name] - {name} <= moving and name not in ends
 
 
 def _after(net: IntNet) -> dict[str, set[str]]:

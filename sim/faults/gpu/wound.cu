@@ -1,9 +1,12 @@
-/* A weight that is wrong from before the inference to its end, 0 for none: its place in the matrix, by how much it is off,
- * and how far values of the drive that follow from it are off at unit `row`. Behind it stand how it is read back. */
-struct wound { i32 weight, row, column, delta, held[HELDS]; };
+/* What is wrong besides states, by number, 0 for nothing: a weight from before the inference to its end, its place in the
+ * matrix and by how much it is off; or the result of a map at unit `row`, whose bits are upset up to tick `last`; or a value
+ * of the drive there. `held`: how far values of the drive are off at unit `row` because of it. */
+struct wound { i32 weight, row, column, delta, last, flip, one, zero, held[HELDS]; };
 
 #define SIGNED(code, bits) ((i32)((u32)(code) << (32 - (bits))) >> (32 - (bits)))
 #define UNSIGNED(code, bits) ((i32)((u32)(code) & (0xffffffffu >> (32 - (bits)))))
+
+#define UPSET(code, bits, flip, one, zero) (((((code) & (i32)(0xffffffffu >> (32 - (bits)))) ^ (flip)) | (one)) & ~(zero))
 
 /* What deviates of a unit, by all lanes. */
 DEVICE i32 sought(const struct deviations *a, int state, i32 unit)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..storage import param_words, read_back
 from ..table import FaultTable, Place
 from .hold_source import SLOTS
-from .plan import Plan
+from .reached import Reached
 
 __all__ = ["Wounds", "lasting", "takes", "wounds_of"]
 
@@ -38,36 +38,49 @@ class Wounds:
         return int(self.upsets["element"].shape[1])
 
 
-def takes(table: FaultTable, plan: Plan, weights: Mapping[str, int], ticks: int) -> NDArray[np.bool_]:
-    """Which faults `[faults]` the kernel takes: a weight that is wrong in the whole run, or bits of states in the same
-    ticks. `weights`: numbers of the parameters that may be wrong. The faults must be of the net."""
+def takes(table: FaultTable, reached: Reached, ticks: int) -> NDArray[np.bool_]:
+    """Which faults `[faults]` the kernel takes: a weight that is wrong in the whole run, bits of a sum or of a value of
+    the drive, or bits of states in the same ticks. The faults must be of the net."""
     faults, upsets = table.faults, table.upsets
+    weights = reached.weights
     owner = np.repeat(np.arange(len(faults)), faults["count"])
     known = np.array([name in weights for name in table.names], bool)
     state = (upsets["place"] == Place.STATE) & (upsets["add"] == 0)
     weight = (upsets["place"] == Place.PARAM) & (known[upsets["name"]] if len(known) else False)
-    weight &= (upsets["first"] == 0) & (upsets["last"] == ticks) & (faults["count"][owner] == 1)
+    weight &= (upsets["first"] == 0) & (upsets["last"] == ticks)
+    summed, driven = (_named(table, numbers) for numbers in (reached.sums, reached.drive))
+    # A value of the drive stays as it is upset, so that a flip that lasts flips it back.
+    driven &= (upsets["first"] == upsets["last"]) | (upsets["flip"] == 0)
+    single = (weight | ((summed | driven) & (upsets["add"] == 0))) & (faults["count"][owner] == 1)
     alike = upsets["first"] == faults["tick"][owner]
     start = np.minimum(faults["start"], max(len(upsets) - 1, 0))
     if len(upsets):
         alike &= upsets["last"] == upsets["last"][start][owner]
     good = np.ones(len(faults), bool)
-    np.logical_and.at(good, owner, (state | weight) & alike & ~upsets["held"])
+    np.logical_and.at(good, owner, (state | single) & alike & ~upsets["held"])
     return good & (faults["count"] >= 1) & (faults["count"] <= SLOTS)
+
+
+def _named(table: FaultTable, numbers: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Which upsets are of the values that have a number."""
+    known = np.array([False, *(name in numbers for name in table.names)])
+    found: NDArray[np.bool_] = (table.upsets["place"] == Place.VALUE) & known[table.upsets["name"].astype(np.intp) + 1]
+    return found
 
 
 def lasting(table: FaultTable) -> NDArray[np.bool_]:
     """Which faults `[faults]` are more than upsets of states in one tick."""
     found = np.zeros(len(table), bool)
     owner = np.repeat(np.arange(len(table)), table.faults["count"])
-    more = (table.upsets["place"] == Place.PARAM) | (table.upsets["first"] != table.upsets["last"])
+    more = (table.upsets["place"] != Place.STATE) | (table.upsets["first"] != table.upsets["last"])
     np.logical_or.at(found, owner, more)
     return found
 
 
-def wounds_of(table: FaultTable, plan: Plan, weights: Mapping[str, int]) -> Wounds:
+def wounds_of(table: FaultTable, reached: Reached, ticks: int) -> Wounds:
     """The columns of faults that the kernel takes."""
     faults, upsets = table.faults, table.upsets
+    plan, weights = reached.plan, reached.weights
     count = len(faults)
     slots = int(faults["count"].max(initial=1))
     owner = np.repeat(np.arange(count), faults["count"])
@@ -97,6 +110,13 @@ def wounds_of(table: FaultTable, plan: Plan, weights: Mapping[str, int]) -> Woun
         single["delta"][at] = np.where(changes, read_back(bits, word), codes) + rows["add"] - codes
     last = np.zeros(count, np.int64)
     last[owner] = upsets["last"]
+    for number, name in enumerate(table.names):
+        here = np.flatnonzero((upsets["place"] == Place.VALUE) & (upsets["name"] == number))
+        at = owner[here]
+        single["weight"][at] = reached.values.get(name, 0)
+        single["row"][at], single["delta"][at] = upsets["index"][here], 1
+        if name in reached.drive:
+            last[at] = ticks
     return Wounds(
         sample=faults["sample"].astype(np.int32),
         first=faults["tick"].astype(np.int32),
