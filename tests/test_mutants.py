@@ -106,6 +106,28 @@ def test_a_line_is_judged_by_the_closest_tests_that_reach_it(tmp_path: Path, mon
     assert known.judges(next(m for m in mutants_of("sim/rate.py", text) if m.line == 4), uses) == [room, far]
 
 
+def test_a_compiled_file_is_judged_by_the_tests_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if only tests that happen to reach a word of its line elsewhere were asked."""
+    monkeypatch.setattr(reach, "TREE", tmp_path)
+    (tmp_path / "sim/fast").mkdir(parents=True)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "sim/fast/kernel.py").write_text("from numba import njit\n\ndef f(x):\n    row = x + 1\n")
+    (tmp_path / "app/page.py").write_text("row = 2\n")
+    beside, word, neither = "tests/sim/test_fast.py::t", "tests/app/test_page.py::t", "tests/app/test_cli.py::t"
+    one = {
+        "seconds": {beside: 1.0, word: 2.0, neither: 3.0},
+        "processes": [],
+        "lines": {"sim/fast/engine.py": {"9": [beside]}, "app/page.py": {"1": [word]}, "app/cli.py": {"1": [neither]}},
+        "digests": {},
+    }
+    (tmp_path / "map.json").write_text(json.dumps(one))
+    monkeypatch.setattr(reach, "store_of", lambda test: tmp_path / "map.json")
+    reach.words_of.cache_clear()
+    text = (tmp_path / "sim/fast/kernel.py").read_text()
+    (mutant,) = (m for m in mutants_of("sim/fast/kernel.py", text) if m.old == "x + 1")
+    assert Map(["any"]).judges(mutant, uses) == [beside, word]
+
+
 PROBED = """
 TOP = 1
 

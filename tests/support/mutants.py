@@ -293,9 +293,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.mapped and not options.judged:
         in_workers(tests, measure, workers)
     known = Map(tests, options.limit)
+    committed = json.loads(COMMITTED.read_text())
+    equivalent = {e["mutant"] for e in committed["equivalent"]}
     if not options.judged:
         judge = Judge(known, simulators=options.simulators)
-        in_workers(sorted(mutants, key=judge.has_seen), judge, workers)
+        # All of its judges are asked of one that no test can see: last.
+        in_workers(sorted(mutants, key=lambda m: (m.key in equivalent, judge.has_seen(m))), judge, workers)
     if options.mapped:
         return 0
     # Each that was judged is in the log now.
@@ -305,8 +308,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A test that is measured as it stands has passed on the unchanged tree.
     failing = unsound(sorted({r["killer"] for r in results if r["killer"]} - known.seconds.keys()))
     results = [r | {"verdict": "not judged"} if r["killer"] in failing else r for r in results]
-    committed = json.loads(COMMITTED.read_text())
-    equivalent = {e["mutant"] for e in committed["equivalent"]}
     verdicts = table(results, equivalent)
     total = sum((Counter(row) for row in verdicts.values()), Counter())
     killed, count = sum(total[v] for v in KILLED), total.total() - total["equivalent"]

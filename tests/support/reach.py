@@ -308,12 +308,16 @@ class Map:
     def judges(self, mutant: Mutant, uses: Callable[[Mutant], Sequence[tuple[str, int]]]) -> list[str]:
         """Tests that reach the line, the closest by name first, then the shortest, as many as the limit allows.
 
-        A line that runs at import is reached where the name that it binds is used.
+        A line that runs at import is reached where the name that it binds is used. A file that has no probes, since it
+        is compiled, may be reached by every test that reaches its folder.
         """
         file, stem = mutant.file, Path(mutant.file).stem
         names = self.of_file[file] if file in self.moved else self.of_line[file, mutant.line]
         names = names or set().union(*(self.of_line[at] for at in uses(mutant)))
         names = names or self.of_file[file] or self.importers[file]
+        if not self.of_file[file]:
+            folder = Path(file).parent
+            names = names.union(*(self.of_file[other] for other in [*self.of_file] if Path(other).parent == folder))
         rooms = {f"tests/{part}/" for part in Path(file).parent.parts}
 
         def distance(name: str) -> int:
