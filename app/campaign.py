@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -30,6 +31,8 @@ from .progress import progress_if
 __all__ = ["begin", "define", "make", "plan_of_population", "read_net", "resume"]
 
 _GENERATED = 16
+_MANY = 2_000
+"""Faults from which on a faster engine is worth a word."""
 
 
 def read_net(source: Path | IntNet) -> tuple[IntNet, JsonObject, Source]:
@@ -187,6 +190,8 @@ def begin(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
     """`resume` a campaign in `folder` that was made just now. What no engine takes leaves nothing behind."""
     from eqcompile.sim.campaign import api
 
+    if show:
+        sys.stderr.write(_sooner(folder))
     try:
         resume(folder, workers=workers, show=show)
     except EqcompileError:
@@ -194,6 +199,21 @@ def begin(folder: Path, *, workers: WorkerOptions, show: bool) -> None:
         if not api.has_results(folder):
             shutil.rmtree(folder)
         raise
+
+
+def _sooner(folder: Path) -> str:
+    """A line that names the engine with the same results sooner, where many faults wait for golden; else empty."""
+    from eqcompile.sim.campaign.definition import read_campaign
+    from eqcompile.sim.faults.engine import Engine
+
+    campaign = read_campaign(folder)
+    if campaign.engine != "golden" or campaign.plan.size < _MANY:
+        return ""
+    fast = registry.find_class("engines", "fast", Engine)()
+    if fast.check(campaign.net):
+        return ""
+    install = f" ({fast.install})" if fast.missing() else ""
+    return f"{campaign.plan.size:,} faults in engine golden: --engine fast{install} gives the same results sooner\n"
 
 
 def resume(folder: Path, *, workers: WorkerOptions, show: bool) -> None:

@@ -30,6 +30,7 @@ from eqcompile.sim.campaign.definition import CAMPAIGN, INPUTS, STORE, read_camp
 from eqcompile.sim.campaign.run import State, run_campaign
 from eqcompile.sim.campaign.store import open_store
 from eqcompile.sim.faults.engine import Engine
+from eqcompile.sim.faults.fast.engine import FastEngine
 from eqcompile.sim.process import SHARE
 from eqcompile.toolchain.diagnostics import ArtifactError, SimulatorError, UsageError
 
@@ -96,6 +97,36 @@ def test_an_engine_is_compiled_before_the_workers_start(tmp_path: Path, monkeypa
     run_campaign(made(tmp_path / "c"), workers=1, progress=tell)
     assert [word for k, word in enumerate(seen) if word not in seen[:k]][:4] == ["0", "compiling", "compiled", "pool"]
     assert seen[seen.index("compiled") + 1 : seen.index("pool")] == ["0"], "the speed of faults counts from there on"
+
+
+@pytest.mark.parametrize(
+    ("engine", "faults", "installed", "said"),
+    [
+        ("golden", 2_000, True, True),
+        ("golden", 2_000, False, True),
+        ("golden", 1_999, True, False),
+        ("fast", 2_000, True, False),
+    ],
+)
+def test_whoever_waits_for_golden_hears_of_the_faster_engine(
+    engine: str,
+    faults: int,
+    installed: bool,
+    said: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The default engine is the definition of right, and takes minutes where another takes seconds: nothing said so."""
+    monkeypatch.setattr(app, "resume", lambda *_, **__: None)
+    monkeypatch.setattr(FastEngine, "missing", lambda _: [] if installed else ["numba"])
+    folder = made(tmp_path / "c", engine=engine, count=faults, model="random-toy")
+    app.begin(folder, workers=WorkerOptions(), show=True)
+    install = "" if installed else " (pip install numba)"
+    line = f"2,000 faults in engine golden: --engine fast{install} gives the same results sooner\n"
+    assert capsys.readouterr().err == (line if said else "")
+    app.begin(folder, workers=WorkerOptions(), show=False)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("finished", [False, True])
