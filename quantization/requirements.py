@@ -55,6 +55,10 @@ class _Weight:
     rows: NDArray[np.int64]
     scales: int
     """One for each row, or one."""
+    top: int
+    """The largest magnitude of a code."""
+    held: NDArray[np.bool_]
+    """Which entries are not zero as they are."""
 
 
 def requirements_of(
@@ -96,7 +100,7 @@ def _maps(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> Iterator
         if weight is None:
             # A map that moves entries has a tap in each row that reads any; of a stencil taps may meet.
             taps = tap_count(net, op) if moves(net, op) and not isinstance(op, ops.Stencil) else 0
-            yield MapNeeds(op.out, rows, columns, taps, 0, int(taps > 0))
+            yield MapNeeds(op.out, rows, columns, taps, 0, int(taps > 0), most_taps=tap_count(net, op))
             continue
         # Every position of a sequence or an image has each weight, and the lost ones, once more.
         positions = rows // len(weight.kept)
@@ -106,7 +110,10 @@ def _maps(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> Iterator
             _, first = np.unique(weight.rows, axis=1, return_index=True)
             column_taps, lost = np.count_nonzero(weight.kept, axis=0)[first], weight.lost
         of_sums = vectors.get(op.out, 0), groups.get(op.out, op.out)
-        yield MapNeeds(op.out, rows, columns, taps, weight.low, weight.high, column_taps, lost, *of_sums)
+        most = _taps(net, op, weight.held, positions)
+        yield MapNeeds(
+            op.out, rows, columns, taps, weight.low, weight.high, column_taps, lost, *of_sums, most, weight.top
+        )
 
 
 def _vectors(net: EqNet, weights: dict[Use, _Weight], *, per_row: bool) -> dict[str, int]:
@@ -166,17 +173,19 @@ def _weight(weight: Reals, kind: str, *, per_row: bool, loose: bool) -> _Weight:
     if whole is not None:
         codes = whole[0].astype(np.int64)
         chosen = codes.reshape(flat.shape)[sampled]
-        return _Weight(weight != 0.0, 0, int(codes.min(initial=0)), int(codes.max(initial=0)), chosen, 1)
+        low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
+        return _Weight(weight != 0.0, 0, low, high, chosen, 1, max(-low, high), weight != 0.0)
     kept, lost = _kept(flat, top, per_row=per_row, loose=loose)
     if not per_row:
-        return _Weight(kept.reshape(weight.shape), lost, 0, 0, np.zeros((0, flat.shape[1]), np.int64), 1)
+        none = np.zeros((0, flat.shape[1]), np.int64)
+        return _Weight(kept.reshape(weight.shape), lost, 0, 0, none, 1, top, weight != 0.0)
     rows = np.concatenate([quantize_weights(flat[r : r + 1], kind, per_row=True).codes for r in sampled])
     low, high = int(rows.min(initial=0)), int(rows.max(initial=0))
     if loose:
         # A scale that is better for the sums can be of any size: of the codes only the sign is left.
         # Of a few weights not even that: all codes of one sign may move to 0.
         low, high = (max(low, -1), min(high, 1)) if flat.size >= _FEW else (0, 0)
-    return _Weight(kept.reshape(weight.shape), lost, low, high, rows, len(weight))
+    return _Weight(kept.reshape(weight.shape), lost, low, high, rows, len(weight), top, weight != 0.0)
 
 
 def _sampled(rows: int) -> NDArray[np.int64]:

@@ -35,6 +35,8 @@ class MapNeeds:
     """A linear map of the integer net, by lower bounds. `rows`, `columns`: entries of its result and its operand;
     `taps`: coefficients that are not zero; `low`, `high`: its smallest and largest weight code reach so far.
 
+    `most_taps`, `top`: bounds from above, of the taps and of the magnitude of a code.
+
     `column_taps` [columns]: taps of columns of which no two have the same codes, `lost` of which at most may be zero
     all together; empty where nothing is known of columns.
 
@@ -52,6 +54,8 @@ class MapNeeds:
     lost: int = 0
     vectors: int = 0
     group: str = ""
+    most_taps: int = 0
+    top: int = 1
 
     @property
     def entries(self) -> int:

@@ -18,10 +18,21 @@ from eqcompile.toolchain.requirements import MapNeeds
 
 from .chips import Chip
 
-__all__ = ["WORD_BITS", "Connectivity", "foreseen_cores", "index_bits", "least_cores", "stored_as", "weight_bits"]
+__all__ = [
+    "WORD_BITS",
+    "Connectivity",
+    "foreseen_cores",
+    "index_bits",
+    "least_cores",
+    "likely_cores",
+    "stored_as",
+    "weight_bits",
+]
 
 Connectivity = Literal["auto", "dense", "sparse"]
 WORD_BITS = 32
+TABLE_WORDS, REGISTERS = 1 << 12, 8
+"""Of a population, where nothing is known of them yet: entries of a table, and words of a unit."""
 
 
 def weight_bits(matrix: Taps[np.int64]) -> int:
@@ -65,6 +76,25 @@ def foreseen_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectiv
         # Vectors that leave no room are told of by the placement, population by population.
         parts += Fraction(stored, max(chip.memory_bits - copies[m.group], 1))
     return math.ceil(parts), total, most
+
+
+def likely_cores(maps: Sequence[MapNeeds], chip: Chip, connectivity: Connectivity) -> int:
+    """An estimate from above of the neurocores of a net whose weights have no codes yet: every weight that is not zero
+    keeps a code, of the most bits, and beside those of a group lie its vectors, a table and registers; a tenth more for
+    cores that the next unit does not fit, and a core for what else the net has."""
+    parts, rows, copies = Fraction(0), {m.group: 0 for m in maps}, {m.group: 0 for m in maps}
+    for m in maps:
+        rows[m.group] = max(rows[m.group], m.rows)
+        copies[m.group] += m.vectors * WORD_BITS if chip.shared_memory else 0
+    room = {}
+    for group, bits in copies.items():
+        room[group] = max(chip.memory_bits - bits - (TABLE_WORDS * WORD_BITS if chip.shared_memory else 0), 1)
+        registers = REGISTERS * WORD_BITS * rows[group] if chip.shared_memory else 0
+        parts += max(Fraction(registers, room[group]), Fraction(rows[group], chip.neurons)) + 1
+    for m in maps:
+        stored = _stored_bits(m.entries, m.most_taps, Format.holding(-m.top, m.top).bits, chip, connectivity)
+        parts += Fraction(stored, room[m.group])
+    return math.ceil(parts * 11 / 10) + 1
 
 
 def _stored_bits(entries: int, taps: int, bits: int, chip: Chip, connectivity: Connectivity) -> int:

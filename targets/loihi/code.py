@@ -184,21 +184,22 @@ class _Source:
 
     def expression(self, op: Op) -> str:
         rank = len(self.net.types[op.out].shape)
+        bits = ", bits=64" if op.out in self.net.wide else ""
         match op:
             case ops.Add(a=a, b=b):
-                return f"ar.add({self.lifted(a, rank)}, {self.lifted(b, rank)})"
+                return f"ar.add({self.lifted(a, rank)}, {self.lifted(b, rank)}{bits})"
             case ops.Sub(a=a, b=b):
-                return f"ar.subtract({self.lifted(a, rank)}, {self.lifted(b, rank)})"
+                return f"ar.subtract({self.lifted(a, rank)}, {self.lifted(b, rank)}{bits})"
             case ops.Mul(a=a, b=b):
-                return f"ar.multiply({self.lifted(a, rank)}, {self.lifted(b, rank)})"
+                return f"ar.multiply({self.lifted(a, rank)}, {self.lifted(b, rank)}{bits})"
             case ops.Abs(x=x):
-                return f"ar.absolute({self.value(x)})"
+                return f"ar.absolute({self.value(x)}{bits})"
             case ops.Greater(a=a, b=b):
                 return f"{self.lifted(a, rank)} > {self.lifted(b, rank)}"
             case ops.Select(condition=c, a=a, b=b):
                 return f"np.where({self.lifted(c, rank)}, {self.lifted(a, rank)}, {self.lifted(b, rank)})"
             case ops.Reduce(x=x, kind="sum", axes=axes, keep=keep):
-                return f"ar.reduce_sum({self.value(x)}, {axes}, {keep})"
+                return f"ar.reduce_sum({self.value(x)}, {axes}, {keep}{bits})"
             case ops.Reduce(x=x, axes=axes, keep=keep):
                 return f"ar.reduce_max({self.value(x)}, {axes}, {keep})"
             case ops.Reshape(x=x, shape=shape):
@@ -206,17 +207,17 @@ class _Source:
             case ops.Transpose(x=x, axes=axes):
                 return f"{self.value(x)}.transpose({self.tuple((0, *(a + 1 for a in axes)))})"
             case ops.Rescale(x=x, multiplier=m, shift=k):
-                return f"ar.rescale({self.value(x)}, {self.lifted(m, rank)}, {k})"
+                return f"ar.rescale({self.value(x)}, {self.lifted(m, rank)}, {k}{bits})"
             case ops.Lookup(x=x, table=t, first=first):
                 return f"ar.lookup({self.value(x)}, {self.table(t)}, {first})"
             case ops.Interpolate(x=x, base=b, slope=s, first=first, shift=k):
-                return f"ar.interpolate({self.value(x)}, {self.table(b)}, {self.table(s)}, {first}, {k})"
+                return f"ar.interpolate({self.value(x)}, {self.table(b)}, {self.table(s)}, {first}, {k}{bits})"
             case ops.DampFixed(old=old, new=new, multiplier=m, shift=k):
-                return f"ar.damp({self.lifted(old, rank)}, {self.lifted(new, rank)}, {m}, {k})"
+                return f"ar.damp({self.lifted(old, rank)}, {self.lifted(new, rank)}, {m}, {k}{bits})"
             case ops.Divide(a=a, b=b, shift=k):
-                return f"ar.divide({self.lifted(a, rank)}, {self.lifted(b, rank)}, {k})"
+                return f"ar.divide({self.lifted(a, rank)}, {self.lifted(b, rank)}, {k}{bits})"
             case ops.Isqrt(x=x):
-                return f"ar.isqrt({self.value(x)})"
+                return f"ar.isqrt({self.value(x)}{bits})"
             case _ if isinstance(op, ops.FloatOp | ops.WeightedOp | ops.Embedding | ops.MatMul | ops.Repeat):
                 raise TypeError(f"a population does not compute {op.mnemonic}")
             case _:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def _weights(parts: Partition, folder: Path) -> None:
     write_arrays(folder / "weights.npz", _arrays(parts))
 
 
-def _arrays(parts: Partition) -> Iterator[tuple[str, NDArray[np.int32]]]:
+def _arrays(parts: Partition) -> Iterator[tuple[str, NDArray[np.signedinteger[Any]]]]:
     """What `weights.npz` holds, each made when it is written."""
     for s in parts.synapses:
         rows = np.arange(s.matrix.shape[0], dtype=np.int32)
@@ -95,7 +96,7 @@ def _arrays(parts: Partition) -> Iterator[tuple[str, NDArray[np.int32]]]:
         yield f"synapse.{s.name}.bias", s.bias.astype(np.int32)
     names = dict.fromkeys(name for p in parts.populations for name in _params(p, parts.net))
     for name in names:
-        yield f"param.{name}", parts.net.param(name).astype(np.int32)
+        yield f"param.{name}", parts.net.param(name).astype(np.int64 if name in parts.wide else np.int32)
 
 
 Port = tuple[str, str]

@@ -31,7 +31,7 @@ from .chips import Chip
 from .packing import Core, Feed, Packing, Piece, by_sites
 from .partition import Partition, Population, Stream
 
-__all__ = ["Core", "Placement", "Route", "Shortage", "place"]
+__all__ = ["NEUROCORES", "Core", "Placement", "Route", "Shortage", "place"]
 
 NEUROCORES = "neurocores"
 CORES_PER_TILE = 4
@@ -141,9 +141,10 @@ class _Placer:
         values = [s.name for s in p.states] + list(p.receives) + [s.value for s in (*p.mirrors, *p.streams)]
         words = sum(self.net.elements(v) for v in values) + sum(self.net.elements(i.name) for i in p.clamped)
         computed = [a.op for script in p.scripts.values() for a in script if a.op is not None]
-        words += sum(prod(self.net.types[a.value].shape) for a in p.scripts["drive"] if a.op is not None)
+        drive = [a.value for a in p.scripts["drive"] if a.op is not None]
+        words += sum(prod(self.net.types[v].shape) * self.net.words(v) for v in drive)
         params = {n for op in computed for n in op.reads if n in self.net.net.param_names}
-        return words, sum(self.net.net.param(n).size for n in params)
+        return words, sum(self.net.net.param(n).size * self.net.words(n) for n in params)
 
     def bytes_of(self, p: Population) -> int:
         """State of one unit, rounded up."""
@@ -277,6 +278,8 @@ class _Placer:
         large = [p.name for p in self.net.populations if self.bytes_of(p) > chip.state_bytes]
         if large:
             yield f"Registers beyond the {chip.state_bytes} bytes of a neuron's state: {', '.join(large)}."
+        if self.net.wide:
+            yield f"Of two words of 32 bits each, within a population: {', '.join(sorted(self.net.wide))}."
         if self.net.depth > 1:
             yield (
                 f"One tick passes {self.net.depth} synapses in sequence. Lava's simulation does that within one time "

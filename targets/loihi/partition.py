@@ -26,10 +26,11 @@ from eqcompile.toolchain.ir import Input, Interval, IntNet, State, ValueType
 from eqcompile.toolchain.ir.ops import Op
 from eqcompile.toolchain.passes import LINEAR, Analysis, Taps, bias_entries, linear_taps
 
-__all__ = ["BLOCKS", "Action", "Block", "Partition", "Population", "Stream", "Synapse", "partition"]
+__all__ = ["BLOCKS", "WORD", "Action", "Block", "Partition", "Population", "Stream", "Synapse", "partition"]
 
 Block = Literal["drive", "step", "readout"]
 BLOCKS: tuple[Block, ...] = ("drive", "step", "readout")
+WORD = Interval(-(1 << 31), (1 << 31) - 1)
 
 
 @dataclass(frozen=True, order=True)
@@ -99,6 +100,22 @@ class Partition:
     def sender(self) -> Mapping[Stream, str]:
         """Name of the population that sends each stream."""
         return {stream: p.name for p in self.populations for stream in p.streams}
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """Values and parameters of more than 32 bits that one population computes with and tells nobody: not states,
+        streams, sums of synapses or outputs."""
+        actions = [a for p in self.populations for script in p.scripts.values() for a in script]
+        computed = [a.op for a in actions if a.op is not None]
+        inner = {name for op in computed for name in (op.out, *op.reads)}
+        told = {a.value for a in actions if a.op is None}
+        told |= {name for s in self.net.states for name in (s.name, s.update, s.init or "")}
+        told |= {i.name for i in self.net.inputs} | {o.value for o in self.net.outputs}
+        return frozenset(n for n in inner - told if n in self.ranges and not self.ranges[n].within(WORD))
+
+    def words(self, value: str) -> int:
+        """32-bit words of one entry."""
+        return 2 if value in self.wide else 1
 
     def elements(self, value: str) -> int:
         """How many units a stream of this value has: its elements, one-hot for an index."""

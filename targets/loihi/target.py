@@ -13,20 +13,23 @@ from eqcompile.toolchain.diagnostics import Diagnostic
 from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, Target, Vectors, quiet
 from eqcompile.toolchain.ir import EqNet, Interval, IntNet, check, ops, walk
 from eqcompile.toolchain.options import Bounds, option
-from eqcompile.toolchain.passes import LINEAR, unroll
+from eqcompile.toolchain.passes import LINEAR, Analysis, tap_count, unroll
 from eqcompile.toolchain.requirements import Requirements
 
-from .capacity import Connectivity, foreseen_cores, least_cores
+from .capacity import Connectivity, foreseen_cores, least_cores, likely_cores
 from .chips import CHIPS, ChipName
 from .code import POPULATION_OPS
 from .emit import write_folder
-from .mapping import Placement, place
-from .partition import Partition, partition
+from .mapping import NEUROCORES, Placement, place
+from .partition import WORD, Partition, partition
 
 __all__ = ["LoihiTarget"]
 
-WORD = Interval(-(1 << 31), (1 << 31) - 1)
+DOUBLE = Interval(-(1 << 62), (1 << 62) - 1)
 MAX_INTERPOLATE_SHIFT = 31
+PLACED_TAPS = 1 << 26
+"""Synapses that are written down to be placed, at some 85 bytes each, though their bits alone may be too many: only so
+is it known how many chips suffice."""
 REASONS: Mapping[type[ops.Op], str] = {
     ops.MatMul: "a synapse holds constants; the product of two values that both change has none",
 }
@@ -66,17 +69,20 @@ class LoihiTarget(Target):
         faults += _tolerance(needs.tolerance, needs.net.name)
         if faults:
             return faults
-        least, bits, copies = foreseen_cores(needs.maps, CHIPS[self.chip], self.connectivity)
-        return [*self._cores(least, bits, needs.net.name, copies)]
+        chip = CHIPS[self.chip]
+        least, bits, copies = foreseen_cores(needs.maps, chip, self.connectivity)
+        likely = max(least, likely_cores(needs.maps, chip, self.connectivity))
+        return [*self._cores(least, bits, needs.net.name, copies, likely)]
 
     def plan(self, net: IntNet, source: EqNet | None = None) -> LoihiPlan | Refusals:
         faults = [*check(net)] or [*_operations(net), *_tolerance(net.schedule.tolerance, net.name)]
         if faults:
             return Refusals(tuple(faults))
         flat = unroll(net)
-        faults = [*self._cores(*least_cores(flat, CHIPS[self.chip], self.connectivity), net.name)]
-        if faults:
-            return Refusals(tuple(faults))
+        if total_taps(flat) > PLACED_TAPS:
+            faults = [*self._cores(*least_cores(flat, CHIPS[self.chip], self.connectivity), net.name)]
+            if faults:
+                return Refusals(tuple(faults))
         parts = partition(flat)
         placements = {
             name: place(parts, chip, connectivity=self.connectivity, chips=self.chips) for name, chip in CHIPS.items()
@@ -84,28 +90,38 @@ class LoihiTarget(Target):
         faults = [*_widths(parts), *self._capacity(placements[self.chip])]
         return Refusals(tuple(faults)) if faults else LoihiPlan(net, self.chip, parts, placements)
 
-    def _cores(self, least: int, bits: int, where: str, copies: int = 0) -> Iterator[Diagnostic]:
+    def _cores(self, least: int, bits: int, where: str, copies: int = 0, likely: int = 0) -> Iterator[Diagnostic]:
         """Whether the synapses alone are too many, before they are written down. `copies`: bits of scales and biases of
-        a population, beside them in each core."""
+        a population, beside them in each core; `likely`: cores that suffice by an estimate, 0 without one."""
         chip = CHIPS[self.chip]
         if least > chip.cores * self.chips:
             beside = f", and beside them up to {copies} bits of scales and biases in each core" if copies else ""
+            least_chips, chips = -(-least // chip.cores), -(-likely // chip.cores)
+            known = f"--chips {chips} suffices (estimated), at least {least_chips} are needed"
             yield Diagnostic(
                 "loihi-capacity",
                 f"the synapses need at least {least} neurocores ({bits} bits of weights{beside}), {self.chips} chip(s) "
                 f"of {self.chip} have {chip.cores * self.chips}",
                 where,
-                f"give at least --chips {-(-least // chip.cores)}, or fewer weights",
+                f"{known if likely else f'give at least --chips {least_chips}'}, or fewer weights",
             )
 
     def _capacity(self, placement: Placement) -> Iterator[Diagnostic]:
         for s in placement.shortages:
-            hint = "give more --chips" if s.resource == "neurocores" else "a smaller population or fewer weights"
+            if s.resource == NEUROCORES:
+                chips = -(-s.needed // placement.chip.cores)
+                yield Diagnostic(
+                    "loihi-capacity",
+                    f"the net needs {s.needed} neurocores, {self.chips} chip(s) of {self.chip} have {s.available}",
+                    placement.chip.name,
+                    f"give --chips {chips}, which suffices, or fewer weights",
+                )
+                continue
             yield Diagnostic(
                 "loihi-capacity",
                 f"{s.where} needs {s.needed} {s.resource}, {self.chip} has {s.available}",
                 s.where,
-                hint,
+                "a smaller population or fewer weights",
             )
 
 
@@ -123,6 +139,12 @@ class LoihiPlan(Plan):
 
     def emit(self, folder: Path, vectors: Vectors | None, progress: Progress = quiet) -> Emission:
         return write_folder(self.net, self.parts, self.placements, self.chip, folder)
+
+
+def total_taps(net: IntNet) -> int:
+    """Synapses of a net without `repeat`, counted from its weights."""
+    live = Analysis.of(net).live
+    return sum(tap_count(net, op) for op in net.all_ops() if isinstance(op, LINEAR) and op.out in live)
 
 
 def _operations(net: IntNet) -> Iterator[Diagnostic]:
@@ -149,13 +171,14 @@ def _tolerance(tolerance: int, where: str) -> Iterator[Diagnostic]:
 
 
 def _widths(parts: Partition) -> Iterator[Diagnostic]:
-    """Every value, message, sum and constant must fit the 32 bits of a process model's arrays."""
+    """Every state, message, sum and output must fit the 32 bits of a process model's arrays; what a population alone
+    computes with, 63 bits, so that nothing wraps on the way."""
     net = parts.net
     streamed = {stream.value for p in parts.populations for stream in p.streams}
     indices = {i.name for i in net.inputs if i.kind == "index"}
     for name, found in parts.ranges.items():
         read = name not in net.param_names or any(name in op.reads for op in net.all_ops())
-        if read and not found.within(WORD):
+        if read and not found.within(DOUBLE if name in parts.wide else WORD):
             yield _wide("loihi-width", f"{name} can be {found}", name)
         change = Interval(min(found.lo - found.hi, found.lo), max(found.hi - found.lo, found.hi))
         if name in streamed - indices and found.within(WORD) and not change.within(WORD):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import random
 import re
 import subprocess
@@ -15,11 +16,12 @@ import pytest
 from emitting import emitted, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from placed_nets import normalised
 from strategies import int_nets, random_inputs, random_net, small_net, with_formats
 
 from eqcompile.targets.loihi import code
 from eqcompile.targets.loihi.partition import partition
-from eqcompile.targets.loihi.target import LoihiTarget
+from eqcompile.targets.loihi.target import LoihiPlan, LoihiTarget
 from eqcompile.toolchain.diagnostics import UsageError
 from eqcompile.toolchain.golden import run
 from eqcompile.toolchain.ir import (
@@ -129,6 +131,34 @@ def test_emitted_arithmetic_never_wraps() -> None:
     top = np.array([[(1 << 31) - 1]], np.int32)
     with pytest.raises(OverflowError, match="2147483648"):
         ar.add(top, np.array([[1]], np.int32))
+
+
+def test_emitted_arithmetic_of_two_words() -> None:
+    """A root or a sum of more than 32 bits cut to them, or a root that the float misses by one."""
+    ar = emitted_arithmetic()
+    top = np.array([[(1 << 31) - 1]], np.int32)
+    assert ar.add(top, top, bits=64).tolist() == [[(1 << 32) - 2]]
+    assert ar.rescale(top, np.array([[1 << 30]]), 0, bits=64).tolist() == [[((1 << 31) - 1) << 30]]
+    roots = [(1 << 31) - 1, (1 << 30) + 1, 94_906_267, 3]
+    squares = np.array([[r * r + d for r in roots for d in (-1, 0, 1)]])
+    assert ar.isqrt(squares).tolist() == [[math.isqrt(int(v)) for v in squares[0]]]
+
+
+def test_what_a_population_alone_computes_with_may_be_wide() -> None:
+    """A group normalisation of an image squares sums of thousands of codes: refused, no such net would run. What is
+    told to others must still fit."""
+    net = normalised()
+    plan = LoihiTarget().plan(net)
+    assert isinstance(plan, LoihiPlan)
+    assert plan.parts.wide == {"fine", "power", "padded", "eps"}
+    for placement in plan.placements.values():
+        assert any("eps, fine, padded, power" in note for note in placement.notes)
+    assert sum(plan.parts.words(name) for name in ("eps", "one", "whole")) == 4
+    sent = ops.Linear(out="sent", x="power", weight="each")
+    told = replace(net, params=(*net.params, Param("each", np.array([[1]]), "test")), step=(*net.step, sent))
+    found = refused(LoihiTarget(), with_formats(told))
+    assert {d.code for d in found} == {"loihi-width"}
+    assert {"power", "sent"} <= {d.where for d in found}
 
 
 def test_emitted_text_has_no_undefined_name(tmp_path: Path) -> None:

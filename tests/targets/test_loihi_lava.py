@@ -1,6 +1,7 @@
 """The emitted network under Lava: equal to golden, mutants caught, and an end to everything that goes wrong."""
 
 import importlib.util
+import json
 import random
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emitting import emitted, refused, unchecked
+from placed_nets import normalised
 from strategies import random_inputs, random_net, small_net, with_formats
 
 from eqcompile.sim import exchange
@@ -99,6 +101,25 @@ def test_random_nets_equal_golden(seed: int, simulator: type[Loihi2Simulator], t
     comparison = compare(run(net, x), simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S))
     comparison.require()
     assert comparison.values > 0
+
+
+def test_values_of_two_words_equal_golden(tmp_path: Path) -> None:
+    """A square of more than 32 bits that is cut would change a norm; cut where it should not, it must end the run."""
+    net = normalised()
+    folder = compiled(net, tmp_path / "net")
+    x = inputs_of(net, 5)
+    compare(run(net, x), Loihi2Simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S)).require()
+    # With a fault, though it flips nothing, every value goes through wires of its width.
+    fault = {"state": "h", "sample": 0, "element": 0, "first": 0, "last": 5, "bits": 8, "signed": True}
+    faults, out = tmp_path / "faults.json", tmp_path / "y.npz"
+    faults.write_text(json.dumps([{**fault, **dict.fromkeys(("flip", "one", "zero", "add"), 0)}]))
+    np.savez(tmp_path / "x.npz", **{f"codes.{name}": codes for name, codes in x.items()})
+    argv = [sys.executable, "run.py", "-i", str(tmp_path / "x.npz"), "-o", str(out), "--faults", str(faults)]
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True, timeout=TIMEOUT_S)
+    assert np.load(out)["y"].tolist() == run(net, x).outputs["y"].tolist()
+    edit(folder, MODEL, ", bits=64", "")
+    with pytest.raises(SimulatorError):
+        Loihi2Simulator().run(unchecked(folder), x, trace=True, timeout_s=TIMEOUT_S)
 
 
 def test_more_samples_than_lanes(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Placement on neurocores and the estimates, against numbers worked out by hand."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ from placed_nets import image, placed
 from strategies import with_formats
 
 from eqcompile.targets.loihi import energy
+from eqcompile.targets.loihi import target as loihi_target
 from eqcompile.targets.loihi.capacity import least_cores, weight_bits
-from eqcompile.targets.loihi.chips import CHIPS
+from eqcompile.targets.loihi.chips import CHIPS, ChipName
 from eqcompile.targets.loihi.report import mapping_text
 from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.toolchain.interfaces import Refusals
@@ -161,8 +164,8 @@ def test_shortage_of_cores() -> None:
 
 
 def test_cores_are_counted_before_anything_is_placed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A convolution of CIFAR-10 size has 37 million synapses: to write them down took minutes and gigabytes, and then
-    no chip holds them. The bound must be below what placing finds, and the refusal must come without placing."""
+    """A convolution of 96 channels has 81 million synapses: to write them down takes gigabytes, and then no chip holds
+    them. The bound must be below what placing finds, and the refusal must come without placing."""
     for net in (loop(40, 1), loop(300, 100), image(2, 12), image(3, 20)):
         for chip in CHIPS.values():
             least, bits = least_cores(net, chip, "auto")
@@ -170,13 +173,29 @@ def test_cores_are_counted_before_anything_is_placed(monkeypatch: pytest.MonkeyP
             assert least <= len(cores)
             assert bits <= sum(core.memory_bits for core in cores)
     monkeypatch.setattr("eqcompile.targets.loihi.target.partition", lambda net: pytest.fail("the net is cut"))
-    refusal = LoihiTarget().plan(image(64, 32))
+    refusal = LoihiTarget().plan(image(96, 32))
     assert isinstance(refusal, Refusals)
-    # 64 * 64 * (32 * 3 - 2)^2 taps; ternary, so 2 bits each and 13 for the neuron.
-    needed = -(-64 * 64 * 94 * 94 * 15 // (192 * 1024 * 8))
+    # 96 * 96 * (32 * 3 - 2)^2 taps; ternary, so 2 bits each and 13 for the neuron.
+    needed = -(-96 * 96 * 94 * 94 * 15 // (192 * 1024 * 8))
     assert [d.code for d in refusal.diagnostics] == ["loihi-capacity"]
     assert f"at least {needed} neurocores" in refusal.diagnostics[0].what
     assert "have 128" in refusal.diagnostics[0].what
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_the_chips_that_suffice_are_named(name: ChipName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who has to try one number after another waits for a quantization each time: the number that is told is the
+    first that compiles."""
+    small = {n: replace(chip, cores=3) for n, chip in CHIPS.items()}
+    monkeypatch.setattr(loihi_target, "CHIPS", small)
+    net = image(16, 24)
+    refusal = LoihiTarget(chip=name).plan(net)
+    assert isinstance(refusal, Refusals)
+    (fault,) = refusal.diagnostics
+    chips = int(re.search(r"give --chips (\d+), which suffices", fault.hint).group(1))  # type: ignore[union-attr]
+    assert chips > 1
+    assert isinstance(LoihiTarget(chip=name, chips=chips - 1).plan(net), Refusals)
+    assert not isinstance(LoihiTarget(chip=name, chips=chips).plan(net), Refusals)
 
 
 def test_text_and_json_of_a_placement() -> None:

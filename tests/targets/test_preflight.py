@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -29,7 +30,7 @@ from eqcompile.rtl.serial.columns import make_layout
 from eqcompile.rtl.serial.matrix import WEIGHTED, code_bits, dense
 from eqcompile.rtl.serial.options import Serial
 from eqcompile.targets.loihi import target as loihi_target
-from eqcompile.targets.loihi.chips import CHIPS
+from eqcompile.targets.loihi.chips import CHIPS, ChipName
 from eqcompile.targets.loihi.target import LoihiTarget
 from eqcompile.targets.nir import lower as nir_lower
 from eqcompile.targets.rtl.synth import fit
@@ -239,6 +240,18 @@ def test_vectors_that_each_core_holds_are_foreseen(monkeypatch: pytest.MonkeyPat
     assert {m.name: m.vectors for m in needs.maps} == {"drive": 80, "recurrent": 40, "logits": 3}
     bare = replace(needs, maps=tuple(replace(m, vectors=0) for m in needs.maps))
     assert not LoihiTarget().preflight(bare)
+
+
+@pytest.mark.parametrize("name", ["SimpleConvEqProp_release_sn", "ModernConvEqProp_release_sn_eq15"])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_the_chips_that_suffice_are_estimated(name: str, chip: ChipName, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would break if a user were told before the quantization of chips that do not hold the net after it."""
+    chips = {n: replace(c, memory_bits=1 << 19, cores=1) for n, c in CHIPS.items()}
+    monkeypatch.setattr(loihi_target, "CHIPS", chips)
+    needs, net = both(name)
+    (fault,) = LoihiTarget(chip=chip).preflight(needs)
+    suffices = int(re.search(r"--chips (\d+) suffices \(estimated\)", fault.hint).group(1))  # type: ignore[union-attr]
+    assert not refused(LoihiTarget(chip=chip, chips=suffices), net)
 
 
 def test_maps_that_nothing_adds_up_are_no_group() -> None:
