@@ -54,7 +54,7 @@ class Case:
         return f"{self.net} {self.part} {self.lanes}/{self.width}"
 
 
-SIZES = (("ecp5-25k", 64, 2), ("ecp5-25k", 128, 2), ("ecp5-85k", 256, 8))
+SIZES = (("ecp5-25k", 64, 2), ("ecp5-85k", 256, 8))
 CASES = tuple(Case(net, *size) for net in ("mnist_layered", "mnist_certified") for size in SIZES)
 COLUMNS = {"net": "", "part": "", "lanes, width": "", "LUT4": "estimated", "flip-flops": "estimated"}
 COLUMNS |= {"block RAMs": "estimated", "multipliers": "estimated", "Fmax MHz (seeds)": "estimated"}
@@ -69,32 +69,32 @@ WORK = {
 WORK |= {"additions": "simulated", "entries of tables": "simulated"}
 PEERS = (
     (
-        "Loihi (Renner et al. 2024)",
+        "Loihi (Renner et al., Nature Communications 2024, table 1)",
         "400-400-10, spiking, inference only",
         "96.3 %",
         "0.17 ms",
-        "a chip, measured; images cut to 20 x 20 and made binary; 2.5 uJ an image above the idle chip",
+        "a chip; 2.5 uJ an image; 400 inputs",
     ),
     (
         "Flexi-NeurA (arXiv 2602.18140)",
         "256-128-10, leaky integrate-and-fire",
         "97.23 %",
         "1.1 ms",
-        "FPGA, two cores, 1,623 logic cells, 7 block RAMs, 111 mW; images made smaller and turned into spikes",
+        "FPGA, two cores, 1,623 logic cells, 7 block RAMs, 111 mW; 256 inputs",
     ),
     (
         "FINN (arXiv 1612.07119)",
-        "binary, fully connected, feed-forward",
+        "binary, feed-forward",
         "95.8 %",
         "0.31 us",
-        "ZC706, a circuit of one net, 12.3 million images a second, below 25 W",
+        "ZC706, a circuit of one net, 12.3 million images a second, system below 25 W",
     ),
     (
-        "DWN (ICML 2024)",
-        "weightless, one layer of tables of 6 bits, feed-forward",
+        "DWN (arXiv 2410.11112)",
+        "weightless, feed-forward",
         "-",
-        "below 1 us",
-        "FPGA, a circuit of one net; bits of thermometer codes enter, which the figures do not make",
+        "-",
+        "FPGA, a circuit of one net; its figures were not at hand; they leave out the encoder (arXiv 2512.15251)",
     ),
 )
 LEFT_OUT = (

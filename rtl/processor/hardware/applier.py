@@ -212,6 +212,9 @@ class Applier:
             live.append(flag)
             bases.append(later)
             changes.append(before)
+        # Its negative has a register of its own: both go to every lane, and nothing else is on the way.
+        minus = Signal(Shape(memories.difference.width + 1, signed=True), name="difference_negated")
+        m.d.sync += minus.eq(-changes[STAGES - 2])
         word = memories.weights.read_data
         self.group = Signal(core.address_bits, name="group")
         codes = Signal(core.lanes * core.code_bits, name="codes")
@@ -221,7 +224,7 @@ class Applier:
         width = core.code_bits + memories.difference.width
         for lane in range(core.lanes):
             product = Signal(Shape(width, signed=True), name=f"product_{lane}")
-            m.d.sync += product.eq(self._product(codes.word_select(lane, core.code_bits), changes[2]))
+            m.d.sync += product.eq(self._product(codes.word_select(lane, core.code_bits), changes[STAGES - 1], minus))
             self.products.append(product)
         self.write_group = Signal(core.address_bits, name="write_group")
         m.d.sync += self.write_group.eq(self.group)
@@ -231,11 +234,11 @@ class Applier:
             m.d.control += self.follows.eq(self.reads & self.writes & (self.group == self.write_group))
         m.d.comb += self.busy.eq(Cat(*live, *([] if coming is None else [coming])).any())
 
-    def _product(self, code: Value, change: Value) -> Value:
+    def _product(self, code: Value, change: Value, minus: Value) -> Value:
         if self.core.code_bits > 2:
             return code.as_signed() * change
-        twice: Value = Mux(code[1], -(change << 1), 0) if self.core.lowest else Const(0)
-        return Mux(code[0], Mux(code[1], -change, change), twice)
+        twice: Value = Mux(code[1], minus << 1, 0) if self.core.lowest else Const(0)
+        return Mux(code[0], Mux(code[1], minus, change), twice)
 
     def drive(self, number: int, clear: Value, clear_address: Value, vector: Value, vector_reads: Value) -> None:
         """Ports of a bank of sums."""
