@@ -84,6 +84,17 @@ class Architecture(ABC):
         return False
 
     @property
+    def external(self) -> bool:
+        """Whether weights are read from a memory outside of the core."""
+        return False
+
+    @property
+    def outside(self) -> Architecture | None:
+        """The same with weights in a memory outside, for those that no memory of a part holds; None if it has none, or
+        the options forbid it."""
+        return None
+
+    @property
     def hardened(self) -> bool:
         """Whether the core is protected against upsets."""
         return False

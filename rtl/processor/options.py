@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UsageError
 from eqcompile.toolchain.ir import IntNet
@@ -40,6 +40,20 @@ class Processor(Architecture):
     )
     readback: bool = option(False, help="let a host read back what program, weights, tables and parameters hold")
 
+    weights_in: Literal["auto", "block", "external"] = option(
+        "auto",
+        help="where weights lie: in block RAM, or in a memory outside that the core reads through AXI4; auto: there if "
+        "no block RAM is large enough",
+    )
+
+    @property
+    def external(self) -> bool:
+        return self.weights_in == "external"
+
+    @property
+    def outside(self) -> Processor | None:
+        return replace(self, weights_in="external") if self.weights_in == "auto" else None
+
     @property
     def saboteurs(self) -> bool:
         return False
@@ -71,9 +85,11 @@ class Processor(Architecture):
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .hardware.engine import check
 
-        return list(check(net, self.lanes, self.width, _others(self.also)))
+        return list(check(net, self.lanes, self.width, _others(self.also), external=self.external))
 
     def memory_bits(self, net: IntNet) -> int:
+        if self.external:
+            return 0
         from .description import Description, program_of
 
         core = reduce(Description.joined, _others(self.also), program_of(net, self.lanes, self.width)[1]).core
@@ -83,7 +99,13 @@ class Processor(Architecture):
         from .hardware import ProcessorEngine
 
         return ProcessorEngine(
-            net, trace=trace, lanes=self.lanes, width=self.width, also=_others(self.also), readback=self.readback
+            net,
+            trace=trace,
+            lanes=self.lanes,
+            width=self.width,
+            also=_others(self.also),
+            readback=self.readback,
+            external=self.external,
         )
 
 

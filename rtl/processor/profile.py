@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from .assembly import listing
 from .compiler import Program
 from .isa import TableKind, Vector
+from .outside import MemoryModel
 from .simulator import Processor
+from .timing import Timing
 
 __all__ = ["Profile", "profile"]
 
@@ -51,9 +53,12 @@ class Profile:
         return "\n".join(f"{c / samples:10.1f} {r / samples:8.1f}  {line}" for c, r, line in rows)
 
 
-def profile(program: Program, samples: Sequence[Sequence[Codes]]) -> Profile:
-    """Run `samples` in the simulator of instructions: of each the input codes, `[inputs]` for every frame."""
+def profile(program: Program, samples: Sequence[Sequence[Codes]], memory: MemoryModel | None = None) -> Profile:
+    """Run `samples` in the simulator of instructions: of each the input codes, `[inputs]` for every frame. With
+    `memory` weights come from one outside; the clocks are then those of a core behind a memory that does as the model
+    says, an estimate of any other."""
     processor = Processor(program.image)
+    processor.timing = Timing(program.image.core, processor.program, memory)
     results = [processor.run(frames) for frames in samples]
     places = range(len(program.instructions))
     return Profile(

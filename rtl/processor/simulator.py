@@ -222,12 +222,12 @@ class Processor:
     def _apply(self, at: int, i: Apply) -> None:
         sums = self.banks[i.sums.bank]
         bits = self.image.core.banks[i.sums.bank].bits
-        runs: list[tuple[int, list[int]]] = []
+        runs: list[tuple[int, list[list[int]]]] = []
         offsets = range(prod(i.kernel))
         for places, columns, differences, visible in self.lists[i.list]:
             for clock, column in zip(visible.tolist(), columns.tolist(), strict=True):
                 first = i.columns + column
-                runs.append((clock, [int(self.image.columns[first + k, 1]) for k in offsets]))
+                runs.append((clock, [self.image.columns[first + k].tolist() for k in offsets]))
             for place, column, difference in zip(places.tolist(), columns.tolist(), differences.tolist(), strict=True):
                 rows, codes = self._column(at, i, column)
                 target = i.sums.base + place + rows

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .configuration import Core
 from .features import Features
 from .isa import PORT, Instruction, Unit, Vector
+from .outside import MemoryModel, Reading
 
 __all__ = ["Timing", "root_digits"]
 
@@ -28,10 +29,11 @@ SUM = 4
 
 class Timing:
     """When each instruction starts. `clocks`: from its start to that of the next one, summed over its runs; all of them
-    together are the clocks from the first code of a sample to its last result. `words`: of weights that it reads."""
+    together are the clocks from the first code of a sample to its last result. `words`: of weights that it reads.
+    `memory`: one outside that weights are read from, None where they are in the core."""
 
-    def __init__(self, core: Core, program: Sequence[Instruction]) -> None:
-        self.core = core
+    def __init__(self, core: Core, program: Sequence[Instruction], memory: MemoryModel | None = None) -> None:
+        self.core, self.memory = core, memory
         features = Features.of(program, core.width)
         self.depth, self.kernels = features.depth, features.kernels
         self.begin()
@@ -90,24 +92,28 @@ class Timing:
             case _:
                 return 0, 0
 
-    def apply(self, at: int, events: Sequence[tuple[int, Sequence[int]]], *, early: bool) -> None:
-        """`events`: the clock in which each is visible, the same for those of one word, and the number of weight words
-        of each kernel offset."""
+    def apply(self, at: int, events: Sequence[tuple[int, Sequence[Sequence[int]]]], *, early: bool) -> None:
+        """`events`: the clock in which each is visible, the same for those of one word, and of each kernel offset the
+        first weight word and their number."""
         self._start(at, max(self.ready, self.applier, self.clearing, 0 if early else self.pipeline))
-        self.words[at] += sum(sum(runs) for _, runs in events)
+        self.words[at] += sum(words for _, runs in events for _, words in runs)
         taken = more = free = 0
         done = self.start + 1
+        outside = None if self.memory is None else Reading(self.memory, forwards=self.core.forwards)
         for first, (visible, word) in enumerate(groupby(events, key=lambda event: event[0])):
             step = max(done, visible) + 1
             if self.kernels and first:
                 step = max(step, done + 2)
             for number, (_, runs) in enumerate(word):
                 step += bool(number and self.kernels)
-                for words in runs:
+                for row, words in runs:
                     done = max(step, free)
-                    free = taken = max(done + 1, taken + (more if more != 1 or self.core.forwards else 2))
+                    if outside is not None:
+                        free = outside.take(done + 1, row, words)
+                    else:
+                        free = taken = max(done + 1, taken + (more if more != 1 or self.core.forwards else 2))
                     step, more = done + 1, words
-        end = taken + more + SUM if events else self.start + 1
+        end = (taken + more if outside is None else outside.last) + SUM if events else self.start + 1
         self.applier = max(end, self.pipeline) + 1
 
     def end(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ BENCH = ("layout.py", "driver.py", "test_core.py", "tools.py", "run.py", "native
 TRACED = "bench/traced.v"
 INJECTED = "bench/injected.v"
 """The core with a trace and saboteurs."""
+MEMORY = "weights.bin"
 SPRAM = "bench/sb_spram256ka.v"
 
 
@@ -105,6 +107,7 @@ def write_folder(
     layout |= {"models": [] if architecture.preloaded else [SPRAM], "load_words": words is not None}
     layout |= {"configuration": shell.engine.configuration}
     layout |= {"readback": shell.engine.memory_map}
+    layout |= _write_memory(net, shell, folder)
     layout |= {"sequence": net.schedule.emit if net.schedule.frames else None}
     contents = sorted(path.name for path in folder.glob("*.hex"))
     layout |= {"contents": contents}
@@ -121,6 +124,8 @@ def write_folder(
         other, run = vectors.variants[THINNED]
         write_arrays(folder / "weights.npz", [("words", np.array(words, np.int64))])
         loaded = {"words": np.array(shell.engine.load_words(other), np.int64)}
+        if "memory" in layout:
+            loaded["memory"] = np.frombuffer(shell.engine.memory_bytes(other), np.uint8).astype(np.int64)
         write_arrays(data / "reloaded.npz", {**expected(net, vectors.inputs, run), **loaded}.items())
     if shell.engine.listing is not None:
         (folder / "program.lst").write_text(shell.engine.listing, encoding="utf-8")
@@ -141,6 +146,16 @@ def write_folder(
         "tools": tool_versions("amaranth"),
     }
     return Emission(figures, (f"architecture {architecture.name}: {_line(details)}",))
+
+
+def _write_memory(net: IntNet, shell: Shell, folder: Path) -> dict[str, JSON]:
+    """Write what a memory outside must hold; what core.json says of it, nothing for a core without one."""
+    bits = shell.engine.signature.memory_bits
+    if not bits:
+        return {}
+    held = shell.engine.memory_bytes(net)
+    (folder / MEMORY).write_bytes(held)
+    return {"memory": {"file": MEMORY, "bits": bits, "bytes": len(held), "crc": zlib.crc32(held)}}
 
 
 def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path, steps: _Steps) -> JsonObject:
@@ -321,6 +336,16 @@ def _tokens(i: Input) -> str:
     return f", tokens {i.limits[0]} to {i.limits[1]}: another number reads another row of a table" * (i.kind == "index")
 
 
+def _streams(shell: Shell) -> str:
+    """The README's section on a memory outside; empty without one."""
+    if not shell.streamed:
+        return ""
+    from eqcompile.rtl.processor.outside import BUFFER, BURST
+
+    bits = shell.engine.signature.memory_bits
+    return fill("MEMORY.md.tmpl", bits=str(bits), bytes=str(bits // 8), burst=str(BURST), buffer=str(BUFFER))
+
+
 def _hardening(engine: Engine, *, flags: bool) -> str:
     """The README's section on hardening; empty without any. `flags`: whether registers count what it detects."""
     if not engine.harden:
@@ -348,7 +373,7 @@ def _readme(
         y=f"{y.count} codes of {y.format}, {8 * y.bytes} bits of TDATA each, {y.beat} a beat",
         inputs="\n".join(f"- `{i.name}` {list(i.shape)}{_tokens(i)}" for i in net.inputs),
         outputs="\n".join(f"- `{o.name}`: {o.kind}, one code is {o.scale!r}" for o in net.outputs),
-        loads=_loads(architecture, words, image=shell.engine.signature.image),
+        loads=_loads(architecture, words, image=shell.engine.signature.image) + _streams(shell),
         registers=readme_table(register_rows(shell)),
         hardening=_hardening(shell.engine, flags=shell.guard is not None),
         packaged=text("PACKAGED.md.tmpl") if architecture.preloaded else "",

@@ -90,8 +90,8 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
     """One of `choices` (empty: every architecture) for a verified net and the parts that the core must run on.
 
     It is the first by rank that takes the net and needs no more of the parts than they have, by the lower bounds that
-    are known before it is built; else the first that takes the net, with these options if one does. If none does, what
-    `serial` says, which takes most, or else the first.
+    are known before it is built; then the first that may have its weights outside; else the first that takes the net,
+    with these options if one does. If none does, what `serial` says, which takes most, or else the first.
 
     Raises UsageError: an option names a file that says nothing of the net.
     """
@@ -99,6 +99,7 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
     reasons: list[str] = []
     taking: list[Choice] = []
     refusing: list[Choice] = []
+    outside: list[Architecture] = []
     for choice in tried:
         resolved = choice.resolved(net, parts)
         refusals = tuple(resolved.refusals(net))
@@ -107,6 +108,8 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
             reasons.append(f"{resolved.name} does not take the net: {refusals[0].what}")
             continue
         taking.append(Choice(resolved, refusals))
+        if resolved.outside is not None:
+            outside.append(resolved.outside)
         short = refusals or tuple(_short(net, resolved, parts))
         if short:
             reasons.append(f"{resolved.name} does not fit: {short[0].what}")
@@ -117,6 +120,10 @@ def choose(net: IntNet, choices: Sequence[Architecture], parts: Collection[str])
             continue
         reasons.append(f"{resolved.name} is taken, the first that is left{cost}")
         return Choice(resolved, refusals, tuple(reasons) if len(tried) > 1 else ())
+    for choice in outside:
+        if not list(choice.refusals(net)) and not list(_short(net, choice, parts)):
+            reasons.append(f"{choice.name} is taken with its weights in a memory outside ({choice.text})")
+            return Choice(choice, (), tuple(reasons))
     if taking:
         return next((answer for answer in taking if not answer.refusals), taking[0])
     return next((answer for answer in refusing if answer.architecture.name == "serial"), refusing[0])

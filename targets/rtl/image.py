@@ -17,6 +17,7 @@ from eqcompile.toolchain.interfaces import Emission, Plan, Progress, Refusals, V
 from eqcompile.toolchain.ir import IntNet
 
 from .templates import fill
+from .templates import text as text_of
 from .vectors import bench_inputs
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE", "ImagePlan", "plan_image"]
 
+MEMORY = "weights.bin"
+"""What a memory outside must hold, for a core with its weights there."""
 IMAGE = "image.bin"
 """The words, little-endian."""
 
@@ -42,7 +45,7 @@ def plan_image(net: IntNet, file: str) -> ImagePlan | Refusals:
 
     core = read_core(file, "core")
     lanes, width = core.core.lanes, core.core.width
-    faults = tuple(check(net, lanes, width))
+    faults = tuple(check(net, lanes, width, external=core.external))
     if faults:
         return Refusals(faults)
     program, needs = program_of(net, lanes, width)
@@ -68,6 +71,13 @@ class ImagePlan(Plan):
 
         return words_of(self.program.image, self.description, self.net.schedule, self.needs.x.beats, self.needs.y.beats)
 
+    @cached_property
+    def memory(self) -> bytes:
+        """What a memory outside must hold; empty where the weights are words of the image."""
+        from eqcompile.rtl.processor.loadable import memory_of
+
+        return memory_of(self.program.image, self.description) if self.description.external else b""
+
     @property
     def bench_inputs(self) -> Mapping[str, NDArray[np.int64]]:
         return bench_inputs(self.net)
@@ -85,6 +95,8 @@ class ImagePlan(Plan):
             )
         words, samples = self.words, len(vectors.run.steps)
         (folder / IMAGE).write_bytes(np.array(words, "<u4").tobytes())
+        if self.description.external:
+            (folder / MEMORY).write_bytes(self.memory)
         (folder / "program.lst").write_text(listing(self.program), encoding="utf-8")
         write_json(folder / "core.json", {"configuration": self.description.to_json()})
         used = self._use()
@@ -98,6 +110,7 @@ class ImagePlan(Plan):
             samples=str(samples),
             inputs=str(self.needs.x.count),
             outputs=str(self.needs.y.count),
+            memory=f"\n{text_of('OUTSIDE.md.tmpl')}" if self.description.external else "",
             use="\n".join(f"| {name} | {has} | {of} |" for name, (has, of) in used.items()),
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
@@ -130,7 +143,7 @@ class ImagePlan(Plan):
             held = {s: processor.banks[b][at : at + n].copy() for s, (b, at, n) in places.items()}
             ticks.append((processor.frame, held))
 
-        processor, run = Processor(image_of(self.words, self.description), watch), vectors.run
+        processor, run = Processor(image_of(self.words, self.description, self.memory), watch), vectors.run
         for k, steps in enumerate(run.steps):
             ticks.clear()
             given = [vectors.inputs[i.name][k] if schedule.frames else vectors.inputs[i.name][k : k + 1]

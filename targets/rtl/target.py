@@ -164,6 +164,9 @@ class RtlTarget(Target):
         """What the devices asked for have too little of, as far as an engine tells without being built."""
         for device in sorted(self.requests.devices & {*PARTS}):
             yield from early_shortfalls(net, architecture, PARTS[device])
+        if self.board is not None and architecture.external:
+            what = "the weights are in a memory outside of the core, and a board's top has none"
+            yield Diagnostic("rtl-option", what, "board", "leave --board out")
         bits = architecture.memory_bits(net)
         yield from memory_shortfalls(bits, architecture, self.requests.devices, net.name)
 

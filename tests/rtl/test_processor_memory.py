@@ -15,12 +15,15 @@ from axi_memory import PAGE, AxiMemory
 from bus_hosts import read, write
 from conformance_nets import example
 from processor_mutants import READER, Change, changed
+from processor_runs import frames_of
 from rtl_engines import differences, signed, simulate
 from strategies import random_inputs, random_net, small_net
 
 from eqcompile.rtl.processor.description import Description, program_of
 from eqcompile.rtl.processor.hardware import ProcessorEngine
 from eqcompile.rtl.processor.loadable import image_of, memory_of
+from eqcompile.rtl.processor.outside import MemoryModel
+from eqcompile.rtl.processor.profile import profile
 from eqcompile.rtl.registers import Register
 from eqcompile.rtl.shell import SLVERR, Shell
 from eqcompile.toolchain import golden
@@ -34,6 +37,12 @@ Bench = Callable[[Any], Awaitable[None]]
 
 def memory_of_engine(engine: ProcessorEngine, **behaviour: Any) -> AxiMemory:
     return AxiMemory(engine, engine.memory_bytes(engine.net), BASE, **behaviour)
+
+
+def stated(engine: ProcessorEngine, net: IntNet, codes: Any, latency: int) -> list[int]:
+    """Clocks of each sample as the profile states them."""
+    samples = [frames_of(net, codes, k) for k in range(len(next(iter(codes.values()))))]
+    return list(profile(engine.program, samples, MemoryModel(latency)).totals)
 
 
 def tall(units: int) -> tuple[IntNet, dict[str, Any]]:
@@ -53,10 +62,12 @@ def test_the_memory_changes_no_code(seed: int, latency: int, stall: float) -> No
     codes = random_inputs(net, rng, batch=2)
     engine = ProcessorEngine(net, trace=True, external=True, lanes=rng.choice([1, 4]))
     memory = memory_of_engine(engine, latency=latency, stall=stall, seed=seed)
-    seen = simulate(engine, net, codes, beside=memory.run, base=BASE, limit=200_000)
+    seen = simulate(engine, net, codes, beside=memory.run, base=BASE, limit=200_000, timed=not stall)
     assert differences(net, codes, seen) == []
     assert memory.broken == []
     assert memory.bursts
+    if not stall:
+        assert seen.busy == stated(engine, net, codes, latency)
 
 
 @pytest.mark.slow
@@ -66,9 +77,10 @@ def test_long_columns_go_over_bursts_and_pages() -> None:
     engine = ProcessorEngine(net, trace=True, external=True, lanes=1)
     memory = memory_of_engine(engine, latency=20)
     assert len(memory.content) > PAGE
-    seen = simulate(engine, net, codes, beside=memory.run, base=BASE, limit=200_000)
+    seen = simulate(engine, net, codes, beside=memory.run, base=BASE, limit=200_000, timed=True)
     assert differences(net, codes, seen) == []
     assert memory.broken == []
+    assert seen.busy == stated(engine, net, codes, 20)
     assert max(beats for _, beats in memory.bursts) > 16
     assert {address // PAGE for address, _ in memory.bursts} == {BASE // PAGE, BASE // PAGE + 1}
 

@@ -89,13 +89,14 @@ def test_one_register_map_for_readme_c_and_json(core: Path, tmp_path: Path) -> N
 
 def test_every_register_of_the_hardware_has_a_row() -> None:
     """Would break if a register were added to the shell and to no document."""
-    whole = rows(identity=1, steps=2, tolerance=3, loads=True, image=True, flags=("a", "b"), frames=True, readback=True)
+    some = {"loads": True, "image": True, "frames": True, "readback": True, "external": True}
+    whole = rows(identity=1, steps=2, tolerance=3, flags=("a", "b"), **some)
     assert [(row.name, row.address) for row in whole] == [(r.name, int(r)) for r in Register]
     assert "bit 1: b" in whole[Register.FAULTS // 4].meaning
     bare = rows(identity=1, steps=2, tolerance=3, loads=False, image=False, flags=None)
     assert {r.name for r in whole} - {r.name for r in bare} == {
         *("LOAD_ADDRESS", "LOAD_DATA", "FAULTS", "CORRECTED", "DETECTED", "IMAGE", "IMAGE_CRC", "FRAMES"),
-        *("READ_MEMORY", "READ_ADDRESS", "READ_DATA"),
+        *("READ_MEMORY", "READ_ADDRESS", "READ_DATA", "WEIGHTS_BASE", "WEIGHTS_CRC"),
     }
     assert "{" not in c_header(bare, {}, "x").split("static inline")[0]
 

@@ -10,6 +10,7 @@ from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
 
 from ...memory import Ram
 from ..encoding import Opcode
+from ..outside import RUNS
 from .memories import Memories
 from .nest import LoopNest
 from .pipeline import Pipeline
@@ -19,8 +20,6 @@ from .tokens import choose
 
 __all__ = ["Applier"]
 
-RUNS = 32
-"""Columns whose words are asked for, and that wait for them."""
 STAGES = 3
 """Clocks from the address of a weight to its sum."""
 

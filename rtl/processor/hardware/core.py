@@ -12,12 +12,13 @@ from ..compiler import Program
 from ..description import Description
 from ..encoding import Opcode, record_bits
 from ..isa import Repeats
+from ..outside import BUFFER
 from .applier import Applier
 from .loader import Loader
 from .memories import Memories
 from .pipeline import Pipeline
 from .readback import Readback
-from .reader import BUFFER, Reader
+from .reader import Reader
 from .record import Record
 from .tokens import choose
 

@@ -32,15 +32,27 @@ from .reader import Reader
 __all__ = ["ProcessorEngine", "check", "foresee"]
 
 
-def check(net: IntNet, lanes: int, width: int, also: Sequence[Description] = ()) -> Iterator[Diagnostic]:
+WIDEST_BEAT = 1024
+"""Bits of data of an AXI4 bus, at most."""
+
+
+def check(
+    net: IntNet, lanes: int, width: int, also: Sequence[Description] = (), *, external: bool = False
+) -> Iterator[Diagnostic]:
     """What stands against a net behind the bus shell, on a core of `lanes` and `width` that runs the nets of the cores
-    `also` as well."""
+    `also` as well. `external`: its weights are in a memory outside."""
     yield from schedule_refusals(net)
     for core in also:
         for name, mine, its in (("lanes", lanes, core.core.lanes), ("width", width, core.core.width)):
             if mine != its:
                 what = f"it needs {name} {mine}, the core has {its}"
                 yield Diagnostic("rtl-core", what, net.name, f"--{name} {its}, or build one for both nets: --also CORE")
+        if core.external != external:
+            what = f"the weights of the other core are in {'a memory outside' if core.external else 'block RAM'}"
+            yield Diagnostic("rtl-core", what, net.name, f"--weights-in {'external' if core.external else 'block'}")
+    if external and (bits := 8 * program_of(net, lanes, width)[1].beat_bytes) > WIDEST_BEAT:
+        what = f"a word of weights takes a beat of {bits} bits, AXI4 has {WIDEST_BEAT} at most"
+        yield Diagnostic("rtl-lanes", what, net.name, f"--lanes {lanes // 2} or fewer")
 
 
 def foresee(needs: Requirements) -> list[Diagnostic]:

@@ -10,14 +10,10 @@ from amaranth import Cat, Elaboratable, Module, Mux, Signal
 
 from ...interface import memory_pins
 from ..description import Description
+from ..outside import BUFFER, BURST
 
-__all__ = ["BUFFER", "BURST", "Reader"]
+__all__ = ["Reader"]
 
-BUFFER = 128
-"""Words that have been asked for and not been applied, at most: room for them is kept, so no beat ever waits."""
-BURST = 32
-"""Beats of the longest burst. A power of two, as the bytes of a beat are, and 32 of the widest ones, 128 bytes, are a
-page of 4 KB: a burst that ends where a multiple of it does never crosses one."""
 INCR, MODIFIABLE = 0b01, 0b0011
 """ARBURST of addresses that rise; ARCACHE of normal memory that nobody caches."""
 

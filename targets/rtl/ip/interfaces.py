@@ -78,6 +78,8 @@ class Interfaces:
             _bus("m_axis", "axis", "master", pins),
             _bus("s_axil", "aximm", "slave", pins),
         ]
+        if shell.streamed:
+            buses.append(_bus("m_axi", "aximm", "master", pins))
         associated = {"ASSOCIATED_BUSIF": ":".join(bus.name for bus in buses), "ASSOCIATED_RESET": RESET}
         clock = Bus(CLOCK, _signal("clock"), "slave", {"CLK": CLOCK}, associated)
         reset = Bus(RESET, _signal("reset"), "slave", {"RST": RESET}, {"POLARITY": "ACTIVE_HIGH"})
@@ -87,8 +89,8 @@ class Interfaces:
 def _bus(name: str, kind: Literal["axis", "aximm"], mode: Literal["master", "slave"], pins: list[Pin]) -> Bus:
     """The pins that begin with `name`, each under the rest of its own name: `s_axis_tdata` is TDATA."""
     mine = {pin.name.removeprefix(f"{name}_").upper(): pin.name for pin in pins if pin.name.startswith(f"{name}_")}
-    memory = kind == "aximm"
-    return Bus(name, _bus_kind(kind), mode, mine, {"PROTOCOL": "AXI4LITE"} if memory else {}, memory)
+    parameters = {"PROTOCOL": "AXI4LITE" if mode == "slave" else "AXI4"} if kind == "aximm" else {}
+    return Bus(name, _bus_kind(kind), mode, mine, parameters, memory_map=kind == "aximm" and mode == "slave")
 
 
 def _bus_kind(name: str) -> Vlnv:

@@ -18,6 +18,8 @@ from cocotb.triggers import ClockCycles, FallingEdge, Timer, with_timeout
 from cocotbext.axi import (
     AxiLiteBus,
     AxiLiteMaster,
+    AxiRamRead,
+    AxiReadBus,
     AxiResp,
     AxiStreamBus,
     AxiStreamFrame,
@@ -34,6 +36,10 @@ INPUTS = (
     *("s_axil_awaddr", "s_axil_awprot", "s_axil_awvalid", "s_axil_wdata", "s_axil_wstrb", "s_axil_wvalid"),
     *("s_axil_bready", "s_axil_araddr", "s_axil_arprot", "s_axil_arvalid", "s_axil_rready"),
 )
+
+MEMORY_INPUTS = tuple(f"m_axi_{name}" for name in ("arready", "rid", "rdata", "rresp", "rlast", "rvalid"))
+MARGIN = 1 << 16
+"""Bytes of memory behind the weights: another net may have more."""
 
 
 class Core(Protocol):
@@ -69,7 +75,15 @@ class Driver:
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst, byte_lanes=1)
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst, byte_lanes=1)
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        for bus in (self.source, self.sink, self.axil.write_if, self.axil.read_if):
+        buses = [self.source, self.sink, self.axil.write_if, self.axil.read_if]
+        if layout.memory is not None:
+            pins = AxiReadBus.from_prefix(dut, "m_axi")
+            self.memory = AxiRamRead(pins, dut.clk, dut.rst, size=layout.memory["bytes"] + MARGIN)
+            self.memory.ar_channel.set_pause_generator(stalls(0.2))
+            self.memory.r_channel.set_pause_generator(stalls(0.2))
+            buses.append(self.memory)
+            self.fill((FOLDER / layout.memory["file"]).read_bytes())
+        for bus in buses:
             bus.log.setLevel("ERROR")
         units = sum(s["units"] for s in layout.states)
         # Every weight of a dense net in a clock of its own, and streams that stall most of the time.
@@ -84,7 +98,7 @@ class Driver:
         """A driver of a core that runs and was reset."""
         driver = cls(dut, layout)
         # The buses read handshakes from the first clock on: nothing may be undefined by then, as they leave their data.
-        for name in INPUTS:
+        for name in (*INPUTS, *(MEMORY_INPUTS if layout.memory is not None else ())):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         await Timer(1, "ns")
@@ -237,6 +251,10 @@ class Driver:
                 found[number] = word
         await self.write("READ_MEMORY", 0)
         return found
+
+    def fill(self, content: bytes) -> None:
+        """Put weights into the memory outside, at address 0, where they begin after a reset."""
+        self.memory.write(0, content)
 
     async def load(self, words: Sequence[int]) -> None:
         """Write all weight words."""

@@ -67,6 +67,15 @@ class Site(TypedDict):
     rows: int
 
 
+class Outside(TypedDict):
+    """Weights in a memory outside: a file of `bytes` bytes with the CRC-32 `crc`, in beats of `bits` bits."""
+
+    file: str
+    bits: int
+    bytes: int
+    crc: int
+
+
 class Saboteurs(TypedDict):
     """The core with saboteurs, as far as the bench reads it. `flags`: what the bits of FAULTS say; none without
     hardening."""
@@ -120,7 +129,7 @@ class Layout:
     core are made; `load_words`: weights can be loaded, and must be unless `preloaded`; `inject`: there is a core with
     saboteurs; `injects`: it is the one to simulate. `sequence`: a sample is a sequence of frames, with a result after
     the "last" or after "every" one; without it a sample is one frame. `readback`: which memory holds what of an image
-    (`places` of driver/linux.py), if a host can read them."""
+    (`places` of driver/linux.py), if a host can read them. `memory`: what holds the weights outside of the core."""
 
     name: str
     digest: str
@@ -143,6 +152,7 @@ class Layout:
     readback: object
     sequence: str | None
     inject: Saboteurs | None
+    memory: Outside | None = None
     injects: bool = False
 
     @classmethod

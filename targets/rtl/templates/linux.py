@@ -116,6 +116,19 @@ class Core:
         if "IMAGE" in self.registers and (state := self.read("IMAGE")) & HELD_AND_REFUSED != 1:
             raise CoreError(f"the core refuses the image: {REFUSALS[state >> 8 & 7]}")
 
+    def place(self, buffer: Any, address: int, content: bytes | None = None) -> None:
+        """Put weights into a buffer of memory that the core reads, which begins at `address`, and tell the core; by
+        default weights.bin. Raises CoreError: the core holds its weights itself, or an image for other ones."""
+        if "WEIGHTS_BASE" not in self.registers:
+            raise CoreError("the core holds its weights itself")
+        held = (FOLDER / self.description["memory"]["file"]).read_bytes() if content is None else content
+        if (crc := self.read("WEIGHTS_CRC")) != zlib.crc32(held):
+            raise CoreError(
+                f"the image is for weights with the CRC-32 0x{crc:08X}, these have 0x{zlib.crc32(held):08X}"
+            )
+        memoryview(buffer).cast("B")[: len(held)] = held
+        self.write("WEIGHTS_BASE", address)
+
     def read_back(self, words: Sequence[int]) -> list[int]:
         """The words of an image as the memories of the core hold them: header, addresses and CRC as in `words`, the
         rest read. Of several copies of a table one that differs is taken, if there is one. The core must be idle.

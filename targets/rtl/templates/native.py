@@ -45,6 +45,12 @@ def header(layout: Layout) -> str:
     defines = "#define TRACED" if layout.trace else ""
     defines += "\n#define INJECTS" if layout.injects else ""
     defines += "\n#define SEQUENCES" if layout.sequence else ""
+    outside = ""
+    if layout.memory is not None:
+        defines += "\n#define STREAMS"
+        outside = f"constexpr int kMemoryBytes = {layout.memory['bits'] // 8};\n"
+        outside += f'constexpr const char* kMemoryFile = "{layout.memory["file"]}";\n'
+        outside += f"constexpr uint32_t kWeightsRegister = {layout.registers['WEIGHTS_BASE']};\n"
     hardened = ""
     if layout.injects and layout.inject is not None and (flags := layout.inject["flags"]):
         defines += "\n#define HARDENED"
@@ -73,7 +79,7 @@ constexpr uint32_t kStepsRegister = {layout.registers["STEPS"]};
 constexpr uint32_t kFramesRegister = {layout.registers.get("FRAMES", 0)};
 constexpr uint32_t kLoadAddressRegister = {layout.registers.get("LOAD_ADDRESS", 0)};
 constexpr uint32_t kLoadDataRegister = {layout.registers.get("LOAD_DATA", 0)};
-{hardened}"""
+{hardened}{outside}"""
 
 
 def build(layout: Layout, folder: Path) -> Path:

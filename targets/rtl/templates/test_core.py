@@ -302,9 +302,14 @@ async def weight_reload(dut: Core) -> None:
     driver = await started(dut)
     given, want = vectors()
     others, other = vectors("reloaded.npz")
-    await driver.load(load_arrays(VECTORS / "reloaded.npz")["words"])
+    given_other = load_arrays(VECTORS / "reloaded.npz")
+    await driver.load(given_other["words"])
+    if LAYOUT.memory is not None:
+        driver.fill(given_other["memory"].astype(np.uint8).tobytes())
     must_equal(other, await driver.run(others, TICKS))
     await driver.load(load_arrays(FOLDER / "weights.npz")["words"])
+    if LAYOUT.memory is not None:
+        driver.fill((FOLDER / LAYOUT.memory["file"]).read_bytes())
     driver.sink.pause = True
     driver.send(given[0])
     while not await driver.read("STATUS") & 1:
