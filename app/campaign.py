@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
@@ -30,6 +31,7 @@ from .progress import progress_if
 
 __all__ = ["begin", "define", "make", "plan_of_population", "read_net", "resume"]
 
+_COMPILE_FIRST = "eqcompile MODEL --target numpy -o DIR compiles a model; hand over DIR, or its net.onnx"
 _GENERATED = 16
 _MANY = 2_000
 """Faults from which on a faster engine is worth a word."""
@@ -44,7 +46,10 @@ def read_net(source: Path | IntNet) -> tuple[IntNet, JsonObject, Source]:
     if isinstance(source, IntNet):
         return source, {}, {"path": source.name, "target": None}
     if not source.is_dir():
-        net = load(source)
+        try:
+            net = load(source)
+        except ImportFileError as error:
+            raise ImportFileError(replace(d, hint=_COMPILE_FIRST) for d in error.diagnostics) from error
         if not isinstance(net, IntNet):
             what = "the file holds a float net, faults are injected into integers"
             raise ImportFileError(Diagnostic("not-integers", what, str(source), "compile it first"))

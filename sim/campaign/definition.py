@@ -281,7 +281,7 @@ def read_content(folder: Path) -> Content:
         said = json.loads(content.campaign)
         version = said.get("campaign_version") if isinstance(said, dict) else None
     except (OSError, ValueError) as error:
-        what = f"no readable campaign: {error}"
+        what = f"no readable campaign: {getattr(error, 'strerror', None) or error}"
         raise ArtifactError(Diagnostic("not-a-campaign", what, str(folder), "eqfault run makes one")) from error
     if version != VERSION:
         what = f"campaign version {version}, this eqcompile reads {VERSION}"

@@ -198,6 +198,21 @@ def test_models_and_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert "golden" in said["engines"]
 
 
+@pytest.mark.parametrize("name", ["model.pt", "nowhere"])
+def test_whoever_hands_over_a_model_hears_that_it_is_compiled_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint was "not an ONNX file, or truncated: write it again", which leads nowhere."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.pt").write_bytes(b"PK of a checkpoint")
+    assert main(["run", name, "--model", "seu", "-o", "c"]) == 3
+    assert "help: eqcompile MODEL --target numpy -o DIR compiles a model" in capsys.readouterr().err
+    for command in ("resume", "report"):
+        assert main([command, "nowhere"]) == 6
+        err = capsys.readouterr().err
+        assert "no readable campaign: No such file or directory\n" in err
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "want"),
     [

@@ -86,7 +86,7 @@ def _read_manifest(folder: Path) -> Manifest:
             raise ValueError(f"it has {path.stat().st_size} bytes, at most {MAX_MANIFEST_BYTES}")  # noqa: TRY301
         loaded: JSON = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        what = f"no readable {MANIFEST}: {error}"
+        what = f"no readable {MANIFEST}: {getattr(error, 'strerror', None) or error}"
         raise ArtifactError(Diagnostic("not-an-artifact", what, str(folder), "compile into a folder first")) from error
     version = loaded.get("manifest_version") if isinstance(loaded, dict) else None
     if version != MANIFEST_VERSION:
