@@ -72,7 +72,8 @@ START_LIMIT_S, SIMULATORS_LIMIT_S, FIRST_TESTS = 20.0, 300.0, 8
 WORKERS, TREES = 2, 100
 PAGE_TEXT = """\
 Random changes of the product's own source, one at a time, each judged by tests that reach its line (`make mutants`). A
-change that no test can see is equivalent; [mutants.json](../tests/support/mutants.json) gives the reason."""
+change that no test can see is equivalent; [mutants.json](../tests/support/mutants.json) gives the reason. Survivors of
+a seed are given tests: its first run says more of changes that nobody has drawn than those after it do."""
 NO_TESTS = 5
 """Pytest's exit status where no test was collected."""
 KILLED = ("killed", "timeout")
