@@ -52,7 +52,7 @@ class Schedule:
     def unsettled(self, moved: Value) -> Value:
         """Whether another tick may change a code: one has moved by more than the tolerance, or words may be disturbed,
         which makes all ticks."""
-        return moved | self.engine.inject_enable if self.engine.inject_words else moved
+        return moved | self.engine.inject_enable if "inject_enable" in self.engine.signature.members else moved
 
 
 class Outlet:

@@ -14,9 +14,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory import Ram
-from .codes import Code
+from .codes import Code, Parity
 
-__all__ = ["LATENCY", "CheckedRam"]
+__all__ = ["LATENCY", "CheckedRam", "ParityRam"]
 
 LATENCY = 2
 """Clocks from an address to its data: the decoder has one of its own, since a block RAM takes most of one."""
@@ -31,9 +31,10 @@ class CheckedRam(wiring.Component):
     word that is written or read by others meanwhile is left to a later turn: no read meets a word as it is written.
     """
 
-    def __init__(self, code: Code, *, depth: int, init: Sequence[int] = ()) -> None:
+    def __init__(self, code: Code, *, depth: int, init: Sequence[int] = (), file: str = "") -> None:
         self.code, self.depth = code, depth
-        self.ram = Ram(width=code.width + code.check_bits, depth=depth, init=[code.encoded(word) for word in init])
+        stored = [code.encoded(word) for word in init]
+        self.ram = Ram(width=code.width + code.check_bits, depth=depth, init=stored, file=file)
         self.init = tuple(init)
         bits = self.ram.address_bits
         super().__init__(
@@ -80,4 +81,42 @@ class CheckedRam(wiring.Component):
         m.d.comb += self.noticed.eq(deciding & ~again & checked.detected)
         with m.If(writing & ~again):
             m.d.control += at.eq(Mux(at == self.depth - 1, 0, at + 1))
+        return m
+
+
+class ParityRam(wiring.Component):
+    """The ports of `memory.Ram` that holds what it has read, with a bit of parity on every word and no clock more for a
+    read. `used` says that the data of this clock is used, `detected` that such a word has another parity."""
+
+    def __init__(self, *, width: int, depth: int, init: Sequence[int] = (), file: str = "") -> None:
+        self.code = Parity(width)
+        stored = [self.code.encoded(word) for word in init]
+        self.ram = Ram(width=width + 1, depth=depth, init=stored, file=file, holds=True)
+        bits = self.ram.address_bits
+        super().__init__(
+            {
+                "read_address": In(bits),
+                "read_enable": In(1),
+                "read_data": Out(width),
+                "write_address": In(bits),
+                "write_data": In(width),
+                "write_enable": In(1),
+                "used": In(1),
+                "detected": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ram = ram = self.ram
+        checked = self.code.read(m, ram.read_data)
+        m.d.comb += [
+            ram.read_address.eq(self.read_address),
+            ram.read_enable.eq(self.read_enable),
+            ram.write_address.eq(self.write_address),
+            ram.write_data.eq(self.code.encode(self.write_data)),
+            ram.write_enable.eq(self.write_enable),
+            self.read_data.eq(checked.data),
+            self.detected.eq(self.used & checked.detected),
+        ]
         return m

@@ -54,7 +54,8 @@ class Port:
 @dataclass(frozen=True)
 class Description:
     """`features`: what the pipeline has. `nesting`: loops that are open at once. `run_words`: of one column of weights.
-    `preset`: banks with parameters. `external`: weights are read from a memory outside, `beat_bytes` for a word."""
+    `preset`: banks with parameters. `external`: weights are read from a memory outside, `beat_bytes` for a word.
+    `span`: clocks that its watchdog allows from tick to tick, 0 without one."""
 
     core: Core
     features: Features
@@ -64,6 +65,7 @@ class Description:
     x: Port
     y: Port
     external: bool = False
+    span: int = 0
 
     @classmethod
     def of(cls, program: Program, net: IntNet) -> Description:
@@ -101,6 +103,7 @@ class Description:
             mine.x.joined(other.x),
             mine.y.joined(other.y),
             mine.external,
+            max(mine.span, other.span),
         )
 
     def renumbered(self, places: Mapping[int, int]) -> Description:
@@ -139,14 +142,15 @@ class Description:
         features: dict[str, JSON] = {n: _plain(getattr(self.features, n)) for n in _names()}
         others: dict[str, JSON] = {"nesting": self.nesting, "run_words": self.run_words, "preset": list(self.preset)}
         others |= {"external": True} if self.external else {}
-        return {"core": encode(self.core), "features": features, **others, "x": encode(self.x), "y": encode(self.y)}
+        others |= {"x": encode(self.x), "y": encode(self.y)} | ({"span": self.span} if self.span else {})
+        return {"core": encode(self.core), "features": features, **others}
 
     @classmethod
     def from_json(cls, value: object, where: str) -> Description:
         """Raises ReadError: it is not what `to_json` writes."""
         parts = decode_as(Mapping[str, JSON], value, where)
         names = {f.name for f in fields(cls)}
-        if set(parts) | {"external"} != names:
+        if set(parts) | {"external", "span"} != names:
             raise ReadError(f"{where} has the fields {', '.join(sorted(parts))}, must have {', '.join(sorted(names))}")
         known = decode_as(Mapping[str, JSON], parts["features"], f"{where}.features")
         hints = get_type_hints(Features)
@@ -165,6 +169,7 @@ class Description:
             decode_as(Port, parts["x"], f"{where}.x"),
             decode_as(Port, parts["y"], f"{where}.y"),
             decode_as(bool, parts.get("external", False), f"{where}.external"),
+            decode_as(int, parts.get("span", 0), f"{where}.span"),
         )
 
 

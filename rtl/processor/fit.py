@@ -10,6 +10,7 @@ import numpy as np
 
 from eqcompile.toolchain.diagnostics import Diagnostic, UnsupportedError
 
+from .bounds import clock_bound
 from .compiler import Program
 from .configuration import Bank, Core
 from .description import BANKS, Description
@@ -43,6 +44,11 @@ def fit(program: Program, needs: Description, core: Description, where: str) -> 
     what they name.
     """
     faults = [Diagnostic("rtl-core", what, where, HINT) for what in _misfits(needs, core)]
+    # Of a core that has too little there is none.
+    bound = 0 if faults or not core.span else clock_bound(program.instructions, core.core, core.run_words)
+    if bound > core.span:
+        what = f"it may take {bound} clocks from tick to tick, the watchdog of the core allows {core.span}"
+        faults.append(Diagnostic("rtl-core", what, where, HINT))
     places = _places(needs, core)
     if faults or places is None:
         banks = Diagnostic("rtl-core", "its banks are not those of the core in any order", where, HINT)

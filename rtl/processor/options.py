@@ -13,6 +13,8 @@ from eqcompile.toolchain.options import Bounds, option
 from eqcompile.toolchain.requirements import Requirements
 
 from ..architecture import Architecture
+from ..harden.mechanisms import MECHANISMS, chosen
+from ..harden.mechanisms import faults as mechanism_faults
 
 if TYPE_CHECKING:
     from ..interface import Engine
@@ -40,6 +42,7 @@ class Processor(Architecture):
     )
     readback: bool = option(False, help="let a host read back what program, weights, tables and parameters hold")
 
+    harden: str = option("", metavar="NAME[,NAME]", help=f"protection against upsets, any of {', '.join(MECHANISMS)}")
     weights_in: Literal["auto", "block", "external"] = option(
         "auto",
         help="where weights lie: in block RAM, or in a memory outside that the core reads through AXI4; auto: there if "
@@ -56,14 +59,18 @@ class Processor(Architecture):
 
     @property
     def saboteurs(self) -> bool:
-        return False
+        return not self.external
+
+    @property
+    def hardened(self) -> bool:
+        return bool(self.harden)
 
     @classmethod
     def rank(cls, net: IntNet) -> int:
         return 9
 
     def option_faults(self, parts: Collection[str] = ()) -> Sequence[Diagnostic]:
-        faults = [*super().option_faults(parts)]
+        faults = [*super().option_faults(parts), *mechanism_faults(chosen(self.harden))]
         if self.lanes > 0 and self.lanes & (self.lanes - 1):
             what, remedy = f"lanes is {self.lanes}, must be a power of two", f"--lanes {1 << self.lanes.bit_length()}"
             faults.append(Diagnostic("rtl-lanes", what, "lanes", remedy))
@@ -85,7 +92,11 @@ class Processor(Architecture):
     def refusals(self, net: IntNet) -> Sequence[Diagnostic]:
         from .hardware.engine import check
 
-        return list(check(net, self.lanes, self.width, _others(self.also), external=self.external))
+        others, harden = _others(self.also), chosen(self.harden)
+        found = check(
+            net, self.lanes, self.width, others, harden=harden, readback=self.readback, external=self.external
+        )
+        return list(found)
 
     def memory_bits(self, net: IntNet) -> int:
         if self.external:
@@ -106,6 +117,8 @@ class Processor(Architecture):
             also=_others(self.also),
             readback=self.readback,
             external=self.external,
+            harden=chosen(self.harden),
+            inject=inject,
         )
 
 

@@ -161,21 +161,23 @@ def _write_memory(net: IntNet, shell: Shell, folder: Path) -> dict[str, JSON]:
 def _write_saboteurs(net: IntNet, architecture: Architecture, folder: Path, steps: _Steps) -> JsonObject:
     """The core with saboteurs. What core.json says of them: the words of the net that have one; where the weight memory
     holds what (for each linear map the first row of its table; with a code on its words the number of the site of each
-    part's memory), or that weights are constants of the core (None); every register and memory; what the bits of FAULTS
-    say, and the clocks after which the watchdog ends a run that shows no sign of life."""
+    part's memory), or that weights are constants of the core or, as `image` says, words of an image (None); every
+    register and memory; what the bits of FAULTS say, and the clocks after which the watchdog ends a run that shows no
+    sign of life."""
     from eqcompile.rtl.harden.watchdog import DELAY
     from eqcompile.rtl.upsets import sabotage
 
     shell = shell_of(net, architecture, trace=True, inject=True)
     sabotaged = sabotage(shell)
     _write_verilog(net, architecture, sabotaged.fragment, folder, INJECTED, steps, ports=sabotaged.ports)
-    span = shell.engine.watched_span
+    span, image = shell.engine.watched_span, shell.engine.signature.image
     sites = [encode(site) for site in sabotaged.sites]
     numbers = {site.name: number for number, site in enumerate(sabotaged.sites)}
     return {
         "verilog": INJECTED,
         "words": shell.engine.inject_words,
-        "weights": _weight_memory(net, shell.engine, folder, numbers) if shell.loads else None,
+        "weights": _weight_memory(net, shell.engine, folder, numbers) if shell.loads and not image else None,
+        "image": image,
         "sites": sites,
         "flags": list(FLAGS) if shell.guard is not None else [],
         "span": None if span is None else span + DELAY,
@@ -354,7 +356,13 @@ def _hardening(engine: Engine, *, flags: bool) -> str:
     if not flags:
         units = "; ".join(f"{state} {', '.join(map(str, numbers))}" for state, numbers in engine.protect.items())
         return fill("VOTES.md.tmpl", names=listed, units=units or "none")
-    return fill("HARDENING.md.tmpl", names=listed)
+    return fill("HARDENING.md.tmpl", names=listed, image=_IMAGE_HARDENED if engine.signature.image else "")
+
+
+_IMAGE_HARDENED = """
+
+A code on the weight memory is on the program too, and the column table and the tables have parity. An instruction that
+cannot be repaired ends the image: IMAGE reads 0x500 until one is loaded."""
 
 
 def _readme(

@@ -156,7 +156,7 @@ class RtlTarget(Target):
         need_tools(self.requests)
         choice = choose(net, self.arch, self.requests.devices)
         architecture = choice.architecture
-        faults = [*choice.refusals] or [*self._shortfalls(net, architecture), *self._no_saboteurs(architecture)]
+        faults = [*choice.refusals] or [*self._shortfalls(net, architecture), *self._no_saboteurs(net, architecture)]
         faults += self._no_sequences(net)
         return Refusals(tuple(faults)) if faults else RtlPlan(net, self, architecture, choice.reasons)
 
@@ -175,7 +175,10 @@ class RtlTarget(Target):
             what = "the net takes a sequence of frames, the UART of a board sends one frame a sample"
             yield Diagnostic("rtl-frames", what, net.name, "leave --board out")
 
-    def _no_saboteurs(self, architecture: Architecture) -> Iterator[Diagnostic]:
+    def _no_saboteurs(self, net: IntNet, architecture: Architecture) -> Iterator[Diagnostic]:
+        if self.saboteurs and net.schedule.frames:
+            what = "campaigns disturb samples of one frame, and the net takes a sequence of frames"
+            yield Diagnostic("rtl-saboteurs", what, net.name, "leave --saboteurs out")
         if self.saboteurs and not architecture.saboteurs:
             where, hint = " in single-port RAM", "with --device generic it has them"
             if architecture.preloaded:

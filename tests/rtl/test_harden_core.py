@@ -51,7 +51,7 @@ def text_of(shell: Shell) -> str:
         ({"harden": "parity,secded"}, [("two codes for the same memory", "repairs")]),
         (
             {"harden": "tmr", "arch": "lattice"},
-            [("the architecture lattice has no harden", "--arch parallel or serial")],
+            [("the architecture lattice has no harden", "--arch parallel or processor or serial")],
         ),
         ({"harden": "tmr", "board": "ulx3s"}, [("no registers that say what hardening found", "--board or --harden")]),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conformance_nets import agree, example, simulated, skip_without_tools
-from emitting import emitted, refused
+from emitting import emitted
 from strategies import random_inputs, random_net
 
 from eqcompile.rtl.memory import ContentFiles, Ram
@@ -122,13 +122,6 @@ def test_words_that_amaranth_is_not_told_of_are_in_the_text(width: int, parts: i
 
     assert text(ContentFiles()) == text(None)
     assert text(None).count("words[") >= 2
-
-
-def test_saboteurs_are_refused() -> None:
-    """A campaign on a core without an injection port would report that nothing ever fails."""
-    (refusal,) = refused(RtlTarget.of(arch="processor", saboteurs=True), example("plain")[0])
-    assert refusal.code == "rtl-saboteurs"
-    assert "processor has no saboteurs" in refusal.what
 
 
 @pytest.mark.parametrize("width", [1, 2])

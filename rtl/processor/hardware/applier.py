@@ -21,7 +21,7 @@ from .tokens import choose
 __all__ = ["Applier"]
 
 STAGES = 3
-"""Clocks from the address of a weight to its sum."""
+"""Clocks from the address of a weight to its sum, from a memory that gives it in one."""
 
 
 class Applier:
@@ -139,6 +139,7 @@ class Applier:
         m.d.comb += [self.taken.eq(self.ready & (~active | ended)), memories.weights.read_address.eq(address)]
         with m.If(active):
             m.d.control += [address.eq(address + 1), more.eq(more - 1), active.eq(more != 0)]
+        memories.used(memories.columns, self.taken)
         with m.If(self.taken):
             row = memories.columns.read_data
             m.d.control += [active.eq(1), address.eq(row[: memories.weight_bits]), more.eq(row[memories.weight_bits :])]
@@ -203,7 +204,8 @@ class Applier:
     def _add(self, active: Value, base: Value, change: Value, coming: Value | None) -> None:
         m, core, memories = self.m, self.core, self.memories
         live, bases, changes = [Value.cast(active)], [Value.cast(base)], [Value.cast(change)]
-        for k in range(STAGES):
+        lag = memories.lag
+        for k in range(STAGES + lag):
             flag, later = Signal(name=f"applies_{k}"), Signal(core.address_bits, name=f"base_{k}")
             before = Signal(memories.difference, name=f"difference_{k}")
             m.d.control += flag.eq(live[-1])
@@ -213,21 +215,22 @@ class Applier:
             changes.append(before)
         # Its negative has a register of its own: both go to every lane, and nothing else is on the way.
         minus = Signal(Shape(memories.difference.width + 1, signed=True), name="difference_negated")
-        m.d.sync += minus.eq(-changes[STAGES - 2])
+        m.d.sync += minus.eq(-changes[1 + lag])
         word = memories.weights.read_data
+        memories.used(memories.weights, live[1 + lag])
         self.group = Signal(core.address_bits, name="group")
         codes = Signal(core.lanes * core.code_bits, name="codes")
-        m.d.sync += self.group.eq((bases[1] >> memories.lane_bits) + word[core.lanes * core.code_bits :])
+        m.d.sync += self.group.eq((bases[1 + lag] >> memories.lane_bits) + word[core.lanes * core.code_bits :])
         m.d.sync += codes.eq(word[: core.lanes * core.code_bits])
         self.products = []
         width = core.code_bits + memories.difference.width
         for lane in range(core.lanes):
             product = Signal(Shape(width, signed=True), name=f"product_{lane}")
-            m.d.sync += product.eq(self._product(codes.word_select(lane, core.code_bits), changes[STAGES - 1], minus))
+            m.d.sync += product.eq(self._product(codes.word_select(lane, core.code_bits), changes[2 + lag], minus))
             self.products.append(product)
         self.write_group = Signal(core.address_bits, name="write_group")
         m.d.sync += self.write_group.eq(self.group)
-        self.reads, self.writes = live[2], live[3]
+        self.reads, self.writes = live[2 + lag], live[3 + lag]
         self.follows = Signal(name="group_follows")
         if core.forwards:
             m.d.control += self.follows.eq(self.reads & self.writes & (self.group == self.write_group))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth import Cat, Module, Mux, Shape, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Shape, Signal, Value
 
+from ...harden.memory import CheckedRam
 from ...interface import Engine
 from ...relaxation import Schedule
 from ..compiler import Program
@@ -45,7 +46,9 @@ class Logic:
         self.schedule = Schedule(m, engine)
         self.word = Signal(record_bits(self.core), name="record")
         self.record = Record(self.core, self.word)
-        self.memories = Memories(m, image, features, description.run_words, 0 if reader is None else BUFFER)
+        buffer = 0 if reader is None else BUFFER
+        self.memories = Memories(m, image, features, description.run_words, buffer, engine.harden)
+        self.begins, self.ticks, self.waits_for_sample = Signal(), Signal(), Signal()
         self.pipeline = Pipeline(m, engine, self.memories, features, self.word, self.schedule.tolerance)
         self.applier = Applier(m, self.memories, self.pipeline, self.word, features.kernels, reader)
         self.clearing = Signal(name="clearing")
@@ -137,34 +140,46 @@ class Logic:
             ended = still & ~engine.y.valid
             if engine.signature.traced:
                 m.d.comb += engine.trace_frame.eq(frames_kept - lefts[0])
+        after = "wait" if memories.lag else "take"
         with m.FSM(domain="control", name="sequencer_state") as machine:
             with m.State("fetch"):
-                m.next = "take"
+                m.next = after
+            if memories.lag:
+                with m.State("wait"):
+                    m.next = "take"
             with m.State("take"):
+                memories.used(memories.program, Const(1))
                 m.d.control += [self.word.eq(memories.program.read_data), pc.eq(pc + 1)]
                 m.next = "go"
+                if isinstance(memories.program, CheckedRam):
+                    # An instruction that is not known is not begun: the bus shell ends the sample.
+                    with m.If(memories.program.detected):
+                        m.d.control += pc.eq(pc)
+                        m.next = "fetch"
             with m.State("go"), m.Switch(r.opcode):
                 with m.Case(Opcode.BEGIN), m.If(still & engine.x.valid):
                     m.d.control += [c.eq(0) for c in memories.counts]
                     m.d.control += [pipeline.young.eq(1), engine.busy.eq(1), level.eq(0)]
                     self.schedule.start()
+                    if engine.harden:
+                        m.d.comb += self.begins.eq(1)
                     if framed:
                         m.d.control += [steps_kept.eq(engine.steps), frames_kept.eq(engine.frames)]
                     m.next = "fetch"
                 with m.Case(Opcode.VECTOR), m.If(still):
                     m.d.comb += pipeline.start.eq(1)
-                    m.next = "take"
+                    m.next = after
                 with m.Case(Opcode.APPLY):
                     early = r.of(Opcode.APPLY, "early")
                     with m.If(applier.idle & ~self.clearing & (pipeline.idle | early)):
                         m.d.comb += applier.start.eq(1)
-                        m.next = "take"
+                        m.next = after
                 with m.Case(Opcode.CLEAR), m.If(still):
                     bank, word = r.of(Opcode.CLEAR, "word_bank"), r.of(Opcode.CLEAR, "word_base")
                     m.d.control += [self.clearing.eq(1), self.clear_bank.eq(bank)]
                     m.d.control += self.clear_address.eq(memories.grouped(bank, word))
                     m.d.control += clear_left.eq(memories.groups(bank, r.of(Opcode.CLEAR, "words")))
-                    m.next = "take"
+                    m.next = after
                 with m.Case(Opcode.LOOP), m.If(still):
                     settled = r.of(Opcode.LOOP, "repeats") == Repeats.SETTLED
                     for k in range(depth):
@@ -202,6 +217,12 @@ class Logic:
                         m.d.control += pc.eq(pc + r.of(Opcode.GATE, "skip"))
                     m.next = "fetch"
 
+        if engine.harden:
+            begins = machine.ongoing("go") & (r.opcode == Opcode.BEGIN) & still
+            m.d.comb += self.waits_for_sample.eq(begins)
+            for ram in (memories.weights, memories.program):
+                if isinstance(ram, CheckedRam):
+                    m.d.comb += ram.free.eq(begins & ~engine.x.valid)
         if engine.signature.traced:
             # For benches: the instruction in front of `pc` waits, and all before it are done.
             self.pc, self.waits = pc, Signal(name="instruction_waits")
@@ -211,6 +232,8 @@ class Logic:
         m, engine = self.m, self.engine
         with m.If(settles):
             self.schedule.advance()
+            if engine.harden:
+                m.d.comb += self.ticks.eq(1)
             if engine.signature.traced:
                 m.d.comb += engine.trace_end.eq(1)
             m.d.control += [moved.eq(0), self.pipeline.young.eq(0)]

@@ -18,6 +18,7 @@ from eqcompile.toolchain.typed_json import JSON, JsonObject
 from ...control import restarted
 from ...harden.tmr import merge_control
 from ...interface import Engine, foreseen_refusals, schedule_refusals
+from ..bounds import clock_bound, first_read
 from ..compiler import Program
 from ..costs import listing
 from ..description import Description, program_of
@@ -25,6 +26,7 @@ from ..fit import fit
 from ..isa import Repeats
 from ..loadable import Layout, memory_of, words_of
 from .core import Logic
+from .hardening import attach, check_hardening, program_lost
 from .loader import Loader
 from .readback import Readback
 from .reader import Reader
@@ -37,11 +39,20 @@ WIDEST_BEAT = 1024
 
 
 def check(
-    net: IntNet, lanes: int, width: int, also: Sequence[Description] = (), *, external: bool = False
+    net: IntNet,
+    lanes: int,
+    width: int,
+    also: Sequence[Description] = (),
+    *,
+    harden: tuple[str, ...] = (),
+    readback: bool = False,
+    external: bool = False,
 ) -> Iterator[Diagnostic]:
     """What stands against a net behind the bus shell, on a core of `lanes` and `width` that runs the nets of the cores
     `also` as well. `external`: its weights are in a memory outside."""
     yield from schedule_refusals(net)
+    frames = net.schedule.frames or any(Repeats.FRAMES in core.features.repeats for core in also)
+    yield from check_hardening(harden, net.name, frames=frames, readback=readback, external=external)
     for core in also:
         for name, mine, its in (("lanes", lanes, core.core.lanes), ("width", width, core.core.width)):
             if mine != its:
@@ -79,11 +90,18 @@ class ProcessorEngine(Engine):
         also: Sequence[Description] = (),
         readback: bool = False,
         external: bool = False,
+        harden: tuple[str, ...] = (),
+        inject: bool = False,
     ) -> None:
-        self.refuse(list(schedule_refusals(net)))
+        self.refuse(list(check(net, lanes, width, also, harden=harden, readback=readback, external=external)))
         program, own = program_of(net, lanes, width)
         own = replace(own, external=external)
         self.description = reduce(Description.joined, also, own)
+        self.harden, self.voted = harden, "tmr" in harden
+        if "watchdog" in harden:
+            core = self.description
+            span = max(clock_bound(program.instructions, core.core, core.run_words), core.span)
+            self.description, self.watched_span = replace(core, span=span), span
         self.program = fit(program, own, self.description, net.name) if also else program
         x, y = self.description.x, self.description.y
         layout, external = Layout.of(self.description), self.description.external
@@ -92,7 +110,8 @@ class ProcessorEngine(Engine):
             beat=x.beat,
             result_beat=y.beat,
             trace=trace,
-            inject=False,
+            inject=inject,
+            harden=bool(harden),
             load_bits=layout.most.bit_length(),
             image=True,
             readback=readback,
@@ -101,7 +120,8 @@ class ProcessorEngine(Engine):
             formats=(Format.holding(x.lo, x.hi), Format.holding(y.lo, y.hi)),
         )
         self.reader = Reader(self.description) if external else None
-        self.loader = Loader(self.description, self.load_words(net))
+        coded = bool({"parity", "secded"} & {*harden})
+        self.loader = Loader(self.description, self.load_words(net), drops=coded)
         self.readback = Readback(self.description) if readback else None
 
     @property
@@ -174,4 +194,9 @@ class ProcessorEngine(Engine):
             for name, pin in reader.pins.items():
                 port, given = getattr(self, f"m_axi_{name}"), self.signature.members[f"m_axi_{name}"].flow.name == "In"
                 m.d.comb += pin.eq(port) if given else port.eq(pin)
-        return merge_control(m, voted=False)
+        if self.harden:
+            patience = first_read(self.program, self.description) if self.watched_span is not None else None
+            attach(m, self, self.logic, stopped=stopped, patience=patience)
+        if self.loader.drop is not None:
+            m.d.control += self.loader.drop.eq(program_lost(self.logic) & ~stopped)
+        return merge_control(m, voted=self.voted)

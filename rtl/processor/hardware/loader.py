@@ -38,10 +38,11 @@ class Loader(Elaboratable):
     numbers of the last code that enters and leaves in a sample. `begins`: an image is held from the next clock on, with
     `steps` and `tolerance`. `weights_crc`: of what a memory outside must hold, None where the core has the weights.
 
-    The core starts with an image of `words`.
+    The core starts with an image of `words`. With `drops` a clock with `drop` ends it: words of it are wrong that
+    nobody can repair.
     """
 
-    def __init__(self, description: Description, words: list[int]) -> None:
+    def __init__(self, description: Description, words: list[int], *, drops: bool = False) -> None:
         self.layout, self.words = Layout.of(description), words
         self.digest, self.preset = description.digest, description.preset
         self.enable, self.first, self.data = (
@@ -49,6 +50,7 @@ class Loader(Elaboratable):
             Signal(name="load_first"),
             Signal(32, name="load_word"),
         )
+        self.drop = Signal(name="image_lost") if drops else None
         self.held, self.loading = Signal(init=1, name="image_held"), Signal(name="image_coming")
         self.fault = Signal(3, name="image_fault")
         self.crc = Signal(32, init=words[-1], name="image_crc")
@@ -97,6 +99,9 @@ class Loader(Elaboratable):
                     m.d.control += [self.x_last.eq(lasts[Header.INPUTS]), self.y_last.eq(lasts[Header.OUTPUTS])]
                 with m.Else():
                     m.d.control += self.fault.eq(Fault.CRC)
+        if self.drop is not None:
+            with m.If(self.drop & (state != State.BODY) & (state != State.CHECK)):
+                m.d.control += [self.held.eq(0), self.fault.eq(Fault.CRC)]
         with m.If(self.enable & self.first):
             m.d.control += [state.eq(State.HEADER), number.eq(1), self.loading.eq(1), self.fault.eq(Fault.NONE)]
             self._require(m, state, self.data == MAGIC, Fault.MAGIC)

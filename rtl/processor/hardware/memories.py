@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from amaranth import Const, Module, Mux, Shape, Signal, Value
 
+from ...harden.codes import code_of
+from ...harden.memory import LATENCY, CheckedRam, ParityRam
 from ...memory import Ram
 from ..encoding import record_bits
 from ..features import Features
@@ -21,8 +23,18 @@ class Memories:
     entry that is taken in a clock. `run_words`: of one column of weights, at most. `buffer`: words that `weights` holds
     of a memory outside; 0 where it holds all of them."""
 
-    def __init__(self, m: Module, image: Image, features: Features, run_words: int, buffer: int = 0) -> None:
+    def __init__(
+        self,
+        m: Module,
+        image: Image,
+        features: Features,
+        run_words: int,
+        buffer: int = 0,
+        harden: Collection[str] = (),
+    ) -> None:
         self.m, self.image, self.core, self.features = m, image, image.core, features
+        self.harden = harden
+        self.checked: list[CheckedRam | ParityRam] = []
         core = self.core
         self.width = core.width
         self.width_bits, self.lane_bits = (core.width - 1).bit_length(), (core.lanes - 1).bit_length()
@@ -42,11 +54,12 @@ class Memories:
         self.weight_bits = max((core.weight_words - 1).bit_length(), 1)
         self.run_bits = max(run_words - 1, 1).bit_length()
         rows = [int(first) | int(count) - 1 << self.weight_bits for first, count in image.columns]
-        self.columns = self._ram(m, "columns", self.weight_bits + self.run_bits, core.column_words, rows, holds=True)
+        self.columns = self._checked(m, "columns", self.weight_bits + self.run_bits, core.column_words, rows)
         width = core.lanes * core.code_bits + core.group_bits
+        # Words of a memory outside have no code; `check_hardening` refuses one.
         words = () if buffer else image.weights
-        self.weights = self._ram(m, "weights", width, buffer or core.weight_words, words)
-        self.program = self._ram(m, "program", record_bits(core), core.program_words, image.program)
+        self.weights = self._coded(m, "weights", width, buffer or core.weight_words, words)
+        self.program = self._coded(m, "program", record_bits(core), core.program_words, image.program)
 
     def _ram(
         self,
@@ -66,11 +79,41 @@ class Memories:
         m.submodules[name] = ram
         return ram
 
-    def _tables(self, m: Module, name: str, words: Sequence[int]) -> list[Ram]:
+    def _coded(self, m: Module, name: str, width: int, depth: int, words: Sequence[int]) -> Ram | CheckedRam:
+        """A memory with a code on its words, if hardening has one, and `lag` clocks more for a read."""
+        code = code_of(self.harden, width)
+        if code is None:
+            return self._ram(m, name, width, depth, words)
+        m.submodules[name] = ram = CheckedRam(code, depth=max(depth, 2), init=words, file=name if words else "")
+        self.checked.append(ram)
+        return ram
+
+    def _checked(
+        self, m: Module, name: str, width: int, depth: int, words: Sequence[int], *, file: str = ""
+    ) -> Ram | ParityRam:
+        """A memory that holds what it has read, with parity if hardening has a code."""
+        if code_of(self.harden, width) is None:
+            return self._ram(m, name, width, depth, words, holds=True, file=file)
+        file = (file or name) if words else ""
+        m.submodules[name] = ram = ParityRam(width=width, depth=max(depth, 2), init=words, file=file)
+        self.checked.append(ram)
+        return ram
+
+    @property
+    def lag(self) -> int:
+        """Clocks that a read of weights or of the program takes beside one."""
+        return LATENCY - 1 if isinstance(self.weights, CheckedRam) else 0
+
+    def used(self, ram: Ram | CheckedRam | ParityRam, now: Value) -> None:
+        """The data of a memory is used in this clock."""
+        if not isinstance(ram, Ram):
+            self.m.d.comb += ram.used.eq(now)
+
+    def _tables(self, m: Module, name: str, words: Sequence[int]) -> list[Ram | ParityRam]:
         """All tables start with the same words."""
         core = self.core
         return [
-            self._ram(m, f"{name}_{lane}", core.table_bits, core.table_words, words, holds=True, file="table")
+            self._checked(m, f"{name}_{lane}", core.table_bits, core.table_words, words, file="table")
             for lane in range(core.width)
         ]
 

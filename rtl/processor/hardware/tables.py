@@ -29,6 +29,8 @@ def look_up(p: Stages, t: Token) -> Token:
     for k in p.lanes:
         t |= _segment(p, t, k, between)
     t = p.later(without(t, "index"))
+    for ram in (*p.memories.tables, *p.memories.slopes):
+        p.memories.used(ram, t["valid"] & p.go & (p.field("table") != TableKind.NONE))
     for k in p.lanes:
         t[f"entry.{k}"] = p.memories.tables[k].read_data.as_signed()
         if interpolates:

@@ -116,7 +116,9 @@ class RtlSession(Session):
         if found["weights"] is not None:
             memory = Memory(net, _stored_words(self.core), found["weights"])
         cells = {site.pop("name"): Cell(number, **site) for number, site in enumerate(found["sites"])}
-        self.translator = Translator(net, self.circuit, self.ticks, found["words"], cells, memory, self._clean_code)
+        image = bool(found.get("image"))
+        words, clean = found["words"], self._clean_code
+        self.translator = Translator(net, self.circuit, self.ticks, words, cells, memory, clean, image)
         self.mechanisms = tuple(found.get("flags", ()))
         self.limit = 0
         self.undisturbed = self._run_clean()

@@ -93,7 +93,8 @@ class Cell:
 class Translator:
     """`words`: the number of each word with a saboteur, by `PLACE:NAME`; `cells`: by name. `value` gives the fault-free
     code of a state that a tick reads, or of a value that it computes: of place, name, index, sample, tick. `memory`: of
-    the weights; None if they are constants of a core whose linear maps are computed anew in every tick."""
+    the weights; None if they are constants of a core whose linear maps are computed anew in every tick, or, with
+    `image`, words of one that a processor holds."""
 
     net: IntNet
     circuit: Circuit
@@ -102,6 +103,7 @@ class Translator:
     cells: Mapping[str, Cell]
     memory: Memory | None
     value: Callable[[Place, str, int, int, int], int]
+    image: bool = False
 
     def rows(self, faults: Sequence[Fault], *, event: bool = True) -> list[Row]:
         """A row for each fault. Raises UsageError that names every kind of fault that the core cannot be given."""
@@ -170,6 +172,9 @@ class Translator:
     def _stored(self, upsets: Sequence[Upset]) -> tuple[list[Load], list[Flip]]:
         known = weight_names(self.net)
         for u in upsets:
+            if self.image:
+                what = f"{u.name} lies in memories of a processor, whose words are disturbed as words of the core"
+                raise _Refused(what, f"--model core disturbs them; {_ELSE}")
             if self.memory is None:
                 what = f"{u.name} is wired into the core, and so are all its constants, weights among them"
                 raise _Refused(what, f"--arch serial has a memory of weights; {_ELSE}")
