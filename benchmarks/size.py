@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,14 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Case:
-    """A net: the family, its tensors and settings, and how to draw calibration samples."""
+    """A net: the family, its tensors and settings, how to draw calibration samples, and options by target."""
 
     family: str
     arrays: Callable[[np.random.Generator], Arrays]
     settings: dict[str, str | int | float]
     inputs: Callable[[np.random.Generator], NDArray[Any]]
     dense: bool = False
+    options: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def _normal(rng: np.random.Generator, *shape: int, gain: float = 1.0) -> NDArray[np.float32]:
@@ -111,7 +112,7 @@ def cube(side: int) -> Case:
     return Case("models.NeuralCube", arrays, {"steps": 30}, lambda rng: rng.random((CALIBRATION_SAMPLES, 64)))
 
 
-def conv(channels: int, side: int) -> Case:
+def conv(channels: int, side: int, *, chips: int) -> Case:
     """`models.SimpleConvEqProp` on `side` x `side` images of three channels, with its group normalisation."""
 
     def arrays(rng: np.random.Generator) -> Arrays:
@@ -127,7 +128,11 @@ def conv(channels: int, side: int) -> Case:
         }
 
     settings: dict[str, str | int | float] = {"steps": 20, "height": side, "width": side}
-    return Case("models.SimpleConvEqProp", arrays, settings, lambda rng: rng.random((8, 3, side, side)))
+
+    def inputs(rng: np.random.Generator) -> NDArray[Any]:
+        return rng.random((8, 3, side, side))
+
+    return Case("models.SimpleConvEqProp", arrays, settings, inputs, options={"loihi": {"chips": chips}})
 
 
 def attention(length: int, width: int, vocabulary: int = 64) -> Case:
@@ -166,7 +171,7 @@ CASES = {
     "784-4096-10": looped(784, 4096, 10),
     "cube 10^3": cube(10),
     "cube 20^3": cube(20),
-    "conv 64 x 32 x 32": conv(64, 32),
+    "conv 64 x 32 x 32": conv(64, 32, chips=5),
     "attention 20 x 64": attention(20, 64),
 }
 
@@ -193,7 +198,7 @@ def compile_once(case: Case, target_name: str, folder: Path) -> dict[str, Any]:
 
     source = import_model(checkpoint, family=case.family, settings=case.settings).net
     lap("import")
-    target = registry.target_class(target_name)()
+    target = registry.target_class(target_name).of(**case.options.get(target_name, {}))
     weights = sum(p.value.size for p in source.params)
     faults = foreseen_faults(target, source, QuantizeOptions(), calibration)
     lap("preflight")
@@ -277,7 +282,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     stages = ", ".join(f"{stage} {s:.1f}" for stage, s in row["seconds"].items())
     each, held = total / row["weights"], memory / row["weights"]
     over = [w for w, above in (("time", each > BAR_SECONDS), ("memory", held > BAR_BYTES)) if above]
-    note = "; ".join([*row["refused"][:2], *([f"above the bar: {', '.join(over)}"] if over else [])])
+    given = [f"--{k} {v}" for k, v in CASES[row["net"]].options.get(row["target"], {}).items()]
+    note = "; ".join([*given, *row["refused"][:2], *([f"above the bar: {', '.join(over)}"] if over else [])])
     figures = [f"{row['weights']:,}", f"{total:.1f} s", f"{each * 1e6:.2f} us", f"{held:.0f} B", stages]
     return [row["net"], row["target"], *figures, note]
 

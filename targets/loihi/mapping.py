@@ -76,6 +76,8 @@ class Placement:
     sites: Mapping[str, tuple[int, int, int]]
     shortages: tuple[Shortage, ...]
     notes: tuple[str, ...]
+    axons: int
+    """In-axons and out-axons of all cores, of those that the chips have not as well."""
 
     def to_json(self) -> dict[str, JSON]:
         """The placement as a JSON object."""
@@ -89,7 +91,7 @@ def place(net: Partition, chip: Chip, *, connectivity: Connectivity = "auto", ch
     if not images:
         return flat.result()
     by_site = _Placer(net, chip, connectivity, chips, images).result()
-    if _cost(by_site) < (0, flat.least()):
+    if _cost(by_site) < (0, -(-flat.least() // chip.cores)):
         return by_site
     return min(flat.result(), by_site, key=_cost)
 
@@ -104,10 +106,10 @@ def _image(net: Partition, p: Population) -> tuple[int, int, int] | None:
 
 
 def _cost(placement: Placement) -> tuple[int, ...]:
-    """What is better is less: units that fit no core, cores, axons."""
-    cores = [s.needed for s in placement.shortages if s.resource == NEUROCORES] or [len(placement.cores)]
-    axons = sum(core.in_axons + core.out_axons for core in placement.cores)
-    return sum(s.resource != NEUROCORES for s in placement.shortages), max(cores), axons
+    """What is better is less: units that fit no core, chips, axons, cores."""
+    cores = next((s.needed for s in placement.shortages if s.resource == NEUROCORES), len(placement.cores))
+    unfit = sum(s.resource != NEUROCORES for s in placement.shortages)
+    return unfit, -(-cores // placement.chip.cores), placement.axons, cores
 
 
 class _Placer:
@@ -195,6 +197,7 @@ class _Placer:
             sites=dict(self.sites),
             shortages=tuple(shortages),
             notes=tuple(self.notes(() if shortages else cores)),
+            axons=sum(core.in_axons + core.out_axons for core in cores),
         )
 
     def lacks(self, p: Population, pieces: Sequence[Piece]) -> Iterator[Shortage]:

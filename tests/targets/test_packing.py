@@ -93,11 +93,12 @@ def test_places_site_by_site() -> None:
     assert by_sites((2, 1, 3)).tolist() == [0, 3, 1, 4, 2, 5]
 
 
-def test_an_image_that_fills_many_cores_lies_site_by_site() -> None:
+@pytest.mark.parametrize("chip", CHIPS)
+def test_an_image_that_fills_many_cores_lies_site_by_site(chip: str) -> None:
     """Would break if each core of an image still had sources from whole channels: a core of some sites needs the sites
     around these alone. Who reads the placement must see which units a core holds."""
     net = image(16, 24)
-    found = placed(net, chips=4)
+    found = placed(net, chip, chips=4)
     parts = partition(net)
     assert dict(found.sites) == {p.name: (16, 24, 24) for p in parts.populations}
     h = [core for core in found.cores if core.population == "h"]
