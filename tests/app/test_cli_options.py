@@ -14,6 +14,7 @@ from eqcompile.app.cli.console import Parser
 from eqcompile.app.cli.main import main
 from eqcompile.app.cli.options import add_field_options, add_target_options, build_target, field_options
 from eqcompile.rtl.parallel.options import Parallel
+from eqcompile.rtl.processor.options import Processor
 from eqcompile.rtl.serial.options import Serial
 from eqcompile.targets.hls4ml.target import Hls4mlTarget
 from eqcompile.targets.rtl.target import RtlTarget
@@ -173,5 +174,5 @@ def test_options_of_an_architecture_reach_the_target() -> None:
     parser = Parser(prog="p", description="", examples="")
     add_target_options(parser, RtlTarget, ["--harden", "tmr"])
     several = build_target(RtlTarget, parser.parse_all(["--harden", "tmr"]))
-    assert several == RtlTarget(arch=(Parallel(harden="tmr"), Serial(harden="tmr")))
+    assert several == RtlTarget(arch=(Parallel(harden="tmr"), Processor(harden="tmr"), Serial(harden="tmr")))
     assert RtlTarget.of(**several.options) == several

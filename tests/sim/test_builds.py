@@ -99,7 +99,7 @@ def test_a_build_that_is_ended_leaves_nothing_broken(core: Path, number: signal.
     (core / "seconds").write_text("30")
     text = f"from eqcompile.sim.builds import *; import pathlib; built_core(pathlib.Path({str(core)!r}), "
     process = subprocess.Popen([sys.executable, "-c", text + "variant='trace', timeout_s=60)"], stderr=subprocess.PIPE)
-    while not (core / "log").exists():
+    while not (core / "log").exists() or not count(core):
         time.sleep(0.02)
     process.send_signal(number)
     process.communicate(timeout=60)

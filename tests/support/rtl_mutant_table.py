@@ -28,7 +28,7 @@ SHELL = of(
         "[index.eq(0), filling.eq(0), cutting.eq(0)]",
         "[filling.eq(0), cutting.eq(0)]",
     ),
-    ("a frame that a soft reset cuts off has no end", "m.If(self.restart & (index != 0))", "m.If(0)"),
+    ("a frame that a soft reset cuts off has no end", "self.restart & (index != 0)", "self.restart & 0"),
     ("a soft reset takes an offer back", "acts = asked & ~self.stalled", "acts = asked"),
     ("the rest of a frame looks like a result", "self.m_axis_tuser.eq(0)", "self.m_axis_tuser.eq(1)"),
     ("a dropped frame counts as a result", "m.If(self.m_axis_tlast & ~self.closing)", "m.If(self.m_axis_tlast)"),
@@ -48,7 +48,11 @@ SHELL = of(
         "Cat(engine.busy, written | (results != 0))",
         "Cat(written | (results != 0), engine.busy)",
     ),
-    ("zero steps accepted", "m.If(fits & (data != 0))", "m.If(fits)"),
+    (
+        "zero steps accepted",
+        "with m.Case(Register.STEPS), m.If(fits & (data != 0)):",
+        "with m.Case(Register.STEPS), m.If(fits):",
+    ),
     (
         "tolerance not bounded",
         "with m.Case(Register.TOLERANCE), m.If(fits):",

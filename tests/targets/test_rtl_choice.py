@@ -51,7 +51,8 @@ def test_where_none_fits_the_first_that_takes_the_net_says_what_is_too_few(monke
     bare = {**PARTS, "ecp5-25k": replace(PARTS["ecp5-25k"], has=none)}
     monkeypatch.setattr(engines, "PARTS", bare)
     monkeypatch.setattr("eqcompile.targets.rtl.synth.fit.PARTS", bare)
-    found = choose(cube_net(3), (), {"ecp5-25k"})
+    circuits = [architecture(name) for name in ("lattice", "parallel", "serial")]
+    found = choose(cube_net(3), circuits, {"ecp5-25k"})
     assert found.architecture.name == "lattice"
     assert found.refusals == ()
 
