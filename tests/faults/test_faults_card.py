@@ -171,6 +171,7 @@ def test_philox_is_the_published_one() -> None:
     assert counts.max() < 1200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "bad"), [*MUTANTS, *LARGE])
 def test_a_wrong_kernel_is_noticed(right: str, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparisons with golden could otherwise not fail."""

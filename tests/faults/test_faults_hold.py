@@ -115,6 +115,7 @@ def test_every_row_is_golden_s(model: FaultModel) -> None:
     assert len(set(right_of(model, 3)[1]["outcome"])) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "bad"), MUTANTS)
 def test_a_wrong_kernel_is_noticed(right: str, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparisons with golden could otherwise not fail."""

@@ -127,6 +127,7 @@ def test_an_idle_core_scrubs_its_memories(memory: str) -> None:
     simulator.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harden", "memory", "mask"),
     [("secded", "weights", 3), ("parity", "weights", 1), ("secded", "columns", 1), ("secded", "tables", 1)],
@@ -148,6 +149,7 @@ def test_a_wrong_word_gives_no_result(harden: str, memory: str, mask: int) -> No
     assert found["DETECTED"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("harden", "mask"), [("secded", 3), ("parity", 1)])
 @pytest.mark.parametrize("word", [0, 4])
 def test_a_program_that_is_lost_is_no_image(harden: str, mask: int, word: int) -> None:
@@ -180,6 +182,7 @@ def test_a_sequencer_that_is_lost_comes_back(begun: bool) -> None:
     assert found["FAULTS"] == 1 << FLAGS.index("watchdog")
 
 
+@pytest.mark.slow
 def test_every_control_register_is_voted() -> None:
     """The loader decides whether the core runs, so its registers are control as well."""
     text = kept_apart(emit_verilog(shell_of(plain(), Processor(harden="tmr"), trace=False), name="core"))

@@ -24,7 +24,7 @@ from eqcompile.rtl.shell import SLVERR, Shell
 SOURCE = Path(__file__).parents[2] / "targets" / "rtl" / "templates" / "linux.py"
 WIDTHS = {2: 1, 11: 2, 10: 4}
 """Of cores for random nets by seed: parameters in banks, a table of rows, tables of several lanes."""
-CASES = [2, 11, pytest.param(10, marks=pytest.mark.slow)]
+CASES = [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (10, 11))]
 
 
 @cache

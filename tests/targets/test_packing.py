@@ -36,6 +36,7 @@ def small_parts(rng: random.Random) -> Partition:
     return partition(unroll(random_net(rng, spaces=spaces, tolerance=0)))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 100_000))
 def test_the_fast_placement_is_the_defined_one(seed: int) -> None:
@@ -46,6 +47,7 @@ def test_the_fast_placement_is_the_defined_one(seed: int) -> None:
     assert written(found) == SlowPlacer(parts, chip, found.sites).result()
 
 
+@pytest.mark.slow
 def test_the_comparison_meets_what_it_is_for() -> None:
     """Would break if the random nets above fitted one core each, or none fitted, so that nothing were compared."""
     split, refused, by_site = 0, 0, 0

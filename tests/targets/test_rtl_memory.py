@@ -58,6 +58,7 @@ def test_simulators_read_the_file_and_notice_another_word(tmp_path: Path, simula
     assert not agree(net, inputs, simulated(simulator, core, inputs)).ok
 
 
+@pytest.mark.slow
 def test_an_image_for_such_a_core_comes_with_its_memory(tmp_path: Path) -> None:
     """Words of weights in the image have no memory to go to."""
     net, _ = example("plain")
